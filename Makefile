@@ -1,0 +1,33 @@
+# demo · test · lint · lab-up · lab-down · bench; everything else is an implementation detail of these.
+.DEFAULT_GOAL := help
+VENV := .venv
+LAB := $(VENV)/bin/vm-mgr-lab
+
+.PHONY: help demo test unit lint lab-up lab-down bench
+
+help: ## show this help
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+$(VENV)/.ready: bootstrap pyproject.toml constraints.txt
+	./bootstrap
+
+demo: $(VENV)/.ready ## boot a cluster, create a VM, cut its node's power, watch it come back (root)
+	$(LAB) demo
+
+test: lint ## lint, unit, contract, arch and lab tests (root)
+	$(VENV)/bin/pytest
+
+unit: $(VENV)/.ready ## the tests that need neither root nor the lab
+	$(VENV)/bin/pytest tests/unit tests/contract tests/arch -m "not lab"
+
+lint: $(VENV)/.ready ## ruff, mypy --strict, import-linter
+	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/lint-imports
+
+lab-up: $(VENV)/.ready ## boot the lab's cluster (root)
+	$(LAB) up
+
+lab-down: $(VENV)/.ready ## remove the lab's cluster (root)
+	$(LAB) down
+
+bench: $(VENV)/.ready ## measure; BENCH=name for one (root)
+	$(VENV)/bin/python tests/bench/run.py $(BENCH)

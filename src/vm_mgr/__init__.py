@@ -1,0 +1,1 @@
+"""vm-mgr: highly available virtual machines on Pacemaker, libvirt and Ceph."""

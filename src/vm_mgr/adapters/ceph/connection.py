@@ -1,0 +1,99 @@
+"""Connect to Ceph in bounded time and translate its errors."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from vm_mgr.errors import Kind, VmMgrError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Connection", "failed", "translated"]
+
+# What a person waits for an answer; the agent has the time that Pacemaker gives it.
+PATIENCE_S = 10.0
+
+
+class Connection:
+    """One client of one pool, connected at first use."""
+
+    def __init__(self, conf: str, user: str, pool: str, *, patience_s: float = PATIENCE_S) -> None:
+        self.conf = conf
+        self.user = user
+        self.pool = pool
+        self.patience_s = patience_s
+        self._cluster: Any = None
+        self._ioctx: Any = None
+
+    @property
+    def cluster(self) -> Any:
+        """Give the rados client."""
+        if self._cluster is None:
+            self._cluster = self._connect()
+        return self._cluster
+
+    @property
+    def ioctx(self) -> Any:
+        """Give the pool."""
+        if self._ioctx is None:
+            import rados  # noqa: PLC0415 - only where Ceph is really needed
+
+            try:
+                self._ioctx = self.cluster.open_ioctx(self.pool)
+            except rados.ObjectNotFound as error:
+                hint = f"create it: ceph osd pool create {self.pool}; rbd pool init {self.pool}"
+                raise VmMgrError(Kind.ENVIRONMENT, f"Ceph has no pool {self.pool}", hint=hint) from error
+        return self._ioctx
+
+    def _connect(self) -> Any:
+        try:
+            import rados  # noqa: PLC0415
+        except ImportError as error:
+            message = "Ceph's Python binding is not installed here"
+            raise VmMgrError(
+                Kind.ENVIRONMENT, message, hint="apt install python3-rados python3-rbd"
+            ) from error
+        options = ("client_mount_timeout", "rados_mon_op_timeout", "rados_osd_op_timeout")
+        limits = dict.fromkeys(options, str(int(self.patience_s)))
+        try:
+            cluster = rados.Rados(conffile=self.conf, rados_id=self.user, conf=limits)
+        except (rados.Error, OSError) as error:
+            hint = "set [ceph] conf in /etc/vm-mgr/vm-mgr.toml"
+            raise VmMgrError(Kind.ENVIRONMENT, f"can't read {self.conf}: {error}", hint=hint) from error
+        try:
+            cluster.connect()
+        except rados.Error as error:
+            message = f"Ceph can't be reached as client.{self.user}: {_words(error)}"
+            hint = f"look at it with: ceph -s --id {self.user} --connect-timeout 5"
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint) from error
+        return cluster
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn Ceph's errors into ours, saying what was being done."""
+    import rados  # noqa: PLC0415
+    import rbd  # noqa: PLC0415
+
+    try:
+        yield
+    except rbd.ImageBusy as error:
+        hint = "see who has it open: rbd status POOL/IMAGE"
+        raise VmMgrError(Kind.WRONG_STATE, f"{doing}: the disk is in use", hint=hint) from error
+    except rbd.ImageHasSnapshots as error:
+        hint = "remove the clones that depend on it, or flatten them"
+        raise VmMgrError(Kind.WRONG_STATE, f"{doing}: clones depend on the disk", hint=hint) from error
+    except (rados.Error, rbd.Error) as error:
+        raise failed(doing, error) from error
+
+
+def failed(doing: str, error: Exception) -> VmMgrError:
+    """Say in our words that Ceph failed at something."""
+    hint = "look at Ceph's health: ceph -s --connect-timeout 5"
+    return VmMgrError(Kind.EXTERNAL_FAILURE, f"{doing}: {_words(error)}", hint=hint)
+
+
+def _words(error: Exception) -> str:
+    return str(error).removeprefix("[errno ").replace("] ", ": ", 1) if str(error) else type(error).__name__

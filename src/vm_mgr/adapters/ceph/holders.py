@@ -1,0 +1,54 @@
+"""Find out who has an image open, and shut out clients that are dead."""
+
+import json
+from typing import Any
+
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.storage import Holder
+
+__all__ = ["evict", "holders"]
+
+
+def holders(rbd: Any, ioctx: Any, image_name: str) -> list[Holder]:
+    """List lockers first, then watchers without a lock; an absent image has none."""
+    try:
+        with rbd.Image(ioctx, image_name, read_only=True) as image:
+            lockers = [_locker(image_name, entry) for entry in _lock_list(image)]
+            locked = {holder.address for holder in lockers}
+            watching = [_bare(str(entry["addr"])) for entry in image.watchers_list()]
+    except rbd.ImageNotFound:
+        return []
+    return lockers + [Holder(image_name, address) for address in watching if address not in locked]
+
+
+def evict(rbd: Any, cluster: Any, ioctx: Any, holder: Holder) -> None:
+    """Blocklist first: once the lock is broken nothing else stops a client that is alive after all."""
+    command = {"prefix": "osd blocklist", "blocklistop": "add", "addr": holder.address}
+    status, _, words = cluster.mon_command(json.dumps(command), b"")
+    if status != 0:
+        hint = "the client needs the monitor capability 'profile rbd': ceph auth get client.NAME"
+        message = f"Ceph refused to blocklist {holder.address}: {words or status}"
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint)
+    cluster.wait_for_latest_osdmap()
+    if not holder.client:
+        return
+    with rbd.Image(ioctx, holder.image) as image:
+        try:
+            image.break_lock(holder.client, holder.cookie)
+        except rbd.ImageNotFound:
+            return  # broken meanwhile
+
+
+def _lock_list(image: Any) -> list[tuple[str, str, str]]:
+    answer = image.list_lockers()
+    return list(answer["lockers"]) if answer else []
+
+
+def _locker(image_name: str, entry: tuple[str, str, str]) -> Holder:
+    client, cookie, address = entry
+    return Holder(image_name, _bare(address), client, cookie)
+
+
+def _bare(address: str) -> str:
+    # Newer releases may name the protocol: v1:198.51.100.11:0/42.
+    return address.removeprefix("v1:").removeprefix("v2:")

@@ -1,0 +1,86 @@
+"""Name things in the pool and translate settings to image metadata (docs/reference/storage-layout.md)."""
+
+import json
+from collections.abc import Mapping
+
+from vm_mgr.model.vm import VmName, VmSettings
+
+__all__ = ["UNFINISHED", "new_image", "old_image", "read_settings", "system_image", "write_settings"]
+
+UNFINISHED = "_vm_mgr_unfinished"
+_TEXTS = ("migration_user", "pinned_host", "preferred_host", "disk_bus", "crm_config_cmd")
+_NUMBERS = {
+    "stop_timeout_s": "_stop_timeout",
+    "migrate_to_timeout_s": "_migrate_to_timeout",
+    "migration_downtime_ms": "_migration_downtime",
+    "priority": "_priority",
+}
+_OBJECTS = ("pacemaker_meta", "pacemaker_params", "pacemaker_utilization")
+_REMOTE = {
+    "_remote_node": "remote-node",
+    "_remote_node_address": "remote-addr",
+    "_remote_node_port": "remote-port",
+    "_remote_node_timeout": "remote-connect-timeout",
+}
+
+
+def system_image(name: VmName) -> str:
+    """Name a VM's system disk."""
+    return f"system_{name}"
+
+
+def new_image(name: VmName) -> str:
+    """Name the disk of a VM that is being created."""
+    return f"vm-mgr-new_{name}"
+
+
+def old_image(name: VmName) -> str:
+    """Name the disk that is being replaced, for the moment of its replacement."""
+    return f"vm-mgr-old_{name}"
+
+
+def write_settings(settings: VmSettings) -> dict[str, str]:
+    """Translate settings to image metadata.
+
+    >>> write_settings(VmSettings(live_migration=True, stop_timeout_s=60))
+    {'_live_migration': 'true', '_stop_timeout': '60'}
+    """
+    values = settings._asdict()
+    metadata = {f"_{key}": values[key] for key in _TEXTS if values[key] is not None}
+    metadata |= {raw: str(values[key]) for key, raw in _NUMBERS.items() if values[key] is not None}
+    metadata |= {f"_{key}": json.dumps(dict(values[key])) for key in _OBJECTS if values[key]}
+    if settings.live_migration:
+        metadata["_live_migration"] = "true"
+    return {**settings.user_metadata, **dict(sorted(metadata.items()))}
+
+
+def read_settings(metadata: Mapping[str, str]) -> VmSettings:
+    """Translate image metadata to settings; values that can't be read count as absent.
+
+    >>> read_settings({"_live_migration": "true", "_priority": "7", "owner": "me"}).priority
+    7
+    """
+    texts = {key: metadata[f"_{key}"] for key in _TEXTS if metadata.get(f"_{key}")}
+    numbers = {
+        key: int(metadata[raw])
+        for key, raw in _NUMBERS.items()
+        if metadata.get(raw, "").lstrip("-").isdigit()
+    }
+    objects = {key: _object(metadata.get(f"_{key}", "")) for key in _OBJECTS}
+    remote = {meta: metadata[raw] for raw, meta in _REMOTE.items() if metadata.get(raw)}
+    objects["pacemaker_meta"] = {**remote, **objects["pacemaker_meta"]}
+    own = {
+        key: text
+        for key, text in metadata.items()
+        if not key.startswith("_") and key not in ("xml", "vm_name")
+    }
+    live = metadata.get("_live_migration", "").lower() == "true"
+    return VmSettings(live_migration=live, user_metadata=own, **texts, **numbers, **objects)  # type: ignore[arg-type]
+
+
+def _object(raw: str) -> dict[str, str]:
+    try:
+        value = json.loads(raw) if raw else {}
+    except ValueError:
+        return {}
+    return {str(key): str(item) for key, item in value.items()} if isinstance(value, dict) else {}

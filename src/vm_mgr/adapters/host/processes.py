@@ -1,0 +1,66 @@
+"""Find VMs' processes in /proc: evidence that needs neither libvirt nor any other daemon."""
+
+import os
+import signal
+from itertools import pairwise
+from pathlib import Path
+
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.vm import VmName
+
+__all__ = ["HostProcesses", "is_vm_process"]
+
+
+def is_vm_process(argv: list[str], name: str) -> bool:
+    """Recognise the command line that libvirt gives QEMU.
+
+    >>> is_vm_process(["/usr/bin/qemu-system-x86_64", "-name", "guest=web1,debug-threads=on"], "web1")
+    True
+    >>> is_vm_process(["/usr/bin/qemu-system-x86_64", "-name", "guest=web10,debug-threads=on"], "web1")
+    False
+    """
+    return any(
+        option == "-name" and value.split(",")[0] == f"guest={name}" for option, value in pairwise(argv)
+    )
+
+
+class HostProcesses:
+    """Processes as /proc shows them."""
+
+    def __init__(self, proc: Path = Path("/proc")) -> None:
+        self.proc = proc
+
+    def find_vm(self, name: VmName) -> int | None:
+        """Look at every process; a short scan, and no daemon has to be believed."""
+        return next((pid for pid, argv in self._all() if is_vm_process(argv, name)), None)
+
+    def mentions(self, text: str) -> list[int]:
+        """Find other processes with the text in their command line."""
+        own = {os.getpid(), os.getppid()}
+        return [pid for pid, argv in self._all() if pid not in own and any(text in word for word in argv)]
+
+    def end(self, pid: int, *, force: bool) -> None:
+        """Send a signal to a process."""
+        try:
+            os.kill(pid, signal.SIGKILL if force else signal.SIGTERM)
+        except ProcessLookupError:
+            return
+        except PermissionError as error:
+            raise VmMgrError(Kind.NOT_PERMITTED, f"may not end process {pid}", hint="run as root") from error
+
+    def _all(self) -> list[tuple[int, list[str]]]:
+        try:
+            pids = [int(entry) for entry in os.listdir(self.proc) if entry.isdigit()]  # noqa: PTH208 - names only
+            found = [(pid, self._argv(pid)) for pid in pids]
+        except OSError as error:
+            raise VmMgrError(Kind.ENVIRONMENT, f"can't read {self.proc}: {error.strerror}") from error
+        if not any(argv for _, argv in found):
+            raise VmMgrError(Kind.ENVIRONMENT, f"{self.proc} shows no process at all")
+        return found
+
+    def _argv(self, pid: int) -> list[str]:
+        try:
+            raw = (self.proc / str(pid) / "cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            return []  # ended meanwhile
+        return [word.decode(errors="replace") for word in raw.split(b"\0")]

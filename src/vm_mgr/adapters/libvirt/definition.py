@@ -1,0 +1,138 @@
+"""Read and prepare domain XML (https://libvirt.org/formatdomain.html)."""
+
+import string
+import uuid
+from collections.abc import Sequence
+
+from lxml import etree
+
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.storage import Disk
+from vm_mgr.model.vm import VmName
+from vm_mgr.ports.definition import Prepared
+
+__all__ = ["DomainXml"]
+
+_PREFIX = {"virtio": "vd", "ide": "hd", "fdc": "fd"}
+_XML_HINT = "give the XML of a libvirt domain, as `virsh dumpxml --inactive` prints it"
+
+
+class DomainXml:
+    """Domain XML, parsed without entities, DTDs or network access."""
+
+    def problems(self, xml: str) -> list[VmMgrError]:
+        """Check that a text is a domain that can be prepared."""
+        try:
+            root = _parse(xml)
+            _uuid(root)
+        except VmMgrError as error:
+            return [error]
+        if root.find("devices") is None:
+            return [VmMgrError(Kind.INVALID, "the domain XML has no <devices>", hint=_XML_HINT)]
+        return []
+
+    def uuid(self, xml: str) -> str:
+        """Read the UUID."""
+        return _uuid(_parse(xml))
+
+    def name(self, xml: str) -> str:
+        """Read the domain's name."""
+        return (_parse(xml).findtext("name") or "").strip()
+
+    def prepare(self, xml: str, name: VmName, disks: Sequence[Disk]) -> Prepared:
+        """Set name and UUID; the first disk takes the place of the first hard disk that the text has."""
+        root = _parse(xml)
+        ident = _uuid(root) or str(uuid.uuid4())
+        _set_first(root, "uuid", ident)
+        _set_first(root, "name", name)
+        devices = root.find("devices")
+        assert devices is not None  # noqa: S101 - problems() has looked
+        replaced = next(iter(_hard_disks(devices)), None)
+        position = 0 if replaced is None else devices.index(replaced)
+        boot = None if replaced is None else replaced.find("boot")
+        if replaced is not None:
+            devices.remove(replaced)
+        for offset, disk in enumerate(disks):
+            devices.insert(position + offset, _disk(disk, _free_target(devices, disk.bus)))
+        if boot is not None and disks:
+            devices[position].append(boot)
+        foreign = [_source(element) for element in _hard_disks(devices) if element.get("type") != "network"]
+        etree.indent(root)
+        return Prepared(etree.tostring(root, encoding="unicode"), ident, tuple(foreign))
+
+    def rbd_images(self, xml: str, pool: str) -> list[str]:
+        """Name the images of the pool that the domain opens for writing."""
+        disks = [
+            disk
+            for disk in _parse(xml).iterfind("devices/disk")
+            if disk.find("readonly") is None and disk.find("shareable") is None
+        ]
+        sources = [source for disk in disks for source in disk.iterfind("source[@protocol='rbd']")]
+        names = [str(source.get("name", "")) for source in sources]
+        return [name.partition("/")[2] for name in names if name.startswith(f"{pool}/")]
+
+
+def _parse(xml: str) -> etree._Element:
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, remove_blank_text=True, huge_tree=False
+    )
+    try:
+        root = etree.fromstring(xml.encode(), parser)
+    except (etree.XMLSyntaxError, ValueError) as error:
+        raise VmMgrError(Kind.INVALID, f"the definition is not XML: {error}", hint=_XML_HINT) from error
+    if root.getroottree().docinfo.internalDTD is not None or next(root.iter(etree.Entity), None) is not None:
+        raise VmMgrError(
+            Kind.INVALID,
+            "the definition has a DOCTYPE or entities",
+            hint="write the values out and remove the DOCTYPE",
+        )
+    if root.tag != "domain":
+        message = f"the definition is a <{root.tag}>, not a <domain>"
+        raise VmMgrError(Kind.INVALID, message, hint=_XML_HINT)
+    return root
+
+
+def _uuid(root: etree._Element) -> str:
+    text = (root.findtext("uuid") or "").strip()
+    try:
+        return str(uuid.UUID(text)) if text else ""
+    except ValueError as error:
+        hint = "remove the <uuid> element; a new one is generated"
+        raise VmMgrError(Kind.INVALID, f"{text!r} is not a UUID", hint=hint) from error
+
+
+def _set_first(root: etree._Element, tag: str, text: str) -> None:
+    for element in root.findall(tag):
+        root.remove(element)
+    element = etree.Element(tag)
+    element.text = text
+    root.insert(0, element)
+
+
+def _hard_disks(devices: etree._Element) -> list[etree._Element]:
+    return [
+        disk
+        for disk in devices.findall("disk")
+        if disk.get("device", "disk") in ("disk", "lun") and disk.find("readonly") is None
+    ]
+
+
+def _free_target(devices: etree._Element, bus: str) -> str:
+    taken = {target.get("dev") for target in devices.iterfind("disk/target")}
+    prefix = _PREFIX.get(bus, "sd")
+    return next(prefix + letter for letter in string.ascii_lowercase if prefix + letter not in taken)
+
+
+def _disk(disk: Disk, target: str) -> etree._Element:
+    element = etree.Element("disk", type="network", device="disk")
+    etree.SubElement(element, "driver", name="qemu", type="raw", cache=disk.cache, discard="unmap")
+    auth = etree.SubElement(element, "auth", username=disk.user)
+    etree.SubElement(auth, "secret", type="ceph", usage=disk.secret_usage)
+    etree.SubElement(element, "source", protocol=disk.protocol, name=disk.source)
+    etree.SubElement(element, "target", dev=target, bus=disk.bus)
+    return element
+
+
+def _source(disk: etree._Element) -> str:
+    source = disk.find("source")
+    return "?" if source is None else str(next(iter(source.attrib.values()), "?"))

@@ -1,0 +1,89 @@
+"""Meet the hypervisor port with bounded calls of virsh."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vm_mgr.adapters.libvirt import commands
+from vm_mgr.errors import Kind, ProgramError, VmMgrError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vm_mgr.model.vm import VmName
+    from vm_mgr.ports.hypervisor import Migration
+    from vm_mgr.ports.runner import Completed, Runner
+
+__all__ = ["Virsh"]
+
+SHORT_S = 5.0
+
+
+class Virsh:
+    """The libvirt of this node."""
+
+    def __init__(self, runner: Runner, state_dir: Path) -> None:
+        self.runner = runner
+        self.state_dir = state_dir
+
+    def create(self, xml: str, name: VmName, *, timeout_s: float) -> None:
+        """Start a transient domain from a file that is gone afterwards."""
+        path = self.state_dir / f"{name}.xml"
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.write_text(xml, encoding="utf-8")
+        try:
+            _check(self.runner.run(commands.virsh("create", str(path)), timeout_s=timeout_s))
+        finally:
+            path.unlink(missing_ok=True)
+
+    def shutdown(self, name: VmName, *, timeout_s: float) -> None:
+        """Ask the guest to power off."""
+        _check(self.runner.run(commands.virsh("shutdown", name), timeout_s=timeout_s))
+
+    def destroy(self, name: VmName, *, timeout_s: float) -> None:
+        """Unplug."""
+        _check(self.runner.run(commands.virsh("destroy", name), timeout_s=timeout_s))
+
+    def domain_state(self, name: VmName, *, timeout_s: float) -> str:
+        """Give libvirt's word for the state, or "absent"."""
+        completed = self.runner.run(commands.virsh("list", "--all", "--name"), timeout_s=timeout_s)
+        _check(completed)
+        if name not in completed.stdout.split():
+            return "absent"
+        state = self.runner.run(commands.virsh("domstate", name), timeout_s=timeout_s)
+        return state.stdout.strip() if state.exit_code == 0 else "absent"
+
+    def migrate(self, migration: Migration) -> None:
+        """Move live within the time limit; cancel it otherwise."""
+        if migration.speed_mib is not None:
+            argv = commands.virsh("migrate-setspeed", migration.name, str(migration.speed_mib))
+            _check(self.runner.run(argv, timeout_s=SHORT_S))
+        if migration.downtime_ms is not None:
+            self._limit_downtime(migration)
+        try:
+            _check(self.runner.run(commands.migrate(migration), timeout_s=migration.timeout_s))
+        except VmMgrError:
+            self.abort_job(migration.name)
+            raise
+
+    def abort_job(self, name: VmName) -> None:
+        """Cancel a migration under way."""
+        # Fails when there is no job, which is what we want.
+        self.runner.run(commands.domjobabort(name), timeout_s=SHORT_S)
+
+    def _limit_downtime(self, migration: Migration) -> None:
+        argv = commands.virsh("migrate-setmaxdowntime", migration.name, str(migration.downtime_ms))
+        _check(self.runner.run(argv, timeout_s=SHORT_S))
+
+
+def _check(completed: Completed) -> None:
+    if completed.exit_code == 0:
+        return
+    failure = ProgramError(completed.argv, completed.exit_code, completed.stderr)
+    if "Failed to connect" in completed.stderr or "failed to connect" in completed.stderr:
+        # virsh has one exit status for everything.
+        hint = "systemctl status libvirtd virtqemud"
+        raise VmMgrError(
+            Kind.EXTERNAL_FAILURE, "libvirt does not answer on this node", hint=hint
+        ) from failure
+    raise failure

@@ -1,0 +1,110 @@
+"""A cluster in memory: it does at the next look what it is asked for, and schedules nothing clever."""
+
+from vm_mgr.model.cluster import ClusterState, Failure, Node, NodeName, Resource
+from vm_mgr.model.vm import TargetRole, VmName
+from vm_mgr.ports.cluster import VmResource
+
+__all__ = ["MemoryCluster"]
+
+
+class MemoryCluster:
+    """Nodes, resources and the constraints of moves."""
+
+    def __init__(self, *names: str, local: str = "") -> None:
+        self.nodes = {name: Node(NodeName(name)) for name in names or ("n1", "n2", "n3")}
+        self.local = NodeName(local or next(iter(self.nodes)))
+        self.resources: dict[VmName, VmResource] = {}
+        self.places: dict[VmName, NodeName] = {}
+        self.moves: dict[VmName, tuple[NodeName | None, NodeName]] = {}
+        self.failing: dict[VmName, str] = {}
+        self.failing_migrations: dict[VmName, str] = {}
+        self.failures: dict[VmName, list[Failure]] = {}
+        self.foreign: dict[str, Resource] = {}
+        self.stuck: set[VmName] = set()
+        self.quorate = True
+        self.fencing_enabled = True
+        self.fence_devices = 3
+
+    def state(self) -> ClusterState:
+        """Show what is, after doing the next step."""
+        resources = dict(self.foreign)
+        for name in self.resources:
+            if name not in self.stuck and self.quorate:
+                self._settle(name)
+            resources[name] = self._resource(name)
+        return ClusterState(
+            tuple(self.nodes.values()), resources, self.quorate, self.fencing_enabled, self.fence_devices
+        )
+
+    def local_node(self) -> NodeName:
+        """Name the node that this runs on."""
+        return self.local
+
+    def add(self, resource: VmResource) -> None:
+        """Put a VM under the cluster's control."""
+        self.resources[resource.name] = resource
+        self.moves.pop(resource.name, None)
+
+    def remove(self, name: VmName) -> None:
+        """Take a VM out."""
+        self.resources.pop(name, None)
+        self.places.pop(name, None)
+        self.moves.pop(name, None)
+
+    def set_target_role(self, name: VmName, role: TargetRole) -> None:
+        """Ask for a VM to run or not."""
+        if name in self.resources:
+            self.resources[name] = self.resources[name]._replace(target_role=role)
+        self.moves.pop(name, None)
+
+    def begin_move(
+        self,
+        name: VmName,
+        *,
+        to: NodeName | None,
+        away_from: NodeName,
+        lifetime_s: int,  # noqa: ARG002 - this cluster is never killed
+    ) -> None:
+        """Constrain a VM."""
+        self.moves[name] = (to, away_from)
+
+    def end_move(self, name: VmName) -> None:
+        """Remove the constraint."""
+        self.moves.pop(name, None)
+
+    def forget_failures(self, name: VmName) -> None:
+        """Clear the failure history."""
+        self.failing.pop(name, None)
+        self.failures.pop(name, None)
+
+    def _settle(self, name: VmName) -> None:
+        resource = self.resources[name]
+        if resource.target_role is TargetRole.STOPPED or name in self.failing:
+            self.places.pop(name, None)
+            return
+        to, away_from = self.moves.get(name, (None, NodeName("")))
+        present = self.places.get(name)
+        if present and present != away_from and to in (None, present):
+            return
+        able = [node.name for node in self.nodes.values() if node.can_host and node.name != away_from]
+        wanted = to or resource.pinned_host or resource.preferred_host
+        if wanted in able or able:
+            if present and name in self.failing_migrations:
+                # Pacemaker stops the VM then and starts it where it was to go, and remembers the failure.
+                past = self.failures.setdefault(name, [])
+                past.append(Failure(self.failing_migrations[name], when=f"the {len(past) + 1}th time"))
+            self.places[name] = NodeName(wanted) if wanted in able and wanted else able[0]
+
+    def _resource(self, name: VmName) -> Resource:
+        place = self.places.get(name)
+        failure = self.failing.get(name, "")
+        return Resource(
+            name,
+            role="Started" if place else "Stopped",
+            target_role=self.resources[name].target_role.value,
+            active=place is not None,
+            failed=bool(failure),
+            banned_by_failures=tuple(NodeName(node) for node in self.nodes) if failure else (),
+            nodes=(place,) if place else (),
+            failures=(*self.failures.get(name, ()), *([Failure(failure)] if failure else [])),
+        )

@@ -1,0 +1,31 @@
+"""Gather the memory adapters."""
+
+from vm_mgr.adapters.memory.clock import VirtualClock
+from vm_mgr.adapters.memory.cluster import MemoryCluster
+from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
+from vm_mgr.adapters.memory.storage import MemoryStorage
+from vm_mgr.model.cluster import NodeName
+from vm_mgr.ports.definition import Definitions
+from vm_mgr.reports import Report
+
+__all__ = ["MemoryEnv"]
+
+
+class MemoryEnv:
+    """A cluster of three nodes, seen from the first."""
+
+    def __init__(self, definitions: Definitions) -> None:
+        self.cluster = MemoryCluster()
+        self.storage = MemoryStorage()
+        self.hypervisor = MemoryHypervisor()
+        self.processes = self.hypervisor
+        self.clock = VirtualClock()
+        self.definitions = definitions
+        self.said: list[Report] = []
+        self.migration_network_suffix = "-cluster"
+        self.node_addresses = {f"198.51.100.1{number}": NodeName(f"n{number}") for number in (1, 2, 3)}
+        self.pool = "rbd"
+
+    def say(self, report: Report) -> None:
+        """Remember what was said."""
+        self.said.append(report)

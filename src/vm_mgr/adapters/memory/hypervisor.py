@@ -1,0 +1,82 @@
+"""Running domains and their processes, in memory."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from vm_mgr.errors import Kind, VmMgrError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vm_mgr.model.vm import VmName
+    from vm_mgr.ports.hypervisor import Migration
+
+__all__ = ["MemoryHypervisor"]
+
+
+class MemoryHypervisor:
+    """One node's libvirt and process table; hanging makes every call of libvirt fail."""
+
+    def __init__(self) -> None:
+        self.running: dict[VmName, int] = {}
+        self.hanging = False
+        self.ignores_shutdown = False
+        self.ended: list[tuple[int, bool]] = []
+        self.migrated: list[Migration] = []
+        self.also_running: dict[int, str] = {}
+        self.on_call: Callable[[str], None] = lambda _verb: None
+
+    def create(self, xml: str, name: VmName, *, timeout_s: float) -> None:
+        """Start."""
+        self._call("create", timeout_s)
+        if name in self.running:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, f"the domain {name} exists")
+        if not re.search("<domain", xml):
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, "not a domain")
+        self.running[name] = 1000 + len(self.running)
+
+    def shutdown(self, name: VmName, *, timeout_s: float) -> None:
+        """Ask the guest."""
+        self._call("shutdown", timeout_s)
+        if not self.ignores_shutdown:
+            self.running.pop(name, None)
+
+    def destroy(self, name: VmName, *, timeout_s: float) -> None:
+        """Unplug."""
+        self._call("destroy", timeout_s)
+        if self.running.pop(name, None) is None:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, f"there is no domain {name}")
+
+    def domain_state(self, name: VmName, *, timeout_s: float) -> str:
+        """Give libvirt's word."""
+        self._call("domain_state", timeout_s)
+        return "running" if name in self.running else "absent"
+
+    def migrate(self, migration: Migration) -> None:
+        """Move away."""
+        self._call("migrate", migration.timeout_s)
+        self.migrated.append(migration)
+        self.running.pop(migration.name, None)
+
+    def abort_job(self, name: VmName) -> None:
+        """Do nothing: no job takes time here."""
+
+    def find_vm(self, name: VmName) -> int | None:
+        """Give the PID."""
+        return self.running.get(name)
+
+    def mentions(self, text: str) -> list[int]:
+        """Search other processes."""
+        return [pid for pid, argv in self.also_running.items() if text in argv]
+
+    def end(self, pid: int, *, force: bool) -> None:
+        """Kill."""
+        self.ended.append((pid, force))
+        self.running = {name: other for name, other in self.running.items() if other != pid}
+
+    def _call(self, verb: str, timeout_s: float) -> None:
+        self.on_call(verb)
+        if self.hanging:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, f"libvirt did not answer within {timeout_s:.0f} s")

@@ -1,0 +1,180 @@
+"""Build argv for Pacemaker's tools and edit the CIB's XML."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from lxml import etree
+
+from vm_mgr.model.cluster import NodeName
+from vm_mgr.model.vm import TargetRole, VmName
+from vm_mgr.ports.cluster import VmResource
+
+__all__ = [
+    "add_move",
+    "add_vm",
+    "bump_version",
+    "parse_cib",
+    "remove_vm",
+    "set_target_role",
+    "sweep_moves",
+]
+
+AGENT = {"class": "ocf", "provider": "vm-mgr", "type": "VirtualDomain"}
+_PRIMITIVE = "configuration/resources//primitive[@id=$name]"
+_PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, remove_blank_text=True)
+
+
+def parse_cib(raw: str) -> etree._Element:
+    """Parse a CIB."""
+    return etree.fromstring(raw.encode(), _PARSER)
+
+
+def bump_version(cib: etree._Element) -> None:
+    """Give a changed CIB the next version, without which Pacemaker takes a patch for an old one."""
+    cib.set("epoch", str(int(cib.get("epoch", "0")) + 1))
+    cib.set("num_updates", "0")
+
+
+def add_vm(cib: etree._Element, vm: VmResource) -> None:
+    """Add the primitive and its placement, after removing what the name had."""
+    remove_vm(cib, vm.name)
+    primitive = etree.SubElement(_section(cib, "resources"), "primitive", {"id": vm.name, **AGENT})
+    meta = {
+        "allow-migrate": "true" if vm.live_migration else "false",
+        "priority": str(vm.priority),
+        "target-role": vm.target_role.value,
+        **vm.meta,
+    }
+    _nvset(primitive, "meta_attributes", f"vm-mgr-{vm.name}-meta", meta)
+    if vm.params:
+        _nvset(primitive, "instance_attributes", f"vm-mgr-{vm.name}-params", vm.params)
+    if vm.utilization:
+        _nvset(primitive, "utilization", f"vm-mgr-{vm.name}-utilization", vm.utilization)
+    _operations(primitive, vm)
+    constraints = _section(cib, "constraints")
+    if vm.pinned_host:
+        pin = _location(constraints, f"vm-mgr-pin-{vm.name}", vm.name, vm.pinned_host, "INFINITY")
+        pin.set("resource-discovery", "exclusive")
+    elif vm.preferred_host:
+        _location(constraints, f"vm-mgr-prefer-{vm.name}", vm.name, vm.preferred_host, "50")
+
+
+def remove_vm(cib: etree._Element, name: VmName) -> None:
+    """Remove the primitive and every constraint that names it."""
+    constraints = _section(cib, "constraints")
+    named = "*[@rsc=$name or @with-rsc=$name or @first=$name or @then=$name]"
+    for element in _find(constraints, named, name=name):
+        _detach(element)
+    for reference in _find(constraints, ".//resource_ref[@id=$name]", name=name):
+        _detach_with_empty_parents(reference, ("resource_set", "rsc_location", "rsc_colocation", "rsc_order"))
+    for primitive in _find(cib, _PRIMITIVE, name=name):
+        _detach_with_empty_parents(primitive, ("group", "clone"))
+
+
+def set_target_role(cib: etree._Element, name: VmName, role: TargetRole) -> None:
+    """Set the meta attribute target-role, wherever an existing cluster keeps it."""
+    for primitive in _find(cib, _PRIMITIVE, name=name):
+        present = _find(primitive, "meta_attributes/nvpair[@name='target-role']")
+        attributes = primitive.find("meta_attributes")
+        if present:
+            present[0].set("value", role.value)
+        elif attributes is not None:
+            _nvpair(attributes, f"vm-mgr-{name}-meta", "target-role", role.value)
+        else:
+            _nvset(primitive, "meta_attributes", f"vm-mgr-{name}-meta", {"target-role": role.value})
+
+
+def add_move(
+    cib: etree._Element, name: VmName, *, to: NodeName | None, away_from: NodeName, expires_utc: float
+) -> None:
+    """Add the temporary constraint of a move, with a date after which Pacemaker ignores it."""
+    sweep_moves(cib, name, expires_utc - 1)
+    ident = f"vm-mgr-move-{name}"
+    location = etree.SubElement(_section(cib, "constraints"), "rsc_location", id=ident, rsc=name)
+    score = "INFINITY" if to else "-INFINITY"
+    rule = {"id": f"{ident}-rule", "score": score, "boolean-op": "and"}
+    element = etree.SubElement(location, "rule", rule)
+    node = {"id": f"{ident}-node", "attribute": "#uname", "operation": "eq", "value": to or away_from}
+    etree.SubElement(element, "expression", node)
+    ends = {"id": f"{ident}-end", "operation": "lt", "end": _date(expires_utc)}
+    etree.SubElement(element, "date_expression", ends)
+
+
+def sweep_moves(cib: etree._Element, name: VmName, now_utc: float) -> None:
+    """Remove the name's move constraint, and those of other names that have expired."""
+    now = _date(now_utc)
+    for element in _find(cib, "configuration/constraints/rsc_location[starts-with(@id, 'vm-mgr-move-')]"):
+        expired = any(rule.get("end", now) < now for rule in _find(element, ".//date_expression"))
+        if expired or element.get("id") == f"vm-mgr-move-{name}":
+            _detach(element)
+
+
+def _operations(primitive: etree._Element, vm: VmResource) -> None:
+    operations = etree.SubElement(primitive, "operations")
+    timeouts = {
+        "start": vm.start_timeout_s,
+        "stop": vm.stop_timeout_s,
+        "migrate_to": vm.migrate_to_timeout_s,
+        "migrate_from": vm.migrate_from_timeout_s,
+    }
+    for action, timeout_s in timeouts.items():
+        _operation(operations, vm.name, action, 0, timeout_s)
+    _operation(operations, vm.name, "monitor", vm.monitor_interval_s, vm.monitor_timeout_s)
+
+
+def _operation(parent: etree._Element, name: str, action: str, interval_s: int, timeout_s: int) -> None:
+    attributes = {
+        "id": f"vm-mgr-{name}-{action}",
+        "name": action,
+        "interval": f"{interval_s}s",
+        "timeout": f"{timeout_s}s",
+    }
+    etree.SubElement(parent, "op", attributes)
+
+
+def _location(parent: etree._Element, ident: str, name: str, node: str, score: str) -> etree._Element:
+    return etree.SubElement(parent, "rsc_location", id=ident, rsc=name, node=node, score=score)
+
+
+def _nvset(parent: etree._Element, tag: str, ident: str, pairs: Mapping[str, str]) -> None:
+    attributes = etree.SubElement(parent, tag, id=ident)
+    for key, value in pairs.items():
+        _nvpair(attributes, ident, key, value)
+
+
+def _nvpair(parent: etree._Element, ident: str, key: str, value: str) -> None:
+    etree.SubElement(parent, "nvpair", id=f"{ident}-{key}", name=key, value=value)
+
+
+def _section(cib: etree._Element, tag: str) -> etree._Element:
+    configuration = cib.find("configuration")
+    assert configuration is not None  # noqa: S101 - every CIB has one
+    section = configuration.find(tag)
+    return etree.SubElement(configuration, tag) if section is None else section
+
+
+def _find(element: etree._Element, path: str, name: str = "") -> list[etree._Element]:
+    """Evaluate an XPath that gives elements; $name is its only variable."""
+    found: Any = element.xpath(path, name=name)
+    return list(found)
+
+
+def _detach(element: etree._Element) -> etree._Element | None:
+    parent = element.getparent()
+    if parent is not None:
+        parent.remove(element)
+    return parent
+
+
+def _detach_with_empty_parents(element: etree._Element, tags: tuple[str, ...]) -> None:
+    """Remove an element, then the parents of these tags that have no element of that kind left."""
+    kind = element.tag
+    parent = _detach(element)
+    while parent is not None and parent.tag in tags and parent.find(kind) is None:
+        kind = parent.tag
+        parent = _detach(parent)
+
+
+def _date(utc: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(utc))

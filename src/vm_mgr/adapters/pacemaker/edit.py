@@ -1,0 +1,102 @@
+"""Change the CIB: read it, build the new one, apply the difference as one versioned patch."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from lxml import etree
+
+from vm_mgr.adapters.pacemaker import commands
+from vm_mgr.adapters.pacemaker.call import CONFLICT, call, check
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.cluster import NodeName
+from vm_mgr.model.vm import TargetRole, VmName
+from vm_mgr.ports.clock import Clock
+from vm_mgr.ports.cluster import VmResource
+from vm_mgr.ports.runner import Runner
+
+__all__ = ["CibEditor"]
+
+# A patch names the version that it was made from, which also counts changes of status (num_updates): while
+# resources move, a lost race is normal and says nothing about another editor.
+ATTEMPTS = 6
+
+
+class CibEditor:
+    """One transaction per method."""
+
+    def __init__(self, runner: Runner, clock: Clock) -> None:
+        self.runner = runner
+        self.clock = clock
+
+    def add(self, resource: VmResource) -> None:
+        """Put a VM under the cluster's control."""
+
+        def change(cib: etree._Element) -> None:
+            commands.add_vm(cib, resource)
+            commands.sweep_moves(cib, resource.name, self.clock.utc())
+
+        self._edit(change)
+
+    def remove(self, name: VmName) -> None:
+        """Take a VM out of the configuration."""
+
+        def change(cib: etree._Element) -> None:
+            commands.remove_vm(cib, name)
+            commands.sweep_moves(cib, name, self.clock.utc())
+
+        self._edit(change)
+
+    def set_target_role(self, name: VmName, role: TargetRole) -> None:
+        """Ask for a VM to run or not; sweep the constraint that a killed move left."""
+
+        def change(cib: etree._Element) -> None:
+            commands.set_target_role(cib, name, role)
+            commands.sweep_moves(cib, name, self.clock.utc())
+
+        self._edit(change)
+
+    def begin_move(self, name: VmName, *, to: NodeName | None, away_from: NodeName, lifetime_s: int) -> None:
+        """Constrain a VM for the time of a move."""
+        expires = self.clock.utc() + lifetime_s
+
+        def change(cib: etree._Element) -> None:
+            commands.sweep_moves(cib, name, self.clock.utc())
+            commands.add_move(cib, name, to=to, away_from=away_from, expires_utc=expires)
+
+        self._edit(change)
+
+    def end_move(self, name: VmName) -> None:
+        """Remove the constraint of a move."""
+        self._edit(lambda cib: commands.sweep_moves(cib, name, self.clock.utc()))
+
+    def _edit(self, change: Callable[[etree._Element], None]) -> None:
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                self.clock.sleep(0.1 * attempt)
+            before = check(call(self.runner, ("cibadmin", "--query"))).stdout
+            cib = commands.parse_cib(before)
+            unchanged = etree.tostring(cib)
+            change(cib)
+            if etree.tostring(cib) == unchanged:
+                return
+            commands.bump_version(cib)
+            if self._apply(before, etree.tostring(cib, encoding="unicode")):
+                return
+        message = "the cluster's configuration kept changing while it was being edited"
+        raise VmMgrError(Kind.TRY_LATER, message, hint="run the command again")
+
+    def _apply(self, before: str, after: str) -> bool:
+        """Apply the difference if the CIB is still the one that was read; False after a lost race."""
+        with tempfile.TemporaryDirectory(prefix="vm-mgr-") as folder:
+            old, new = Path(folder, "old.xml"), Path(folder, "new.xml")
+            old.write_text(before, encoding="utf-8")
+            new.write_text(after, encoding="utf-8")
+            diff = call(self.runner, ("crm_diff", "--original", str(old), "--new", str(new)))
+        if diff.exit_code != 1:  # 1 says that they differ
+            check(diff)
+        patched = call(self.runner, ("cibadmin", "--patch", "--xml-pipe"), stdin=diff.stdout)
+        if patched.exit_code in CONFLICT:
+            return False
+        check(patched)
+        return True

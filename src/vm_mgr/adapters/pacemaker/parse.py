@@ -1,0 +1,101 @@
+"""Read crm_mon's XML, of Pacemaker 2.1 and 3.0.
+
+The standard library's parser instead of lxml: it is on the path of `vm-mgr status`, where lxml would cost as
+much as crm_mon itself; and the text comes from Pacemaker, not from users.
+"""
+
+import xml.etree.ElementTree as ET
+
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.cluster import ClusterState, Failure, Node, NodeName, Resource
+
+__all__ = ["parse_crm_mon"]
+
+OBSERVER_ATTRIBUTE = "vm-mgr-role"
+
+
+def parse_crm_mon(raw: str) -> ClusterState:
+    """Parse the output of `crm_mon -1 --output-as=xml`; raises EXTERNAL_FAILURE for anything else."""
+    try:
+        root = ET.fromstring(raw)  # noqa: S314
+    except ET.ParseError as error:
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, f"crm_mon's answer is not XML: {error}") from error
+    options = root.find("summary/cluster_options")
+    quorum = root.find("summary/current_dc")
+    resources = [_resource(element, root) for element in root.iterfind("resources/resource")]
+    return ClusterState(
+        nodes=_nodes(root),
+        resources={resource.name: resource for resource in resources},
+        quorate=quorum is not None and quorum.get("with_quorum") == "true",
+        fencing_enabled=options is None or options.get("stonith-enabled") != "false",
+        fence_devices=sum(1 for element in root.iter("resource") if _is_fence_device(element)),
+    )
+
+
+def _nodes(root: ET.Element) -> tuple[Node, ...]:
+    observers = {
+        node.get("name")
+        for node in root.iterfind("node_attributes/node")
+        for attribute in node.iterfind("attribute")
+        if attribute.get("name") == OBSERVER_ATTRIBUTE and attribute.get("value") == "observer"
+    }
+    return tuple(
+        Node(
+            name=NodeName(element.get("name", "")),
+            online=_true(element, "online"),
+            unclean=_true(element, "unclean"),
+            standby=_true(element, "standby") or _true(element, "standby_onfail"),
+            maintenance=_true(element, "maintenance"),
+            pending=_true(element, "pending"),
+            observer=element.get("name") in observers,
+        )
+        for element in root.iterfind("nodes/node")
+        if element.get("type", "member") == "member"
+    )
+
+
+def _resource(element: ET.Element, root: ET.Element) -> Resource:
+    name = element.get("id", "")
+    return Resource(
+        name=name,
+        agent=element.get("resource_agent", "").replace("::", ":"),
+        role=element.get("role", "Stopped"),
+        target_role=element.get("target_role", ""),
+        active=_true(element, "active"),
+        failed=_true(element, "failed"),
+        blocked=_true(element, "blocked"),
+        managed=element.get("managed") != "false",
+        pending=element.get("pending", ""),
+        nodes=tuple(NodeName(node.get("name", "")) for node in element.iterfind("node")),
+        banned_by_failures=_banned(name, root),
+        failures=_failures(name, root),
+    )
+
+
+def _banned(name: str, root: ET.Element) -> tuple[NodeName, ...]:
+    return tuple(
+        NodeName(node.get("name", ""))
+        for node in root.iterfind("node_history/node")
+        for history in node.iterfind("resource_history")
+        if history.get("id") == name and history.get("fail-count") in ("INFINITY", "1000000")
+    )
+
+
+def _failures(name: str, root: ET.Element) -> tuple[Failure, ...]:
+    found = []
+    for failure in root.iterfind("failures/failure"):
+        task = failure.get("task", "operation")
+        # op_key is NAME_TASK_INTERVAL, and tasks have underscores too: migrate_to.
+        if failure.get("op_key", "").rpartition("_")[0] == f"{name}_{task}":
+            reason = failure.get("exitreason") or failure.get("exitstatus") or "failed"
+            text = f"{task} on {failure.get('node', '?')}: {reason}"
+            found.append(Failure(text, failure.get("last-rc-change", "")))
+    return tuple(found)
+
+
+def _is_fence_device(element: ET.Element) -> bool:
+    return element.get("resource_agent", "").startswith("stonith:") and element.get("role") != "Stopped"
+
+
+def _true(element: ET.Element, attribute: str) -> bool:
+    return element.get(attribute) == "true"

@@ -1,0 +1,83 @@
+"""Meet the cluster port: look with crm_mon, change through the CIB editor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vm_mgr.adapters.pacemaker.call import call, check, no_cluster
+from vm_mgr.errors import VmMgrError
+
+if TYPE_CHECKING:
+    from vm_mgr.adapters.pacemaker.edit import CibEditor
+    from vm_mgr.model.cluster import ClusterState, NodeName
+    from vm_mgr.model.vm import TargetRole, VmName
+    from vm_mgr.ports.clock import Clock
+    from vm_mgr.ports.cluster import VmResource
+    from vm_mgr.ports.runner import Pending, Runner
+
+__all__ = ["Pacemaker"]
+
+CRM_MON = ("crm_mon", "-1", "--output-as=xml")
+
+
+class Pacemaker:
+    """The cluster that this node belongs to."""
+
+    def __init__(self, runner: Runner, clock: Clock) -> None:
+        self.runner = runner
+        self.clock = clock
+        self._look: Pending | None = None
+
+    def prefetch(self) -> None:
+        """Start looking, so that the caller can load its own code meanwhile."""
+        try:
+            self._look = self.runner.start(CRM_MON, timeout_s=20)
+        except VmMgrError:
+            self._look = None  # state() will meet the same and say it
+
+    def state(self) -> ClusterState:
+        """Look once, or take the look that prefetch began."""
+        # The XML parser takes 10 ms to load: after prefetch, while crm_mon runs.
+        from vm_mgr.adapters.pacemaker.parse import parse_crm_mon  # noqa: PLC0415
+
+        look, self._look = self._look, None
+        completed = look.result() if look else call(self.runner, CRM_MON)
+        state = parse_crm_mon(check(completed).stdout)
+        if not state.nodes:
+            raise no_cluster()
+        return state
+
+    def local_node(self) -> NodeName:
+        """Ask Pacemaker for this node's name, which need not be the host's."""
+        from vm_mgr.model.cluster import NodeName  # noqa: PLC0415
+
+        return NodeName(check(call(self.runner, ("crm_node", "-n"))).stdout.strip())
+
+    def add(self, resource: VmResource) -> None:
+        """Put a VM under the cluster's control."""
+        self._editor().add(resource)
+
+    def remove(self, name: VmName) -> None:
+        """Take a VM out of the configuration."""
+        self._editor().remove(name)
+
+    def set_target_role(self, name: VmName, role: TargetRole) -> None:
+        """Ask for a VM to run or not."""
+        self._editor().set_target_role(name, role)
+
+    def begin_move(self, name: VmName, *, to: NodeName | None, away_from: NodeName, lifetime_s: int) -> None:
+        """Constrain a VM for the time of a move."""
+        self._editor().begin_move(name, to=to, away_from=away_from, lifetime_s=lifetime_s)
+
+    def end_move(self, name: VmName) -> None:
+        """Remove the constraint of a move."""
+        self._editor().end_move(name)
+
+    def forget_failures(self, name: VmName) -> None:
+        """Clear the failure history on all nodes."""
+        check(call(self.runner, ("crm_resource", "--cleanup", "--resource", name), timeout_s=60))
+
+    def _editor(self) -> CibEditor:
+        from vm_mgr.adapters.pacemaker.edit import CibEditor  # noqa: PLC0415 - lxml would double the cost of `status`
+
+        return CibEditor(self.runner, self.clock)

@@ -1,0 +1,116 @@
+"""Commands that change a VM: start, stop, enable, disable, migrate, remove."""
+
+import click
+
+from vm_mgr.cli.run import chosen_name, name_argument, run
+from vm_mgr.model.cluster import NodeName
+from vm_mgr.model.vm import VmName, VmStatus
+
+__all__ = [
+    "disable_command",
+    "enable_command",
+    "migrate_command",
+    "remove_command",
+    "start_command",
+    "stop_command",
+]
+
+
+@click.command("start")
+@name_argument
+def start_command(named: str | None, plain: str | None) -> None:
+    """Start a VM and wait until it runs.
+
+    \b
+    Example:
+      vm-mgr start web1
+    """
+    from vm_mgr.operations.start import start  # noqa: PLC0415
+
+    name = VmName(chosen_name(named, plain))
+    _done(run(lambda env: start(env, name)))
+
+
+@click.command("stop")
+@name_argument
+def stop_command(named: str | None, plain: str | None) -> None:
+    """Stop a VM and wait until it has stopped; the cluster then leaves it stopped.
+
+    \b
+    Example:
+      vm-mgr stop web1
+    """
+    from vm_mgr.operations.stop import stop  # noqa: PLC0415
+
+    name = VmName(chosen_name(named, plain))
+    _done(run(lambda env: stop(env, name)))
+
+
+@click.command("enable")
+@name_argument
+@click.option("--nostart", is_flag=True, help="Leave the VM stopped.")
+def enable_command(named: str | None, plain: str | None, nostart: bool) -> None:  # noqa: FBT001
+    """Put a Disabled VM under the cluster's control, and start it.
+
+    \b
+    Example:
+      vm-mgr enable web1
+    """
+    from vm_mgr.operations.enable import enable  # noqa: PLC0415
+
+    name = VmName(chosen_name(named, plain))
+    _done(run(lambda env: enable(env, name, start=not nostart)))
+
+
+@click.command("disable")
+@name_argument
+def disable_command(named: str | None, plain: str | None) -> None:
+    """Stop a VM and take it out of the cluster's control; disk and definition stay.
+
+    \b
+    Example:
+      vm-mgr disable web1
+    """
+    from vm_mgr.operations.disable import disable  # noqa: PLC0415
+
+    name = VmName(chosen_name(named, plain))
+    _done(run(lambda env: disable(env, name)))
+
+
+@click.command("migrate")
+@click.option("-n", "--name", "named", metavar="NAME", help="The VM's name; also a plain argument.")
+@click.argument("words", nargs=-1, metavar="[NAME] [NODE]")
+def migrate_command(named: str | None, words: tuple[str, ...]) -> None:
+    """Move a running VM to NODE, or to any other node; live where the VM has live migration.
+
+    \b
+    Example:
+      vm-mgr migrate web1 n2
+    """
+    from vm_mgr.operations.migrate import migrate  # noqa: PLC0415
+
+    given = ((named,) if named is not None else ()) + words
+    if not 1 <= len(given) <= 2:
+        raise click.UsageError("give the name of the VM and at most one node")
+    to = NodeName(given[1]) if len(given) == 2 else None
+    _done(run(lambda env: migrate(env, VmName(given[0]), to)))
+
+
+@click.command("remove")
+@name_argument
+def remove_command(named: str | None, plain: str | None) -> None:
+    """Stop a VM and delete it with its disks.
+
+    \b
+    Example:
+      vm-mgr remove web1
+    """
+    from vm_mgr.operations.remove import remove  # noqa: PLC0415
+
+    name = VmName(chosen_name(named, plain))
+    run(lambda env: remove(env, name))
+    print(f"{name} is removed")
+
+
+def _done(vm: VmStatus) -> None:
+    print(f"{vm.name} is {vm.state.value}" + (f" on {vm.node}" if vm.node else ""))

@@ -1,0 +1,50 @@
+"""Answer the plain forms of `list` and `status` without click, whose loading takes as long as crm_mon."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from vm_mgr.cli.render import print_list, print_status
+from vm_mgr.errors import VmMgrError
+from vm_mgr.model.vm import VmName
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vm_mgr.wiring import RealEnv
+
+__all__ = ["answer"]
+
+
+def answer(env: RealEnv, words: list[str]) -> bool:
+    """Print the answer to `list` or `status NAME`; False for any other form."""
+    show: Callable[[RealEnv], None]
+    match words:
+        case ["list"]:
+            show = _list
+        case ["status", name] if not name.startswith("-"):
+            show = partial(_status, name=VmName(name))
+        case ["status", "--name" | "-n", name]:
+            show = partial(_status, name=VmName(name))
+        case _:
+            return False
+    try:
+        show(env)
+    except VmMgrError as error:
+        from vm_mgr.cli.run import fail  # noqa: PLC0415 - brings click
+
+        fail(error)
+    return True
+
+
+def _list(env: RealEnv) -> None:
+    from vm_mgr.operations.list_vms import list_vms  # noqa: PLC0415
+
+    print_list(list_vms(env), "table")
+
+
+def _status(env: RealEnv, name: VmName) -> None:
+    from vm_mgr.operations.status import status  # noqa: PLC0415
+
+    print_status(status(env, name), "table")

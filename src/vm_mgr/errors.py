@@ -1,0 +1,91 @@
+"""Define the exception tree and what each kind of failure means to a shell.
+
+VmMgrError            anything that vm-mgr reports in one line
+├── ProgramError      an external program ended with a non-zero exit status
+└── SignalError       a signal asked us to stop; undo steps have run
+"""
+
+from collections.abc import Sequence
+from enum import Enum
+
+__all__ = ["EXIT_CODES", "Kind", "ProgramError", "SignalError", "VmMgrError", "raise_all"]
+
+
+class Kind(Enum):
+    """Classify failures; the set is closed."""
+
+    INVALID = "invalid"
+    NOT_FOUND = "not-found"
+    EXISTS = "exists"
+    WRONG_STATE = "wrong-state"
+    NO_RESOURCES = "no-resources"
+    TRY_LATER = "try-later"
+    NOT_SUPPORTED = "not-supported"
+    NOT_PERMITTED = "not-permitted"
+    ENVIRONMENT = "environment"
+    EXTERNAL_FAILURE = "external-failure"
+    INTERNAL = "internal"
+
+
+# 1 is left to Python itself; 2 is what command line parsers use for bad usage.
+EXIT_CODES: dict[Kind, int] = {
+    Kind.INVALID: 2,
+    Kind.NOT_FOUND: 3,
+    Kind.EXISTS: 4,
+    Kind.WRONG_STATE: 5,
+    Kind.NO_RESOURCES: 6,
+    Kind.TRY_LATER: 7,
+    Kind.NOT_SUPPORTED: 8,
+    Kind.NOT_PERMITTED: 9,
+    Kind.ENVIRONMENT: 10,
+    Kind.EXTERNAL_FAILURE: 11,
+    Kind.INTERNAL: 12,
+}
+
+
+class VmMgrError(Exception):
+    """Carry one failure: its kind, one line for people, a hint, and further problems found with it."""
+
+    def __init__(self, kind: Kind, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.hint = hint
+        self.others: tuple[VmMgrError, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """Give the exit status of the command line for this failure."""
+        return EXIT_CODES[self.kind]
+
+
+class ProgramError(VmMgrError):
+    """Say which program failed, with its exit status and the last lines of its stderr."""
+
+    def __init__(self, argv: Sequence[str], exit_code: int, stderr: str, *, hint: str = "") -> None:
+        last = " / ".join(line.strip() for line in stderr.strip().splitlines()[-3:])
+        message = f"{argv[0]} failed with exit status {exit_code}" + (f": {last}" if last else "")
+        super().__init__(Kind.EXTERNAL_FAILURE, message, hint=hint)
+        self.argv = tuple(argv)
+        self.program_exit_code = exit_code
+        self.stderr = stderr
+
+
+class SignalError(VmMgrError):
+    """Report that SIGINT or SIGTERM ended the operation."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(Kind.TRY_LATER, "interrupted; what was begun has been undone")
+        self.signal_number = signal_number
+
+    @property
+    def exit_code(self) -> int:
+        """Follow the shell's convention for deaths by signal."""
+        return 128 + self.signal_number
+
+
+def raise_all(problems: Sequence[VmMgrError]) -> None:
+    """Raise the first problem, carrying the others, or return when there is none."""
+    if problems:
+        problems[0].others = tuple(problems[1:])
+        raise problems[0]

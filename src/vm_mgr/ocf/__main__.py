@@ -1,0 +1,41 @@
+"""Run one action of the resource agent: python3 -m vm_mgr.ocf ACTION."""
+
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+from vm_mgr.errors import Kind, SignalError, VmMgrError
+from vm_mgr.ocf.actions import ACTIONS
+from vm_mgr.ocf.parameters import read
+from vm_mgr.wiring import RealEnv
+
+__all__ = ["main"]
+
+# https://github.com/ClusterLabs/OCF-spec: ra/1.1/resource-agent-api.md
+OCF_SUCCESS, OCF_ERR_GENERIC, OCF_ERR_UNIMPLEMENTED, OCF_ERR_CONFIGURED = 0, 1, 3, 6
+
+
+def main(action: str) -> int:
+    """Run the action and give the agent's exit status."""
+    if action not in ACTIONS:
+        return OCF_ERR_UNIMPLEMENTED
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        given = read()
+        # After the loss of a node Ceph answers only once that node's daemons have been missed.
+        ACTIONS[action](RealEnv(storage_patience_s=given.budget_s), given)
+    except VmMgrError as error:
+        message = f"{action}: {error.message}" + (f" ({error.hint})" if error.hint else "")
+        print(f"ocf-exit-reason:{message}", file=sys.stderr)
+        return OCF_ERR_CONFIGURED if error.kind is Kind.INVALID else OCF_ERR_GENERIC
+    return OCF_SUCCESS
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+    signal.signal(number, signal.SIG_IGN)
+    raise SignalError(number)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else ""))

@@ -1,0 +1,69 @@
+"""Refuse, as libvirt's hook, to start a domain whose disks somebody else has open.
+
+libvirt calls /etc/libvirt/hooks/qemu with NAME OPERATION SUB-OPERATION - and the domain's XML on stdin,
+and refuses the start when the hook fails (https://libvirt.org/hooks.html). A hook must not call libvirt: that
+would deadlock.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.operations.interlock import holder_node
+from vm_mgr.wiring import RealEnv
+
+__all__ = ["main"]
+
+# On the target of a live migration libvirt calls `migrate begin` and then `prepare begin`, moments apart.
+INCOMING_S = 15.0
+# How long Ceph may take to say who has the disks open.
+CEPH_S = 30.0
+
+
+def main(env: RealEnv, arguments: list[str], xml: str) -> int:
+    """Give the hook's exit status; one line on stderr says why a start is refused."""
+    name, operation, sub_operation = (*arguments, "", "", "")[:3]
+    try:
+        if (operation, sub_operation) == ("migrate", "begin"):
+            _announce(env, name)
+        elif (operation, sub_operation) == ("prepare", "begin") and not _announced(env, name):
+            _refuse_held(env, name, xml)
+    except (VmMgrError, OSError) as error:
+        print(f"vm-mgr: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _refuse_held(env: RealEnv, name: str, xml: str) -> None:
+    if "rbd" not in xml:
+        return  # the cheap look: most of the time nothing else has to be loaded
+    for holder in env.storage.holders(env.definitions.rbd_images(xml, env.pool)):
+        node = holder_node(env, holder) or "an unknown machine"
+        message = f"refusing to start {name}: its disk {holder.image} is in use on {node} ({holder.address})"
+        raise VmMgrError(Kind.WRONG_STATE, message)
+
+
+def _announce(env: RealEnv, name: str) -> None:
+    marker = _marker(env, name)
+    marker.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    marker.touch()
+
+
+def _announced(env: RealEnv, name: str) -> bool:
+    """Take the announcement of an incoming migration; each is good for one start."""
+    marker = _marker(env, name)
+    try:
+        age_s = time.time() - marker.stat().st_mtime
+        marker.unlink()
+    except FileNotFoundError:
+        return False
+    return 0 <= age_s < INCOMING_S
+
+
+def _marker(env: RealEnv, name: str) -> Path:
+    return env.state_dir / f"incoming-{name.replace('/', '_')}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(RealEnv(storage_patience_s=CEPH_S), sys.argv[1:], sys.stdin.read()))

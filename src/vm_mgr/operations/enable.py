@@ -1,0 +1,58 @@
+"""Put a defined VM under the cluster's control."""
+
+from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.model.cluster import NodeName
+from vm_mgr.model.vm import TargetRole, VmName, VmSettings, VmStatus, name_problems
+from vm_mgr.operations.checks import host_problems, quorum_problems, warn_without_fencing
+from vm_mgr.operations.status import status
+from vm_mgr.operations.waiting import wait_started
+from vm_mgr.ports.cluster import VmResource
+from vm_mgr.ports.env import Env
+from vm_mgr.reports import Level, Note
+
+__all__ = ["enable", "resource_for"]
+
+
+def enable(env: Env, name: VmName, *, start: bool = True) -> VmStatus:
+    """Write the VM's resource; wait until it runs unless start is False."""
+    state = env.cluster.state()
+    problems = quorum_problems(state)
+    if name in state.resources:
+        hint = f"see: vm-mgr status {name}"
+        problems.append(VmMgrError(Kind.EXISTS, f"{name} is enabled already", hint=hint))
+    elif not env.storage.exists(name):
+        problems.append(VmMgrError(Kind.NOT_FOUND, f"there is no VM {name!r}", hint="see: vm-mgr list"))
+    else:
+        problems += name_problems(name)
+    raise_all(problems)
+    settings = env.storage.settings(name)
+    raise_all(host_problems(state, settings.pinned_host) + host_problems(state, settings.preferred_host))
+    warn_without_fencing(env, state)
+    if settings.crm_config_cmd:
+        message = f"{name} has crm commands stored with it, which vm-mgr does not run"
+        env.say(Note(Level.WARNING, "crm-commands", message, "run them by hand: crm configure"))
+    env.cluster.add(resource_for(env, name, settings, start=start))
+    return wait_started(env, name) if start else status(env, name)
+
+
+def resource_for(env: Env, name: VmName, settings: VmSettings, *, start: bool) -> VmResource:
+    """Turn settings into what the cluster is to run."""
+    params = {
+        "migration_user": settings.migration_user,
+        "migration_downtime": settings.migration_downtime_ms,
+        "migration_network_suffix": env.migration_network_suffix,
+    }
+    given = {key: str(value) for key, value in params.items() if value}
+    return VmResource(
+        name=name,
+        target_role=TargetRole.STARTED if start else TargetRole.STOPPED,
+        live_migration=settings.live_migration,
+        priority=settings.priority or 0,
+        stop_timeout_s=settings.stop_timeout_s or 30,
+        migrate_to_timeout_s=settings.migrate_to_timeout_s or 120,
+        pinned_host=NodeName(settings.pinned_host) if settings.pinned_host else None,
+        preferred_host=NodeName(settings.preferred_host) if settings.preferred_host else None,
+        params={**given, **settings.pacemaker_params},
+        meta=settings.pacemaker_meta,
+        utilization=settings.pacemaker_utilization,
+    )

@@ -1,0 +1,40 @@
+"""Bind each operation's name to its function and to what it needs permission for."""
+
+from enum import Enum
+from importlib import import_module
+from typing import Any, NamedTuple
+
+__all__ = ["OPERATIONS", "Operation", "Permission"]
+
+
+class Permission(Enum):
+    """What a caller must be allowed to do."""
+
+    READ = "read"
+    OPERATE = "operate"
+    CHANGE = "change"
+
+
+class Operation(NamedTuple):
+    """An operation; its module is only imported when it is used."""
+
+    module: str
+    function: str
+    permission: Permission
+
+    def load(self) -> Any:
+        """Import and give the function."""
+        return getattr(import_module(f"vm_mgr.operations.{self.module}"), self.function)
+
+
+OPERATIONS: dict[str, Operation] = {
+    "create": Operation("create", "create", Permission.CHANGE),
+    "disable": Operation("disable", "disable", Permission.CHANGE),
+    "enable": Operation("enable", "enable", Permission.CHANGE),
+    "list": Operation("list_vms", "list_vms", Permission.READ),
+    "migrate": Operation("migrate", "migrate", Permission.OPERATE),
+    "remove": Operation("remove", "remove", Permission.CHANGE),
+    "start": Operation("start", "start", Permission.OPERATE),
+    "status": Operation("status", "status", Permission.READ),
+    "stop": Operation("stop", "stop", Permission.OPERATE),
+}

@@ -1,0 +1,46 @@
+"""Derive what a user sees of a VM from what Pacemaker reports."""
+
+from vm_mgr.model.cluster import ClusterState, Resource
+from vm_mgr.model.vm import VmName, VmState, VmStatus
+
+__all__ = ["view"]
+
+
+def view(resource: Resource, state: ClusterState) -> VmStatus:
+    """Map a resource to one of the states that users know."""
+    name = VmName(resource.name)
+    node = resource.nodes[0] if resource.nodes else ""
+    vm_state, detail = _state(resource, state)
+    return VmStatus(name, vm_state, node, detail)
+
+
+def _state(resource: Resource, state: ClusterState) -> tuple[VmState, str]:
+    lost = [name for name in resource.nodes if (node := state.node(name)) and node.unclean]
+    if lost:
+        return VmState.FAILED, f"node {lost[0]} is lost and not yet fenced"
+    if resource.blocked:
+        return VmState.FAILED, resource.last_failure or "blocked; see: crm_mon -1"
+    # Pacemaker keeps calling a resource failed while it recovers it: what it is doing says more.
+    if "Starting" in (resource.pending, resource.role):
+        return VmState.STARTING, resource.last_failure
+    if "Stopping" in (resource.pending, resource.role):
+        return VmState.STOPPING, ""
+    if resource.target_role == "Stopped":
+        return (VmState.STOPPING if resource.active else VmState.STOPPED), ""
+    return _running(resource) if resource.active else _waiting(resource, state)
+
+
+def _running(resource: Resource) -> tuple[VmState, str]:
+    if resource.failed:
+        return VmState.FAILED, resource.last_failure or "about to be recovered"
+    return VmState.STARTED, "moving" if "Migrating" in (resource.pending, resource.role) else ""
+
+
+def _waiting(resource: Resource, state: ClusterState) -> tuple[VmState, str]:
+    """Tell a VM that is about to start from one that can't."""
+    if not state.quorate:
+        return VmState.STOPPED, "the cluster has no quorum"
+    able = {node.name for node in state.nodes if node.can_host}
+    if able and able <= set(resource.banned_by_failures):
+        return VmState.FAILED, resource.last_failure or "failed on every node"
+    return VmState.STARTING, resource.last_failure

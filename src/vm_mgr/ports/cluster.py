@@ -1,0 +1,68 @@
+"""Ask for cluster state and change the cluster's configuration."""
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+from vm_mgr.model.cluster import ClusterState, NodeName
+from vm_mgr.model.vm import TargetRole, VmName
+
+__all__ = ["Cluster", "VmResource"]
+
+
+class VmResource(NamedTuple):
+    """A VM as the cluster is to run it; timeouts in seconds."""
+
+    name: VmName
+    target_role: TargetRole
+    live_migration: bool = False
+    priority: int = 0
+    start_timeout_s: int = 120
+    stop_timeout_s: int = 30
+    migrate_to_timeout_s: int = 120
+    migrate_from_timeout_s: int = 60
+    monitor_interval_s: int = 10
+    monitor_timeout_s: int = 60
+    pinned_host: NodeName | None = None
+    preferred_host: NodeName | None = None
+    params: Mapping[str, str] = {}
+    meta: Mapping[str, str] = {}
+    utilization: Mapping[str, str] = {}
+
+
+class Cluster(Protocol):
+    """The cluster's state and configuration; each change is one transaction.
+
+    Without a running cluster everything raises ENVIRONMENT; a change that lost a race twice raises TRY_LATER.
+    """
+
+    def state(self) -> ClusterState:
+        """Look once."""
+        ...
+
+    def local_node(self) -> NodeName:
+        """Name the node that this runs on."""
+        ...
+
+    def add(self, resource: VmResource) -> None:
+        """Put a VM under the cluster's control, replacing what it had for this name."""
+        ...
+
+    def remove(self, name: VmName) -> None:
+        """Take a VM and every constraint that names it out of the configuration; absent is fine."""
+        ...
+
+    def set_target_role(self, name: VmName, role: TargetRole) -> None:
+        """Ask for a VM to run or not to run."""
+        ...
+
+    def begin_move(self, name: VmName, *, to: NodeName | None, away_from: NodeName, lifetime_s: int) -> None:
+        """Constrain a VM to a node, or away from its present one, until end_move or the lifetime is over."""
+        ...
+
+    def end_move(self, name: VmName) -> None:
+        """Remove the constraint of begin_move; absent is fine."""
+        ...
+
+    def forget_failures(self, name: VmName) -> None:
+        """Clear the failure history, so that every node is eligible again."""
+        ...

@@ -1,0 +1,64 @@
+"""Gather the ports that an operation is handed."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from vm_mgr.model.cluster import NodeName
+from vm_mgr.ports.clock import Clock
+from vm_mgr.ports.cluster import Cluster
+from vm_mgr.ports.definition import Definitions
+from vm_mgr.ports.hypervisor import Hypervisor
+from vm_mgr.ports.processes import Processes
+from vm_mgr.ports.storage import Storage
+from vm_mgr.reports import Say
+
+__all__ = ["Env"]
+
+
+class Env(Protocol):
+    """Everything external; each part is built when it is first used."""
+
+    @property
+    def cluster(self) -> Cluster:
+        """Pacemaker."""
+        ...
+
+    @property
+    def storage(self) -> Storage:
+        """Disks and definitions."""
+        ...
+
+    @property
+    def definitions(self) -> Definitions:
+        """Domain XML."""
+        ...
+
+    @property
+    def hypervisor(self) -> Hypervisor:
+        """Running domains on this node."""
+        ...
+
+    @property
+    def processes(self) -> Processes:
+        """Processes on this node."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """Time."""
+        ...
+
+    @property
+    def say(self) -> Say:
+        """Where reports go."""
+        ...
+
+    @property
+    def migration_network_suffix(self) -> str:
+        """What to append to a node's name to get its name on the migration network."""
+        ...
+
+    @property
+    def node_addresses(self) -> Mapping[str, NodeName]:
+        """Which node a storage client's IP address belongs to."""
+        ...

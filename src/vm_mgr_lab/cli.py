@@ -1,0 +1,360 @@
+"""The command vm-mgr-lab: one verb, one function; every failure is one line, a hint and an exit status."""
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from vm_mgr_lab import bmc, demo, deployment, guest, image
+from vm_mgr_lab import up as bring
+from vm_mgr_lab.errors import LabError
+from vm_mgr_lab.lab import Lab
+from vm_mgr_lab.paths import Paths
+from vm_mgr_lab.process import require_programs, require_root
+from vm_mgr_lab.topology import NETWORKS, Topology
+
+__all__ = ["main"]
+
+PATHS = Paths.from_environment()
+NODE = click.argument("node")
+DEMO_VM, DEMO_MAC = "demo", 201
+DEMO_NEXT = """
+The cluster is still up:
+  sudo .venv/bin/vm-mgr-lab status                      # the nodes, seen from outside
+  sudo .venv/bin/vm-mgr-lab exec n1 -- vm-mgr list      # the VMs
+  sudo .venv/bin/vm-mgr-lab exec n1 -- crm_mon -1       # what Pacemaker says
+  sudo .venv/bin/vm-mgr-lab shell n1                    # look around
+  sudo make lab-down                                    # remove everything
+"""
+
+
+class LabGroup(click.Group):
+    """Turns LabError into one line on stderr."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a verb and translate its failure."""
+        try:
+            return super().invoke(ctx)
+        except LabError as error:
+            click.echo(f"vm-mgr-lab: error: {error.message}", err=True)
+            if error.hint:
+                click.echo(f"hint: {error.hint}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=LabGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Log every command that is run.")
+def main(*, debug: bool) -> None:
+    """A real cluster of several nodes inside one machine: Pacemaker, libvirt, Ceph and IPMI fencing.
+
+    \b
+    Example:
+      sudo vm-mgr-lab up
+      sudo vm-mgr-lab exec n1 -- crm_mon -1
+      sudo vm-mgr-lab power n1 off
+      sudo vm-mgr-lab down
+    """
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(message)s")
+
+
+def _lab() -> Lab:
+    require_root()
+    require_programs()
+    return Lab.load(PATHS)
+
+
+def _progress() -> "bring.Say":
+    started = time.monotonic()
+    return lambda line: click.echo(f"[{time.monotonic() - started:6.1f} s] {line}", err=True)
+
+
+@main.command()
+@click.option("--nodes", default=3, show_default=True, help="Hypervisors.")
+@click.option("--observers", default=0, show_default=True, help="Nodes that vote and store but run no VM.")
+@click.option(
+    "--suite", default="trixie", show_default=True, help="Debian release of the nodes (bookworm is 12)."
+)
+@click.option("--fresh", is_flag=True, help="Deploy even when the deployed state is cached.")
+@click.option("--bare", is_flag=True, help="Boot nodes without deploying anything into them.")
+def up(nodes: int, observers: int, suite: str, *, fresh: bool, bare: bool) -> None:
+    """Boot a cluster and wait until it is healthy.
+
+    \b
+    Example:
+      sudo vm-mgr-lab up --nodes 2 --observers 1
+    """
+    request = bring.Request(hypervisors=nodes, observers=observers, suite=suite, fresh=fresh, bare=bare)
+    lab = bring.up(PATHS, request, _progress())
+    click.echo("up: " + ", ".join(f"{node.name} {node.address('admin')}" for node in lab.nodes))
+
+
+@main.command()
+def down() -> None:
+    """Remove the cluster, whatever state it is in.
+
+    \b
+    Example:
+      sudo vm-mgr-lab down
+    """
+    bring.down(PATHS, _progress())
+
+
+@main.command(name="demo")
+def demonstrate() -> None:
+    """Cut the power of a VM's node and watch the VM come back; brings the lab up when it isn't.
+
+    Exits with 1 when an acknowledged write is missing or the VM ran on two nodes.
+
+    \b
+    Example:
+      sudo vm-mgr-lab demo
+    """
+    require_root()
+    say = _progress()
+    lab = Lab.load(PATHS) if PATHS.description.exists() else bring.up(PATHS, bring.Request(), say)
+    bring.wait_ready(lab, say)
+    demo.remove_guest(lab, DEMO_VM, node=lab.nodes[0].name)
+    demo.create_guest(lab, DEMO_VM, say, mac_byte=DEMO_MAC, options=("--enable-live-migration",))
+    failover = demo.power_loss(lab, DEMO_VM, say, mac_byte=DEMO_MAC)
+    click.echo("\n" + "\n".join(demo.tell(failover, DEMO_VM)) + "\n" + DEMO_NEXT)
+    if failover.problems:
+        sys.exit(1)
+
+
+@main.command()
+@click.option("--extra", multiple=True, help="Further arguments of ansible-playbook.")
+def deploy(extra: tuple[str, ...]) -> None:
+    """Run the deployment's roles over the running nodes again.
+
+    \b
+    Example:
+      sudo vm-mgr-lab deploy --extra=--tags=vm_mgr
+    """
+    lab = _lab()
+    deployment.write_inventory(lab.paths, lab.nodes)
+    deployment.deploy(lab.paths, _progress(), extra=extra)
+
+
+@main.command()
+def status() -> None:
+    """Show each node's power, links and BMC.
+
+    \b
+    Example:
+      sudo vm-mgr-lab status
+    """
+    lab = _lab()
+    links = lab.network.links()
+    click.echo(f"{'node':6} {'role':11} {'power':7} {'admin':16} {'cluster':17} {'bmc':16}")
+    for node in lab.nodes:
+        machine = lab.machine(node.name)
+        power = "paused" if machine.is_paused() else "on" if machine.is_on() else "off"
+        shown = {n: node.address(n) if links[node.name][n] else "cut" for n in NETWORKS}
+        answers = "up" if bmc.is_up(node) else "broken"
+        click.echo(
+            f"{node.name:6} {node.role:11} {power:7} {shown['admin']:16} {shown['cluster']:17} {answers:16}"
+        )
+
+
+@main.command(name="exec", context_settings={"ignore_unknown_options": True})
+@NODE
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def execute(node: str, command: tuple[str, ...]) -> None:
+    """Run a program on a node as root; its exit status is this command's.
+
+    \b
+    Example:
+      sudo vm-mgr-lab exec n1 -- ceph -s
+    """
+    argv = [*_lab().machine(node).enter_command(), *command]
+    sys.exit(subprocess.run(argv, check=False).returncode)
+
+
+@main.command()
+@NODE
+@click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("target")
+def copy(node: str, source: Path, target: str) -> None:
+    """Copy a file of the host onto a node.
+
+    \b
+    Example:
+      sudo vm-mgr-lab copy n1 guest.qcow2 /root/guest.qcow2
+    """
+    _lab().copy_in(node, source, target)
+
+
+@main.command()
+@NODE
+def shell(node: str) -> None:
+    """Open a shell on a node.
+
+    \b
+    Example:
+      sudo vm-mgr-lab shell n2
+    """
+    argv = [
+        *_lab().machine(node).enter_command(),
+        f"TERM={os.environ.get('TERM', 'dumb')}",
+        "bash",
+        "--login",
+    ]
+    sys.exit(subprocess.run(argv, check=False).returncode)
+
+
+@main.command()
+@NODE
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def logs(node: str, arguments: tuple[str, ...]) -> None:
+    """Show a node's journal; further arguments go to journalctl.
+
+    \b
+    Example:
+      sudo vm-mgr-lab logs n1 -- -u pacemaker -n 50
+    """
+    argv = [*_lab().machine(node).enter_command(), "journalctl", "--no-pager", *arguments]
+    sys.exit(subprocess.run(argv, check=False).returncode)
+
+
+@main.command()
+@NODE
+@click.argument("action", type=click.Choice(["on", "off", "reset", "status"]))
+def power(node: str, action: str) -> None:
+    """Cut or restore a node's power, at once and without warning.
+
+    \b
+    Example:
+      sudo vm-mgr-lab power n1 off
+    """
+    lab = _lab()
+    lab.topology.node(node)
+    if action == "status":
+        click.echo("on" if lab.machine(node).is_on() else "off")
+    else:
+        {"on": lab.power_on, "off": lab.cut_power, "reset": lab.reset}[action](node)
+
+
+@main.command()
+@NODE
+@click.argument("action", type=click.Choice(["cut", "heal"]))
+@click.option(
+    "--network", "networks", type=click.Choice(list(NETWORKS)), multiple=True, help="Both by default."
+)
+def network(node: str, action: str, networks: tuple[str, ...]) -> None:
+    """Unplug a node from its networks, or plug it in again.
+
+    \b
+    Example:
+      sudo vm-mgr-lab network n1 cut --network cluster
+    """
+    lab = _lab()
+    change = lab.cut_network if action == "cut" else lab.heal_network
+    change(node, networks or tuple(NETWORKS))
+
+
+@main.command()
+@click.argument("groups", nargs=-1, required=True)
+def partition(groups: tuple[str, ...]) -> None:
+    """Split the cluster into groups that don't reach each other.
+
+    \b
+    Example:
+      sudo vm-mgr-lab partition n1 / n2,n3
+    """
+    wanted = " ".join(groups).split("/")
+    _lab().partition([group.replace(",", " ").split() for group in wanted])
+
+
+@main.command()
+def heal() -> None:
+    """Undo partitions, cut links, pauses and broken BMCs; nodes that are off stay off.
+
+    \b
+    Example:
+      sudo vm-mgr-lab heal
+    """
+    _lab().heal()
+
+
+@main.command()
+@NODE
+def pause(node: str) -> None:
+    """Hang a node: nothing in it runs until it is resumed.
+
+    \b
+    Example:
+      sudo vm-mgr-lab pause n1
+    """
+    _lab().machine(node).pause()
+
+
+@main.command()
+@NODE
+def resume(node: str) -> None:
+    """Let a hung node go on.
+
+    \b
+    Example:
+      sudo vm-mgr-lab resume n1
+    """
+    _lab().machine(node).resume()
+
+
+@main.command(name="bmc")
+@NODE
+@click.argument("action", type=click.Choice(["break", "heal"]))
+def bmc_command(node: str, action: str) -> None:
+    """Break a node's BMC, so that fencing it fails, or heal it.
+
+    \b
+    Example:
+      sudo vm-mgr-lab bmc n1 break
+    """
+    lab = _lab()
+    found = lab.topology.node(node)
+    if action == "break":
+        bmc.break_down(found)
+    else:
+        bmc.heal(lab.paths, found)
+
+
+@main.command(name="guest-image")
+@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--suite", default="trixie", show_default=True, help="Debian release the guest is built from.")
+@click.option(
+    "--mac",
+    "mac_byte",
+    default=201,
+    show_default=True,
+    type=click.IntRange(1, 254),
+    help="Last byte of its MAC, and so of its address 192.0.2.N.",
+)
+def guest_image(out: Path, suite: str, mac_byte: int) -> None:
+    """Write a guest's disk as qcow2, and its domain XML beside it.
+
+    \b
+    Example:
+      sudo vm-mgr-lab guest-image guest.qcow2
+    """
+    require_root()
+    require_programs()
+    say = _progress()
+    bring.make_key(PATHS)
+    if PATHS.description.exists():
+        kvm = Topology.load(PATHS).kvm
+    else:
+        kvm = guest.kvm_works(
+            PATHS, image.node_image(PATHS, suite, say), guest.base_image(PATHS, suite, say), say
+        )
+    guest.guest_image(PATHS, suite, out, say)
+    xml = out.with_suffix(".xml")
+    xml.write_text(guest.domain_xml(mac_byte=mac_byte, kvm=kvm))
+    click.echo(f"{out} and {xml}: the guest will answer at 192.0.2.{mac_byte}")
+
+
+if __name__ == "__main__":
+    main()

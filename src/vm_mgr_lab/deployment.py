@@ -1,0 +1,135 @@
+"""Deploy into the nodes with the roles in deploy/, over ssh, and keep the result as disk layers."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from vm_mgr_lab import bmc
+from vm_mgr_lab.cgroup import Cgroup
+from vm_mgr_lab.errors import LabError
+from vm_mgr_lab.lab import Lab
+from vm_mgr_lab.network import switch_namespace
+from vm_mgr_lab.paths import CHECKOUT, Paths
+from vm_mgr_lab.topology import Node, bmc_address
+
+__all__ = ["deploy", "keep_layers", "layers_folder", "restore_secrets", "write_inventory"]
+
+Say = Callable[[str], None]
+
+SOURCES = ("deploy", "ocf", "src/vm_mgr")
+RECIPE = "3"  # raise when the lab itself changes what it deploys
+# Logs and state of the deployment's own boot, which a node that boots from the layer would not have.
+NOT_KEPT = ("var/log/journal", "tmp", "var/tmp", "root/.ansible", "run")
+
+
+def layers_folder(paths: Paths, image: Path, nodes: tuple[Node, ...]) -> Path:
+    """Return the folder of the cached layers that these nodes would be deployed to; it need not exist."""
+    digest = hashlib.sha256()
+    shape = [[node.name, node.role] for node in nodes]
+    digest.update(json.dumps([RECIPE, image.name, shape]).encode())
+    for source in SOURCES:
+        for file in sorted((CHECKOUT / source).rglob("*")):
+            if file.is_file() and "__pycache__" not in file.parts:
+                digest.update(str(file.relative_to(CHECKOUT)).encode() + b"\0" + file.read_bytes() + b"\0")
+    return paths.cache / "layers" / digest.hexdigest()[:16]
+
+
+def write_inventory(paths: Paths, nodes: tuple[Node, ...]) -> None:
+    """Write the inventory of the lab's nodes as an operator would write one of his machines."""
+
+    def host(node: Node) -> dict[str, object]:
+        return {
+            "ansible_host": node.address("admin"),
+            "admin_address": node.address("admin"),
+            "cluster_address": node.address("cluster"),
+            "bmc_address": bmc_address(node),
+            "bmc_user": bmc.USER,
+            "bmc_password": bmc.ask_password(paths, node),
+        }
+
+    options = "-o StrictHostKeyChecking=accept-new -o UserKnownHostsFile=" + str(paths.state / "known_hosts")
+    inventory = {
+        "all": {
+            "vars": {
+                "ansible_user": "root",
+                "ansible_ssh_private_key_file": str(paths.ssh_key),
+                "ansible_ssh_common_args": options,
+                "ansible_python_interpreter": "/usr/bin/python3",
+            },
+            "children": {
+                f"{role}s": {"hosts": {node.name: host(node) for node in nodes if node.role == role}}
+                for role in ("hypervisor", "observer")
+            },
+        }
+    }
+    paths.inventory.touch(mode=0o600)
+    paths.inventory.write_text(yaml.safe_dump(inventory, sort_keys=False))
+
+
+def deploy(paths: Paths, say: Say, *, extra: tuple[str, ...] = ()) -> None:
+    """Run the playbook over the nodes, saying each play and failure as it comes."""
+    group = Cgroup("deploy")
+    group.create()
+    argv = [
+        *group.enter_command(),
+        *switch_namespace().enter_command(),
+        "env",
+        f"HOME={paths.state}",
+        f"ANSIBLE_CONFIG={CHECKOUT / 'deploy' / 'ansible.cfg'}",
+        f"ANSIBLE_SSH_CONTROL_PATH_DIR={paths.state / 'ssh'}",
+        f"ANSIBLE_LOCAL_TEMP={paths.state / 'ansible'}",
+        "ansible-playbook",
+        "-i",
+        str(paths.inventory),
+        "-e",
+        f"@{CHECKOUT / 'deploy' / 'vars' / 'containers.yml'}",
+        str(CHECKOUT / "deploy" / "site.yml"),
+        *extra,
+    ]
+    log = paths.state / "deploy.log"
+    told: list[str] = []
+    with (
+        subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as playing,
+        log.open("a") as record,
+    ):
+        for line in playing.stdout or ():
+            record.write(line)
+            if line.startswith(("PLAY [", "TASK [")):
+                say("  " + line.rstrip(" *\n"))
+            elif line.startswith(("fatal:", "failed:", "[ERROR]", "ERROR")):
+                told.append(line.strip()[:300])
+    group.kill()  # ssh's control masters
+    group.wait_empty(timeout_s=10)
+    group.remove()
+    if playing.returncode != 0:
+        raise LabError(f"the deployment failed: {' / '.join(told[-3:])}", hint=f"read {log}")
+
+
+def keep_layers(lab: Lab, folder: Path) -> dict[str, list[str]]:
+    """Turn the disks of the switched-off nodes into read-only layers; return what they boot from then."""
+    draft = folder.with_name(folder.name + ".building")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    draft.chmod(0o700)
+    shutil.copytree(lab.paths.state / "bmc", draft / "bmc", ignore=shutil.ignore_patterns("*.out", "*.jsonl"))
+    for node in lab.nodes:
+        disk = lab.disk_of(node.name)
+        for part in NOT_KEPT:
+            shutil.rmtree(disk / part, ignore_errors=True)
+        shutil.move(disk, draft / node.name)
+        shutil.rmtree(lab.paths.node(node.name) / "work", ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    draft.rename(folder)
+    return {node.name: [str(folder / node.name), *lab.topology.lower[node.name]] for node in lab.nodes}
+
+
+def restore_secrets(paths: Paths, folder: Path) -> None:
+    """Bring back the BMC passwords that cached layers were deployed with."""
+    shutil.copytree(folder / "bmc", paths.state / "bmc", dirs_exist_ok=True)

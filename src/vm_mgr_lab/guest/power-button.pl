@@ -1,0 +1,18 @@
+# Power off when the ACPI power button is pressed, as virsh shutdown does.
+use strict;
+use warnings;
+
+my $KEY_POWER = 116;
+for my $event (glob '/dev/input/event*') {
+    next if fork;
+    open my $keys, '<:raw', $event or exit;
+    while (sysread $keys, my $raw, 24) {
+        my (undef, undef, $type, $code, $value) = unpack 'qqSSl', $raw;
+        next unless $type == 1 && $code == $KEY_POWER && $value == 1;
+        open my $console, '>', '/dev/console';
+        print $console "POWER-BUTTON\n";
+        system 'sync';
+        system 'poweroff', '-f';
+    }
+    exit;
+}

@@ -1,0 +1,248 @@
+"""The verbs that a scenario's steps.toml can use; each is a function of the run and the step's arguments.
+
+Nodes are named directly or as "@vm" (where the VM runs now), "@first" (where it ran before the first step)
+and "@other" (a hypervisor where it doesn't run now).
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vm_mgr_lab import bmc
+from vm_mgr_lab.errors import LabError
+from vm_mgr_lab.history import History, qemu_nodes
+from vm_mgr_lab.lab import Lab
+from vm_mgr_lab.process import wait_until
+from vm_mgr_lab.topology import HOST_ADDRESS, NETWORKS
+
+__all__ = ["VERBS", "Run"]
+
+WITHIN_S = 90
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """A scenario being played: the lab, its VM, and what the steps need to remember."""
+
+    lab: Lab
+    vm: str
+    mac_byte: int
+    history: History
+    first_node: str
+    fault_s: float
+    cleanup: contextlib.ExitStack
+    session: "subprocess.Popen[str] | None" = None
+    output: list[str] = field(default_factory=list)
+
+    def node(self, name: str) -> str:
+        """Return the node that a name in a step means."""
+        if name == "@first":
+            return self.first_node
+        if name == "@vm":
+            return self.running_node()
+        if name == "@other":
+            here = self.running_node()
+            return next(n.name for n in self.lab.nodes if n.role == "hypervisor" and n.name != here)
+        return self.lab.topology.node(name).name
+
+    def running_node(self) -> str:
+        """Return the one node where a QEMU of the VM runs."""
+        nodes = qemu_nodes(self.lab, self.vm)
+        if len(nodes) != 1:
+            raise LabError(f"{self.vm} runs on {', '.join(nodes) or 'no node'}, not on one")
+        return nodes[0]
+
+    def healthy_node(self) -> str:
+        """Return a node that is on, to give commands on."""
+        return next(n.name for n in self.lab.nodes if self.lab.machine(n.name).is_on())
+
+
+def cut_power(run: Run, *, node: str) -> None:
+    """Cut a node's power, or that of "all" at once."""
+    victims = [n.name for n in run.lab.nodes] if node == "all" else [run.node(node)]
+    run.fault_s = time.time()
+    for name in victims:
+        run.lab.network.unplug(run.lab.topology.node(name))
+    for name in victims:
+        run.lab.cut_power(name)
+
+
+def power_on(run: Run, *, node: str) -> None:
+    """Restore a node's power, or that of "all"."""
+    for name in [n.name for n in run.lab.nodes] if node == "all" else [run.node(node)]:
+        run.lab.power_on(name)
+
+
+def reboot(run: Run, *, node: str) -> None:
+    """Reboot a node as an administrator does."""
+    run.fault_s = time.time()
+    run.lab.execute(run.node(node), ["systemctl", "reboot", "--no-block"])
+
+
+def kill_qemu(run: Run) -> None:
+    """Kill the VM's QEMU with SIGKILL, as the kernel's OOM killer does."""
+    run.fault_s = time.time()
+    wanted = f"guest={run.vm},".encode()
+    for pid in run.lab.processes(run.running_node()):
+        with contextlib.suppress(OSError):
+            if wanted in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)
+
+
+def cut_network(run: Run, *, node: str, networks: list[str] | None = None) -> None:
+    """Unplug a node from both networks, or those named."""
+    run.fault_s = time.time()
+    run.lab.cut_network(run.node(node), networks or list(NETWORKS))
+
+
+def heal(run: Run) -> None:
+    """Undo every fault and restore power."""
+    run.lab.heal()
+    for node in run.lab.nodes:
+        run.lab.power_on(node.name)
+
+
+def break_bmc(run: Run, *, node: str) -> None:
+    """Let a node's BMC fall silent."""
+    bmc.break_down(run.lab.topology.node(run.node(node)))
+
+
+def heal_bmc(run: Run, *, node: str) -> None:
+    """Bring a node's BMC back."""
+    run.fault_s = time.time()
+    bmc.heal(run.lab.paths, run.lab.topology.node(run.node(node)))
+
+
+def vm_mgr(run: Run, *, command: str, fails: bool = False) -> None:
+    """Run vm-mgr on a node that is up; "{vm}" and "{other}" stand for the VM and a node it doesn't run on."""
+    words = [w.format(vm=run.vm, other=run.node("@other") if "{other}" in w else "") for w in command.split()]
+    done = run.lab.execute(run.healthy_node(), ["vm-mgr", *words], check=False, timeout_s=180)
+    if (done.returncode != 0) != fails:
+        raise LabError(
+            f"vm-mgr {' '.join(words)} exited with {done.returncode}: {done.stderr.strip()[-500:]}"
+        )
+
+
+def start_by_hand(run: Run, *, node: str) -> None:
+    """Start the VM's own definition with virsh on another node; libvirt must refuse it and leave nothing."""
+    here, there = run.running_node(), run.node(node)
+    definition = run.lab.execute(here, ["virsh", "dumpxml", "--security-info", run.vm]).stdout
+    run.lab.execute(there, ["sh", "-c", "cat > /root/by-hand.xml"], stdin=definition)
+    for verb in (["create", "/root/by-hand.xml"], ["define", "/root/by-hand.xml"], ["start", run.vm]):
+        done = run.lab.execute(there, ["virsh", *verb], check=False)
+        if verb[0] != "define" and done.returncode == 0:
+            raise LabError(f"virsh {verb[0]} started a second {run.vm} on {there}")
+    run.lab.execute(there, ["virsh", "undefine", run.vm])
+    run.lab.execute(there, ["rm", "/root/by-hand.xml"])
+    if qemu_nodes(run.lab, run.vm) != (here,):
+        raise LabError(f"{run.vm} runs on {qemu_nodes(run.lab, run.vm)} after virsh on {there}")
+
+
+def open_ssh(run: Run) -> None:
+    """Open an ssh session to the guest that counts, one line every 200 ms."""
+    script = "i=0; while true; do i=$((i+1)); echo tick $i; sleep 0.2; done"
+    address = f"{HOST_ADDRESS.rsplit('.', 1)[0]}.{run.mac_byte}"
+    session = subprocess.Popen(
+        [*run.lab.ssh_command(address), script],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    run.session = session
+    run.cleanup.callback(_end, session)
+    _next_tick(run)
+
+
+def ssh_still_counts(run: Run) -> None:
+    """Check that the ssh session opened before is the same one and still counts."""
+    if run.session is None or run.session.poll() is not None:
+        raise LabError("the ssh session to the guest has ended")
+    _next_tick(run)
+    ticks = [int(line.split()[1]) for line in run.output if line.startswith("tick")]
+    if ticks != list(range(1, len(ticks) + 1)):
+        raise LabError(f"the ssh session lost lines: {ticks[-5:]}")
+
+
+def wait_for_write(run: Run, *, node: str = "any", within_s: float = WITHIN_S) -> None:
+    """Wait for the next acknowledged write after the last fault, on "any" node, "@first" or "other"."""
+
+    def fits(name: str) -> bool:
+        return node == "any" or (name == run.first_node) == (node == "@first")
+
+    wait_until(
+        lambda: run.history.first("record", after_s=run.fault_s, where=lambda e: fits(e.node)) is not None,
+        what=f"a write of {run.vm} on {node} node",
+        timeout_s=within_s,
+    )
+
+
+def wait_offline(run: Run, *, node: str, within_s: float = WITHIN_S) -> None:
+    """Wait until the rest of the cluster no longer counts a node as a member."""
+    name = run.node(node)
+    wait_until(
+        lambda: (
+            run.history.first(
+                "membership", after_s=run.fault_s, where=lambda e: (e.node, e.detail) == (name, "offline")
+            )
+            is not None
+        ),
+        what=f"{name} to be seen as lost",
+        timeout_s=within_s,
+    )
+
+
+def stays_down(run: Run, *, seconds: float) -> None:
+    """Check for some seconds that no QEMU of the VM is started and nothing is written."""
+    since = time.time()
+    while time.time() < since + seconds:
+        nodes = qemu_nodes(run.lab, run.vm)
+        if nodes or run.history.first("record", after_s=since) is not None:
+            raise LabError(f"{run.vm} came to life on {nodes} although its node was not fenced")
+        time.sleep(0.2)
+
+
+def _next_tick(run: Run) -> None:
+    """Read what the ssh session said, up to one line that it said after this call."""
+    session = run.session
+    if session is None or session.stdout is None:
+        raise LabError("no ssh session was opened")
+    asked = time.time()
+    while True:
+        line = session.stdout.readline()
+        if not line:
+            raise LabError(f"the ssh session to the guest has ended: {' / '.join(run.output[-2:])}")
+        run.output.append(line.strip())
+        if time.time() > asked + 1.0:
+            return
+
+
+def _end(session: "subprocess.Popen[str]") -> None:
+    session.kill()
+    session.wait()
+    if session.stdout is not None:
+        session.stdout.close()
+
+
+VERBS: dict[str, Callable[..., None]] = {
+    "break-bmc": break_bmc,
+    "cut-network": cut_network,
+    "cut-power": cut_power,
+    "heal": heal,
+    "heal-bmc": heal_bmc,
+    "kill-qemu": kill_qemu,
+    "open-ssh": open_ssh,
+    "power-on": power_on,
+    "reboot": reboot,
+    "ssh-still-counts": ssh_still_counts,
+    "start-by-hand": start_by_hand,
+    "stays-down": stays_down,
+    "vm-mgr": vm_mgr,
+    "wait-for-write": wait_for_write,
+    "wait-offline": wait_offline,
+}

@@ -1,0 +1,210 @@
+"""Bring the lab up, and take it down whatever state it is in."""
+
+import contextlib
+import fcntl
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lxml import etree
+
+from vm_mgr_lab import bmc, cgroup, deployment
+from vm_mgr_lab.errors import LabError
+from vm_mgr_lab.guest import base_image, kvm_works
+from vm_mgr_lab.image import node_image
+from vm_mgr_lab.lab import Lab
+from vm_mgr_lab.paths import Paths
+from vm_mgr_lab.process import require_programs, require_root, run, wait_until
+from vm_mgr_lab.topology import Node, Topology
+
+__all__ = ["Request", "Say", "down", "exclusive", "make_key", "up", "wait_ready"]
+
+Say = Callable[[str], None]
+
+BOOT_S = 90
+READY_S = 180
+KEPT_LAYERS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What `up` is asked for."""
+
+    hypervisors: int = 3
+    observers: int = 0
+    suite: str = "trixie"
+    fresh: bool = False
+    bare: bool = False
+
+
+def up(paths: Paths, request: Request, say: Say) -> Lab:
+    """Boot a cluster: build and deploy what isn't cached, wait until it is healthy."""
+    require_root()
+    require_programs()
+    with exclusive(paths):
+        if paths.description.exists() or cgroup.all_groups():
+            raise LabError("a lab is up already", hint="vm-mgr-lab status, or vm-mgr-lab down first")
+        nodes = Topology.make_nodes(request.hypervisors, request.observers)
+        if len(nodes) % 2 == 0 and not request.bare:
+            raise LabError(
+                f"{len(nodes)} machines can split into two equal halves",
+                hint="add an observer: vm-mgr-lab up --nodes 2 --observers 1",
+            )
+        make_key(paths)
+        image = node_image(paths, request.suite, say)
+        kvm = kvm_works(paths, image, base_image(paths, request.suite, say), say)
+        layers = deployment.layers_folder(paths, image, nodes)
+        cached = layers.exists() and not request.fresh and not request.bare
+        lower = {n.name: [str(layers / n.name), str(image)] if cached else [str(image)] for n in nodes}
+        lab = Lab(paths, Topology(suite=request.suite, nodes=nodes, kvm=kvm, lower=lower))
+        lab.topology.save(paths)
+        if cached:
+            deployment.restore_secrets(paths, layers)
+        _switch_on(lab, say, new=not cached)
+        deployment.write_inventory(paths, nodes)
+        if not cached and not request.bare:
+            lab = _deploy_and_reboot(lab, layers, say)
+        if not request.bare:
+            wait_ready(lab, say)
+    return lab
+
+
+def down(paths: Paths, say: Say) -> None:
+    """Remove everything that `up` made, also after an interruption; the caches stay."""
+    require_root()
+    with exclusive(paths):
+        say("ending the lab's processes")
+        cgroup.remove_all()
+        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        for mount in sorted((m for m in mounts if m.startswith(f"{paths.state}/")), reverse=True):
+            run(["umount", "--lazy", mount], check=False)
+        say("removing the lab's state")
+        if paths.state.exists():
+            shutil.rmtree(paths.state)
+
+
+@contextlib.contextmanager
+def exclusive(paths: Paths) -> Iterator[None]:
+    """Hold the lab's lock, or refuse when another command is bringing it up or down."""
+    paths.cache.mkdir(parents=True, exist_ok=True)
+    with paths.lock.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LabError(
+                "another vm-mgr-lab is bringing the lab up or down", hint="wait until it has ended"
+            ) from None
+        yield
+
+
+def wait_ready(lab: Lab, say: Say) -> None:
+    """Wait until every node is online, every fence device is started and Ceph is healthy."""
+    say("waiting for Pacemaker: nodes online, fencing started")
+    wait_until(
+        lambda: _pacemaker_is_ready(lab),
+        what="all nodes online and all fence devices started",
+        timeout_s=READY_S,
+        interval_s=0.5,
+    )
+    say("waiting for Ceph: HEALTH_OK")
+    wait_until(
+        lambda: _ceph_is_ready(lab),
+        what="Ceph's HEALTH_OK (vm-mgr-lab exec n1 -- ceph -s)",
+        timeout_s=READY_S,
+        interval_s=0.5,
+    )
+
+
+def make_key(paths: Paths) -> None:
+    """Make the ssh key that opens nodes and guests, once."""
+    if not paths.ssh_key.exists():
+        paths.ssh_key.parent.mkdir(parents=True, exist_ok=True)
+        paths.ssh_key.parent.chmod(0o700)
+        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "vm-mgr-lab", "-f", paths.ssh_key])
+
+
+def _switch_on(lab: Lab, say: Say, *, new: bool) -> None:
+    say(f"booting {', '.join(node.name for node in lab.nodes)}")
+    lab.network.create()
+    for node in lab.nodes:
+        if new:
+            _personalise(lab, node)
+        bmc.start(lab.paths, node)
+        lab.power_on(node.name, firmware_s=0)
+    wait_until(
+        lambda: all(lab.machine(node.name).is_booted() for node in lab.nodes),
+        what="the nodes to boot",
+        timeout_s=BOOT_S,
+        interval_s=0.3,
+    )
+
+
+def _personalise(lab: Lab, node: Node) -> None:
+    """Give a new node what an installer gives it: identity, host keys and the administrator's key."""
+    disk = lab.disk_of(node.name)
+    for folder in ("etc/ssh", "root/.ssh"):
+        (disk / folder).mkdir(parents=True, exist_ok=True)
+    (disk / "root/.ssh").chmod(0o700)
+    (disk / "root").chmod(0o700)
+    (disk / "etc/machine-id").write_text(uuid.uuid4().hex + "\n")
+    (disk / "etc/hostname").write_text(node.name + "\n")
+    shutil.copy(lab.paths.ssh_key.with_suffix(".pub"), disk / "root/.ssh/authorized_keys")
+    run(["ssh-keygen", "-A", "-f", disk])
+
+
+def _deploy_and_reboot(lab: Lab, layers: Path, say: Say) -> Lab:
+    """Deploy, keep the result as layers, and boot from them: what is then tested is a cold start."""
+    say("deploying (ansible)")
+    deployment.deploy(lab.paths, say)
+    wait_ready(lab, say)
+    say("keeping the deployed state for the next time")
+    for node in lab.nodes:
+        run([*lab.machine(node.name).enter_command(), "systemctl", "poweroff", "--no-block"])
+    for node in lab.nodes:
+        lab.machine(node.name).shut_down(timeout_s=BOOT_S)
+        lab.network.unplug(node)
+    lower = deployment.keep_layers(lab, layers)
+    _forget_old_layers(layers)
+    again = Lab(lab.paths, replace(lab.topology, lower=lower))
+    again.topology.save(lab.paths)
+    say("booting the deployed nodes")
+    for node in again.nodes:
+        again.power_on(node.name, firmware_s=0)
+    return again
+
+
+def _forget_old_layers(newest: Path) -> None:
+    """Keep a few sets of layers: each costs some hundred MB."""
+    others = sorted((p for p in newest.parent.iterdir() if p != newest), key=lambda p: p.stat().st_mtime)
+    for folder in others[: 1 - KEPT_LAYERS]:
+        shutil.rmtree(folder)
+
+
+def _pacemaker_is_ready(lab: Lab) -> bool:
+    probe = lab.nodes[0].name
+    try:
+        shown = lab.execute(probe, ["crm_mon", "-1", "--output-as=xml"], check=False)
+    except LabError:
+        return False
+    if shown.returncode != 0:
+        return False
+    status = etree.fromstring(shown.stdout.encode())
+    online = {node.get("name") for node in status.iterfind("nodes/node") if node.get("online") == "true"}
+    fencing = {
+        r.get("id")
+        for r in status.iter("resource")
+        if str(r.get("resource_agent")).startswith("stonith:") and r.get("role") == "Started"
+    }
+    return online == {n.name for n in lab.nodes} and len(fencing) == len(lab.nodes)
+
+
+def _ceph_is_ready(lab: Lab) -> bool:
+    """Ask the storage daemons too: after a cold start the monitors repeat what was true before."""
+    node = lab.nodes[0].name
+    for ask in (["ceph", "tell", "osd.*", "version"], ["rbd", "--id", "vm-mgr", "ls", "rbd"]):
+        if lab.execute(node, ["timeout", "5", *ask], check=False, timeout_s=30).returncode != 0:
+            return False
+    shown = lab.execute(node, ["ceph", "--connect-timeout", "5", "health"], check=False, timeout_s=30)
+    return shown.stdout.startswith("HEALTH_OK")

@@ -1,0 +1,68 @@
+"""Sizes, exported names and import costs of the product."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vm_mgr.errors import EXIT_CODES
+
+SOURCE = Path(__file__).parents[2] / "src" / "vm_mgr"
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_module_is_small_and_says_what_it_is_for(path):
+    text = path.read_text()
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree), "no docstring"
+    assert len(text.splitlines()) <= 400
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < 50, node.name
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("__init__.py")), ids=lambda path: path.parent.name)
+def test_package_declares_its_names(path):
+    if path.parent != SOURCE:
+        assert "__all__" in path.read_text()
+
+
+def test_only_the_runner_imports_subprocess():
+    users = {path.name for path in MODULES if "import subprocess" in path.read_text()}
+    assert users == {"runner.py"}
+
+
+def test_status_imports_nothing_heavy():
+    code = (
+        "import sys, json; from vm_mgr.cli.app import app; import vm_mgr.cli.queries, vm_mgr.wiring\n"
+        "import vm_mgr.operations.status, vm_mgr.adapters.pacemaker.port\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(json.loads(done.stdout))
+    heavy = {
+        "libvirt",
+        "rados",
+        "rbd",
+        "fastapi",
+        "pydantic",
+        "rich",
+        "ansible",
+        "lxml",
+        "yaml",
+        "logging",
+        "uuid",
+    }
+    assert not heavy & loaded
+    assert "vm_mgr.ports.storage" not in loaded
+
+
+def test_exit_statuses_are_documented():
+    text = (SOURCE.parents[1] / "docs" / "reference" / "errors.md").read_text()
+    for kind, code in EXIT_CODES.items():
+        assert f"| {code} | {kind.value} |" in text
+    assert len(set(EXIT_CODES.values())) == len(EXIT_CODES)

@@ -1,0 +1,52 @@
+"""What every hypervisor does, and that processes agree with it."""
+
+import pytest
+
+from vm_mgr.errors import Kind, VmMgrError
+
+NAME = "contract1"
+# A machine without disks stays in its firmware.
+DOMAIN = """<domain type="qemu"><name>contract1</name><memory unit="MiB">32</memory>
+<os><type arch="x86_64">hvm</type></os><devices><memballoon model="none"/></devices></domain>"""
+
+
+def wait_gone(env):
+    for _ in range(50):
+        if env.processes.find_vm(NAME) is None:
+            return True
+        env.clock.sleep(0.1)
+    return False
+
+
+def test_domain_runs_until_it_is_destroyed(env):
+    assert env.processes.find_vm(NAME) is None
+    assert env.hypervisor.domain_state(NAME, timeout_s=5) == "absent"
+    env.hypervisor.create(DOMAIN, NAME, timeout_s=30)
+    assert env.processes.find_vm(NAME) is not None
+    assert env.hypervisor.domain_state(NAME, timeout_s=5) == "running"
+    env.hypervisor.abort_job(NAME)
+    env.hypervisor.destroy(NAME, timeout_s=10)
+    assert wait_gone(env)
+    assert env.hypervisor.domain_state(NAME, timeout_s=5) == "absent"
+
+
+def test_second_start_is_refused(env):
+    env.hypervisor.create(DOMAIN, NAME, timeout_s=30)
+    with pytest.raises(VmMgrError) as caught:
+        env.hypervisor.create(DOMAIN, NAME, timeout_s=30)
+    assert caught.value.kind is Kind.EXTERNAL_FAILURE
+
+
+def test_killed_process_is_gone(env):
+    env.hypervisor.create(DOMAIN, NAME, timeout_s=30)
+    env.processes.end(env.processes.find_vm(NAME), force=True)
+    assert wait_gone(env)
+
+
+def test_absent_domain_cannot_be_destroyed(env):
+    with pytest.raises(VmMgrError):
+        env.hypervisor.destroy(NAME, timeout_s=5)
+
+
+def test_unknown_text_is_mentioned_nowhere(env):
+    assert env.processes.mentions("no-such-text-anywhere") == []

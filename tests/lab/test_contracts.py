@@ -1,0 +1,33 @@
+"""Run these contracts on the real adapters, inside a node of the lab."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from vm_mgr_lab.lab import Lab
+
+HERE = Path(__file__).parents[1] / "contract"
+SOURCE = HERE.parents[1] / "src" / "vm_mgr"
+CONTRACTS = ("conftest.py", "test_storage.py", "test_cluster.py", "test_hypervisor.py")
+RUN = """set -e
+rm -rf /tmp/contract && mkdir -p /tmp/contract && tar -xzf /tmp/contract.tgz -C /tmp/contract
+cd /tmp/contract
+VM_MGR_CONTRACT=real PYTHONPATH=/tmp/contract exec python3 -m pytest -q -p no:cacheprovider -p no:xdist tests
+"""
+
+
+@pytest.mark.lab
+def test_real_adapters_keep_the_contracts(lab: Lab, tmp_path: Path) -> None:
+    archive = tmp_path / "contract.tgz"
+    files = [f"--transform=s,^{HERE.name}/,tests/,", *(f"{HERE.name}/{name}" for name in CONTRACTS)]
+    sources = ["-C", str(SOURCE.parent), "--exclude=__pycache__", "vm_mgr"]
+    subprocess.run(["tar", "-czf", str(archive), *sources, "-C", str(HERE.parent), *files], check=True)
+    lab.copy_in("n1", archive, "/tmp/contract.tgz")
+    done = lab.execute("n1", ["sh", "-c", RUN], check=False, timeout_s=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed, done.stdout
+    assert int(passed.group(1)) >= 21
+    assert "skipped" not in done.stdout

@@ -1,0 +1,18 @@
+"""Every scenario of tests/scenarios, played on real Corosync, Pacemaker, libvirt, Ceph and IPMI fencing."""
+
+from pathlib import Path
+
+import pytest
+
+from vm_mgr_lab.lab import Lab
+from vm_mgr_lab.scenario import load_scenario, play
+
+FOLDERS = sorted(p for p in (Path(__file__).parents[1] / "scenarios").iterdir() if p.is_dir())
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_scenario_holds(lab: Lab, folder: Path) -> None:
+    mac_byte = 210 + FOLDERS.index(folder)
+    assert play(lab, load_scenario(folder), print, mac_byte=mac_byte) == []

@@ -1,0 +1,155 @@
+"""Create: validation, undo, and what survives a failing start."""
+
+import pytest
+
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.vm import VmSettings, VmState
+from vm_mgr.operations.create import CreateRequest, create
+from vm_mgr.operations.status import status
+
+from .conftest import DOMAIN
+
+
+def request(image, name="web1", **changes):
+    return CreateRequest(name, DOMAIN, image)._replace(**changes)
+
+
+def kinds(error):
+    return [problem.kind for problem in (error, *error.others)]
+
+
+def test_vm_is_created_and_started(env, image):
+    seen = create(env, request(image))
+    assert seen.state is VmState.STARTED
+    assert "rbd/system_web1" in env.storage.definition("web1")
+    assert env.storage.vms["web1"].base_xml == DOMAIN
+
+
+def test_disable_leaves_it_out_of_the_cluster(env, image):
+    assert create(env, request(image, enable=False)).state is VmState.DISABLED
+    assert not env.cluster.resources
+    assert status(env, "web1").state is VmState.DISABLED
+
+
+def test_nostart_leaves_it_stopped(env, image):
+    assert create(env, request(image, start=False)).state is VmState.STOPPED
+
+
+@pytest.mark.parametrize("name", ["", "a" * 65, "xml", "web-1", "web 1", "1web", "wéb", "../a"])
+def test_bad_name_is_refused(env, image, name):
+    with pytest.raises(VmMgrError) as caught:
+        create(env, request(image, name=name))
+    assert caught.value.kind is Kind.INVALID
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "xml",
+    [
+        "",
+        "no xml",
+        "<network/>",
+        "<domain/>",
+        "<!DOCTYPE d [<!ENTITY x SYSTEM 'file:///etc/passwd'>]><domain><name>&x;</name><devices/></domain>",
+        "<domain><uuid>nonsense</uuid><devices/></domain>",
+    ],
+)
+def test_bad_definition_is_refused(env, image, xml):
+    with pytest.raises(VmMgrError) as caught:
+        create(env, request(image, xml=xml))
+    assert caught.value.kind is Kind.INVALID
+    assert not env.storage.vms
+
+
+def test_all_problems_are_reported_at_once(env, tmp_path):
+    empty = tmp_path / "empty"
+    empty.touch()
+    settings = VmSettings(pinned_host="n9", disk_bus="floppy")
+    with pytest.raises(VmMgrError) as caught:
+        create(env, request(str(empty), xml="<x/>", settings=settings))
+    assert kinds(caught.value) == [Kind.INVALID, Kind.INVALID, Kind.NOT_FOUND, Kind.INVALID]
+    assert not env.storage.vms
+
+
+def test_missing_image_is_refused(env, tmp_path):
+    with pytest.raises(VmMgrError) as caught:
+        create(env, request(str(tmp_path / "none")))
+    assert caught.value.kind is Kind.NOT_FOUND
+
+
+def test_existing_name_is_refused_without_force(env, image):
+    create(env, request(image))
+    with pytest.raises(VmMgrError) as caught:
+        create(env, request(image))
+    assert caught.value.kind is Kind.EXISTS
+    create(env, request(image, force=True, settings=VmSettings(priority=7)))
+    assert env.cluster.resources["web1"].priority == 7
+
+
+def test_force_that_fails_keeps_the_old_vm(env, image):
+    create(env, request(image))
+    before = env.storage.definition("web1")
+    env.storage.failing = "commit"
+    with pytest.raises(VmMgrError):
+        create(env, request(image, force=True))
+    assert env.storage.definition("web1") == before
+    assert status(env, "web1").state is VmState.STARTED
+
+
+@pytest.mark.parametrize("step", ["fill", "describe", "commit"])
+def test_failure_leaves_nothing(env, image, step):
+    env.storage.failing = step
+    with pytest.raises(VmMgrError):
+        create(env, request(image))
+    env.storage.failing = ""
+    assert not env.storage.vms
+    assert not env.storage.staging
+    assert not env.cluster.resources
+
+
+def test_uuid_of_another_vm_is_refused(env, image):
+    xml = DOMAIN.replace("<name>", "<uuid>11111111-1111-4111-8111-111111111111</uuid><name>")
+    create(env, request(image, xml=xml))
+    with pytest.raises(VmMgrError) as caught:
+        create(env, request(image, name="web2", xml=xml.replace("1111-4111", "1111-4111".upper())))
+    assert caught.value.kind is Kind.EXISTS
+    assert "web1" in caught.value.message
+
+
+def test_generated_uuids_differ(env, image):
+    create(env, request(image))
+    create(env, request(image, name="web2"))
+    uuids = {env.definitions.uuid(xml) for xml in env.storage.definitions().values()}
+    assert len(uuids) == 2
+
+
+def test_start_that_fails_keeps_the_disk(env, image):
+    env.cluster.failing["web1"] = "start on n1: no such bridge"
+    with pytest.raises(VmMgrError) as caught:
+        create(env, request(image))
+    assert caught.value.kind is Kind.EXTERNAL_FAILURE
+    assert "no such bridge" in caught.value.message
+    assert "web1" in env.storage.vms
+    assert status(env, "web1").state is VmState.FAILED
+
+
+def test_slow_start_keeps_the_disk(env, image):
+    env.cluster.stuck.add("web1")
+    with pytest.raises(VmMgrError) as caught:
+        create(env, request(image))
+    assert caught.value.kind is Kind.TRY_LATER
+    assert "web1" in env.storage.vms
+
+
+def test_no_quorum_is_refused(env, image):
+    env.cluster.quorate = False
+    with pytest.raises(VmMgrError) as caught:
+        create(env, request(image))
+    assert caught.value.kind is Kind.TRY_LATER
+    assert not env.storage.vms
+
+
+def test_missing_fencing_is_warned_about(env, image):
+    env.cluster.fence_devices = 0
+    create(env, request(image))
+    assert "no-fencing" in [getattr(report, "code", "") for report in env.said]

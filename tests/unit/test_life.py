@@ -1,0 +1,138 @@
+"""Start, stop, enable, disable, remove, list, migrate."""
+
+import pytest
+
+from vm_mgr.errors import Kind, SignalError, VmMgrError
+from vm_mgr.model.cluster import Resource
+from vm_mgr.model.vm import VmSettings, VmState
+from vm_mgr.operations.create import CreateRequest, create
+from vm_mgr.operations.disable import disable
+from vm_mgr.operations.enable import enable
+from vm_mgr.operations.list_vms import list_vms
+from vm_mgr.operations.migrate import migrate
+from vm_mgr.operations.registry import OPERATIONS
+from vm_mgr.operations.remove import remove
+from vm_mgr.operations.start import start
+from vm_mgr.operations.status import status
+from vm_mgr.operations.stop import stop
+
+from .conftest import DOMAIN
+
+
+@pytest.fixture
+def vm(env, image):
+    create(env, CreateRequest("web1", DOMAIN, image, VmSettings(live_migration=True)))
+    return "web1"
+
+
+def refused(kind, function, *arguments):
+    with pytest.raises(VmMgrError) as caught:
+        function(*arguments)
+    assert caught.value.kind is kind
+    assert caught.value.hint
+
+
+def test_vm_stops_and_starts_again(env, vm):
+    assert stop(env, vm).state is VmState.STOPPED
+    assert start(env, vm).state is VmState.STARTED
+    assert start(env, vm).state is VmState.STARTED
+
+
+def test_start_clears_failures(env, vm):
+    stop(env, vm)
+    env.cluster.failing[vm] = "start on n1: broken"
+    assert start(env, vm).state is VmState.STARTED
+
+
+def test_settings_survive_disable_and_enable(env, vm):
+    disable(env, vm)
+    assert status(env, vm).state is VmState.DISABLED
+    refused(Kind.WRONG_STATE, start, env, vm)
+    assert enable(env, vm).state is VmState.STARTED
+    assert env.cluster.resources[vm].live_migration
+
+
+def test_removed_vm_is_undefined(env, vm):
+    remove(env, vm)
+    assert status(env, vm).state is VmState.UNDEFINED
+    assert not env.storage.vms
+
+
+@pytest.mark.parametrize("verb", [start, stop, enable, disable, remove, migrate])
+def test_unknown_vm_is_not_found(env, verb):
+    refused(Kind.NOT_FOUND, verb, env, "nobody")
+
+
+@pytest.mark.parametrize("verb", [start, stop, disable, remove, migrate])
+def test_without_quorum_nothing_changes(env, vm, verb):
+    env.cluster.quorate = False
+    refused(Kind.TRY_LATER, verb, env, vm)
+
+
+def test_list_joins_cluster_and_storage(env, vm, image):
+    create(env, CreateRequest("app", DOMAIN, image, enable=False))
+    env.cluster.foreign["fence"] = Resource("fence", agent="stonith:fence_ipmilan")
+    assert [(seen.name, seen.state.value) for seen in list_vms(env)] == [("app", "Disabled"), (vm, "Started")]
+
+
+def test_vm_moves_to_the_named_node_and_no_constraint_stays(env, vm):
+    assert migrate(env, vm, "n3").node == "n3"
+    assert not env.cluster.moves
+    assert status(env, vm).node == "n3"
+
+
+def test_vm_moves_away_without_a_name(env, vm):
+    assert migrate(env, vm).node != "n1"
+
+
+@pytest.mark.parametrize("change", [{"online": False}, {"observer": True}, {"standby": True}])
+def test_move_to_an_unable_node_is_refused(env, vm, change):
+    env.cluster.nodes["n3"] = env.cluster.nodes["n3"]._replace(**change)
+    with pytest.raises(VmMgrError):
+        migrate(env, vm, "n3")
+    assert not env.cluster.moves
+
+
+def test_move_of_a_stopped_vm_is_refused(env, vm):
+    stop(env, vm)
+    refused(Kind.WRONG_STATE, migrate, env, vm, "n3")
+
+
+def test_move_that_fails_leaves_no_constraint(env, vm):
+    env.cluster.stuck.add(vm)
+    refused(Kind.EXTERNAL_FAILURE, migrate, env, vm, "n3")
+    assert not env.cluster.moves
+
+
+def test_restart_after_a_failed_live_migration_is_told_with_its_reason_each_time(env, vm):
+    env.cluster.failing_migrations[vm] = "migrate_to on n1: no ssh"
+    for moves, target in enumerate(("n2", "n3"), 1):
+        assert migrate(env, vm, target).node == target
+        warnings = [note for note in env.said if getattr(note, "code", "") == "not-live"]
+        assert len(warnings) == moves
+        assert "no ssh" in warnings[-1].message
+
+
+def test_failure_of_long_ago_does_not_make_a_live_migration_a_restart(env, vm):
+    env.cluster.failing_migrations[vm] = "migrate_to on n1: no ssh"
+    migrate(env, vm, "n2")
+    env.cluster.failing_migrations.clear()
+    env.said.clear()
+    migrate(env, vm, "n3")
+    assert not [note for note in env.said if getattr(note, "code", "") == "not-live"]
+
+
+def test_interrupted_move_leaves_no_constraint(env, vm):
+    env.cluster.stuck.add(vm)
+
+    def interrupt(seconds):
+        raise SignalError(2)
+
+    env.clock.sleep = interrupt
+    with pytest.raises(SignalError):
+        migrate(env, vm, "n3")
+    assert not env.cluster.moves
+
+
+def test_registry_loads():
+    assert all(callable(operation.load()) for operation in OPERATIONS.values())
