@@ -100,8 +100,14 @@ class Network:
         """Build the switch, the nodes' network cards and their addresses; all ports start unplugged."""
         self._switch.create()
         lines = []
-        for network in NETWORKS:
-            lines += [f"link add name {network} type bridge forward_delay 0", f"link set {network} up"]
+        for number, network in enumerate(NETWORKS, start=1):
+            # Left to itself a bridge takes the lowest address of its ports: a partition would change the address
+            # of the BMCs and of the lab under the nodes' neighbour caches.
+            address = f"02:00:00:00:ff:{number:02x}"
+            lines += [
+                f"link add name {network} address {address} type bridge forward_delay 0",
+                f"link set {network} up",
+            ]
         lines.append(f"address add {HOST_ADDRESS}/24 dev admin")
         lines += [f"address add {bmc_address(node)}/24 dev admin" for node in self._nodes]
         self._switch.ip(lines)
@@ -149,7 +155,7 @@ class Network:
                 self._switch.ip(
                     [
                         f"link add name {island} type bridge forward_delay 0",
-                        f"link set {island} up",
+                        f"link set {island} arp off up",  # Linux would answer for the BMCs' addresses on it
                         f"link add name {up} type veth peer name {down}",
                         f"link set {up} master {island} up",
                         f"link set {down} master {network} up",
