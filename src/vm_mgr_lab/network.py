@@ -101,8 +101,8 @@ class Network:
         self._switch.create()
         lines = []
         for number, network in enumerate(NETWORKS, start=1):
-            # Left to itself a bridge takes the lowest address of its ports: a partition would change the address
-            # of the BMCs and of the lab under the nodes' neighbour caches.
+            # Left to itself a bridge takes the lowest address of its ports: a partition would change the
+            # address of the BMCs and of the lab under the nodes' neighbour caches.
             address = f"02:00:00:00:ff:{number:02x}"
             lines += [
                 f"link add name {network} address {address} type bridge forward_delay 0",
