@@ -89,6 +89,7 @@ def _mmdebstrap(options: list[str], packages: list[str], suite: str, target: Pat
     target.parent.mkdir(parents=True, exist_ok=True)
     mirror = _mirror()
     argv = [
+        *("setpriv", "--pdeathsig", "TERM", "--"),  # a killed `up` takes it along; it undoes its mounts then
         "mmdebstrap",
         *options,
         "--mode=root",

@@ -7,7 +7,6 @@ bridge per group whose uplinks to the main bridge are isolated from each other: 
 another, the BMCs stay reachable, as they are when a management switch survives.
 """
 
-import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -57,16 +56,6 @@ class Namespace:
     def output_of(self, argv: Sequence[str]) -> str:
         """Run a program in the namespace and return what it printed."""
         return run([*self.enter_command(), *argv]).stdout
-
-    def popen(self, argv: Sequence[str]) -> "subprocess.Popen[str]":
-        """Start a program in the namespace whose output is read while it runs."""
-        return subprocess.Popen(
-            [*self.enter_command(), *argv],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
 
     def _is_ready(self) -> bool:
         pids = self._cgroup.pids()

@@ -33,6 +33,7 @@ PROGRAMS = {
     "mmdebstrap": "mmdebstrap",
     "nsenter": "util-linux",
     "qemu-img": "qemu-utils",
+    "setpriv": "util-linux",
     "sfdisk": "fdisk",
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",

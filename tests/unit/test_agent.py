@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from vm_mgr.adapters.host.processes import HostProcesses
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.storage import Holder
 from vm_mgr.ocf.actions import ACTIONS
@@ -144,13 +145,15 @@ def proc(tmp_path):
     return root
 
 
-def hide(proc, pid, state="S", flags=4194304, comm="qemu-system-x86"):
-    """Take the command line from a process; flags as in proc(5)."""
+def hide(proc, pid, state="S", flags=4194304, comm="qemu-system-x86", threads=1):
+    """Take the command line from a process; flags as in proc_pid_stat(5)."""
     directory = proc / str(pid)
     directory.mkdir(exist_ok=True)
     (directory / "comm").write_text(comm + "\n")
     (directory / "cmdline").write_bytes(b"")
-    (directory / "stat").write_text(f"{pid} ({comm} (x) y) {state} 1 {pid} {pid} 0 -1 {flags} 0 0\n")
+    (directory / "stat").write_text(
+        f"{pid} ({comm} (x) y) {state} 1 {pid} {pid} 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 {threads} 0\n"
+    )
 
 
 def run_agent(shell, proc, action="monitor", name="web1"):
@@ -164,6 +167,37 @@ def run_agent(shell, proc, action="monitor", name="web1"):
     return subprocess.run(
         [*argv, str(AGENT), action], env=environment, capture_output=True, text=True, check=False
     )
+
+
+class TestFindVm:
+    """What start and stop go by agrees with the monitor."""
+
+    @pytest.fixture
+    def found(self, proc):
+        return HostProcesses(proc, proc.parent / "run")
+
+    def test_running_vm_is_found_and_another_is_not(self, found):
+        assert found.find_vm("web1") == 42
+        assert found.find_vm("web") is None
+
+    @pytest.mark.parametrize(("state", "threads"), [("S", 1), ("D", 1), ("Z", 3)])
+    def test_qemu_without_a_command_line_is_an_error_and_not_stopped(self, found, proc, state, threads):
+        hide(proc, 42, state, threads=threads)
+        with pytest.raises(VmMgrError, match="unknown"):
+            found.find_vm("web1")
+
+    @pytest.mark.parametrize(("state", "flags"), [("Z", 4194304), ("X", 4194304), ("S", 2129984)])
+    def test_zombies_and_kernel_threads_are_no_vm(self, found, proc, state, flags):
+        hide(proc, 42, state, flags)
+        assert found.find_vm("web1") is None
+
+    def test_hidden_process_of_another_vm_is_not_ours(self, found, proc):
+        hide(proc, 42)
+        assert found.find_vm("web2") is None
+
+    def test_hidden_process_does_not_hide_a_vm_that_is_seen(self, found, proc):
+        hide(proc, 41)
+        assert found.find_vm("web1") == 42
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -206,6 +240,10 @@ class TestMonitor:
     def test_zombies_and_kernel_threads_are_no_vm(self, shell, proc, state, flags):
         hide(proc, 42, state, flags)
         assert run_agent(shell, proc).returncode == 7
+
+    def test_zombie_with_living_threads_may_be_the_vm(self, shell, proc):
+        hide(proc, 42, "Z", threads=3)
+        assert run_agent(shell, proc).returncode == 1
 
     def test_hidden_process_of_another_vm_is_not_ours(self, shell, proc):
         hide(proc, 42)

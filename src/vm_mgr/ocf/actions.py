@@ -117,11 +117,18 @@ def _unplug(env: RealEnv, name: VmName, deadline: float) -> None:
 
 
 def _wait_gone(env: RealEnv, name: VmName, deadline: float) -> bool:
-    while env.processes.find_vm(name) is not None:
+    while not _is_gone(env, name):
         if env.clock.monotonic() > deadline:
             return False
         env.clock.sleep(POLL_S)
     return True
+
+
+def _is_gone(env: RealEnv, name: VmName) -> bool:
+    try:
+        return env.processes.find_vm(name) is None
+    except VmMgrError:
+        return False  # a process that is ending shows nothing for a moment; the caller's next look raises
 
 
 def _attempt(action: Callable[[], None]) -> bool:

@@ -10,6 +10,8 @@ from vm_mgr.model.vm import VmName
 
 __all__ = ["HostProcesses", "is_vm_process"]
 
+KERNEL_THREAD = 0x200000  # PF_KTHREAD in the flags of proc_pid_stat(5)
+
 
 def is_vm_process(argv: list[str], name: str) -> bool:
     """Recognise the command line that libvirt gives QEMU.
@@ -27,12 +29,24 @@ def is_vm_process(argv: list[str], name: str) -> bool:
 class HostProcesses:
     """Processes as /proc shows them."""
 
-    def __init__(self, proc: Path = Path("/proc")) -> None:
+    def __init__(self, proc: Path = Path("/proc"), libvirt_run: Path = Path("/run/libvirt/qemu")) -> None:
         self.proc = proc
+        self.libvirt_run = libvirt_run
 
     def find_vm(self, name: VmName) -> int | None:
-        """Look at every process; a short scan, and no daemon has to be believed."""
-        return next((pid for pid, argv in self._all() if is_vm_process(argv, name)), None)
+        """Look at every process; a short scan, and no daemon has to be believed.
+
+        Raises ENVIRONMENT where a QEMU shows no command line, as one does that is ending: it may be the VM.
+        """
+        found = self._all()
+        for pid, argv in found:
+            if is_vm_process(argv, name):
+                return pid
+        for pid, argv in found:
+            if not any(argv) and self._may_be_vm(pid, name):
+                text = f"process {pid} shows no command line: whether {name} runs is unknown"
+                raise VmMgrError(Kind.ENVIRONMENT, text, hint=f"look at /proc/{pid}/status")
+        return None
 
     def mentions(self, text: str) -> list[int]:
         """Find other processes with the text in their command line."""
@@ -57,6 +71,28 @@ class HostProcesses:
         if not any(argv for _, argv in found):
             raise VmMgrError(Kind.ENVIRONMENT, f"{self.proc} shows no process at all")
         return found
+
+    def _may_be_vm(self, pid: int, name: VmName) -> bool:
+        """Tell whether a process without command line still holds what may be the VM's disks.
+
+        Not so are one that has ended, a kernel thread, and the process of another VM by libvirt's PID files.
+        """
+        try:
+            stat = (self.proc / str(pid) / "stat").read_text(errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        except OSError as error:
+            raise VmMgrError(Kind.ENVIRONMENT, f"can't read {self.proc}/{pid}: {error.strerror}") from error
+        comm, fields = stat[stat.index("(") : stat.rindex(")")], stat[stat.rindex(")") + 1 :].split()
+        if not ("qemu" in comm or "kvm" in comm) or int(fields[6]) & KERNEL_THREAD:
+            return False
+        # A process whose first thread has ended is a zombie, and its other threads may still write.
+        if fields[0] in "ZX" and int(fields[17]) <= 1:
+            return False
+        return not any(
+            file.stem != name and file.read_text().strip() == str(pid)
+            for file in self.libvirt_run.glob("*.pid")
+        )
 
     def _argv(self, pid: int) -> list[str]:
         try:
