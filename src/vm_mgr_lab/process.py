@@ -19,6 +19,7 @@ __all__ = [
     "require_root",
     "run",
     "spawn",
+    "wait_clear",
     "wait_until",
 ]
 
@@ -142,6 +143,21 @@ def wait_until(probe: Callable[[], bool], *, what: str, timeout_s: float, interv
         if time.monotonic() > deadline:
             raise LabError(f"gave up after {timeout_s:g} s waiting for {what}")
         time.sleep(interval_s)
+
+
+def wait_clear(trouble: Callable[[], str], *, what: str, timeout_s: float, interval_s: float = 0.5) -> None:
+    """Wait until there is no trouble; LabError tells the last one that there was."""
+    last = ""
+
+    def is_clear() -> bool:
+        nonlocal last
+        last = trouble()
+        return not last
+
+    try:
+        wait_until(is_clear, what=what, timeout_s=timeout_s, interval_s=interval_s)
+    except LabError as error:
+        raise LabError(f"{error}: {last}") from None
 
 
 def _shown(argv: Sequence[str | Path]) -> str:

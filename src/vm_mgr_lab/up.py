@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import json
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from vm_mgr_lab.guest import base_image, kvm_works
 from vm_mgr_lab.image import node_image
 from vm_mgr_lab.lab import Lab
 from vm_mgr_lab.paths import Paths
-from vm_mgr_lab.process import require_programs, require_root, run, wait_until
+from vm_mgr_lab.process import require_programs, require_root, run, wait_clear, wait_until
 from vm_mgr_lab.topology import Node, Topology
 
 __all__ = ["Request", "Say", "down", "exclusive", "make_key", "up", "wait_ready"]
@@ -102,19 +103,13 @@ def exclusive(paths: Paths) -> Iterator[None]:
 def wait_ready(lab: Lab, say: Say) -> None:
     """Wait until every node is online, every fence device is started and Ceph is healthy."""
     say("waiting for Pacemaker: nodes online, fencing started")
-    wait_until(
-        lambda: _pacemaker_is_ready(lab),
+    wait_clear(
+        lambda: _pacemaker_trouble(lab),
         what="all nodes online and all fence devices started",
         timeout_s=READY_S,
-        interval_s=0.5,
     )
     say("waiting for Ceph: HEALTH_OK")
-    wait_until(
-        lambda: _ceph_is_ready(lab),
-        what="Ceph's HEALTH_OK (vm-mgr-lab exec n1 -- ceph -s)",
-        timeout_s=READY_S,
-        interval_s=0.5,
-    )
+    wait_clear(lambda: _ceph_trouble(lab), what="Ceph's HEALTH_OK", timeout_s=READY_S)
 
 
 def make_key(paths: Paths) -> None:
@@ -182,29 +177,51 @@ def _forget_old_layers(newest: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _pacemaker_is_ready(lab: Lab) -> bool:
+def _pacemaker_trouble(lab: Lab) -> str:
+    """Say what keeps Pacemaker from being ready; nothing when it is."""
     probe = lab.nodes[0].name
     try:
         shown = lab.execute(probe, ["crm_mon", "-1", "--output-as=xml"], check=False)
-    except LabError:
-        return False
+    except LabError as error:
+        return str(error)
     if shown.returncode != 0:
-        return False
+        return f"crm_mon on {probe} ended with {shown.returncode}: {shown.stderr.strip()[-200:]}"
     status = etree.fromstring(shown.stdout.encode())
     online = {node.get("name") for node in status.iterfind("nodes/node") if node.get("online") == "true"}
-    fencing = {
+    fencing = [
         r.get("id")
         for r in status.iter("resource")
         if str(r.get("resource_agent")).startswith("stonith:") and r.get("role") == "Started"
-    }
-    return online == {n.name for n in lab.nodes} and len(fencing) == len(lab.nodes)
+    ]
+    if online == {n.name for n in lab.nodes} and len(fencing) == len(lab.nodes):
+        return ""
+    return f"online: {sorted(map(str, online))}, fence devices started: {len(fencing)}"
 
 
-def _ceph_is_ready(lab: Lab) -> bool:
-    """Ask the storage daemons too: after a cold start the monitors repeat what was true before."""
+def _ceph_trouble(lab: Lab) -> str:
+    """Say what keeps Ceph from being ready; nothing when it is.
+
+    The storage daemons are asked too: after a cold start the monitors repeat what was true before.
+    """
     node = lab.nodes[0].name
     for ask in (["ceph", "tell", "osd.*", "version"], ["rbd", "--id", "vm-mgr", "ls", "rbd"]):
-        if lab.execute(node, ["timeout", "5", *ask], check=False, timeout_s=30).returncode != 0:
-            return False
-    shown = lab.execute(node, ["ceph", "--connect-timeout", "5", "health"], check=False, timeout_s=30)
-    return shown.stdout.startswith("HEALTH_OK")
+        done = lab.execute(node, ["timeout", "5", *ask], check=False, timeout_s=30)
+        if done.returncode != 0:
+            return f"{' '.join(ask)} on {node} ended with {done.returncode}: {done.stderr.strip()[-200:]}"
+    shown = lab.execute(
+        node, ["ceph", "--connect-timeout", "5", "health", "--format=json"], check=False, timeout_s=30
+    )
+    if shown.returncode != 0:
+        return shown.stderr.strip()[-200:] or "ceph health doesn't answer"
+    checks = json.loads(shown.stdout)["checks"]
+    messages = {code: str(check["summary"]["message"]) for code, check in checks.items()}
+    return "; ".join(f"{code}: {text}" for code, text in messages.items() if not _is_past(code, text))
+
+
+def _is_past(code: str, message: str) -> bool:
+    """Tell warnings about what was from what is.
+
+    Ping times are means over up to 15 minutes. Monitors may count failure reports as slow operations until
+    they are restarted (https://tracker.ceph.com/issues/50964); storage daemons don't.
+    """
+    return code.startswith("OSD_SLOW_PING_TIME") or (code == "SLOW_OPS" and "osd." not in message)

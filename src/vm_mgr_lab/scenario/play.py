@@ -68,7 +68,9 @@ def _clean_up(lab: Lab, vm: str, say: Say) -> None:
     lab.heal()
     for node in lab.nodes:
         lab.power_on(node.name)
-    wait_ready(lab, say)
-    demo.remove_guest(lab, vm, node=lab.nodes[0].name)
+    try:
+        wait_ready(lab, say)
+    finally:
+        demo.remove_guest(lab, vm, node=lab.nodes[0].name)
     for node in lab.nodes:
         lab.execute(node.name, ["sh", "-c", "rm -f /root/guest-*"])
