@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vm_mgr.adapters.ceph.port import CephStorage
     from vm_mgr.adapters.host.runner import CommandLog, HostRunner
     from vm_mgr.adapters.pacemaker.port import Pacemaker
-    from vm_mgr.config import Settings
+    from vm_mgr.config import CephSettings, Settings
     from vm_mgr.model.cluster import NodeName
     from vm_mgr.ports.definition import Definitions
     from vm_mgr.ports.hypervisor import Hypervisor
@@ -46,6 +46,13 @@ class RealEnv:
 
         return load()
 
+    @cached_property
+    def ceph(self) -> CephSettings:
+        """The configuration's part about Ceph."""
+        from vm_mgr.config import load_ceph  # noqa: PLC0415
+
+        return load_ceph()
+
     def prefetch(self, *, names: bool) -> None:
         """Start looking at cluster and storage, while the caller loads the rest of itself."""
         if names:
@@ -66,7 +73,7 @@ class RealEnv:
         """The client of Ceph."""
         from vm_mgr.adapters.ceph.connection import Connection  # noqa: PLC0415
 
-        ceph = self.settings.ceph
+        ceph = self.ceph
         if self.storage_patience_s is None:
             return Connection(ceph.conf, ceph.user, ceph.pool)
         return Connection(ceph.conf, ceph.user, ceph.pool, patience_s=self.storage_patience_s)
@@ -83,8 +90,9 @@ class RealEnv:
         """Ceph RBD."""
         from vm_mgr.adapters.ceph.port import CephStorage  # noqa: PLC0415
 
-        cache = self.settings.ceph.cache
-        return CephStorage(self.connection, self.runner, self.clock, cache=cache, listing=self._listing)
+        return CephStorage(
+            self.connection, self.runner, self.clock, cache=self.ceph.cache, listing=self._listing
+        )
 
     @cached_property
     def definitions(self) -> Definitions:
@@ -98,7 +106,7 @@ class RealEnv:
         """The libvirt of this node."""
         from vm_mgr.adapters.libvirt.port import Virsh  # noqa: PLC0415
 
-        return Virsh(self.runner, self.settings.state_dir)
+        return Virsh(self.runner, self.state_dir)
 
     @cached_property
     def processes(self) -> Processes:
@@ -120,9 +128,11 @@ class RealEnv:
     @property
     def state_dir(self) -> Path:
         """Where what lasts until the next boot is kept."""
-        return self.settings.state_dir
+        from pathlib import Path  # noqa: PLC0415 - not for `list` and `status`
+
+        return Path(self.settings.state_dir)
 
     @property
     def pool(self) -> str:
         """The pool that holds the VMs' disks."""
-        return self.settings.ceph.pool
+        return self.ceph.pool

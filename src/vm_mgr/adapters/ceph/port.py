@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.ceph.connection import Connection, translated
@@ -92,6 +91,8 @@ class CephStorage:
 
     def inspect(self, path: str) -> ImageFile:
         """Refuse what can't be imported: only qcow2 is accepted."""
+        from pathlib import Path  # noqa: PLC0415 - not for `list`
+
         from vm_mgr.adapters.ceph import commands, parse  # noqa: PLC0415
 
         if not Path(path).is_file():
