@@ -113,7 +113,7 @@ class RealEnv:
         """The processes of this node."""
         from vm_mgr.adapters.host.processes import HostProcesses  # noqa: PLC0415
 
-        return HostProcesses()
+        return HostProcesses(self.clock)
 
     @property
     def node_addresses(self) -> Mapping[str, NodeName]:

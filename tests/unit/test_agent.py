@@ -2,11 +2,13 @@
 
 import os
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 
 from vm_mgr.adapters.host.processes import HostProcesses
+from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.storage import Holder
 from vm_mgr.ocf.actions import ACTIONS
@@ -156,13 +158,14 @@ def hide(proc, pid, state="S", flags=4194304, comm="qemu-system-x86", threads=1)
     )
 
 
-def run_agent(shell, proc, action="monitor", name="web1"):
+def run_agent(shell, proc, action="monitor", name="web1", looks=1):
     argv = ["busybox", "sh"] if shell == "busybox" else [shell]
     environment = {
         "PATH": os.environ["PATH"],
         "OCF_RESOURCE_INSTANCE": name,
         "VM_MGR_PROC": str(proc),
         "VM_MGR_LIBVIRT_RUN": str(proc.parent / "run"),
+        "VM_MGR_LOOKS": str(looks),
     }
     return subprocess.run(
         [*argv, str(AGENT), action], env=environment, capture_output=True, text=True, check=False
@@ -174,7 +177,7 @@ class TestFindVm:
 
     @pytest.fixture
     def found(self, proc):
-        return HostProcesses(proc, proc.parent / "run")
+        return HostProcesses(VirtualClock(), proc, proc.parent / "run")
 
     def test_running_vm_is_found_and_another_is_not(self, found):
         assert found.find_vm("web1") == 42
@@ -194,6 +197,11 @@ class TestFindVm:
     def test_hidden_process_of_another_vm_is_not_ours(self, found, proc):
         hide(proc, 42)
         assert found.find_vm("web2") is None
+
+    def test_qemu_that_ends_is_waited_for(self, found, proc):
+        hide(proc, 42)
+        found.clock.sleep = lambda _seconds: hide(proc, 42, "Z")
+        assert found.find_vm("web1") is None
 
     def test_hidden_process_does_not_hide_a_vm_that_is_seen(self, found, proc):
         hide(proc, 41)
@@ -240,6 +248,14 @@ class TestMonitor:
     def test_zombies_and_kernel_threads_are_no_vm(self, shell, proc, state, flags):
         hide(proc, 42, state, flags)
         assert run_agent(shell, proc).returncode == 7
+
+    def test_qemu_that_ends_is_waited_for(self, shell, proc):
+        hide(proc, 42)
+        done = []
+        thread = threading.Timer(0.5, lambda: done.append(hide(proc, 42, "Z")))
+        thread.start()
+        assert run_agent(shell, proc, looks=25).returncode == 7
+        assert done
 
     def test_zombie_with_living_threads_may_be_the_vm(self, shell, proc):
         hide(proc, 42, "Z", threads=3)

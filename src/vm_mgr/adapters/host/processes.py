@@ -7,10 +7,14 @@ from pathlib import Path
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmName
+from vm_mgr.ports.clock import Clock
 
 __all__ = ["HostProcesses", "is_vm_process"]
 
 KERNEL_THREAD = 0x200000  # PF_KTHREAD in the flags of proc_pid_stat(5)
+# A QEMU that ends loses its command line before its memory is given back, which takes longer the more it has.
+ENDING_S = 5.0
+POLL_S = 0.05
 
 
 def is_vm_process(argv: list[str], name: str) -> bool:
@@ -29,24 +33,31 @@ def is_vm_process(argv: list[str], name: str) -> bool:
 class HostProcesses:
     """Processes as /proc shows them."""
 
-    def __init__(self, proc: Path = Path("/proc"), libvirt_run: Path = Path("/run/libvirt/qemu")) -> None:
+    def __init__(
+        self, clock: Clock, proc: Path = Path("/proc"), libvirt_run: Path = Path("/run/libvirt/qemu")
+    ) -> None:
+        self.clock = clock
         self.proc = proc
         self.libvirt_run = libvirt_run
 
     def find_vm(self, name: VmName) -> int | None:
         """Look at every process; a short scan, and no daemon has to be believed.
 
-        Raises ENVIRONMENT where a QEMU shows no command line, as one does that is ending: it may be the VM.
+        Raises ENVIRONMENT where a QEMU shows no command line and does not end: it may be the VM.
         """
-        found = self._all()
-        for pid, argv in found:
-            if is_vm_process(argv, name):
-                return pid
-        for pid, argv in found:
-            if not any(argv) and self._may_be_vm(pid, name):
-                text = f"process {pid} shows no command line: whether {name} runs is unknown"
-                raise VmMgrError(Kind.ENVIRONMENT, text, hint=f"look at /proc/{pid}/status")
-        return None
+        deadline = self.clock.monotonic() + ENDING_S
+        while True:
+            found = self._all()
+            for pid, argv in found:
+                if is_vm_process(argv, name):
+                    return pid
+            hidden = [pid for pid, argv in found if not any(argv) and self._may_be_vm(pid, name)]
+            if not hidden:
+                return None
+            if self.clock.monotonic() > deadline:
+                text = f"process {hidden[0]} shows no command line: whether {name} runs is unknown"
+                raise VmMgrError(Kind.ENVIRONMENT, text, hint=f"look at /proc/{hidden[0]}/status")
+            self.clock.sleep(POLL_S)
 
     def mentions(self, text: str) -> list[int]:
         """Find other processes with the text in their command line."""
