@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vm_mgr.model.cluster import NodeName
     from vm_mgr.ports.definition import Definitions
     from vm_mgr.ports.hypervisor import Hypervisor
+    from vm_mgr.ports.ledger import Ledger
     from vm_mgr.ports.processes import Processes
     from vm_mgr.reports import Say
 
@@ -94,6 +95,18 @@ class RealEnv:
             self.connection, self.runner, self.clock, cache=self.ceph.cache, listing=self._listing
         )
 
+    @property
+    def snapshots(self) -> CephStorage:
+        """Snapshots of RBD images."""
+        return self.storage
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """An object in the pool."""
+        from vm_mgr.adapters.ceph.ledger import CephLedger  # noqa: PLC0415
+
+        return CephLedger(self.connection)
+
     @cached_property
     def definitions(self) -> Definitions:
         """Domain XML."""
@@ -107,6 +120,15 @@ class RealEnv:
         from vm_mgr.adapters.libvirt.port import Virsh  # noqa: PLC0415
 
         return Virsh(self.runner, self.state_dir)
+
+    def hypervisor_at(self, node: NodeName) -> Hypervisor:
+        """The libvirt of any node, over ssh on the migration network."""
+        if node == self.cluster.local_node():
+            return self.hypervisor
+        from vm_mgr.adapters.libvirt.commands import remote_uri  # noqa: PLC0415
+        from vm_mgr.adapters.libvirt.port import Virsh  # noqa: PLC0415
+
+        return Virsh(self.runner, self.state_dir, uri=remote_uri(node + self.migration_network_suffix))
 
     @cached_property
     def processes(self) -> Processes:

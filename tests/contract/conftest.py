@@ -16,6 +16,7 @@ from vm_mgr.adapters.memory.env import MemoryEnv
 from vm_mgr.wiring import RealEnv
 
 NAME = "contract1"
+OTHER = "contract3"
 REAL = os.environ.get("VM_MGR_CONTRACT") == "real"
 
 
@@ -29,8 +30,10 @@ def env():
 
 
 def forget(env):
-    env.cluster.remove(NAME)
-    env.storage.remove(NAME)
+    for name in (OTHER, NAME):
+        env.cluster.remove(name)
+        env.storage.remove(name)
+        env.ledger.erase(name)
     pid = env.processes.find_vm(NAME)
     if pid is not None:
         env.hypervisor.destroy(NAME, timeout_s=10)

@@ -3,9 +3,11 @@
 import pytest
 
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.storage import Consistency
 from vm_mgr.model.vm import VmSettings
 
 NAME = "contract1"
+OTHER = "contract3"
 SETTINGS = VmSettings(
     live_migration=True,
     stop_timeout_s=45,
@@ -16,12 +18,14 @@ SETTINGS = VmSettings(
 )
 
 
-def stage(env, image, *, commit=True, xml="<domain/>"):
+def stage(env, image, *, commit=True, xml="<domain/>", disks=1, name=NAME):
     inspected = env.storage.inspect(image)
     fractions = []
-    with env.storage.stage(NAME, inspected.size_bytes) as staged:
-        staged.fill(inspected, fractions.append)
-        staged.describe(xml=xml, base_xml="<domain>given</domain>", settings=SETTINGS)
+    with env.storage.stage(name) as staged:
+        for _ in range(disks):
+            staged.add(inspected.size_bytes)
+            staged.fill(inspected, fractions.append)
+        staged.describe(xml=xml, base_xml="<domain>given</domain>", settings=SETTINGS, notes={})
         if commit:
             staged.commit()
     return fractions
@@ -59,8 +63,13 @@ def test_remove_tells_whether_there_was_anything(env, image):
 
 
 def test_staging_that_fails_leaves_nothing(env, image):
-    with pytest.raises(RuntimeError), env.storage.stage(NAME, 1 << 20):
-        raise RuntimeError
+    def fail():
+        with env.storage.stage(NAME) as staged:
+            staged.add(1 << 20)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert not env.storage.exists(NAME)
     stage(env, image)
 
@@ -78,19 +87,100 @@ def test_uncommitted_replacement_keeps_the_old_vm(env, image):
     assert env.storage.definition(NAME) == "<domain>1</domain>"
 
 
-def test_second_staging_of_a_name_is_refused(env):
-    with env.storage.stage(NAME, 1 << 20):
-        with pytest.raises(VmMgrError) as caught, env.storage.stage(NAME, 1 << 20):
-            pass
-        assert caught.value.kind is Kind.TRY_LATER
-
-
 def test_removed_vm_is_gone(env, image):
     stage(env, image)
     env.storage.remove(NAME)
     assert not env.storage.exists(NAME)
     assert kind_of(env.storage.settings, NAME) is Kind.NOT_FOUND
     env.storage.remove(NAME)
+
+
+def test_replacement_with_fewer_disks_leaves_no_disk_behind(env, image):
+    stage(env, image, disks=3)
+    assert env.storage.images(NAME) == [f"system_{NAME}", f"data_{NAME}_0", f"data_{NAME}_1"]
+    stage(env, image, disks=2)
+    assert env.storage.images(NAME) == [f"system_{NAME}", f"data_{NAME}_0"]
+    assert [disk.size_bytes for disk in env.storage.disks(NAME)] == [1 << 20, 1 << 20]
+
+
+def test_metadata_can_be_set_and_removed(env, image):
+    stage(env, image)
+    env.storage.describe(NAME, {"owner": "you", "site": "north", "absent": None})
+    assert env.storage.settings(NAME).user_metadata == {"owner": "you", "site": "north"}
+    env.storage.describe(NAME, {"site": None})
+    assert "site" not in env.storage.metadata(NAME)
+    assert env.storage.definition(NAME) == "<domain/>"
+    assert kind_of(env.storage.metadata, OTHER) is Kind.NOT_FOUND
+
+
+def test_renamed_vm_has_all_its_disks(env, image):
+    stage(env, image, disks=2)
+    env.storage.rename(NAME, OTHER)
+    env.storage.rename(NAME, OTHER)
+    assert not env.storage.exists(NAME)
+    assert env.storage.images(OTHER) == [f"system_{OTHER}", f"data_{OTHER}_0"]
+    assert env.storage.settings(OTHER) == SETTINGS
+
+
+def test_disk_grows(env, image):
+    stage(env, image)
+    env.storage.resize(NAME, f"system_{NAME}", 1 << 22)
+    assert env.storage.disks(NAME)[0].size_bytes == 1 << 22
+
+
+def test_snapshots_are_listed_by_age_and_removed(env, image):
+    stage(env, image, disks=2)
+    for name in ("b", "a"):
+        env.snapshots.take_snapshot(NAME, name, Consistency.OFFLINE)
+    env.snapshots.take_snapshot(NAME, "a", Consistency.OFFLINE)
+    found = env.snapshots.snapshots(NAME)
+    assert [(one.name, one.consistency) for one in found] == [
+        ("b", Consistency.OFFLINE),
+        ("a", Consistency.OFFLINE),
+    ]
+    assert found[0].taken_utc <= found[1].taken_utc
+    env.snapshots.roll_back(NAME, "a")
+    env.snapshots.drop_snapshot(NAME, "b")
+    env.snapshots.drop_snapshot(NAME, "b")
+    assert [one.name for one in env.snapshots.snapshots(NAME)] == ["a"]
+    assert env.storage.remove(NAME)
+
+
+def test_clone_shares_blocks_until_it_is_gone(env, image):
+    stage(env, image)
+    env.snapshots.take_snapshot(NAME, "now", Consistency.OFFLINE)
+    with env.storage.stage(OTHER) as staged:
+        staged.add_clone(f"system_{NAME}", "now")
+        staged.describe(xml="<domain/>", base_xml="<domain/>", settings=SETTINGS, notes={"_vm_mgr_made": "1"})
+        staged.commit()
+    env.snapshots.drop_snapshot(NAME, "now")
+    assert env.snapshots.snapshots(NAME) == []
+    assert env.storage.metadata(OTHER)["_vm_mgr_made"] == "1"
+    assert env.storage.disks(OTHER)[0].parent == f"system_{NAME}"
+    assert env.storage.dependents(NAME) == [f"system_{OTHER}"]
+    assert env.storage.remove(OTHER)
+    assert env.storage.dependents(NAME) == []
+    assert env.storage.remove(NAME)
+
+
+def test_full_copy_depends_on_nothing(env, image):
+    stage(env, image)
+    env.snapshots.take_snapshot(NAME, "now", Consistency.OFFLINE)
+    fractions = []
+    with env.storage.stage(OTHER) as staged:
+        staged.add(1 << 20)
+        staged.copy(f"system_{NAME}", "now", fractions.append)
+        staged.describe(xml="<domain/>", base_xml="<domain/>", settings=SETTINGS, notes={})
+        staged.commit()
+    assert all(0 <= fraction <= 1 for fraction in fractions)
+    assert env.storage.dependents(NAME) == []
+    assert env.storage.disks(OTHER)[0].parent == ""
+
+
+def test_nothing_is_left_to_settle_after_the_end(env, image):
+    stage(env, image)
+    assert not env.storage.unstage(NAME)
+    assert env.storage.exists(NAME)
 
 
 def test_unused_disk_has_no_holder(env, image):

@@ -10,7 +10,7 @@ from vm_mgr_lab.lab import Lab
 
 HERE = Path(__file__).parents[1] / "contract"
 SOURCE = HERE.parents[1] / "src" / "vm_mgr"
-CONTRACTS = ("conftest.py", "test_storage.py", "test_cluster.py", "test_hypervisor.py")
+CONTRACTS = ("conftest.py", "test_storage.py", "test_ledger.py", "test_cluster.py", "test_hypervisor.py")
 RUN = """set -e
 rm -rf /tmp/contract && mkdir -p /tmp/contract && tar -xzf /tmp/contract.tgz -C /tmp/contract
 cd /tmp/contract
@@ -29,5 +29,5 @@ def test_real_adapters_keep_the_contracts(lab: Lab, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed, done.stdout
-    assert int(passed.group(1)) >= 21
+    assert int(passed.group(1)) >= 33
     assert "skipped" not in done.stdout

@@ -11,6 +11,7 @@ from vm_mgr.adapters.host.processes import HostProcesses
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.storage import Holder
+from vm_mgr.model.vm import VmSettings
 from vm_mgr.ocf.actions import ACTIONS
 from vm_mgr.ocf.parameters import Parameters, read
 
@@ -23,8 +24,9 @@ GIVEN = Parameters(name="web1", timeout_s=30)
 
 @pytest.fixture
 def node(env):
-    with env.storage.stage("web1", 1) as staged:
-        staged.describe(xml=DOMAIN, base_xml=DOMAIN, settings=None)
+    with env.storage.stage("web1") as staged:
+        staged.add(1 << 20)
+        staged.describe(xml=DOMAIN, base_xml=DOMAIN, settings=VmSettings(), notes={})
         staged.commit()
     return env
 
@@ -97,7 +99,7 @@ def test_start_is_refused_while_another_node_has_the_disk(node):
     xml = DOMAIN.replace(
         "<devices/>", "<devices><disk><source protocol='rbd' name='rbd/system_web1'/></disk></devices>"
     )
-    node.storage.vms["web1"].xml = xml
+    node.storage.describe("web1", {"xml": xml})
     node.storage.held = [Holder("system_web1", "198.51.100.12:0/7")]
     with pytest.raises(VmMgrError):
         act(node, "start")

@@ -22,7 +22,7 @@ def test_vm_is_created_and_started(env, image):
     seen = create(env, request(image))
     assert seen.state is VmState.STARTED
     assert "rbd/system_web1" in env.storage.definition("web1")
-    assert env.storage.vms["web1"].base_xml == DOMAIN
+    assert env.storage.metadata("web1")["_base_xml"] == DOMAIN
 
 
 def test_disable_leaves_it_out_of_the_cluster(env, image):
@@ -103,7 +103,7 @@ def test_failure_leaves_nothing(env, image, step):
         create(env, request(image))
     env.storage.failing = ""
     assert not env.storage.vms
-    assert not env.storage.staging
+    assert not env.ledger.marks()
     assert not env.cluster.resources
 
 

@@ -1,8 +1,21 @@
-"""Describe disks and who holds them."""
+"""Describe disks, their snapshots and who holds them."""
 
+from enum import Enum
 from typing import NamedTuple
 
-__all__ = ["Disk", "Holder", "ImageFile"]
+from vm_mgr.errors import Kind, VmMgrError
+
+__all__ = [
+    "Consistency",
+    "Disk",
+    "DiskInfo",
+    "Holder",
+    "ImageFile",
+    "Snapshot",
+    "snapshot_name_problems",
+]
+
+SNAPSHOT_NAME_MAX = 64
 
 
 class ImageFile(NamedTuple):
@@ -11,6 +24,32 @@ class ImageFile(NamedTuple):
     path: str
     format: str
     size_bytes: int
+
+
+class DiskInfo(NamedTuple):
+    """A VM's disk in its storage; sizes in bytes, parent is what an instant clone still depends on."""
+
+    image: str
+    size_bytes: int
+    used_bytes: int | None = None
+    parent: str = ""
+
+
+class Consistency(Enum):
+    """What a snapshot caught, in the order of trust."""
+
+    OFFLINE = "offline"  # the VM was stopped
+    FROZEN = "frozen"  # the guest's file systems were frozen by its agent
+    CRASH = "crash"  # one instant of a running guest, as after a power cut
+    UNKNOWN = "unknown"  # taken by another tool
+
+
+class Snapshot(NamedTuple):
+    """A state of all of a VM's disks at one instant; taken_utc in seconds since 1970."""
+
+    name: str
+    taken_utc: float
+    consistency: Consistency = Consistency.UNKNOWN
 
 
 class Disk(NamedTuple):
@@ -42,3 +81,18 @@ class Holder(NamedTuple):
         'fd00::1'
         """
         return self.address.rpartition(":")[0].strip("[]")
+
+
+def snapshot_name_problems(name: str) -> list[VmMgrError]:
+    """Check a name for a new snapshot: letters, digits, dot, dash and underscore, at most 64.
+
+    >>> snapshot_name_problems("before-update_1.0")
+    []
+    >>> [p.message for p in snapshot_name_problems("a b")]
+    ["'a b' is not a valid name for a snapshot"]
+    """
+    plain = name.isascii() and name.replace("-", "").replace("_", "").replace(".", "").isalnum()
+    if plain and name[0] not in "-." and len(name) <= SNAPSHOT_NAME_MAX:
+        return []
+    hint = f"use at most {SNAPSHOT_NAME_MAX} letters, digits, dots, dashes and underscores"
+    return [VmMgrError(Kind.INVALID, f"{name[:80]!r} is not a valid name for a snapshot", hint=hint)]

@@ -6,7 +6,16 @@ from typing import NamedTuple, NewType
 
 from vm_mgr.errors import Kind, VmMgrError
 
-__all__ = ["NAME_MAX", "TargetRole", "VmName", "VmSettings", "VmState", "VmStatus", "name_problems"]
+__all__ = [
+    "NAME_MAX",
+    "TargetRole",
+    "VmName",
+    "VmSettings",
+    "VmState",
+    "VmStatus",
+    "metadata_key_problems",
+    "name_problems",
+]
 
 VmName = NewType("VmName", str)
 
@@ -84,3 +93,17 @@ def name_problems(name: str) -> list[VmMgrError]:
     if not (name.isascii() and name.isalnum() and name[0].isalpha()):
         return [VmMgrError(Kind.INVALID, f"{name!r} is not a valid name for a VM", hint=hint)]
     return []
+
+
+def metadata_key_problems(key: str) -> list[VmMgrError]:
+    """Check a key of a user's own notes: letters and digits, as SEAPATH has them; xml is the definition's.
+
+    >>> metadata_key_problems("owner")
+    []
+    >>> [p.message for p in metadata_key_problems("xml")]
+    ["'xml' is not a valid metadata key"]
+    """
+    if key.isascii() and key.isalnum() and key != "xml":
+        return []
+    hint = "use letters and digits only; xml is reserved"
+    return [VmMgrError(Kind.INVALID, f"{key!r} is not a valid metadata key", hint=hint)]

@@ -6,7 +6,7 @@ from vm_mgr.model.vm import VmName
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 
-__all__ = ["host_problems", "quorum_problems", "resource_of", "warn_without_fencing"]
+__all__ = ["host_problems", "quorum_problems", "require_defined", "resource_of", "warn_without_fencing"]
 
 
 def quorum_problems(state: ClusterState) -> list[VmMgrError]:
@@ -44,6 +44,12 @@ def resource_of(env: Env, state: ClusterState, name: VmName) -> Resource:
     if env.storage.exists(name):
         raise VmMgrError(Kind.WRONG_STATE, f"{name} is Disabled", hint=f"enable it: vm-mgr enable {name}")
     raise VmMgrError(Kind.NOT_FOUND, f"there is no VM {name!r}", hint="see the VMs: vm-mgr list")
+
+
+def require_defined(env: Env, name: VmName) -> None:
+    """Refuse a VM that the storage does not have."""
+    if not env.storage.exists(name):
+        raise VmMgrError(Kind.NOT_FOUND, f"there is no VM {name!r}", hint="see the VMs: vm-mgr list")
 
 
 def warn_without_fencing(env: Env, state: ClusterState) -> None:

@@ -1,21 +1,43 @@
 """Create a VM from a disk image and a domain definition."""
 
 from collections.abc import Set as AbstractSet
-from contextlib import ExitStack
 from typing import NamedTuple
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState
+from vm_mgr.model.mark import Mark
 from vm_mgr.model.storage import ImageFile
-from vm_mgr.model.vm import VmName, VmSettings, VmState, VmStatus, name_problems
+from vm_mgr.model.vm import (
+    TargetRole,
+    VmName,
+    VmSettings,
+    VmState,
+    VmStatus,
+    metadata_key_problems,
+    name_problems,
+)
+from vm_mgr.operations.alone import alone, marked
 from vm_mgr.operations.checks import host_problems, quorum_problems, warn_without_fencing
-from vm_mgr.operations.disable import withdraw
-from vm_mgr.operations.enable import enable, resource_for
+from vm_mgr.operations.disable import halt, role_of
+from vm_mgr.operations.enable import resource_for
+from vm_mgr.operations.status import status
+from vm_mgr.operations.stillness import release
+from vm_mgr.operations.waiting import wait_started
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress
 
-__all__ = ["CreateRequest", "create"]
+__all__ = [
+    "CreateRequest",
+    "await_state",
+    "clone_snapshot",
+    "create",
+    "new_token",
+    "put_in_cluster",
+    "setting_problems",
+    "settle",
+]
 
+TOKEN = "_vm_mgr_made"  # noqa: S105 - it tells one making from another
 BUSES = ("virtio", "scsi", "sata", "ide", "usb")
 
 
@@ -36,42 +58,103 @@ def create(env: Env, request: CreateRequest) -> VmStatus:
 
     Once the import is committed the disk stays, whatever becomes of the start.
     """
-    state = env.cluster.state()
-    raise_all(name_problems(request.name) + quorum_problems(state))
-    defined = env.storage.names()
-    image, problems = _inspect(env, request.image)
-    problems += _conflicts(request, state, defined)
-    problems += env.definitions.problems(request.xml) or _uuid_problems(env, request)
-    problems += _setting_problems(state, request.settings)
-    raise_all(problems)
-    assert image is not None  # noqa: S101 - its problems have been raised
-    if request.enable:
-        warn_without_fencing(env, state)
-    _import(env, request, image, replacing=request.name in state.resources)
-    if not request.enable:
-        return VmStatus(request.name, VmState.DISABLED)
-    return enable(env, request.name, start=request.start)
-
-
-def _import(env: Env, request: CreateRequest, image: ImageFile, *, replacing: bool) -> None:
     name = request.name
-    disk = env.storage.system_disk(name, request.settings.disk_bus)
-    prepared = env.definitions.prepare(request.xml, name, [disk])
+    raise_all(name_problems(name) + quorum_problems(env.cluster.state()))
+    with alone(env, name):
+        state = env.cluster.state()
+        defined = env.storage.names()
+        image, problems = _inspect(env, request.image)
+        problems += _conflicts(request, state, defined)
+        problems += env.definitions.problems(request.xml) or _uuid_problems(env, request)
+        problems += setting_problems(state, request.settings)
+        raise_all(problems)
+        assert image is not None  # noqa: S101 - its problems have been raised
+        if request.enable:
+            warn_without_fencing(env, state)
+        old = state.resources.get(name)
+        token = new_token(env)
+        with marked(
+            env,
+            name,
+            "create",
+            token=token,
+            was=role_of(old),
+            enable=flag(request.enable),
+            start=flag(request.start),
+        ):
+            _import(env, request, image, token=token, replacing=old is not None)
+            if request.enable:
+                put_in_cluster(env, name, start=request.start)
+    return await_state(env, name, enabled=request.enable, started=request.start)
+
+
+def settle(env: Env, name: VmName, mark: Mark) -> None:
+    """Finish a creation that was committed; take any other back, with what it was to replace."""
+    env.storage.unstage(name)
+    source = VmName(mark.details.get("source", ""))
+    if source and env.storage.exists(source):
+        release(env, source)
+        env.snapshots.drop_snapshot(source, clone_snapshot(name))
+    if not env.storage.exists(name):
+        return
+    present = name in env.cluster.state().resources
+    was = mark.details["was"]
+    if env.storage.metadata(name).get(TOKEN) == mark.details["token"]:
+        if mark.details["enable"] and not present:
+            put_in_cluster(env, name, start=bool(mark.details["start"]))
+    elif was and present:
+        env.cluster.set_target_role(name, TargetRole(was))
+    elif was:
+        put_in_cluster(env, name, start=was == TargetRole.STARTED.value)
+
+
+def put_in_cluster(env: Env, name: VmName, *, start: bool) -> None:
+    """Write the resource of a VM as its stored settings say."""
+    env.cluster.add(resource_for(env, name, env.storage.settings(name), start=start))
+
+
+def await_state(env: Env, name: VmName, *, enabled: bool, started: bool) -> VmStatus:
+    """Wait for what a new VM was asked to be."""
+    if not enabled:
+        return VmStatus(name, VmState.DISABLED)
+    return wait_started(env, name) if started else status(env, name)
+
+
+def clone_snapshot(name: VmName) -> str:
+    """Name the snapshot of a clone's source, for the moment of its making."""
+    return f"vm-mgr-clone-{name}"
+
+
+def new_token(env: Env) -> str:
+    """Make what tells the VM that an operation makes from the one that it replaces."""
+    return f"{env.cluster.local_node()}-{env.clock.utc():.6f}"
+
+
+def flag(value: bool) -> str:  # noqa: FBT001 - it is all there is to say
+    """Write a truth into a mark."""
+    return "yes" if value else ""
+
+
+def _import(env: Env, request: CreateRequest, image: ImageFile, *, token: str, replacing: bool) -> None:
+    name = request.name
+    prepared = env.definitions.prepare(
+        request.xml, name, [env.storage.disk(name, 0, request.settings.disk_bus)]
+    )
     if prepared.foreign_disks:
         message = (
             f"{name} has disks that are not in the cluster's storage: {', '.join(prepared.foreign_disks)}"
         )
         env.say(Note(Level.WARNING, "foreign-disks", message, "the VM can only start where they exist"))
-    with env.storage.stage(name, image.size_bytes) as staged:
+    with env.storage.stage(name) as staged:
+        staged.add(image.size_bytes)
         staged.fill(image, lambda fraction: env.say(Progress(f"importing {image.path}", fraction)))
-        staged.describe(xml=prepared.xml, base_xml=request.xml, settings=request.settings)
-        with ExitStack() as undo:
-            if replacing:
-                old = env.storage.settings(name)
-                withdraw(env, name)
-                undo.callback(env.cluster.add, resource_for(env, name, old, start=True))
-            staged.commit()
-            undo.pop_all()
+        staged.describe(
+            xml=prepared.xml, base_xml=request.xml, settings=request.settings, notes={TOKEN: token}
+        )
+        if replacing:
+            halt(env, name)
+            env.cluster.remove(name)
+        staged.commit()
 
 
 def _inspect(env: Env, path: str) -> tuple[ImageFile | None, list[VmMgrError]]:
@@ -110,7 +193,8 @@ def _uuid_problems(env: Env, request: CreateRequest) -> list[VmMgrError]:
     return []
 
 
-def _setting_problems(state: ClusterState, settings: VmSettings) -> list[VmMgrError]:
+def setting_problems(state: ClusterState, settings: VmSettings) -> list[VmMgrError]:
+    """Check what is to be stored with a VM."""
     problems = host_problems(state, settings.pinned_host) + host_problems(state, settings.preferred_host)
     if settings.pinned_host and settings.preferred_host:
         message = "a VM is either pinned to a host or prefers one"
@@ -119,7 +203,5 @@ def _setting_problems(state: ClusterState, settings: VmSettings) -> list[VmMgrEr
         hint = f"use one of {', '.join(BUSES)}"
         problems.append(VmMgrError(Kind.INVALID, f"unknown disk bus {settings.disk_bus!r}", hint=hint))
     for key in settings.user_metadata:
-        if not (key.isascii() and key.isalnum()) or key == "xml":
-            hint = "use letters and digits only; xml is reserved"
-            problems.append(VmMgrError(Kind.INVALID, f"{key!r} is not a valid metadata key", hint=hint))
+        problems += metadata_key_problems(key)
     return problems

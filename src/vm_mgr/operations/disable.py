@@ -1,24 +1,46 @@
 """Take a VM out of the cluster's control, keeping its disk and definition."""
 
 from vm_mgr.errors import raise_all
-from vm_mgr.model.vm import VmName, VmState, VmStatus
+from vm_mgr.model.cluster import Resource
+from vm_mgr.model.mark import Mark
+from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
+from vm_mgr.operations.alone import alone, marked
 from vm_mgr.operations.checks import quorum_problems, resource_of
-from vm_mgr.operations.stop import stop
+from vm_mgr.operations.waiting import known_settings, wait_stopped
 from vm_mgr.ports.env import Env
 
-__all__ = ["disable", "withdraw"]
+__all__ = ["disable", "halt", "role_of", "settle"]
+
+STOP_TIMEOUT_S = 30
 
 
 def disable(env: Env, name: VmName) -> VmStatus:
     """Stop the VM and remove its resource and constraints."""
-    state = env.cluster.state()
-    raise_all(quorum_problems(state))
-    resource_of(env, state, name)
-    withdraw(env, name)
+    with alone(env, name):
+        state = env.cluster.state()
+        raise_all(quorum_problems(state))
+        resource = resource_of(env, state, name)
+        with marked(env, name, "disable", was=role_of(resource)):
+            halt(env, name)
+            env.cluster.remove(name)
     return VmStatus(name, VmState.DISABLED)
 
 
-def withdraw(env: Env, name: VmName) -> None:
-    """Stop a VM that the cluster has, then forget it; the other way round it would stop as an orphan."""
-    stop(env, name)
-    env.cluster.remove(name)
+def settle(env: Env, name: VmName, mark: Mark) -> None:
+    """Let a VM that the cluster still has run again, if it was to run."""
+    if name in env.cluster.state().resources:
+        env.cluster.set_target_role(name, TargetRole(mark.details["was"]))
+
+
+def halt(env: Env, name: VmName) -> None:
+    """Stop a VM that the cluster has; only a stopped one may leave it, or it would stop as an orphan."""
+    env.cluster.set_target_role(name, TargetRole.STOPPED)
+    wait_stopped(env, name, known_settings(env, name).stop_timeout_s or STOP_TIMEOUT_S)
+
+
+def role_of(resource: Resource | None) -> str:
+    """Give what the cluster was asked for, or nothing for a VM that it doesn't have."""
+    if resource is None:
+        return ""
+    stopped = resource.target_role == TargetRole.STOPPED.value
+    return "Stopped" if stopped else "Started"

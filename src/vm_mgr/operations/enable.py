@@ -3,6 +3,7 @@
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import TargetRole, VmName, VmSettings, VmStatus, name_problems
+from vm_mgr.operations.alone import alone
 from vm_mgr.operations.checks import host_problems, quorum_problems, warn_without_fencing
 from vm_mgr.operations.status import status
 from vm_mgr.operations.waiting import wait_started
@@ -15,23 +16,24 @@ __all__ = ["enable", "resource_for"]
 
 def enable(env: Env, name: VmName, *, start: bool = True) -> VmStatus:
     """Write the VM's resource; wait until it runs unless start is False."""
-    state = env.cluster.state()
-    problems = quorum_problems(state)
-    if name in state.resources:
-        hint = f"see: vm-mgr status {name}"
-        problems.append(VmMgrError(Kind.EXISTS, f"{name} is enabled already", hint=hint))
-    elif not env.storage.exists(name):
-        problems.append(VmMgrError(Kind.NOT_FOUND, f"there is no VM {name!r}", hint="see: vm-mgr list"))
-    else:
-        problems += name_problems(name)
-    raise_all(problems)
-    settings = env.storage.settings(name)
-    raise_all(host_problems(state, settings.pinned_host) + host_problems(state, settings.preferred_host))
-    warn_without_fencing(env, state)
-    if settings.crm_config_cmd:
-        message = f"{name} has crm commands stored with it, which vm-mgr does not run"
-        env.say(Note(Level.WARNING, "crm-commands", message, "run them by hand: crm configure"))
-    env.cluster.add(resource_for(env, name, settings, start=start))
+    with alone(env, name):
+        state = env.cluster.state()
+        problems = quorum_problems(state)
+        if name in state.resources:
+            hint = f"see: vm-mgr status {name}"
+            problems.append(VmMgrError(Kind.EXISTS, f"{name} is enabled already", hint=hint))
+        elif not env.storage.exists(name):
+            problems.append(VmMgrError(Kind.NOT_FOUND, f"there is no VM {name!r}", hint="see: vm-mgr list"))
+        else:
+            problems += name_problems(name)
+        raise_all(problems)
+        settings = env.storage.settings(name)
+        raise_all(host_problems(state, settings.pinned_host) + host_problems(state, settings.preferred_host))
+        warn_without_fencing(env, state)
+        if settings.crm_config_cmd:
+            message = f"{name} has crm commands stored with it, which vm-mgr does not run"
+            env.say(Note(Level.WARNING, "crm-commands", message, "run them by hand: crm configure"))
+        env.cluster.add(resource_for(env, name, settings, start=start))
     return wait_started(env, name) if start else status(env, name)
 
 

@@ -1,22 +1,58 @@
 """Remove a VM with its disks."""
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
-from vm_mgr.model.vm import VmName, VmState, VmStatus
+from vm_mgr.model.mark import Mark
+from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
+from vm_mgr.operations.alone import marked
 from vm_mgr.operations.checks import quorum_problems
-from vm_mgr.operations.disable import withdraw
+from vm_mgr.operations.disable import halt, role_of
 from vm_mgr.ports.env import Env
 
-__all__ = ["remove"]
+__all__ = ["remove", "settle"]
+
+DELETING = "deleting"
 
 
 def remove(env: Env, name: VmName) -> VmStatus:
-    """Stop the VM, take it out of the cluster, delete its disks, or what a killed creation left of them."""
-    state = env.cluster.state()
-    raise_all(quorum_problems(state))
-    resource = state.resources.get(name)
-    enabled = resource is not None and resource.is_vm
-    if enabled:
-        withdraw(env, name)
-    if not env.storage.remove(name) and not enabled:
-        raise VmMgrError(Kind.NOT_FOUND, f"there is no VM {name!r}", hint="see the VMs: vm-mgr list")
+    """Stop the VM, take it out of the cluster, delete its disks and what an unfinished operation left."""
+    with env.ledger.claim(name):
+        state = env.cluster.state()
+        resource = state.resources.get(name)
+        enabled = resource is not None and resource.is_vm
+        left = name in env.ledger.marks()
+        problems = quorum_problems(state)
+        if not (enabled or left or env.storage.exists(name)):
+            problems.append(
+                VmMgrError(Kind.NOT_FOUND, f"there is no VM {name!r}", hint="see the VMs: vm-mgr list")
+            )
+        problems += _clone_problems(env, name)
+        raise_all(problems)
+        with marked(env, name, "remove", was=role_of(resource), phase="stopping") as step:
+            if enabled:
+                halt(env, name)
+            step.now(DELETING)
+            _delete(env, name)
     return VmStatus(name, VmState.UNDEFINED)
+
+
+def settle(env: Env, name: VmName, mark: Mark) -> None:
+    """Finish a removal that has begun to delete; before that let the VM run again, if it was to run."""
+    if mark.details.get("phase") == DELETING:
+        _delete(env, name)
+    elif mark.details["was"] and name in env.cluster.state().resources:
+        env.cluster.set_target_role(name, TargetRole(mark.details["was"]))
+
+
+def _delete(env: Env, name: VmName) -> None:
+    env.cluster.remove(name)
+    env.storage.remove(name)
+
+
+def _clone_problems(env: Env, name: VmName) -> list[VmMgrError]:
+    clones = env.storage.dependents(name)
+    if not clones:
+        return []
+    message = f"{name} can't be removed: {', '.join(clones)} share its blocks"
+    return [
+        VmMgrError(Kind.WRONG_STATE, message, hint=f"make them independent first: rbd flatten {clones[0]}")
+    ]

@@ -2,6 +2,7 @@
 
 from vm_mgr.errors import raise_all
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
+from vm_mgr.operations.alone import alone
 from vm_mgr.operations.checks import quorum_problems, resource_of, warn_without_fencing
 from vm_mgr.operations.view import view
 from vm_mgr.operations.waiting import wait_started
@@ -12,14 +13,15 @@ __all__ = ["start"]
 
 def start(env: Env, name: VmName) -> VmStatus:
     """Ask for the VM to run, forget earlier failures, wait until it runs."""
-    state = env.cluster.state()
-    raise_all(quorum_problems(state))
-    resource = resource_of(env, state, name)
-    warn_without_fencing(env, state)
-    seen = view(resource, state)
-    if seen.state is VmState.STARTED:
-        return seen
-    if resource.failed or resource.banned_by_failures or resource.last_failure:
-        env.cluster.forget_failures(name)
-    env.cluster.set_target_role(name, TargetRole.STARTED)
+    with alone(env, name):
+        state = env.cluster.state()
+        raise_all(quorum_problems(state))
+        resource = resource_of(env, state, name)
+        warn_without_fencing(env, state)
+        seen = view(resource, state)
+        if seen.state is VmState.STARTED:
+            return seen
+        if resource.failed or resource.banned_by_failures or resource.last_failure:
+            env.cluster.forget_failures(name)
+        env.cluster.set_target_role(name, TargetRole.STARTED)
     return wait_started(env, name)

@@ -51,6 +51,10 @@ class Cluster(Protocol):
         """Take a VM and every constraint that names it out of the configuration; absent is fine."""
         ...
 
+    def rename(self, name: VmName, new: VmName) -> None:
+        """Give a VM that doesn't run another name, in resource and constraints; absent is fine."""
+        ...
+
     def set_target_role(self, name: VmName, role: TargetRole) -> None:
         """Ask for a VM to run or not to run."""
         ...

@@ -1,6 +1,6 @@
 """Read and prepare domain definitions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from vm_mgr.errors import VmMgrError
@@ -29,8 +29,12 @@ class Definitions(Protocol):
         """Read the UUID in lower case with dashes, or the empty string."""
         ...
 
-    def prepare(self, xml: str, name: VmName, disks: Sequence[Disk]) -> Prepared:
-        """Enforce name and UUID and put the disks in place."""
+    def prepare(self, xml: str, name: VmName, disks: Sequence[Disk], *, fresh: bool = False) -> Prepared:
+        """Enforce name, UUID and MAC addresses (new ones if fresh), and put the disks in place."""
+        ...
+
+    def renamed(self, xml: str, name: VmName, sources: Mapping[str, str]) -> str:
+        """Replace the name, and the sources of the network disks."""
         ...
 
     def name(self, xml: str) -> str:

@@ -8,7 +8,9 @@ from vm_mgr.ports.clock import Clock
 from vm_mgr.ports.cluster import Cluster
 from vm_mgr.ports.definition import Definitions
 from vm_mgr.ports.hypervisor import Hypervisor
+from vm_mgr.ports.ledger import Ledger
 from vm_mgr.ports.processes import Processes
+from vm_mgr.ports.snapshots import Snapshots
 from vm_mgr.ports.storage import Storage
 from vm_mgr.reports import Say
 
@@ -29,6 +31,16 @@ class Env(Protocol):
         ...
 
     @property
+    def snapshots(self) -> Snapshots:
+        """Snapshots of disks."""
+        ...
+
+    @property
+    def ledger(self) -> Ledger:
+        """Who is at which VM, and what was left unfinished."""
+        ...
+
+    @property
     def definitions(self) -> Definitions:
         """Domain XML."""
         ...
@@ -36,6 +48,10 @@ class Env(Protocol):
     @property
     def hypervisor(self) -> Hypervisor:
         """Running domains on this node."""
+        ...
+
+    def hypervisor_at(self, node: NodeName) -> Hypervisor:
+        """Running domains on another node."""
         ...
 
     @property

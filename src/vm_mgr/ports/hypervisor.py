@@ -46,3 +46,23 @@ class Hypervisor(Protocol):
     def abort_job(self, name: VmName) -> None:
         """Cancel a migration under way; no job is fine."""
         ...
+
+    def freeze(self, name: VmName) -> bool:
+        """Have the guest's agent freeze its file systems; False for a guest without an agent that answers."""
+        ...
+
+    def thaw(self, name: VmName) -> None:
+        """Let the guest's file systems go on; nothing frozen is fine."""
+        ...
+
+    def pause(self, name: VmName) -> None:
+        """Stop the guest's processors; its writes under way end."""
+        ...
+
+    def resume(self, name: VmName) -> None:
+        """Let them go on; a guest that runs is fine."""
+        ...
+
+    def grow(self, name: VmName, source: str, size_bytes: int) -> None:
+        """Tell a running guest that the disk with this source has become larger."""
+        ...

@@ -1,29 +1,14 @@
 """Keep VMs' disks and definitions."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from vm_mgr.model.storage import Disk, Holder, ImageFile
+from vm_mgr.model.storage import Disk, DiskInfo, Holder, ImageFile
 from vm_mgr.model.vm import VmName, VmSettings
+from vm_mgr.ports.staged import Staged
 
-__all__ = ["Staged", "Storage"]
-
-
-class Staged(Protocol):
-    """A VM that is being created: invisible until commit, gone if the context is left without it."""
-
-    def fill(self, image: ImageFile, on_progress: Callable[[float], None]) -> None:
-        """Copy the image into the system disk; progress from 0 to 1."""
-        ...
-
-    def describe(self, *, xml: str, base_xml: str, settings: VmSettings) -> None:
-        """Write the definition and the settings beside the disk."""
-        ...
-
-    def commit(self) -> None:
-        """Make it the VM of that name, replacing what was there."""
-        ...
+__all__ = ["Storage"]
 
 
 class Storage(Protocol):
@@ -53,16 +38,50 @@ class Storage(Protocol):
         """Look at an image file; raises INVALID or NOT_FOUND for one that can't be imported."""
         ...
 
-    def system_disk(self, name: VmName, bus: str | None) -> Disk:
-        """Say how a domain reaches the VM's system disk."""
+    def disk(self, name: VmName, number: int, bus: str | None) -> Disk:
+        """Say how a domain reaches a VM's disk: 0 is the system disk, then the additional ones."""
         ...
 
-    def stage(self, name: VmName, size_bytes: int) -> AbstractContextManager[Staged]:
-        """Begin a VM under a temporary name; raises TRY_LATER when somebody else is at it."""
+    def stage(self, name: VmName) -> AbstractContextManager[Staged]:
+        """Begin a VM; the caller has claimed its name."""
+        ...
+
+    def unstage(self, name: VmName) -> bool:
+        """Settle what a killed creation left: finish one that was committed, remove any other.
+
+        Tells whether there was one to finish.
+        """
+        ...
+
+    def describe(self, name: VmName, metadata: Mapping[str, str | None]) -> None:
+        """Set keys of the metadata, the definition `xml` among them; None removes one."""
+        ...
+
+    def metadata(self, name: VmName) -> Mapping[str, str]:
+        """Give all keys beside the disk, the definition among them; raises NOT_FOUND."""
+        ...
+
+    def rename(self, name: VmName, new: VmName) -> None:
+        """Give disks and definition another name; repeating an interrupted one finishes it."""
+        ...
+
+    def disks(self, name: VmName) -> list[DiskInfo]:
+        """Describe the VM's disks, the system disk first."""
+        ...
+
+    def resize(self, name: VmName, image: str, size_bytes: int) -> None:
+        """Make a disk larger; a running guest is told by the caller."""
+        ...
+
+    def dependents(self, name: VmName) -> list[str]:
+        """Name the images that share blocks with the VM's disks and would be lost with them."""
         ...
 
     def remove(self, name: VmName) -> bool:
-        """Delete disks, definition and what an unfinished creation left; tells whether there was anything."""
+        """Delete disks, snapshots and definition; repeating an interrupted one finishes it.
+
+        Tells whether there was anything.
+        """
         ...
 
     def images(self, name: VmName) -> list[str]:

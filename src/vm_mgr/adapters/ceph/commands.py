@@ -1,6 +1,6 @@
 """Build qemu-img's argv."""
 
-__all__ = ["convert", "info"]
+__all__ = ["convert", "info", "rbd_path"]
 
 
 def info(path: str) -> tuple[str, ...]:
@@ -8,21 +8,13 @@ def info(path: str) -> tuple[str, ...]:
     return ("qemu-img", "info", "-U", "--output=json", path)
 
 
-def convert(path: str, image: str, *, pool: str, user: str, conf: str) -> tuple[str, ...]:
-    """Copy a qcow2 file into an existing, empty image: holes stay holes, and writes go in parallel."""
-    target = f"rbd:{pool}/{image}:id={user}:conf={conf}"
-    options = (
-        "-p",
-        "-n",
-        "--target-is-zero",
-        "-W",
-        "-m",
-        "16",
-        "-t",
-        "writeback",
-        "-f",
-        "qcow2",
-        "-O",
-        "raw",
-    )
-    return ("qemu-img", "convert", *options, path, target)
+def rbd_path(image: str, *, pool: str, user: str, conf: str) -> str:
+    """Name an image, or image@snapshot, as QEMU's tools want it."""
+    return f"rbd:{pool}/{image}:id={user}:conf={conf}"
+
+
+def convert(source: str, source_format: str, target: str) -> tuple[str, ...]:
+    """Copy into an existing, empty image: holes stay holes, and writes go in parallel."""
+    speed = ("-W", "-m", "16", "-t", "writeback")
+    formats = ("-f", source_format, "-O", "raw")
+    return ("qemu-img", "convert", "-p", "-n", "--target-is-zero", *speed, *formats, source, target)

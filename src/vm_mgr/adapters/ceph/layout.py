@@ -5,9 +5,24 @@ from collections.abc import Mapping
 
 from vm_mgr.model.vm import VmName, VmSettings
 
-__all__ = ["UNFINISHED", "new_image", "old_image", "read_settings", "system_image", "write_settings"]
+__all__ = [
+    "NEW",
+    "OLD",
+    "SNAPSHOT",
+    "UNFINISHED",
+    "disk_image",
+    "disk_number",
+    "is_of",
+    "new_image",
+    "old_image",
+    "read_settings",
+    "write_settings",
+]
 
 UNFINISHED = "_vm_mgr_unfinished"
+SNAPSHOT = "_vm_mgr_snapshot_"
+NEW = "vm-mgr-new_"
+OLD = "vm-mgr-old_"
 _TEXTS = ("migration_user", "pinned_host", "preferred_host", "disk_bus", "crm_config_cmd")
 _NUMBERS = {
     "stop_timeout_s": "_stop_timeout",
@@ -24,19 +39,37 @@ _REMOTE = {
 }
 
 
-def system_image(name: VmName) -> str:
-    """Name a VM's system disk."""
-    return f"system_{name}"
+def disk_image(name: VmName, number: int) -> str:
+    """Name a VM's disk: 0 is the system disk.
+
+    >>> disk_image(VmName("web1"), 0), disk_image(VmName("web1"), 1)
+    ('system_web1', 'data_web1_0')
+    """
+    return f"data_{name}_{number - 1}" if number else f"system_{name}"
 
 
-def new_image(name: VmName) -> str:
-    """Name the disk of a VM that is being created."""
-    return f"vm-mgr-new_{name}"
+def disk_number(name: VmName, image: str) -> int | None:
+    """Tell which of the VM's disks an image is by its name, or None for another image."""
+    if image == f"system_{name}":
+        return 0
+    number = image.removeprefix(f"data_{name}_")
+    return int(number) + 1 if number != image and number.isdecimal() else None
 
 
-def old_image(name: VmName) -> str:
-    """Name the disk that is being replaced, for the moment of its replacement."""
-    return f"vm-mgr-old_{name}"
+def new_image(name: VmName, number: int) -> str:
+    """Name a disk that is being made."""
+    return f"{NEW}{number}_{name}"
+
+
+def old_image(name: VmName, number: int) -> str:
+    """Name a disk that has been replaced and will be deleted."""
+    return f"{OLD}{number}_{name}"
+
+
+def is_of(image: str, prefix: str, name: VmName) -> bool:
+    """Tell whether an image is a new or an old one of the VM."""
+    number, _, rest = image.removeprefix(prefix).partition("_")
+    return image.startswith(prefix) and number.isdecimal() and rest == name
 
 
 def write_settings(settings: VmSettings) -> dict[str, str]:

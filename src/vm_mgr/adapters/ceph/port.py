@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from vm_mgr.adapters.ceph.listing import Listing
-    from vm_mgr.adapters.ceph.staging import StagedImage
-    from vm_mgr.model.storage import Disk, Holder, ImageFile
+    from vm_mgr.adapters.ceph.staging import StagedImages
+    from vm_mgr.model.storage import Consistency, Disk, DiskInfo, Holder, ImageFile, Snapshot
     from vm_mgr.model.vm import VmName, VmSettings
     from vm_mgr.ports.clock import Clock
     from vm_mgr.ports.runner import Runner
@@ -108,23 +108,50 @@ class CephStorage:
             raise VmMgrError(Kind.INVALID, f"{path} is not a qcow2 image but {found}", hint=hint)
         return image
 
-    def system_disk(self, name: VmName, bus: str | None) -> Disk:
-        """Say how a domain reaches the system disk."""
+    def disk(self, name: VmName, number: int, bus: str | None) -> Disk:
+        """Say how a domain reaches a disk."""
+        from vm_mgr.adapters.ceph.layout import disk_image  # noqa: PLC0415
         from vm_mgr.model.storage import Disk  # noqa: PLC0415
 
-        return Disk(f"{self.connection.pool}/system_{name}", bus=bus or "virtio", cache=self.cache)
+        return Disk(
+            f"{self.connection.pool}/{disk_image(name, number)}", bus=bus or "virtio", cache=self.cache
+        )
 
     @contextmanager
-    def stage(self, name: VmName, size_bytes: int) -> Iterator[StagedImage]:
-        """Begin a VM under a temporary name."""
-        from vm_mgr.adapters.ceph.staging import StagedImage  # noqa: PLC0415
+    def stage(self, name: VmName) -> Iterator[StagedImages]:
+        """Begin a VM under temporary names."""
+        from vm_mgr.adapters.ceph.staging import StagedImages  # noqa: PLC0415
 
-        staged = StagedImage(self, name)
-        staged.begin(size_bytes)
+        staged = StagedImages(self, name)
         try:
             yield staged
         finally:
             staged.close()
+
+    def unstage(self, name: VmName) -> bool:
+        """Settle what a killed creation left."""
+        from vm_mgr.adapters.ceph import staging  # noqa: PLC0415
+
+        return staging.unstage(self, name)
+
+    def describe(self, name: VmName, metadata: Mapping[str, str | None]) -> None:
+        """Set and remove keys of the system disk's metadata."""
+        with (
+            self.working(f"can't describe {name}") as (rbd, ioctx),
+            rbd.Image(ioctx, f"system_{name}") as image,
+        ):
+            present = {str(key) for key, _ in image.metadata_list()}
+            for key, value in metadata.items():
+                if value is not None:
+                    image.metadata_set(key, value)
+                elif key in present:
+                    image.metadata_remove(key)
+
+    def rename(self, name: VmName, new: VmName) -> None:
+        """Rename images and group."""
+        from vm_mgr.adapters.ceph import removal  # noqa: PLC0415
+
+        removal.rename_vm(self, name, new)
 
     def remove(self, name: VmName) -> bool:
         """Delete group and disks, and what an unfinished creation left."""
@@ -133,13 +160,73 @@ class CephStorage:
         return removal.remove_vm(self, name)
 
     def images(self, name: VmName) -> list[str]:
-        """List the group's images; the system disk is always among them."""
+        """List the group's images, the system disk first; it is always among them."""
+        from vm_mgr.adapters.ceph.layout import disk_number  # noqa: PLC0415
+
         with self.working(f"can't list the disks of {name}") as (rbd, ioctx):
             try:
                 members = [str(member["name"]) for member in rbd.Group(ioctx, name).list_images()]
             except rbd.ObjectNotFound:
                 members = []
-        return sorted({f"system_{name}", *members}, reverse=True)
+        last = len(members)
+        return sorted(
+            {f"system_{name}", *members},
+            key=lambda i: (n if (n := disk_number(name, i)) is not None else last, i),
+        )
+
+    def disks(self, name: VmName) -> list[DiskInfo]:
+        """Describe the group's images."""
+        from vm_mgr.adapters.ceph.images import describe_image  # noqa: PLC0415
+
+        images = self.images(name)
+        with self.working(f"can't describe the disks of {name}") as (rbd, ioctx):
+            return [describe_image(rbd, ioctx, image) for image in images]
+
+    def resize(self, name: VmName, image: str, size_bytes: int) -> None:
+        """Grow an image."""
+        with (
+            self.working(f"can't resize {image} of {name}") as (rbd, ioctx),
+            rbd.Image(ioctx, image) as opened,
+        ):
+            opened.resize(size_bytes)
+
+    def dependents(self, name: VmName) -> list[str]:
+        """List the clones of the images."""
+        with self.working(f"can't list the clones of {name}") as (rbd, ioctx):
+            found = set()
+            for image_name in self.images(name):
+                try:
+                    with rbd.Image(ioctx, image_name, read_only=True) as image:
+                        found |= {
+                            str(child["image"]) for child in image.list_children2() if not child["trash"]
+                        }
+                except rbd.ImageNotFound:
+                    continue
+        return sorted(found)
+
+    def snapshots(self, name: VmName) -> list[Snapshot]:
+        """List the system disk's snapshots."""
+        from vm_mgr.adapters.ceph import snapshots  # noqa: PLC0415
+
+        return snapshots.listed(self, name)
+
+    def take_snapshot(self, name: VmName, snapshot: str, consistency: Consistency) -> None:
+        """Take one on every image."""
+        from vm_mgr.adapters.ceph import snapshots  # noqa: PLC0415
+
+        snapshots.take(self, name, snapshot, consistency)
+
+    def drop_snapshot(self, name: VmName, snapshot: str) -> None:
+        """Delete one from every image."""
+        from vm_mgr.adapters.ceph import snapshots  # noqa: PLC0415
+
+        snapshots.drop(self, name, snapshot)
+
+    def roll_back(self, name: VmName, snapshot: str) -> None:
+        """Take every image back."""
+        from vm_mgr.adapters.ceph import snapshots  # noqa: PLC0415
+
+        snapshots.roll_back(self, name, snapshot)
 
     def holders(self, images: Sequence[str]) -> list[Holder]:
         """Read watchers and locks; reading needs no watch of our own."""

@@ -1,137 +1,176 @@
-"""Create a VM's disk under a temporary name and put it in place at the end."""
+"""Make a VM's disks under temporary names and put them in place at the end."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.ceph import commands, layout, parse
-from vm_mgr.adapters.ceph.removal import image_exists, is_unfinished, remove_image
+from vm_mgr.adapters.ceph.images import read_key, remove_image
 from vm_mgr.errors import Kind, ProgramError, VmMgrError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from vm_mgr.adapters.ceph.port import CephStorage
     from vm_mgr.model.storage import ImageFile
     from vm_mgr.model.vm import VmName, VmSettings
 
-__all__ = ["StagedImage"]
+__all__ = ["StagedImages", "unstage"]
 
 NO_LIMIT_S = 24 * 3600.0
+# What the system disk's mark says before and after the one write that decides about the whole.
+BEGUN = "create"
+DECIDED = "commit"
 
 
-class StagedImage:
-    """An image that nobody sees yet; the open handle's watch tells others that somebody is at it."""
+class StagedImages:
+    """Images that nobody sees yet."""
 
     def __init__(self, storage: CephStorage, name: VmName) -> None:
         self.storage = storage
         self.name = name
-        self.image_name = layout.new_image(name)
-        self._handle: Any = None
-        self._committed = False
+        self.count = 0
+        unstage(storage, name)
+        _refuse_foreign_disks(storage, name)
 
-    def begin(self, size_bytes: int) -> None:
-        """Clear what an interrupted creation left, then create the marked, empty image."""
-        self._recover()
-        self._refuse_foreign_disk()
-        with self.storage.working(f"can't create the disk of {self.name}") as (rbd, ioctx):
-            rbd.RBD().create(ioctx, self.image_name, size_bytes)
-            self._handle = rbd.Image(ioctx, self.image_name)
-            self._handle.metadata_set(layout.UNFINISHED, "create")
+    def add(self, size_bytes: int) -> None:
+        """Make an empty image."""
+        with self.storage.working(f"can't create a disk of {self.name}") as (rbd, ioctx):
+            rbd.RBD().create(ioctx, self._next(), size_bytes)
+        self._made()
+
+    def add_clone(self, image: str, snapshot: str) -> None:
+        """Make a clone of format 2, which needs no protected snapshot."""
+        with self.storage.working(f"can't clone {image}") as (rbd, ioctx):
+            rbd.RBD().clone(ioctx, image, snapshot, ioctx, self._next(), clone_format=2)
+        self._made()
 
     def fill(self, image: ImageFile, on_progress: Callable[[float], None]) -> None:
-        """Copy the image file."""
+        """Copy an image file."""
+        self._convert(image.path, image.format, on_progress)
 
+    def copy(self, image: str, snapshot: str, on_progress: Callable[[float], None]) -> None:
+        """Copy a snapshot."""
+        ceph = self.storage.connection
+        source = commands.rbd_path(f"{image}@{snapshot}", pool=ceph.pool, user=ceph.user, conf=ceph.conf)
+        self._convert(source, "raw", on_progress)
+
+    def describe(self, *, xml: str, base_xml: str, settings: VmSettings, notes: Mapping[str, str]) -> None:
+        """Write definition and settings into the system disk's metadata."""
+        metadata = {
+            **layout.write_settings(settings),
+            **notes,
+            "vm_name": self.name,
+            "xml": xml,
+            "_base_xml": base_xml,
+        }
+        if self.count > 1:
+            metadata["_additional_disks"] = str(self.count - 1)
+        self._set(metadata)
+
+    def commit(self) -> None:
+        """Decide, then put everything in place; a kill after the decision is finished by `unstage`."""
+        self._set({layout.UNFINISHED: f"{DECIDED} {self.count}"})
+        _put_in_place(self.storage, self.name, self.count)
+
+    def close(self) -> None:
+        """Remove what was not committed."""
+        unstage(self.storage, self.name)
+
+    def _convert(self, source: str, source_format: str, on_progress: Callable[[float], None]) -> None:
         def on_line(line: str) -> None:
             fraction = parse.progress_fraction(line)
             if fraction is not None:
                 on_progress(fraction)
 
         ceph = self.storage.connection
-        argv = commands.convert(image.path, self.image_name, pool=ceph.pool, user=ceph.user, conf=ceph.conf)
+        made = layout.new_image(self.name, self.count - 1)
+        target = commands.rbd_path(made, pool=ceph.pool, user=ceph.user, conf=ceph.conf)
+        argv = commands.convert(source, source_format, target)
         completed = self.storage.runner.run(argv, timeout_s=NO_LIMIT_S, on_line=on_line)
         if completed.exit_code != 0:
             raise ProgramError(completed.argv, completed.exit_code, completed.stderr)
 
-    def describe(self, *, xml: str, base_xml: str, settings: VmSettings) -> None:
-        """Write definition and settings into the image's metadata."""
-        metadata = {
-            **layout.write_settings(settings),
-            "vm_name": self.name,
-            "xml": xml,
-            "_base_xml": base_xml,
-        }
-        with self.storage.working(f"can't describe {self.name}"):
+    def _next(self) -> str:
+        return layout.new_image(self.name, self.count)
+
+    def _made(self) -> None:
+        self.count += 1
+        if self.count == 1:
+            self._set({layout.UNFINISHED: BEGUN})
+
+    def _set(self, metadata: dict[str, str]) -> None:
+        with (
+            self.storage.working(f"can't describe {self.name}") as (rbd, ioctx),
+            rbd.Image(ioctx, layout.new_image(self.name, 0)) as image,
+        ):
             for key, value in metadata.items():
-                self._handle.metadata_set(key, value)
+                image.metadata_set(key, value)
 
-    def commit(self) -> None:
-        """Give the image its final name, make it the group's system disk, drop what it replaces."""
-        with self.storage.working(f"can't finish {self.name}") as (rbd, ioctx), ExitStack() as undo:
-            replaced = self._set_aside(rbd, ioctx, undo)
-            self._handle.close()
-            self._handle = None
-            final = layout.system_image(self.name)
-            rbd.RBD().rename(ioctx, self.image_name, final)
-            undo.callback(rbd.RBD().rename, ioctx, final, self.image_name)
-            if self.name not in rbd.RBD().group_list(ioctx):
-                rbd.RBD().group_create(ioctx, self.name)
-                undo.callback(rbd.RBD().group_remove, ioctx, self.name)
-            rbd.Group(ioctx, self.name).add_image(ioctx, final)
-            with rbd.Image(ioctx, final) as image:
-                image.metadata_remove(layout.UNFINISHED)
-            undo.pop_all()
-            self._committed = True
-        for image_name in replaced:
-            remove_image(self.storage, image_name)
 
-    def close(self) -> None:
-        """Remove what was not committed."""
-        if self._handle is not None:
-            self._handle.close()
-            self._handle = None
-        if not self._committed:
-            remove_image(self.storage, self.image_name)
+def unstage(storage: CephStorage, name: VmName) -> bool:
+    """Finish what was decided, remove what was only begun, and what had been replaced."""
+    decided = 0
+    for image in (layout.disk_image(name, 0), layout.new_image(name, 0)):
+        verb, _, count = read_key(storage, image, layout.UNFINISHED).partition(" ")
+        decided = int(count) if verb == DECIDED else decided
+    if decided:
+        _put_in_place(storage, name, decided)
+    for prefix in (layout.NEW, layout.OLD):
+        for image in _of(storage, prefix, name):
+            remove_image(storage, image)
+    return decided > 0
 
-    def _set_aside(self, rbd: Any, ioctx: Any, undo: ExitStack) -> list[str]:
-        """Take the old VM's disks out of the group; only the system disk needs another name."""
-        if self.name not in rbd.RBD().group_list(ioctx):
-            return []
-        members = self.storage.images(self.name)
-        group = rbd.Group(ioctx, self.name)
+
+def _put_in_place(storage: CephStorage, name: VmName, count: int) -> None:
+    """Rename the new images to the VM's, after what has these names; can be repeated from anywhere."""
+    finals = [layout.disk_image(name, number) for number in range(count)]
+    with storage.working(f"can't finish {name}") as (rbd, ioctx):
+        if name not in rbd.RBD().group_list(ioctx):
+            rbd.RBD().group_create(ioctx, name)
+        group = rbd.Group(ioctx, name)
         for snapshot in list(group.list_snaps()):
             group.remove_snap(snapshot["name"])
-        for member in [entry["name"] for entry in group.list_images()]:
-            group.remove_image(ioctx, member)
-            undo.callback(group.add_image, ioctx, member)
-        system, old = layout.system_image(self.name), layout.old_image(self.name)
-        if image_exists(rbd, ioctx, system):
-            rbd.RBD().rename(ioctx, system, old)
-            undo.callback(rbd.RBD().rename, ioctx, old, system)
-        return [old if member == system else member for member in members]
+        for number, final in enumerate(finals):
+            present, new = set(rbd.RBD().list(ioctx)), layout.new_image(name, number)
+            if new in present:
+                if final in present:
+                    _retire(rbd, ioctx, group, final, layout.old_image(name, number))
+                rbd.RBD().rename(ioctx, new, final)
+        for number, member in enumerate(_members(group), start=count):
+            if member not in finals:
+                _retire(rbd, ioctx, group, member, layout.old_image(name, number))
+        for final in set(finals) - set(_members(group)):
+            group.add_image(ioctx, final)
+        with rbd.Image(ioctx, finals[0]) as image:
+            image.metadata_remove(layout.UNFINISHED)
+    for image_name in _of(storage, layout.OLD, name):
+        remove_image(storage, image_name)
 
-    def _recover(self) -> None:
-        """Finish or take back what a killed creation of this name left."""
-        with self.storage.working(f"can't clear {self.image_name}") as (rbd, ioctx):
-            system, old = layout.system_image(self.name), layout.old_image(self.name)
-            if image_exists(rbd, ioctx, old) and not image_exists(rbd, ioctx, system):
-                rbd.RBD().rename(ioctx, old, system)
-                rbd.Group(ioctx, self.name).add_image(ioctx, system)
-        if self.storage.holders([self.image_name]):
-            message = f"another creation of {self.name} is under way, or was killed less than 30 s ago"
-            raise VmMgrError(Kind.TRY_LATER, message, hint="try again in 30 s")
-        remove_image(self.storage, self.image_name)
-        remove_image(self.storage, layout.old_image(self.name))
 
-    def _refuse_foreign_disk(self) -> None:
-        system = layout.system_image(self.name)
-        with self.storage.working(f"can't look for {system}") as (rbd, ioctx):
-            known = self.name in rbd.RBD().group_list(ioctx) or not image_exists(rbd, ioctx, system)
-        if known:
+def _retire(rbd: Any, ioctx: Any, group: Any, image: str, old: str) -> None:
+    if image in _members(group):
+        group.remove_image(ioctx, image)
+    rbd.RBD().rename(ioctx, image, old)
+
+
+def _members(group: Any) -> list[str]:
+    return [str(member["name"]) for member in group.list_images()]
+
+
+def _of(storage: CephStorage, prefix: str, name: VmName) -> list[str]:
+    with storage.working("can't list the disks in Ceph") as (rbd, ioctx):
+        return [image for image in rbd.RBD().list(ioctx) if layout.is_of(image, prefix, name)]
+
+
+def _refuse_foreign_disks(storage: CephStorage, name: VmName) -> None:
+    with storage.working("can't list the disks in Ceph") as (rbd, ioctx):
+        if name in rbd.RBD().group_list(ioctx):
             return
-        if not is_unfinished(self.storage, system):
-            pool = self.storage.connection.pool
-            hint = f"if nobody needs it: rbd rm {pool}/{system}"
-            raise VmMgrError(Kind.EXISTS, f"Ceph has a disk {system} that belongs to no VM", hint=hint)
-        remove_image(self.storage, system)
+        found = [image for image in rbd.RBD().list(ioctx) if layout.disk_number(name, image) is not None]
+    for image in found:
+        if read_key(storage, image, layout.UNFINISHED):
+            remove_image(storage, image)
+            continue
+        hint = f"if nobody needs it: rbd rm {storage.connection.pool}/{image}"
+        raise VmMgrError(Kind.EXISTS, f"Ceph has a disk {image} that belongs to no VM", hint=hint)

@@ -2,14 +2,19 @@
 
 from vm_mgr.ports.hypervisor import Migration
 
-__all__ = ["domjobabort", "migrate", "virsh"]
+__all__ = ["domjobabort", "migrate", "remote_uri", "virsh"]
 
 URI = "qemu:///system"
 
 
-def virsh(*arguments: str) -> tuple[str, ...]:
-    """Call virsh on this node's system daemon."""
-    return ("virsh", "--connect", URI, "--quiet", *arguments)
+def virsh(*arguments: str, uri: str = URI) -> tuple[str, ...]:
+    """Call virsh on this node's system daemon, or on another's."""
+    return ("virsh", "--connect", uri, "--quiet", *arguments)
+
+
+def remote_uri(host: str) -> str:
+    """Reach another node's system daemon over ssh, as live migration does; ssh fails instead of asking."""
+    return f"qemu+ssh://{host}/system?no_tty=1"
 
 
 def domjobabort(name: str) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """Read and prepare domain XML (https://libvirt.org/formatdomain.html)."""
 
+import secrets
 import string
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from lxml import etree
 
@@ -39,26 +40,40 @@ class DomainXml:
         """Read the domain's name."""
         return (_parse(xml).findtext("name") or "").strip()
 
-    def prepare(self, xml: str, name: VmName, disks: Sequence[Disk]) -> Prepared:
-        """Set name and UUID; the first disk takes the place of the first hard disk that the text has."""
+    def prepare(self, xml: str, name: VmName, disks: Sequence[Disk], *, fresh: bool = False) -> Prepared:
+        """Set name and identity; the disks take the places of the first hard disks that the text has.
+
+        A domain that is not persistent gets from libvirt new addresses at each start, so they are kept here.
+        """
         root = _parse(xml)
-        ident = _uuid(root) or str(uuid.uuid4())
+        ident = ("" if fresh else _uuid(root)) or str(uuid.uuid4())
         _set_first(root, "uuid", ident)
         _set_first(root, "name", name)
         devices = root.find("devices")
         assert devices is not None  # noqa: S101 - problems() has looked
-        replaced = next(iter(_hard_disks(devices)), None)
-        position = 0 if replaced is None else devices.index(replaced)
-        boot = None if replaced is None else replaced.find("boot")
-        if replaced is not None:
-            devices.remove(replaced)
+        _give_addresses(devices, fresh=fresh)
+        replaced = _hard_disks(devices)[: len(disks)]
+        position = devices.index(replaced[0]) if replaced else 0
+        boots = [disk.find("boot") for disk in replaced]
+        for element in replaced:
+            devices.remove(element)
         for offset, disk in enumerate(disks):
-            devices.insert(position + offset, _disk(disk, _free_target(devices, disk.bus)))
-        if boot is not None and disks:
-            devices[position].append(boot)
+            element = _disk(disk, _free_target(devices, disk.bus))
+            devices.insert(position + offset, element)
+            boot = boots[offset] if offset < len(boots) else None
+            if boot is not None:
+                element.append(boot)
         foreign = [_source(element) for element in _hard_disks(devices) if element.get("type") != "network"]
         etree.indent(root)
         return Prepared(etree.tostring(root, encoding="unicode"), ident, tuple(foreign))
+
+    def renamed(self, xml: str, name: VmName, sources: Mapping[str, str]) -> str:
+        """Replace name and sources."""
+        root = _parse(xml)
+        _set_first(root, "name", name)
+        for source in root.iterfind("devices/disk/source[@name]"):
+            source.set("name", sources.get(str(source.get("name")), str(source.get("name"))))
+        return etree.tostring(root, encoding="unicode")
 
     def rbd_images(self, xml: str, pool: str) -> list[str]:
         """Name the images of the pool that the domain opens for writing."""
@@ -115,6 +130,16 @@ def _hard_disks(devices: etree._Element) -> list[etree._Element]:
         for disk in devices.findall("disk")
         if disk.get("device", "disk") in ("disk", "lun") and disk.find("readonly") is None
     ]
+
+
+def _give_addresses(devices: etree._Element, *, fresh: bool) -> None:
+    for interface in devices.iterfind("interface"):
+        mac = interface.find("mac")
+        if mac is None:
+            mac = etree.SubElement(interface, "mac")
+        if fresh or not mac.get("address"):
+            # 52:54:00 is the prefix that QEMU's and libvirt's own addresses have.
+            mac.set("address", "52:54:00:" + secrets.token_bytes(3).hex(":"))
 
 
 def _free_target(devices: etree._Element, bus: str) -> str:

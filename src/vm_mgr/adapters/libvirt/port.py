@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 __all__ = ["Virsh"]
 
 SHORT_S = 5.0
+FREEZE_S = 15.0
 
 
 class Virsh:
     """The libvirt of this node."""
 
-    def __init__(self, runner: Runner, state_dir: Path) -> None:
+    def __init__(self, runner: Runner, state_dir: Path, *, uri: str = commands.URI) -> None:
         self.runner = runner
         self.state_dir = state_dir
+        self.uri = uri
 
     def create(self, xml: str, name: VmName, *, timeout_s: float) -> None:
         """Start a transient domain from a file that is gone afterwards."""
@@ -70,6 +72,36 @@ class Virsh:
         """Cancel a migration under way."""
         # Fails when there is no job, which is what we want.
         self.runner.run(commands.domjobabort(name), timeout_s=SHORT_S)
+
+    def freeze(self, name: VmName) -> bool:
+        """Ask the guest's agent; libvirt says no at once where the domain has none."""
+        done = self._virsh("domfsfreeze", name, timeout_s=FREEZE_S)
+        return done.exit_code == 0
+
+    def thaw(self, name: VmName) -> None:
+        """Ask the guest's agent, which answers with an error where nothing is frozen."""
+        self._virsh("domfsthaw", name, timeout_s=FREEZE_S)
+
+    def pause(self, name: VmName) -> None:
+        """Suspend."""
+        _check(self._virsh("suspend", name))
+
+    def resume(self, name: VmName) -> None:
+        """Resume."""
+        _check(self._virsh("resume", name))
+
+    def grow(self, name: VmName, source: str, size_bytes: int) -> None:
+        """Resize the block device that has this source."""
+        listed = self._virsh("domblklist", name)
+        _check(listed)
+        rows = [line.split(maxsplit=1) for line in listed.stdout.splitlines()]
+        targets = [row[0] for row in rows if len(row) == 2 and row[1].strip() == source]
+        if not targets:
+            raise VmMgrError(Kind.NOT_FOUND, f"the running {name} has no disk {source}")
+        _check(self._virsh("blockresize", name, targets[0], f"{size_bytes}B"))
+
+    def _virsh(self, *arguments: str, timeout_s: float = SHORT_S) -> Completed:
+        return self.runner.run(commands.virsh(*arguments, uri=self.uri), timeout_s=timeout_s)
 
     def _limit_downtime(self, migration: Migration) -> None:
         argv = commands.virsh("migrate-setmaxdowntime", migration.name, str(migration.downtime_ms))

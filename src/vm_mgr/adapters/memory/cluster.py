@@ -51,6 +51,11 @@ class MemoryCluster:
         self.places.pop(name, None)
         self.moves.pop(name, None)
 
+    def rename(self, name: VmName, new: VmName) -> None:
+        """Give another name."""
+        if name in self.resources:
+            self.resources[new] = self.resources.pop(name)._replace(name=new)
+
     def set_target_role(self, name: VmName, role: TargetRole) -> None:
         """Ask for a VM to run or not."""
         if name in self.resources:

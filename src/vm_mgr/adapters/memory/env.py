@@ -3,6 +3,7 @@
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.adapters.memory.cluster import MemoryCluster
 from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
+from vm_mgr.adapters.memory.ledger import MemoryLedger
 from vm_mgr.adapters.memory.storage import MemoryStorage
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.ports.definition import Definitions
@@ -17,6 +18,8 @@ class MemoryEnv:
     def __init__(self, definitions: Definitions) -> None:
         self.cluster = MemoryCluster()
         self.storage = MemoryStorage()
+        self.snapshots = self.storage
+        self.ledger = MemoryLedger()
         self.hypervisor = MemoryHypervisor()
         self.processes = self.hypervisor
         self.clock = VirtualClock()
@@ -25,6 +28,10 @@ class MemoryEnv:
         self.migration_network_suffix = "-cluster"
         self.node_addresses = {f"198.51.100.1{number}": NodeName(f"n{number}") for number in (1, 2, 3)}
         self.pool = "rbd"
+
+    def hypervisor_at(self, node: NodeName) -> MemoryHypervisor:  # noqa: ARG002 - one stands for all
+        """Give the only one."""
+        return self.hypervisor
 
     def say(self, report: Report) -> None:
         """Remember what was said."""

@@ -21,6 +21,9 @@ class MemoryHypervisor:
 
     def __init__(self) -> None:
         self.running: dict[VmName, int] = {}
+        self.with_agent: set[VmName] = set()
+        self.still: set[VmName] = set()
+        self.grown: list[tuple[VmName, str, int]] = []
         self.hanging = False
         self.ignores_shutdown = False
         self.ended: list[tuple[int, bool]] = []
@@ -62,6 +65,33 @@ class MemoryHypervisor:
 
     def abort_job(self, name: VmName) -> None:
         """Do nothing: no job takes time here."""
+
+    def freeze(self, name: VmName) -> bool:
+        """Freeze a guest that has an agent."""
+        self._call("freeze", 0)
+        if name in self.with_agent:
+            self.still.add(name)
+        return name in self.with_agent
+
+    def thaw(self, name: VmName) -> None:
+        """Let it go on."""
+        self._call("thaw", 0)
+        self.still.discard(name)
+
+    def pause(self, name: VmName) -> None:
+        """Stop it."""
+        self._call("pause", 0)
+        self.still.add(name)
+
+    def resume(self, name: VmName) -> None:
+        """Let it go on."""
+        self._call("resume", 0)
+        self.still.discard(name)
+
+    def grow(self, name: VmName, source: str, size_bytes: int) -> None:
+        """Remember it."""
+        self._call("grow", 0)
+        self.grown.append((name, source, size_bytes))
 
     def find_vm(self, name: VmName) -> int | None:
         """Give the PID."""

@@ -5,45 +5,77 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.storage import Disk, Holder, ImageFile
+from vm_mgr.model.storage import Consistency, Disk, DiskInfo, Holder, ImageFile, Snapshot
 from vm_mgr.model.vm import VmName, VmSettings
 
 __all__ = ["MemoryStorage"]
 
 
 class _Vm:
-    """What is stored for a VM."""
+    """What is stored for a VM: the content of its disks, the definition, the snapshots' contents."""
 
     def __init__(self) -> None:
-        self.xml = ""
-        self.base_xml = ""
+        self.disks: list[str] = []
+        self.sizes: list[int] = []
+        self.parents: list[str] = []
+        self.keys: dict[str, str] = {}
         self.settings = VmSettings()
-        self.content = ""
+        self.snapshots: dict[str, tuple[Snapshot, list[str]]] = {}
 
 
 class MemoryStaged:
-    """A VM that is being created."""
+    """A VM whose disks are being made."""
 
     def __init__(self, storage: "MemoryStorage", name: VmName) -> None:
         self.storage = storage
         self.name = name
         self.vm = _Vm()
 
+    def add(self, size_bytes: int) -> None:
+        """Make an empty disk."""
+        self.storage.may_fail("add")
+        self._add("", size_bytes)
+
+    def add_clone(self, image: str, snapshot: str) -> None:
+        """Share another disk's content."""
+        self.storage.may_fail("add_clone")
+        source, number = self.storage.find(image)
+        self._add(source.snapshots[snapshot][1][number], source.sizes[number], parent=image)
+
     def fill(self, image: ImageFile, on_progress: Callable[[float], None]) -> None:
         """Remember which image it came from."""
         self.storage.may_fail("fill")
-        self.vm.content = image.path
+        self.vm.disks[-1] = image.path
         on_progress(1.0)
 
-    def describe(self, *, xml: str, base_xml: str, settings: VmSettings) -> None:
+    def copy(self, image: str, snapshot: str, on_progress: Callable[[float], None]) -> None:
+        """Copy another disk's content."""
+        self.storage.may_fail("copy")
+        source, number = self.storage.find(image)
+        self.vm.disks[-1] = source.snapshots[snapshot][1][number]
+        on_progress(1.0)
+
+    def describe(self, *, xml: str, base_xml: str, settings: VmSettings, notes: Mapping[str, str]) -> None:
         """Keep definition and settings."""
         self.storage.may_fail("describe")
-        self.vm.xml, self.vm.base_xml, self.vm.settings = xml, base_xml, settings
+        self.vm.settings = settings
+        self.vm.keys = {
+            **settings.user_metadata,
+            **notes,
+            "vm_name": self.name,
+            "xml": xml,
+            "_base_xml": base_xml,
+        }
 
     def commit(self) -> None:
         """Make it visible."""
         self.storage.may_fail("commit")
         self.storage.vms[self.name] = self.vm
+
+    def _add(self, content: str, size_bytes: int, parent: str = "") -> None:
+        self.vm.disks.append(content)
+        self.vm.sizes.append(size_bytes)
+        self.vm.parents.append(parent)
 
 
 class MemoryStorage:
@@ -51,10 +83,10 @@ class MemoryStorage:
 
     def __init__(self) -> None:
         self.vms: dict[VmName, _Vm] = {}
-        self.staging: set[VmName] = set()
         self.held: list[Holder] = []
         self.evicted: list[Holder] = []
         self.failing = ""
+        self.taken = 0
 
     def may_fail(self, step: str) -> None:
         """Fail if this is the step that is to fail."""
@@ -72,15 +104,29 @@ class MemoryStorage:
 
     def definition(self, name: VmName) -> str:
         """Give the domain XML."""
-        return self._vm(name).xml
+        return self._vm(name).keys["xml"]
 
     def settings(self, name: VmName) -> VmSettings:
         """Give the settings."""
-        return self._vm(name).settings
+        vm = self._vm(name)
+        own = {key: text for key, text in vm.keys.items() if key[0] != "_" and key not in ("xml", "vm_name")}
+        return vm.settings._replace(user_metadata=own)
 
     def definitions(self) -> Mapping[VmName, str]:
         """Give all domain XML."""
-        return {name: vm.xml for name, vm in self.vms.items()}
+        return {name: vm.keys["xml"] for name, vm in self.vms.items()}
+
+    def metadata(self, name: VmName) -> Mapping[str, str]:
+        """Give all keys."""
+        return dict(self._vm(name).keys)
+
+    def describe(self, name: VmName, metadata: Mapping[str, str | None]) -> None:
+        """Set and remove keys."""
+        self.may_fail("describe")
+        keys = self._vm(name).keys
+        keys |= {key: value for key, value in metadata.items() if value is not None}
+        for key in [key for key, value in metadata.items() if value is None]:
+            keys.pop(key, None)
 
     def inspect(self, path: str) -> ImageFile:
         """Recognise qcow2 by its first bytes."""
@@ -91,30 +137,74 @@ class MemoryStorage:
             raise VmMgrError(Kind.INVALID, f"{path} is not a qcow2 image")
         return ImageFile(path, "qcow2", int.from_bytes(head[24:32], "big"))
 
-    def system_disk(self, name: VmName, bus: str | None) -> Disk:
-        """Say how a domain reaches its disk."""
-        return Disk(f"rbd/system_{name}", bus=bus or "virtio")
+    def disk(self, name: VmName, number: int, bus: str | None) -> Disk:
+        """Say how a domain reaches a disk."""
+        return Disk(f"rbd/{_image(name, number)}", bus=bus or "virtio")
 
     @contextmanager
-    def stage(self, name: VmName, size_bytes: int) -> Iterator[MemoryStaged]:  # noqa: ARG002 - memory is free
+    def stage(self, name: VmName) -> Iterator[MemoryStaged]:
         """Begin a VM."""
-        if name in self.staging:
-            raise VmMgrError(Kind.TRY_LATER, f"another creation of {name} is under way")
-        self.staging.add(name)
-        try:
-            yield MemoryStaged(self, name)
-        finally:
-            self.staging.discard(name)
+        yield MemoryStaged(self, name)
+
+    def unstage(self, name: VmName) -> bool:  # noqa: ARG002 - nothing is ever left in memory
+        """Find nothing."""
+        return False
+
+    def rename(self, name: VmName, new: VmName) -> None:
+        """Give another name."""
+        self.may_fail("rename")
+        if name in self.vms:
+            self.vms[new] = self.vms.pop(name)
 
     def remove(self, name: VmName) -> bool:
         """Delete."""
-        unfinished = name in self.staging
-        self.staging.discard(name)
-        return self.vms.pop(name, None) is not None or unfinished
+        self.may_fail("remove")
+        return self.vms.pop(name, None) is not None
 
     def images(self, name: VmName) -> list[str]:
         """Name the VM's disks."""
-        return [f"system_{name}"]
+        count = len(self.vms[name].disks) if name in self.vms else 1
+        return [_image(name, number) for number in range(count)]
+
+    def disks(self, name: VmName) -> list[DiskInfo]:
+        """Describe the disks."""
+        vm = self._vm(name)
+        described = zip(self.images(name), vm.sizes, vm.parents, strict=True)
+        return [DiskInfo(image, size, parent=parent) for image, size, parent in described]
+
+    def resize(self, name: VmName, image: str, size_bytes: int) -> None:
+        """Grow a disk."""
+        self._vm(name).sizes[self.images(name).index(image)] = size_bytes
+
+    def dependents(self, name: VmName) -> list[str]:
+        """List the clones."""
+        own = self.images(name)
+        return sorted(disk.image for other in self.vms for disk in self.disks(other) if disk.parent in own)
+
+    def snapshots(self, name: VmName) -> list[Snapshot]:
+        """List the snapshots."""
+        return [snapshot for snapshot, _ in self._vm(name).snapshots.values()]
+
+    def take_snapshot(self, name: VmName, snapshot: str, consistency: Consistency) -> None:
+        """Keep the disks' content."""
+        self.may_fail("take_snapshot")
+        vm = self._vm(name)
+        self.taken += 1
+        vm.snapshots.setdefault(snapshot, (Snapshot(snapshot, float(self.taken), consistency), [*vm.disks]))
+
+    def drop_snapshot(self, name: VmName, snapshot: str) -> None:
+        """Forget the content."""
+        self.may_fail("drop_snapshot")
+        self._vm(name).snapshots.pop(snapshot, None)
+
+    def roll_back(self, name: VmName, snapshot: str) -> None:
+        """Take the content back."""
+        self.may_fail("roll_back")
+        if self.holders(self.images(name)):
+            raise VmMgrError(Kind.WRONG_STATE, f"a disk of {name} is in use")
+        vm = self._vm(name)
+        kept = vm.snapshots[snapshot][1]
+        vm.disks[: len(kept)] = kept
 
     def holders(self, images: Sequence[str]) -> list[Holder]:
         """Say who has them open."""
@@ -126,8 +216,19 @@ class MemoryStorage:
         if holder in self.held:
             self.held.remove(holder)
 
+    def find(self, image: str) -> tuple[_Vm, int]:
+        """Find a disk by its image."""
+        for name, vm in self.vms.items():
+            if image in self.images(name):
+                return vm, self.images(name).index(image)
+        raise VmMgrError(Kind.NOT_FOUND, f"there is no disk {image}")
+
     def _vm(self, name: VmName) -> _Vm:
         try:
             return self.vms[name]
         except KeyError as error:
             raise VmMgrError(Kind.NOT_FOUND, f"{name} has no definition") from error
+
+
+def _image(name: VmName, number: int) -> str:
+    return f"data_{name}_{number - 1}" if number else f"system_{name}"

@@ -16,6 +16,7 @@ __all__ = [
     "bump_version",
     "parse_cib",
     "remove_vm",
+    "rename_vm",
     "set_target_role",
     "sweep_moves",
 ]
@@ -70,6 +71,27 @@ def remove_vm(cib: etree._Element, name: VmName) -> None:
         _detach_with_empty_parents(reference, ("resource_set", "rsc_location", "rsc_colocation", "rsc_order"))
     for primitive in _find(cib, _PRIMITIVE, name=name):
         _detach_with_empty_parents(primitive, ("group", "clone"))
+
+
+def rename_vm(cib: etree._Element, name: VmName, new: VmName) -> None:
+    """Rename the primitive, what refers to it, and the ids that we made from its name."""
+    for primitive in _find(cib, _PRIMITIVE, name=name):
+        primitive.set("id", new)
+        _rename_ids(primitive, name, new)
+    constraints = _section(cib, "constraints")
+    for attribute in ("rsc", "with-rsc", "first", "then"):
+        for element in _find(constraints, f"*[@{attribute}=$name]", name=name):
+            element.set(attribute, new)
+            _rename_ids(element, name, new)
+    for reference in _find(constraints, ".//resource_ref[@id=$name]", name=name):
+        reference.set("id", new)
+
+
+def _rename_ids(top: etree._Element, name: VmName, new: VmName) -> None:
+    for element in top.iter(etree.Element):
+        words = str(element.get("id", "")).split("-")
+        if words[:2] == ["vm", "mgr"]:
+            element.set("id", "-".join(["vm", "mgr", *(new if word == name else word for word in words[2:])]))
 
 
 def set_target_role(cib: etree._Element, name: VmName, role: TargetRole) -> None:

@@ -47,6 +47,10 @@ class CibEditor:
 
         self._edit(change)
 
+    def rename(self, name: VmName, new: VmName) -> None:
+        """Rename a VM wherever the configuration names it."""
+        self._edit(lambda cib: commands.rename_vm(cib, name, new))
+
     def set_target_role(self, name: VmName, role: TargetRole) -> None:
         """Ask for a VM to run or not; sweep the constraint that a killed move left."""
 

@@ -61,6 +61,10 @@ class Pacemaker:
         """Take a VM out of the configuration."""
         self._editor().remove(name)
 
+    def rename(self, name: VmName, new: VmName) -> None:
+        """Rename resource and constraints."""
+        self._editor().rename(name, new)
+
     def set_target_role(self, name: VmName, role: TargetRole) -> None:
         """Ask for a VM to run or not."""
         self._editor().set_target_role(name, role)

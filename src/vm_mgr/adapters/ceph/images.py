@@ -1,0 +1,65 @@
+"""Do what single images need: read, describe, delete."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vm_mgr.model.storage import DiskInfo
+
+if TYPE_CHECKING:
+    from vm_mgr.adapters.ceph.port import CephStorage
+
+__all__ = ["describe_image", "read_key", "remove_image"]
+
+DEAD_CLIENT_S = 35.0
+
+
+def remove_image(storage: CephStorage, image_name: str) -> bool:
+    """Delete an image with its snapshots; wait while a client that has died still counts as watching.
+
+    Tells whether it was there.
+    """
+    deadline = storage.clock.monotonic() + DEAD_CLIENT_S
+    with storage.working(f"can't remove the disk {image_name}") as (rbd, ioctx):
+        while True:
+            try:
+                _remove_snapshots(rbd, ioctx, image_name)
+                rbd.RBD().remove(ioctx, image_name)
+            except rbd.ImageNotFound:
+                return False
+            except rbd.ImageBusy:
+                if storage.clock.monotonic() > deadline:
+                    raise
+                storage.clock.sleep(1)
+            else:
+                return True
+
+
+def read_key(storage: CephStorage, image_name: str, key: str) -> str:
+    """Read one key of an image's metadata; nothing where image or key are absent."""
+    with storage.working(f"can't read {image_name}") as (rbd, ioctx):
+        try:
+            with rbd.Image(ioctx, image_name, read_only=True) as image:
+                return str(image.metadata_get(key))
+        except (rbd.ImageNotFound, KeyError):
+            return ""
+
+
+def describe_image(rbd: Any, ioctx: Any, image_name: str) -> DiskInfo:
+    """Read an image's size and what it was cloned from."""
+    with rbd.Image(ioctx, image_name, read_only=True) as image:
+        try:
+            parent = str(image.parent_info()[1])
+        except rbd.ImageNotFound:
+            parent = ""
+        return DiskInfo(image_name, int(image.size()), parent=parent)
+
+
+def _remove_snapshots(rbd: Any, ioctx: Any, image_name: str) -> None:
+    with rbd.Image(ioctx, image_name) as image:
+        for snapshot in list(image.list_snaps()):
+            if snapshot.get("namespace", 0) != rbd.RBD_SNAP_NAMESPACE_TYPE_USER:
+                continue  # held by clones; removing the image says so
+            if image.is_protected_snap(snapshot["name"]):
+                image.unprotect_snap(snapshot["name"])
+            image.remove_snap(snapshot["name"])

@@ -1,0 +1,131 @@
+"""Meet the ledger port with one object of the pool: a lock per VM, and the marks as its omap."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from vm_mgr.adapters.ceph.connection import failed
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.mark import Mark
+from vm_mgr.model.vm import VmName
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from vm_mgr.adapters.ceph.connection import Connection
+
+__all__ = ["CephLedger"]
+
+OBJECT = "vm-mgr.ledger"
+# A lock that nobody renews ends by itself; the OSD's clock decides (cls_lock in Ceph's source).
+LEASE_S = 30
+RENEW_S = 8
+MAY_RENEW = 1
+PAGE = 1000
+
+
+class CephLedger:
+    """The object vm-mgr.ledger of the VMs' pool."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    @contextmanager
+    def claim(self, name: VmName) -> Iterator[None]:
+        """Hold the lock of the name, renewed by a thread."""
+        import rados  # noqa: PLC0415
+
+        ioctx = self.connection.ioctx
+        cookie = f"{socket.gethostname()} {os.getpid()} {threading.get_ident()}"
+
+        def lock() -> None:
+            ioctx.lock_exclusive(OBJECT, name, cookie, desc="vm-mgr", duration=LEASE_S, flags=MAY_RENEW)
+
+        try:
+            lock()
+        except (rados.ObjectBusy, rados.ObjectExists) as error:
+            message = f"another command is at {name}, or was killed less than {LEASE_S} s ago"
+            raise VmMgrError(Kind.TRY_LATER, message, hint=f"try again in {LEASE_S} s") from error
+        except rados.Error as error:
+            raise failed(f"can't claim {name}", error) from error
+        over = threading.Event()
+        renewing = threading.Thread(target=_renew, args=(lock, over), daemon=True)
+        renewing.start()
+        try:
+            yield
+        finally:
+            over.set()
+            renewing.join()
+            with suppress(rados.Error):  # it ends by itself
+                ioctx.unlock(OBJECT, name, cookie)
+
+    def marks(self) -> Mapping[VmName, Mark]:
+        """Read all marks."""
+        import rados  # noqa: PLC0415
+
+        found: dict[VmName, Mark] = {}
+        last = ""
+        try:
+            while True:
+                with rados.ReadOpCtx() as operation:
+                    entries, _ = self.connection.ioctx.get_omap_vals(operation, last, "", PAGE)
+                    self.connection.ioctx.operate_read_op(operation, OBJECT)
+                    page = dict(entries)
+                if not page:
+                    return found
+                found |= {VmName(name): _read(value) for name, value in page.items()}
+                last = max(page)
+        except rados.ObjectNotFound:
+            return found
+        except rados.Error as error:
+            raise failed("can't read the ledger", error) from error
+
+    def write(self, name: VmName, mark: Mark) -> None:
+        """Set one key."""
+        import rados  # noqa: PLC0415
+
+        value = json.dumps({**mark._asdict(), "details": dict(mark.details)}).encode()
+        try:
+            with rados.WriteOpCtx() as operation:
+                self.connection.ioctx.set_omap(operation, (str(name),), (value,))
+                self.connection.ioctx.operate_write_op(operation, OBJECT)
+        except rados.Error as error:
+            raise failed(f"can't mark {name}", error) from error
+
+    def erase(self, name: VmName) -> None:
+        """Remove one key."""
+        import rados  # noqa: PLC0415
+
+        try:
+            with rados.WriteOpCtx() as operation:
+                self.connection.ioctx.remove_omap_keys(operation, (str(name),))
+                self.connection.ioctx.operate_write_op(operation, OBJECT)
+        except rados.ObjectNotFound:
+            return
+        except rados.Error as error:
+            raise failed(f"can't forget the mark of {name}", error) from error
+
+
+def _renew(lock: object, over: threading.Event) -> None:
+    assert callable(lock)  # noqa: S101
+    import rados  # noqa: PLC0415
+
+    while not over.wait(RENEW_S):
+        try:
+            lock()
+        except rados.Error:
+            continue  # Ceph hangs for us and for everybody else; it is tried again
+
+
+def _read(raw: bytes) -> Mark:
+    try:
+        value = json.loads(raw)
+        details = {str(key): str(text) for key, text in dict(value.get("details", {})).items()}
+        return Mark(str(value["verb"]), str(value.get("node", "")), float(value.get("began_utc", 0)), details)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Mark("unknown")

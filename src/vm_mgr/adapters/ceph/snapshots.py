@@ -1,0 +1,83 @@
+"""Meet the snapshots port: the same snapshot on every image of the VM, as SEAPATH's tools make them."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+
+from vm_mgr.adapters.ceph import layout
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.storage import Consistency, Snapshot
+
+if TYPE_CHECKING:
+    from vm_mgr.adapters.ceph.port import CephStorage
+    from vm_mgr.model.vm import VmName
+
+__all__ = ["drop", "listed", "roll_back", "take"]
+
+
+def listed(storage: CephStorage, name: VmName) -> list[Snapshot]:
+    """Read those of the system disk."""
+    kept = storage.metadata(name)
+    with (
+        storage.working(f"can't list the snapshots of {name}") as (rbd, ioctx),
+        rbd.Image(ioctx, layout.disk_image(name, 0), read_only=True) as image,
+    ):
+        found = [
+            Snapshot(
+                str(entry["name"]),
+                image.get_snap_timestamp(entry["id"]).replace(tzinfo=UTC).timestamp(),
+                _consistency(kept.get(layout.SNAPSHOT + str(entry["name"]), "")),
+            )
+            for entry in image.list_snaps()
+            if entry.get("namespace", 0) == rbd.RBD_SNAP_NAMESPACE_TYPE_USER
+        ]
+    return sorted(found, key=lambda snapshot: snapshot.taken_utc)
+
+
+def take(storage: CephStorage, name: VmName, snapshot: str, consistency: Consistency) -> None:
+    """Make it on every image that lacks it, the system disk last: only there it counts."""
+    with storage.working(f"can't take the snapshot {snapshot} of {name}") as (rbd, ioctx):
+        for image_name in reversed(storage.images(name)):
+            with rbd.Image(ioctx, image_name) as image:
+                if snapshot not in _names(image):
+                    image.create_snap(snapshot)
+    storage.describe(name, {layout.SNAPSHOT + snapshot: consistency.value})
+
+
+def drop(storage: CephStorage, name: VmName, snapshot: str) -> None:
+    """Delete it from every image that has it."""
+    with storage.working(f"can't remove the snapshot {snapshot} of {name}") as (rbd, ioctx):
+        for image_name in storage.images(name):
+            with rbd.Image(ioctx, image_name) as image:
+                if snapshot not in _names(image):
+                    continue
+                if image.is_protected_snap(snapshot):
+                    image.unprotect_snap(snapshot)
+                image.remove_snap(snapshot)
+    storage.describe(name, {layout.SNAPSHOT + snapshot: None})
+
+
+def roll_back(storage: CephStorage, name: VmName, snapshot: str) -> None:
+    """Take every image that has it back to it."""
+    images = storage.images(name)
+    holders = storage.holders(images)
+    if holders:
+        message = f"{holders[0].image} is in use by {holders[0].address}"
+        raise VmMgrError(Kind.WRONG_STATE, message, hint=f"stop it first: vm-mgr stop {name}")
+    with storage.working(f"can't roll {name} back to {snapshot}") as (rbd, ioctx):
+        for image_name in images:
+            with rbd.Image(ioctx, image_name) as image:
+                if snapshot in _names(image):
+                    image.rollback_to_snap(snapshot)
+
+
+def _names(image: Any) -> set[str]:
+    return {str(entry["name"]) for entry in image.list_snaps() if entry.get("namespace", 0) == 0}
+
+
+def _consistency(value: str) -> Consistency:
+    try:
+        return Consistency(value)
+    except ValueError:
+        return Consistency.UNKNOWN

@@ -1,0 +1,41 @@
+"""A ledger in memory."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.mark import Mark
+from vm_mgr.model.vm import VmName
+
+__all__ = ["MemoryLedger"]
+
+
+class MemoryLedger:
+    """Marks and claims in dictionaries."""
+
+    def __init__(self) -> None:
+        self.kept: dict[VmName, Mark] = {}
+        self.claimed: set[VmName] = set()
+
+    @contextmanager
+    def claim(self, name: VmName) -> Iterator[None]:
+        """Be alone."""
+        if name in self.claimed:
+            raise VmMgrError(Kind.TRY_LATER, f"another command is at {name}")
+        self.claimed.add(name)
+        try:
+            yield
+        finally:
+            self.claimed.discard(name)
+
+    def marks(self) -> Mapping[VmName, Mark]:
+        """Give all marks."""
+        return dict(self.kept)
+
+    def write(self, name: VmName, mark: Mark) -> None:
+        """Keep a mark."""
+        self.kept[name] = mark
+
+    def erase(self, name: VmName) -> None:
+        """Forget it."""
+        self.kept.pop(name, None)

@@ -1,0 +1,86 @@
+"""Be alone at a VM, and leave it as before or as asked for, whatever happens on the way.
+
+An operation of several steps writes a mark first and erases it last. Where it fails in between, or is
+killed, the mark says what was begun, and its operation's `settle` brings the VM back or finishes: at once
+after a failure, by the next operation on that VM or by `vm-mgr repair` after a kill. There is no second way, so
+the one that is needed after a power cut is tested daily (docs/design/0004-crash-only-operations.md).
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
+
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.mark import Mark
+from vm_mgr.model.vm import VmName
+from vm_mgr.ports.env import Env
+from vm_mgr.reports import Level, Note
+
+__all__ = ["Step", "alone", "marked", "settle"]
+
+# verb → the module whose `settle(env, name, details)` knows what it takes
+SETTLERS = {
+    "create": "create",
+    "disable": "disable",
+    "drop-snapshot": "remove_snapshot",
+    "remove": "remove",
+    "rename": "rename",
+    "restart": "restart",
+    "rollback": "rollback",
+    "snapshot": "create_snapshot",
+}
+
+
+@contextmanager
+def alone(env: Env, *names: VmName) -> Iterator[None]:
+    """Claim the names and settle what was left unfinished; raises TRY_LATER while others are there."""
+    with ExitStack() as claims:
+        for name in sorted(set(names)):
+            claims.enter_context(env.ledger.claim(name))
+        left = env.ledger.marks()
+        for name in names:
+            if name in left:
+                settle(env, name, left[name])
+        yield
+
+
+class Step:
+    """The mark of an operation under way."""
+
+    def __init__(self, env: Env, name: VmName, mark: Mark) -> None:
+        self.env = env
+        self.name = name
+        self.mark = mark
+
+    def now(self, phase: str) -> None:
+        """Say that the next phase begins: settling goes by it."""
+        self.mark = self.mark._replace(details={**self.mark.details, "phase": phase})
+        self.env.ledger.write(self.name, self.mark)
+
+
+@contextmanager
+def marked(env: Env, name: VmName, verb: str, **details: str) -> Iterator[Step]:
+    """Do the steps of an operation; after a failure settle it, or say that it stays unfinished."""
+    step = Step(env, name, Mark(verb, env.cluster.local_node(), env.clock.utc(), details))
+    env.ledger.write(name, step.mark)
+    try:
+        yield step
+    except BaseException as failure:
+        try:
+            settle(env, name, step.mark)
+        except VmMgrError as error:
+            text = f"{verb} of {name} is unfinished: {error.message}"
+            env.say(Note(Level.WARNING, "unfinished", text, "mend the cause, then: vm-mgr repair"))
+            raise failure from error
+        raise
+    env.ledger.erase(name)
+
+
+def settle(env: Env, name: VmName, mark: Mark) -> None:
+    """Bring a VM to where it was before the marked operation, or to where that was to bring it."""
+    module = SETTLERS.get(mark.verb)
+    if module is None:
+        message = f"{name} was left unfinished by {mark.verb}, which this version does not know"
+        raise VmMgrError(Kind.NOT_SUPPORTED, message, hint="use the newest vm-mgr of the cluster")
+    import_module(f"vm_mgr.operations.{module}").settle(env, name, mark)
+    env.ledger.erase(name)

@@ -1,0 +1,33 @@
+"""Take a snapshot of all of a VM's disks at one instant."""
+
+from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.model.mark import Mark
+from vm_mgr.model.storage import Snapshot, snapshot_name_problems
+from vm_mgr.model.vm import VmName
+from vm_mgr.operations.alone import alone, marked
+from vm_mgr.operations.checks import quorum_problems, require_defined
+from vm_mgr.operations.stillness import release, still
+from vm_mgr.ports.env import Env
+
+__all__ = ["create_snapshot", "settle"]
+
+
+def create_snapshot(env: Env, name: VmName, snapshot: str) -> Snapshot:
+    """Hold the guest still, take the snapshot on every disk, let the guest go on."""
+    raise_all(snapshot_name_problems(snapshot))
+    with alone(env, name):
+        raise_all(quorum_problems(env.cluster.state()))
+        require_defined(env, name)
+        if any(present.name == snapshot for present in env.snapshots.snapshots(name)):
+            hint = f"choose another name, or: vm-mgr remove_snapshot {name} --snap_name {snapshot}"
+            raise VmMgrError(Kind.EXISTS, f"{name} has a snapshot {snapshot} already", hint=hint)
+        with marked(env, name, "snapshot", snapshot=snapshot), still(env, name) as consistency:
+            env.snapshots.take_snapshot(name, snapshot, consistency)
+        return next(taken for taken in env.snapshots.snapshots(name) if taken.name == snapshot)
+
+
+def settle(env: Env, name: VmName, mark: Mark) -> None:
+    """Let the guest go on and forget the snapshot: half of one is none."""
+    release(env, name)
+    if env.storage.exists(name):
+        env.snapshots.drop_snapshot(name, mark.details["snapshot"])

@@ -1,0 +1,53 @@
+"""Remove snapshots: one by name, or many by age."""
+
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.mark import Mark
+from vm_mgr.model.storage import Snapshot
+from vm_mgr.model.vm import VmName
+from vm_mgr.operations.alone import alone, marked
+from vm_mgr.operations.checks import require_defined
+from vm_mgr.ports.env import Env
+
+__all__ = ["find", "purge", "remove_snapshot", "settle"]
+
+
+def remove_snapshot(env: Env, name: VmName, snapshot: str) -> None:
+    """Remove one."""
+    with alone(env, name):
+        require_defined(env, name)
+        _drop(env, name, find(env, name, snapshot).name)
+
+
+def purge(
+    env: Env, name: VmName, *, before_utc: float | None = None, number: int | None = None
+) -> list[Snapshot]:
+    """Remove all snapshots, or those taken before a time, or the oldest ones; give what was removed."""
+    if number is not None and number < 0:
+        raise VmMgrError(Kind.INVALID, f"{number} snapshots can't be removed", hint="give a number from 0 on")
+    with alone(env, name):
+        require_defined(env, name)
+        found = env.snapshots.snapshots(name)[:number]
+        chosen = [one for one in found if before_utc is None or one.taken_utc < before_utc]
+        for one in chosen:
+            _drop(env, name, one.name)
+    return chosen
+
+
+def settle(env: Env, name: VmName, mark: Mark) -> None:
+    """Finish it: a snapshot that lacks a disk is of no use."""
+    if env.storage.exists(name):
+        env.snapshots.drop_snapshot(name, mark.details["snapshot"])
+
+
+def find(env: Env, name: VmName, snapshot: str) -> Snapshot:
+    """Give a snapshot; raises NOT_FOUND."""
+    for present in env.snapshots.snapshots(name):
+        if present.name == snapshot:
+            return present
+    hint = f"see them: vm-mgr list_snapshots {name}"
+    raise VmMgrError(Kind.NOT_FOUND, f"{name} has no snapshot {snapshot!r}", hint=hint)
+
+
+def _drop(env: Env, name: VmName, snapshot: str) -> None:
+    with marked(env, name, "drop-snapshot", snapshot=snapshot):
+        env.snapshots.drop_snapshot(name, snapshot)

@@ -1,0 +1,27 @@
+"""Settle what killed operations left unfinished."""
+
+from vm_mgr.errors import VmMgrError
+from vm_mgr.model.vm import VmName
+from vm_mgr.operations.alone import alone
+from vm_mgr.ports.env import Env
+from vm_mgr.reports import Level, Note
+
+__all__ = ["repair"]
+
+
+def repair(env: Env) -> list[VmName]:
+    """Settle every VM that nobody is at; return the names.
+
+    A VM that can't be settled does not keep the others from it; the first failure is raised at the end.
+    """
+    settled, failures = [], []
+    for name in sorted(env.ledger.marks()):
+        try:
+            with alone(env, name):
+                settled.append(name)
+        except VmMgrError as error:
+            env.say(Note(Level.WARNING, "unfinished", f"{name}: {error.message}", error.hint))
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    return settled

@@ -1,0 +1,33 @@
+"""Stop a VM and start it again."""
+
+from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.model.mark import Mark
+from vm_mgr.model.vm import TargetRole, VmName, VmStatus
+from vm_mgr.operations.alone import alone, marked
+from vm_mgr.operations.checks import quorum_problems, resource_of
+from vm_mgr.operations.disable import halt
+from vm_mgr.operations.waiting import wait_started
+from vm_mgr.ports.env import Env
+
+__all__ = ["restart", "settle"]
+
+
+def restart(env: Env, name: VmName) -> VmStatus:
+    """Shut the guest down and start it; what was changed in the definition takes effect."""
+    with alone(env, name):
+        state = env.cluster.state()
+        raise_all(quorum_problems(state))
+        resource = resource_of(env, state, name)
+        if not resource.active:
+            hint = f"start it: vm-mgr start {name}"
+            raise VmMgrError(Kind.WRONG_STATE, f"{name} does not run", hint=hint)
+        with marked(env, name, "restart"):
+            halt(env, name)
+            env.cluster.set_target_role(name, TargetRole.STARTED)
+    return wait_started(env, name)
+
+
+def settle(env: Env, name: VmName, mark: Mark) -> None:  # noqa: ARG001 - a VM that ran is to run again
+    """Ask for it to run again."""
+    if name in env.cluster.state().resources:
+        env.cluster.set_target_role(name, TargetRole.STARTED)

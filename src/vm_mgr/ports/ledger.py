@@ -1,0 +1,33 @@
+"""Remember which operation is at a VM, so that it is alone there and what a kill leaves is found."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from vm_mgr.model.mark import Mark
+from vm_mgr.model.vm import VmName
+
+__all__ = ["Ledger"]
+
+
+class Ledger(Protocol):
+    """One ledger for the whole cluster, kept in its storage; out of reach raises EXTERNAL_FAILURE."""
+
+    def claim(self, name: VmName) -> AbstractContextManager[None]:
+        """Be the only one at a name, on all nodes, until the context is left or this process dies.
+
+        Raises TRY_LATER while somebody else is. After a kill the claim lasts for up to 30 s more.
+        """
+        ...
+
+    def marks(self) -> Mapping[VmName, Mark]:
+        """Give what was begun and has not ended, by the name it was written for."""
+        ...
+
+    def write(self, name: VmName, mark: Mark) -> None:
+        """Keep a mark, replacing what the name had."""
+        ...
+
+    def erase(self, name: VmName) -> None:
+        """Forget the name's mark; absent is fine."""
+        ...
