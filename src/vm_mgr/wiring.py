@@ -57,9 +57,9 @@ class RealEnv:
     def prefetch(self, *, names: bool) -> None:
         """Start looking at cluster and storage, while the caller loads the rest of itself."""
         if names:
-            from vm_mgr.adapters.ceph.listing import Listing, group_names  # noqa: PLC0415
+            from vm_mgr.adapters.ceph.listing import Listing  # noqa: PLC0415
 
-            self._listing = Listing(lambda: group_names(self.connection))
+            self._listing = Listing(lambda: self.connection)
         self.cluster.prefetch()
 
     @cached_property
@@ -105,7 +105,7 @@ class RealEnv:
         """An object in the pool."""
         from vm_mgr.adapters.ceph.ledger import CephLedger  # noqa: PLC0415
 
-        return CephLedger(self.connection)
+        return CephLedger(self.connection, self._listing)
 
     @cached_property
     def definitions(self) -> Definitions:

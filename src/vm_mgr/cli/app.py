@@ -6,30 +6,38 @@ import click
 
 __all__ = ["app"]
 
+# name → module that has it, summary; older scripts write underscores for the dashes
 _COMMANDS = {
-    "completion": "completion",
-    "create": "create",
-    "disable": "changes",
-    "enable": "changes",
-    "list": "queries",
-    "migrate": "changes",
-    "remove": "changes",
-    "start": "changes",
-    "status": "queries",
-    "stop": "changes",
+    "clone": ("clone", "Make a VM from another one, at once."),
+    "completion": ("completion", "Print a shell's completion script."),
+    "create": ("create", "Create a VM from a disk image and a domain definition."),
+    "create-snapshot": ("snapshots", "Take a snapshot of all disks of a VM."),
+    "disable": ("changes", "Stop a VM and take it out of the cluster's control; its disk stays."),
+    "enable": ("changes", "Put a defined VM under the cluster's control and start it."),
+    "get-metadata": ("metadata", "Print a note that is kept with a VM."),
+    "list": ("queries", "List all VMs."),
+    "list-metadata": ("metadata", "List what is stored with a VM."),
+    "list-snapshots": ("snapshots", "List a VM's snapshots."),
+    "migrate": ("changes", "Move a running VM to another node."),
+    "purge": ("snapshots", "Remove many snapshots of a VM."),
+    "remove": ("changes", "Remove a VM and its disks."),
+    "remove-snapshot": ("snapshots", "Remove a snapshot."),
+    "rename": ("changes", "Give a VM another name."),
+    "repair": ("changes", "Settle what killed commands left unfinished."),
+    "restart": ("changes", "Stop a VM and start it again."),
+    "rollback": ("snapshots", "Take a VM's disks back to a snapshot."),
+    "set-metadata": ("metadata", "Keep a note with a VM."),
+    "start": ("changes", "Start a VM."),
+    "status": ("queries", "Show the state of a VM."),
+    "stop": ("changes", "Stop a VM."),
 }
-_SUMMARIES = {
-    "completion": "Print a shell's completion script.",
-    "create": "Create a VM from a disk image and a domain definition.",
-    "disable": "Stop a VM and take it out of the cluster's control; its disk stays.",
-    "enable": "Put a defined VM under the cluster's control and start it.",
-    "list": "List all VMs.",
-    "migrate": "Move a running VM to another node.",
-    "remove": "Remove a VM and its disks.",
-    "start": "Start a VM.",
-    "status": "Show the state of a VM.",
-    "stop": "Stop a VM.",
-}
+
+
+def _dashed(word: str) -> str:
+    return word.replace("_", "-")
+
+
+_SETTINGS = {"help_option_names": ["-h", "--help"], "token_normalize_func": _dashed}
 
 
 class LazyGroup(click.Group):
@@ -41,19 +49,20 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Load a command."""
-        module = _COMMANDS.get(cmd_name)
-        if module is None:
+        name = _dashed(cmd_name)
+        if name not in _COMMANDS:
             return None
-        found: click.Command = getattr(import_module(f"vm_mgr.cli.{module}"), f"{cmd_name}_command")
+        module = import_module(f"vm_mgr.cli.{_COMMANDS[name][0]}")
+        found: click.Command = getattr(module, f"{name.replace('-', '_')}_command")
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Show the summaries without loading the commands."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(_SUMMARIES.items()))
+            formatter.write_dl([(name, summary) for name, (_, summary) in _COMMANDS.items()])
 
 
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=LazyGroup, context_settings=_SETTINGS)
 @click.option("--debug", is_flag=True, help="Log every command that is run, and show tracebacks.")
 @click.pass_context
 def app(ctx: click.Context, debug: bool) -> None:  # noqa: FBT001 - click passes it by name

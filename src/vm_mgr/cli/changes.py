@@ -1,16 +1,20 @@
-"""Commands that change a VM: start, stop, enable, disable, migrate, remove."""
+"""Commands that change a VM as a whole: start, stop, restart, enable, disable, migrate, rename, remove."""
 
 import click
 
+from vm_mgr.cli.render import show_done
 from vm_mgr.cli.run import chosen_name, name_argument, run
 from vm_mgr.model.cluster import NodeName
-from vm_mgr.model.vm import VmName, VmStatus
+from vm_mgr.model.vm import VmName
 
 __all__ = [
     "disable_command",
     "enable_command",
     "migrate_command",
     "remove_command",
+    "rename_command",
+    "repair_command",
+    "restart_command",
     "start_command",
     "stop_command",
 ]
@@ -28,7 +32,7 @@ def start_command(named: str | None, plain: str | None) -> None:
     from vm_mgr.operations.start import start  # noqa: PLC0415
 
     name = VmName(chosen_name(named, plain))
-    _done(run(lambda env: start(env, name)))
+    show_done(run(lambda env: start(env, name)))
 
 
 @click.command("stop")
@@ -43,7 +47,7 @@ def stop_command(named: str | None, plain: str | None) -> None:
     from vm_mgr.operations.stop import stop  # noqa: PLC0415
 
     name = VmName(chosen_name(named, plain))
-    _done(run(lambda env: stop(env, name)))
+    show_done(run(lambda env: stop(env, name)))
 
 
 @click.command("enable")
@@ -59,7 +63,7 @@ def enable_command(named: str | None, plain: str | None, nostart: bool) -> None:
     from vm_mgr.operations.enable import enable  # noqa: PLC0415
 
     name = VmName(chosen_name(named, plain))
-    _done(run(lambda env: enable(env, name, start=not nostart)))
+    show_done(run(lambda env: enable(env, name, start=not nostart)))
 
 
 @click.command("disable")
@@ -74,7 +78,7 @@ def disable_command(named: str | None, plain: str | None) -> None:
     from vm_mgr.operations.disable import disable  # noqa: PLC0415
 
     name = VmName(chosen_name(named, plain))
-    _done(run(lambda env: disable(env, name)))
+    show_done(run(lambda env: disable(env, name)))
 
 
 @click.command("migrate")
@@ -93,7 +97,7 @@ def migrate_command(named: str | None, words: tuple[str, ...]) -> None:
     if not 1 <= len(given) <= 2:
         raise click.UsageError("give the name of the VM and at most one node")
     to = NodeName(given[1]) if len(given) == 2 else None
-    _done(run(lambda env: migrate(env, VmName(given[0]), to)))
+    show_done(run(lambda env: migrate(env, VmName(given[0]), to)))
 
 
 @click.command("remove")
@@ -112,5 +116,46 @@ def remove_command(named: str | None, plain: str | None) -> None:
     print(f"{name} is removed")
 
 
-def _done(vm: VmStatus) -> None:
-    print(f"{vm.name} is {vm.state.value}" + (f" on {vm.node}" if vm.node else ""))
+@click.command("restart")
+@name_argument
+def restart_command(named: str | None, plain: str | None) -> None:
+    """Shut a VM down and start it again.
+
+    \b
+    Example:
+      vm-mgr restart web1
+    """
+    from vm_mgr.operations.restart import restart  # noqa: PLC0415
+
+    name = VmName(chosen_name(named, plain))
+    show_done(run(lambda env: restart(env, name)))
+
+
+@click.command("rename")
+@name_argument
+@click.option("--new-name", "new", metavar="NEW", required=True, help="The new name.")
+def rename_command(named: str | None, plain: str | None, new: str) -> None:
+    """Give a VM that doesn't run another name.
+
+    \b
+    Example:
+      vm-mgr rename web1 --new-name web01
+    """
+    from vm_mgr.operations.rename import rename  # noqa: PLC0415
+
+    name = VmName(chosen_name(named, plain))
+    show_done(run(lambda env: rename(env, name, VmName(new))))
+
+
+@click.command("repair")
+def repair_command() -> None:
+    """Settle what killed commands left unfinished: finish it, or take it back.
+
+    \b
+    Example:
+      vm-mgr repair
+    """
+    from vm_mgr.operations.repair import repair  # noqa: PLC0415
+
+    settled = run(repair)
+    print("nothing is unfinished" if not settled else f"settled: {', '.join(settled)}")

@@ -5,13 +5,15 @@ from typing import Any
 
 import click
 
+from vm_mgr.cli.render import show_done
 from vm_mgr.cli.run import chosen_name, name_argument, run
+from vm_mgr.cli.settings import settings_from, settings_options
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.vm import VmName, VmSettings
+from vm_mgr.model.vm import VmName, VmStatus
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.wiring import RealEnv
 
-__all__ = ["create_command"]
+__all__ = ["create_command", "read_definition"]
 
 
 @click.command("create")
@@ -22,26 +24,8 @@ __all__ = ["create_command"]
 @click.option("--nostart", is_flag=True, help="Leave the VM stopped.")
 @click.option("--force", is_flag=True, help="Replace an existing VM of this name, with its disks.")
 @click.option("-p", "--progress", is_flag=True, help="Accepted for older scripts; progress is always shown.")
-@click.option(
-    "--enable-live-migration", "live_migration", is_flag=True, help="Move without stopping the guest."
-)
-@click.option("--migration-user", metavar="USER", help="The user of ssh between nodes.")
-@click.option(
-    "--migrate-to-timeout", "--migration-to-timeout", "migrate_to_timeout_s",
-    type=click.IntRange(min=10), metavar="S", help="Seconds that a live migration may take.",
-)  # fmt: skip
-@click.option("--stop-timeout", "stop_timeout_s", type=click.IntRange(min=5), metavar="S",
-              help="Seconds that a stop may take before the VM is unplugged.")  # fmt: skip
-@click.option("--migration-downtime", "migration_downtime_ms", type=click.IntRange(min=1), metavar="MS",
-              help="Milliseconds that the guest may pause at the end of a live migration.")  # fmt: skip
-@click.option("--pinned-host", metavar="NODE", help="Run on this node only.")
-@click.option("--preferred-host", metavar="NODE", help="Run on this node when possible.")
-@click.option("--priority", type=int, metavar="N", help="Recover VMs of higher priority first.")
-@click.option("--disk-bus", metavar="BUS", help="How the guest sees the disk; virtio by default.")
-@click.option("--metadata", multiple=True, metavar="KEY=VALUE", help="Your own notes; can be repeated.")
-def create_command(
-    named: str | None, plain: str | None, xml_path: str, image: str, metadata: tuple[str, ...], **options: Any
-) -> None:  # fmt: skip
+@settings_options
+def create_command(named: str | None, plain: str | None, xml_path: str, image: str, **options: Any) -> None:
     """Create a VM from a disk image and a domain definition, and start it.
 
     The image is copied into the cluster's storage, where it becomes the VM's system disk.
@@ -51,26 +35,18 @@ def create_command(
       vm-mgr create --name web1 --xml web1.xml --image web1.qcow2 --enable-live-migration
     """
     enable, start, force = not options.pop("disable"), not options.pop("nostart"), options.pop("force")
-    options.pop("progress")
-    settings = VmSettings(user_metadata=_pairs(metadata), **options)
+    settings = settings_from(options)
     name = VmName(chosen_name(named, plain))
 
-    def operation(env: RealEnv) -> object:
-        request = CreateRequest(name, _read(xml_path), image, settings, enable, start, force)
+    def operation(env: RealEnv) -> VmStatus:
+        request = CreateRequest(name, read_definition(xml_path), image, settings, enable, start, force)
         return create(env, request)
 
-    vm: Any = run(operation)
-    print(f"{vm.name} is {vm.state.value}" + (f" on {vm.node}" if vm.node else ""))
+    show_done(run(operation))
 
 
-def _pairs(given: tuple[str, ...]) -> dict[str, str]:
-    for pair in given:
-        if "=" not in pair:
-            raise click.UsageError(f"--metadata {pair}: write KEY=VALUE")
-    return {key: value for key, _, value in (pair.partition("=") for pair in given)}
-
-
-def _read(path: str) -> str:
+def read_definition(path: str) -> str:
+    """Read a domain definition; raises NOT_FOUND or INVALID."""
     try:
         return Path(path).read_text(encoding="utf-8")
     except OSError as error:

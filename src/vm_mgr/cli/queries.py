@@ -3,18 +3,14 @@
 import click
 
 from vm_mgr.cli.render import print_list, print_status
-from vm_mgr.cli.run import chosen_name, name_argument, run
+from vm_mgr.cli.run import chosen_name, name_argument, output_option, run
 from vm_mgr.model.vm import VmName
 
 __all__ = ["list_command", "status_command"]
 
-_output = click.option(
-    "-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table", show_default=True
-)
-
 
 @click.command("list")
-@_output
+@output_option
 def list_command(output: str) -> None:
     """List all VMs, with state and node.
 
@@ -29,7 +25,7 @@ def list_command(output: str) -> None:
 
 @click.command("status")
 @name_argument
-@_output
+@output_option
 def status_command(named: str | None, plain: str | None, output: str) -> None:
     """Show the state of a VM: Undefined, Disabled, Failed, Started, Starting, Stopping or Stopped.
 

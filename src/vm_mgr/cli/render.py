@@ -1,12 +1,17 @@
 """Print data as a table, JSON or YAML."""
 
+from __future__ import annotations
+
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vm_mgr.model.vm import VmStatus
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["print_list", "print_status"]
+    from vm_mgr.model.storage import Snapshot
+    from vm_mgr.model.vm import VmStatus
+
+__all__ = ["print_list", "print_pairs", "print_snapshots", "print_status", "show_done"]
 
 COLUMNS = ("name", "state", "node", "detail")
 
@@ -17,10 +22,7 @@ def print_list(vms: Sequence[VmStatus], output: str) -> None:
     if output != "table":
         _print_data(rows, output)
         return
-    table = [[column.upper() for column in COLUMNS], *([row[column] for column in COLUMNS] for row in rows)]
-    widths = [max(len(line[index]) for line in table) for index in range(len(COLUMNS))]
-    for line in table:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    _print_table([COLUMNS, *([row[column] for column in COLUMNS] for row in rows)])
 
 
 def print_status(vm: VmStatus, output: str) -> None:
@@ -31,6 +33,53 @@ def print_status(vm: VmStatus, output: str) -> None:
     where = f" on {vm.node}" if vm.node else ""
     why = f" ({vm.detail})" if vm.detail else ""
     print(f"{vm.state.value}{where}{why}")
+
+
+def show_done(vm: VmStatus) -> None:
+    """Say where a VM has been brought."""
+    print(f"{vm.name} is {vm.state.value}" + (f" on {vm.node}" if vm.node else ""))
+
+
+def print_snapshots(snapshots: Sequence[Snapshot], output: str) -> None:
+    """Print snapshots; a table has the local time, data have UTC."""
+    from datetime import UTC, datetime  # noqa: PLC0415
+
+    if output != "table":
+        rows = [
+            {
+                "name": one.name,
+                "taken": datetime.fromtimestamp(one.taken_utc, UTC).isoformat(timespec="seconds"),
+                "consistency": one.consistency.value,
+            }
+            for one in snapshots
+        ]
+        _print_data(rows, output)
+        return
+    lines = [
+        (
+            one.name,
+            f"{datetime.fromtimestamp(one.taken_utc).astimezone():%Y-%m-%d %H:%M:%S}",
+            one.consistency.value,
+        )
+        for one in snapshots
+    ]
+    _print_table([("name", "taken", "consistency"), *lines])
+
+
+def print_pairs(pairs: Mapping[str, str], output: str) -> None:
+    """Print keys, or keys and values as data."""
+    if output != "table":
+        _print_data(dict(pairs), output)
+        return
+    for key in pairs:
+        print(key)
+
+
+def _print_table(table: Sequence[Sequence[str]]) -> None:
+    table = [[title.upper() for title in table[0]], *table[1:]]
+    widths = [max(len(line[index]) for line in table) for index in range(len(table[0]))]
+    for line in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def _row(vm: VmStatus) -> Mapping[str, str]:

@@ -12,7 +12,7 @@ from vm_mgr.errors import SignalError, VmMgrError
 from vm_mgr.reports import Level, Note, Progress, Report
 from vm_mgr.wiring import RealEnv
 
-__all__ = ["chosen_name", "fail", "name_argument", "run"]
+__all__ = ["chosen_name", "fail", "name_argument", "output_option", "run"]
 
 T = TypeVar("T")
 
@@ -47,6 +47,11 @@ def name_argument(command: Callable[..., object]) -> Callable[..., object]:
         "-n", "--name", "named", metavar="NAME", help="The VM's name; also a plain argument."
     )(command)
     return click.argument("plain", metavar="[NAME]", required=False)(command)
+
+
+output_option = click.option(
+    "-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table", show_default=True
+)
 
 
 def chosen_name(named: str | None, plain: str | None) -> str:

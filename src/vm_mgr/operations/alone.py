@@ -1,9 +1,9 @@
 """Be alone at a VM, and leave it as before or as asked for, whatever happens on the way.
 
-An operation of several steps writes a mark first and erases it last. Where it fails in between, or is
-killed, the mark says what was begun, and its operation's `settle` brings the VM back or finishes: at once
-after a failure, by the next operation on that VM or by `vm-mgr repair` after a kill. There is no second way, so
-the one that is needed after a power cut is tested daily (docs/design/0004-crash-only-operations.md).
+An operation of several steps writes a mark first and erases it last. Where it fails in between, or is killed,
+the mark says what was begun, and its operation's `settle` brings the VM back or finishes: at once after a
+failure, by the next operation on that VM or by `vm-mgr repair` after a kill. There is no second way, so the
+one that is needed after a power cut is tested daily (docs/design/0004-crash-only-operations.md).
 """
 
 from collections.abc import Iterator

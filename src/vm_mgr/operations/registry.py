@@ -28,6 +28,18 @@ class Operation(NamedTuple):
 
 
 OPERATIONS: dict[str, Operation] = {
+    "clone": Operation("clone", "clone", Permission.CHANGE),
+    "create-snapshot": Operation("create_snapshot", "create_snapshot", Permission.OPERATE),
+    "get-metadata": Operation("metadata", "get_metadata", Permission.READ),
+    "list-metadata": Operation("metadata", "list_metadata", Permission.READ),
+    "list-snapshots": Operation("list_snapshots", "list_snapshots", Permission.READ),
+    "purge": Operation("remove_snapshot", "purge", Permission.CHANGE),
+    "remove-snapshot": Operation("remove_snapshot", "remove_snapshot", Permission.CHANGE),
+    "rename": Operation("rename", "rename", Permission.CHANGE),
+    "repair": Operation("repair", "repair", Permission.CHANGE),
+    "restart": Operation("restart", "restart", Permission.OPERATE),
+    "rollback": Operation("rollback", "rollback", Permission.CHANGE),
+    "set-metadata": Operation("metadata", "set_metadata", Permission.OPERATE),
     "create": Operation("create", "create", Permission.CHANGE),
     "disable": Operation("disable", "disable", Permission.CHANGE),
     "enable": Operation("enable", "enable", Permission.CHANGE),

@@ -2,49 +2,51 @@
 
 from __future__ import annotations
 
-import json
-import os
-import socket
-import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from vm_mgr.adapters.ceph.connection import failed
+from vm_mgr.adapters.ceph.listing import LEDGER, raw_marks
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.vm import VmName
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    import threading
+    from collections.abc import Callable, Iterator, Mapping
 
     from vm_mgr.adapters.ceph.connection import Connection
+    from vm_mgr.adapters.ceph.listing import Listing
 
 __all__ = ["CephLedger"]
 
-OBJECT = "vm-mgr.ledger"
 # A lock that nobody renews ends by itself; the OSD's clock decides (cls_lock in Ceph's source).
 LEASE_S = 30
 RENEW_S = 8
 MAY_RENEW = 1
-PAGE = 1000
 
 
 class CephLedger:
     """The object vm-mgr.ledger of the VMs' pool."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, listing: Listing | None = None) -> None:
         self.connection = connection
+        self.listing = listing
 
     @contextmanager
     def claim(self, name: VmName) -> Iterator[None]:
         """Hold the lock of the name, renewed by a thread."""
+        import os  # noqa: PLC0415 - none of these for `list`
+        import socket  # noqa: PLC0415
+        import threading  # noqa: PLC0415
+
         import rados  # noqa: PLC0415
 
         ioctx = self.connection.ioctx
         cookie = f"{socket.gethostname()} {os.getpid()} {threading.get_ident()}"
 
         def lock() -> None:
-            ioctx.lock_exclusive(OBJECT, name, cookie, desc="vm-mgr", duration=LEASE_S, flags=MAY_RENEW)
+            ioctx.lock_exclusive(LEDGER, name, cookie, desc="vm-mgr", duration=LEASE_S, flags=MAY_RENEW)
 
         try:
             lock()
@@ -62,38 +64,25 @@ class CephLedger:
             over.set()
             renewing.join()
             with suppress(rados.Error):  # it ends by itself
-                ioctx.unlock(OBJECT, name, cookie)
+                ioctx.unlock(LEDGER, name, cookie)
 
     def marks(self) -> Mapping[VmName, Mark]:
-        """Read all marks."""
-        import rados  # noqa: PLC0415
-
-        found: dict[VmName, Mark] = {}
-        last = ""
-        try:
-            while True:
-                with rados.ReadOpCtx() as operation:
-                    entries, _ = self.connection.ioctx.get_omap_vals(operation, last, "", PAGE)
-                    self.connection.ioctx.operate_read_op(operation, OBJECT)
-                    page = dict(entries)
-                if not page:
-                    return found
-                found |= {VmName(name): _read(value) for name, value in page.items()}
-                last = max(page)
-        except rados.ObjectNotFound:
-            return found
-        except rados.Error as error:
-            raise failed("can't read the ledger", error) from error
+        """Read all marks, or take those that were begun to be read earlier."""
+        listing, self.listing = self.listing, None
+        raw = listing.marks() if listing else raw_marks(self.connection)
+        return {VmName(name): _read(value) for name, value in raw.items()}
 
     def write(self, name: VmName, mark: Mark) -> None:
         """Set one key."""
+        import json  # noqa: PLC0415
+
         import rados  # noqa: PLC0415
 
         value = json.dumps({**mark._asdict(), "details": dict(mark.details)}).encode()
         try:
             with rados.WriteOpCtx() as operation:
                 self.connection.ioctx.set_omap(operation, (str(name),), (value,))
-                self.connection.ioctx.operate_write_op(operation, OBJECT)
+                self.connection.ioctx.operate_write_op(operation, LEDGER)
         except rados.Error as error:
             raise failed(f"can't mark {name}", error) from error
 
@@ -104,25 +93,24 @@ class CephLedger:
         try:
             with rados.WriteOpCtx() as operation:
                 self.connection.ioctx.remove_omap_keys(operation, (str(name),))
-                self.connection.ioctx.operate_write_op(operation, OBJECT)
+                self.connection.ioctx.operate_write_op(operation, LEDGER)
         except rados.ObjectNotFound:
             return
         except rados.Error as error:
             raise failed(f"can't forget the mark of {name}", error) from error
 
 
-def _renew(lock: object, over: threading.Event) -> None:
-    assert callable(lock)  # noqa: S101
+def _renew(lock: Callable[[], None], over: threading.Event) -> None:
     import rados  # noqa: PLC0415
 
     while not over.wait(RENEW_S):
-        try:
+        with suppress(rados.Error):  # Ceph hangs for us and for everybody else; it is tried again
             lock()
-        except rados.Error:
-            continue  # Ceph hangs for us and for everybody else; it is tried again
 
 
-def _read(raw: bytes) -> Mark:
+def _read(raw: str) -> Mark:
+    import json  # noqa: PLC0415 - there is hardly ever a mark
+
     try:
         value = json.loads(raw)
         details = {str(key): str(text) for key, text in dict(value.get("details", {})).items()}

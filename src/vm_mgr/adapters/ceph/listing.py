@@ -1,9 +1,9 @@
-"""List VMs, if need be in the background."""
+"""List VMs and what is unfinished, if need be in the background."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vm_mgr.adapters.ceph.connection import failed
 from vm_mgr.errors import Kind, VmMgrError
@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
     from vm_mgr.adapters.ceph.connection import Connection
 
-__all__ = ["Listing", "group_names"]
+__all__ = ["LEDGER", "Listing", "group_names", "raw_marks"]
 
 DIRECTORY = "rbd_group_directory"
 NAME = "name_"
+LEDGER = "vm-mgr.ledger"
 
 
 def group_names(connection: Connection) -> set[VmName]:
@@ -26,26 +27,35 @@ def group_names(connection: Connection) -> set[VmName]:
     Read with rados alone from the object that librbd keeps them in (group_dir_list in Ceph's
     src/cls/rbd/cls_rbd.cc): loading rbd takes 10 ms of `list`.
     """
+    return {VmName(key.removeprefix(NAME)) for key in _omap(connection, DIRECTORY, NAME)}
+
+
+def raw_marks(connection: Connection) -> dict[str, str]:
+    """Read the ledger's marks, not yet parsed, by the VM's name."""
+    return _omap(connection, LEDGER, "")
+
+
+def _omap(connection: Connection, key: str, prefix: str) -> dict[str, str]:
+    """Read an object's omap, page by page: an OSD gives no more than it likes at a time."""
     ioctx = connection.ioctx
     import rados  # noqa: PLC0415 - only in the background of `list`
 
-    names: list[str] = []
+    found: dict[str, str] = {}
+    last = ""
     try:
-        while page := _page(rados, ioctx, names[-1] if names else ""):
-            names += page
+        while True:
+            with rados.ReadOpCtx() as operation:
+                entries, _ = ioctx.get_omap_vals(operation, last, prefix, 1000)
+                ioctx.operate_read_op(operation, key)
+                page = {str(name): value.decode(errors="replace") for name, value in entries}
+            if not page:
+                return found
+            found |= page
+            last = max(page)
     except rados.ObjectNotFound:
-        return set()  # no group was ever made in this pool
+        return found  # nothing was ever written there
     except rados.Error as error:
-        raise failed("can't list the VMs in Ceph", error) from error
-    return {VmName(name) for name in names}
-
-
-def _page(rados: Any, ioctx: Any, after: str) -> list[str]:
-    """Read some names, beginning after one; an OSD gives no more than it likes at a time."""
-    with rados.ReadOpCtx() as operation:
-        entries, _ = ioctx.get_omap_vals(operation, NAME + after if after else "", NAME, 1000)
-        ioctx.operate_read_op(operation, DIRECTORY)
-        return [key.removeprefix(NAME) for key, _ in entries]
+        raise failed(f"can't read {key} in Ceph", error) from error
 
 
 class Listing:
@@ -55,30 +65,44 @@ class Listing:
     the time would add to that of loading the rest of the program. Create it before there are threads.
     """
 
-    def __init__(self, fetch: Callable[[], set[VmName]]) -> None:
+    def __init__(self, connect: Callable[[], Connection]) -> None:
         self._reading, writing = os.pipe()
         self._child = os.fork()
         if self._child == 0:
-            self._answer(fetch, writing)
+            self._answer(connect, writing)
         os.close(writing)
+        self._got: tuple[set[VmName], dict[str, str]] | None = None
 
-    def result(self) -> set[VmName]:
-        """Wait for the list, or raise what went wrong."""
-        with os.fdopen(self._reading, encoding="utf-8") as pipe:
-            mark, *lines = pipe.read().split("\0")
-        os.waitpid(self._child, 0)
-        if mark == "error":
-            kind, message, hint = lines
-            raise VmMgrError(Kind(kind), message, hint=hint)
-        if mark != "names":
-            raise VmMgrError(Kind.INTERNAL, "listing the VMs in Ceph ended without an answer")
-        return {VmName(line) for line in lines if line}
+    def names(self) -> set[VmName]:
+        """Wait for the names, or raise what went wrong."""
+        return self._result()[0]
 
-    def _answer(self, fetch: Callable[[], set[VmName]], writing: int) -> None:
+    def marks(self) -> dict[str, str]:
+        """Wait for the ledger's marks."""
+        return self._result()[1]
+
+    def _result(self) -> tuple[set[VmName], dict[str, str]]:
+        if self._got is None:
+            with os.fdopen(self._reading, encoding="utf-8") as pipe:
+                head, *lines = pipe.read().split("\0")
+            os.waitpid(self._child, 0)
+            if head == "error":
+                kind, message, hint = lines
+                raise VmMgrError(Kind(kind), message, hint=hint)
+            if not head.isdecimal():
+                raise VmMgrError(Kind.INTERNAL, "listing the VMs in Ceph ended without an answer")
+            names, marks = lines[: int(head)], lines[int(head) :]
+            self._got = {VmName(name) for name in names}, dict(zip(marks[::2], marks[1::2], strict=True))
+        return self._got
+
+    def _answer(self, connect: Callable[[], Connection], writing: int) -> None:
         """Answer in the child and end it there, whatever happens, without the parent's exit handlers."""
         try:
             try:
-                answer = ["names", *fetch()]
+                connection = connect()
+                names, marks = group_names(connection), raw_marks(connection)
+                pairs = [text for pair in marks.items() for text in pair]
+                answer = [str(len(names)), *names, *pairs]
             except VmMgrError as error:
                 answer = ["error", error.kind.value, error.message, error.hint]
             with os.fdopen(writing, "w", encoding="utf-8") as pipe:

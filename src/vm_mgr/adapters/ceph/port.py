@@ -43,7 +43,7 @@ class CephStorage:
         """List the groups, or take the list that was begun earlier."""
         listing, self.listing = self.listing, None
         if listing is not None:
-            return listing.result()
+            return listing.names()
         from vm_mgr.adapters.ceph.listing import group_names  # noqa: PLC0415 - not for `status`
 
         return group_names(self.connection)

@@ -1,0 +1,60 @@
+"""Commands about the notes that are kept with a VM."""
+
+import click
+
+from vm_mgr.cli.render import print_pairs
+from vm_mgr.cli.run import chosen_name, name_argument, output_option, run
+from vm_mgr.model.vm import VmName
+
+__all__ = ["get_metadata_command", "list_metadata_command", "set_metadata_command"]
+
+_key = click.option("--metadata-name", "key", metavar="KEY", required=True, help="The note's name.")
+
+
+@click.command("list-metadata")
+@name_argument
+@output_option
+def list_metadata_command(named: str | None, plain: str | None, output: str) -> None:
+    """List the names of everything that is stored with a VM's system disk; as data, with the values.
+
+    \b
+    Example:
+      vm-mgr list_metadata web1
+    """
+    from vm_mgr.operations.metadata import list_metadata  # noqa: PLC0415
+
+    name = VmName(chosen_name(named, plain))
+    print_pairs(run(lambda env: list_metadata(env, name)), output)
+
+
+@click.command("get-metadata")
+@name_argument
+@_key
+def get_metadata_command(named: str | None, plain: str | None, key: str) -> None:
+    """Print one value.
+
+    \b
+    Example:
+      vm-mgr get_metadata web1 --metadata_name owner
+    """
+    from vm_mgr.operations.metadata import get_metadata  # noqa: PLC0415
+
+    name = VmName(chosen_name(named, plain))
+    print(run(lambda env: get_metadata(env, name, key)))
+
+
+@click.command("set-metadata")
+@name_argument
+@_key
+@click.option("--metadata-value", "value", metavar="VALUE", required=True, help="What to keep.")
+def set_metadata_command(named: str | None, plain: str | None, key: str, value: str) -> None:
+    """Keep a note with a VM.
+
+    \b
+    Example:
+      vm-mgr set_metadata web1 --metadata_name owner --metadata_value "team grid"
+    """
+    from vm_mgr.operations.metadata import set_metadata  # noqa: PLC0415
+
+    name = VmName(chosen_name(named, plain))
+    run(lambda env: set_metadata(env, name, key, value))

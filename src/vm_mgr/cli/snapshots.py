@@ -1,0 +1,122 @@
+"""Commands about snapshots."""
+
+from datetime import datetime
+
+import click
+
+from vm_mgr.cli.render import print_snapshots, show_done
+from vm_mgr.cli.run import chosen_name, name_argument, output_option, run
+from vm_mgr.model.vm import VmName
+
+__all__ = [
+    "create_snapshot_command",
+    "list_snapshots_command",
+    "purge_command",
+    "remove_snapshot_command",
+    "rollback_command",
+]
+
+_snapshot = click.option("--snap-name", "snapshot", metavar="S", required=True, help="The snapshot's name.")
+
+
+@click.command("create-snapshot")
+@name_argument
+@_snapshot
+def create_snapshot_command(named: str | None, plain: str | None, snapshot: str) -> None:
+    """Take a snapshot of all disks of a VM at one instant.
+
+    \b
+    Example:
+      vm-mgr create_snapshot web1 --snap_name before-update
+    """
+    from vm_mgr.operations.create_snapshot import create_snapshot  # noqa: PLC0415
+
+    name = VmName(chosen_name(named, plain))
+    taken = run(lambda env: create_snapshot(env, name, snapshot))
+    print(f"{taken.name} is taken ({taken.consistency.value})")
+
+
+@click.command("remove-snapshot")
+@name_argument
+@_snapshot
+def remove_snapshot_command(named: str | None, plain: str | None, snapshot: str) -> None:
+    """Remove a snapshot.
+
+    \b
+    Example:
+      vm-mgr remove_snapshot web1 --snap_name before-update
+    """
+    from vm_mgr.operations.remove_snapshot import remove_snapshot  # noqa: PLC0415
+
+    name = VmName(chosen_name(named, plain))
+    run(lambda env: remove_snapshot(env, name, snapshot))
+    print(f"{snapshot} is removed")
+
+
+@click.command("list-snapshots")
+@name_argument
+@output_option
+def list_snapshots_command(named: str | None, plain: str | None, output: str) -> None:
+    """List a VM's snapshots, the oldest first, and what each of them caught.
+
+    \b
+    offline  the VM was stopped
+    frozen   the guest's file systems were frozen by its agent
+    crash    one instant of the running guest, as after a power cut
+    unknown  taken by another tool
+
+    \b
+    Example:
+      vm-mgr list_snapshots web1 --output json
+    """
+    from vm_mgr.operations.list_snapshots import list_snapshots  # noqa: PLC0415
+
+    name = VmName(chosen_name(named, plain))
+    print_snapshots(run(lambda env: list_snapshots(env, name)), output)
+
+
+@click.command("purge")
+@name_argument
+@click.option("--date", metavar="'DD/MM/YYYY HH:MM:SS'", help="Remove those taken before this local time.")
+@click.option("--number", type=click.IntRange(min=0), metavar="N", help="Remove the N oldest ones.")
+def purge_command(named: str | None, plain: str | None, date: str | None, number: int | None) -> None:
+    """Remove a VM's snapshots: all, those before a date, or the oldest ones.
+
+    \b
+    Example:
+      vm-mgr purge web1 --number 3
+    """
+    from vm_mgr.operations.remove_snapshot import purge  # noqa: PLC0415
+
+    if date is not None and number is not None:
+        raise click.UsageError("give --date or --number, not both")
+    name = VmName(chosen_name(named, plain))
+    before_utc = None if date is None else _utc(date)
+    gone = run(lambda env: purge(env, name, before_utc=before_utc, number=number))
+    print(f"{len(gone)} snapshots are removed" + "".join(f"\n{one.name}" for one in gone))
+
+
+@click.command("rollback")
+@name_argument
+@_snapshot
+@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+def rollback_command(named: str | None, plain: str | None, snapshot: str, yes: bool) -> None:  # noqa: FBT001
+    """Stop a VM if it runs, take all its disks back to a snapshot, and start it again.
+
+    \b
+    Example:
+      vm-mgr rollback web1 --snap_name before-update
+    """
+    from vm_mgr.operations.rollback import rollback  # noqa: PLC0415
+
+    name = VmName(chosen_name(named, plain))
+    if not yes and click.get_text_stream("stdin").isatty():
+        click.confirm(f"What {name} wrote since {snapshot} will be lost. Go on?", abort=True, err=True)
+    show_done(run(lambda env: rollback(env, name, snapshot)))
+
+
+def _utc(date: str) -> float:
+    try:
+        return datetime.strptime(date, "%d/%m/%Y %H:%M:%S").astimezone().timestamp()
+    except ValueError as error:
+        raise click.UsageError(f"--date {date!r}: write it as '31/12/2026 23:59:59'") from error
