@@ -7,6 +7,8 @@ from click.testing import CliRunner
 
 from vm_mgr.cli.app import _COMMANDS, app
 from vm_mgr.errors import EXIT_CODES, Kind
+from vm_mgr.model.mark import Mark
+from vm_mgr.model.vm import TargetRole
 
 
 @pytest.fixture
@@ -63,3 +65,86 @@ def test_help_has_an_example(shell, command):
     done = shell(command, "--help")
     assert done.exit_code == 0
     assert "Example:" in done.stdout
+
+
+def test_snapshots_from_birth_to_purge(shell):
+    shell.create("web1")
+    assert shell("create_snapshot", "--name", "web1", "--snap_name", "a").stdout == "a is taken (crash)\n"
+    assert shell("create-snapshot", "web1", "--snap-name", "b").exit_code == 0
+    assert shell("create-snapshot", "web1", "--snap-name", "b").exit_code == EXIT_CODES[Kind.EXISTS]
+    assert shell("create-snapshot", "web1", "--snap-name", "../b").exit_code == EXIT_CODES[Kind.INVALID]
+    listed = json.loads(shell("list_snapshots", "web1", "-o", "json").stdout)
+    assert [one["name"] for one in listed] == ["a", "b"]
+    assert "crash" in shell("list-snapshots", "web1").stdout
+    assert shell("rollback", "web1", "--snap_name", "c").exit_code == EXIT_CODES[Kind.NOT_FOUND]
+    assert shell("rollback", "web1", "--snap_name", "a").stdout == "web1 is Started on n1\n"
+    assert shell("remove_snapshot", "web1", "--snap_name", "b").exit_code == 0
+    assert shell("purge", "web1", "--number", "1").stdout.splitlines() == ["1 snapshots are removed", "a"]
+    assert shell("purge", "web1", "--date", "tomorrow").exit_code == 2
+    assert shell("purge", "web1", "--date", "01/01/2026 00:00:00").exit_code == 0
+
+
+def test_metadata_is_kept(shell):
+    shell.create("web1", "--metadata", "owner=me")
+    assert shell("set_metadata", "web1", "--metadata_name", "site", "--metadata_value", "north").exit_code == 0
+    assert shell("get_metadata", "web1", "--metadata_name", "site").stdout == "north\n"
+    assert {"owner", "site", "xml"} <= set(shell("list_metadata", "web1").stdout.splitlines())
+    assert shell("get_metadata", "web1", "--metadata_name", "no").exit_code == EXIT_CODES[Kind.NOT_FOUND]
+    done = shell("set_metadata", "web1", "--metadata_name", "xml", "--metadata_value", "x")
+    assert done.exit_code == EXIT_CODES[Kind.INVALID]
+
+
+def test_clone_has_an_identity_of_its_own(shell, env):
+    shell.create("web1", "--priority", "7", "--preferred-host", "n2")
+    done = shell("clone", "web1", "--dst_name", "web2", "--clear_constraint", "--metadata", "role=copy")
+    assert done.stdout == "web2 is Started on n1\n"
+    assert env.storage.settings("web2").priority == 7
+    assert env.storage.settings("web2").preferred_host is None
+    assert env.storage.settings("web2").user_metadata == {"role": "copy"}
+    one, two = (env.definitions.uuid(env.storage.definition(name)) for name in ("web1", "web2"))
+    assert one != two
+    assert shell("clone", "web1", "--dst-name", "web2").exit_code == EXIT_CODES[Kind.EXISTS]
+    assert shell("clone", "web1", "--dst-name", "web1").exit_code == EXIT_CODES[Kind.INVALID]
+    done = shell("remove", "web1")
+    assert done.exit_code == EXIT_CODES[Kind.WRONG_STATE]
+    assert "system_web2" in done.stderr
+    assert shell("clone", "web1", "--dst-name", "web3", "--full", "--nostart").stdout == "web3 is Stopped\n"
+
+
+def test_only_a_stopped_vm_is_renamed(shell):
+    shell.create("web1")
+    assert shell("rename", "web1", "--new-name", "web2").exit_code == EXIT_CODES[Kind.WRONG_STATE]
+    shell("stop", "web1")
+    assert shell("rename", "web1", "--new-name", "web2").stdout == "web2 is Stopped\n"
+    assert shell("status", "web1").stdout == "Undefined\n"
+    assert shell("restart", "web2").exit_code == EXIT_CODES[Kind.WRONG_STATE]
+    shell("start", "web2")
+    assert shell("restart", "web2").stdout == "web2 is Started on n1\n"
+
+
+def test_unfinished_is_listed_and_repaired(shell, env):
+    shell.create("web1")
+    assert shell("repair").stdout == "nothing is unfinished\n"
+    env.ledger.write("web1", Mark("restart", "n3"))
+    env.cluster.set_target_role("web1", TargetRole.STOPPED)
+    assert "restart under way on n3, or unfinished (vm-mgr repair)" in shell("list").stdout
+    assert shell("repair").stdout == "settled: web1\n"
+    assert shell("status", "web1").stdout == "Started on n1\n"
+
+
+def test_two_commands_at_one_vm_are_refused(shell, env):
+    shell.create("web1")
+    with env.ledger.claim("web1"):
+        assert shell("stop", "web1").exit_code == EXIT_CODES[Kind.TRY_LATER]
+        assert shell("remove", "web1").exit_code == EXIT_CODES[Kind.TRY_LATER]
+        assert shell("status", "web1").exit_code == 0
+
+
+def test_disk_grows_and_the_guest_is_told(shell, env):
+    shell.create("web1")
+    assert shell("resize-disk", "web1", "2M").stdout == "system_web1 has 2097152 bytes\n"
+    assert env.hypervisor.grown == [("web1", "rbd/system_web1", 2 << 20)]
+    assert shell("resize_disk", "--name", "web1", "1M").exit_code == EXIT_CODES[Kind.INVALID]
+    assert shell("resize-disk", "web1", "4M", "--disk", "1").exit_code == EXIT_CODES[Kind.NOT_FOUND]
+    assert shell("resize-disk", "web1", "large").exit_code == 2
+    assert shell("resize-disk", "web1").exit_code == 2

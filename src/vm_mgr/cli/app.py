@@ -24,6 +24,7 @@ _COMMANDS = {
     "remove-snapshot": ("snapshots", "Remove a snapshot."),
     "rename": ("changes", "Give a VM another name."),
     "repair": ("changes", "Settle what killed commands left unfinished."),
+    "resize-disk": ("disks", "Make a VM's disk larger."),
     "restart": ("changes", "Stop a VM and start it again."),
     "rollback": ("snapshots", "Take a VM's disks back to a snapshot."),
     "set-metadata": ("metadata", "Keep a note with a VM."),

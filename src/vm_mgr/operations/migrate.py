@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState, NodeName, Resource
 from vm_mgr.model.vm import VmName, VmState, VmStatus
+from vm_mgr.operations.alone import alone
 from vm_mgr.operations.checks import host_problems, quorum_problems, resource_of
 from vm_mgr.operations.view import view
 from vm_mgr.operations.waiting import known_settings, wait
@@ -19,6 +20,11 @@ GRACE_S = 60
 
 def migrate(env: Env, name: VmName, to: NodeName | None = None) -> VmStatus:
     """Constrain the VM for the time of the move, wait until it runs there, leave no constraint behind."""
+    with alone(env, name):
+        return _migrate(env, name, to)
+
+
+def _migrate(env: Env, name: VmName, to: NodeName | None) -> VmStatus:
     state = env.cluster.state()
     raise_all(quorum_problems(state))
     before = resource_of(env, state, name)

@@ -37,6 +37,7 @@ OPERATIONS: dict[str, Operation] = {
     "remove-snapshot": Operation("remove_snapshot", "remove_snapshot", Permission.CHANGE),
     "rename": Operation("rename", "rename", Permission.CHANGE),
     "repair": Operation("repair", "repair", Permission.CHANGE),
+    "resize-disk": Operation("resize_disk", "resize_disk", Permission.CHANGE),
     "restart": Operation("restart", "restart", Permission.OPERATE),
     "rollback": Operation("rollback", "rollback", Permission.CHANGE),
     "set-metadata": Operation("metadata", "set_metadata", Permission.OPERATE),

@@ -14,7 +14,11 @@ def rbd_path(image: str, *, pool: str, user: str, conf: str) -> str:
 
 
 def convert(source: str, source_format: str, target: str) -> tuple[str, ...]:
-    """Copy into an existing, empty image: holes stay holes, and writes go in parallel."""
+    """Copy into an existing, empty image: holes stay holes, and writes go in parallel.
+
+    It ends with its caller: nobody could settle a creation into which a forgotten copy still writes.
+    """
+    tied = ("setpriv", "--pdeathsig", "KILL", "--")
     speed = ("-W", "-m", "16", "-t", "writeback")
     formats = ("-f", source_format, "-O", "raw")
-    return ("qemu-img", "convert", "-p", "-n", "--target-is-zero", *speed, *formats, source, target)
+    return (*tied, "qemu-img", "convert", "-p", "-n", "--target-is-zero", *speed, *formats, source, target)

@@ -1,0 +1,35 @@
+"""Make a VM's disk larger."""
+
+from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.model.storage import DiskInfo
+from vm_mgr.model.vm import VmName
+from vm_mgr.operations.alone import alone
+from vm_mgr.operations.checks import quorum_problems, require_defined
+from vm_mgr.ports.env import Env
+
+__all__ = ["resize_disk"]
+
+
+def resize_disk(env: Env, name: VmName, size_bytes: int, number: int = 0) -> DiskInfo:
+    """Grow the disk with this number (0 is the system disk) and tell a running guest.
+
+    Shrinking is refused: it would cut off what the guest has there. Repeating it tells the guest again.
+    """
+    with alone(env, name):
+        state = env.cluster.state()
+        raise_all(quorum_problems(state))
+        require_defined(env, name)
+        disks = env.storage.disks(name)
+        if not 0 <= number < len(disks):
+            hint = f"give a number from 0 to {len(disks) - 1}"
+            raise VmMgrError(Kind.NOT_FOUND, f"{name} has no disk {number}", hint=hint)
+        disk = disks[number]
+        if size_bytes < disk.size_bytes:
+            message = f"disk {number} of {name} has {disk.size_bytes} bytes; it can't be made smaller"
+            raise VmMgrError(Kind.INVALID, message, hint="give a larger size, for example 20G")
+        env.storage.resize(name, disk.image, size_bytes)
+        resource = state.resources.get(name)
+        if resource is not None and resource.active and resource.nodes:
+            source = env.storage.disk(name, number, None).source
+            env.hypervisor_at(resource.nodes[0]).grow(name, source, size_bytes)
+        return env.storage.disks(name)[number]
