@@ -1,7 +1,7 @@
-"""Hand each contract its adapter: memory here, the real one inside a node.
+"""Hand each contract its adapter: memory and a shared directory here, the real ones inside a node.
 
-The real adapters need Pacemaker, libvirt and Ceph around them, so test_on_a_node.py copies these very files
-to a node of the lab and runs them there with VM_MGR_CONTRACT=real.
+The others need Pacemaker, libvirt and Ceph around them, so tests/lab/test_contracts.py copies these very
+files to a node of the lab and runs them there with VM_MGR_CONTRACT=real.
 """
 
 import os
@@ -11,8 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from vm_mgr.adapters.host.clock import SystemClock
+from vm_mgr.adapters.host.runner import HostRunner
 from vm_mgr.adapters.libvirt.definition import DomainXml
 from vm_mgr.adapters.memory.env import MemoryEnv
+from vm_mgr.adapters.shared_dir.ledger import SharedLedger
+from vm_mgr.adapters.shared_dir.mount import Mount
+from vm_mgr.adapters.shared_dir.port import SharedDirectory
 from vm_mgr.wiring import RealEnv
 
 NAME = "contract1"
@@ -20,13 +25,39 @@ OTHER = "contract3"
 REAL = os.environ.get("VM_MGR_CONTRACT") == "real"
 
 
+STORAGE = ("test_storage", "test_ledger")
+
+
+def pytest_generate_tests(metafunc):
+    if "storage_kind" in metafunc.fixturenames:
+        of_storage = metafunc.module.__name__.rpartition(".")[2] in STORAGE
+        kinds = ["ceph"] if REAL else ["memory", "shared_dir"] if of_storage else ["memory"]
+        metafunc.parametrize("storage_kind", kinds)
+
+
 @pytest.fixture
-def env():
+def env(storage_kind, tmp_path):
     """Give the environment, without the VM of the contract before and after."""
     built = RealEnv() if REAL else MemoryEnv(DomainXml())
+    if storage_kind == "shared_dir":
+        put_on_directory(built, tmp_path / "vms")
     forget(built)
     yield built
     forget(built)
+
+
+def put_on_directory(env, root):
+    root.mkdir()
+    mount = Mount(root)
+    mount.initialise()
+    env.storage = env.snapshots = SharedDirectory(mount, HostRunner(), SystemClock())
+    env.ledger = SharedLedger(mount)
+
+
+@pytest.fixture
+def shares_blocks(storage_kind):
+    """Tell whether a clone depends on what it was made from."""
+    return storage_kind != "shared_dir"
 
 
 def forget(env):

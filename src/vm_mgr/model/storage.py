@@ -9,6 +9,7 @@ __all__ = [
     "Consistency",
     "Disk",
     "DiskInfo",
+    "DiskKind",
     "Holder",
     "ImageFile",
     "Snapshot",
@@ -52,8 +53,18 @@ class Snapshot(NamedTuple):
     consistency: Consistency = Consistency.UNKNOWN
 
 
+class DiskKind(Enum):
+    """How a hypervisor reaches a disk; the values are libvirt's words."""
+
+    NETWORK = "network"
+    FILE = "file"  # by the same path on every node
+
+
 class Disk(NamedTuple):
-    """A network disk as a domain definition needs it."""
+    """A disk as a domain definition needs it; protocol, user and secret matter to network disks only.
+
+    The source is a pool and an image, or a file's absolute path; an empty io leaves the choice to QEMU.
+    """
 
     source: str
     bus: str = "virtio"
@@ -61,6 +72,9 @@ class Disk(NamedTuple):
     protocol: str = "rbd"
     user: str = "libvirt"
     secret_usage: str = "client.libvirt secret"  # noqa: S105 - the name of a libvirt secret, not a secret
+    kind: DiskKind = DiskKind.NETWORK
+    format: str = "raw"
+    io: str = ""
 
 
 class Holder(NamedTuple):

@@ -34,7 +34,7 @@ class Definitions(Protocol):
         ...
 
     def renamed(self, xml: str, name: VmName, sources: Mapping[str, str]) -> str:
-        """Replace the name, and the sources of the network disks."""
+        """Replace the name, and the sources of the disks."""
         ...
 
     def name(self, xml: str) -> str:

@@ -108,15 +108,17 @@ class _Process:
 
 
 def _drain(pipe: IO[str], into: list[str]) -> None:
-    into.extend(pipe)
+    with pipe:
+        into.extend(pipe)
 
 
 def _by_line(pipe: IO[str], on_line: Callable[[str], None]) -> str:
     # Text mode with universal newlines turns the carriage returns of progress bars into line ends.
     seen = []
-    for line in pipe:
-        seen.append(line)
-        on_line(line.strip())
+    with pipe:
+        for line in pipe:
+            seen.append(line)
+            on_line(line.strip())
     return "".join(seen)
 
 

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from lxml import etree
 
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.storage import Disk
+from vm_mgr.model.storage import Disk, DiskKind
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.definition import Prepared
 
 __all__ = ["DomainXml"]
 
+# Which attribute of <source> says where a disk is.
+_SOURCE = {DiskKind.NETWORK: "name", DiskKind.FILE: "file"}
 _PREFIX = {"virtio": "vd", "ide": "hd", "fdc": "fd"}
 _XML_HINT = "give the XML of a libvirt domain, as `virsh dumpxml --inactive` prints it"
 
@@ -57,13 +59,16 @@ class DomainXml:
         boots = [disk.find("boot") for disk in replaced]
         for element in replaced:
             devices.remove(element)
+        own = []
         for offset, disk in enumerate(disks):
             element = _disk(disk, _free_target(devices, disk.bus))
+            own.append(element)
             devices.insert(position + offset, element)
             boot = boots[offset] if offset < len(boots) else None
             if boot is not None:
                 element.append(boot)
-        foreign = [_source(element) for element in _hard_disks(devices) if element.get("type") != "network"]
+        others = [element for element in _hard_disks(devices) if element not in own]
+        foreign = [_source(element) for element in others if element.get("type") != DiskKind.NETWORK.value]
         etree.indent(root)
         return Prepared(etree.tostring(root, encoding="unicode"), ident, tuple(foreign))
 
@@ -71,8 +76,10 @@ class DomainXml:
         """Replace name and sources."""
         root = _parse(xml)
         _set_first(root, "name", name)
-        for source in root.iterfind("devices/disk/source[@name]"):
-            source.set("name", sources.get(str(source.get("name")), str(source.get("name"))))
+        for attribute in _SOURCE.values():
+            for source in root.iterfind(f"devices/disk/source[@{attribute}]"):
+                present = str(source.get(attribute))
+                source.set(attribute, sources.get(present, present))
         return etree.tostring(root, encoding="unicode")
 
     def rbd_images(self, xml: str, pool: str) -> list[str]:
@@ -149,11 +156,18 @@ def _free_target(devices: etree._Element, bus: str) -> str:
 
 
 def _disk(disk: Disk, target: str) -> etree._Element:
-    element = etree.Element("disk", type="network", device="disk")
-    etree.SubElement(element, "driver", name="qemu", type="raw", cache=disk.cache, discard="unmap")
-    auth = etree.SubElement(element, "auth", username=disk.user)
-    etree.SubElement(auth, "secret", type="ceph", usage=disk.secret_usage)
-    etree.SubElement(element, "source", protocol=disk.protocol, name=disk.source)
+    element = etree.Element("disk", type=disk.kind.value, device="disk")
+    driver = etree.SubElement(element, "driver", name="qemu", type=disk.format, cache=disk.cache)
+    if disk.io:
+        driver.set("io", disk.io)
+    driver.set("discard", "unmap")
+    source = etree.Element("source")
+    if disk.kind is DiskKind.NETWORK:
+        auth = etree.SubElement(element, "auth", username=disk.user)
+        etree.SubElement(auth, "secret", type="ceph", usage=disk.secret_usage)
+        source.set("protocol", disk.protocol)
+    source.set(_SOURCE[disk.kind], disk.source)
+    element.append(source)
     etree.SubElement(element, "target", dev=target, bus=disk.bus)
     return element
 

@@ -1,0 +1,93 @@
+"""Meet the ledger port with a lock file per name, and a file per mark."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from vm_mgr.adapters.shared_dir.files import FILE_MODE, read, write
+from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.model.mark import Mark
+from vm_mgr.model.vm import VmName, name_problems
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from vm_mgr.adapters.shared_dir.mount import Mount
+
+__all__ = ["SharedLedger"]
+
+SUFFIX = ".json"
+
+
+class SharedLedger:
+    """The folders locks and marks of the directory's .vm-mgr."""
+
+    def __init__(self, mount: Mount) -> None:
+        self.mount = mount
+
+    @contextmanager
+    def claim(self, name: VmName) -> Iterator[None]:
+        """Hold flock(2) on the name's file, which all nodes respect on OCFS2, GFS2, NFS and CephFS.
+
+        (Unless mounted with localflocks, on NFS with local_lock or nolock.) It ends with this process, at
+        once: no program that we start inherits it. With a node it ends when the file system knows that the
+        node is gone: after its fencing on OCFS2 and GFS2, after the lease or session time on NFS and CephFS.
+        The file stays: removing one that another node is about to lock would let two in.
+        """
+        raise_all(name_problems(name))
+        with self.mount.working(f"can't claim {name}"):
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            lock = os.open(self.mount.locks / name, flags, FILE_MODE)
+        try:
+            with self.mount.working(f"can't claim {name}"):
+                self._lock(lock, name)
+            yield
+        finally:
+            os.close(lock)
+
+    def marks(self) -> Mapping[VmName, Mark]:
+        """Read all marks."""
+        with self.mount.working("can't read what is unfinished"):
+            found = {path.stem: read(path) for path in self.mount.marks.iterdir() if path.suffix == SUFFIX}
+        return {
+            VmName(name): _read(raw)
+            for name, raw in sorted(found.items())
+            if raw is not None and not name_problems(name)
+        }
+
+    def write(self, name: VmName, mark: Mark) -> None:
+        """Replace the name's file."""
+        value = json.dumps({**mark._asdict(), "details": dict(mark.details)}) + "\n"
+        with self.mount.working(f"can't mark {name}"):
+            write(self.mount.files, self._path(name), value)
+
+    def erase(self, name: VmName) -> None:
+        """Remove the name's file."""
+        with self.mount.working(f"can't forget the mark of {name}"):
+            self.mount.files.unlink(self._path(name))
+            self.mount.files.sync(self.mount.marks)
+
+    def _lock(self, lock: int, name: VmName) -> None:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            message = f"another command is at {name}"
+            raise VmMgrError(Kind.TRY_LATER, message, hint="try again when it has ended") from error
+
+    def _path(self, name: VmName) -> Path:
+        raise_all(name_problems(name))
+        return self.mount.marks / f"{name}{SUFFIX}"
+
+
+def _read(raw: str) -> Mark:
+    try:
+        value = json.loads(raw)
+        details = {str(key): str(text) for key, text in dict(value.get("details", {})).items()}
+        return Mark(str(value["verb"]), str(value.get("node", "")), float(value.get("began_utc", 0)), details)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Mark("unknown")

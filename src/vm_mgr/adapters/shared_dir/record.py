@@ -1,0 +1,103 @@
+"""Translate what is kept beside the disks in metadata.json."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from vm_mgr.model.storage import Consistency, Snapshot
+from vm_mgr.model.vm import VmSettings
+
+__all__ = ["Record", "parse", "render"]
+
+_NUMBERS = ("stop_timeout_s", "migrate_to_timeout_s", "migration_downtime_ms", "priority")
+_TEXTS = ("migration_user", "pinned_host", "preferred_host", "disk_bus", "crm_config_cmd")
+_OBJECTS = ("pacemaker_meta", "pacemaker_params", "pacemaker_utilization")
+
+
+class Record(NamedTuple):
+    """Settings, the keys of the metadata without the definition, and the snapshots.
+
+    A snapshot without a value is being taken or removed: some disks may have it, nobody may count on it.
+    """
+
+    settings: VmSettings = VmSettings()
+    keys: Mapping[str, str] = {}
+    snapshots: Mapping[str, Snapshot | None] = {}
+
+    def with_snapshot(self, name: str, snapshot: Snapshot | None) -> "Record":
+        """Give the record with a snapshot, finished or not."""
+        return self._replace(snapshots={**self.snapshots, name: snapshot})
+
+    def without_snapshot(self, name: str) -> "Record":
+        """Give the record without a snapshot."""
+        return self._replace(snapshots={key: one for key, one in self.snapshots.items() if key != name})
+
+
+def render(record: Record) -> str:
+    """Write a record; a user's own notes are among the keys.
+
+    >>> print(render(Record(VmSettings(priority=7), {"owner": "me"})))
+    {
+      "format": 1,
+      "settings": {
+        "priority": 7
+      },
+      "metadata": {
+        "owner": "me"
+      },
+      "snapshots": {}
+    }
+    <BLANKLINE>
+    """
+    defaults = VmSettings()._asdict()
+    given = record.settings._replace(user_metadata={})._asdict()
+    settings = {
+        key: dict(value) if key in _OBJECTS else value
+        for key, value in given.items()
+        if value != defaults[key]
+    }
+    snapshots = {
+        name: one and {"taken_utc": one.taken_utc, "consistency": one.consistency.value}
+        for name, one in record.snapshots.items()
+    }
+    whole = {"format": 1, "settings": settings, "metadata": dict(record.keys), "snapshots": snapshots}
+    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+
+
+def parse(raw: str) -> Record:
+    """Read a record; single values that can't be read count as absent.
+
+    A text that is no object raises ValueError: the next write would lose all that somebody's slip has hidden.
+
+    >>> parse(render(Record(VmSettings(priority=7), {"owner": "me"}))).settings.priority
+    7
+    """
+    whole = json.loads(raw)
+    if not isinstance(whole, dict):
+        raise ValueError("it is not an object")  # noqa: TRY004 - one kind of failure for the caller
+    keys = _texts(whole.get("metadata"))
+    given = _object(whole.get("settings"))
+    texts = {key: given[key] for key in _TEXTS if isinstance(given.get(key), str)}
+    numbers = {key: given[key] for key in _NUMBERS if type(given.get(key)) is int}
+    objects: dict[str, Any] = {key: _texts(given.get(key)) for key in _OBJECTS}
+    own = {key: text for key, text in keys.items() if not key.startswith("_") and key != "vm_name"}
+    live = given.get("live_migration") is True
+    settings = VmSettings(live_migration=live, user_metadata=own, **texts, **numbers, **objects)
+    snapshots = {name: _snapshot(name, one) for name, one in _object(whole.get("snapshots")).items()}
+    return Record(settings, keys, snapshots)
+
+
+def _snapshot(name: str, value: object) -> Snapshot | None:
+    found = _object(value)
+    try:
+        return Snapshot(name, float(found["taken_utc"]), Consistency(found["consistency"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _texts(value: object) -> dict[str, str]:
+    return {key: str(text) for key, text in _object(value).items()}
+
+
+def _object(value: object) -> dict[str, Any]:
+    return {str(key): item for key, item in value.items()} if isinstance(value, dict) else {}

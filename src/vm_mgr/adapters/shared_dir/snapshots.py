@@ -1,0 +1,100 @@
+"""Meet the snapshots port: an internal snapshot in every disk of the VM, and one entry beside the disks.
+
+The entry is written empty before the first disk is touched, and filled in after the last one has the snapshot
+or erased after none has it any more. So what an interruption leaves is never taken for a snapshot, nor for
+one that another tool has made.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.storage import Consistency, Snapshot
+
+if TYPE_CHECKING:
+    from vm_mgr.adapters.shared_dir.images import Look
+    from vm_mgr.adapters.shared_dir.port import SharedDirectory
+    from vm_mgr.model.vm import VmName
+    from vm_mgr.ports.open_disks import OpenDisks
+
+__all__ = ["drop", "listed", "roll_back", "take"]
+
+
+def listed(storage: SharedDirectory, name: VmName) -> list[Snapshot]:
+    """Read the entries, and from the system disk what other tools have made."""
+    kept = storage.record(name).snapshots
+    inner = storage.images_of.describe(storage.disk_files(name)[0]).snapshots
+    others = [Snapshot(one.name, one.taken_utc) for one in inner if one.name not in kept]
+    return sorted([*filter(None, kept.values()), *others], key=lambda snapshot: snapshot.taken_utc)
+
+
+def take(storage: SharedDirectory, name: VmName, snapshot: str, consistency: Consistency) -> None:
+    """Make it on every disk; what an interrupted attempt left shows an earlier instant and goes first."""
+    record, looks = storage.record(name), _looks(storage, name)
+    if record.snapshots.get(snapshot) is not None:
+        return
+    if snapshot not in record.snapshots and any(look.image.has(snapshot) for look in looks):
+        hint = "choose another name"
+        raise VmMgrError(Kind.EXISTS, f"another tool has made a snapshot {snapshot} of {name}", hint=hint)
+    online = _online(storage, name, looks)
+    storage.write_record(name, record.with_snapshot(snapshot, None))
+    _clear(storage, name, snapshot, looks, online)
+    if online is not None:
+        online.take_snapshot(name, [str(look.path) for look in looks], snapshot)
+    else:
+        for look in looks:
+            storage.images_of.create_snapshot(look, snapshot)
+    taken = Snapshot(snapshot, storage.clock.utc(), consistency)
+    storage.write_record(name, record.with_snapshot(snapshot, taken))
+
+
+def drop(storage: SharedDirectory, name: VmName, snapshot: str) -> None:
+    """Delete it from every disk that has it."""
+    record, looks = storage.record(name), _looks(storage, name)
+    present = any(look.image.has(snapshot) for look in looks)
+    if snapshot not in record.snapshots and not present:
+        return
+    online = _online(storage, name, looks) if present else None
+    storage.write_record(name, record.with_snapshot(snapshot, None))
+    _clear(storage, name, snapshot, looks, online)
+    storage.write_record(name, record.without_snapshot(snapshot))
+
+
+def roll_back(storage: SharedDirectory, name: VmName, snapshot: str) -> None:
+    """Take every disk that has it back to it; done again it changes nothing more."""
+    record = storage.record(name)
+    looks = storage.images_of.require_unused(name, storage.disk_files(name))
+    unfinished = record.snapshots.get(snapshot, "absent") is None
+    if unfinished or not any(look.image.has(snapshot) for look in looks):
+        hint = f"see them: vm-mgr list_snapshots {name}"
+        raise VmMgrError(Kind.NOT_FOUND, f"{name} has no snapshot {snapshot!r}", hint=hint)
+    for look in looks:
+        if look.image.has(snapshot):
+            storage.images_of.apply_snapshot(look, snapshot)
+
+
+def _looks(storage: SharedDirectory, name: VmName) -> list[Look]:
+    return [storage.images_of.look(path) for path in storage.disk_files(name)]
+
+
+def _online(storage: SharedDirectory, name: VmName, looks: list[Look]) -> OpenDisks | None:
+    """Give whoever may write to the disks: nobody but us, or the QEMU that has them open."""
+    used = [look for look in looks if look.in_use]
+    if not used:
+        return None
+    if storage.open_disks is None:
+        message = f"{used[0].path.name} of {name} is in use, so that only its QEMU may change snapshots in it"
+        raise VmMgrError(Kind.NOT_SUPPORTED, message, hint=f"stop it first: vm-mgr stop {name}")
+    return storage.open_disks
+
+
+def _clear(
+    storage: SharedDirectory, name: VmName, snapshot: str, looks: list[Look], online: OpenDisks | None
+) -> None:
+    having = [look for look in looks if look.image.has(snapshot)]
+    if online is not None and having:
+        online.drop_snapshot(name, [str(look.path) for look in having], snapshot)
+    elif online is None:
+        for look in having:
+            storage.images_of.delete_snapshot(look, snapshot)
