@@ -45,7 +45,7 @@ def convert(source: str, source_format: str, target: str, *, snapshot: str = "")
 
 
 def extract(source: str, snapshot: str, target: str) -> tuple[str, ...]:
-    """Copy a snapshot into a new image of the size that the disk had when it was taken."""
+    """Copy a snapshot into a new image, of the size that the disk has by now."""
     what = ("-U", "-l", f"snapshot.name={snapshot}")
     formats = ("-f", "qcow2", "-O", "qcow2", "-o", "compat=1.1")
     return (*_TIED, "qemu-img", "convert", *_SPEED, *what, *formats, source, target)
