@@ -497,7 +497,7 @@ def test_running_vm_keeps_its_disks_to_itself(real):
     real.take_snapshot("web1", "old", Consistency.OFFLINE)
     fill(real, "web1", 2)
     with in_use(real.disk_files("web1")[1]):
-        assert [look.in_use for look in map(real.images_of.look, real.disk_files("web1"))] == [False, True]
+        assert [look.in_use for look in map(real.qcow2.look, real.disk_files("web1"))] == [False, True]
         before = facts_of_snapshots(real)
         assert kind_of(real.take_snapshot, "web1", "new", Consistency.CRASH) is Kind.NOT_SUPPORTED
         assert kind_of(real.drop_snapshot, "web1", "old") is Kind.NOT_SUPPORTED
@@ -517,7 +517,7 @@ def test_running_vm_keeps_its_disks_to_itself(real):
 
 
 def facts_of_snapshots(storage):
-    inner = [storage.images_of.describe(path).snapshots for path in storage.disk_files("web1")]
+    inner = [storage.qcow2.describe(path).snapshots for path in storage.disk_files("web1")]
     return storage.record("web1").snapshots, [one.name for found in inner for one in found]
 
 
@@ -587,7 +587,7 @@ class Reflinking(HostRunner):
 
 @pytest.mark.parametrize("runner", [HostRunner, Reflinking])
 def test_clone_shows_the_snapshot_and_has_none_itself(runner, real):
-    real.runner = real.images_of.runner = runner()
+    real.runner = real.qcow2.runner = runner()
     real.take_snapshot("web1", "1", Consistency.OFFLINE)
     fill(real, "web1", 2)
     real.take_snapshot("web1", "now", Consistency.OFFLINE)
@@ -597,7 +597,7 @@ def test_clone_shows_the_snapshot_and_has_none_itself(runner, real):
     assert holds(real, "web1", 3)
     assert [disk.size_bytes for disk in real.disks("copy1")] == [SIZE, SIZE]
     assert real.snapshots("copy1") == []
-    assert not any(real.images_of.describe(path).snapshots for path in real.disk_files("copy1"))
+    assert not any(real.qcow2.describe(path).snapshots for path in real.disk_files("copy1"))
     for path in (*real.disk_files("copy1"), *real.disk_files("web1")):
         subprocess.run(["qemu-img", "check", "-q", str(path)], check=True)
         assert path.stat().st_mode & 0o777 == 0o600

@@ -88,12 +88,13 @@ class Images:
 
         An internal snapshot can't be a backing file. So the whole file is copied by reflink, which takes
         no time (XFS, OCFS2, NFS 4.2, btrfs), and the copy is taken back to the snapshot and freed of all of
-        them. While a QEMU writes, its file is not copied as a whole, but the snapshot read out of it.
+        them. While a QEMU writes, or has begun to meanwhile, the snapshot is read out of its file instead.
         """
         look = self.look(source)
         if not look.image.has(snapshot):
             raise VmMgrError(Kind.NOT_FOUND, f"{source} has no snapshot {snapshot!r}")
-        if not look.in_use and self._succeeds(commands.reflink(str(source), str(target))):
+        shared = not look.in_use and self._succeeds(commands.reflink(str(source), str(target)))
+        if shared and not self.look(source).in_use:
             self.apply_snapshot(look._replace(path=target), snapshot)
             for name in {inner.name for inner in look.image.snapshots}:
                 self.delete_snapshot(look._replace(path=target), name)

@@ -52,7 +52,7 @@ class SharedDirectory:
         self.cache = cache
         self.io = io
         self.open_disks = open_disks
-        self.images_of = Images(runner)
+        self.qcow2 = Images(runner)
 
     def names(self) -> set[VmName]:
         """List the folders that are VMs."""
@@ -176,16 +176,16 @@ class SharedDirectory:
         """Describe the disks; none depends on another file."""
         described = []
         for image, path in zip(self.images(name), self.disk_files(name), strict=True):
-            found = self.images_of.describe(path)
+            found = self.qcow2.describe(path)
             described.append(DiskInfo(image, found.size_bytes, found.used_bytes))
         return described
 
     def resize(self, name: VmName, image: str, size_bytes: int) -> None:
         """Grow a disk; one that is in use is grown by its QEMU, which the caller is about to tell."""
         with self.working(f"can't resize {image} of {name}") as root:
-            look = self.images_of.look(layout.image_file(root, image))
+            look = self.qcow2.look(layout.image_file(root, image))
             if not look.in_use and look.image.size_bytes != size_bytes:
-                self.images_of.resize(look.path, size_bytes)
+                self.qcow2.resize(look.path, size_bytes)
 
     def dependents(self, name: VmName) -> list[str]:  # noqa: ARG002 - the same for every VM
         """Name nothing: a clone is a whole file, even where the file system lets it share blocks."""
@@ -257,7 +257,7 @@ class SharedDirectory:
         """Raise WRONG_STATE while a QEMU has a disk; one that is broken or missing hinders nobody."""
         for path in self.disk_files(name):
             try:
-                self.images_of.require_unused(name, [path])
+                self.qcow2.require_unused(name, [path])
             except ProgramError:
                 continue
 

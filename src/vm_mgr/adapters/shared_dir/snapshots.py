@@ -24,7 +24,7 @@ __all__ = ["drop", "listed", "roll_back", "take"]
 def listed(storage: SharedDirectory, name: VmName) -> list[Snapshot]:
     """Read the entries, and from the system disk what other tools have made."""
     kept = storage.record(name).snapshots
-    inner = storage.images_of.describe(storage.disk_files(name)[0]).snapshots
+    inner = storage.qcow2.describe(storage.disk_files(name)[0]).snapshots
     others = [Snapshot(one.name, one.taken_utc) for one in inner if one.name not in kept]
     return sorted([*filter(None, kept.values()), *others], key=lambda snapshot: snapshot.taken_utc)
 
@@ -44,7 +44,7 @@ def take(storage: SharedDirectory, name: VmName, snapshot: str, consistency: Con
         online.take_snapshot(name, [str(look.path) for look in looks], snapshot)
     else:
         for look in looks:
-            storage.images_of.create_snapshot(look, snapshot)
+            storage.qcow2.create_snapshot(look, snapshot)
     taken = Snapshot(snapshot, storage.clock.utc(), consistency)
     storage.write_record(name, record.with_snapshot(snapshot, taken))
 
@@ -64,18 +64,18 @@ def drop(storage: SharedDirectory, name: VmName, snapshot: str) -> None:
 def roll_back(storage: SharedDirectory, name: VmName, snapshot: str) -> None:
     """Take every disk that has it back to it; done again it changes nothing more."""
     record = storage.record(name)
-    looks = storage.images_of.require_unused(name, storage.disk_files(name))
+    looks = storage.qcow2.require_unused(name, storage.disk_files(name))
     unfinished = record.snapshots.get(snapshot, "absent") is None
     if unfinished or not any(look.image.has(snapshot) for look in looks):
         hint = f"see them: vm-mgr list_snapshots {name}"
         raise VmMgrError(Kind.NOT_FOUND, f"{name} has no snapshot {snapshot!r}", hint=hint)
     for look in looks:
         if look.image.has(snapshot):
-            storage.images_of.apply_snapshot(look, snapshot)
+            storage.qcow2.apply_snapshot(look, snapshot)
 
 
 def _looks(storage: SharedDirectory, name: VmName) -> list[Look]:
-    return [storage.images_of.look(path) for path in storage.disk_files(name)]
+    return [storage.qcow2.look(path) for path in storage.disk_files(name)]
 
 
 def _online(storage: SharedDirectory, name: VmName, looks: list[Look]) -> OpenDisks | None:
@@ -97,4 +97,4 @@ def _clear(
         online.drop_snapshot(name, [str(look.path) for look in having], snapshot)
     elif online is None:
         for look in having:
-            storage.images_of.delete_snapshot(look, snapshot)
+            storage.qcow2.delete_snapshot(look, snapshot)

@@ -37,25 +37,25 @@ class StagedFolder:
     def add(self, size_bytes: int) -> None:
         """Make an empty disk."""
         with self.storage.working(f"can't create a disk of {self.name}"):
-            self.storage.images_of.create(self._next(), size_bytes)
+            self.storage.qcow2.create(self._next(), size_bytes)
 
     def add_clone(self, image: str, snapshot: str) -> None:
         """Make a disk from a snapshot, at once where files can share blocks, else by copying."""
         with self.storage.working(f"can't clone {image}") as root:
-            self.storage.images_of.clone(layout.image_file(root, image), snapshot, self._next())
+            self.storage.qcow2.clone(layout.image_file(root, image), snapshot, self._next())
 
     def fill(self, image: ImageFile, on_progress: Callable[[float], None]) -> None:
         """Copy an image file."""
         with self.storage.working(f"can't import {image.path}"):
             argv = commands.convert(image.path, image.format, str(self._last()))
-            self.storage.images_of.convert(argv, on_progress)
+            self.storage.qcow2.convert(argv, on_progress)
 
     def copy(self, image: str, snapshot: str, on_progress: Callable[[float], None]) -> None:
         """Copy a snapshot."""
         with self.storage.working(f"can't copy {image}") as root:
             source = str(layout.image_file(root, image))
             argv = commands.convert(source, "qcow2", str(self._last()), snapshot=snapshot)
-            self.storage.images_of.convert(argv, on_progress)
+            self.storage.qcow2.convert(argv, on_progress)
 
     def describe(self, *, xml: str, base_xml: str, settings: VmSettings, notes: Mapping[str, str]) -> None:
         """Write definition and settings beside the disks."""
