@@ -15,6 +15,7 @@ from vm_mgr_lab.process import bytes_of
 __all__ = ["lost_records", "records_on_disk", "several_writers"]
 
 SECTOR = 512
+SHOWN = 5
 
 
 def records_on_disk(lab: Lab, vm: str, *, node: str) -> list[Record]:
@@ -36,15 +37,16 @@ def lost_records(disk: Iterable[Record], consoles: Mapping[str, Iterable[Record]
     if not kept:
         return ["the disk has no records at all"]
     oldest = max(kept) - RECORDS_SECTORS + 1
-    problems = []
+    lost = []
     for node, acknowledged in consoles.items():
         for record in acknowledged:
             if record.seq >= oldest and kept.get(record.seq) != record:
                 there = kept.get(record.seq)
-                problems.append(
+                lost.append(
                     f"record {record.seq} of boot {record.boot}, acknowledged on {node}, "
                     + (f"was overwritten by boot {there.boot}" if there else "is missing")
                 )
+    problems = lost[:SHOWN] + ([f"and {len(lost) - SHOWN} more like these"] if len(lost) > SHOWN else [])
     expected = range(max(min(kept), oldest), max(kept) + 1)
     problems += [f"record {seq} is missing between others" for seq in expected if seq not in kept]
     return problems

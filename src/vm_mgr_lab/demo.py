@@ -52,6 +52,8 @@ def create_guest(
 ) -> None:
     """Create a VM with the lab's guest, as a user would, and wait for its first acknowledged write."""
     shell = node or lab.nodes[0].name
+    for other in lab.nodes:  # what an earlier guest with this address was acknowledged is not on the new disk
+        lab.execute(other.name, ["sh", "-c", f"rm -f {guest.console_log(mac_byte)}*"])
     disk, definition = guest_files(lab, shell, say, mac_byte=mac_byte)
     command = ["vm-mgr", "create", "--name", vm, "--xml", definition, "--image", disk, *options]
     say(f"on {shell}: {' '.join(command)}")

@@ -52,3 +52,20 @@ def test_target_role_is_set(env, vm):
     env.cluster.set_target_role(vm, TargetRole.STOPPED)
     env.cluster.forget_failures(vm)
     assert env.cluster.state().resources[vm].target_role == "Stopped"
+
+
+def test_change_leaves_the_role(env, vm):
+    changed = VmResource(vm, TargetRole.STARTED, priority=3, pinned_host="n2", colocations={"absent": "700"})
+    env.cluster.reconfigure(changed)
+    env.cluster.reconfigure(VmResource("contract3", TargetRole.STARTED))
+    resources = env.cluster.state().resources
+    assert resources[vm].target_role == "Stopped"
+    assert "contract3" not in resources
+
+
+def test_renamed_vm_is_there_by_its_new_name(env, vm):
+    env.cluster.rename(vm, "contract3")
+    env.cluster.rename(vm, "contract3")
+    resources = env.cluster.state().resources
+    assert vm not in resources
+    assert resources["contract3"].target_role == "Stopped"

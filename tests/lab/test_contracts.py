@@ -20,6 +20,10 @@ VM_MGR_CONTRACT=real PYTHONPATH=/tmp/contract exec python3 -m pytest -q -p no:ca
 
 @pytest.mark.lab
 def test_real_adapters_keep_the_contracts(lab: Lab, tmp_path: Path) -> None:
+    check_contracts(lab, tmp_path)
+
+
+def check_contracts(lab: Lab, tmp_path: Path) -> None:
     archive = tmp_path / "contract.tgz"
     files = [f"--transform=s,^{HERE.name}/,tests/,", *(f"{HERE.name}/{name}" for name in CONTRACTS)]
     sources = ["-C", str(SOURCE.parent), "--exclude=__pycache__", "vm_mgr"]

@@ -1,7 +1,6 @@
 """What happens to a VM between its creation and its removal, on the real cluster."""
 
 import json
-import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -12,9 +11,11 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(400)]
 
 DEFINITION = """<domain type="qemu"><name>any</name><memory unit="MiB">32</memory>
 <os><type arch="x86_64">hvm</type></os>
-<devices><memballoon model="none"/><interface type="bridge"><source bridge="br0"/></interface></devices></domain>"""
+<devices><memballoon model="none"/><interface type="bridge"><source bridge="br0"/></interface></devices>
+</domain>"""
 
-Answer = subprocess.CompletedProcess[str]
+# A machine without a system on its disk does not hear the power button.
+QUICK = ("--disable", "--stop-timeout", "5")
 
 
 def vm_mgr(lab: Lab, *arguments: str, code: int = 0) -> str:
@@ -42,7 +43,7 @@ def vm(lab: Lab) -> Iterator[str]:
     before = shell(lab, "rbd ls rbd; rbd trash ls rbd; cibadmin -Q --xpath '//primitive' --node-path")
     lab.execute("n1", ["sh", "-c", "cat > /root/life.xml"], stdin=DEFINITION)
     shell(lab, "qemu-img create -q -f qcow2 /root/life.qcow2 8M")
-    vm_mgr(lab, "create", "life1", "--xml", "/root/life.xml", "--image", "/root/life.qcow2", "--disable")
+    vm_mgr(lab, "create", "life1", "--xml", "/root/life.xml", "--image", "/root/life.qcow2", *QUICK)
     yield "life1"
     for name in ("life2", "life1"):
         lab.execute("n1", ["vm-mgr", "remove", name], check=False, timeout_s=120)
@@ -70,7 +71,9 @@ def test_rollback_brings_the_content_back(lab: Lab, vm: str) -> None:
 def test_snapshot_of_another_tool_is_understood(lab: Lab, vm: str) -> None:
     write(lab, vm, 1)
     first = content(lab, vm)
-    shell(lab, f"rbd snap create --no-progress rbd/system_{vm}@theirs; rbd snap protect rbd/system_{vm}@theirs")
+    shell(
+        lab, f"rbd snap create --no-progress rbd/system_{vm}@theirs; rbd snap protect rbd/system_{vm}@theirs"
+    )
     write(lab, vm, 2)
     assert "unknown" in vm_mgr(lab, "list_snapshots", vm)
     vm_mgr(lab, "rollback", vm, "--snap_name", "theirs")
@@ -134,9 +137,11 @@ def test_metadata_is_that_of_the_image(lab: Lab, vm: str) -> None:
 
 def test_killed_creation_is_listed_and_repaired(lab: Lab, vm: str) -> None:
     """A kill in the middle of an import, from outside, with everything that takes."""
-    shell(lab, "qemu-img create -q -f qcow2 /root/large.qcow2 2G; qemu-io -c 'write -P 7 0 1500M' /root/large.qcow2")
+    shell(lab, "qemu-img create -q -f qcow2 /root/large.qcow2 2G")
+    shell(lab, "qemu-io -c 'write -P 7 0 1500M' /root/large.qcow2")
     create = "vm-mgr create life2 --xml /root/life.xml --image /root/large.qcow2 --disable"
-    shell(lab, f"({create} >/dev/null 2>&1 & echo $! >/root/pid); sleep 2; kill -9 $(cat /root/pid); rm /root/large.qcow2")
+    begin = f"({create} >/dev/null 2>&1 & echo $! >/root/pid); sleep 2; kill -9 $(cat /root/pid)"
+    shell(lab, begin + "; rm /root/large.qcow2 /root/pid")
     assert "create under way on n1, or unfinished" in vm_mgr(lab, "list")
     vm_mgr(lab, "repair", code=7)  # for 30 s nobody can tell a dead process from a slow one
     shell(lab, "for i in $(seq 60); do vm-mgr repair 2>/dev/null && break; sleep 1; done")
@@ -150,3 +155,35 @@ def test_running_guest_sees_its_larger_disk(lab: Lab, vm: str) -> None:
     seen = lab.execute(node, ["virsh", "domblkinfo", vm, "vda"]).stdout
     assert f"Capacity:       {16 << 20}" in seen
     vm_mgr(lab, "resize-disk", vm, "4M", code=2)
+
+
+def test_colocation_outlives_disable_and_enable(lab: Lab, vm: str) -> None:
+    """SEAPATH's tool loses it; the constraint can only exist while both ends do."""
+
+    def constraints() -> str:
+        found = lab.execute("n1", ["cibadmin", "-Q", "--xpath", "//rsc_colocation"], check=False)
+        return found.stdout if found.returncode == 0 else ""
+
+    vm_mgr(lab, "clone", vm, "--dst_name", "life2", "--nostart")
+    vm_mgr(lab, "enable", vm, "--nostart")
+    vm_mgr(lab, "add_colocation", "--name", vm, "life2", "--strong")
+    assert "life2" in constraints()
+    vm_mgr(lab, "disable", "life2")
+    assert "life2" not in constraints()
+    vm_mgr(lab, "enable", "life2", "--nostart")
+    assert "life2" in constraints()
+    vm_mgr(lab, "disable", vm)
+    vm_mgr(lab, "enable", vm, "--nostart")
+    assert "life2" in constraints()
+    assert json.loads(vm_mgr(lab, "list-colocation", vm, "-o", "json")) == {"life2": "INFINITY"}
+    vm_mgr(lab, "remove-colocation", vm)
+    assert "life2" not in constraints()
+
+
+def test_remote_node_is_kept_as_seapath_keeps_it(lab: Lab, vm: str) -> None:
+    vm_mgr(lab, "enable", vm, "--nostart")
+    vm_mgr(lab, "add_pacemaker_remote", vm, "--remote_name", "inner1", "--remote_address", "192.0.2.77")
+    assert shell(lab, f"rbd image-meta get rbd/system_{vm} _remote_node") == "inner1\n"
+    assert "192.0.2.77" in shell(lab, "cibadmin -Q --scope resources")
+    vm_mgr(lab, "remove_pacemaker_remote", vm)
+    assert "inner1" not in shell(lab, f"cibadmin -Q --scope resources; rbd image-meta list rbd/system_{vm}")

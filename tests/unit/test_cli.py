@@ -86,7 +86,9 @@ def test_snapshots_from_birth_to_purge(shell):
 
 def test_metadata_is_kept(shell):
     shell.create("web1", "--metadata", "owner=me")
-    assert shell("set_metadata", "web1", "--metadata_name", "site", "--metadata_value", "north").exit_code == 0
+    assert (
+        shell("set_metadata", "web1", "--metadata_name", "site", "--metadata_value", "north").exit_code == 0
+    )
     assert shell("get_metadata", "web1", "--metadata_name", "site").stdout == "north\n"
     assert {"owner", "site", "xml"} <= set(shell("list_metadata", "web1").stdout.splitlines())
     assert shell("get_metadata", "web1", "--metadata_name", "no").exit_code == EXIT_CODES[Kind.NOT_FOUND]
@@ -148,3 +150,35 @@ def test_disk_grows_and_the_guest_is_told(shell, env):
     assert shell("resize-disk", "web1", "4M", "--disk", "1").exit_code == EXIT_CODES[Kind.NOT_FOUND]
     assert shell("resize-disk", "web1", "large").exit_code == 2
     assert shell("resize-disk", "web1").exit_code == 2
+
+
+def test_vms_are_kept_together_and_apart(shell, env):
+    for name in ("web1", "web2", "db1"):
+        shell.create(name)
+    assert "db1       700" in shell("add_colocation", "--name", "web1", "db1").stdout
+    assert shell("separate", "web1", "web2", "--strong").exit_code == 0
+    listed = json.loads(shell("list-colocation", "web1", "-o", "json").stdout)
+    assert listed == {"db1": "700", "web2": "-INFINITY"}
+    assert env.cluster.resources["web1"].colocations == listed
+    assert shell("add-colocation", "web1", "web1").exit_code == EXIT_CODES[Kind.INVALID]
+    assert shell("add-colocation", "web1", "nobody").exit_code == EXIT_CODES[Kind.NOT_FOUND]
+    assert shell("add-colocation", "web1").exit_code == 2
+    assert shell("remove-colocation", "web1", "db2").exit_code == EXIT_CODES[Kind.NOT_FOUND]
+    assert shell("remove-colocation", "web1").exit_code == 0
+    assert json.loads(shell("list-colocation", "web1", "-o", "json").stdout) == {}
+
+
+def test_guest_becomes_a_node(shell, env):
+    shell.create("web1", "--pacemaker-meta", "failure-timeout=60")
+    words = ("--remote_name", "in1", "--remote_address", "192.0.2.5", "--remote_port", "3121")
+    assert shell("add_pacemaker_remote", "web1", *words).exit_code == 0
+    assert env.cluster.resources["web1"].meta == {
+        "failure-timeout": "60",
+        "remote-node": "in1",
+        "remote-addr": "192.0.2.5",
+        "remote-port": "3121",
+    }
+    assert shell("remove_pacemaker_remote", "web1").exit_code == 0
+    assert env.cluster.resources["web1"].meta == {"failure-timeout": "60"}
+    done = shell("add_pacemaker_remote", "web1", "--remote_name", "n2", "--remote_address", "192.0.2.5")
+    assert done.exit_code == EXIT_CODES[Kind.EXISTS]

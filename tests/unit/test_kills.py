@@ -14,10 +14,12 @@ from vm_mgr.adapters.libvirt.definition import DomainXml
 from vm_mgr.adapters.memory.env import MemoryEnv
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.operations.clone import CloneRequest, clone
+from vm_mgr.operations.colocation import add_colocation
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.create_snapshot import create_snapshot
 from vm_mgr.operations.disable import disable
 from vm_mgr.operations.enable import enable
+from vm_mgr.operations.pacemaker_remote import add_pacemaker_remote
 from vm_mgr.operations.remove import remove
 from vm_mgr.operations.remove_snapshot import purge, remove_snapshot
 from vm_mgr.operations.rename import rename
@@ -118,11 +120,12 @@ def facts(env):
     """What a user sees."""
     env.cluster.state()
     vms = {
-        name: (vm.disks, sorted(vm.snapshots), vm.parents, vm.keys.get("vm_name"), "uuid" in vm.keys["xml"])
+        name: (vm.disks, vm.sizes, sorted(vm.snapshots), vm.parents, vm.keys.get("vm_name"), vm.settings)
         for name, vm in env.storage.vms.items()
     }
     resources = {
-        name: (r.target_role.value, name in env.cluster.places) for name, r in env.cluster.resources.items()
+        name: (one.target_role.value, one.meta, one.colocations, name in env.cluster.places)
+        for name, one in env.cluster.resources.items()
     }
     return copy.deepcopy((vms, resources, sorted(env.hypervisor.still)))
 
@@ -154,6 +157,8 @@ OPERATIONS = {
     "disable": ({}, lambda env, _: disable(env, "web1")),
     "start": ({"started": False}, lambda env, _: start(env, "web1")),
     "stop": ({}, lambda env, _: stop(env, "web1")),
+    "colocation": ({}, lambda env, _: add_colocation(env, "web1", ["db1"])),
+    "remote": ({}, lambda env, _: add_pacemaker_remote(env, "web1", "in1", "192.0.2.5")),
     "restart": ({}, lambda env, _: restart(env, "web1")),
 }
 

@@ -121,3 +121,42 @@ def test_failure_of_any_task_is_found_for_its_vm_only(task):
     ]
     assert all(failure.when for failure in resource.failures)
     assert not parse_crm_mon(raw.replace("guest1_", "guest1_x_")).resources["guest1"].failures
+
+
+def names_of(cib, tag):
+    return [element.get("id") for element in cib.iter(tag)]
+
+
+def test_colocation_is_written_when_both_ends_are_there(cib):
+    before = etree.tostring(cib)
+    commands.add_vm(cib, VmResource("one", TargetRole.STOPPED, colocations={"two": "700"}))
+    assert "vm-mgr-colocation-one-two" not in names_of(cib, "rsc_colocation")
+    commands.add_vm(cib, VmResource("two", TargetRole.STOPPED))
+    assert "vm-mgr-colocation-one-two" in names_of(cib, "rsc_colocation")
+    commands.remove_vm(cib, "two")
+    assert "vm-mgr-colocation-one-two" not in names_of(cib, "rsc_colocation")
+    commands.add_vm(cib, VmResource("two", TargetRole.STOPPED))
+    commands.rename_vm(cib, "two", "three")
+    constraint = cib.find(".//rsc_colocation[@id='vm-mgr-colocation-one-three']")
+    assert (constraint.get("rsc"), constraint.get("with-rsc")) == ("one", "three")
+    commands.update_vm(cib, VmResource("one", TargetRole.STARTED, colocations={}))
+    assert "vm-mgr-colocation-one-three" not in names_of(cib, "rsc_colocation")
+    commands.remove_vm(cib, "three")
+    commands.remove_vm(cib, "one")
+    assert etree.tostring(cib) == before
+
+
+def test_change_keeps_role_and_parameters(cib):
+    commands.add_vm(cib, VmResource("one", TargetRole.STOPPED, params={"migration_user": "me"}))
+    changed = VmResource("one", TargetRole.STARTED, priority=7, pinned_host="n2", params={"other": "x"})
+    commands.update_vm(cib, changed)
+    primitive = cib.find(".//primitive[@id='one']")
+    pairs = {pair.get("name"): pair.get("value") for pair in primitive.iter("nvpair")}
+    assert pairs["target-role"] == "Stopped"
+    assert pairs["priority"] == "7"
+    assert pairs["migration_user"] == "me"
+    assert "other" not in pairs
+    assert "vm-mgr-pin-one" in names_of(cib, "rsc_location")
+    assert len(primitive.findall("operations")) == 1
+    commands.update_vm(cib, VmResource("nobody", TargetRole.STARTED))
+    assert cib.find(".//primitive[@id='nobody']") is None

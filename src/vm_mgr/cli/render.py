@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from vm_mgr.model.storage import Snapshot
     from vm_mgr.model.vm import VmStatus
 
-__all__ = ["print_list", "print_pairs", "print_snapshots", "print_status", "show_done"]
+__all__ = ["print_list", "print_pairs", "print_snapshots", "print_status", "print_values", "show_done"]
 
 COLUMNS = ("name", "state", "node", "detail")
 
@@ -73,6 +73,14 @@ def print_pairs(pairs: Mapping[str, str], output: str) -> None:
         return
     for key in pairs:
         print(key)
+
+
+def print_values(pairs: Mapping[str, str], output: str) -> None:
+    """Print keys with their values."""
+    if output != "table":
+        _print_data(dict(pairs), output)
+    elif pairs:
+        _print_table([("resource", "score"), *pairs.items()])
 
 
 def _print_table(table: Sequence[Sequence[str]]) -> None:

@@ -53,7 +53,10 @@ class VmStatus(NamedTuple):
 
 
 class VmSettings(NamedTuple):
-    """How a VM is to be run; stored with its disk, turned into Pacemaker configuration by `enable`."""
+    """How a VM is to be run; stored with its disk, turned into Pacemaker configuration by `enable`.
+
+    colocations: other resource → score, above 0 to run on the same node, below 0 to run on another one.
+    """
 
     live_migration: bool = False
     migration_user: str | None = None
@@ -68,6 +71,7 @@ class VmSettings(NamedTuple):
     pacemaker_meta: Mapping[str, str] = {}
     pacemaker_params: Mapping[str, str] = {}
     pacemaker_utilization: Mapping[str, str] = {}
+    colocations: Mapping[str, str] = {}
     user_metadata: Mapping[str, str] = {}
 
 

@@ -20,9 +20,11 @@ __all__ = ["Step", "alone", "marked", "settle"]
 
 # verb → the module whose `settle(env, name, details)` knows what it takes
 SETTLERS = {
+    "colocation": "colocation",
     "create": "create",
     "disable": "disable",
     "drop-snapshot": "remove_snapshot",
+    "pacemaker-remote": "pacemaker_remote",
     "remove": "remove",
     "rename": "rename",
     "restart": "restart",

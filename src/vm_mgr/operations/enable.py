@@ -57,4 +57,5 @@ def resource_for(env: Env, name: VmName, settings: VmSettings, *, start: bool) -
         params={**given, **settings.pacemaker_params},
         meta=settings.pacemaker_meta,
         utilization=settings.pacemaker_utilization,
+        colocations=settings.colocations,
     )

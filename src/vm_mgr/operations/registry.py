@@ -28,6 +28,12 @@ class Operation(NamedTuple):
 
 
 OPERATIONS: dict[str, Operation] = {
+    "add-colocation": Operation("colocation", "add_colocation", Permission.CHANGE),
+    "add-pacemaker-remote": Operation("pacemaker_remote", "add_pacemaker_remote", Permission.CHANGE),
+    "list-colocation": Operation("colocation", "list_colocation", Permission.READ),
+    "remove-colocation": Operation("colocation", "remove_colocation", Permission.CHANGE),
+    "remove-pacemaker-remote": Operation("pacemaker_remote", "remove_pacemaker_remote", Permission.CHANGE),
+    "separate": Operation("colocation", "separate", Permission.CHANGE),
     "clone": Operation("clone", "clone", Permission.CHANGE),
     "create-snapshot": Operation("create_snapshot", "create_snapshot", Permission.OPERATE),
     "get-metadata": Operation("metadata", "get_metadata", Permission.READ),

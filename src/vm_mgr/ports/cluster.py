@@ -27,6 +27,7 @@ class VmResource(NamedTuple):
     params: Mapping[str, str] = {}
     meta: Mapping[str, str] = {}
     utilization: Mapping[str, str] = {}
+    colocations: Mapping[str, str] = {}
 
 
 class Cluster(Protocol):
@@ -45,6 +46,13 @@ class Cluster(Protocol):
 
     def add(self, resource: VmResource) -> None:
         """Put a VM under the cluster's control, replacing what it had for this name."""
+        ...
+
+    def reconfigure(self, resource: VmResource) -> None:
+        """Change how a VM that the cluster has is to be run, without disturbing it; absent is fine.
+
+        Its target role stays. The agent's parameters stay too: Pacemaker would restart the VM for them.
+        """
         ...
 
     def remove(self, name: VmName) -> None:

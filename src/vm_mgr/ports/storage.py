@@ -53,6 +53,10 @@ class Storage(Protocol):
         """
         ...
 
+    def change_settings(self, name: VmName, settings: VmSettings) -> None:
+        """Replace the settings; the user's own notes are added to."""
+        ...
+
     def describe(self, name: VmName, metadata: Mapping[str, str | None]) -> None:
         """Set keys of the metadata, the definition `xml` among them; None removes one."""
         ...
@@ -78,10 +82,7 @@ class Storage(Protocol):
         ...
 
     def remove(self, name: VmName) -> bool:
-        """Delete disks, snapshots and definition; repeating an interrupted one finishes it.
-
-        Tells whether there was anything.
-        """
+        """Delete it all and tell whether there was anything; repeating an interrupted one finishes it."""
         ...
 
     def images(self, name: VmName) -> list[str]:

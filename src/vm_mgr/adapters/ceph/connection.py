@@ -57,6 +57,9 @@ class Connection:
             ) from error
         options = ("client_mount_timeout", "rados_mon_op_timeout", "rados_osd_op_timeout")
         limits = dict.fromkeys(options, str(int(self.patience_s)))
+        # After the loss of a node the map that a new client gets still has its storage daemons: a request
+        # that one of them leaves unanswered is looked into after 2 s instead of 10.
+        limits |= {"objecter_timeout": "2", "objecter_tick_interval": "1"}
         try:
             cluster = rados.Rados(conffile=self.conf, rados_id=self.user, conf=limits)
         except (rados.Error, OSError) as error:

@@ -16,6 +16,7 @@ __all__ = [
     "new_image",
     "old_image",
     "read_settings",
+    "settings_keys",
     "write_settings",
 ]
 
@@ -30,7 +31,7 @@ _NUMBERS = {
     "migration_downtime_ms": "_migration_downtime",
     "priority": "_priority",
 }
-_OBJECTS = ("pacemaker_meta", "pacemaker_params", "pacemaker_utilization")
+_OBJECTS = ("pacemaker_meta", "pacemaker_params", "pacemaker_utilization", "colocations")
 _REMOTE = {
     "_remote_node": "remote-node",
     "_remote_node_address": "remote-addr",
@@ -79,12 +80,24 @@ def write_settings(settings: VmSettings) -> dict[str, str]:
     {'_live_migration': 'true', '_stop_timeout': '60'}
     """
     values = settings._asdict()
+    remote = {
+        raw: settings.pacemaker_meta[meta] for raw, meta in _REMOTE.items() if meta in settings.pacemaker_meta
+    }
+    values["pacemaker_meta"] = {
+        key: value for key, value in settings.pacemaker_meta.items() if key not in _REMOTE.values()
+    }
     metadata = {f"_{key}": values[key] for key in _TEXTS if values[key] is not None}
     metadata |= {raw: str(values[key]) for key, raw in _NUMBERS.items() if values[key] is not None}
     metadata |= {f"_{key}": json.dumps(dict(values[key])) for key in _OBJECTS if values[key]}
     if settings.live_migration:
         metadata["_live_migration"] = "true"
-    return {**settings.user_metadata, **dict(sorted(metadata.items()))}
+    return {**settings.user_metadata, **dict(sorted({**metadata, **remote}.items()))}
+
+
+def settings_keys() -> list[str]:
+    """Name every key that settings may be kept under, the user's own notes apart."""
+    plain = [f"_{key}" for key in (*_TEXTS, *_OBJECTS)]
+    return [*plain, *_NUMBERS.values(), *_REMOTE, "_live_migration"]
 
 
 def read_settings(metadata: Mapping[str, str]) -> VmSettings:

@@ -37,13 +37,14 @@ class CephLedger:
     def claim(self, name: VmName) -> Iterator[None]:
         """Hold the lock of the name, renewed by a thread."""
         import os  # noqa: PLC0415 - none of these for `list`
+        import secrets  # noqa: PLC0415
         import socket  # noqa: PLC0415
         import threading  # noqa: PLC0415
 
         import rados  # noqa: PLC0415
 
         ioctx = self.connection.ioctx
-        cookie = f"{socket.gethostname()} {os.getpid()} {threading.get_ident()}"
+        cookie = f"{socket.gethostname()} {os.getpid()} {secrets.token_hex(4)}"  # ours alone: it may renew
 
         def lock() -> None:
             ioctx.lock_exclusive(LEDGER, name, cookie, desc="vm-mgr", duration=LEASE_S, flags=MAY_RENEW)

@@ -134,6 +134,12 @@ class CephStorage:
 
         return staging.unstage(self, name)
 
+    def change_settings(self, name: VmName, settings: VmSettings) -> None:
+        """Write all keys of the settings anew."""
+        from vm_mgr.adapters.ceph.layout import settings_keys, write_settings  # noqa: PLC0415
+
+        self.describe(name, {**dict.fromkeys(settings_keys()), **write_settings(settings)})
+
     def describe(self, name: VmName, metadata: Mapping[str, str | None]) -> None:
         """Set and remove keys of the system disk's metadata."""
         with (

@@ -45,6 +45,13 @@ class MemoryCluster:
         self.resources[resource.name] = resource
         self.moves.pop(resource.name, None)
 
+    def reconfigure(self, resource: VmResource) -> None:
+        """Change all but role and parameters."""
+        present = self.resources.get(resource.name)
+        if present is not None:
+            kept = resource._replace(target_role=present.target_role, params=present.params)
+            self.resources[resource.name] = kept
+
     def remove(self, name: VmName) -> None:
         """Take a VM out."""
         self.resources.pop(name, None)

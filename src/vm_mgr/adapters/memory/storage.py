@@ -120,6 +120,12 @@ class MemoryStorage:
         """Give all keys."""
         return dict(self._vm(name).keys)
 
+    def change_settings(self, name: VmName, settings: VmSettings) -> None:
+        """Replace the settings."""
+        self.may_fail("change_settings")
+        self._vm(name).settings = settings
+        self._vm(name).keys |= settings.user_metadata
+
     def describe(self, name: VmName, metadata: Mapping[str, str | None]) -> None:
         """Set and remove keys."""
         self.may_fail("describe")

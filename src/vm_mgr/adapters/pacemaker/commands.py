@@ -19,8 +19,10 @@ __all__ = [
     "rename_vm",
     "set_target_role",
     "sweep_moves",
+    "update_vm",
 ]
 
+COLOCATION = "vm-mgr-colocation-"
 AGENT = {"class": "ocf", "provider": "vm-mgr", "type": "VirtualDomain"}
 _PRIMITIVE = "configuration/resources//primitive[@id=$name]"
 _PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, remove_blank_text=True)
@@ -41,15 +43,36 @@ def add_vm(cib: etree._Element, vm: VmResource) -> None:
     """Add the primitive and its placement, after removing what the name had."""
     remove_vm(cib, vm.name)
     primitive = etree.SubElement(_section(cib, "resources"), "primitive", {"id": vm.name, **AGENT})
+    if vm.params:
+        _nvset(primitive, "instance_attributes", f"vm-mgr-{vm.name}-params", vm.params)
+    _describe(cib, primitive, vm)
+
+
+def update_vm(cib: etree._Element, vm: VmResource) -> None:
+    """Replace what may change while the VM runs: meta attributes, utilization, timeouts, placement."""
+    for primitive in _find(cib, _PRIMITIVE, name=vm.name):
+        for role in _find(primitive, "meta_attributes/nvpair[@name='target-role']")[:1]:
+            vm = vm._replace(target_role=TargetRole(role.get("value", "Started").capitalize()))
+        for tag in ("meta_attributes", "utilization", "operations"):
+            for element in primitive.findall(tag):
+                primitive.remove(element)
+        for constraint in list(_section(cib, "constraints")):
+            ident = str(constraint.get("id", ""))
+            own = (f"vm-mgr-pin-{vm.name}", f"vm-mgr-prefer-{vm.name}")
+            if ident in own or ident.startswith(f"vm-mgr-colocation-{vm.name}-"):
+                _detach(constraint)
+        _describe(cib, primitive, vm)
+
+
+def _describe(cib: etree._Element, primitive: etree._Element, vm: VmResource) -> None:
     meta = {
         "allow-migrate": "true" if vm.live_migration else "false",
         "priority": str(vm.priority),
         "target-role": vm.target_role.value,
         **vm.meta,
+        **{COLOCATION + other: score for other, score in vm.colocations.items()},
     }
     _nvset(primitive, "meta_attributes", f"vm-mgr-{vm.name}-meta", meta)
-    if vm.params:
-        _nvset(primitive, "instance_attributes", f"vm-mgr-{vm.name}-params", vm.params)
     if vm.utilization:
         _nvset(primitive, "utilization", f"vm-mgr-{vm.name}-utilization", vm.utilization)
     _operations(primitive, vm)
@@ -59,6 +82,29 @@ def add_vm(cib: etree._Element, vm: VmResource) -> None:
         pin.set("resource-discovery", "exclusive")
     elif vm.preferred_host:
         _location(constraints, f"vm-mgr-prefer-{vm.name}", vm.name, vm.preferred_host, "50")
+    _colocate(cib)
+
+
+def _colocate(cib: etree._Element) -> None:
+    """Write the colocations whose both ends are there.
+
+    A constraint can't name a resource that is absent, so each VM also keeps its own as meta attributes, which
+    Pacemaker ignores: when the other end comes back, so does the constraint.
+    """
+    constraints = _section(cib, "constraints")
+    kept = "configuration/resources//primitive/meta_attributes/nvpair[starts-with(@name, $name)]"
+    for pair in _find(cib, kept, name=COLOCATION):
+        attributes = pair.getparent()
+        primitive = None if attributes is None else attributes.getparent()
+        name = "" if primitive is None else str(primitive.get("id"))
+        other = str(pair.get("name")).removeprefix(COLOCATION)
+        ident = f"vm-mgr-colocation-{name}-{other}"
+        known = _find(cib, "configuration/resources//*[@id=$name]", name=other)
+        if known and not _find(constraints, "*[@id=$name]", name=ident):
+            score = str(pair.get("value"))
+            etree.SubElement(
+                constraints, "rsc_colocation", {"id": ident, "rsc": name, "with-rsc": other, "score": score}
+            )
 
 
 def remove_vm(cib: etree._Element, name: VmName) -> None:
@@ -83,6 +129,9 @@ def rename_vm(cib: etree._Element, name: VmName, new: VmName) -> None:
         for element in _find(constraints, f"*[@{attribute}=$name]", name=name):
             element.set(attribute, new)
             _rename_ids(element, name, new)
+    for pair in _find(cib, "configuration/resources//nvpair[@name=$name]", name=COLOCATION + name):
+        pair.set("name", COLOCATION + new)
+        _rename_ids(pair, name, new)
     for reference in _find(constraints, ".//resource_ref[@id=$name]", name=name):
         reference.set("id", new)
 

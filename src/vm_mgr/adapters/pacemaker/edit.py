@@ -38,6 +38,10 @@ class CibEditor:
 
         self._edit(change)
 
+    def reconfigure(self, resource: VmResource) -> None:
+        """Change resource and placement."""
+        self._edit(lambda cib: commands.update_vm(cib, resource))
+
     def remove(self, name: VmName) -> None:
         """Take a VM out of the configuration."""
 

@@ -57,6 +57,10 @@ class Pacemaker:
         """Put a VM under the cluster's control."""
         self._editor().add(resource)
 
+    def reconfigure(self, resource: VmResource) -> None:
+        """Change resource and placement."""
+        self._editor().reconfigure(resource)
+
     def remove(self, name: VmName) -> None:
         """Take a VM out of the configuration."""
         self._editor().remove(name)

@@ -1,0 +1,78 @@
+"""Keep VMs together, or apart."""
+
+from collections.abc import Mapping, Sequence
+
+from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.model.mark import Mark
+from vm_mgr.model.vm import VmName, VmSettings
+from vm_mgr.operations.alone import alone, marked
+from vm_mgr.operations.checks import quorum_problems, require_defined
+from vm_mgr.operations.enable import resource_for
+from vm_mgr.ports.env import Env
+
+__all__ = ["add_colocation", "list_colocation", "remove_colocation", "separate", "settle"]
+
+WISH = "700"
+MUST = "INFINITY"
+
+
+def add_colocation(
+    env: Env, name: VmName, others: Sequence[str], *, strong: bool = False
+) -> Mapping[str, str]:
+    """Let the VM run where the others run: preferably, or only there if strong; give all that it has."""
+    return _change(env, name, dict.fromkeys(others, MUST if strong else WISH))
+
+
+def separate(env: Env, name: VmName, others: Sequence[str], *, strong: bool = False) -> Mapping[str, str]:
+    """Let the VM run where the others don't: preferably, or never beside them if strong."""
+    return _change(env, name, dict.fromkeys(others, "-" + (MUST if strong else WISH)))
+
+
+def remove_colocation(env: Env, name: VmName, others: Sequence[str] = ()) -> Mapping[str, str]:
+    """Forget about these others, or about all; give what is left."""
+    present = list_colocation(env, name)
+    unknown = [other for other in others if other not in present]
+    if unknown:
+        hint = f"see them: vm-mgr list-colocation {name}"
+        raise VmMgrError(Kind.NOT_FOUND, f"{name} has nothing to do with {', '.join(unknown)}", hint=hint)
+    return _change(env, name, dict.fromkeys(others or present))
+
+
+def list_colocation(env: Env, name: VmName) -> Mapping[str, str]:
+    """Give the scores by the other resource's name; below 0 is separation."""
+    require_defined(env, name)
+    return env.storage.settings(name).colocations
+
+
+def settle(env: Env, name: VmName, mark: Mark) -> None:  # noqa: ARG001 - what is stored is what was asked for, or before
+    """Bring the cluster to what is stored."""
+    if env.storage.exists(name):
+        _apply(env, name, env.storage.settings(name))
+
+
+def _change(env: Env, name: VmName, changes: Mapping[str, str | None]) -> Mapping[str, str]:
+    with alone(env, name):
+        state = env.cluster.state()
+        problems = quorum_problems(state)
+        require_defined(env, name)
+        for other, score in changes.items():
+            if other == name:
+                message = f"{name} can't be kept together with, or apart from, itself"
+                problems.append(VmMgrError(Kind.INVALID, message, hint="name another VM"))
+            elif score and other not in state.resources and not env.storage.exists(VmName(other)):
+                hint = "see the VMs: vm-mgr list"
+                problems.append(
+                    VmMgrError(Kind.NOT_FOUND, f"there is no VM or resource {other!r}", hint=hint)
+                )
+        raise_all(problems)
+        settings = env.storage.settings(name)
+        merged = {**settings.colocations, **changes}
+        settings = settings._replace(colocations={key: score for key, score in merged.items() if score})
+        with marked(env, name, "colocation"):
+            env.storage.change_settings(name, settings)
+            _apply(env, name, settings)
+        return settings.colocations
+
+
+def _apply(env: Env, name: VmName, settings: VmSettings) -> None:
+    env.cluster.reconfigure(resource_for(env, name, settings, start=True))

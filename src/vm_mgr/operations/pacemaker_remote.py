@@ -1,0 +1,55 @@
+"""Let Pacemaker manage resources inside a VM's guest, through the pacemaker-remote that runs there."""
+
+from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.model.mark import Mark
+from vm_mgr.model.vm import VmName, VmSettings
+from vm_mgr.operations.alone import alone, marked
+from vm_mgr.operations.checks import quorum_problems, require_defined
+from vm_mgr.operations.enable import resource_for
+from vm_mgr.ports.env import Env
+
+__all__ = ["add_pacemaker_remote", "remove_pacemaker_remote", "settle"]
+
+KEYS = ("remote-node", "remote-addr", "remote-port", "remote-connect-timeout")
+
+
+def add_pacemaker_remote(
+    env: Env, name: VmName, node: str, address: str, *, port: int | None = None, timeout_s: int | None = None
+) -> None:
+    """Make the guest a node of the cluster by this name, reached at this address."""
+    if not node or not address:
+        raise VmMgrError(Kind.INVALID, "the remote node's name or address is empty", hint="give both")
+    values = (node, address, port and str(port), timeout_s and str(timeout_s))
+    _change(env, name, {key: value for key, value in zip(KEYS, values, strict=True) if value})
+
+
+def remove_pacemaker_remote(env: Env, name: VmName) -> None:
+    """Make the guest a guest only; one that is no node is fine."""
+    _change(env, name, {})
+
+
+def settle(env: Env, name: VmName, mark: Mark) -> None:  # noqa: ARG001 - what is stored is what was asked for, or before
+    """Bring the cluster to what is stored."""
+    if env.storage.exists(name):
+        _apply(env, name, env.storage.settings(name))
+
+
+def _change(env: Env, name: VmName, remote: dict[str, str]) -> None:
+    with alone(env, name):
+        state = env.cluster.state()
+        raise_all(quorum_problems(state))
+        require_defined(env, name)
+        node = remote.get("remote-node", "")
+        if node == name or state.node(node) or node in state.resources:
+            hint = "choose another name for the remote node"
+            raise VmMgrError(Kind.EXISTS, f"the cluster has a node or resource {node} already", hint=hint)
+        settings = env.storage.settings(name)
+        others = {key: value for key, value in settings.pacemaker_meta.items() if key not in KEYS}
+        settings = settings._replace(pacemaker_meta={**others, **remote})
+        with marked(env, name, "pacemaker-remote"):
+            env.storage.change_settings(name, settings)
+            _apply(env, name, settings)
+
+
+def _apply(env: Env, name: VmName, settings: VmSettings) -> None:
+    env.cluster.reconfigure(resource_for(env, name, settings, start=True))
