@@ -113,6 +113,17 @@ def test_metadata_can_be_set_and_removed(env, image):
     assert kind_of(env.storage.metadata, OTHER) is Kind.NOT_FOUND
 
 
+def test_settings_are_replaced_and_notes_added_to(env, image):
+    stage(env, image)
+    changed = VmSettings(priority=9, colocations={"db1": "-700"}, user_metadata={"site": "north"})
+    env.storage.change_settings(NAME, changed)
+    merged = {**SETTINGS.user_metadata, "site": "north"}
+    assert env.storage.settings(NAME) == changed._replace(user_metadata=merged)
+    remote = VmSettings(pacemaker_meta={"remote-node": "in1", "remote-addr": "192.0.2.5", "x": "y"})
+    env.storage.change_settings(NAME, remote)
+    assert env.storage.settings(NAME) == remote._replace(user_metadata=merged)
+
+
 def test_renamed_vm_has_all_its_disks(env, image):
     stage(env, image, disks=2)
     env.storage.rename(NAME, OTHER)

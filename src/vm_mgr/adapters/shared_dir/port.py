@@ -88,6 +88,13 @@ class SharedDirectory:
         """Give the keys, the definition among them."""
         return {**self.record(name).keys, "xml": self.definition(name)}
 
+    def change_settings(self, name: VmName, settings: VmSettings) -> None:
+        """Replace the settings, add the user's own notes to the keys."""
+        with self.working(f"can't describe {name}"):
+            record = self.record(name)
+            keys = {**record.keys, **settings.user_metadata}
+            self.write_record(name, record._replace(settings=settings, keys=keys))
+
     def describe(self, name: VmName, metadata: Mapping[str, str | None]) -> None:
         """Set and remove keys: the definition first, so that the other keys tell that it was written."""
         given = {key: value for key, value in metadata.items() if key != "xml"}
