@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vm_mgr.model.cluster import NodeName
     from vm_mgr.ports.definition import Definitions
     from vm_mgr.ports.hypervisor import Hypervisor
+    from vm_mgr.ports.images import Images
     from vm_mgr.ports.ledger import Ledger
     from vm_mgr.ports.processes import Processes
     from vm_mgr.reports import Say
@@ -106,6 +107,13 @@ class RealEnv:
         from vm_mgr.adapters.ceph.ledger import CephLedger  # noqa: PLC0415
 
         return CephLedger(self.connection, self._listing)
+
+    @cached_property
+    def images(self) -> Images:
+        """Image files, through qemu-img."""
+        from vm_mgr.adapters.host.images import HostImages  # noqa: PLC0415
+
+        return HostImages(self.runner)
 
     @cached_property
     def definitions(self) -> Definitions:

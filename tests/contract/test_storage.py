@@ -19,7 +19,7 @@ SETTINGS = VmSettings(
 
 
 def stage(env, image, *, commit=True, xml="<domain/>", disks=1, name=NAME):
-    inspected = env.storage.inspect(image)
+    inspected = env.images.inspect(image)
     fractions = []
     with env.storage.stage(name) as staged:
         for _ in range(disks):
@@ -199,17 +199,3 @@ def test_unused_disk_has_no_holder(env, image):
     stage(env, image)
     assert env.storage.holders(env.storage.images(NAME)) == []
     assert env.storage.holders(["system_contract2"]) == []
-
-
-def test_image_that_is_not_qcow2_is_refused(env, tmp_path):
-    raw = tmp_path / "raw"
-    raw.write_bytes(bytes(4096))
-    empty = tmp_path / "empty"
-    empty.touch()
-    assert kind_of(env.storage.inspect, str(raw)) is Kind.INVALID
-    assert kind_of(env.storage.inspect, str(empty)) is Kind.INVALID
-    assert kind_of(env.storage.inspect, str(tmp_path / "none")) is Kind.NOT_FOUND
-
-
-def test_size_is_the_guests(env, image):
-    assert env.storage.inspect(image).size_bytes == 1 << 20

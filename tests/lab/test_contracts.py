@@ -10,7 +10,14 @@ from vm_mgr_lab.lab import Lab
 
 HERE = Path(__file__).parents[1] / "contract"
 SOURCE = HERE.parents[1] / "src" / "vm_mgr"
-CONTRACTS = ("conftest.py", "test_storage.py", "test_ledger.py", "test_cluster.py", "test_hypervisor.py")
+CONTRACTS = (
+    "conftest.py",
+    "test_storage.py",
+    "test_ledger.py",
+    "test_images.py",
+    "test_cluster.py",
+    "test_hypervisor.py",
+)
 RUN = """set -e
 rm -rf /tmp/contract && mkdir -p /tmp/contract && tar -xzf /tmp/contract.tgz -C /tmp/contract
 cd /tmp/contract

@@ -182,3 +182,16 @@ def test_guest_becomes_a_node(shell, env):
     assert env.cluster.resources["web1"].meta == {"failure-timeout": "60"}
     done = shell("add_pacemaker_remote", "web1", "--remote_name", "n2", "--remote_address", "192.0.2.5")
     assert done.exit_code == EXIT_CODES[Kind.EXISTS]
+
+
+def test_several_disks_are_imported_in_order(shell, env, image):
+    assert shell.create("web1", "--additional-disk", image, "--additional-disk", image).exit_code == 0
+    assert env.storage.images("web1") == ["system_web1", "data_web1_0", "data_web1_1"]
+    xml = env.storage.definition("web1")
+    assert [xml.index(f"rbd/{disk}") for disk in env.storage.images("web1")] == sorted(
+        xml.index(f"rbd/{disk}") for disk in env.storage.images("web1")
+    )
+    done = shell.create("web2", "--additional-disk", "/none", "--additional-disk", "/nothing")
+    assert done.exit_code == EXIT_CODES[Kind.NOT_FOUND]
+    assert "/none" in done.stderr
+    assert "/nothing" in done.stderr

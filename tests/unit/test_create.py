@@ -11,7 +11,7 @@ from .conftest import DOMAIN
 
 
 def request(image, name="web1", **changes):
-    return CreateRequest(name, DOMAIN, image)._replace(**changes)
+    return CreateRequest(name, DOMAIN, (image,))._replace(**changes)
 
 
 def kinds(error):

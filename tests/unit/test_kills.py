@@ -131,7 +131,7 @@ def facts(env):
 
 
 def request(image, **changes):
-    return CreateRequest(name="new1", xml=DOMAIN, image=image)._replace(**changes)
+    return CreateRequest(name="new1", xml=DOMAIN, images=(image, image))._replace(**changes)
 
 
 OPERATIONS = {

@@ -21,7 +21,7 @@ from .conftest import DOMAIN
 
 @pytest.fixture
 def vm(env, image):
-    create(env, CreateRequest("web1", DOMAIN, image, VmSettings(live_migration=True)))
+    create(env, CreateRequest("web1", DOMAIN, (image,), VmSettings(live_migration=True)))
     return "web1"
 
 
@@ -70,7 +70,7 @@ def test_without_quorum_nothing_changes(env, vm, verb):
 
 
 def test_list_joins_cluster_and_storage(env, vm, image):
-    create(env, CreateRequest("app", DOMAIN, image, enable=False))
+    create(env, CreateRequest("app", DOMAIN, (image,), enable=False))
     env.cluster.foreign["fence"] = Resource("fence", agent="stonith:fence_ipmilan")
     assert [(seen.name, seen.state.value) for seen in list_vms(env)] == [("app", "Disabled"), (vm, "Started")]
 

@@ -16,6 +16,7 @@ from threading import Event
 
 import pytest
 
+from vm_mgr.adapters.host.images import HostImages
 from vm_mgr.adapters.host.runner import HostRunner
 from vm_mgr.adapters.libvirt.definition import DomainXml
 from vm_mgr.adapters.memory.clock import VirtualClock
@@ -608,7 +609,7 @@ def test_holes_of_an_import_stay_holes(real, tmp_path):
     large = tmp_path / "large.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(large), "1G"], check=True)
     qemu_io(large, "write -P 7 512M 64k")
-    image = real.inspect(str(large))
+    image = HostImages(HostRunner()).inspect(str(large))
     with real.stage("large1") as staged:
         staged.add(image.size_bytes)
         fractions = []
@@ -640,8 +641,8 @@ def test_life_of_a_vm_in_a_directory(root, tmp_path):
     env = MemoryEnv(DomainXml())
     env.storage = env.snapshots = SharedDirectory(Mount(root), HostRunner(), env.clock)
     env.ledger = SharedLedger(env.storage.mount)
-    create(env, CreateRequest("web1", DOMAIN, str(image), start=False))
-    create(env, CreateRequest("web1", DOMAIN, str(image), start=False, force=True))
+    create(env, CreateRequest("web1", DOMAIN, (str(image),), start=False))
+    create(env, CreateRequest("web1", DOMAIN, (str(image),), start=False, force=True))
     clone(env, CloneRequest("web1", "web2", VmSettings(), start=False))
     rename(env, "web2", "web3")
     assert f'file="{root}/web3/system.qcow2"' in env.storage.definition("web3")

@@ -19,7 +19,11 @@ __all__ = ["create_command", "read_definition"]
 @click.command("create")
 @name_argument
 @click.option("--xml", "xml_path", metavar="FILE", required=True, help="The libvirt domain definition.")
-@click.option("-i", "--image", metavar="FILE", required=True, help="The system disk, a qcow2 image.")
+@click.option("-i", "--image", metavar="FILE", required=True, help="The system disk: qcow2, vmdk, vdi, vhdx.")
+@click.option(
+    "--additional-disk", "more", multiple=True, metavar="FILE", help="A further disk; can be repeated."
+)
+@click.option("--image-format", metavar="FORMAT", help="The images' format; needed for raw ones only.")
 @click.option("--disable", is_flag=True, help="Keep the VM out of the cluster's control for now.")
 @click.option("--nostart", is_flag=True, help="Leave the VM stopped.")
 @click.option("--force", is_flag=True, help="Replace an existing VM of this name, with its disks.")
@@ -35,11 +39,14 @@ def create_command(named: str | None, plain: str | None, xml_path: str, image: s
       vm-mgr create --name web1 --xml web1.xml --image web1.qcow2 --enable-live-migration
     """
     enable, start, force = not options.pop("disable"), not options.pop("nostart"), options.pop("force")
+    images, image_format = (image, *options.pop("more")), options.pop("image_format")
     settings = settings_from(options)
     name = VmName(chosen_name(named, plain))
 
     def operation(env: RealEnv) -> VmStatus:
-        request = CreateRequest(name, read_definition(xml_path), image, settings, enable, start, force)
+        request = CreateRequest(
+            name, read_definition(xml_path), images, settings, enable, start, force, image_format
+        )
         return create(env, request)
 
     show_done(run(operation))

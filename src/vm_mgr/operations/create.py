@@ -1,6 +1,7 @@
 """Create a VM from a disk image and a domain definition."""
 
 from collections.abc import Set as AbstractSet
+from functools import partial
 from typing import NamedTuple
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
@@ -42,15 +43,19 @@ BUSES = ("virtio", "scsi", "sata", "ide", "usb")
 
 
 class CreateRequest(NamedTuple):
-    """What to create; xml is the text of the definition, image the path of a qcow2 file."""
+    """What to create; xml is the text of the definition, the images are paths, the system disk's first.
+
+    The format is that of all images; None recognises all but raw ones.
+    """
 
     name: VmName
     xml: str
-    image: str
+    images: tuple[str, ...]
     settings: VmSettings = VmSettings()
     enable: bool = True
     start: bool = True
     force: bool = False
+    image_format: str | None = None
 
 
 def create(env: Env, request: CreateRequest) -> VmStatus:
@@ -63,12 +68,11 @@ def create(env: Env, request: CreateRequest) -> VmStatus:
     with alone(env, name):
         state = env.cluster.state()
         defined = env.storage.names()
-        image, problems = _inspect(env, request.image)
+        images, problems = _inspect(env, request)
         problems += _conflicts(request, state, defined)
         problems += env.definitions.problems(request.xml) or _uuid_problems(env, request)
         problems += setting_problems(state, request.settings)
         raise_all(problems)
-        assert image is not None  # noqa: S101 - its problems have been raised
         if request.enable:
             warn_without_fencing(env, state)
         old = state.resources.get(name)
@@ -82,7 +86,7 @@ def create(env: Env, request: CreateRequest) -> VmStatus:
             enable=flag(request.enable),
             start=flag(request.start),
         ):
-            _import(env, request, image, token=token, replacing=old is not None)
+            _import(env, request, images, token=token, replacing=old is not None)
             if request.enable:
                 put_in_cluster(env, name, start=request.start)
     return await_state(env, name, enabled=request.enable, started=request.start)
@@ -135,19 +139,21 @@ def flag(value: bool) -> str:  # noqa: FBT001 - it is all there is to say
     return "yes" if value else ""
 
 
-def _import(env: Env, request: CreateRequest, image: ImageFile, *, token: str, replacing: bool) -> None:
+def _import(
+    env: Env, request: CreateRequest, images: list[ImageFile], *, token: str, replacing: bool
+) -> None:
     name = request.name
-    prepared = env.definitions.prepare(
-        request.xml, name, [env.storage.disk(name, 0, request.settings.disk_bus)]
-    )
+    disks = [env.storage.disk(name, number, request.settings.disk_bus) for number in range(len(images))]
+    prepared = env.definitions.prepare(request.xml, name, disks)
     if prepared.foreign_disks:
         message = (
             f"{name} has disks that are not in the cluster's storage: {', '.join(prepared.foreign_disks)}"
         )
         env.say(Note(Level.WARNING, "foreign-disks", message, "the VM can only start where they exist"))
     with env.storage.stage(name) as staged:
-        staged.add(image.size_bytes)
-        staged.fill(image, lambda fraction: env.say(Progress(f"importing {image.path}", fraction)))
+        for image in images:
+            staged.add(image.size_bytes)
+            staged.fill(image, partial(_tell, env, f"importing {image.path}"))
         staged.describe(
             xml=prepared.xml, base_xml=request.xml, settings=request.settings, notes={TOKEN: token}
         )
@@ -157,13 +163,20 @@ def _import(env: Env, request: CreateRequest, image: ImageFile, *, token: str, r
         staged.commit()
 
 
-def _inspect(env: Env, path: str) -> tuple[ImageFile | None, list[VmMgrError]]:
-    try:
-        return env.storage.inspect(path), []
-    except VmMgrError as error:
-        if error.kind in (Kind.INVALID, Kind.NOT_FOUND, Kind.EXTERNAL_FAILURE):
-            return None, [error]
-        raise
+def _tell(env: Env, step: str, fraction: float) -> None:
+    env.say(Progress(step, fraction))
+
+
+def _inspect(env: Env, request: CreateRequest) -> tuple[list[ImageFile], list[VmMgrError]]:
+    images, problems = [], []
+    for path in request.images:
+        try:
+            images.append(env.images.inspect(path, request.image_format))
+        except VmMgrError as error:
+            if error.kind not in (Kind.INVALID, Kind.NOT_FOUND):
+                raise
+            problems.append(error)
+    return images, problems
 
 
 def _conflicts(request: CreateRequest, state: ClusterState, defined: AbstractSet[VmName]) -> list[VmMgrError]:

@@ -8,6 +8,7 @@ from vm_mgr.ports.clock import Clock
 from vm_mgr.ports.cluster import Cluster
 from vm_mgr.ports.definition import Definitions
 from vm_mgr.ports.hypervisor import Hypervisor
+from vm_mgr.ports.images import Images
 from vm_mgr.ports.ledger import Ledger
 from vm_mgr.ports.processes import Processes
 from vm_mgr.ports.snapshots import Snapshots
@@ -38,6 +39,11 @@ class Env(Protocol):
     @property
     def ledger(self) -> Ledger:
         """Who is at which VM, and what was left unfinished."""
+        ...
+
+    @property
+    def images(self) -> Images:
+        """Image files of this machine."""
         ...
 
     @property

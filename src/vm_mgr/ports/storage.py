@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from vm_mgr.model.storage import Disk, DiskInfo, Holder, ImageFile
+from vm_mgr.model.storage import Disk, DiskInfo, Holder
 from vm_mgr.model.vm import VmName, VmSettings
 from vm_mgr.ports.staged import Staged
 
@@ -32,10 +32,6 @@ class Storage(Protocol):
 
     def definitions(self) -> Mapping[VmName, str]:
         """Give the domain XML of every VM whose definition can be read."""
-        ...
-
-    def inspect(self, path: str) -> ImageFile:
-        """Look at an image file; raises INVALID or NOT_FOUND for one that can't be imported."""
         ...
 
     def disk(self, name: VmName, number: int, bus: str | None) -> Disk:

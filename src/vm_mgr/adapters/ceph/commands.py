@@ -1,11 +1,6 @@
 """Build qemu-img's argv."""
 
-__all__ = ["convert", "info", "rbd_path"]
-
-
-def info(path: str) -> tuple[str, ...]:
-    """Describe an image file; -U reads it even while something else has it open."""
-    return ("qemu-img", "info", "-U", "--output=json", path)
+__all__ = ["convert", "rbd_path"]
 
 
 def rbd_path(image: str, *, pool: str, user: str, conf: str) -> str:

@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.ceph.connection import Connection, translated
-from vm_mgr.errors import Kind, ProgramError, VmMgrError
+from vm_mgr.errors import Kind, VmMgrError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from vm_mgr.adapters.ceph.listing import Listing
     from vm_mgr.adapters.ceph.staging import StagedImages
-    from vm_mgr.model.storage import Consistency, Disk, DiskInfo, Holder, ImageFile, Snapshot
+    from vm_mgr.model.storage import Consistency, Disk, DiskInfo, Holder, Snapshot
     from vm_mgr.model.vm import VmName, VmSettings
     from vm_mgr.ports.clock import Clock
     from vm_mgr.ports.runner import Runner
@@ -88,25 +88,6 @@ class CephStorage:
             except rbd.ImageNotFound as error:
                 message = f"{name} has no disk {image_name} in Ceph"
                 raise VmMgrError(Kind.NOT_FOUND, message, hint="see the VMs: vm-mgr list") from error
-
-    def inspect(self, path: str) -> ImageFile:
-        """Refuse what can't be imported: only qcow2 is accepted."""
-        from pathlib import Path  # noqa: PLC0415 - not for `list`
-
-        from vm_mgr.adapters.ceph import commands, parse  # noqa: PLC0415
-
-        if not Path(path).is_file():
-            hint = "give the path of a qcow2 image"
-            raise VmMgrError(Kind.NOT_FOUND, f"there is no file {path}", hint=hint)
-        completed = self.runner.run(commands.info(str(Path(path).absolute())), timeout_s=30)
-        if completed.exit_code != 0:
-            raise ProgramError(completed.argv, completed.exit_code, completed.stderr)
-        image = parse.image_file(str(Path(path).absolute()), completed.stdout)
-        if image.format != "qcow2" or image.size_bytes == 0:
-            hint = f"convert it: qemu-img convert -O qcow2 {path} {path}.qcow2"
-            found = "empty" if Path(path).stat().st_size == 0 else f"of format {image.format}"
-            raise VmMgrError(Kind.INVALID, f"{path} is not a qcow2 image but {found}", hint=hint)
-        return image
 
     def disk(self, name: VmName, number: int, bus: str | None) -> Disk:
         """Say how a domain reaches a disk."""

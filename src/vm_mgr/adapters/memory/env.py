@@ -3,6 +3,7 @@
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.adapters.memory.cluster import MemoryCluster
 from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
+from vm_mgr.adapters.memory.images import MemoryImages
 from vm_mgr.adapters.memory.ledger import MemoryLedger
 from vm_mgr.adapters.memory.storage import MemoryStorage
 from vm_mgr.model.cluster import NodeName
@@ -20,6 +21,7 @@ class MemoryEnv:
         self.storage = MemoryStorage()
         self.snapshots = self.storage
         self.ledger = MemoryLedger()
+        self.images = MemoryImages()
         self.hypervisor = MemoryHypervisor()
         self.processes = self.hypervisor
         self.clock = VirtualClock()

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.storage import Consistency, Disk, DiskInfo, Holder, ImageFile, Snapshot
@@ -133,15 +132,6 @@ class MemoryStorage:
         keys |= {key: value for key, value in metadata.items() if value is not None}
         for key in [key for key, value in metadata.items() if value is None]:
             keys.pop(key, None)
-
-    def inspect(self, path: str) -> ImageFile:
-        """Recognise qcow2 by its first bytes."""
-        if not Path(path).is_file():
-            raise VmMgrError(Kind.NOT_FOUND, f"there is no file {path}")
-        head = Path(path).read_bytes()[:32]
-        if not head.startswith(b"QFI\xfb"):
-            raise VmMgrError(Kind.INVALID, f"{path} is not a qcow2 image")
-        return ImageFile(path, "qcow2", int.from_bytes(head[24:32], "big"))
 
     def disk(self, name: VmName, number: int, bus: str | None) -> Disk:
         """Say how a domain reaches a disk."""

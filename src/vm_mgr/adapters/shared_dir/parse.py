@@ -5,9 +5,8 @@ import re
 from typing import NamedTuple
 
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.storage import ImageFile
 
-__all__ = ["Image", "Inner", "image", "image_file", "progress_fraction"]
+__all__ = ["Image", "Inner", "image", "progress_fraction"]
 
 _PERCENT = re.compile(r"\(\s*([0-9.]+)/100%\)")
 
@@ -43,15 +42,6 @@ def image(path: str, raw: str) -> Image:
             for entry in answer.get("snapshots", ())
         )
         return Image(int(answer["virtual-size"]), int(answer["actual-size"]), inner)
-    except (ValueError, KeyError, TypeError) as error:
-        raise _unreadable(path) from error
-
-
-def image_file(path: str, raw: str) -> ImageFile:
-    """Read `qemu-img info --output=json` of an image to import."""
-    try:
-        answer = json.loads(raw)
-        return ImageFile(path, str(answer["format"]), int(answer["virtual-size"]))
     except (ValueError, KeyError, TypeError) as error:
         raise _unreadable(path) from error
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vm_mgr.adapters.shared_dir import commands, layout, parse, snapshots, staging
+from vm_mgr.adapters.shared_dir import layout, snapshots, staging
 from vm_mgr.adapters.shared_dir.files import delete, is_file, is_folder, read, write
-from vm_mgr.adapters.shared_dir.images import SHORT_S, Images
+from vm_mgr.adapters.shared_dir.images import Images
 from vm_mgr.adapters.shared_dir.record import Record, render
 from vm_mgr.adapters.shared_dir.record import parse as parse_record
 from vm_mgr.errors import Kind, ProgramError, VmMgrError
-from vm_mgr.model.storage import Consistency, Disk, DiskInfo, DiskKind, Holder, ImageFile, Snapshot
+from vm_mgr.model.storage import Consistency, Disk, DiskInfo, DiskKind, Holder, Snapshot
 from vm_mgr.model.vm import VmName, VmSettings, name_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from vm_mgr.adapters.shared_dir.mount import Mount
     from vm_mgr.ports.clock import Clock
@@ -107,22 +107,6 @@ class SharedDirectory:
                 merged = {**record.keys, **given}
                 keys = {key: value for key, value in merged.items() if value is not None}
                 self.write_record(name, record._replace(keys=keys))
-
-    def inspect(self, path: str) -> ImageFile:
-        """Refuse what can't be imported: only qcow2 is accepted."""
-        given = Path(path).absolute()
-        if not given.is_file():
-            hint = "give the path of a qcow2 image"
-            raise VmMgrError(Kind.NOT_FOUND, f"there is no file {path}", hint=hint)
-        completed = self.runner.run(commands.info(str(given), shared=True), timeout_s=SHORT_S)
-        if completed.exit_code != 0:
-            raise ProgramError(completed.argv, completed.exit_code, completed.stderr)
-        image = parse.image_file(str(given), completed.stdout)
-        if image.format != "qcow2" or image.size_bytes == 0:
-            hint = f"convert it: qemu-img convert -O qcow2 {path} {path}.qcow2"
-            found = "empty" if given.stat().st_size == 0 else f"of format {image.format}"
-            raise VmMgrError(Kind.INVALID, f"{path} is not a qcow2 image but {found}", hint=hint)
-        return image
 
     def disk(self, name: VmName, number: int, bus: str | None) -> Disk:
         """Say how a domain reaches a disk: by the same path on every node."""
