@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-__all__ = ["Mark"]
+__all__ = ["Mark", "read_mark", "write_mark"]
 
 
 class Mark(NamedTuple):
@@ -13,3 +13,30 @@ class Mark(NamedTuple):
     node: str = ""
     began_utc: float = 0.0
     details: Mapping[str, str] = {}
+
+
+def write_mark(mark: Mark) -> str:
+    """Give a mark as text.
+
+    >>> read_mark(write_mark(Mark("create", "n1", 7.5, {"was": ""})))
+    Mark(verb='create', node='n1', began_utc=7.5, details={'was': ''})
+    """
+    import json  # noqa: PLC0415 - not for `list`, which hardly ever meets a mark
+
+    return json.dumps({**mark._asdict(), "details": dict(mark.details)})
+
+
+def read_mark(raw: str) -> Mark:
+    """Read a mark; what can't be read is one of an unknown verb, which nobody settles.
+
+    >>> read_mark("{").verb
+    'unknown'
+    """
+    import json  # noqa: PLC0415
+
+    try:
+        value = json.loads(raw)
+        details = {str(key): str(text) for key, text in dict(value.get("details", {})).items()}
+        return Mark(str(value["verb"]), str(value.get("node", "")), float(value.get("began_utc", 0)), details)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Mark("unknown")

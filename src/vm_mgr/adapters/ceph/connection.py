@@ -24,6 +24,7 @@ class Connection:
         self.user = user
         self.pool = pool
         self.patience_s = patience_s
+        self.lost = ""  # why nothing may be changed any more: the claim that it is done under has gone
         self._cluster: Any = None
         self._ioctx: Any = None
 
@@ -36,7 +37,9 @@ class Connection:
 
     @property
     def ioctx(self) -> Any:
-        """Give the pool."""
+        """Give the pool; raises TRY_LATER after a claim was lost."""
+        if self.lost:
+            raise VmMgrError(Kind.TRY_LATER, self.lost, hint="look, and run it again")
         if self._ioctx is None:
             import rados  # noqa: PLC0415 - only where Ceph is really needed
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from vm_mgr.adapters.ceph.connection import failed
 from vm_mgr.adapters.ceph.listing import LEDGER, raw_marks
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.mark import Mark
+from vm_mgr.model.mark import Mark, read_mark
 from vm_mgr.model.vm import VmName
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class CephLedger:
         except rados.Error as error:
             raise failed(f"can't claim {name}", error) from error
         over = threading.Event()
-        renewing = threading.Thread(target=_renew, args=(lock, over), daemon=True)
+        renewing = threading.Thread(target=_renew, args=(self.connection, lock, over), daemon=True)
         renewing.start()
         try:
             yield
@@ -71,15 +71,13 @@ class CephLedger:
         """Read all marks, or take those that were begun to be read earlier."""
         listing, self.listing = self.listing, None
         raw = listing.marks() if listing else raw_marks(self.connection)
-        return {VmName(name): _read(value) for name, value in raw.items()}
+        return {VmName(name): read_mark(value) for name, value in raw.items()}
 
     def write(self, name: VmName, mark: Mark) -> None:
         """Set one key."""
-        import json  # noqa: PLC0415
-
         import rados  # noqa: PLC0415
 
-        value = json.dumps({**mark._asdict(), "details": dict(mark.details)}).encode()
+        value = write_mark(mark).encode()
         try:
             with rados.WriteOpCtx() as operation:
                 self.connection.ioctx.set_omap(operation, (str(name),), (value,))
@@ -101,20 +99,14 @@ class CephLedger:
             raise failed(f"can't forget the mark of {name}", error) from error
 
 
-def _renew(lock: Callable[[], None], over: threading.Event) -> None:
+def _renew(connection: Connection, lock: Callable[[], None], over: threading.Event) -> None:
     import rados  # noqa: PLC0415
 
     while not over.wait(RENEW_S):
-        with suppress(rados.Error):  # Ceph hangs for us and for everybody else; it is tried again
+        try:
             lock()
-
-
-def _read(raw: str) -> Mark:
-    import json  # noqa: PLC0415 - there is hardly ever a mark
-
-    try:
-        value = json.loads(raw)
-        details = {str(key): str(text) for key, text in dict(value.get("details", {})).items()}
-        return Mark(str(value["verb"]), str(value.get("node", "")), float(value.get("began_utc", 0)), details)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return Mark("unknown")
+        except (rados.ObjectBusy, rados.ObjectExists):
+            connection.lost = f"this command stood still for more than {LEASE_S} s, and another one took over"
+            return
+        except rados.Error:
+            continue  # Ceph hangs for us and for everybody else; it is tried again

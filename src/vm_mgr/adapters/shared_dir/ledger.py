@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from vm_mgr.adapters.shared_dir.files import FILE_MODE, read, write
 from vm_mgr.errors import Kind, VmMgrError, raise_all
-from vm_mgr.model.mark import Mark
+from vm_mgr.model.mark import Mark, read_mark, write_mark
 from vm_mgr.model.vm import VmName, name_problems
 
 if TYPE_CHECKING:
@@ -55,14 +54,14 @@ class SharedLedger:
         with self.mount.working("can't read what is unfinished"):
             found = {path.stem: read(path) for path in self.mount.marks.iterdir() if path.suffix == SUFFIX}
         return {
-            VmName(name): _read(raw)
+            VmName(name): read_mark(raw)
             for name, raw in sorted(found.items())
             if raw is not None and not name_problems(name)
         }
 
     def write(self, name: VmName, mark: Mark) -> None:
         """Replace the name's file."""
-        value = json.dumps({**mark._asdict(), "details": dict(mark.details)}) + "\n"
+        value = write_mark(mark) + "\n"
         with self.mount.working(f"can't mark {name}"):
             write(self.mount.files, self._path(name), value)
 
@@ -82,12 +81,3 @@ class SharedLedger:
     def _path(self, name: VmName) -> Path:
         raise_all(name_problems(name))
         return self.mount.marks / f"{name}{SUFFIX}"
-
-
-def _read(raw: str) -> Mark:
-    try:
-        value = json.loads(raw)
-        details = {str(key): str(text) for key, text in dict(value.get("details", {})).items()}
-        return Mark(str(value["verb"]), str(value.get("node", "")), float(value.get("began_utc", 0)), details)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return Mark("unknown")
