@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from vm_mgr.adapters.ceph.connection import failed
 from vm_mgr.adapters.ceph.listing import LEDGER, raw_marks
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.mark import Mark, read_mark
+from vm_mgr.model.mark import Mark, read_mark, write_mark
 from vm_mgr.model.vm import VmName
 
 if TYPE_CHECKING:
