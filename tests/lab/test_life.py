@@ -187,3 +187,31 @@ def test_remote_node_is_kept_as_seapath_keeps_it(lab: Lab, vm: str) -> None:
     assert "192.0.2.77" in shell(lab, "cibadmin -Q --scope resources")
     vm_mgr(lab, "remove_pacemaker_remote", vm)
     assert "inner1" not in shell(lab, f"cibadmin -Q --scope resources; rbd image-meta list rbd/system_{vm}")
+
+
+def test_local_domain_is_taken_over_with_all_its_disks(lab: Lab, vm: str) -> None:
+    """SEAPATH's tool destroys the source before the copy is complete."""
+    disks = "".join(
+        f"<disk type='file' device='disk'><driver name='qemu' type='{kind}'/><source file='/root/old.{kind}'/>"
+        f"<target dev='vd{letter}' bus='virtio'/></disk>"
+        for kind, letter in (("qcow2", "a"), ("raw", "b"))
+    )
+    xml = DEFINITION.replace("any", "old1").replace("<devices>", f"<devices>{disks}")
+    lab.execute("n1", ["sh", "-c", "cat > /root/old.xml"], stdin=xml)
+    shell(lab, "qemu-img create -q -f qcow2 /root/old.qcow2 8M; qemu-img create -q -f raw /root/old.raw 4M")
+    shell(
+        lab,
+        "qemu-io -c 'write -P 9 0 64k' /root/old.qcow2; qemu-io -f raw -c 'write -P 8 0 64k' /root/old.raw",
+    )
+    shell(lab, "virsh -q define /root/old.xml")
+    assert "Disabled" in vm_mgr(lab, "add-to-cluster", "old1", "--new-name", "life2", "--disable")
+    assert "old1" not in shell(lab, "virsh list --all --name")
+    for kind, image in (("qcow2", "system_life2"), ("raw", "data_life2_0")):
+        shell(lab, f"qemu-img compare -F raw -f {kind} /root/old.{kind} rbd:rbd/{image}:id=vm-mgr")
+    assert "rbd/data_life2_0" in shell(lab, "rbd image-meta get rbd/system_life2 xml")
+    shell(lab, "rm /root/old.*")
+    vm_mgr(lab, "enable", "life2")
+    vm_mgr(lab, "create_snapshot", "life2", "--snap_name", "both")
+    snapshots = shell(lab, "for i in system_life2 data_life2_0; do rbd snap ls rbd/$i; done")
+    assert snapshots.count("both") == 2
+    vm_mgr(lab, "stop", "life2")

@@ -10,6 +10,8 @@ from vm_mgr.errors import EXIT_CODES, Kind
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.vm import TargetRole
 
+from .conftest import DOMAIN
+
 
 @pytest.fixture
 def shell(env, image, tmp_path):
@@ -195,3 +197,24 @@ def test_several_disks_are_imported_in_order(shell, env, image):
     assert done.exit_code == EXIT_CODES[Kind.NOT_FOUND]
     assert "/none" in done.stderr
     assert "/nothing" in done.stderr
+
+
+def test_local_domain_is_taken_over_and_then_forgotten(shell, env, image):
+    disks = "".join(
+        f"<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{image}'/>"
+        f"<target dev='vd{letter}' bus='virtio'/></disk>"
+        for letter in "ab"
+    )
+    xml = DOMAIN.replace("<devices/>", f"<devices>{disks}</devices>")
+    env.hypervisor.kept["old1"] = xml
+    env.hypervisor.running["old1"] = 7
+    assert shell("add-to-cluster", "old1").exit_code == EXIT_CODES[Kind.WRONG_STATE]
+    env.hypervisor.running.clear()
+    assert shell("add-to-cluster", "old1", "--new-name", "b d").exit_code == EXIT_CODES[Kind.INVALID]
+    assert env.hypervisor.kept
+    done = shell("add-to-cluster", "--name", "old1", "--new-name", "web1", "--disk-bus", "scsi")
+    assert done.stdout == "web1 is Started on n1\n"
+    assert not env.hypervisor.kept
+    assert env.storage.images("web1") == ["system_web1", "data_web1_0"]
+    assert image not in env.storage.definition("web1")
+    assert shell("add-to-cluster", "old1").exit_code == EXIT_CODES[Kind.NOT_FOUND]

@@ -13,6 +13,7 @@ import pytest
 from vm_mgr.adapters.libvirt.definition import DomainXml
 from vm_mgr.adapters.memory.env import MemoryEnv
 from vm_mgr.model.vm import VmSettings
+from vm_mgr.operations.add_to_cluster import Takeover, add_to_cluster
 from vm_mgr.operations.clone import CloneRequest, clone
 from vm_mgr.operations.colocation import add_colocation
 from vm_mgr.operations.create import CreateRequest, create
@@ -98,8 +99,10 @@ class MortalEnv:
         return dying
 
 
-def world(*, started=True, enabled=True):
+def world(image, *, started=True, enabled=True):
     env = MemoryEnv(DomainXml())
+    disk = f"<disk type='file'><driver type='qcow2'/><source file='{image}'/></disk>"
+    env.hypervisor.kept["old1"] = DOMAIN.replace("<devices/>", f"<devices>{disk}</devices>")
     for name in ("web1", "db1"):
         with env.storage.stage(name) as staged:
             for _ in range(2):
@@ -127,7 +130,7 @@ def facts(env):
         name: (one.target_role.value, one.meta, one.colocations, name in env.cluster.places)
         for name, one in env.cluster.resources.items()
     }
-    return copy.deepcopy((vms, resources, sorted(env.hypervisor.still)))
+    return copy.deepcopy((vms, resources, sorted(env.hypervisor.still), sorted(env.hypervisor.kept)))
 
 
 def request(image, **changes):
@@ -136,6 +139,7 @@ def request(image, **changes):
 
 OPERATIONS = {
     "create": ({}, lambda env, image: create(env, request(image))),
+    "add-to-cluster": ({}, lambda env, _: add_to_cluster(env, Takeover("old1", "new1"))),
     "create disabled": ({}, lambda env, image: create(env, request(image, enable=False))),
     "replace": ({}, lambda env, image: create(env, request(image, name="web1", force=True))),
     "clone": ({}, lambda env, _: clone(env, CloneRequest("web1", "new1", VmSettings()))),
@@ -167,7 +171,7 @@ OPERATIONS = {
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_kill_at_every_call_leaves_the_vm_as_before_or_as_asked_for(name, after, image):
     options, operation = OPERATIONS[name]
-    whole = world(**options)
+    whole = world(image, **options)
     before = facts(whole)
     operation(whole, image)
     wanted = facts(whole)
@@ -175,7 +179,7 @@ def test_kill_at_every_call_leaves_the_vm_as_before_or_as_asked_for(name, after,
     assert not whole.ledger.marks()
     points = 0
     while True:
-        env = world(**options)
+        env = world(image, **options)
         mortal = MortalEnv(env, points, after=after)
         try:
             operation(mortal, image)
@@ -196,13 +200,13 @@ def test_kill_at_every_call_leaves_the_vm_as_before_or_as_asked_for(name, after,
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_kill_while_settling_is_settled_too(name, image):
     options, operation = OPERATIONS[name]
-    whole = world(**options)
+    whole = world(image, **options)
     before = facts(whole)
     operation(whole, image)
     wanted = facts(whole)
     first = 0
     while True:
-        probe = world(**options)
+        probe = world(image, **options)
         try:
             operation(MortalEnv(probe, first, after=False), image)
         except Killed:
@@ -215,7 +219,7 @@ def test_kill_while_settling_is_settled_too(name, image):
 
 
 def killed_at(options, operation, image, calls):
-    env = world(**options)
+    env = world(image, **options)
     with pytest.raises(Killed):
         operation(MortalEnv(env, calls, after=False), image)
     env.ledger.claimed.clear()

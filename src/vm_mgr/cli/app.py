@@ -10,6 +10,7 @@ __all__ = ["app"]
 _COMMANDS = {
     "add-colocation": ("placement", "Keep a VM where others run."),
     "add-pacemaker-remote": ("placement", "Let the cluster manage resources inside a VM."),
+    "add-to-cluster": ("takeover", "Take over a VM that this node's libvirt keeps."),
     "clone": ("clone", "Make a VM from another one, at once."),
     "completion": ("completion", "Print a shell's completion script."),
     "create": ("create", "Create a VM from a disk image and a domain definition."),

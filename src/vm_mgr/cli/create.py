@@ -28,6 +28,7 @@ __all__ = ["create_command", "read_definition"]
 @click.option("--nostart", is_flag=True, help="Leave the VM stopped.")
 @click.option("--force", is_flag=True, help="Replace an existing VM of this name, with its disks.")
 @click.option("-p", "--progress", is_flag=True, help="Accepted for older scripts; progress is always shown.")
+@click.option("--verify", is_flag=True, help="Read the copied disks again and compare them.")
 @settings_options
 def create_command(named: str | None, plain: str | None, xml_path: str, image: str, **options: Any) -> None:
     """Create a VM from a disk image and a domain definition, and start it.
@@ -40,12 +41,21 @@ def create_command(named: str | None, plain: str | None, xml_path: str, image: s
     """
     enable, start, force = not options.pop("disable"), not options.pop("nostart"), options.pop("force")
     images, image_format = (image, *options.pop("more")), options.pop("image_format")
+    verify = options.pop("verify")
     settings = settings_from(options)
     name = VmName(chosen_name(named, plain))
 
     def operation(env: RealEnv) -> VmStatus:
         request = CreateRequest(
-            name, read_definition(xml_path), images, settings, enable, start, force, image_format
+            name,
+            read_definition(xml_path),
+            images,
+            settings,
+            enable,
+            start,
+            force,
+            (image_format,) * len(images),
+            verify,
         )
         return create(env, request)
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Set as AbstractSet
 from functools import partial
+from itertools import zip_longest
 from typing import NamedTuple
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
-from vm_mgr.model.cluster import ClusterState
+from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.storage import ImageFile
 from vm_mgr.model.vm import (
@@ -45,7 +46,9 @@ BUSES = ("virtio", "scsi", "sata", "ide", "usb")
 class CreateRequest(NamedTuple):
     """What to create; xml is the text of the definition, the images are paths, the system disk's first.
 
-    The format is that of all images; None recognises all but raw ones.
+    formats: of the images one by one; where there is none, or None, all but raw ones are recognised.
+    verify: read everything again and compare. local: the domain of this node's libvirt that is taken over,
+    and forgotten there once all is copied.
     """
 
     name: VmName
@@ -55,7 +58,9 @@ class CreateRequest(NamedTuple):
     enable: bool = True
     start: bool = True
     force: bool = False
-    image_format: str | None = None
+    formats: tuple[str | None, ...] = ()
+    verify: bool = False
+    local: str = ""
 
 
 def create(env: Env, request: CreateRequest) -> VmStatus:
@@ -85,8 +90,11 @@ def create(env: Env, request: CreateRequest) -> VmStatus:
             was=role_of(old),
             enable=flag(request.enable),
             start=flag(request.start),
+            local=request.local,
         ):
             _import(env, request, images, token=token, replacing=old is not None)
+            if request.local:
+                env.hypervisor.undefine(VmName(request.local))
             if request.enable:
                 put_in_cluster(env, name, start=request.start)
     return await_state(env, name, enabled=request.enable, started=request.start)
@@ -104,6 +112,8 @@ def settle(env: Env, name: VmName, mark: Mark) -> None:
     present = name in env.cluster.state().resources
     was = mark.details["was"]
     if env.storage.metadata(name).get(TOKEN) == mark.details["token"]:
+        if mark.details.get("local"):
+            env.hypervisor_at(NodeName(mark.node)).undefine(VmName(mark.details["local"]))
         if mark.details["enable"] and not present:
             put_in_cluster(env, name, start=bool(mark.details["start"]))
     elif was and present:
@@ -154,6 +164,8 @@ def _import(
         for image in images:
             staged.add(image.size_bytes)
             staged.fill(image, partial(_tell, env, f"importing {image.path}"))
+            if request.verify:
+                staged.compare(image, partial(_tell, env, f"comparing {image.path}"))
         staged.describe(
             xml=prepared.xml, base_xml=request.xml, settings=request.settings, notes={TOKEN: token}
         )
@@ -169,9 +181,9 @@ def _tell(env: Env, step: str, fraction: float) -> None:
 
 def _inspect(env: Env, request: CreateRequest) -> tuple[list[ImageFile], list[VmMgrError]]:
     images, problems = [], []
-    for path in request.images:
+    for path, image_format in zip_longest(request.images, request.formats):
         try:
-            images.append(env.images.inspect(path, request.image_format))
+            images.append(env.images.inspect(path, image_format))
         except VmMgrError as error:
             if error.kind not in (Kind.INVALID, Kind.NOT_FOUND):
                 raise

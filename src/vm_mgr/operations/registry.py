@@ -30,6 +30,7 @@ class Operation(NamedTuple):
 OPERATIONS: dict[str, Operation] = {
     "add-colocation": Operation("colocation", "add_colocation", Permission.CHANGE),
     "add-pacemaker-remote": Operation("pacemaker_remote", "add_pacemaker_remote", Permission.CHANGE),
+    "add-to-cluster": Operation("add_to_cluster", "add_to_cluster", Permission.CHANGE),
     "list-colocation": Operation("colocation", "list_colocation", Permission.READ),
     "remove-colocation": Operation("colocation", "remove_colocation", Permission.CHANGE),
     "remove-pacemaker-remote": Operation("pacemaker_remote", "remove_pacemaker_remote", Permission.CHANGE),

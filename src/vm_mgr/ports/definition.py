@@ -41,6 +41,10 @@ class Definitions(Protocol):
         """Read the domain's name."""
         ...
 
+    def disk_files(self, xml: str) -> list[tuple[str, str]]:
+        """Name the files and block devices behind the domain's hard disks, in order, with their formats."""
+        ...
+
     def rbd_images(self, xml: str, pool: str) -> list[str]:
         """Name the images of the pool that the domain opens for writing."""
         ...

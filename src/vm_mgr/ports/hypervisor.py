@@ -66,3 +66,11 @@ class Hypervisor(Protocol):
     def grow(self, name: VmName, source: str, size_bytes: int) -> None:
         """Tell a running guest that the disk with this source has become larger."""
         ...
+
+    def definition(self, name: VmName) -> str:
+        """Give the XML of a domain that libvirt itself keeps, as it will start next; raises NOT_FOUND."""
+        ...
+
+    def undefine(self, name: VmName) -> None:
+        """Have libvirt forget a domain that it keeps, but not its disks; absent is fine."""
+        ...

@@ -24,6 +24,10 @@ class Staged(Protocol):
         """Copy an image file into the disk that was made last; progress from 0 to 1."""
         ...
 
+    def compare(self, image: ImageFile, on_progress: Callable[[float], None]) -> None:
+        """Read the disk that was made last and the image; raises EXTERNAL_FAILURE where they differ."""
+        ...
+
     def copy(self, image: str, snapshot: str, on_progress: Callable[[float], None]) -> None:
         """Copy the snapshot of another disk into the disk that was made last; progress from 0 to 1."""
         ...

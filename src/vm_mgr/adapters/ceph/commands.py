@@ -1,6 +1,14 @@
 """Build qemu-img's argv."""
 
-__all__ = ["convert", "rbd_path"]
+__all__ = ["compare", "convert", "rbd_path"]
+
+
+TIED = ("setpriv", "--pdeathsig", "KILL", "--")
+
+
+def compare(source: str, source_format: str, target: str) -> tuple[str, ...]:
+    """Read both and compare; exit status 1 says that they differ."""
+    return (*TIED, "qemu-img", "compare", "-p", "-f", source_format, "-F", "raw", source, target)
 
 
 def rbd_path(image: str, *, pool: str, user: str, conf: str) -> str:
@@ -13,7 +21,6 @@ def convert(source: str, source_format: str, target: str) -> tuple[str, ...]:
 
     It ends with its caller: nobody could settle a creation into which a forgotten copy still writes.
     """
-    tied = ("setpriv", "--pdeathsig", "KILL", "--")
     speed = ("-W", "-m", "16", "-t", "writeback")
     formats = ("-f", source_format, "-O", "raw")
-    return (*tied, "qemu-img", "convert", "-p", "-n", "--target-is-zero", *speed, *formats, source, target)
+    return (*TIED, "qemu-img", "convert", "-p", "-n", "--target-is-zero", *speed, *formats, source, target)

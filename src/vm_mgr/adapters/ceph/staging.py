@@ -49,6 +49,10 @@ class StagedImages:
         """Copy an image file."""
         self._convert(image.path, image.format, on_progress)
 
+    def compare(self, image: ImageFile, on_progress: Callable[[float], None]) -> None:
+        """Compare with qemu-img."""
+        self._run(commands.compare(image.path, image.format, self._last()), on_progress)
+
     def copy(self, image: str, snapshot: str, on_progress: Callable[[float], None]) -> None:
         """Copy a snapshot."""
         ceph = self.storage.connection
@@ -78,18 +82,22 @@ class StagedImages:
         unstage(self.storage, self.name)
 
     def _convert(self, source: str, source_format: str, on_progress: Callable[[float], None]) -> None:
+        self._run(commands.convert(source, source_format, self._last()), on_progress)
+
+    def _last(self) -> str:
+        ceph = self.storage.connection
+        made = layout.new_image(self.name, self.count - 1)
+        return commands.rbd_path(made, pool=ceph.pool, user=ceph.user, conf=ceph.conf)
+
+    def _run(self, argv: tuple[str, ...], on_progress: Callable[[float], None]) -> None:
         def on_line(line: str) -> None:
             fraction = parse.progress_fraction(line)
             if fraction is not None:
                 on_progress(fraction)
 
-        ceph = self.storage.connection
-        made = layout.new_image(self.name, self.count - 1)
-        target = commands.rbd_path(made, pool=ceph.pool, user=ceph.user, conf=ceph.conf)
-        argv = commands.convert(source, source_format, target)
         completed = self.storage.runner.run(argv, timeout_s=NO_LIMIT_S, on_line=on_line)
         if completed.exit_code != 0:
-            raise ProgramError(completed.argv, completed.exit_code, completed.stderr)
+            raise ProgramError(completed.argv, completed.exit_code, completed.stderr or completed.stdout)
 
     def _next(self) -> str:
         return layout.new_image(self.name, self.count)

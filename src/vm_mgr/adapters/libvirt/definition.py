@@ -82,6 +82,16 @@ class DomainXml:
                 source.set(attribute, sources.get(present, present))
         return etree.tostring(root, encoding="unicode")
 
+    def disk_files(self, xml: str) -> list[tuple[str, str]]:
+        """Read the sources; libvirt takes a disk without a format for a raw one."""
+        found = []
+        for disk in _hard_disks(_parse(xml).find("devices")):
+            source, driver = disk.find("source"), disk.find("driver")
+            path = None if source is None else source.get("file") or source.get("dev")
+            if path:
+                found.append((str(path), "raw" if driver is None else str(driver.get("type", "raw"))))
+        return found
+
     def rbd_images(self, xml: str, pool: str) -> list[str]:
         """Name the images of the pool that the domain opens for writing."""
         disks = [
@@ -131,7 +141,9 @@ def _set_first(root: etree._Element, tag: str, text: str) -> None:
     root.insert(0, element)
 
 
-def _hard_disks(devices: etree._Element) -> list[etree._Element]:
+def _hard_disks(devices: etree._Element | None) -> list[etree._Element]:
+    if devices is None:
+        return []
     return [
         disk
         for disk in devices.findall("disk")

@@ -100,6 +100,25 @@ class Virsh:
             raise VmMgrError(Kind.NOT_FOUND, f"the running {name} has no disk {source}")
         _check(self._virsh("blockresize", name, targets[0], f"{size_bytes}B"))
 
+    def definition(self, name: VmName) -> str:
+        """Dump the inactive XML, with what is usually kept back."""
+        if name not in self._kept():
+            hint = "see them: virsh list --all --persistent"
+            raise VmMgrError(Kind.NOT_FOUND, f"libvirt keeps no domain {name} on this node", hint=hint)
+        done = self._virsh("dumpxml", "--inactive", "--security-info", name)
+        _check(done)
+        return done.stdout
+
+    def undefine(self, name: VmName) -> None:
+        """Undefine, with what libvirt keeps beside the definition."""
+        if name in self._kept():
+            _check(self._virsh("undefine", name, "--managed-save", "--snapshots-metadata", "--nvram"))
+
+    def _kept(self) -> list[str]:
+        listed = self._virsh("list", "--all", "--persistent", "--name")
+        _check(listed)
+        return listed.stdout.split()
+
     def _virsh(self, *arguments: str, timeout_s: float = SHORT_S) -> Completed:
         return self.runner.run(commands.virsh(*arguments, uri=self.uri), timeout_s=timeout_s)
 

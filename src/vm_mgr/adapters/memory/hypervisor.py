@@ -24,6 +24,7 @@ class MemoryHypervisor:
         self.with_agent: set[VmName] = set()
         self.still: set[VmName] = set()
         self.grown: list[tuple[VmName, str, int]] = []
+        self.kept: dict[VmName, str] = {}
         self.hanging = False
         self.ignores_shutdown = False
         self.ended: list[tuple[int, bool]] = []
@@ -55,7 +56,9 @@ class MemoryHypervisor:
     def domain_state(self, name: VmName, *, timeout_s: float) -> str:
         """Give libvirt's word."""
         self._call("domain_state", timeout_s)
-        return "running" if name in self.running else "absent"
+        if name in self.running:
+            return "running"
+        return "shut off" if name in self.kept else "absent"
 
     def migrate(self, migration: Migration) -> None:
         """Move away."""
@@ -92,6 +95,18 @@ class MemoryHypervisor:
         """Remember it."""
         self._call("grow", 0)
         self.grown.append((name, source, size_bytes))
+
+    def definition(self, name: VmName) -> str:
+        """Give what libvirt keeps."""
+        self._call("definition", 0)
+        if name not in self.kept:
+            raise VmMgrError(Kind.NOT_FOUND, f"there is no domain {name}")
+        return self.kept[name]
+
+    def undefine(self, name: VmName) -> None:
+        """Forget it."""
+        self._call("undefine", 0)
+        self.kept.pop(name, None)
 
     def find_vm(self, name: VmName) -> int | None:
         """Give the PID."""

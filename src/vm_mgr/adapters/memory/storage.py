@@ -47,6 +47,12 @@ class MemoryStaged:
         self.vm.disks[-1] = image.path
         on_progress(1.0)
 
+    def compare(self, image: ImageFile, on_progress: Callable[[float], None]) -> None:
+        """Compare what was remembered."""
+        if self.vm.disks[-1] != image.path:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, "the copy differs")
+        on_progress(1.0)
+
     def copy(self, image: str, snapshot: str, on_progress: Callable[[float], None]) -> None:
         """Copy another disk's content."""
         self.storage.may_fail("copy")

@@ -2,6 +2,7 @@
 
 __all__ = [
     "apply_snapshot",
+    "compare",
     "convert",
     "create",
     "create_snapshot",
@@ -42,6 +43,11 @@ def convert(source: str, source_format: str, target: str, *, snapshot: str = "")
         *("qemu-img", "convert", "-p", "-n", "--target-is-zero", *_SPEED),
         *(*what, *formats, source, target),
     )
+
+
+def compare(source: str, source_format: str, target: str) -> tuple[str, ...]:
+    """Read both and compare; exit status 1 says that they differ."""
+    return (*_TIED, "qemu-img", "compare", "-p", "-f", source_format, "-F", "qcow2", source, target)
 
 
 def extract(source: str, snapshot: str, target: str) -> tuple[str, ...]:

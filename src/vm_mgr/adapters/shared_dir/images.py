@@ -72,7 +72,7 @@ class Images:
         self._run(commands.resize(str(path), size_bytes), SHORT_S)
 
     def convert(self, argv: Sequence[str], on_progress: Callable[[float], None]) -> None:
-        """Run a copy that tells how far it is."""
+        """Run a copy or comparison that tells how far it is."""
 
         def on_line(line: str) -> None:
             fraction = parse.progress_fraction(line)

@@ -50,6 +50,12 @@ class StagedFolder:
             argv = commands.convert(image.path, image.format, str(self._last()))
             self.storage.qcow2.convert(argv, on_progress)
 
+    def compare(self, image: ImageFile, on_progress: Callable[[float], None]) -> None:
+        """Compare with qemu-img."""
+        with self.storage.working(f"can't compare with {image.path}"):
+            argv = commands.compare(image.path, image.format, str(self._last()))
+            self.storage.qcow2.convert(argv, on_progress)
+
     def copy(self, image: str, snapshot: str, on_progress: Callable[[float], None]) -> None:
         """Copy a snapshot."""
         with self.storage.working(f"can't copy {image}") as root:
