@@ -14,9 +14,9 @@ from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.env import Env
-from vm_mgr.reports import Level, Note
+from vm_mgr.reports import Level, Note, Progress
 
-__all__ = ["Step", "alone", "marked", "settle"]
+__all__ = ["Step", "alone", "claimed", "marked", "settle"]
 
 # verb → the module whose `settle(env, name, details)` knows what it takes
 SETTLERS = {
@@ -33,12 +33,34 @@ SETTLERS = {
 }
 
 
+# A dead process' claim ends after 30 s.
+PATIENCE_S = 35.0
+POLL_S = 0.5
+
+
+@contextmanager
+def claimed(env: Env, name: VmName) -> Iterator[None]:
+    """Claim a name, waiting while another command is there; raises TRY_LATER where it stays."""
+    deadline = env.clock.monotonic() + PATIENCE_S
+    with ExitStack() as claim:
+        while True:
+            try:
+                claim.enter_context(env.ledger.claim(name))
+                break
+            except VmMgrError as error:
+                if error.kind is not Kind.TRY_LATER or env.clock.monotonic() > deadline:
+                    raise
+            env.say(Progress(f"waiting for another command at {name}"))
+            env.clock.sleep(POLL_S)
+        yield
+
+
 @contextmanager
 def alone(env: Env, *names: VmName) -> Iterator[None]:
-    """Claim the names and settle what was left unfinished; raises TRY_LATER while others are there."""
+    """Claim the names and settle what was left unfinished; raises TRY_LATER where others stay there."""
     with ExitStack() as claims:
         for name in sorted(set(names)):
-            claims.enter_context(env.ledger.claim(name))
+            claims.enter_context(claimed(env, name))
         left = env.ledger.marks()
         for name in names:
             if name in left:

@@ -3,7 +3,7 @@
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
-from vm_mgr.operations.alone import marked
+from vm_mgr.operations.alone import claimed, marked
 from vm_mgr.operations.checks import quorum_problems
 from vm_mgr.operations.disable import halt, role_of
 from vm_mgr.ports.env import Env
@@ -15,7 +15,7 @@ DELETING = "deleting"
 
 def remove(env: Env, name: VmName) -> VmStatus:
     """Stop the VM, take it out of the cluster, delete its disks and what an unfinished operation left."""
-    with env.ledger.claim(name):
+    with claimed(env, name):
         state = env.cluster.state()
         resource = state.resources.get(name)
         enabled = resource is not None and resource.is_vm
