@@ -192,8 +192,8 @@ def test_remote_node_is_kept_as_seapath_keeps_it(lab: Lab, vm: str) -> None:
 def test_local_domain_is_taken_over_with_all_its_disks(lab: Lab, vm: str) -> None:
     """SEAPATH's tool destroys the source before the copy is complete."""
     disks = "".join(
-        f"<disk type='file' device='disk'><driver name='qemu' type='{kind}'/><source file='/root/old.{kind}'/>"
-        f"<target dev='vd{letter}' bus='virtio'/></disk>"
+        f"<disk type='file' device='disk'><driver name='qemu' type='{kind}'/>"
+        f"<source file='/root/old.{kind}'/><target dev='vd{letter}' bus='virtio'/></disk>"
         for kind, letter in (("qcow2", "a"), ("raw", "b"))
     )
     xml = DEFINITION.replace("any", "old1").replace("<devices>", f"<devices>{disks}")
