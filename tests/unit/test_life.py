@@ -15,6 +15,7 @@ from vm_mgr.operations.remove import remove
 from vm_mgr.operations.start import start
 from vm_mgr.operations.status import status
 from vm_mgr.operations.stop import stop
+from vm_mgr.reports import Note
 
 from .conftest import DOMAIN
 
@@ -136,3 +137,14 @@ def test_interrupted_move_leaves_no_constraint(env, vm):
 
 def test_registry_loads():
     assert all(callable(operation.load()) for operation in OPERATIONS.values())
+
+
+def test_stop_needs_no_storage(env, vm):
+    def unreachable(*_):
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, "Ceph can't be reached")
+
+    env.ledger.claim = env.storage.settings = unreachable
+    assert stop(env, vm).state is VmState.STOPPED
+    assert [report.code for report in env.said if isinstance(report, Note)] == ["not-alone"]
+    with pytest.raises(VmMgrError):
+        start(env, vm)

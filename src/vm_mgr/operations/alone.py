@@ -16,7 +16,7 @@ from vm_mgr.model.vm import VmName
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress
 
-__all__ = ["Step", "alone", "claimed", "marked", "settle"]
+__all__ = ["Step", "alone", "alone_if_reachable", "claimed", "marked", "settle"]
 
 # verb → the module whose `settle(env, name, details)` knows what it takes
 SETTLERS = {
@@ -80,6 +80,20 @@ class Step:
         """Say that the next phase begins: settling goes by it."""
         self.mark = self.mark._replace(details={**self.mark.details, "phase": phase})
         self.env.ledger.write(self.name, self.mark)
+
+
+@contextmanager
+def alone_if_reachable(env: Env, name: VmName) -> Iterator[None]:
+    """Be alone, but go on with a warning where the storage can't say whether we are."""
+    with ExitStack() as claim:
+        try:
+            claim.enter_context(alone(env, name))
+        except VmMgrError as error:
+            if error.kind is not Kind.EXTERNAL_FAILURE:
+                raise
+            text = f"whether another command is at {name} is unknown: {error.message}"
+            env.say(Note(Level.WARNING, "not-alone", text, error.hint))
+        yield
 
 
 @contextmanager
