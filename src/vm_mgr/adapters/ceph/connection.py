@@ -63,6 +63,7 @@ class Connection:
         # After the loss of a node the map that a new client gets still has its storage daemons: a request
         # that one of them leaves unanswered is looked into after 2 s instead of 10.
         limits |= {"objecter_timeout": "2", "objecter_tick_interval": "1"}
+        limits["rbd_default_clone_format"] = "2"  # Ceph 16's binding can't ask for it by itself
         try:
             cluster = rados.Rados(conffile=self.conf, rados_id=self.user, conf=limits)
         except (rados.Error, OSError) as error:

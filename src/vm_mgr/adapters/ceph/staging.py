@@ -40,9 +40,9 @@ class StagedImages:
         self._made()
 
     def add_clone(self, image: str, snapshot: str) -> None:
-        """Make a clone of format 2, which needs no protected snapshot."""
+        """Make a clone; its format, 2, needs no protected snapshot."""
         with self.storage.working(f"can't clone {image}") as (rbd, ioctx):
-            rbd.RBD().clone(ioctx, image, snapshot, ioctx, self._next(), clone_format=2)
+            rbd.RBD().clone(ioctx, image, snapshot, ioctx, self._next())
         self._made()
 
     def fill(self, image: ImageFile, on_progress: Callable[[float], None]) -> None:
