@@ -19,7 +19,7 @@ def list_metadata_command(named: str | None, plain: str | None, output: str) -> 
 
     \b
     Example:
-      vm-mgr list_metadata web1
+      vm-mgr list-metadata web1
     """
     from vm_mgr.operations.metadata import list_metadata  # noqa: PLC0415
 
@@ -35,7 +35,7 @@ def get_metadata_command(named: str | None, plain: str | None, key: str) -> None
 
     \b
     Example:
-      vm-mgr get_metadata web1 --metadata_name owner
+      vm-mgr get-metadata web1 --metadata-name owner
     """
     from vm_mgr.operations.metadata import get_metadata  # noqa: PLC0415
 
@@ -52,7 +52,7 @@ def set_metadata_command(named: str | None, plain: str | None, key: str, value: 
 
     \b
     Example:
-      vm-mgr set_metadata web1 --metadata_name owner --metadata_value "team grid"
+      vm-mgr set-metadata web1 --metadata-name owner --metadata-value "team grid"
     """
     from vm_mgr.operations.metadata import set_metadata  # noqa: PLC0415
 

@@ -34,7 +34,7 @@ def add_colocation_command(named: str | None, words: tuple[str, ...], strong: bo
 
     \b
     Example:
-      vm-mgr add_colocation --name web1 db1 --strong
+      vm-mgr add-colocation --name web1 db1 --strong
     """
     from vm_mgr.operations.colocation import add_colocation  # noqa: PLC0415
 
@@ -109,7 +109,7 @@ def add_pacemaker_remote_command(
 
     \b
     Example:
-      vm-mgr add_pacemaker_remote web1 --remote_name guest1 --remote_address 192.0.2.50
+      vm-mgr add-pacemaker-remote web1 --remote-name guest1 --remote-address 192.0.2.50
     """
     from vm_mgr.operations.pacemaker_remote import add_pacemaker_remote  # noqa: PLC0415
 
@@ -124,7 +124,7 @@ def remove_pacemaker_remote_command(named: str | None, plain: str | None) -> Non
 
     \b
     Example:
-      vm-mgr remove_pacemaker_remote web1
+      vm-mgr remove-pacemaker-remote web1
     """
     from vm_mgr.operations.pacemaker_remote import remove_pacemaker_remote  # noqa: PLC0415
 

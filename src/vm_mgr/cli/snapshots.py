@@ -6,6 +6,7 @@ import click
 
 from vm_mgr.cli.render import print_snapshots, show_done
 from vm_mgr.cli.run import chosen_name, name_argument, output_option, run
+from vm_mgr.model.storage import Consistency
 from vm_mgr.model.vm import VmName
 
 __all__ = [
@@ -15,6 +16,13 @@ __all__ = [
     "remove_snapshot_command",
     "rollback_command",
 ]
+
+WORDS = {
+    Consistency.OFFLINE: "offline: the VM was stopped",
+    Consistency.FROZEN: "frozen: the guest's file systems were at rest",
+    Consistency.CRASH: "crash-consistent: one instant of the running guest",
+    Consistency.UNKNOWN: "unknown",
+}
 
 _snapshot = click.option("--snap-name", "snapshot", metavar="S", required=True, help="The snapshot's name.")
 
@@ -27,13 +35,13 @@ def create_snapshot_command(named: str | None, plain: str | None, snapshot: str)
 
     \b
     Example:
-      vm-mgr create_snapshot web1 --snap_name before-update
+      vm-mgr create-snapshot web1 --snap-name before-update
     """
     from vm_mgr.operations.create_snapshot import create_snapshot  # noqa: PLC0415
 
     name = VmName(chosen_name(named, plain))
     taken = run(lambda env: create_snapshot(env, name, snapshot))
-    print(f"{taken.name} is taken ({taken.consistency.value})")
+    print(f"{taken.name} is taken ({WORDS[taken.consistency]})")
 
 
 @click.command("remove-snapshot")
@@ -44,7 +52,7 @@ def remove_snapshot_command(named: str | None, plain: str | None, snapshot: str)
 
     \b
     Example:
-      vm-mgr remove_snapshot web1 --snap_name before-update
+      vm-mgr remove-snapshot web1 --snap-name before-update
     """
     from vm_mgr.operations.remove_snapshot import remove_snapshot  # noqa: PLC0415
 
@@ -67,7 +75,7 @@ def list_snapshots_command(named: str | None, plain: str | None, output: str) ->
 
     \b
     Example:
-      vm-mgr list_snapshots web1 --output json
+      vm-mgr list-snapshots web1 --output json
     """
     from vm_mgr.operations.list_snapshots import list_snapshots  # noqa: PLC0415
 
@@ -105,7 +113,7 @@ def rollback_command(named: str | None, plain: str | None, snapshot: str, yes: b
 
     \b
     Example:
-      vm-mgr rollback web1 --snap_name before-update
+      vm-mgr rollback web1 --snap-name before-update
     """
     from vm_mgr.operations.rollback import rollback  # noqa: PLC0415
 

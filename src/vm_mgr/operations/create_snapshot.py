@@ -19,7 +19,7 @@ def create_snapshot(env: Env, name: VmName, snapshot: str) -> Snapshot:
         raise_all(quorum_problems(env.cluster.state()))
         require_defined(env, name)
         if any(present.name == snapshot for present in env.snapshots.snapshots(name)):
-            hint = f"choose another name, or: vm-mgr remove_snapshot {name} --snap_name {snapshot}"
+            hint = f"choose another name, or: vm-mgr remove-snapshot {name} --snap-name {snapshot}"
             raise VmMgrError(Kind.EXISTS, f"{name} has a snapshot {snapshot} already", hint=hint)
         with marked(env, name, "snapshot", snapshot=snapshot), still(env, name) as consistency:
             env.snapshots.take_snapshot(name, snapshot, consistency)

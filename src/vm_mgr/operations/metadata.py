@@ -24,7 +24,7 @@ def get_metadata(env: Env, name: VmName, key: str) -> str:
     """Give one value; raises NOT_FOUND."""
     kept = list_metadata(env, name)
     if key not in kept:
-        hint = f"see them: vm-mgr list_metadata {name}"
+        hint = f"see them: vm-mgr list-metadata {name}"
         raise VmMgrError(Kind.NOT_FOUND, f"{name} has no metadata {key!r}", hint=hint)
     return kept[key]
 

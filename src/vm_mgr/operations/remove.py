@@ -52,7 +52,7 @@ def _clone_problems(env: Env, name: VmName) -> list[VmMgrError]:
     clones = env.storage.dependents(name)
     if not clones:
         return []
-    message = f"{name} can't be removed: {', '.join(clones)} share its blocks"
+    message = f"{name} can't be removed; clones share its blocks: {', '.join(clones)}"
     return [
         VmMgrError(Kind.WRONG_STATE, message, hint=f"make them independent first: rbd flatten {clones[0]}")
     ]

@@ -44,7 +44,7 @@ def find(env: Env, name: VmName, snapshot: str) -> Snapshot:
     for present in env.snapshots.snapshots(name):
         if present.name == snapshot:
             return present
-    hint = f"see them: vm-mgr list_snapshots {name}"
+    hint = f"see them: vm-mgr list-snapshots {name}"
     raise VmMgrError(Kind.NOT_FOUND, f"{name} has no snapshot {snapshot!r}", hint=hint)
 
 
