@@ -1,6 +1,11 @@
-"""Read crm_mon's XML, of Pacemaker 2.1 and 3.0."""
+"""Read crm_mon's XML, of Pacemaker 2.1 and 3.0.
 
-from vm_mgr.adapters.pacemaker.tree import Element, parse
+The standard library's parser instead of lxml: it is on the path of `vm-mgr status`, where lxml would cost as
+much as crm_mon itself; and the text comes from Pacemaker, not from users.
+"""
+
+import xml.etree.ElementTree as ET
+
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import ClusterState, Failure, Node, NodeName, Resource
 
@@ -12,8 +17,8 @@ OBSERVER_ATTRIBUTE = "vm-mgr-role"
 def parse_crm_mon(raw: str) -> ClusterState:
     """Parse the output of `crm_mon -1 --output-as=xml`; raises EXTERNAL_FAILURE for anything else."""
     try:
-        root = parse(raw)
-    except ValueError as error:
+        root = ET.fromstring(raw)  # noqa: S314
+    except ET.ParseError as error:
         raise VmMgrError(Kind.EXTERNAL_FAILURE, f"crm_mon's answer is not XML: {error}") from error
     options = root.find("summary/cluster_options")
     quorum = root.find("summary/current_dc")
@@ -27,7 +32,7 @@ def parse_crm_mon(raw: str) -> ClusterState:
     )
 
 
-def _nodes(root: Element) -> tuple[Node, ...]:
+def _nodes(root: ET.Element) -> tuple[Node, ...]:
     observers = {
         node.get("name")
         for node in root.iterfind("node_attributes/node")
@@ -49,7 +54,7 @@ def _nodes(root: Element) -> tuple[Node, ...]:
     )
 
 
-def _resource(element: Element, root: Element) -> Resource:
+def _resource(element: ET.Element, root: ET.Element) -> Resource:
     name = element.get("id", "")
     return Resource(
         name=name,
@@ -67,7 +72,7 @@ def _resource(element: Element, root: Element) -> Resource:
     )
 
 
-def _banned(name: str, root: Element) -> tuple[NodeName, ...]:
+def _banned(name: str, root: ET.Element) -> tuple[NodeName, ...]:
     return tuple(
         NodeName(node.get("name", ""))
         for node in root.iterfind("node_history/node")
@@ -76,7 +81,7 @@ def _banned(name: str, root: Element) -> tuple[NodeName, ...]:
     )
 
 
-def _failures(name: str, root: Element) -> tuple[Failure, ...]:
+def _failures(name: str, root: ET.Element) -> tuple[Failure, ...]:
     found = []
     for failure in root.iterfind("failures/failure"):
         task = failure.get("task", "operation")
@@ -88,9 +93,9 @@ def _failures(name: str, root: Element) -> tuple[Failure, ...]:
     return tuple(found)
 
 
-def _is_fence_device(element: Element) -> bool:
+def _is_fence_device(element: ET.Element) -> bool:
     return element.get("resource_agent", "").startswith("stonith:") and element.get("role") != "Stopped"
 
 
-def _true(element: Element, attribute: str) -> bool:
+def _true(element: ET.Element, attribute: str) -> bool:
     return element.get(attribute) == "true"

@@ -37,7 +37,7 @@ class Pacemaker:
 
     def state(self) -> ClusterState:
         """Look once, or take the look that prefetch began."""
-        # After prefetch, while crm_mon runs.
+        # The XML parser takes 10 ms to load: after prefetch, while crm_mon runs.
         from vm_mgr.adapters.pacemaker.parse import parse_crm_mon  # noqa: PLC0415
 
         look, self._look = self._look, None
