@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 from vm_mgr.cli.app import _COMMANDS, app
 from vm_mgr.errors import EXIT_CODES, Kind
+from vm_mgr.model.cluster import Resource
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.vm import TargetRole
 
@@ -220,3 +221,18 @@ def test_local_domain_is_taken_over_and_then_forgotten(shell, env, image):
     assert env.storage.images("web1") == ["system_web1", "data_web1_0"]
     assert image not in env.storage.definition("web1")
     assert shell("add-to-cluster", "old1").exit_code == EXIT_CODES[Kind.NOT_FOUND]
+
+
+def test_foreign_resource_and_what_has_clones_are_never_replaced(shell, env, image):
+    shell.create("web1")
+    shell("add_pacemaker_remote", "web1", "--remote_name", "in1", "--remote_address", "192.0.2.5")
+    env.cluster.foreign["ip1"] = Resource("ip1", agent="ocf:heartbeat:IPaddr2", active=True, role="Started")
+    assert shell("clone", "web1", "--dst-name", "ip1", "--force").exit_code == EXIT_CODES[Kind.EXISTS]
+    assert shell.create("ip1", "--force").exit_code == EXIT_CODES[Kind.EXISTS]
+    assert shell("clone", "web1", "--dst-name", "web2").exit_code == 0
+    assert "remote-node" not in env.storage.settings("web2").pacemaker_meta
+    before = env.storage.definition("web1")
+    assert shell.create("web1", "--force").exit_code == EXIT_CODES[Kind.WRONG_STATE]
+    done = shell("clone", "web2", "--dst-name", "web1", "--force")
+    assert done.exit_code == EXIT_CODES[Kind.WRONG_STATE]
+    assert env.storage.definition("web1") == before

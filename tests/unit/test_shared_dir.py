@@ -471,15 +471,15 @@ def test_metadata_that_somebody_broke_is_not_overwritten(fake):
 
 def test_claim_ends_with_a_killed_process(root):
     code = (
-        "import sys, time; from pathlib import Path\n"
+        "import sys; from pathlib import Path\n"
         "from vm_mgr.adapters.shared_dir.ledger import SharedLedger\n"
         "from vm_mgr.adapters.shared_dir.mount import Mount\n"
         "with SharedLedger(Mount(Path(sys.argv[1]))).claim('web1'):\n"
-        "    print('claimed', flush=True); time.sleep(60)\n"
+        "    print('claimed', flush=True); sys.stdin.read()\n"
     )
     ledger = SharedLedger(Mount(root))
     with subprocess.Popen(
-        [sys.executable, "-c", code, str(root)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, str(root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdout.readline() == "claimed\n"
         assert kind_of(ledger.claim("web1").__enter__) is Kind.TRY_LATER

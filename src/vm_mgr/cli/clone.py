@@ -10,6 +10,7 @@ from vm_mgr.cli.run import chosen_name, name_argument, run
 from vm_mgr.cli.settings import settings_from, settings_options
 from vm_mgr.model.vm import VmName, VmSettings, VmStatus
 from vm_mgr.operations.clone import CloneRequest, clone
+from vm_mgr.operations.pacemaker_remote import without_remote
 from vm_mgr.wiring import RealEnv
 
 __all__ = ["clone_command"]
@@ -55,6 +56,6 @@ def clone_command(
 
 def _cleared(base: VmSettings, words: list[str], *, unplaced: bool) -> VmSettings:
     if unplaced:
-        base = base._replace(pinned_host=None, preferred_host=None)
+        base = base._replace(pinned_host=None, preferred_host=None, colocations={})
     nothing: dict[str, Any] = {f"pacemaker_{word}": {} for word in words}
-    return base._replace(**nothing)
+    return without_remote(base._replace(**nothing))

@@ -18,7 +18,7 @@ from vm_mgr.reports import Level, Note, Progress
 
 __all__ = ["Step", "alone", "alone_if_reachable", "claimed", "marked", "settle"]
 
-# verb → the module whose `settle(env, name, details)` knows what it takes
+# verb → the module whose `settle(env, name, mark)` knows what it takes
 SETTLERS = {
     "colocation": "colocation",
     "create": "create",

@@ -6,7 +6,15 @@ from vm_mgr.model.vm import VmName
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 
-__all__ = ["host_problems", "quorum_problems", "require_defined", "resource_of", "warn_without_fencing"]
+__all__ = [
+    "clone_problems",
+    "host_problems",
+    "name_conflicts",
+    "quorum_problems",
+    "require_defined",
+    "resource_of",
+    "warn_without_fencing",
+]
 
 
 def quorum_problems(state: ClusterState) -> list[VmMgrError]:
@@ -44,6 +52,30 @@ def resource_of(env: Env, state: ClusterState, name: VmName) -> Resource:
     if env.storage.exists(name):
         raise VmMgrError(Kind.WRONG_STATE, f"{name} is Disabled", hint=f"enable it: vm-mgr enable {name}")
     raise VmMgrError(Kind.NOT_FOUND, f"there is no VM {name!r}", hint="see the VMs: vm-mgr list")
+
+
+def clone_problems(env: Env, name: VmName) -> list[VmMgrError]:
+    """Refuse to delete disks whose blocks others share."""
+    clones = env.storage.dependents(name)
+    if not clones:
+        return []
+    message = f"{name} can't be removed; clones share its blocks: {', '.join(clones)}"
+    hint = f"make them independent first: rbd flatten {clones[0]}"
+    return [VmMgrError(Kind.WRONG_STATE, message, hint=hint)]
+
+
+def name_conflicts(env: Env, state: ClusterState, name: VmName, *, force: bool) -> list[VmMgrError]:
+    """Refuse a name that another resource has, or a VM that is not to be, or can't be, replaced."""
+    resource = state.resources.get(name)
+    if resource is not None and not resource.is_vm:
+        message = f"the cluster has a resource {name} of type {resource.agent}"
+        return [VmMgrError(Kind.EXISTS, message, hint="choose another name")]
+    if resource is None and not env.storage.exists(name):
+        return []
+    if force:
+        return clone_problems(env, name)
+    hint = "choose another name, or replace it and its disks: --force"
+    return [VmMgrError(Kind.EXISTS, f"there is a VM {name} already", hint=hint)]
 
 
 def require_defined(env: Env, name: VmName) -> None:

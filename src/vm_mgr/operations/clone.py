@@ -7,7 +7,7 @@ from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.storage import DiskInfo
 from vm_mgr.model.vm import VmName, VmSettings, VmStatus, name_problems
 from vm_mgr.operations.alone import alone, marked
-from vm_mgr.operations.checks import quorum_problems, require_defined, warn_without_fencing
+from vm_mgr.operations.checks import name_conflicts, quorum_problems, require_defined, warn_without_fencing
 from vm_mgr.operations.create import (
     TOKEN,
     await_state,
@@ -44,16 +44,13 @@ def clone(env: Env, request: CloneRequest) -> VmStatus:
     name, source = request.name, request.source
     raise_all(name_problems(name) + quorum_problems(env.cluster.state()))
     if name == source:
-        raise VmMgrError(Kind.INVALID, "a VM can't be cloned to itself", hint="choose another --dst_name")
+        raise VmMgrError(Kind.INVALID, "a VM can't be cloned to itself", hint="choose another --dst-name")
     with alone(env, name, source):
         require_defined(env, source)
         state = env.cluster.state()
         old = state.resources.get(name)
         problems = setting_problems(state, request.settings)
-        if (old is not None or env.storage.exists(name)) and not request.force:
-            problems.append(
-                VmMgrError(Kind.EXISTS, f"there is a VM {name} already", hint="choose another name")
-            )
+        problems += name_conflicts(env, state, name, force=request.force)
         if request.xml:
             problems += env.definitions.problems(request.xml)
         raise_all(problems)

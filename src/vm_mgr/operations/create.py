@@ -1,6 +1,5 @@
 """Create a VM from a disk image and a domain definition."""
 
-from collections.abc import Set as AbstractSet
 from functools import partial
 from itertools import zip_longest
 from typing import NamedTuple
@@ -19,7 +18,7 @@ from vm_mgr.model.vm import (
     name_problems,
 )
 from vm_mgr.operations.alone import alone, marked
-from vm_mgr.operations.checks import host_problems, quorum_problems, warn_without_fencing
+from vm_mgr.operations.checks import host_problems, name_conflicts, quorum_problems, warn_without_fencing
 from vm_mgr.operations.disable import halt, role_of
 from vm_mgr.operations.enable import resource_for
 from vm_mgr.operations.status import status
@@ -72,9 +71,8 @@ def create(env: Env, request: CreateRequest) -> VmStatus:
     raise_all(name_problems(name) + quorum_problems(env.cluster.state()))
     with alone(env, name):
         state = env.cluster.state()
-        defined = env.storage.names()
         images, problems = _inspect(env, request)
-        problems += _conflicts(request, state, defined)
+        problems += name_conflicts(env, state, name, force=request.force)
         problems += env.definitions.problems(request.xml) or _uuid_problems(env, request)
         problems += setting_problems(state, request.settings)
         raise_all(problems)
@@ -189,18 +187,6 @@ def _inspect(env: Env, request: CreateRequest) -> tuple[list[ImageFile], list[Vm
                 raise
             problems.append(error)
     return images, problems
-
-
-def _conflicts(request: CreateRequest, state: ClusterState, defined: AbstractSet[VmName]) -> list[VmMgrError]:
-    name = request.name
-    resource = state.resources.get(name)
-    if resource is not None and not resource.is_vm:
-        message = f"the cluster has a resource {name} of type {resource.agent}"
-        return [VmMgrError(Kind.EXISTS, message, hint="choose another name")]
-    if (resource is None and name not in defined) or request.force:
-        return []
-    hint = f"choose another name, or replace it and its disk: vm-mgr create --force --name {name} …"
-    return [VmMgrError(Kind.EXISTS, f"there is a VM {name} already", hint=hint)]
 
 
 def _uuid_problems(env: Env, request: CreateRequest) -> list[VmMgrError]:

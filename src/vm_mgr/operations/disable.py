@@ -40,7 +40,7 @@ def halt(env: Env, name: VmName) -> None:
 
 def role_of(resource: Resource | None) -> str:
     """Give what the cluster was asked for, or nothing for a VM that it doesn't have."""
-    if resource is None:
+    if resource is None or not resource.is_vm:
         return ""
     stopped = resource.target_role == TargetRole.STOPPED.value
     return "Stopped" if stopped else "Started"

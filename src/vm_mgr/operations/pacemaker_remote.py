@@ -8,7 +8,7 @@ from vm_mgr.operations.checks import quorum_problems, require_defined
 from vm_mgr.operations.enable import resource_for
 from vm_mgr.ports.env import Env
 
-__all__ = ["add_pacemaker_remote", "remove_pacemaker_remote", "settle"]
+__all__ = ["add_pacemaker_remote", "remove_pacemaker_remote", "settle", "without_remote"]
 
 KEYS = ("remote-node", "remote-addr", "remote-port", "remote-connect-timeout")
 
@@ -28,6 +28,12 @@ def remove_pacemaker_remote(env: Env, name: VmName) -> None:
     _change(env, name, {})
 
 
+def without_remote(settings: VmSettings) -> VmSettings:
+    """Give the settings of a guest that is no node: a clone can't be the one that its source is."""
+    others = {key: value for key, value in settings.pacemaker_meta.items() if key not in KEYS}
+    return settings._replace(pacemaker_meta=others)
+
+
 def settle(env: Env, name: VmName, mark: Mark) -> None:  # noqa: ARG001 - what is stored is what was asked for, or before
     """Bring the cluster to what is stored."""
     if env.storage.exists(name):
@@ -43,9 +49,8 @@ def _change(env: Env, name: VmName, remote: dict[str, str]) -> None:
         if node == name or state.node(node) or node in state.resources:
             hint = "choose another name for the remote node"
             raise VmMgrError(Kind.EXISTS, f"the cluster has a node or resource {node} already", hint=hint)
-        settings = env.storage.settings(name)
-        others = {key: value for key, value in settings.pacemaker_meta.items() if key not in KEYS}
-        settings = settings._replace(pacemaker_meta={**others, **remote})
+        settings = without_remote(env.storage.settings(name))
+        settings = settings._replace(pacemaker_meta={**settings.pacemaker_meta, **remote})
         with marked(env, name, "pacemaker-remote"):
             env.storage.change_settings(name, settings)
             _apply(env, name, settings)

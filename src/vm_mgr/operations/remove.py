@@ -4,7 +4,7 @@ from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.alone import claimed, marked
-from vm_mgr.operations.checks import quorum_problems
+from vm_mgr.operations.checks import clone_problems, quorum_problems
 from vm_mgr.operations.disable import halt, role_of
 from vm_mgr.ports.env import Env
 
@@ -25,7 +25,7 @@ def remove(env: Env, name: VmName) -> VmStatus:
             problems.append(
                 VmMgrError(Kind.NOT_FOUND, f"there is no VM {name!r}", hint="see the VMs: vm-mgr list")
             )
-        problems += _clone_problems(env, name)
+        problems += clone_problems(env, name)
         raise_all(problems)
         with marked(env, name, "remove", was=role_of(resource), phase="stopping") as step:
             if enabled:
@@ -44,15 +44,7 @@ def settle(env: Env, name: VmName, mark: Mark) -> None:
 
 
 def _delete(env: Env, name: VmName) -> None:
-    env.cluster.remove(name)
+    resource = env.cluster.state().resources.get(name)
+    if resource is not None and resource.is_vm:
+        env.cluster.remove(name)
     env.storage.remove(name)
-
-
-def _clone_problems(env: Env, name: VmName) -> list[VmMgrError]:
-    clones = env.storage.dependents(name)
-    if not clones:
-        return []
-    message = f"{name} can't be removed; clones share its blocks: {', '.join(clones)}"
-    return [
-        VmMgrError(Kind.WRONG_STATE, message, hint=f"make them independent first: rbd flatten {clones[0]}")
-    ]

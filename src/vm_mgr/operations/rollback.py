@@ -23,10 +23,9 @@ def rollback(env: Env, name: VmName, snapshot: str) -> VmStatus:
         raise_all(quorum_problems(state))
         require_defined(env, name)
         find(env, name, snapshot)
-        resource = state.resources.get(name)
-        was = role_of(resource)
+        was = role_of(state.resources.get(name))
         with marked(env, name, "rollback", snapshot=snapshot, was=was, phase="stopping") as step:
-            if resource is not None:
+            if was:
                 halt(env, name)
             step.now(ROLLING)
             _roll(env, name, snapshot, was)

@@ -145,9 +145,10 @@ def _put_in_place(storage: CephStorage, name: VmName, count: int) -> None:
                 if final in present:
                     _retire(rbd, ioctx, group, final, layout.old_image(name, number))
                 rbd.RBD().rename(ioctx, new, final)
-        for number, member in enumerate(_members(group), start=count):
-            if member not in finals:
-                _retire(rbd, ioctx, group, member, layout.old_image(name, number))
+        for image in list(rbd.RBD().list(ioctx)):  # also one that a kill has taken out of the group already
+            extra = layout.disk_number(name, image)
+            if extra is not None and extra >= count:
+                _retire(rbd, ioctx, group, image, layout.old_image(name, extra))
         for final in set(finals) - set(_members(group)):
             group.add_image(ioctx, final)
         with rbd.Image(ioctx, finals[0]) as image:
