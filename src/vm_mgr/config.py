@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
     from vm_mgr.model.cluster import NodeName
 
-__all__ = ["CephSettings", "Settings", "load", "load_ceph"]
+__all__ = ["CEPH", "CephSettings", "DirectorySettings", "Settings", "StorageSettings", "load", "load_storage"]
 
 CONFIG_FILE = "/etc/vm-mgr/vm-mgr.toml"
+CEPH = "ceph"  # the label of the one Ceph; directories choose their own
 CACHES = ("writeback", "none", "writethrough", "directsync")
+IO = ("native", "threads", "io_uring")
 
 
 class CephSettings(NamedTuple):
@@ -30,10 +32,27 @@ class CephSettings(NamedTuple):
     cache: str = "writeback"
 
 
+class DirectorySettings(NamedTuple):
+    """A directory that all nodes mount; resource is what mounts it, in the cluster's configuration."""
+
+    path: str
+    cache: str = "none"
+    io: str = "native"
+    resource: str = ""
+
+
+class StorageSettings(NamedTuple):
+    """The storages that stand side by side: ceph is None where there is none, default names one of them."""
+
+    ceph: CephSettings | None = CephSettings()
+    directories: Mapping[str, DirectorySettings] = {}
+    default: str = CEPH
+
+
 class Settings(NamedTuple):
     """The whole configuration."""
 
-    ceph: CephSettings = CephSettings()
+    storage: StorageSettings = StorageSettings()
     node_addresses: Mapping[str, NodeName] = {}
     migration_network_suffix: str = ""
     state_dir: str = "/run/vm-mgr"
@@ -48,14 +67,14 @@ def load() -> Settings:
     return _parse(path, text)
 
 
-def load_ceph() -> CephSettings:
-    """Read how to reach Ceph; plain lines without tomllib, which would take a tenth of the time of `list`."""
+def load_storage() -> StorageSettings:
+    """Read which storages there are, without tomllib if it can: that takes a tenth of the time of `list`."""
     path, text = _text()
-    plain = _plain_table(text, "ceph")
+    plain = _plain_tables(text)
     try:
-        return _parse(path, text).ceph if plain is None else _ceph(plain)
-    except (TypeError, ValueError):
-        return _parse(path, text).ceph  # which says what is wrong
+        return _parse(path, text).storage if plain is None else _storage(plain)
+    except (TypeError, ValueError, AttributeError):
+        return _parse(path, text).storage  # which says what is wrong
 
 
 def _text() -> tuple[str, str]:
@@ -83,28 +102,57 @@ def _parse(path: str, text: str) -> Settings:
         ) from error
 
 
-def _plain_table(text: str, name: str) -> dict[str, str] | None:
-    """Read a table of lines like `key = "text"`; None where it takes a parser to tell.
+def _plain_tables(text: str) -> dict[str, Any] | None:
+    """Read the storages' tables of lines like `key = "text"`; None where it takes a parser to tell.
 
-    >>> _plain_table('[ceph]\\nuser = "me"  # or you\\n', "ceph")
-    >>> _plain_table('[nodes]\\nn1 = ["192.0.2.1"]\\n[ceph]\\nuser = "me"\\n', "ceph")
-    {'user': 'me'}
+    >>> _plain_tables('[ceph]\\nuser = "me"  # or you\\n')
+    >>> _plain_tables('[nodes]\\nn1 = ["192.0.2.1"]\\n[ceph]\\nuser = "me"\\n')
+    {'ceph': {'user': 'me'}, 'shared_dir': {}}
+    >>> _plain_tables('[shared_dir.vms]\\npath = "/srv/vms"\\n')
+    {'shared_dir': {'vms': {'path': '/srv/vms'}}}
     """
     if '"""' in text or "'''" in text:
         return None
-    table, inside = {}, None
+    tables: dict[str, dict[str, str]] = {}
+    header = ""
     for line in map(str.strip, text.splitlines()):
-        if line.startswith("[") and line[1:-1].isalnum() and line.endswith("]"):
-            inside = line == f"[{name}]"
-        elif line.startswith("[") or (line and inside is None and not line.startswith("#")):
-            return None
-        elif inside and line and not line.startswith("#"):
-            key, _, value = line.partition("=")
-            value = value.strip()
-            if len(value) < 2 or value[0] + value[-1] != '""' or set(value[1:-1]) & set('"\\\\'):
+        if not line or line.startswith("#"):
+            continue
+        if line.startswith("["):
+            header = line[1:-1]
+            if not line.endswith("]") or not _is_plain(header) or header in tables:
                 return None
-            table[key.strip()] = value[1:-1]
-    return table
+            tables[header] = {}
+        elif not header or (not _add_plain(tables[header], line) and _is_storage(header)):
+            return None
+    found: dict[str, Any] = {key: tables[key] for key in (CEPH, "storage") if key in tables}
+    found["shared_dir"] = {
+        key.partition(".")[2]: tables[key] for key in tables if key.startswith("shared_dir.")
+    }
+    return found
+
+
+def _is_plain(header: str) -> bool:
+    """Tell `name` and `shared_dir.label` from other headers."""
+    name, dot, label = header.partition(".")
+    if name in ("shared_dir", CEPH, "storage"):
+        return bool(dot and label.isalnum()) if name == "shared_dir" else not dot
+    return name.isalnum() and not dot
+
+
+def _is_storage(header: str) -> bool:
+    return header in (CEPH, "storage") or header.startswith("shared_dir.")
+
+
+def _add_plain(table: dict[str, str], line: str) -> bool:
+    key, _, value = line.partition("=")
+    key, value = key.strip(), value.strip()
+    if len(value) < 2 or value[0] + value[-1] != '""' or set(value[1:-1]) & set('"\\'):
+        return False
+    if not key.replace("_", "").isalnum() or key in table:
+        return False
+    table[key] = value[1:-1]
+    return True
 
 
 def _settings(raw: Mapping[str, Any]) -> Settings:
@@ -114,7 +162,18 @@ def _settings(raw: Mapping[str, Any]) -> Settings:
         for address in ([given] if isinstance(given, str) else given)
     }
     suffix = str(raw.get("migration", {}).get("network_suffix", ""))
-    return Settings(_ceph(raw.get("ceph", {})), addresses, suffix)
+    return Settings(_storage(raw), addresses, suffix)
+
+
+def _storage(raw: Mapping[str, Any]) -> StorageSettings:
+    directories = {str(label): _directory(label, table) for label, table in raw.get("shared_dir", {}).items()}
+    ceph = _ceph(raw.get(CEPH, {})) if CEPH in raw or not directories else None
+    labels = [*([CEPH] if ceph else []), *directories]
+    default = str({"default": labels[0], **raw.get("storage", {})}["default"])
+    unknown = set(raw.get("storage", {})) - {"default"}
+    if default not in labels or unknown:
+        raise ValueError(f"[storage] has the key default, one of {', '.join(labels)}")
+    return StorageSettings(ceph, directories, default)
 
 
 def _ceph(table: Mapping[str, Any]) -> CephSettings:
@@ -122,3 +181,16 @@ def _ceph(table: Mapping[str, Any]) -> CephSettings:
     if ceph.cache not in CACHES:
         raise ValueError(f"[ceph] cache is one of {', '.join(CACHES)}")
     return ceph
+
+
+def _directory(label: str, table: Mapping[str, Any]) -> DirectorySettings:
+    directory = DirectorySettings(**{key: str(value) for key, value in table.items()})
+    if not (label.isascii() and label.isalnum()) or label == CEPH:
+        raise ValueError(f"[shared_dir.{label}]: a label has letters and digits, and is not ceph")
+    if not directory.path.startswith("/"):
+        raise ValueError(f"[shared_dir.{label}] path is absolute")
+    if directory.cache not in CACHES or directory.io not in IO:
+        raise ValueError(
+            f"[shared_dir.{label}] cache is one of {', '.join(CACHES)}, io one of {', '.join(IO)}"
+        )
+    return directory

@@ -2,13 +2,14 @@
 
 VmMgrError            anything that vm-mgr reports in one line
 ├── ProgramError      an external program ended with a non-zero exit status
+├── UuidTakenError    another VM has the domain's UUID
 └── SignalError       a signal asked us to stop; undo steps have run
 """
 
 from collections.abc import Sequence
 from enum import Enum
 
-__all__ = ["EXIT_CODES", "Kind", "ProgramError", "SignalError", "VmMgrError", "raise_all"]
+__all__ = ["EXIT_CODES", "Kind", "ProgramError", "SignalError", "UuidTakenError", "VmMgrError", "raise_all"]
 
 
 class Kind(Enum):
@@ -69,6 +70,14 @@ class ProgramError(VmMgrError):
         self.argv = tuple(argv)
         self.program_exit_code = exit_code
         self.stderr = stderr
+
+
+class UuidTakenError(VmMgrError):
+    """Say which VM has a UUID already."""
+
+    def __init__(self, uuid: str, owner: str) -> None:
+        hint = "remove the <uuid> element; a new one is generated"
+        super().__init__(Kind.EXISTS, f"the UUID {uuid} belongs to the VM {owner}", hint=hint)
 
 
 class SignalError(VmMgrError):

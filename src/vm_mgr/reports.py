@@ -24,10 +24,11 @@ class Note(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far a step is: a fraction from 0 to 1, or None where nobody knows."""
+    """How far a step is: a fraction from 0 to 1, or None where nobody knows; of so many bytes."""
 
     step: str
     fraction: float | None = None
+    total_bytes: int | None = None
 
 
 Report = Note | Progress

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import TYPE_CHECKING
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, cast
 
 from vm_mgr.adapters.host.clock import SystemClock
+from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.reports import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from vm_mgr.adapters.ceph.connection import Connection
     from vm_mgr.adapters.ceph.listing import Listing
     from vm_mgr.adapters.ceph.port import CephStorage
     from vm_mgr.adapters.host.runner import CommandLog, HostRunner
+    from vm_mgr.adapters.libvirt.port import Virsh
     from vm_mgr.adapters.pacemaker.port import Pacemaker
-    from vm_mgr.config import CephSettings, Settings
+    from vm_mgr.adapters.shared_dir.mount import Mount
+    from vm_mgr.adapters.shared_dir.port import SharedDirectory
+    from vm_mgr.adapters.side_by_side.storages import SideBySide
+    from vm_mgr.config import CephSettings, Settings, StorageSettings
     from vm_mgr.model.cluster import NodeName
+    from vm_mgr.model.vm import VmName
     from vm_mgr.ports.definition import Definitions
-    from vm_mgr.ports.hypervisor import Hypervisor
+    from vm_mgr.ports.env import Env
     from vm_mgr.ports.images import Images
     from vm_mgr.ports.ledger import Ledger
     from vm_mgr.ports.processes import Processes
+    from vm_mgr.ports.snapshots import Snapshots
+    from vm_mgr.ports.storage import Storage
     from vm_mgr.reports import Say
 
-__all__ = ["RealEnv"]
+__all__ = ["RealEnv", "rehearsal"]
 
 
 class RealEnv:
@@ -49,15 +57,24 @@ class RealEnv:
         return load()
 
     @cached_property
+    def storage_settings(self) -> StorageSettings:
+        """The configuration's part about storages."""
+        from vm_mgr.config import load_storage  # noqa: PLC0415
+
+        return load_storage()
+
+    @property
     def ceph(self) -> CephSettings:
         """The configuration's part about Ceph."""
-        from vm_mgr.config import load_ceph  # noqa: PLC0415
-
-        return load_ceph()
+        ceph = self.storage_settings.ceph
+        if ceph is None:
+            hint = "add a table [ceph] to the configuration"
+            raise VmMgrError(Kind.ENVIRONMENT, "no Ceph is configured here", hint=hint)
+        return ceph
 
     def prefetch(self, *, names: bool) -> None:
         """Start looking at cluster and storage, while the caller loads the rest of itself."""
-        if names:
+        if names and self.storage_settings.ceph:
             from vm_mgr.adapters.ceph.listing import Listing  # noqa: PLC0415
 
             self._listing = Listing(lambda: self.connection)
@@ -80,6 +97,11 @@ class RealEnv:
             return Connection(ceph.conf, ceph.user, ceph.pool)
         return Connection(ceph.conf, ceph.user, ceph.pool, patience_s=self.storage_patience_s)
 
+    def close(self) -> None:
+        """Leave what was connected to; programs that live on make an environment for each operation."""
+        if "connection" in self.__dict__:
+            self.connection.close()
+
     @cached_property
     def cluster(self) -> Pacemaker:
         """Pacemaker."""
@@ -88,22 +110,74 @@ class RealEnv:
         return Pacemaker(self.runner, self.clock)
 
     @cached_property
-    def storage(self) -> CephStorage:
-        """Ceph RBD."""
+    def storages(self) -> SideBySide:
+        """The storages by their labels, the default one first."""
+        from vm_mgr.adapters.side_by_side.storages import Place, SideBySide  # noqa: PLC0415
+        from vm_mgr.config import CEPH  # noqa: PLC0415
+
+        settings = self.storage_settings
+        places = {CEPH: Place(lambda: self._ceph_storage)} if settings.ceph else {}
+        for label, directory in settings.directories.items():
+            places[label] = Place(partial(self._directory, label), directory.resource)
+        return SideBySide({settings.default: places.pop(settings.default), **places})
+
+    @cached_property
+    def storage(self) -> Storage:
+        """The storage that has a VM, whichever it is."""
+        only, *others = self.storages.labels()
+        if not others:
+            return cast("Storage", self.storages.called(only))
+        from vm_mgr.adapters.side_by_side.port import WhereverItIs  # noqa: PLC0415
+
+        return cast("Storage", WhereverItIs(self.storages))
+
+    @property
+    def snapshots(self) -> Snapshots:
+        """The same storage's snapshots."""
+        return cast("Snapshots", self.storage)
+
+    @cached_property
+    def _ceph_storage(self) -> CephStorage:
         from vm_mgr.adapters.ceph.port import CephStorage  # noqa: PLC0415
 
         return CephStorage(
             self.connection, self.runner, self.clock, cache=self.ceph.cache, listing=self._listing
         )
 
-    @property
-    def snapshots(self) -> CephStorage:
-        """Snapshots of RBD images."""
-        return self.storage
+    def _directory(self, label: str) -> SharedDirectory:
+        from vm_mgr.adapters.libvirt.open_disks import QemuDisks  # noqa: PLC0415
+        from vm_mgr.adapters.shared_dir.port import SharedDirectory  # noqa: PLC0415
+
+        directory = self.storage_settings.directories[label]
+        return SharedDirectory(
+            self._mount(label),
+            self.runner,
+            self.clock,
+            cache=directory.cache,
+            io=directory.io,
+            open_disks=QemuDisks(self._where_it_runs),
+        )
+
+    def _where_it_runs(self, name: VmName) -> Virsh:
+        resource = self.cluster.state().resources.get(name)
+        if resource is None or not resource.nodes:
+            raise VmMgrError(Kind.WRONG_STATE, f"{name} does not run", hint=f"look: vm-mgr status {name}")
+        return self.hypervisor_at(resource.nodes[0])
+
+    def _mount(self, label: str) -> Mount:
+        from pathlib import Path  # noqa: PLC0415
+
+        from vm_mgr.adapters.shared_dir.mount import Mount  # noqa: PLC0415
+
+        return Mount(Path(self.storage_settings.directories[label].path))
 
     @cached_property
     def ledger(self) -> Ledger:
-        """An object in the pool."""
+        """One for all storages: an object in Ceph's pool, or files of the default directory."""
+        if self.storage_settings.ceph is None:
+            from vm_mgr.adapters.shared_dir.ledger import SharedLedger  # noqa: PLC0415
+
+            return SharedLedger(self._mount(self.storage_settings.default))
         from vm_mgr.adapters.ceph.ledger import CephLedger  # noqa: PLC0415
 
         return CephLedger(self.connection, self._listing)
@@ -123,13 +197,13 @@ class RealEnv:
         return DomainXml()
 
     @cached_property
-    def hypervisor(self) -> Hypervisor:
+    def hypervisor(self) -> Virsh:
         """The libvirt of this node."""
         from vm_mgr.adapters.libvirt.port import Virsh  # noqa: PLC0415
 
         return Virsh(self.runner, self.state_dir)
 
-    def hypervisor_at(self, node: NodeName) -> Hypervisor:
+    def hypervisor_at(self, node: NodeName) -> Virsh:
         """The libvirt of any node, over ssh on the migration network."""
         if node == self.cluster.local_node():
             return self.hypervisor
@@ -164,5 +238,13 @@ class RealEnv:
 
     @property
     def pool(self) -> str:
-        """The pool that holds the VMs' disks."""
-        return self.ceph.pool
+        """The pool that holds the VMs' disks; nothing where there is no Ceph."""
+        ceph = self.storage_settings.ceph
+        return ceph.pool if ceph else ""
+
+
+def rehearsal(env: Env, show: Callable[[str], None]) -> Env:
+    """Give an environment in which operations change nothing, and show each step in words instead."""
+    from vm_mgr.adapters.memory.rehearsal import Rehearsal  # noqa: PLC0415
+
+    return Rehearsal(env, show)

@@ -6,11 +6,11 @@ Each check returns the problems it found, in words; none means that it passed.
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
+from vm_mgr_lab import disks
 from vm_mgr_lab.errors import LabError
 from vm_mgr_lab.guest import Record, read_disk
 from vm_mgr_lab.guest.build import RECORDS_SECTORS, RECORDS_START
 from vm_mgr_lab.lab import Lab
-from vm_mgr_lab.process import bytes_of
 
 __all__ = ["lost_records", "records_on_disk", "several_writers"]
 
@@ -19,9 +19,8 @@ SHOWN = 5
 
 
 def records_on_disk(lab: Lab, vm: str, *, node: str) -> list[Record]:
-    """Return the records on a VM's system disk on Ceph, read through a node that is up."""
-    command = [*lab.machine(node).enter_command(), "rbd", "--no-progress", "export", f"rbd/system_{vm}", "-"]
-    disk = bytes_of(command)
+    """Return the records on a VM's system disk, read through a node that is up."""
+    disk = disks.content(lab, vm, node=node)
     start = RECORDS_START * SECTOR
     if len(disk) < start + RECORDS_SECTORS * SECTOR:
         raise LabError(f"the disk of {vm} has only {len(disk)} bytes")

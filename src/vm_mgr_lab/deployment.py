@@ -13,16 +13,19 @@ from vm_mgr_lab import bmc
 from vm_mgr_lab.cgroup import Cgroup
 from vm_mgr_lab.errors import LabError
 from vm_mgr_lab.lab import Lab
+from vm_mgr_lab.machine import SHARE
 from vm_mgr_lab.network import switch_namespace
 from vm_mgr_lab.paths import CHECKOUT, Paths
 from vm_mgr_lab.topology import Node, bmc_address
 
-__all__ = ["deploy", "keep_layers", "layers_folder", "restore_secrets", "write_inventory"]
+__all__ = ["deploy", "keep_layers", "layers_folder", "restore_shared", "write_inventory"]
 
 Say = Callable[[str], None]
 
-SOURCES = ("deploy", "ocf", "src/vm_mgr")
-RECIPE = "3"  # raise when the lab itself changes what it deploys
+SOURCES = ("deploy", "ocf", "src/vm_manager", "src/vm_mgr")
+RECIPE = "4"  # raise when the lab itself changes what it deploys
+# What stands for a file server: a folder of the host, which every node sees at SHARE.
+SHARED_DIR = {"label": "vms", "path": "/srv/vms", "device": SHARE, "fstype": "none", "options": "bind"}
 # Logs and state of the deployment's own boot, which a node that boots from the layer would not have.
 NOT_KEPT = ("var/log/journal", "tmp", "var/tmp", "root/.ansible", "run")
 
@@ -60,6 +63,7 @@ def write_inventory(paths: Paths, nodes: tuple[Node, ...]) -> None:
                 "ansible_ssh_private_key_file": str(paths.ssh_key),
                 "ansible_ssh_common_args": options,
                 "ansible_python_interpreter": "/usr/bin/python3",
+                "shared_dirs": [SHARED_DIR],
             },
             "children": {
                 f"{role}s": {"hosts": {node.name: host(node) for node in nodes if node.role == role}}
@@ -119,6 +123,7 @@ def keep_layers(lab: Lab, folder: Path) -> dict[str, list[str]]:
     draft.mkdir(parents=True)
     draft.chmod(0o700)
     shutil.copytree(lab.paths.state / "bmc", draft / "bmc", ignore=shutil.ignore_patterns("*.out", "*.jsonl"))
+    shutil.copytree(lab.paths.shared, draft / "shared")
     for node in lab.nodes:
         disk = lab.disk_of(node.name)
         for part in NOT_KEPT:
@@ -130,6 +135,7 @@ def keep_layers(lab: Lab, folder: Path) -> dict[str, list[str]]:
     return {node.name: [str(folder / node.name), *lab.topology.lower[node.name]] for node in lab.nodes}
 
 
-def restore_secrets(paths: Paths, folder: Path) -> None:
-    """Bring back the BMC passwords that cached layers were deployed with."""
+def restore_shared(paths: Paths, folder: Path) -> None:
+    """Bring back what belongs to no single node: the BMCs' passwords and the shared directory."""
     shutil.copytree(folder / "bmc", paths.state / "bmc", dirs_exist_ok=True)
+    shutil.copytree(folder / "shared", paths.shared, dirs_exist_ok=True)

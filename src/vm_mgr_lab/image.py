@@ -35,7 +35,12 @@ BASE_PACKAGES = (
     "vim-tiny",
 )
 # Where a release has a role's package under another name.
-OTHER_NAMES = {"bookworm": {"fence-agents-ipmilan": "fence-agents"}}
+OTHER_NAMES = {
+    "bookworm": {
+        "fence-agents-ipmilan": "fence-agents",
+        "libvirt-daemon-plugin-lockd": "libvirt-daemon-system",
+    }
+}
 RECIPE = 3  # raise when the way an image is made changes
 
 # Hosts' keys are made per node; containers have no disks or modules to wait for.

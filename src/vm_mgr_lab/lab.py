@@ -50,7 +50,11 @@ class Lab:
     def _nspawn(self, name: str) -> NspawnMachine:
         node = self.topology.node(name)
         return NspawnMachine(
-            node.name, self.paths.node(node.name), self.topology.disk_layers(node.name), kvm=self.topology.kvm
+            node.name,
+            self.paths.node(node.name),
+            self.topology.disk_layers(node.name),
+            share=self.paths.shared,
+            kvm=self.topology.kvm,
         )
 
     def power_on(self, name: str, *, firmware_s: float = FIRMWARE_S) -> None:

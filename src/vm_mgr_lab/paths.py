@@ -44,6 +44,11 @@ class Paths:
         """The private key that opens the nodes and the guests."""
         return self.cache / "ssh" / "id_ed25519"
 
+    @property
+    def shared(self) -> Path:
+        """The folder that the nodes see as a file server's."""
+        return self.state / "shared"
+
     def node(self, name: str) -> Path:
         """Return the folder of one node: its disk (upper, work, root) and its console."""
         return self.state / "nodes" / name

@@ -62,7 +62,7 @@ def up(paths: Paths, request: Request, say: Say) -> Lab:
         lab = Lab(paths, Topology(suite=request.suite, nodes=nodes, kvm=kvm, lower=lower))
         lab.topology.save(paths)
         if cached:
-            deployment.restore_secrets(paths, layers)
+            deployment.restore_shared(paths, layers)
         _switch_on(lab, say, new=not cached)
         deployment.write_inventory(paths, nodes)
         if not cached and not request.bare:

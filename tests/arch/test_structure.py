@@ -11,10 +11,11 @@ import pytest
 from vm_mgr.errors import EXIT_CODES
 
 SOURCE = Path(__file__).parents[2] / "src" / "vm_mgr"
-MODULES = sorted(SOURCE.rglob("*.py"))
+SHIM = SOURCE.with_name("vm_manager")
+MODULES = sorted((*SOURCE.rglob("*.py"), *SHIM.rglob("*.py")))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE.parent)))
 def test_module_is_small_and_says_what_it_is_for(path):
     text = path.read_text()
     tree = ast.parse(text)
@@ -62,7 +63,7 @@ def test_status_imports_nothing_heavy():
 
 
 def test_exit_statuses_are_documented():
-    text = (SOURCE.parents[1] / "docs" / "reference" / "errors.md").read_text()
+    text = (SOURCE.parents[1] / "docs" / "reference" / "exit-codes.md").read_text()
     for kind, code in EXIT_CODES.items():
         assert f"| {code} | {kind.value} |" in text
     assert len(set(EXIT_CODES.values())) == len(EXIT_CODES)

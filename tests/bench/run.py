@@ -29,6 +29,7 @@ RESULTS = Path(__file__).parent / "results"
 PAGE = CHECKOUT / "docs" / "reference" / "performance.md"
 RUNS = 5
 MAC = 240
+BENCH_DISK = "/root/bench.qcow2"
 PATHS = Paths.from_environment()
 
 # Runs on a node: times each command as a whole process, taking turns, so that noise meets all of them alike.
@@ -52,6 +53,87 @@ qemu-img convert -f qcow2 -O raw "$2" "rbd:rbd/system_$1:id=vm-mgr:conf=/etc/cep
 cibadmin --create --scope resources --xml-pipe < /root/hand-primitive.xml
 while ! crm_mon -1 --output-as=xml | grep -q "id=\\"$1\\".*role=\\"Started\\""; do sleep 0.1; done
 """
+
+# Runs on the VM's node: how long the guest was held, by libvirt's own events, and how long the command took.
+PAUSES = """
+import json, subprocess, sys, threading, time
+import libvirt
+name, runs = sys.argv[1], int(sys.argv[2])
+libvirt.virEventRegisterDefaultImpl()
+connection = libvirt.openReadOnly("qemu:///system")
+seen = {}
+def note(_connection, domain, event, _detail, _opaque):
+    if domain.name() == name:
+        seen[event] = time.perf_counter()
+connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, note, None)
+def loop():
+    while True:
+        libvirt.virEventRunDefaultImpl()
+threading.Thread(target=loop, daemon=True).start()
+def vm_mgr(verb):
+    subprocess.run(["vm-mgr", verb, name, "--snap-name", "bench"], stdout=subprocess.DEVNULL, check=True)
+pauses, commands = [], []
+for _ in range(runs):
+    seen.clear()
+    started = time.perf_counter()
+    vm_mgr("create-snapshot")
+    commands.append(time.perf_counter() - started)
+    time.sleep(0.5)
+    pauses.append(seen[libvirt.VIR_DOMAIN_EVENT_RESUMED] - seen[libvirt.VIR_DOMAIN_EVENT_SUSPENDED])
+    vm_mgr("remove-snapshot")
+print(json.dumps({"pause of the guest": pauses, "vm-mgr create-snapshot": commands}))
+"""
+
+# Runs on a node: defines VMs with librbd alone and enables some, stopped, in one change; or removes them.
+MANY = """
+import subprocess, sys
+import xml.etree.ElementTree as ET
+import rados, rbd
+verb, count, enabled = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+names = [f"many{number}" for number in range(count)]
+def cibadmin(*arguments, text=None):
+    argv = ["cibadmin", *arguments, "--scope", "resources"]
+    return subprocess.run(argv, input=text, text=True, stdout=subprocess.PIPE, check=True).stdout
+def change_resources():
+    resources = ET.fromstring(cibadmin("--query"))
+    for primitive in [one for one in resources if one.get("id") in set(names)]:
+        resources.remove(primitive)
+    for name in names[:enabled] if verb == "make" else []:
+        agent = {"class": "ocf", "provider": "vm-mgr", "type": "VirtualDomain"}
+        primitive = ET.SubElement(resources, "primitive", {"id": name, **agent})
+        meta = ET.SubElement(primitive, "meta_attributes", id=f"vm-mgr-{name}-meta")
+        role = {"id": f"vm-mgr-{name}-meta-target-role", "name": "target-role", "value": "Stopped"}
+        ET.SubElement(meta, "nvpair", role)
+    cibadmin("--replace", "--xml-pipe", text=ET.tostring(resources, encoding="unicode"))
+    subprocess.run(["crm_resource", "--wait", "--timeout", "600s"], check=True)
+def make(ioctx, name):
+    rbd.RBD().create(ioctx, f"system_{name}", 1 << 20)
+    with rbd.Image(ioctx, f"system_{name}") as image:
+        image.metadata_set("vm_name", name)
+    rbd.RBD().group_create(ioctx, name)
+    rbd.Group(ioctx, name).add_image(ioctx, f"system_{name}")
+def remove(ioctx, name):
+    for step in (
+        lambda: rbd.Group(ioctx, name).remove_image(ioctx, f"system_{name}"),
+        lambda: rbd.RBD().group_remove(ioctx, name),
+        lambda: rbd.RBD().remove(ioctx, f"system_{name}"),
+    ):
+        try:
+            step()
+        except rbd.Error:
+            pass  # an interrupted run has made, or removed, only a part
+if verb == "remove":
+    change_resources()
+with rados.Rados(conffile="/etc/ceph/ceph.conf", rados_id="vm-mgr") as cluster:
+    with cluster.open_ioctx("rbd") as ioctx:
+        for name in names:
+            (make if verb == "make" else remove)(ioctx, name)
+if verb == "make":
+    change_resources()
+"""
+
+DEFINITION = """<domain type="qemu"><name>any</name><memory unit="MiB">32</memory>
+<os><type arch="x86_64">hvm</type></os><devices/></domain>"""
 
 CLEAN_UP_BY_HAND = """
 set -eu
@@ -157,6 +239,91 @@ def measure_failover() -> Result:
     return times
 
 
+def measure_clone() -> Result:
+    """Clone a VM with a large disk and one with a small disk in turns: at once means independent of both."""
+    lab = _lab()
+    sources = {"large": ("10G", "1G"), "small": ("1G", "64M")}
+    times: Result = {f"clone of a {source} disk": [] for source in sources}
+    with _Removed(lab, "copy", *sources):
+        for source, (size, written) in sources.items():
+            _make_disk(lab, size, f"write -P 7 0 {written}")
+            _create_disabled(lab, source)
+        for _ in range(RUNS):
+            for source in sources:
+                command = ["vm-mgr", "clone", source, "--dst-name", "copy", "--disable"]
+                times[f"clone of a {source} disk"].append(_timed(lab, command))
+                lab.execute("n1", ["vm-mgr", "remove", "copy"], timeout_s=180)
+    return times
+
+
+def measure_snapshot() -> Result:
+    """Take snapshots of a running guest with three disks, and no agent, which is therefore paused."""
+    lab = _lab()
+    _make_disk(lab, "64M", "write -P 7 0 1M")
+    more = ("--additional-disk", BENCH_DISK, "--additional-disk", BENCH_DISK, "--pinned-host", "n1")
+    with _Removed(lab), _Guest(lab, "bench", *more):
+        done = lab.execute("n1", ["python3", "-c", PAUSES, "bench", str(RUNS)], timeout_s=300)
+    return dict(json.loads(done.stdout))
+
+
+def measure_import() -> Result:
+    """Import 1 GiB that can't be compressed or left out, and copy it with qemu-img, in turns."""
+    lab = _lab()
+    random = "head -c 1G /dev/urandom >/root/bench.raw; qemu-img convert -O qcow2 /root/bench.raw"
+    lab.execute("n1", ["sh", "-ec", f"{random} {BENCH_DISK}; rm /root/bench.raw"], timeout_s=300)
+    times: Result = {"vm-mgr create --disable": [], "qemu-img convert": []}
+    copy = ["qemu-img", "convert", "-O", "raw", BENCH_DISK, "rbd:rbd/by-hand:id=vm-mgr"]
+    with _Removed(lab, "bench"):
+        lab.execute("n1", ["rbd", "rm", "rbd/by-hand"], check=False)  # of an interrupted run
+        for _ in range(RUNS):
+            times["vm-mgr create --disable"].append(_create_disabled(lab, "bench"))
+            lab.execute("n1", ["vm-mgr", "remove", "bench"], timeout_s=180)
+            times["qemu-img convert"].append(_timed(lab, copy))
+            lab.execute("n1", ["rbd", "--no-progress", "rm", "rbd/by-hand"], timeout_s=180)
+    return times
+
+
+def measure_list1000() -> Result:
+    """Compare vm-mgr list of 1000 VMs, 300 of them enabled, with python3, one cibadmin and one listing."""
+    lab = _lab()
+    commands = {
+        "python3 -c ''": ["/usr/bin/python3", "-c", ""],
+        "cibadmin": ["cibadmin", "--query"],
+        "rbd ls": ["rbd", "ls", "rbd"],
+        "vm-mgr list": ["vm-mgr", "list"],
+    }
+    try:
+        lab.execute("n1", ["python3", "-c", MANY, "make", "1000", "300"], timeout_s=1800)
+        done = lab.execute("n1", ["python3", "-c", TIMER, json.dumps(commands), "10"], timeout_s=600)
+    finally:
+        lab.execute("n1", ["python3", "-c", MANY, "remove", "1000", "300"], timeout_s=1800)
+    return dict(json.loads(done.stdout))
+
+
+def measure_help() -> Result:
+    """Compare vm-mgr --help with the start of python."""
+    commands = {"python3 -c ''": ["/usr/bin/python3", "-c", ""], "vm-mgr --help": ["vm-mgr", "--help"]}
+    done = _lab().execute("n1", ["python3", "-c", TIMER, json.dumps(commands), "20"], timeout_s=120)
+    return dict(json.loads(done.stdout))
+
+
+def _make_disk(lab: Lab, size: str, write: str) -> None:
+    script = f"qemu-img create -q -f qcow2 {BENCH_DISK} {size}; qemu-io -c '{write}' {BENCH_DISK}"
+    lab.execute("n1", ["sh", "-ec", script], timeout_s=180)
+
+
+def _create_disabled(lab: Lab, name: str) -> float:
+    lab.execute("n1", ["sh", "-c", "cat > /root/bench.xml"], stdin=DEFINITION)
+    files = ["--xml", "/root/bench.xml", "--image", BENCH_DISK]
+    return _timed(lab, ["vm-mgr", "create", "--name", name, *files, "--disable"])
+
+
+def _timed(lab: Lab, argv: list[str]) -> float:
+    started = time.monotonic()
+    lab.execute("n1", argv, timeout_s=600)
+    return time.monotonic() - started
+
+
 def measure_memory() -> Result:
     """Add up the proportional set sizes of all of the lab's processes while one VM runs, in GiB."""
     lab = _lab()
@@ -186,6 +353,11 @@ MEASURES: dict[str, Callable[[], Result]] = {
     "up": measure_up,
     "status": measure_status,
     "create": measure_create,
+    "clone": measure_clone,
+    "snapshot": measure_snapshot,
+    "import": measure_import,
+    "list1000": measure_list1000,
+    "help": measure_help,
     "failover": measure_failover,
     "memory": measure_memory,
 }
@@ -194,17 +366,34 @@ MEASURES: dict[str, Callable[[], Result]] = {
 class _Guest:
     """A VM with the lab's guest, for as long as a measurement needs it."""
 
-    def __init__(self, lab: Lab, name: str) -> None:
+    def __init__(self, lab: Lab, name: str, *options: str) -> None:
         self._lab = lab
         self._name = name
+        self._options = options
 
     def __enter__(self) -> None:
         demo.remove_guest(self._lab, self._name, node="n1")
-        demo.create_guest(self._lab, self._name, print, mac_byte=MAC)
+        demo.create_guest(self._lab, self._name, print, mac_byte=MAC, options=self._options)
 
     def __exit__(self, *_: object) -> None:
         wait_until(lambda: self._lab.machine("n1").is_booted(), what="n1", timeout_s=60)
         demo.remove_guest(self._lab, self._name, node="n1")
+
+
+class _Removed:
+    """Room for VMs of these names, clones before their sources: none is there before or afterwards."""
+
+    def __init__(self, lab: Lab, *names: str) -> None:
+        self._lab = lab
+        self._names = names
+
+    def __enter__(self) -> None:
+        for name in self._names:
+            demo.remove_guest(self._lab, name, node="n1")
+
+    def __exit__(self, *_: object) -> None:
+        self.__enter__()
+        self._lab.execute("n1", ["rm", "-f", BENCH_DISK, "/root/bench.xml"])
 
 
 def _lab() -> Lab:
@@ -257,6 +446,32 @@ def _rows(results: dict[str, Result]) -> list[tuple[str, str, str]]:
             "≤ 1.5",
             ratio("create", "vm-mgr create", "by hand"),
         ),
+        (
+            "`vm-mgr create --disable` of 1 GiB of random data : `qemu-img convert` into the same pool",
+            "≤ 1.11 (0.9 of the rate)",
+            ratio("import", "vm-mgr create --disable", "qemu-img convert"),
+        ),
+        (
+            "`vm-mgr clone --disable`, disk of 10 GiB with 1 GiB written",
+            "≤ 2 s",
+            seconds("clone", "clone of a large disk"),
+        ),
+        (
+            "the same, disk of 1 GiB with 64 MiB written",
+            "as above",
+            seconds("clone", "clone of a small disk"),
+        ),
+        (
+            "pause of a running guest for a snapshot of its three disks",
+            "≤ 500 ms",
+            seconds("snapshot", "pause of the guest"),
+        ),
+        (
+            "`vm-mgr list` of 1000 VMs, 300 enabled : python3 start + cibadmin --query + rbd ls",
+            "≤ 3",
+            ratio("list1000", "vm-mgr list", "python3 -c ''", "cibadmin", "rbd ls"),
+        ),
+        ("`vm-mgr --help` : python3 start", "≤ 3", ratio("help", "vm-mgr --help", "python3 -c ''")),
         ("memory of the whole lab with one VM", "≤ 4 GiB", f"{memory:.2f} GiB" if memory else "not measured"),
     ]
 

@@ -18,10 +18,13 @@ from vm_mgr.adapters.memory.env import MemoryEnv
 from vm_mgr.adapters.shared_dir.ledger import SharedLedger
 from vm_mgr.adapters.shared_dir.mount import Mount
 from vm_mgr.adapters.shared_dir.port import SharedDirectory
+from vm_mgr.adapters.side_by_side.storages import Place, SideBySide
 from vm_mgr.wiring import RealEnv
 
 NAME = "contract1"
 OTHER = "contract3"
+# Names that can be taken for parts of what belongs to the first.
+NEIGHBOURS = ("contract1_0", "contract1-meta", "contract1.a")
 REAL = os.environ.get("VM_MGR_CONTRACT") == "real"
 
 
@@ -31,7 +34,8 @@ STORAGE = ("test_storage", "test_ledger")
 def pytest_generate_tests(metafunc):
     if "storage_kind" in metafunc.fixturenames:
         of_storage = metafunc.module.__name__.rpartition(".")[2] in STORAGE
-        kinds = ["ceph"] if REAL else ["memory", "shared_dir"] if of_storage else ["memory"]
+        kinds = ["ceph", "vms"] if REAL else ["memory", "shared_dir"]
+        kinds = kinds if of_storage else kinds[:1]
         metafunc.parametrize("storage_kind", kinds)
 
 
@@ -39,6 +43,9 @@ def pytest_generate_tests(metafunc):
 def env(storage_kind, tmp_path):
     """Give the environment, without the VM of the contract before and after."""
     built = RealEnv() if REAL else MemoryEnv(DomainXml())
+    if storage_kind == "vms":
+        built.storage = built.storages.called("vms")
+        built.ledger = SharedLedger(built.storage.mount)
     if storage_kind == "shared_dir":
         put_on_directory(built, tmp_path / "vms")
     forget(built)
@@ -46,22 +53,29 @@ def env(storage_kind, tmp_path):
     forget(built)
 
 
+@pytest.fixture
+def neighbours():
+    """Name VMs that the fixture env removes too."""
+    return NEIGHBOURS
+
+
 def put_on_directory(env, root):
     root.mkdir()
     mount = Mount(root)
     mount.initialise()
     env.storage = env.snapshots = SharedDirectory(mount, HostRunner(), SystemClock())
+    env.storages = SideBySide({"vms": Place(lambda: env.storage)})
     env.ledger = SharedLedger(mount)
 
 
 @pytest.fixture
 def shares_blocks(storage_kind):
     """Tell whether a clone depends on what it was made from."""
-    return storage_kind != "shared_dir"
+    return storage_kind not in ("shared_dir", "vms")
 
 
 def forget(env):
-    for name in (OTHER, NAME):
+    for name in (*NEIGHBOURS, OTHER, NAME):
         env.cluster.remove(name)
         env.storage.remove(name)
         env.ledger.erase(name)

@@ -69,3 +69,49 @@ def test_renamed_vm_is_there_by_its_new_name(env, vm):
     resources = env.cluster.state().resources
     assert vm not in resources
     assert resources["contract3"].target_role == "Stopped"
+
+
+def test_vms_of_similar_names_leave_each_other_alone(env, vm, neighbours):
+    for name in neighbours:
+        wishes = dict.fromkeys((vm, *neighbours), "-700")
+        wishes.pop(name)
+        meta, utilization = {"failure-timeout": "60s", "a.b_c": "ä"}, {"cpu": "1"}
+        env.cluster.add(
+            VmResource(
+                name,
+                TargetRole.STOPPED,
+                preferred_host="n2",
+                params={"migration_user": "me"},
+                meta=meta,
+                utilization=utilization,
+                colocations=wishes,
+            )
+        )
+        env.cluster.begin_move(name, to="n3", away_from="n1", lifetime_s=60)
+    env.cluster.rename(vm, "contract3")
+    env.cluster.remove("contract3")
+    resources = env.cluster.state().resources
+    assert vm not in resources
+    assert set(neighbours) <= set(resources)
+    for name in neighbours:
+        env.cluster.end_move(name)
+        env.cluster.remove(name)
+    assert not set(neighbours) & set(env.cluster.state().resources)
+
+
+def test_configuration_is_read_back(env, vm):
+    env.cluster.add(VmResource("contract3", TargetRole.STOPPED, priority=3, colocations={vm: "700"}))
+    found = env.cluster.configured(vm)
+    assert (found.vm.target_role, found.vm.live_migration) == (TargetRole.STOPPED, True)
+    assert found.vm.preferred_host == "n2"
+    assert found.named_by == {"contract3": "700"}
+    assert env.cluster.configured("contract3").vm.colocations == {vm: "700"}
+    assert env.cluster.configured("contract4").vm is None
+
+
+def test_what_a_move_left_is_cleared_once(env, vm):
+    env.cluster.begin_move(vm, to="n3", away_from="n1", lifetime_s=60)
+    assert [one.leftover for one in env.cluster.configured(vm).others] == [True]
+    assert [one.id for one in env.cluster.clear_moves(vm)] == [f"vm-mgr-move-{vm}"]
+    assert env.cluster.clear_moves(vm) == ()
+    assert env.cluster.configured(vm).others == ()

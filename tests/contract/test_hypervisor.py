@@ -1,5 +1,8 @@
 """What every hypervisor does, and that processes agree with it."""
 
+import shutil
+from tempfile import NamedTemporaryFile
+
 import pytest
 
 from vm_mgr.errors import Kind, VmMgrError
@@ -7,7 +10,8 @@ from vm_mgr.errors import Kind, VmMgrError
 NAME = "contract1"
 # A machine without disks stays in its firmware.
 DOMAIN = """<domain type="qemu"><name>contract1</name><memory unit="MiB">32</memory>
-<os><type arch="x86_64">hvm</type></os><devices><memballoon model="none"/></devices></domain>"""
+<os><type arch="x86_64">hvm</type></os><features><acpi/></features>
+<devices><memballoon model="none"/></devices></domain>"""
 
 
 def wait_gone(env):
@@ -50,3 +54,35 @@ def test_absent_domain_cannot_be_destroyed(env):
 
 def test_unknown_text_is_mentioned_nowhere(env):
     assert env.processes.mentions("no-such-text-anywhere") == []
+
+
+DISK = """<disk type="file" device="disk"><driver name="qemu" type="qcow2"/><source file="{path}"/>
+<target dev="vdq" bus="virtio"/></disk>"""
+
+
+def test_disk_is_plugged_into_a_running_domain(env, image):
+    with NamedTemporaryFile(suffix=".qcow2") as disk:  # where QEMU's user may look, unlike pytest's folders
+        shutil.copyfile(image, disk.name)
+        env.hypervisor.create(DOMAIN, NAME, timeout_s=30)
+        assert env.hypervisor.disk_sources(NAME) == []
+        env.hypervisor.attach(NAME, DISK.format(path=disk.name))
+        assert env.hypervisor.disk_sources(NAME) == [disk.name]
+        env.hypervisor.destroy(NAME, timeout_s=10)
+
+
+def test_domain_stands_until_it_is_let_go_on(env):
+    env.hypervisor.create(DOMAIN, NAME, timeout_s=30)
+    assert env.hypervisor.paused(NAME, timeout_s=5) == ""
+    env.hypervisor.pause(NAME)
+    env.hypervisor.pause(NAME)
+    assert env.hypervisor.domain_state(NAME, timeout_s=5) == "paused"
+    assert env.hypervisor.paused(NAME, timeout_s=5) == "user"
+    assert not env.hypervisor.freeze(NAME)
+    env.hypervisor.resume(NAME)
+    env.hypervisor.resume(NAME)
+    assert env.hypervisor.paused(NAME, timeout_s=5) == ""
+
+
+def test_absent_domain_is_not_paused(env):
+    with pytest.raises(VmMgrError):
+        env.hypervisor.paused(NAME, timeout_s=5)

@@ -139,6 +139,15 @@ def test_disk_grows(env, image):
     assert env.storage.disks(NAME)[0].size_bytes == 1 << 22
 
 
+def test_rollback_takes_the_size_back_too(env, image):
+    stage(env, image)
+    env.snapshots.take_snapshot(NAME, "small", Consistency.OFFLINE)
+    before = env.storage.disks(NAME)[0].size_bytes
+    env.storage.resize(NAME, f"system_{NAME}", 1 << 22)
+    env.snapshots.roll_back(NAME, "small")
+    assert env.storage.disks(NAME)[0].size_bytes == before
+
+
 def test_snapshots_are_listed_by_age_and_removed(env, image):
     stage(env, image, disks=2)
     for name in ("b", "a"):
@@ -175,6 +184,80 @@ def test_clone_shares_blocks_at_most_until_it_is_gone(env, image, shares_blocks)
     assert env.storage.remove(NAME)
 
 
+def test_further_disk_is_made_out_of_sight_and_comes_and_goes(env, image):
+    stage(env, image)
+    fractions = []
+    assert env.storage.next_disk(NAME) == 1
+    env.storage.make_disk(NAME, 1, 1 << 21, None, fractions.append)
+    assert env.storage.images(NAME) == [f"system_{NAME}"]
+    env.storage.make_disk(NAME, 1, 1 << 20, env.images.inspect(image), fractions.append)
+    for _ in range(2):
+        env.storage.place_disk(NAME, 1)
+        assert env.storage.images(NAME) == [f"system_{NAME}", f"data_{NAME}_0"]
+    assert all(0 <= fraction <= 1 for fraction in fractions)
+    assert env.storage.next_disk(NAME) == 2
+    env.storage.make_disk(NAME, 2, 1 << 22, None, fractions.append)
+    env.storage.place_disk(NAME, 2)
+    assert [disk.size_bytes for disk in env.storage.disks(NAME)] == [1 << 20, 1 << 20, 1 << 22]
+    for _ in range(2):
+        env.storage.drop_disk(NAME, 2)
+        assert env.storage.images(NAME) == [f"system_{NAME}", f"data_{NAME}_0"]
+    env.storage.drop_disk(NAME, 1)
+    assert env.storage.next_disk(NAME) == 1
+    assert env.storage.settings(NAME) == SETTINGS
+    assert env.storage.remove(NAME)
+
+
+def test_disk_that_was_only_made_is_nothing(env, image):
+    stage(env, image)
+    env.storage.make_disk(NAME, 1, 1 << 20, None, lambda _: None)
+    assert not env.storage.unstage(NAME)
+    assert kind_of(env.storage.place_disk, NAME, 1) is Kind.EXTERNAL_FAILURE
+    env.storage.make_disk(NAME, 1, 1 << 20, None, lambda _: None)
+    assert env.storage.remove(NAME)
+    assert not env.storage.exists(NAME)
+    assert not env.storage.remove(NAME)
+
+
+def test_disk_says_what_needs_it(env, image, shares_blocks):
+    stage(env, image)
+    env.snapshots.take_snapshot(NAME, "first", Consistency.OFFLINE)
+    env.storage.make_disk(NAME, 1, 1 << 20, None, lambda _: None)
+    env.storage.place_disk(NAME, 1)
+    assert env.storage.disk_ties(NAME, 1) == ((), ())
+    env.snapshots.take_snapshot(NAME, "second", Consistency.OFFLINE)
+    with env.storage.stage(OTHER) as staged:
+        staged.add_clone(f"data_{NAME}_0", "second")
+        staged.describe(xml="<domain/>", base_xml="<domain/>", settings=SETTINGS, notes={})
+        staged.commit()
+    assert env.storage.disk_ties(NAME, 0).snapshots == ("first", "second")
+    ties = env.storage.disk_ties(NAME, 1)
+    assert ties.snapshots == ("second",)
+    assert ties.clones == ((f"system_{OTHER}",) if shares_blocks else ())
+    assert kind_of(env.storage.disk_ties, NAME, 2) is Kind.NOT_FOUND
+    env.snapshots.roll_back(NAME, "first")
+    assert len(env.storage.images(NAME)) == 2
+
+
+def test_flattened_clone_depends_on_nothing(env, image):
+    stage(env, image)
+    env.snapshots.take_snapshot(NAME, "now", Consistency.OFFLINE)
+    with env.storage.stage(OTHER) as staged:
+        staged.add_clone(f"system_{NAME}", "now")
+        staged.describe(xml="<domain/>", base_xml="<domain/>", settings=SETTINGS, notes={})
+        staged.commit()
+    env.snapshots.drop_snapshot(NAME, "now")
+    fractions = []
+    for _ in range(2):
+        env.storage.flatten(OTHER, f"system_{OTHER}", fractions.append)
+    assert all(0 <= fraction <= 1 for fraction in fractions)
+    assert env.storage.disks(OTHER)[0].parent == ""
+    assert env.storage.dependents(NAME) == []
+    assert env.storage.disk_ties(NAME, 0) == ((), ())
+    assert env.storage.remove(NAME)
+    assert env.storage.exists(OTHER)
+
+
 def test_full_copy_depends_on_nothing(env, image):
     stage(env, image)
     env.snapshots.take_snapshot(NAME, "now", Consistency.OFFLINE)
@@ -199,3 +282,18 @@ def test_unused_disk_has_no_holder(env, image):
     stage(env, image)
     assert env.storage.holders(env.storage.images(NAME)) == []
     assert env.storage.holders(["system_contract2"]) == []
+
+
+def test_vms_of_similar_names_leave_each_other_alone(env, image, neighbours):
+    stage(env, image, disks=3)
+    for number, name in enumerate(neighbours):
+        stage(env, image, disks=2, name=name, xml=f"<domain>{number}</domain>")
+    env.storage.rename(NAME, OTHER)
+    assert env.storage.remove(OTHER)
+    stage(env, image, disks=1)
+    stage(env, image, disks=2)
+    assert env.storage.remove(NAME)
+    for number, name in enumerate(neighbours):
+        assert env.storage.images(name) == [f"system_{name}", f"data_{name}_0"]
+        assert env.storage.definition(name) == f"<domain>{number}</domain>"
+        assert env.storage.remove(name)

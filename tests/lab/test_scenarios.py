@@ -1,4 +1,4 @@
-"""Every scenario of tests/scenarios, played on real Corosync, Pacemaker, libvirt, Ceph and IPMI fencing."""
+"""Every scenario of tests/scenarios, on real Pacemaker, libvirt and IPMI fencing, with either storage."""
 
 from pathlib import Path
 
@@ -12,7 +12,8 @@ FOLDERS = sorted(p for p in (Path(__file__).parents[1] / "scenarios").iterdir() 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 
+@pytest.mark.parametrize("storage", ["ceph", "vms"])
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_scenario_holds(lab: Lab, folder: Path) -> None:
+def test_scenario_holds(lab: Lab, folder: Path, storage: str) -> None:
     mac_byte = 210 + FOLDERS.index(folder)
-    assert play(lab, load_scenario(folder), print, mac_byte=mac_byte) == []
+    assert play(lab, load_scenario(folder), print, mac_byte=mac_byte, storage=storage) == []

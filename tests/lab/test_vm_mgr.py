@@ -86,7 +86,22 @@ def clean(lab: Lab, files: None) -> Iterator[Callable[[str], None]]:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "a" * 300, "bad name", "slash/x", "x;y", "xml", "vm-mgr-x", "../x", "ümlaut", "1\nb"]
+    "name",
+    [
+        "",
+        "a" * 300,
+        "bad name",
+        "slash/x",
+        "x;y",
+        "xml",
+        "vm-mgr-x",
+        "../x",
+        "ümlaut",
+        "1\nb",
+        "-x",
+        "x-",
+        "a..b",
+    ],
 )
 def test_bad_name_is_refused(lab: Lab, clean: object, name: str) -> None:
     assert_refused(create(lab, name))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from vm_mgr.adapters.host.processes import HostProcesses
+from vm_mgr.adapters.libvirt.port import Virsh
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.storage import Holder
@@ -23,7 +24,8 @@ GIVEN = Parameters(name="web1", timeout_s=30)
 
 
 @pytest.fixture
-def node(env):
+def node(env, tmp_path):
+    env.state_dir = tmp_path / "state"
     with env.storage.stage("web1") as staged:
         staged.add(1 << 20)
         staged.describe(xml=DOMAIN, base_xml=DOMAIN, settings=VmSettings(), notes={})
@@ -41,6 +43,28 @@ def test_start_and_stop(node):
     assert node.hypervisor.running
     act(node, "stop")
     assert not node.hypervisor.running
+
+
+def test_start_is_refused_beside_a_rival_of_the_cluster(node):
+    node.hypervisor.alone["web1"] = "libvirt starts web1 by itself"
+    with pytest.raises(VmMgrError, match="by itself"):
+        act(node, "start")
+    assert not node.hypervisor.running
+
+
+def test_rivals_of_the_cluster_are_found(tmp_path):
+    virsh = Virsh(None, tmp_path, etc=tmp_path)
+    assert virsh.acts_alone("web1") == ""
+    wants = tmp_path / "systemd/system/multi-user.target.wants"
+    wants.mkdir(parents=True)
+    (wants / "libvirt-guests.service").touch()
+    assert "mask" in virsh.acts_alone("web1")
+    (tmp_path / "systemd/system/libvirt-guests.service").symlink_to("/dev/null")
+    assert virsh.acts_alone("web1") == ""
+    (tmp_path / "libvirt/qemu/autostart").mkdir(parents=True)
+    (tmp_path / "libvirt/qemu/autostart/web1.xml").touch()
+    assert "autostart" in virsh.acts_alone("web1")
+    assert virsh.acts_alone("web2") == ""
 
 
 def test_stop_of_what_is_absent_needs_no_libvirt(node):
@@ -69,8 +93,8 @@ def test_stop_presses_the_power_button_again_for_a_guest_that_boots(node):
     verbs = []
 
     def on_call(verb):
-        verbs.append(verb)
-        node.hypervisor.ignores_shutdown = verbs.count("shutdown") < 3
+        verbs.extend([verb] if verb == "shutdown" else [])
+        node.hypervisor.ignores_shutdown = len(verbs) < 3
 
     node.hypervisor.on_call = on_call
     began = node.clock.now
@@ -93,6 +117,53 @@ def test_stop_keeps_waiting_when_only_a_later_press_fails(node):
     node.hypervisor.on_call = on_call
     act(node, "stop")
     assert not node.hypervisor.ended
+
+
+def unplugs(node, seconds):
+    """Stop a guest that ignores the power button, by a libvirt that takes so long; give the whole time."""
+    act(node, "start")
+    node.hypervisor.ignores_shutdown = True
+    node.hypervisor.on_call = lambda verb: node.clock.sleep(seconds if verb == "destroy" else 0)
+    began = node.clock.now
+    act(node, "stop", timeout_s=60)
+    return node.clock.now - began
+
+
+def test_unmeasured_node_keeps_10_seconds_for_unplugging(node):
+    assert 50 <= unplugs(node, 0) < 51
+
+
+@pytest.mark.parametrize(("took", "kept"), [(0, 4), (4, 14), (20, 30)])
+def test_stop_keeps_time_by_what_unplugging_took_on_this_node(node, took, kept):
+    unplugs(node, took)
+    assert 60 - kept + took <= unplugs(node, took) < 60 - kept + took + 1
+
+
+def test_only_the_last_unplugs_count_and_nonsense_does_not(node):
+    unplugs(node, 20)
+    for _ in range(10):
+        unplugs(node, 0)
+    assert 56 <= unplugs(node, 0) < 57
+    (node.state_dir / "unplug-times").write_text("nonsense")
+    assert 50 <= unplugs(node, 0) < 51
+
+
+def test_stop_lets_a_paused_guest_go_on_so_that_it_can_shut_down(node):
+    act(node, "start")
+    node.hypervisor.pause("web1")
+    began = node.clock.now
+    act(node, "stop")
+    assert not node.hypervisor.running
+    assert node.clock.now - began < 5
+
+
+def test_paused_guest_arrives_paused_and_any_other_pause_is_none_of_its_user(node):
+    act(node, "start")
+    node.hypervisor.pause("web1")
+    act(node, "migrate_from")
+    node.hypervisor.halted["web1"] = "migrating"
+    with pytest.raises(VmMgrError):
+        act(node, "migrate_from")
 
 
 def test_start_is_refused_while_another_node_has_the_disk(node):
@@ -168,6 +239,7 @@ def run_agent(shell, proc, action="monitor", name="web1", looks=1):
         "VM_MGR_PROC": str(proc),
         "VM_MGR_LIBVIRT_RUN": str(proc.parent / "run"),
         "VM_MGR_LOOKS": str(looks),
+        "VM_MGR_STATE": str(proc.parent / "state"),
     }
     return subprocess.run(
         [*argv, str(AGENT), action], env=environment, capture_output=True, text=True, check=False
@@ -271,6 +343,24 @@ class TestMonitor:
         (proc.parent / "run" / "web1.pid").unlink()
         hide(proc, 41)
         assert run_agent(shell, proc).returncode == 0
+
+    def test_vm_stopped_by_an_io_error_fails_after_its_time(self, shell, proc):
+        status = proc.parent / "run" / "web1.xml"
+        status.write_text("<!--\nhead\n-->\n<domstatus state='paused' reason='ioerror' pid='42'>\n")
+        assert run_agent(shell, proc).returncode == 0
+        since = proc.parent / "state" / "io-error..web1"
+        since.write_text(f"{int(since.read_text()) - 100}\n")
+        done = run_agent(shell, proc)
+        assert done.returncode == 1
+        assert "I/O error" in done.stderr
+        status.write_text("<domstatus state='running' reason='unpaused' pid='42'>\n")
+        assert run_agent(shell, proc).returncode == 0
+        assert not since.exists()
+
+    def test_vm_paused_by_somebody_is_healthy(self, shell, proc):
+        (proc.parent / "run" / "web1.xml").write_text("<domstatus state='paused' reason='user' pid='42'>\n")
+        assert run_agent(shell, proc).returncode == 0
+        assert not (proc.parent / "state").exists()
 
     def test_validate_and_meta_data(self, shell, proc):
         assert run_agent(shell, proc, "validate-all").returncode == 0

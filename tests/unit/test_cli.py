@@ -5,11 +5,13 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from vm_mgr.cli.app import _COMMANDS, app
+from vm_mgr.cli import main
+from vm_mgr.cli.app import app
+from vm_mgr.cli.help import COMMANDS, overview
 from vm_mgr.errors import EXIT_CODES, Kind
 from vm_mgr.model.cluster import Resource
 from vm_mgr.model.mark import Mark
-from vm_mgr.model.vm import TargetRole
+from vm_mgr.model.vm import TargetRole, VmSettings
 
 from .conftest import DOMAIN
 
@@ -63,7 +65,7 @@ def test_bad_usage_is_told_from_failure(shell, words):
     assert shell(*words).exit_code == 2
 
 
-@pytest.mark.parametrize("command", _COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_an_example(shell, command):
     done = shell(command, "--help")
     assert done.exit_code == 0
@@ -114,7 +116,7 @@ def test_clone_has_an_identity_of_its_own(shell, env):
     assert shell("clone", "web1", "--dst-name", "web1").exit_code == EXIT_CODES[Kind.INVALID]
     done = shell("remove", "web1")
     assert done.exit_code == EXIT_CODES[Kind.WRONG_STATE]
-    assert "system_web2" in done.stderr
+    assert "vm-mgr flatten web2" in done.stderr
     assert shell("clone", "web1", "--dst-name", "web3", "--full", "--nostart").stdout == "web3 is Stopped\n"
 
 
@@ -223,6 +225,48 @@ def test_local_domain_is_taken_over_and_then_forgotten(shell, env, image):
     assert shell("add-to-cluster", "old1").exit_code == EXIT_CODES[Kind.NOT_FOUND]
 
 
+def test_names_can_have_dashes_dots_and_underscores(shell, env):
+    for name in ("web-1", "web_1", "web.1", "web"):
+        assert shell.create(name, "--additional-disk", "/none").exit_code == EXIT_CODES[Kind.NOT_FOUND]
+        assert shell.create(name).stdout == f"{name} is Started on n1\n"
+    assert shell("clone", "web_1", "--dst-name", "web_1_0").exit_code == 0
+    shell("stop", "web-1")
+    assert shell("rename", "web-1", "--new-name", "web-1.old").stdout == "web-1.old is Stopped\n"
+    assert sorted(env.storage.vms) == ["web", "web-1.old", "web.1", "web_1", "web_1_0"]
+
+
+def test_name_that_looks_like_an_option_is_refused_in_clear_text(shell):
+    done = shell.create("-web")
+    assert done.exit_code == EXIT_CODES[Kind.INVALID]
+    assert "'-web' is not a valid name for a VM" in done.stderr
+    shell.create("web1", "--nostart")
+    for words in (("rename", "web1", "--new-name", "-x"), ("clone", "web1", "--dst-name", "-x")):
+        done = shell(*words)
+        assert done.exit_code == EXIT_CODES[Kind.INVALID]
+        assert "begin with a letter" in done.stderr
+    assert shell("status", "-web").exit_code == 2
+    assert shell("status", "--name", "-web").stdout == "Undefined\n"
+
+
+def test_domain_with_a_disk_that_cannot_be_copied_is_refused(shell, env, image):
+    net = "<disk type='network' device='disk'><source protocol='nbd' name='x'/><target dev='vda'/></disk>"
+    file = f"<disk device='disk'><driver type='qcow2'/><source file='{image}'/><target dev='vdb'/></disk>"
+    pool = "<disk type='volume' device='disk'><source pool='p' volume='v'/><target dev='vdc'/></disk>"
+    env.hypervisor.kept["old1"] = DOMAIN.replace("<devices/>", f"<devices>{net}{file}{pool}</devices>")
+    done = shell("add-to-cluster", "old1")
+    assert done.exit_code == EXIT_CODES[Kind.NOT_SUPPORTED]
+    assert "disk vda of old1" in done.stderr
+    assert "disk vdc of old1" in done.stderr
+    assert shell("add-to-cluster", "old1", "--image", image).exit_code == EXIT_CODES[Kind.NOT_SUPPORTED]
+    assert not env.storage.vms
+    env.hypervisor.kept["old1"] = DOMAIN.replace("<devices/>", f"<devices>{net}{file}</devices>")
+    assert shell("add-to-cluster", "old1", "--image", image).exit_code == 0
+    xml = env.storage.definition("old1")
+    assert env.storage.images("old1") == ["system_old1", "data_old1_0"]
+    assert "nbd" not in xml
+    assert image not in xml
+
+
 def test_foreign_resource_and_what_has_clones_are_never_replaced(shell, env, image):
     shell.create("web1")
     shell("add_pacemaker_remote", "web1", "--remote_name", "in1", "--remote_address", "192.0.2.5")
@@ -236,3 +280,91 @@ def test_foreign_resource_and_what_has_clones_are_never_replaced(shell, env, ima
     done = shell("clone", "web2", "--dst-name", "web1", "--force")
     assert done.exit_code == EXIT_CODES[Kind.WRONG_STATE]
     assert env.storage.definition("web1") == before
+
+
+def test_several_pairs_may_follow_one_option_as_in_seapaths_scripts(shell, env):
+    done = shell.create(
+        "web1", "--pacemaker_params", "a=1", "b=2", "--metadata", "owner=me", "site=north", "--disable"
+    )
+    assert done.exit_code == 0, done.stderr
+    settings = env.storage.settings("web1")
+    assert settings.pacemaker_params == {"a": "1", "b": "2"}
+    assert settings.user_metadata == {"owner": "me", "site": "north"}
+
+
+def test_host_that_is_given_for_a_clone_replaces_its_sources(shell, env):
+    shell.create("web1", "--preferred-host", "n1", "--disable")
+    assert shell("clone", "web1", "--dst-name", "web2", "--pinned-host", "n2", "--disable").exit_code == 0
+    settings = env.storage.settings("web2")
+    assert (settings.pinned_host, settings.preferred_host) == ("n2", None)
+
+
+def test_disks_come_and_go(shell, env):
+    shell.create("web1", "--nostart")
+    assert shell("add_disk", "web1", "2G").stdout == "data_web1_0 has 2147483648 bytes\n"
+    assert shell("add-disk", "--name", "web1", "1M").stdout == "data_web1_1 has 1048576 bytes\n"
+    for words in (["web1"], ["web1", "1M", "--image", "x"], ["web1", "huge"], []):
+        assert shell("add-disk", *words).exit_code == 2
+    assert shell("remove-disk", "web1", "2").stdout == "data_web1_1 is removed\n"
+    assert shell("remove-disk", "web1", "two").exit_code == 2
+    assert shell("remove-disk", "web1", "0").exit_code == EXIT_CODES[Kind.INVALID]
+    assert shell("clone", "web1", "--dst-name", "web2", "--nostart").exit_code == 0
+    assert shell("flatten", "web2", "--disk", "1").stdout == "data_web2_0 shares no blocks any more\n"
+    assert shell("flatten", "web2").stdout == "system_web2 shares no blocks any more\n"
+    assert shell("flatten", "web2").stdout == "web2 shares no blocks\n"
+    assert shell("remove", "web1").exit_code == 0
+
+
+def test_settings_change_and_say_when(shell, env):
+    shell.create("web1", "--preferred-host", "n2", "--pacemaker-meta", "a=1", "--disk-bus", "scsi")
+    done = shell("set", "web1", "--memory", "2G", "--priority", "0", "--enable-live-migration")
+    assert done.stdout == "web1 is changed\n"
+    assert "in effect now: live_migration, priority" in done.stderr
+    assert "vm-mgr restart web1" in done.stderr
+    words = ["--unset", "preferred-host", "--disable-live-migration", "--pacemaker-meta", "a="]
+    assert shell("set", "web1", *words, "--metadata", "owner=me", "--disk-bus", "").exit_code == 0
+    settings = env.storage.settings("web1")
+    assert settings == VmSettings(priority=0, user_metadata={"owner": "me"})
+    for words in (
+        [],
+        ["--enable-live-migration", "--disable-live-migration"],
+        ["--unset", "name"],
+        ["--memory", "x"],
+    ):
+        assert shell("set", "web1", *words).exit_code == 2
+
+
+def test_defect_is_admitted_in_one_line(monkeypatch, capsys):
+    def broken():
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr("sys.argv", ["vm-mgr", "list"])
+    monkeypatch.setattr("vm_mgr.wiring.RealEnv", broken)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == EXIT_CODES[Kind.INTERNAL]
+    assert capsys.readouterr().err.startswith("vm-mgr: error: a defect of vm-mgr: RuntimeError: boom\nhint: ")
+    monkeypatch.setattr("sys.argv", ["vm-mgr", "--debug", "list"])
+    with pytest.raises(RuntimeError):
+        main()
+
+
+@pytest.mark.parametrize("word", ["\udcff", "a\0b"])
+def test_words_that_are_no_text_are_refused(shell, word):
+    assert shell("status", word).exit_code == 2
+    assert shell.create("web1", "--metadata", f"owner={word}").exit_code == 2
+
+
+def test_words_for_other_programs_are_plain(shell):
+    assert shell.create("web1", "--migration-user", "-oProxyCommand=x").exit_code == EXIT_CODES[Kind.INVALID]
+    shell.create("web1")
+    for node, address in (("a b", "192.0.2.5"), ("in1", "x y"), ("", "192.0.2.5")):
+        done = shell("add-pacemaker-remote", "web1", "--remote-name", node, "--remote-address", address)
+        assert done.exit_code == EXIT_CODES[Kind.INVALID]
+
+
+def test_overview_is_the_same_with_and_without_click():
+    done = CliRunner().invoke(app, ["--help"])
+    assert done.output == overview() + "\n"
+    for option in (*app.params, app.get_help_option(app.make_context("vm-mgr", ["list"], obj=None))):
+        assert all(word in overview() for word in option.opts)

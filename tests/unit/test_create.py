@@ -5,6 +5,7 @@ import pytest
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmSettings, VmState
 from vm_mgr.operations.create import CreateRequest, create
+from vm_mgr.operations.enable import enable
 from vm_mgr.operations.status import status
 
 from .conftest import DOMAIN
@@ -35,7 +36,28 @@ def test_nostart_leaves_it_stopped(env, image):
     assert create(env, request(image, start=False)).state is VmState.STOPPED
 
 
-@pytest.mark.parametrize("name", ["", "a" * 65, "xml", "web-1", "web 1", "1web", "wéb", "../a"])
+BAD_NAMES = (
+    *(
+        "",
+        "a" * 65,
+        "xml",
+        "-web",
+        "web-",
+        "web.",
+        "_web",
+        ".web",
+        "a..b",
+        "web 1",
+        "1web",
+        "wéb",
+        "../a",
+        "a\n",
+    ),
+    *("vm-mgr-web", "a,b", "a/b", "a:b", "abcdef01-2345-6789-abcd-ef0123456789"),
+)
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
 def test_bad_name_is_refused(env, image, name):
     with pytest.raises(VmMgrError) as caught:
         create(env, request(image, name=name))
@@ -59,6 +81,37 @@ def test_bad_definition_is_refused(env, image, xml):
         create(env, request(image, xml=xml))
     assert caught.value.kind is Kind.INVALID
     assert not env.storage.vms
+
+
+def test_settings_that_pacemaker_cannot_hold_are_refused(env, image):
+    settings = VmSettings(
+        pacemaker_meta={"vm-mgr-colocation-db1": "700"},
+        pacemaker_params={
+            "": "1",
+            "a b": "1",
+            "#health": "1",
+            "a:b": "1",
+            "größe": "1",
+            "-a": "1",
+            "1a": "1",
+        },
+        pacemaker_utilization={"cpu": "\x01"},
+        user_metadata={"a b": "1"},
+    )
+    with pytest.raises(VmMgrError) as caught:
+        create(env, request(image, settings=settings))
+    assert kinds(caught.value) == [Kind.INVALID] * 10
+    fine = VmSettings(pacemaker_meta={"failure-timeout": "60s", "_a.b": "ä\nx y"})
+    assert create(env, request(image, settings=fine)).state is VmState.STARTED
+
+
+def test_what_another_tool_has_stored_is_checked_before_the_cluster_sees_it(env, image):
+    create(env, request(image, enable=False))
+    env.storage.change_settings("web1", VmSettings(pacemaker_meta={"a b": "1"}))
+    with pytest.raises(VmMgrError) as caught:
+        enable(env, "web1")
+    assert caught.value.kind is Kind.INVALID
+    assert not env.cluster.resources
 
 
 def test_all_problems_are_reported_at_once(env, tmp_path):
@@ -153,3 +206,12 @@ def test_missing_fencing_is_warned_about(env, image):
     env.cluster.fence_devices = 0
     create(env, request(image))
     assert "no-fencing" in [getattr(report, "code", "") for report in env.said]
+
+
+def test_two_creations_with_one_uuid_do_not_pass_each_other(env, image):
+    ident = "5ea9a7b0-0000-4000-8000-000000000001"
+    request = CreateRequest("web1", DOMAIN.replace("<name>", f"<uuid>{ident}</uuid><name>"), (image,))
+    with env.ledger.claim(f"uuid-{ident}"), pytest.raises(VmMgrError) as caught:
+        create(env, request)
+    assert caught.value.kind is Kind.TRY_LATER
+    create(env, request)

@@ -40,6 +40,14 @@ def test_disks_of_others_are_no_business_of_ours(node):
     assert call(node, "prepare", "<domain/>") == 0
 
 
+def test_system_disk_is_not_shared_by_saying_so(node):
+    node.storage.held = [HELD, HELD._replace(image="cluster-data")]
+    shared = XML.replace("<disk>", "<disk><shareable/>")
+    assert call(node, "prepare", shared) == 1
+    assert call(node, "prepare", shared.replace("system_web1", "cluster-data")) == 0
+    assert call(node, "prepare", XML.replace("<disk>", "<disk><readonly/>")) == 0
+
+
 def test_incoming_migration_passes_once(node):
     node.storage.held = [HELD]
     assert call(node, "migrate") == 0
@@ -50,7 +58,7 @@ def test_incoming_migration_passes_once(node):
 def test_announcement_expires(node):
     node.storage.held = [HELD]
     call(node, "migrate")
-    os.utime(node.state_dir / "incoming-web1", (1, 1))
+    os.utime(node.state_dir / "incoming..web1", (1, 1))
     assert call(node, "prepare") == 1
 
 

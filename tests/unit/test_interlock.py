@@ -11,7 +11,7 @@ REMOTE = Holder(IMAGE, "198.51.100.12:0/7", "client.1", "auto 1")
 
 
 def free(env):
-    free_disks(env, "web1", [IMAGE])
+    free_disks(env, env.storage, "web1", [IMAGE])
 
 
 def node(env, name, **changes):
@@ -37,6 +37,17 @@ def test_holder_that_may_live_is_never_evicted(env, changes):
     assert 60 <= env.clock.now - 1_000_000 <= 65
 
 
+@pytest.mark.parametrize("back", [False, True])
+def test_caller_with_little_time_hears_who_has_the_disk(env, back):
+    env.storage.held = [REMOTE]
+    node(env, "n2", online=back)
+    env.storage.evict = lambda holder: None
+    with pytest.raises(VmMgrError) as caught:
+        free_disks(env, env.storage, "web1", [IMAGE], limit_s=5)
+    assert "n2" in caught.value.message
+    assert env.clock.now - 1_000_000 <= 6
+
+
 def test_holder_on_a_fenced_node_is_evicted_at_once(env):
     env.storage.held = [REMOTE]
     node(env, "n2", online=False)
@@ -50,7 +61,7 @@ def test_holder_on_a_node_that_was_fenced_and_is_back_is_evicted(env):
     node(env, "n2", online=False)
     gone = gone_nodes(env)
     node(env, "n2", online=True)
-    free_disks(env, "web1", [IMAGE], gone=gone)
+    free_disks(env, env.storage, "web1", [IMAGE], gone=gone)
     assert env.storage.evicted == [REMOTE]
 
 

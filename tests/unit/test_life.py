@@ -4,7 +4,9 @@ import pytest
 
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.cluster import Resource
+from vm_mgr.model.mark import Mark
 from vm_mgr.model.vm import VmSettings, VmState
+from vm_mgr.operations.clone import CloneRequest, clone
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.disable import disable
 from vm_mgr.operations.enable import enable
@@ -148,3 +150,46 @@ def test_stop_needs_no_storage(env, vm):
     assert [report.code for report in env.said if isinstance(report, Note)] == ["not-alone"]
     with pytest.raises(VmMgrError):
         start(env, vm)
+
+
+def test_vm_whose_unfinished_operation_can_not_be_settled_can_be_stopped(env, vm):
+    def in_use(*_):
+        raise VmMgrError(Kind.WRONG_STATE, "its disk is in use", hint="stop it first")
+
+    env.snapshots.drop_snapshot = in_use
+    env.ledger.write(vm, Mark("snapshot", "n1", 0.0, {"snapshot": "s", "pauses": ""}))
+    assert stop(env, vm).state is VmState.STOPPED
+    assert [report.code for report in env.said if isinstance(report, Note)] == ["unfinished"]
+    assert env.ledger.marks()
+    with pytest.raises(VmMgrError):
+        start(env, vm)
+
+
+def test_vm_of_a_lost_node_waits_for_fencing_not_for_a_start(env, vm):
+    node = status(env, vm).node
+    env.cluster.nodes[node] = env.cluster.nodes[node]._replace(online=False, unclean=True)
+    env.cluster.stuck.add(vm)
+    with pytest.raises(VmMgrError) as caught:
+        migrate(env, vm)
+    assert caught.value.kind is Kind.WRONG_STATE
+    assert "fenced" in caught.value.hint
+    assert "crm_mon" in caught.value.hint
+    env.cluster.stuck.clear()
+    env.cluster.nodes[node] = env.cluster.nodes[node]._replace(unclean=False)
+    stop(env, vm)
+    with pytest.raises(VmMgrError) as caught:
+        migrate(env, vm)
+    assert f"vm-mgr start {vm}" in caught.value.hint
+
+
+def test_clone_with_a_definition_of_its_own_keeps_its_addresses(env, vm):
+    def definition(mac):
+        interface = f"<devices><interface type='bridge'><mac address='{mac}'/></interface></devices>"
+        return DOMAIN.replace("<devices/>", interface)
+
+    env.storage.describe(vm, {"xml": definition("52:54:00:00:00:01")})
+    request = CloneRequest(vm, "copy1", VmSettings(), xml=definition("52:54:00:00:00:02"))
+    clone(env, request)
+    assert "52:54:00:00:00:02" in env.storage.definition("copy1")
+    with pytest.raises(VmMgrError, match="belongs to"):
+        clone(env, request._replace(name="copy2", xml=definition("52:54:00:00:00:01")))

@@ -5,12 +5,15 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from vm_mgr.adapters.pacemaker import commands
+from vm_mgr.adapters.memory.clock import VirtualClock
+from vm_mgr.adapters.pacemaker import commands, reading
+from vm_mgr.adapters.pacemaker.edit import CibEditor
 from vm_mgr.adapters.pacemaker.parse import parse_crm_mon
-from vm_mgr.errors import VmMgrError
+from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import TargetRole
 from vm_mgr.operations.view import view
 from vm_mgr.ports.cluster import VmResource
+from vm_mgr.ports.runner import Completed
 
 RECORDED = sorted((Path(__file__).parents[1] / "recordings").glob("pacemaker-*/crm_mon--*.xml"))
 EMPTY = """<cib epoch="4" num_updates="7"><configuration><crm_config/><nodes/><resources/>
@@ -130,17 +133,17 @@ def names_of(cib, tag):
 def test_colocation_is_written_when_both_ends_are_there(cib):
     before = etree.tostring(cib)
     commands.add_vm(cib, VmResource("one", TargetRole.STOPPED, colocations={"two": "700"}))
-    assert "vm-mgr-colocation-one-two" not in names_of(cib, "rsc_colocation")
+    assert "vm-mgr-colocation-one..two" not in names_of(cib, "rsc_colocation")
     commands.add_vm(cib, VmResource("two", TargetRole.STOPPED))
-    assert "vm-mgr-colocation-one-two" in names_of(cib, "rsc_colocation")
+    assert "vm-mgr-colocation-one..two" in names_of(cib, "rsc_colocation")
     commands.remove_vm(cib, "two")
-    assert "vm-mgr-colocation-one-two" not in names_of(cib, "rsc_colocation")
+    assert "vm-mgr-colocation-one..two" not in names_of(cib, "rsc_colocation")
     commands.add_vm(cib, VmResource("two", TargetRole.STOPPED))
     commands.rename_vm(cib, "two", "three")
-    constraint = cib.find(".//rsc_colocation[@id='vm-mgr-colocation-one-three']")
+    constraint = cib.find(".//rsc_colocation[@id='vm-mgr-colocation-one..three']")
     assert (constraint.get("rsc"), constraint.get("with-rsc")) == ("one", "three")
     commands.update_vm(cib, VmResource("one", TargetRole.STARTED, colocations={}))
-    assert "vm-mgr-colocation-one-three" not in names_of(cib, "rsc_colocation")
+    assert "vm-mgr-colocation-one..three" not in names_of(cib, "rsc_colocation")
     commands.remove_vm(cib, "three")
     commands.remove_vm(cib, "one")
     assert etree.tostring(cib) == before
@@ -160,3 +163,169 @@ def test_change_keeps_role_and_parameters(cib):
     assert len(primitive.findall("operations")) == 1
     commands.update_vm(cib, VmResource("nobody", TargetRole.STARTED))
     assert cib.find(".//primitive[@id='nobody']") is None
+
+
+def test_vm_needs_what_mounts_its_storage(cib):
+    clone = etree.SubElement(cib.find("configuration/resources"), "clone", id="vm-mgr-vms")
+    before = etree.tostring(cib)
+    commands.add_vm(cib, VmResource("web1", TargetRole.STARTED, needs="vm-mgr-vms"))
+    beside = cib.find("configuration/constraints/rsc_colocation")
+    assert (beside.get("rsc"), beside.get("with-rsc"), beside.get("score")) == (
+        "web1",
+        "vm-mgr-vms",
+        "INFINITY",
+    )
+    after = cib.find("configuration/constraints/rsc_order")
+    assert (after.get("first"), after.get("then"), after.get("kind")) == ("vm-mgr-vms", "web1", "Mandatory")
+    commands.update_vm(cib, VmResource("web1", TargetRole.STARTED, needs="vm-mgr-vms"))
+    assert len(cib.findall("configuration/constraints/rsc_order")) == 1
+    commands.remove_vm(cib, "web1")
+    assert etree.tostring(cib) == before
+    assert clone.get("id") == "vm-mgr-vms"
+
+
+LEFT = """<constraints>
+<rsc_location id="cli-prefer-web1" rsc="web1" role="Started" node="n1" score="INFINITY"/>
+<rsc_location id="cli-ban-web1-on-n2" rsc="web1"><rule id="r1" score="-INFINITY" boolean-op="and">
+<expression id="e1" attribute="#uname" operation="eq" value="n2"/>
+<date_expression id="d1" operation="lt" end="2026-01-01 00:00:00Z"/></rule></rsc_location>
+<rsc_location id="cli-ban-web2-on-n2" rsc="web2" node="n2" score="-INFINITY"/>
+<rsc_location id="by-hand" rsc="web1" node="n3" score="100"/>
+<rsc_order id="o1" first="ip1" then="web1" kind="Mandatory"/></constraints>"""
+STATUS = """<status><node_state uname="n1"><lrm><lrm_resources><lrm_resource id="web1">
+<lrm_rsc_op id="web1_last_0" operation="stop" rc-code="0" last-rc-change="1700000300"/>
+<lrm_rsc_op id="web1_monitor_10000" operation="monitor" rc-code="0" last-rc-change="1700000001"/>
+</lrm_resource></lrm_resources></lrm></node_state>
+<node_state uname="n2"><lrm><lrm_resources><lrm_resource id="web1">
+<lrm_rsc_op id="web1_last_0" operation="migrate_from" rc-code="0" last-rc-change="1700000200"/>
+<lrm_rsc_op id="web1_last_failure_0" operation="start" rc-code="1" last-rc-change="1700000100"/>
+</lrm_resource></lrm_resources></lrm></node_state></status>"""
+
+
+@pytest.fixture
+def moved(cib):
+    """Give a CIB in which moves of several tools have left something at web1."""
+    vm = VmResource("web1", TargetRole.STARTED, preferred_host="n2", colocations={"web2": "700"})
+    commands.add_vm(cib, VmResource("web2", TargetRole.STARTED, colocations={"web1": "-INFINITY"}))
+    commands.add_vm(cib, vm)
+    commands.add_move(cib, "web1", to="n3", away_from="n2", expires_utc=2e9)
+    cib.find("configuration/constraints").extend(etree.fromstring(LEFT))
+    cib.append(etree.fromstring(STATUS))
+    return cib
+
+
+def test_vm_is_read_back_as_it_was_written(cib):
+    vm = VmResource(
+        "web1",
+        TargetRole.STOPPED,
+        live_migration=True,
+        priority=7,
+        stop_timeout_s=90,
+        pinned_host="n2",
+        params={"a": "1"},
+        utilization={"cpu": "2"},
+        colocations={"absent": "700"},
+        needs="mount1",
+    )
+    commands.add_vm(cib, vm)
+    read = reading.read_configured(cib, "web1").vm
+    meta = {"allow-migrate": "true", "priority": "7", "target-role": "Stopped"}
+    assert read == vm._replace(meta=meta)
+    assert reading.read_configured(cib, "web2") == (None, {}, (), ())
+
+
+def test_what_names_a_vm_is_found_and_told_from_its_settings(moved):
+    found = reading.read_configured(moved, "web1")
+    assert found.vm.preferred_host == "n2"
+    assert found.named_by == {"web2": "-INFINITY"}
+    assert [(one.id, one.leftover) for one in found.others] == [
+        ("vm-mgr-move-web1", True),
+        ("cli-prefer-web1", True),
+        ("cli-ban-web1-on-n2", True),
+        ("by-hand", False),
+        ("o1", False),
+    ]
+    assert found.others[1].text == "location n1 (INFINITY)"
+    assert found.others[2].text == "location #uname eq n2, until 2026-01-01 00:00:00Z (-INFINITY)"
+    assert found.others[4].text == "order ip1, web1 (Mandatory)"
+
+
+def test_good_operations_are_read_with_their_times(moved):
+    events = reading.read_configured(moved, "web1").events
+    assert [tuple(event) for event in events] == [
+        ("stop", "n1", 1700000300.0),
+        ("monitor", "n1", 1700000001.0),
+        ("migrate_from", "n2", 1700000200.0),
+    ]
+
+
+def test_only_what_moves_left_at_this_vm_is_removed(moved):
+    left = reading.leftover_moves(moved, "web1")
+    assert len(left) == 3
+    commands.remove_constraints(left)
+    assert ids(moved, "constraints/*") == [
+        "vm-mgr-observers",
+        "vm-mgr-prefer-web1",
+        "vm-mgr-colocation-web2..web1",
+        "vm-mgr-colocation-web1..web2",
+        "cli-ban-web2-on-n2",
+        "by-hand",
+        "o1",
+    ]
+
+
+class BusyCluster:
+    """Pacemaker's tools where somebody else's change always comes first, a number of times."""
+
+    def __init__(self, changes):
+        self.changes = changes
+        self.patched = 0
+
+    def run(self, argv, *, timeout_s, stdin=None):
+        if argv[0] == "crm_diff":
+            return Completed(argv, 1, "<diff/>", "")
+        if "--query" in argv:
+            return Completed(argv, 0, EMPTY, "")
+        self.changes -= 1
+        self.patched += self.changes < 0
+        return Completed(argv, 103 if self.changes >= 0 else 0, "", "")
+
+
+def test_change_is_made_however_busy_the_cluster_is():
+    busy = BusyCluster(50)
+    CibEditor(busy, VirtualClock()).add(VmResource("web1", TargetRole.STOPPED))
+    assert busy.patched == 1
+
+
+def test_change_gives_up_in_a_cluster_that_never_rests():
+    clock = VirtualClock()
+    began = clock.monotonic()
+    with pytest.raises(VmMgrError) as caught:
+        CibEditor(BusyCluster(1000), clock).add(VmResource("web1", TargetRole.STOPPED))
+    assert caught.value.kind is Kind.TRY_LATER
+    assert 29 < clock.monotonic() - began < 32
+
+
+@pytest.mark.parametrize(
+    ("tasks", "detail"),
+    [
+        ((("monitor", 0), ("migrate_to", 0)), "moving"),
+        ((("migrate_to", 0), ("stop", 0)), ""),
+        ((("start", 0), ("migrate_to", 1)), ""),
+    ],
+)
+def test_vm_between_the_tasks_of_a_live_migration_is_moving(tasks, detail):
+    """Pacemaker calls it Started on the target: a move that ended here would make it restart the VM."""
+    history = "".join(
+        f'<operation_history call="{call}" task="{task}" rc="{code}"/>'
+        for call, (task, code) in zip((9, 20), tasks, strict=True)
+    )
+    state = parse_crm_mon(
+        f"""<pacemaker-result><nodes><node name="n1" online="true"/><node name="n2" online="true"/></nodes>
+        <resources><resource id="web1" resource_agent="ocf:vm-mgr:VirtualDomain" role="Started" active="true">
+        <node name="n2"/></resource></resources>
+        <node_history><node name="n1"><resource_history id="web1">{history}</resource_history></node>
+        </node_history></pacemaker-result>"""
+    )
+    seen = view(state.resources["web1"], state)
+    assert (seen.state.value, seen.node, seen.detail) == ("Started", "n2", detail)

@@ -25,13 +25,17 @@ from vm_mgr.adapters.shared_dir.files import Files, write
 from vm_mgr.adapters.shared_dir.ledger import SharedLedger
 from vm_mgr.adapters.shared_dir.mount import Mount
 from vm_mgr.adapters.shared_dir.port import SharedDirectory
+from vm_mgr.adapters.side_by_side.storages import Place, SideBySide
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.storage import Consistency
 from vm_mgr.model.vm import VmSettings
+from vm_mgr.operations.add_disk import NewDisk, add_disk
 from vm_mgr.operations.clone import CloneRequest, clone
 from vm_mgr.operations.create import CreateRequest, create
+from vm_mgr.operations.flatten import flatten
 from vm_mgr.operations.remove import remove
+from vm_mgr.operations.remove_disk import remove_disk
 from vm_mgr.operations.rename import rename
 from vm_mgr.ports.runner import Completed
 
@@ -236,7 +240,14 @@ def replaced(storage):
     make(storage, "web1", "second", disks=1)
 
 
+def made(storage):
+    storage.make_disk("web1", 2, SIZE, None, lambda _: None)
+
+
 VERBS = {
+    "make disk": (made, lambda storage: storage.unstage("web1")),
+    "place disk": (lambda storage: storage.place_disk("web1", 2), None),
+    "drop disk": (lambda storage: storage.drop_disk("web1", 1), None),
     "commit": (lambda storage: make(storage, "new1", "second"), lambda storage: storage.unstage("new1")),
     "replace": (replaced, lambda storage: storage.unstage("web1")),
     "remove": (lambda storage: storage.remove("web1"), None),
@@ -248,18 +259,25 @@ VERBS = {
 }
 
 
+def prepared(name, root):
+    storage = world(root)
+    if name == "place disk":
+        made(storage)
+    return storage
+
+
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("name", VERBS)
 def test_interruption_anywhere_is_settled_by_doing_it_again(name, after, tmp_path):
     verb, settle = VERBS[name]
-    whole = world(tmp_path / "whole")
+    whole = prepared(name, tmp_path / "whole")
     before, seen_before = facts(whole.mount.root), seen(whole.mount.root)
     verb(whole)
     wanted, seen_wanted = facts(whole.mount.root), seen(whole.mount.root)
     assert before != wanted
     outcomes = [before, wanted] if settle else [wanted]
     points = 0
-    while killed(verb, world(tmp_path / f"{points}"), points, after=after):
+    while killed(verb, prepared(name, tmp_path / f"{points}"), points, after=after):
         root = tmp_path / f"{points}"
         if name not in ("roll back", "describe"):  # their steps show, which is why operations mark them
             mixed = {
@@ -275,7 +293,7 @@ def test_interruption_anywhere_is_settled_by_doing_it_again(name, after, tmp_pat
             assert deaths < 100
         assert facts(root) in outcomes, f"not settled after {points} calls"
         points += 1
-    assert points >= (2 if name in ("rename", "roll back") else 4)
+    assert points >= (2 if name in ("rename", "roll back", "drop disk", "place disk") else 4)
 
 
 def killed(verb, storage, calls, *, after):
@@ -640,6 +658,7 @@ def test_life_of_a_vm_in_a_directory(root, tmp_path):
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), "1M"], check=True)
     env = MemoryEnv(DomainXml())
     env.storage = env.snapshots = SharedDirectory(Mount(root), HostRunner(), env.clock)
+    env.storages = SideBySide({"vms": Place(lambda: env.storage)})
     env.ledger = SharedLedger(env.storage.mount)
     create(env, CreateRequest("web1", DOMAIN, (str(image),), start=False))
     create(env, CreateRequest("web1", DOMAIN, (str(image),), start=False, force=True))
@@ -652,3 +671,50 @@ def test_life_of_a_vm_in_a_directory(root, tmp_path):
     remove(env, "web3")
     assert not env.ledger.marks()
     assert sorted(path.name for path in root.iterdir()) == [".vm-mgr"]
+
+
+def test_gaps_and_what_is_in_the_way_are_refused(fake):
+    folder = fake.mount.root / "web1"
+    (folder / "data_1.qcow2").symlink_to("/nowhere")
+    assert kind_of(fake.next_disk, "web1") is Kind.EXISTS
+    (folder / "data_1.qcow2").unlink()
+    save(folder / "data_2.qcow2", {"content": "", "snapshots": []})
+    assert kind_of(fake.next_disk, "web1") is Kind.WRONG_STATE
+    assert kind_of(fake.disk_ties, "web1", 2) is Kind.NOT_FOUND
+
+
+def test_disk_in_use_is_not_deleted(fake):
+    path = fake.disk_files("web1")[1]
+    fake.runner.used.add(str(path))
+    assert kind_of(fake.drop_disk, "web1", 1) is Kind.WRONG_STATE
+    assert path.exists()
+
+
+def test_disk_that_a_running_guest_let_go_of_is_deleted(fake):
+    system, path = fake.disk_files("web1")[:2]
+    fake.runner.used.add(str(system))
+    fake.drop_disk("web1", 1)
+    assert not path.exists()
+
+
+def test_disks_of_a_vm_in_a_directory_come_and_go(root, tmp_path):
+    image = tmp_path / "image.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), "1M"], check=True)
+    qemu_io(image, "write -P 5 0 64k")
+    env = MemoryEnv(DomainXml())
+    env.storage = env.snapshots = SharedDirectory(Mount(root), HostRunner(), env.clock)
+    env.storages = SideBySide({"vms": Place(lambda: env.storage)})
+    env.ledger = SharedLedger(env.storage.mount)
+    create(env, CreateRequest("web1", DOMAIN, (str(image),)))
+    add_disk(env, "web1", NewDisk(image=str(image)))
+    assert add_disk(env, "web1", NewDisk(2 << 20)).size_bytes == 2 << 20
+    files = [f"{root}/web1/{name}.qcow2" for name in ("system", "data_0", "data_1")]
+    assert env.definitions.sources(env.storage.definition("web1")) == files
+    assert env.hypervisor.plugged["web1"] == files[1:]
+    assert "failed" not in qemu_io(files[1], "read -P 5 0 64k")
+    assert Path(files[2]).stat().st_mode & 0o777 == 0o600
+    remove_disk(env, "web1", 2)
+    assert env.definitions.sources(env.storage.definition("web1")) == files[:2]
+    assert not Path(files[2]).exists()
+    assert flatten(env, "web1") == []
+    assert sorted(path.name for path in root.iterdir()) == [".vm-mgr", "web1"]

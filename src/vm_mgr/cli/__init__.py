@@ -8,11 +8,28 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command line; list and status look at the cluster while the rest is still being loaded."""
+    try:
+        _answer()
+    except BrokenPipeError:
+        sys.exit(1)
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        _admit(error)
+
+
+def _answer() -> None:
+    if sys.argv[1:] in (["--help"], ["-h"]):
+        from vm_mgr.cli.help import overview  # noqa: PLC0415
+
+        print(overview())
+        _leave()
+        return
     from vm_mgr.wiring import RealEnv  # noqa: PLC0415
 
     env = RealEnv()
     words = sys.argv[1:]
-    if words[:1] in (["list"], ["status"]) and "--help" not in words:
+    if words[:1] in (["list"], ["status"]) and not any(map(_goes_on, words)):
         env.prefetch(names=words[0] == "list")
         from vm_mgr.cli.quick import answer  # noqa: PLC0415
 
@@ -21,7 +38,23 @@ def main() -> None:
             return
     from vm_mgr.cli.app import app  # noqa: PLC0415
 
+    if "_VM_MGR_COMPLETE" in os.environ:
+        import vm_mgr.cli.complete  # noqa: F401, PLC0415 - click then completes both spellings
     app(obj=env, prog_name="vm-mgr")
+
+
+def _admit(error: Exception) -> None:
+    """Say in one line that vm-mgr is at fault."""
+    from vm_mgr.cli.run import fail  # noqa: PLC0415
+    from vm_mgr.errors import Kind, VmMgrError  # noqa: PLC0415
+
+    message = f"a defect of vm-mgr: {type(error).__name__}: {error}"
+    fail(VmMgrError(Kind.INTERNAL, message, hint="report it, with what vm-mgr --debug COMMAND … shows"))
+
+
+def _goes_on(word: str) -> bool:
+    """Tell whether a word asks for more, or less, than one look."""
+    return word in ("-h", "--help") or word.startswith("--watch")
 
 
 def _leave() -> None:

@@ -1,48 +1,35 @@
 """Collect the sub-commands; each one's module is imported only when it is used."""
 
+from __future__ import annotations
+
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import click
 
-__all__ = ["app"]
+from vm_mgr import __version__
+from vm_mgr.cli.help import COMMANDS, overview
+from vm_mgr.cli.render import SCHEMA
 
-# name → module that has it, summary; older scripts write underscores for the dashes
-_COMMANDS = {
-    "add-colocation": ("placement", "Keep a VM where others run."),
-    "add-pacemaker-remote": ("placement", "Let the cluster manage resources inside a VM."),
-    "add-to-cluster": ("takeover", "Take over a VM that this node's libvirt keeps."),
-    "clone": ("clone", "Make a VM from another one, at once."),
-    "completion": ("completion", "Print a shell's completion script."),
-    "create": ("create", "Create a VM from a disk image and a domain definition."),
-    "create-snapshot": ("snapshots", "Take a snapshot of all disks of a VM."),
-    "disable": ("changes", "Stop a VM and take it out of the cluster's control; its disk stays."),
-    "enable": ("changes", "Put a defined VM under the cluster's control and start it."),
-    "get-metadata": ("metadata", "Print a note that is kept with a VM."),
-    "list": ("queries", "List all VMs."),
-    "list-colocation": ("placement", "List what a VM is kept together with or apart from."),
-    "list-metadata": ("metadata", "List what is stored with a VM."),
-    "list-snapshots": ("snapshots", "List a VM's snapshots."),
-    "migrate": ("changes", "Move a running VM to another node."),
-    "purge": ("snapshots", "Remove many snapshots of a VM."),
-    "remove": ("changes", "Remove a VM and its disks."),
-    "remove-colocation": ("placement", "Forget what a VM is kept together with or apart from."),
-    "remove-pacemaker-remote": ("placement", "Let the cluster forget the node inside a VM."),
-    "remove-snapshot": ("snapshots", "Remove a snapshot."),
-    "rename": ("changes", "Give a VM another name."),
-    "repair": ("changes", "Settle what killed commands left unfinished."),
-    "resize-disk": ("disks", "Make a VM's disk larger."),
-    "restart": ("changes", "Stop a VM and start it again."),
-    "rollback": ("snapshots", "Take a VM's disks back to a snapshot."),
-    "separate": ("placement", "Keep a VM away from others."),
-    "set-metadata": ("metadata", "Keep a note with a VM."),
-    "start": ("changes", "Start a VM."),
-    "status": ("queries", "Show the state of a VM."),
-    "stop": ("changes", "Stop a VM."),
-}
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+__all__ = ["app"]
 
 
 def _dashed(word: str) -> str:
     return word.replace("_", "-")
+
+
+def _underscored(word: str) -> str:
+    return word.replace("-", "_")
+
+
+def _is_text(word: str) -> bool:
+    try:
+        return b"\0" not in word.encode()
+    except UnicodeEncodeError:  # the bytes that Python could not decode
+        return False
 
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "token_normalize_func": _dashed}
@@ -53,32 +40,47 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Name the commands."""
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Load a command."""
         name = _dashed(cmd_name)
-        if name not in _COMMANDS:
+        if name not in COMMANDS:
             return None
-        module = import_module(f"vm_mgr.cli.{_COMMANDS[name][0]}")
-        found: click.Command = getattr(module, f"{name.replace('-', '_')}_command")
-        return found
+        module = import_module(f"vm_mgr.cli.{COMMANDS[name][0]}")
+        found: click.Command = getattr(module, f"{_underscored(name)}_command")
+        from vm_mgr.cli.dry_run import with_dry_run  # noqa: PLC0415
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """Show the summaries without loading the commands."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in _COMMANDS.items()])
+        return with_dry_run(found)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse words that nothing could be named or could store."""
+        for word in args:
+            if not _is_text(word):
+                raise click.UsageError(f"{word[:80]!r} is not a text in UTF-8", ctx)
+        return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete a command's name, in either spelling, without loading the commands."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        spell = _underscored if "_" in incomplete else str
+        words = [(spell(name), summary) for name, (_, summary) in COMMANDS.items()]
+        from click.shell_completion import CompletionItem  # noqa: PLC0415
+
+        return [CompletionItem(word, help=text) for word, text in words if word.startswith(incomplete)]
+
+    def get_help(self, ctx: click.Context) -> str:  # noqa: ARG002
+        """Give the overview, which is written without click too."""
+        return overview()
 
 
 @click.command(cls=LazyGroup, context_settings=_SETTINGS)
 @click.option("--debug", is_flag=True, help="Log every command that is run, and show tracebacks.")
+@click.version_option(
+    __version__, prog_name="vm-mgr", message=f"%(prog)s %(version)s, output schema {SCHEMA}"
+)
 @click.pass_context
 def app(ctx: click.Context, debug: bool) -> None:  # noqa: FBT001 - click passes it by name
-    """Run highly available virtual machines on Pacemaker, libvirt and Ceph.
-
-    \b
-    Example:
-      vm-mgr create --name web1 --xml web1.xml --image web1.qcow2
-      vm-mgr list
-    """
+    """Run highly available virtual machines on Pacemaker, libvirt and Ceph."""
     ctx.meta["debug"] = debug

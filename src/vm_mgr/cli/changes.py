@@ -1,13 +1,15 @@
-"""Commands that change a VM as a whole: start, stop, restart, enable, disable, migrate, rename, remove."""
+"""Commands that change a VM as a whole: start, stop, enable, migrate, rename, remove and the like."""
 
 import click
 
+from vm_mgr.cli.complete import node_names
 from vm_mgr.cli.render import show_done
-from vm_mgr.cli.run import chosen_name, name_argument, run
+from vm_mgr.cli.run import name_and_words, name_argument, run
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import VmName
 
 __all__ = [
+    "clear_command",
     "disable_command",
     "enable_command",
     "migrate_command",
@@ -17,12 +19,13 @@ __all__ = [
     "restart_command",
     "start_command",
     "stop_command",
+    "unmigrate_command",
 ]
 
 
 @click.command("start")
 @name_argument
-def start_command(named: str | None, plain: str | None) -> None:
+def start_command(name: VmName) -> None:
     """Start a VM and wait until it runs.
 
     \b
@@ -31,14 +34,16 @@ def start_command(named: str | None, plain: str | None) -> None:
     """
     from vm_mgr.operations.start import start  # noqa: PLC0415
 
-    name = VmName(chosen_name(named, plain))
     show_done(run(lambda env: start(env, name)))
 
 
 @click.command("stop")
 @name_argument
-def stop_command(named: str | None, plain: str | None) -> None:
+@click.option("-f", "--force", is_flag=True, help="Unplug it instead of asking the guest to shut down.")
+def stop_command(name: VmName, force: bool) -> None:  # noqa: FBT001
     """Stop a VM and wait until it has stopped; the cluster then leaves it stopped.
+
+    --force is like a power cut for the guest, and also helps where it is already stopping and does not end.
 
     \b
     Example:
@@ -46,14 +51,13 @@ def stop_command(named: str | None, plain: str | None) -> None:
     """
     from vm_mgr.operations.stop import stop  # noqa: PLC0415
 
-    name = VmName(chosen_name(named, plain))
-    show_done(run(lambda env: stop(env, name)))
+    show_done(run(lambda env: stop(env, name, force=force)))
 
 
 @click.command("enable")
 @name_argument
 @click.option("--nostart", is_flag=True, help="Leave the VM stopped.")
-def enable_command(named: str | None, plain: str | None, nostart: bool) -> None:  # noqa: FBT001
+def enable_command(name: VmName, nostart: bool) -> None:  # noqa: FBT001
     """Put a Disabled VM under the cluster's control, and start it.
 
     \b
@@ -62,13 +66,12 @@ def enable_command(named: str | None, plain: str | None, nostart: bool) -> None:
     """
     from vm_mgr.operations.enable import enable  # noqa: PLC0415
 
-    name = VmName(chosen_name(named, plain))
     show_done(run(lambda env: enable(env, name, start=not nostart)))
 
 
 @click.command("disable")
 @name_argument
-def disable_command(named: str | None, plain: str | None) -> None:
+def disable_command(name: VmName) -> None:
     """Stop a VM and take it out of the cluster's control; disk and definition stay.
 
     \b
@@ -77,14 +80,12 @@ def disable_command(named: str | None, plain: str | None) -> None:
     """
     from vm_mgr.operations.disable import disable  # noqa: PLC0415
 
-    name = VmName(chosen_name(named, plain))
     show_done(run(lambda env: disable(env, name)))
 
 
 @click.command("migrate")
-@click.option("-n", "--name", "named", metavar="NAME", help="The VM's name; also a plain argument.")
-@click.argument("words", nargs=-1, metavar="[NAME] [NODE]")
-def migrate_command(named: str | None, words: tuple[str, ...]) -> None:
+@name_and_words("[NODE]", node_names)
+def migrate_command(name: VmName, words: tuple[str, ...]) -> None:
     """Move a running VM to NODE, or to any other node; live where the VM has live migration.
 
     \b
@@ -93,16 +94,15 @@ def migrate_command(named: str | None, words: tuple[str, ...]) -> None:
     """
     from vm_mgr.operations.migrate import migrate  # noqa: PLC0415
 
-    given = ((named,) if named is not None else ()) + words
-    if not 1 <= len(given) <= 2:
+    if len(words) > 1:
         raise click.UsageError("give the name of the VM and at most one node")
-    to = NodeName(given[1]) if len(given) == 2 else None
-    show_done(run(lambda env: migrate(env, VmName(given[0]), to)))
+    to = NodeName(words[0]) if words else None
+    show_done(run(lambda env: migrate(env, name, to)))
 
 
 @click.command("remove")
 @name_argument
-def remove_command(named: str | None, plain: str | None) -> None:
+def remove_command(name: VmName) -> None:
     """Stop a VM and delete it with its disks.
 
     \b
@@ -111,14 +111,13 @@ def remove_command(named: str | None, plain: str | None) -> None:
     """
     from vm_mgr.operations.remove import remove  # noqa: PLC0415
 
-    name = VmName(chosen_name(named, plain))
     run(lambda env: remove(env, name))
     print(f"{name} is removed")
 
 
 @click.command("restart")
 @name_argument
-def restart_command(named: str | None, plain: str | None) -> None:
+def restart_command(name: VmName) -> None:
     """Shut a VM down and start it again.
 
     \b
@@ -127,14 +126,13 @@ def restart_command(named: str | None, plain: str | None) -> None:
     """
     from vm_mgr.operations.restart import restart  # noqa: PLC0415
 
-    name = VmName(chosen_name(named, plain))
     show_done(run(lambda env: restart(env, name)))
 
 
 @click.command("rename")
 @name_argument
 @click.option("--new-name", "new", metavar="NEW", required=True, help="The new name.")
-def rename_command(named: str | None, plain: str | None, new: str) -> None:
+def rename_command(name: VmName, new: str) -> None:
     """Give a VM that doesn't run another name.
 
     \b
@@ -143,7 +141,6 @@ def rename_command(named: str | None, plain: str | None, new: str) -> None:
     """
     from vm_mgr.operations.rename import rename  # noqa: PLC0415
 
-    name = VmName(chosen_name(named, plain))
     show_done(run(lambda env: rename(env, name, VmName(new))))
 
 
@@ -159,3 +156,26 @@ def repair_command() -> None:
 
     settled = run(repair)
     print("nothing is unfinished" if not settled else f"settled: {', '.join(settled)}")
+
+
+@click.command("unmigrate")
+@name_argument
+def unmigrate_command(name: VmName) -> None:
+    """Remove the constraints that moves left at a VM, ours and those of crm, pcs and crm_resource.
+
+    Without them the cluster places the VM freely again, which may move it at once.
+
+    \b
+    Example:
+      vm-mgr unmigrate web1
+    """
+    from vm_mgr.operations.unmigrate import unmigrate  # noqa: PLC0415
+
+    removed = run(lambda env: unmigrate(env, name))
+    for one in removed:
+        print(f"removed {one.id}: {one.text}")
+    if not removed:
+        print(f"no move has left anything at {name}")
+
+
+clear_command = unmigrate_command

@@ -4,22 +4,25 @@ from typing import Any
 
 import click
 
+from vm_mgr.cli.complete import files
 from vm_mgr.cli.create import read_definition
 from vm_mgr.cli.render import show_done
-from vm_mgr.cli.run import chosen_name, name_argument, run
-from vm_mgr.cli.settings import settings_from, settings_options
+from vm_mgr.cli.run import name_argument, run
+from vm_mgr.cli.settings import SettingsCommand, settings_from, settings_options
 from vm_mgr.model.vm import VmName, VmSettings, VmStatus
 from vm_mgr.operations.clone import CloneRequest, clone
 from vm_mgr.operations.pacemaker_remote import without_remote
-from vm_mgr.wiring import RealEnv
+from vm_mgr.ports.env import Env
 
 __all__ = ["clone_command"]
 
 
-@click.command("clone")
+@click.command("clone", cls=SettingsCommand)
 @name_argument
 @click.option("--dst-name", "new", metavar="NEW", required=True, help="The name of the new VM.")
-@click.option("--xml", "xml_path", metavar="FILE", help="Another definition than the source's.")
+@click.option(
+    "--xml", "xml_path", metavar="FILE", shell_complete=files, help="Another definition than the source's."
+)
 @click.option("--full", is_flag=True, help="Copy the disks instead of sharing their blocks.")
 @click.option("--clear-constraint", is_flag=True, help="Take over neither pinned nor preferred host.")
 @click.option("--clear-pacemaker-meta", is_flag=True, help="Don't take over the meta attributes.")
@@ -29,9 +32,7 @@ __all__ = ["clone_command"]
 @click.option("--nostart", is_flag=True, help="Leave the VM stopped.")
 @click.option("--force", is_flag=True, help="Replace an existing VM of the new name, with its disks.")
 @settings_options
-def clone_command(
-    named: str | None, plain: str | None, new: str, xml_path: str | None, **options: Any
-) -> None:
+def clone_command(name: VmName, new: str, xml_path: str | None, **options: Any) -> None:
     """Make a new VM from one that exists, at once: both share the blocks that neither has changed.
 
     Network addresses, UUID and name are the new VM's own. A running source is held still for a moment.
@@ -40,16 +41,16 @@ def clone_command(
     Example:
       vm-mgr clone web1 --dst-name web2
     """
-    source = VmName(chosen_name(named, plain))
     cleared = [word for word in ("meta", "params", "utilization") if options.pop(f"clear_pacemaker_{word}")]
     unplaced, full = options.pop("clear_constraint"), options.pop("full")
     enable, start, force = not options.pop("disable"), not options.pop("nostart"), options.pop("force")
 
-    def operation(env: RealEnv) -> VmStatus:
-        base = _cleared(env.storage.settings(source), cleared, unplaced=unplaced)
+    def settings(source: VmSettings) -> VmSettings:
+        return settings_from(options, _cleared(source, cleared, unplaced=unplaced))
+
+    def operation(env: Env) -> VmStatus:
         xml = read_definition(xml_path) if xml_path else ""
-        settings = settings_from(options, base)
-        return clone(env, CloneRequest(source, VmName(new), settings, xml, full, enable, start, force))
+        return clone(env, CloneRequest(name, VmName(new), settings, xml, full, enable, start, force))
 
     show_done(run(operation))
 

@@ -5,23 +5,43 @@ from typing import Any
 
 import click
 
+from vm_mgr.cli.complete import files
 from vm_mgr.cli.render import show_done
-from vm_mgr.cli.run import chosen_name, name_argument, run
-from vm_mgr.cli.settings import settings_from, settings_options
+from vm_mgr.cli.run import name_argument, run
+from vm_mgr.cli.settings import SettingsCommand, settings_from, settings_options, storage_option
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmName, VmStatus
 from vm_mgr.operations.create import CreateRequest, create
-from vm_mgr.wiring import RealEnv
+from vm_mgr.ports.env import Env
 
 __all__ = ["create_command", "read_definition"]
 
 
-@click.command("create")
+@click.command("create", cls=SettingsCommand)
 @name_argument
-@click.option("--xml", "xml_path", metavar="FILE", required=True, help="The libvirt domain definition.")
-@click.option("-i", "--image", metavar="FILE", required=True, help="The system disk: qcow2, vmdk, vdi, vhdx.")
 @click.option(
-    "--additional-disk", "more", multiple=True, metavar="FILE", help="A further disk; can be repeated."
+    "--xml",
+    "xml_path",
+    metavar="FILE",
+    shell_complete=files,
+    required=True,
+    help="The libvirt domain definition.",
+)
+@click.option(
+    "-i",
+    "--image",
+    metavar="FILE",
+    shell_complete=files,
+    required=True,
+    help="The system disk: qcow2, vmdk, vdi, vhdx.",
+)
+@click.option(
+    "--additional-disk",
+    "more",
+    multiple=True,
+    metavar="FILE",
+    shell_complete=files,
+    help="A further disk; can be repeated.",
 )
 @click.option("--image-format", metavar="FORMAT", help="The images' format; needed for raw ones only.")
 @click.option("--disable", is_flag=True, help="Keep the VM out of the cluster's control for now.")
@@ -29,8 +49,9 @@ __all__ = ["create_command", "read_definition"]
 @click.option("--force", is_flag=True, help="Replace an existing VM of this name, with its disks.")
 @click.option("-p", "--progress", is_flag=True, help="Accepted for older scripts; progress is always shown.")
 @click.option("--verify", is_flag=True, help="Read the copied disks again and compare them.")
+@storage_option
 @settings_options
-def create_command(named: str | None, plain: str | None, xml_path: str, image: str, **options: Any) -> None:
+def create_command(name: VmName, xml_path: str, image: str, **options: Any) -> None:
     """Create a VM from a disk image and a domain definition, and start it.
 
     The image is copied into the cluster's storage, where it becomes the VM's system disk.
@@ -41,11 +62,10 @@ def create_command(named: str | None, plain: str | None, xml_path: str, image: s
     """
     enable, start, force = not options.pop("disable"), not options.pop("nostart"), options.pop("force")
     images, image_format = (image, *options.pop("more")), options.pop("image_format")
-    verify = options.pop("verify")
+    verify, storage = options.pop("verify"), options.pop("storage") or ""
     settings = settings_from(options)
-    name = VmName(chosen_name(named, plain))
 
-    def operation(env: RealEnv) -> VmStatus:
+    def operation(env: Env) -> VmStatus:
         request = CreateRequest(
             name,
             read_definition(xml_path),
@@ -56,6 +76,7 @@ def create_command(named: str | None, plain: str | None, xml_path: str, image: s
             force,
             (image_format,) * len(images),
             verify,
+            storage=storage,
         )
         return create(env, request)
 

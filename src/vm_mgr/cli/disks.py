@@ -1,22 +1,29 @@
-"""Commands about disks."""
+"""Commands about disks: resize-disk, add-disk, remove-disk, flatten."""
 
 import re
 
 import click
 
-from vm_mgr.cli.run import run
+from vm_mgr.cli.complete import files
+from vm_mgr.cli.dry_run import confirm
+from vm_mgr.cli.run import name_and_words, name_argument, run
 from vm_mgr.model.vm import VmName
 
-__all__ = ["resize_disk_command"]
+__all__ = [
+    "add_disk_command",
+    "bytes_of",
+    "flatten_command",
+    "remove_disk_command",
+    "resize_disk_command",
+]
 
 UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 
 @click.command("resize-disk")
-@click.option("-n", "--name", "named", metavar="NAME", help="The VM's name; also a plain argument.")
+@name_and_words("SIZE")
 @click.option("--disk", "number", default=0, show_default=True, metavar="N", help="0 is the system disk.")
-@click.argument("words", nargs=-1, metavar="[NAME] SIZE")
-def resize_disk_command(named: str | None, number: int, words: tuple[str, ...]) -> None:
+def resize_disk_command(name: VmName, words: tuple[str, ...], number: int) -> None:
     """Make a VM's disk larger; a running guest sees it at once, and grows its file systems itself.
 
     SIZE is in bytes, or with K, M, G, T for KiB, MiB, GiB, TiB.
@@ -27,15 +34,89 @@ def resize_disk_command(named: str | None, number: int, words: tuple[str, ...]) 
     """
     from vm_mgr.operations.resize_disk import resize_disk  # noqa: PLC0415
 
-    given = ((named,) if named is not None else ()) + words
-    if len(given) != 2:
+    if len(words) != 1:
         raise click.UsageError("give the name of the VM and the new size")
-    name, size_bytes = VmName(given[0]), _bytes(given[1])
+    size_bytes = bytes_of(words[0])
     disk = run(lambda env: resize_disk(env, name, size_bytes, number))
     print(f"{disk.image} has {disk.size_bytes} bytes")
 
 
-def _bytes(text: str) -> int:
+@click.command("add-disk")
+@name_and_words("[SIZE]")
+@click.option(
+    "-i",
+    "--image",
+    metavar="FILE",
+    shell_complete=files,
+    help="Copy this image instead of making an empty disk.",
+)
+@click.option("--image-format", metavar="FORMAT", help="The image's format; needed for a raw one only.")
+@click.option("--disk-bus", "bus", metavar="BUS", help="How the guest sees the disk; as the VM's others.")
+def add_disk_command(
+    name: VmName, words: tuple[str, ...], image: str | None, image_format: str | None, bus: str | None
+) -> None:
+    """Give a VM a further disk; a running guest has it at once.
+
+    SIZE is in bytes, or with K, M, G, T for KiB, MiB, GiB, TiB. Snapshots that were taken before lack the
+    disk: a rollback to one of them leaves it as it is.
+
+    \b
+    Example:
+      vm-mgr add-disk web1 20G
+      vm-mgr add-disk web1 --image data.qcow2
+    """
+    from vm_mgr.operations.add_disk import NewDisk, add_disk  # noqa: PLC0415
+
+    if len(words) != (0 if image else 1):
+        raise click.UsageError("give the name of the VM and either the disk's size or --image")
+    size_bytes = 0 if image else bytes_of(words[0])
+    new = NewDisk(size_bytes, image or "", image_format, bus)
+    disk = run(lambda env: add_disk(env, name, new))
+    print(f"{disk.image} has {disk.size_bytes} bytes")
+
+
+@click.command("remove-disk")
+@name_and_words("N")
+@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+def remove_disk_command(name: VmName, words: tuple[str, ...], yes: bool) -> None:  # noqa: FBT001
+    """Take the disk with the number N away from a VM and delete it; only the last one can go.
+
+    A running guest is asked to let go of it, and is left as it was where it does not.
+
+    \b
+    Example:
+      vm-mgr remove-disk web1 1
+    """
+    from vm_mgr.operations.remove_disk import remove_disk  # noqa: PLC0415
+
+    if len(words) != 1 or not (words[0].isascii() and words[0].isdecimal()):
+        raise click.UsageError("give the name of the VM and the number of the disk")
+    number = int(words[0][:9])
+    if not yes:
+        confirm(f"What is on disk {number} of {name} will be lost. Go on?")
+    print(f"{run(lambda env: remove_disk(env, name, number))} is removed")
+
+
+@click.command("flatten")
+@name_argument
+@click.option("--disk", "number", type=click.IntRange(min=0), metavar="N", help="This disk only.")
+def flatten_command(name: VmName, number: int | None) -> None:
+    """Make a clone independent: it gets blocks of its own for all that it shares with its source.
+
+    The VM may run. It can be interrupted, and run again to go on.
+
+    \b
+    Example:
+      vm-mgr flatten web2
+    """
+    from vm_mgr.operations.flatten import flatten  # noqa: PLC0415
+
+    done = run(lambda env: flatten(env, name, number))
+    print(f"{', '.join(done) or name} shares no blocks any more" if done else f"{name} shares no blocks")
+
+
+def bytes_of(text: str) -> int:
+    """Read a size as people write it."""
     found = re.fullmatch(r"([0-9]{1,18})([KMGT]?)(?:i?B)?", text)
     if found is None:
         raise click.UsageError(f"{text!r} is not a size; write for example 20G")

@@ -3,7 +3,7 @@
 import click
 
 from vm_mgr.cli.render import print_pairs
-from vm_mgr.cli.run import chosen_name, name_argument, output_option, run
+from vm_mgr.cli.run import name_argument, output_option, run
 from vm_mgr.model.vm import VmName
 
 __all__ = ["get_metadata_command", "list_metadata_command", "set_metadata_command"]
@@ -14,7 +14,7 @@ _key = click.option("--metadata-name", "key", metavar="KEY", required=True, help
 @click.command("list-metadata")
 @name_argument
 @output_option
-def list_metadata_command(named: str | None, plain: str | None, output: str) -> None:
+def list_metadata_command(name: VmName, output: str) -> None:
     """List the names of everything that is stored with a VM's system disk; as data, with the values.
 
     \b
@@ -23,14 +23,13 @@ def list_metadata_command(named: str | None, plain: str | None, output: str) -> 
     """
     from vm_mgr.operations.metadata import list_metadata  # noqa: PLC0415
 
-    name = VmName(chosen_name(named, plain))
     print_pairs(run(lambda env: list_metadata(env, name)), output)
 
 
 @click.command("get-metadata")
 @name_argument
 @_key
-def get_metadata_command(named: str | None, plain: str | None, key: str) -> None:
+def get_metadata_command(name: VmName, key: str) -> None:
     """Print one value.
 
     \b
@@ -39,7 +38,6 @@ def get_metadata_command(named: str | None, plain: str | None, key: str) -> None
     """
     from vm_mgr.operations.metadata import get_metadata  # noqa: PLC0415
 
-    name = VmName(chosen_name(named, plain))
     print(run(lambda env: get_metadata(env, name, key)))
 
 
@@ -47,7 +45,7 @@ def get_metadata_command(named: str | None, plain: str | None, key: str) -> None
 @name_argument
 @_key
 @click.option("--metadata-value", "value", metavar="VALUE", required=True, help="What to keep.")
-def set_metadata_command(named: str | None, plain: str | None, key: str, value: str) -> None:
+def set_metadata_command(name: VmName, key: str, value: str) -> None:
     """Keep a note with a VM.
 
     \b
@@ -56,5 +54,4 @@ def set_metadata_command(named: str | None, plain: str | None, key: str, value: 
     """
     from vm_mgr.operations.metadata import set_metadata  # noqa: PLC0415
 
-    name = VmName(chosen_name(named, plain))
     run(lambda env: set_metadata(env, name, key, value))

@@ -2,8 +2,9 @@
 
 import click
 
+from vm_mgr.cli.complete import vm_names
 from vm_mgr.cli.render import print_values
-from vm_mgr.cli.run import chosen_name, name_argument, output_option, run
+from vm_mgr.cli.run import name_and_words, name_argument, output_option, run
 from vm_mgr.model.vm import VmName
 
 __all__ = [
@@ -15,21 +16,11 @@ __all__ = [
     "separate_command",
 ]
 
-_named = click.option("-n", "--name", "named", metavar="NAME", help="The VM's name; also the first argument.")
-
-
-def _split(named: str | None, words: tuple[str, ...]) -> tuple[VmName, tuple[str, ...]]:
-    given = words if named is None else (named, *words)
-    if not given:
-        raise click.UsageError("give the name of the VM")
-    return VmName(given[0]), given[1:]
-
 
 @click.command("add-colocation")
-@_named
+@name_and_words("RESOURCE...", vm_names)
 @click.option("--strong", is_flag=True, help="Run only where the others run.")
-@click.argument("words", nargs=-1, metavar="[NAME] RESOURCE...")
-def add_colocation_command(named: str | None, words: tuple[str, ...], strong: bool) -> None:  # noqa: FBT001
+def add_colocation_command(name: VmName, words: tuple[str, ...], strong: bool) -> None:  # noqa: FBT001
     """Keep a VM on the node where other VMs or resources run.
 
     \b
@@ -38,17 +29,14 @@ def add_colocation_command(named: str | None, words: tuple[str, ...], strong: bo
     """
     from vm_mgr.operations.colocation import add_colocation  # noqa: PLC0415
 
-    name, others = _split(named, words)
-    if not others:
-        raise click.UsageError("give at least one other VM or resource")
-    print_values(run(lambda env: add_colocation(env, name, others, strong=strong)), "table")
+    _require_others(words)
+    print_values(run(lambda env: add_colocation(env, name, words, strong=strong)), "table")
 
 
 @click.command("separate")
-@_named
+@name_and_words("RESOURCE...", vm_names)
 @click.option("--strong", is_flag=True, help="Never run beside the others.")
-@click.argument("words", nargs=-1, metavar="[NAME] RESOURCE...")
-def separate_command(named: str | None, words: tuple[str, ...], strong: bool) -> None:  # noqa: FBT001
+def separate_command(name: VmName, words: tuple[str, ...], strong: bool) -> None:  # noqa: FBT001
     """Keep a VM away from the nodes where other VMs or resources run.
 
     \b
@@ -57,16 +45,13 @@ def separate_command(named: str | None, words: tuple[str, ...], strong: bool) ->
     """
     from vm_mgr.operations.colocation import separate  # noqa: PLC0415
 
-    name, others = _split(named, words)
-    if not others:
-        raise click.UsageError("give at least one other VM or resource")
-    print_values(run(lambda env: separate(env, name, others, strong=strong)), "table")
+    _require_others(words)
+    print_values(run(lambda env: separate(env, name, words, strong=strong)), "table")
 
 
 @click.command("remove-colocation")
-@_named
-@click.argument("words", nargs=-1, metavar="[NAME] [RESOURCE]...")
-def remove_colocation_command(named: str | None, words: tuple[str, ...]) -> None:
+@name_and_words("[RESOURCE]...", vm_names)
+def remove_colocation_command(name: VmName, words: tuple[str, ...]) -> None:
     """Forget that a VM is kept together with, or apart from, others: these, or all.
 
     \b
@@ -75,14 +60,13 @@ def remove_colocation_command(named: str | None, words: tuple[str, ...]) -> None
     """
     from vm_mgr.operations.colocation import remove_colocation  # noqa: PLC0415
 
-    name, others = _split(named, words)
-    print_values(run(lambda env: remove_colocation(env, name, others)), "table")
+    print_values(run(lambda env: remove_colocation(env, name, words)), "table")
 
 
 @click.command("list-colocation")
 @name_argument
 @output_option
-def list_colocation_command(named: str | None, plain: str | None, output: str) -> None:
+def list_colocation_command(name: VmName, output: str) -> None:
     """List what a VM is kept together with (score above 0) or apart from (below 0).
 
     \b
@@ -91,7 +75,6 @@ def list_colocation_command(named: str | None, plain: str | None, output: str) -
     """
     from vm_mgr.operations.colocation import list_colocation  # noqa: PLC0415
 
-    name = VmName(chosen_name(named, plain))
     print_values(run(lambda env: list_colocation(env, name)), output)
 
 
@@ -103,7 +86,7 @@ def list_colocation_command(named: str | None, plain: str | None, output: str) -
 @click.option("--remote-timeout", "timeout_s", type=click.IntRange(min=1), metavar="T",
               help="Seconds to wait for the connection.")  # fmt: skip
 def add_pacemaker_remote_command(
-    named: str | None, plain: str | None, node: str, address: str, port: int | None, timeout_s: int | None
+    name: VmName, node: str, address: str, port: int | None, timeout_s: int | None
 ) -> None:
     """Let the cluster manage resources inside a VM, whose guest runs pacemaker-remote.
 
@@ -113,13 +96,12 @@ def add_pacemaker_remote_command(
     """
     from vm_mgr.operations.pacemaker_remote import add_pacemaker_remote  # noqa: PLC0415
 
-    name = VmName(chosen_name(named, plain))
     run(lambda env: add_pacemaker_remote(env, name, node, address, port=port, timeout_s=timeout_s))
 
 
 @click.command("remove-pacemaker-remote")
 @name_argument
-def remove_pacemaker_remote_command(named: str | None, plain: str | None) -> None:
+def remove_pacemaker_remote_command(name: VmName) -> None:
     """Let the cluster forget the node inside a VM.
 
     \b
@@ -128,5 +110,9 @@ def remove_pacemaker_remote_command(named: str | None, plain: str | None) -> Non
     """
     from vm_mgr.operations.pacemaker_remote import remove_pacemaker_remote  # noqa: PLC0415
 
-    name = VmName(chosen_name(named, plain))
     run(lambda env: remove_pacemaker_remote(env, name))
+
+
+def _require_others(words: tuple[str, ...]) -> None:
+    if not words:
+        raise click.UsageError("give at least one other VM or resource")

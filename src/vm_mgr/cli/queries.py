@@ -1,32 +1,45 @@
 """Commands that look: list, status."""
 
+import sys
+from functools import partial
+
 import click
 
-from vm_mgr.cli.render import print_list, print_status
-from vm_mgr.cli.run import chosen_name, name_argument, output_option, run
+from vm_mgr.cli.render import print_status, show_listing
+from vm_mgr.cli.run import name_argument, output_option, run
 from vm_mgr.model.vm import VmName
 
 __all__ = ["list_command", "status_command"]
 
 
 @click.command("list")
+@click.option("--watch", "every_s", is_flag=False, flag_value="2", type=click.IntRange(1, 3600),
+              metavar="[SECONDS]", help="Look again every 2, or so many, seconds, until Ctrl-C.")  # fmt: skip
 @output_option
-def list_command(output: str) -> None:
+def list_command(every_s: int | None, output: str) -> None:
     """List all VMs, with state and node.
 
     \b
     Example:
       vm-mgr list --output json
+      vm-mgr list --watch 5
     """
-    from vm_mgr.operations.list_vms import list_vms  # noqa: PLC0415
+    from vm_mgr.operations.list_vms import look  # noqa: PLC0415
 
-    print_list(run(list_vms), output)
+    if every_s is None:
+        run(lambda env: show_listing(look(env), output))
+        return
+    from vm_mgr.cli.watch import watch  # noqa: PLC0415
+
+    between = {"table": "\n", "yaml": "---\n"}.get(output, "")
+    again = partial(watch, every_s=every_s, between=between, terminal=sys.stdout.isatty())
+    run(lambda env: again(env, lambda: look(env), lambda found: show_listing(found, output)))
 
 
 @click.command("status")
 @name_argument
 @output_option
-def status_command(named: str | None, plain: str | None, output: str) -> None:
+def status_command(name: VmName, output: str) -> None:
     """Show the state of a VM: Undefined, Disabled, Failed, Started, Starting, Stopping or Stopped.
 
     \b
@@ -35,5 +48,4 @@ def status_command(named: str | None, plain: str | None, output: str) -> None:
     """
     from vm_mgr.operations.status import status  # noqa: PLC0415
 
-    name = VmName(chosen_name(named, plain))
     print_status(run(lambda env: status(env, name)), output)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from vm_mgr.cli.render import print_list, print_status
+from vm_mgr.cli.render import print_status, show_listing
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.vm import VmName
 
@@ -23,9 +23,9 @@ def answer(env: RealEnv, words: list[str]) -> bool:
     match words:
         case ["list"]:
             show = _list
-        case ["status", name] if not name.startswith("-"):
+        case ["status", name] if name.isprintable() and not name.startswith("-"):
             show = partial(_status, name=VmName(name))
-        case ["status", "--name" | "-n", name]:
+        case ["status", "--name" | "-n", name] if name.isprintable():
             show = partial(_status, name=VmName(name))
         case _:
             return False
@@ -39,9 +39,9 @@ def answer(env: RealEnv, words: list[str]) -> bool:
 
 
 def _list(env: RealEnv) -> None:
-    from vm_mgr.operations.list_vms import list_vms  # noqa: PLC0415
+    from vm_mgr.operations.list_vms import look  # noqa: PLC0415
 
-    print_list(list_vms(env), "table")
+    show_listing(look(env), "table")
 
 
 def _status(env: RealEnv, name: VmName) -> None:

@@ -5,14 +5,29 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from vm_mgr.errors import raise_all
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from vm_mgr.model.storage import Snapshot
     from vm_mgr.model.vm import VmStatus
+    from vm_mgr.operations.list_vms import Listing
 
-__all__ = ["print_list", "print_pairs", "print_snapshots", "print_status", "print_values", "show_done"]
+__all__ = [
+    "SCHEMA",
+    "print_data",
+    "print_list",
+    "print_pairs",
+    "print_snapshots",
+    "print_status",
+    "print_table",
+    "print_values",
+    "show_done",
+    "show_listing",
+]
 
+SCHEMA = 1  # of what --output json and yaml print: docs/reference/output.md
 COLUMNS = ("name", "state", "node", "detail")
 
 
@@ -20,15 +35,23 @@ def print_list(vms: Sequence[VmStatus], output: str) -> None:
     """Print VMs; a table has a heading and no rulers."""
     rows = [_row(vm) for vm in vms]
     if output != "table":
-        _print_data(rows, output)
+        print_data(rows, output)
         return
-    _print_table([COLUMNS, *([row[column] for column in COLUMNS] for row in rows)])
+    print_table([COLUMNS, *([row[column] for column in COLUMNS] for row in rows)])
+
+
+def show_listing(listing: Listing, output: str) -> None:
+    """Print the VMs that were found, then raise what kept others from being found."""
+    print_list(listing.vms, output)
+    if listing.missing:
+        sys.stdout.flush()
+        raise_all(listing.missing)
 
 
 def print_status(vm: VmStatus, output: str) -> None:
     """Print one VM: a line for people, or data."""
     if output != "table":
-        _print_data(_row(vm), output)
+        print_data(_row(vm), output)
         return
     where = f" on {vm.node}" if vm.node else ""
     why = f" ({vm.detail})" if vm.detail else ""
@@ -48,12 +71,12 @@ def print_snapshots(snapshots: Sequence[Snapshot], output: str) -> None:
         rows = [
             {
                 "name": one.name,
-                "taken": datetime.fromtimestamp(one.taken_utc, UTC).isoformat(timespec="seconds"),
+                "taken": f"{datetime.fromtimestamp(one.taken_utc, UTC):%Y-%m-%dT%H:%M:%SZ}",
                 "consistency": one.consistency.value,
             }
             for one in snapshots
         ]
-        _print_data(rows, output)
+        print_data(rows, output)
         return
     lines = [
         (
@@ -63,13 +86,13 @@ def print_snapshots(snapshots: Sequence[Snapshot], output: str) -> None:
         )
         for one in snapshots
     ]
-    _print_table([("name", "taken", "consistency"), *lines])
+    print_table([("name", "taken", "consistency"), *lines])
 
 
 def print_pairs(pairs: Mapping[str, str], output: str) -> None:
     """Print keys, or keys and values as data."""
     if output != "table":
-        _print_data(dict(pairs), output)
+        print_data(dict(pairs), output)
         return
     for key in pairs:
         print(key)
@@ -78,12 +101,13 @@ def print_pairs(pairs: Mapping[str, str], output: str) -> None:
 def print_values(pairs: Mapping[str, str], output: str) -> None:
     """Print keys with their values."""
     if output != "table":
-        _print_data(dict(pairs), output)
+        print_data(dict(pairs), output)
     elif pairs:
-        _print_table([("resource", "score"), *pairs.items()])
+        print_table([("resource", "score"), *pairs.items()])
 
 
-def _print_table(table: Sequence[Sequence[str]]) -> None:
+def print_table(table: Sequence[Sequence[str]]) -> None:
+    """Print lines in columns, the first line as heading."""
     table = [[title.upper() for title in table[0]], *table[1:]]
     widths = [max(len(line[index]) for line in table) for index in range(len(table[0]))]
     for line in table:
@@ -94,7 +118,8 @@ def _row(vm: VmStatus) -> Mapping[str, str]:
     return {"name": vm.name, "state": vm.state.value, "node": vm.node, "detail": vm.detail}
 
 
-def _print_data(data: Any, output: str) -> None:
+def print_data(data: Any, output: str) -> None:
+    """Print JSON or YAML."""
     if output == "json":
         import json  # noqa: PLC0415
 

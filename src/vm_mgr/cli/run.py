@@ -3,65 +3,108 @@
 import signal
 import sys
 from collections.abc import Callable
+from functools import wraps
 from types import FrameType
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from vm_mgr.cli.complete import Completer, first_vm_then, vm_names
+from vm_mgr.cli.dry_run import Steps, is_dry_run
+from vm_mgr.cli.progress import Printer
 from vm_mgr.errors import SignalError, VmMgrError
-from vm_mgr.reports import Level, Note, Progress, Report
-from vm_mgr.wiring import RealEnv
+from vm_mgr.model.vm import VmName
+from vm_mgr.wiring import RealEnv, rehearsal
 
-__all__ = ["chosen_name", "fail", "name_argument", "output_option", "run"]
+if TYPE_CHECKING:
+    from vm_mgr.ports.env import Env
+
+__all__ = ["fail", "name_and_words", "name_argument", "output_option", "print_error", "run"]
 
 T = TypeVar("T")
 
 
-def run(operation: Callable[[RealEnv], T]) -> T:
-    """Run an operation in the environment of the current command."""
+def run(operation: Callable[["Env"], T]) -> T:
+    """Run an operation in the environment of the current command; a dry run ends the command here."""
     context = click.get_current_context()
     env: RealEnv = context.obj
-    printer = _Printer()
+    printer = Printer(env.clock.monotonic, terminal=sys.stderr.isatty())
     env.say = printer.say
+    dry, steps = is_dry_run(), Steps()
     debug = bool(context.meta.get("debug"))
     if debug:
         env.runner.log = _log_command
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, _interrupt)
     try:
-        return operation(env)
+        result = operation(rehearsal(env, steps.show) if dry else env)
     except VmMgrError as error:
-        printer.finish()
+        printer.end(done=False)
         if debug:
             import traceback  # noqa: PLC0415
 
             traceback.print_exc()
         fail(error)
-    finally:
-        printer.finish()
+    except BaseException:
+        printer.end(done=False)
+        raise
+    printer.end()
+    if dry:
+        steps.end()
+    return result
 
 
 def name_argument(command: Callable[..., object]) -> Callable[..., object]:
-    """Let a command take the VM's name as --name/-n or as a plain argument."""
-    command = click.option(
-        "-n", "--name", "named", metavar="NAME", help="The VM's name; also a plain argument."
-    )(command)
-    return click.argument("plain", metavar="[NAME]", required=False)(command)
+    """Hand a command the VM's `name`, which is given as --name/-n or as a plain argument."""
+
+    @wraps(command)
+    def with_name(named: str | None, plain: str | None, **options: Any) -> object:
+        if named is not None and plain is not None and named != plain:
+            raise click.UsageError(f"two names are given: {named} and {plain}")
+        return command(name=_name(named if named is not None else plain), **options)
+
+    argument = click.argument("plain", metavar="[NAME]", required=False, shell_complete=vm_names)
+    return argument(_name_option(with_name))
+
+
+def name_and_words(
+    metavar: str, complete: Completer | None = None
+) -> Callable[[Callable[..., object]], Callable[..., object]]:
+    """Hand a command the VM's `name`, which is the first plain word or --name/-n, and the other `words`."""
+    argument = click.argument(
+        "plain", metavar=f"[NAME] {metavar}", nargs=-1, shell_complete=first_vm_then(complete)
+    )
+
+    def decorate(command: Callable[..., object]) -> Callable[..., object]:
+        @wraps(command)
+        def with_words(named: str | None, plain: tuple[str, ...], **options: Any) -> object:
+            given = plain if named is None else (named, *plain)
+            return command(name=_name(next(iter(given), None)), words=given[1:], **options)
+
+        return argument(_name_option(with_words))
+
+    return decorate
 
 
 output_option = click.option(
-    "-o", "--output", type=click.Choice(["table", "json", "yaml"]), default="table", show_default=True
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json", "yaml"]),
+    default="table",
+    show_default=True,
+    help="A table for people, or data whose fields stay.",
 )
 
 
-def chosen_name(named: str | None, plain: str | None) -> str:
-    """Take the name from wherever it was given; exactly one place."""
-    if named is not None and plain is not None and named != plain:
-        raise click.UsageError(f"two names are given: {named} and {plain}")
-    name = named if named is not None else plain
-    if name is None:
+def _name_option(command: Callable[..., object]) -> Callable[..., object]:
+    text = "The VM's name; also the first plain argument."
+    return click.option("-n", "--name", "named", metavar="NAME", help=text, shell_complete=vm_names)(command)
+
+
+def _name(given: str | None) -> VmName:
+    if given is None:
         raise click.UsageError("give the name of the VM")
-    return name
+    return VmName(given)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
@@ -71,52 +114,19 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG00
 
 def fail(error: VmMgrError) -> NoReturn:
     """Print every problem with its hint, and end with the exit status of the first."""
+    print_error(error)
+    sys.exit(error.exit_code)
+
+
+def print_error(error: VmMgrError) -> None:
+    """Print every problem with its hint."""
     for problem in (error, *error.others):
         message = " ".join(problem.message.split())
         click.echo(f"vm-mgr: error: {message}", err=True)
         if problem.hint:
             click.echo(f"hint: {problem.hint}", err=True)
-    sys.exit(error.exit_code)
 
 
 def _log_command(argv: object, exit_code: int, seconds: float) -> None:
     words = " ".join(str(word) for word in argv) if isinstance(argv, (list, tuple)) else argv
     click.echo(f"vm-mgr: debug: {words} → {exit_code} in {seconds * 1000:.0f} ms", err=True)
-
-
-class _Printer:
-    """Show reports: a line that is rewritten on a terminal, a plain line now and then elsewhere."""
-
-    def __init__(self) -> None:
-        self.terminal = sys.stderr.isatty()
-        self.shown = ""
-        self.plain_at = 0.0
-
-    def say(self, report: Report) -> None:
-        if isinstance(report, Note):
-            self.finish()
-            mark = "warning" if report.level is Level.WARNING else "note"
-            hint = f" ({report.hint})" if report.hint else ""
-            click.echo(f"vm-mgr: {mark}: {report.message}{hint}", err=True)
-        else:
-            self._progress(report)
-
-    def _progress(self, progress: Progress) -> None:
-        percent = "" if progress.fraction is None else f" {progress.fraction:.0%}"
-        line = f"{progress.step}{percent} …"
-        if self.terminal:
-            if line != self.shown:
-                click.echo(f"\r\x1b[K{line}", nl=False, err=True)
-            self.shown = line
-            return
-        import time  # noqa: PLC0415
-
-        now = time.monotonic()
-        if line != self.shown and now - self.plain_at >= 2:
-            click.echo(line, err=True)
-            self.shown, self.plain_at = line, now
-
-    def finish(self) -> None:
-        if self.terminal and self.shown:
-            click.echo("\r\x1b[K", nl=False, err=True)
-            self.shown = ""

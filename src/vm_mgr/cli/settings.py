@@ -5,9 +5,24 @@ from typing import Any
 
 import click
 
+from vm_mgr.cli.complete import node_names, storage_labels
 from vm_mgr.model.vm import VmSettings
 
-__all__ = ["settings_from", "settings_options"]
+__all__ = [
+    "UNSETTABLE",
+    "SettingsCommand",
+    "settings_changes",
+    "settings_from",
+    "settings_options",
+    "storage_option",
+]
+
+storage_option = click.option(
+    "--storage",
+    metavar="LABEL",
+    shell_complete=storage_labels,
+    help="The storage to make the VM in, where the configuration has several.",
+)
 
 _OPTIONS = (
     click.option(
@@ -36,8 +51,10 @@ _OPTIONS = (
         metavar="MS",
         help="Milliseconds that the guest may pause at the end of a live migration.",
     ),
-    click.option("--pinned-host", metavar="NODE", help="Run on this node only."),
-    click.option("--preferred-host", metavar="NODE", help="Run on this node when possible."),
+    click.option("--pinned-host", metavar="NODE", shell_complete=node_names, help="Run on this node only."),
+    click.option(
+        "--preferred-host", metavar="NODE", shell_complete=node_names, help="Run on this node when possible."
+    ),
     click.option("--priority", type=int, metavar="N", help="Recover VMs of higher priority first."),
     click.option("--disk-bus", metavar="BUS", help="How the guest sees the disk; virtio by default."),
     click.option(
@@ -63,6 +80,28 @@ _PAIRS = {
 }
 
 
+class SettingsCommand(click.Command):
+    """A command whose options of pairs take several of them, as SEAPATH's do: `--metadata a=1 b=2`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeat the option for each."""
+        return super().parse_args(ctx, _one_by_one(args))
+
+
+# How a setting is called to take it back to its default.
+UNSETTABLE = {
+    "migration-user": "migration_user",
+    "migrate-to-timeout": "migrate_to_timeout_s",
+    "stop-timeout": "stop_timeout_s",
+    "migration-downtime": "migration_downtime_ms",
+    "pinned-host": "pinned_host",
+    "preferred-host": "preferred_host",
+    "priority": "priority",
+    "disk-bus": "disk_bus",
+    "add-crm-config-cmd": "crm_config_cmd",
+}
+
+
 def settings_options(command: Callable[..., object]) -> Callable[..., object]:
     """Add the options to a command."""
     for option in reversed(_OPTIONS):
@@ -77,10 +116,19 @@ def settings_from(options: dict[str, Any], base: VmSettings | None = None) -> Vm
     given = {name: options.pop(name) for name in list(options) if name in VmSettings._fields}
     given = {name: value for name, value in given.items() if value is not None and value is not False}
     base = VmSettings() if base is None else base
+    if {"pinned_host", "preferred_host"} & set(given):
+        base = base._replace(pinned_host=None, preferred_host=None)
     merged: Mapping[str, Any] = {field: {**getattr(base, field), **pairs[field]} for field in _PAIRS.values()}
     if commands:
         given["crm_config_cmd"] = "\n".join(commands)
     return base._replace(**given, **merged)
+
+
+def settings_changes(options: dict[str, Any]) -> dict[str, Any]:
+    """Take what is to be changed out of a command's options; an empty text is the default again."""
+    given, defaults = settings_from(options)._asdict(), VmSettings()._asdict()
+    changed = {key: value for key, value in given.items() if value != defaults[key]}
+    return {key: None if value == "" else value for key, value in changed.items()}
 
 
 def _pairs(name: str, given: tuple[str, ...]) -> dict[str, str]:
@@ -88,3 +136,23 @@ def _pairs(name: str, given: tuple[str, ...]) -> dict[str, str]:
         if "=" not in pair:
             raise click.UsageError(f"--{name.replace('_', '-')} {pair}: write KEY=VALUE")
     return {key: value for key, _, value in (pair.partition("=") for pair in given)}
+
+
+def _one_by_one(words: list[str]) -> list[str]:
+    """Write an option of pairs before each of its pairs.
+
+    >>> _one_by_one(["web1", "--metadata", "a=1", "b=2", "--force"])
+    ['web1', '--metadata', 'a=1', '--metadata', 'b=2', '--force']
+    """
+    result: list[str] = []
+    option, taken = "", 0
+    for word in words:
+        if word.startswith("-"):
+            option, taken = word, 0
+        elif option.lstrip("-").replace("-", "_") in _PAIRS and "=" in word:
+            result += [option] if taken else []
+            taken += 1
+        else:
+            option = ""
+        result.append(word)
+    return result

@@ -4,8 +4,10 @@ from datetime import datetime
 
 import click
 
+from vm_mgr.cli.complete import snapshot_names
+from vm_mgr.cli.dry_run import confirm
 from vm_mgr.cli.render import print_snapshots, show_done
-from vm_mgr.cli.run import chosen_name, name_argument, output_option, run
+from vm_mgr.cli.run import name_argument, output_option, run
 from vm_mgr.model.storage import Consistency
 from vm_mgr.model.vm import VmName
 
@@ -24,13 +26,14 @@ WORDS = {
     Consistency.UNKNOWN: "unknown",
 }
 
-_snapshot = click.option("--snap-name", "snapshot", metavar="S", required=True, help="The snapshot's name.")
+_snapshot = click.option("--snap-name", "snapshot", metavar="S", required=True,
+                         shell_complete=snapshot_names, help="The snapshot's name.")  # fmt: skip
 
 
 @click.command("create-snapshot")
 @name_argument
 @_snapshot
-def create_snapshot_command(named: str | None, plain: str | None, snapshot: str) -> None:
+def create_snapshot_command(name: VmName, snapshot: str) -> None:
     """Take a snapshot of all disks of a VM at one instant.
 
     \b
@@ -39,7 +42,6 @@ def create_snapshot_command(named: str | None, plain: str | None, snapshot: str)
     """
     from vm_mgr.operations.create_snapshot import create_snapshot  # noqa: PLC0415
 
-    name = VmName(chosen_name(named, plain))
     taken = run(lambda env: create_snapshot(env, name, snapshot))
     print(f"{taken.name} is taken ({WORDS[taken.consistency]})")
 
@@ -47,7 +49,7 @@ def create_snapshot_command(named: str | None, plain: str | None, snapshot: str)
 @click.command("remove-snapshot")
 @name_argument
 @_snapshot
-def remove_snapshot_command(named: str | None, plain: str | None, snapshot: str) -> None:
+def remove_snapshot_command(name: VmName, snapshot: str) -> None:
     """Remove a snapshot.
 
     \b
@@ -56,7 +58,6 @@ def remove_snapshot_command(named: str | None, plain: str | None, snapshot: str)
     """
     from vm_mgr.operations.remove_snapshot import remove_snapshot  # noqa: PLC0415
 
-    name = VmName(chosen_name(named, plain))
     run(lambda env: remove_snapshot(env, name, snapshot))
     print(f"{snapshot} is removed")
 
@@ -64,7 +65,7 @@ def remove_snapshot_command(named: str | None, plain: str | None, snapshot: str)
 @click.command("list-snapshots")
 @name_argument
 @output_option
-def list_snapshots_command(named: str | None, plain: str | None, output: str) -> None:
+def list_snapshots_command(name: VmName, output: str) -> None:
     """List a VM's snapshots, the oldest first, and what each of them caught.
 
     \b
@@ -79,7 +80,6 @@ def list_snapshots_command(named: str | None, plain: str | None, output: str) ->
     """
     from vm_mgr.operations.list_snapshots import list_snapshots  # noqa: PLC0415
 
-    name = VmName(chosen_name(named, plain))
     print_snapshots(run(lambda env: list_snapshots(env, name)), output)
 
 
@@ -87,7 +87,7 @@ def list_snapshots_command(named: str | None, plain: str | None, output: str) ->
 @name_argument
 @click.option("--date", metavar="'DD/MM/YYYY HH:MM:SS'", help="Remove those taken before this local time.")
 @click.option("--number", type=click.IntRange(min=0), metavar="N", help="Remove the N oldest ones.")
-def purge_command(named: str | None, plain: str | None, date: str | None, number: int | None) -> None:
+def purge_command(name: VmName, date: str | None, number: int | None) -> None:
     """Remove a VM's snapshots: all, those before a date, or the oldest ones.
 
     \b
@@ -98,7 +98,6 @@ def purge_command(named: str | None, plain: str | None, date: str | None, number
 
     if date is not None and number is not None:
         raise click.UsageError("give --date or --number, not both")
-    name = VmName(chosen_name(named, plain))
     before_utc = None if date is None else _utc(date)
     gone = run(lambda env: purge(env, name, before_utc=before_utc, number=number))
     print(f"{len(gone)} snapshots are removed" + "".join(f"\n{one.name}" for one in gone))
@@ -108,7 +107,7 @@ def purge_command(named: str | None, plain: str | None, date: str | None, number
 @name_argument
 @_snapshot
 @click.option("-y", "--yes", is_flag=True, help="Don't ask.")
-def rollback_command(named: str | None, plain: str | None, snapshot: str, yes: bool) -> None:  # noqa: FBT001
+def rollback_command(name: VmName, snapshot: str, yes: bool) -> None:  # noqa: FBT001
     """Stop a VM if it runs, take all its disks back to a snapshot, and start it again.
 
     \b
@@ -117,9 +116,8 @@ def rollback_command(named: str | None, plain: str | None, snapshot: str, yes: b
     """
     from vm_mgr.operations.rollback import rollback  # noqa: PLC0415
 
-    name = VmName(chosen_name(named, plain))
-    if not yes and click.get_text_stream("stdin").isatty():
-        click.confirm(f"What {name} wrote since {snapshot} will be lost. Go on?", abort=True, err=True)
+    if not yes:
+        confirm(f"What {name} wrote since {snapshot} will be lost. Go on?")
     show_done(run(lambda env: rollback(env, name, snapshot)))
 
 

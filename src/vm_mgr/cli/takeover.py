@@ -4,27 +4,29 @@ from typing import Any
 
 import click
 
+from vm_mgr.cli.complete import files
 from vm_mgr.cli.render import show_done
-from vm_mgr.cli.run import chosen_name, name_argument, run
-from vm_mgr.cli.settings import settings_from, settings_options
+from vm_mgr.cli.run import name_argument, run
+from vm_mgr.cli.settings import SettingsCommand, settings_from, settings_options, storage_option
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.add_to_cluster import Takeover, add_to_cluster
 
 __all__ = ["add_to_cluster_command"]
 
 
-@click.command("add-to-cluster")
+@click.command("add-to-cluster", cls=SettingsCommand)
 @name_argument
-@click.option("-i", "--image", metavar="FILE", help="Another system disk than the definition's.")
+@click.option(
+    "-i", "--image", metavar="FILE", shell_complete=files, help="Another system disk than the definition's."
+)
 @click.option("--new-name", "new", metavar="NEW", help="The VM's name in the cluster.")
 @click.option("--disable", is_flag=True, help="Keep the VM out of the cluster's control for now.")
 @click.option("--nostart", is_flag=True, help="Leave the VM stopped.")
 @click.option("--force", is_flag=True, help="Replace an existing VM of the new name, with its disks.")
 @click.option("-p", "--progress", is_flag=True, help="Accepted for older scripts; progress is always shown.")
+@storage_option
 @settings_options
-def add_to_cluster_command(
-    named: str | None, plain: str | None, image: str | None, new: str | None, **options: Any
-) -> None:
+def add_to_cluster_command(name: VmName, image: str | None, new: str | None, **options: Any) -> None:
     """Take over a stopped VM that this node's libvirt keeps.
 
     Its disks are copied and compared; then libvirt forgets it. The files that it had stay where they are.
@@ -33,9 +35,9 @@ def add_to_cluster_command(
     Example:
       vm-mgr add-to-cluster old1 --new-name web1
     """
-    domain = VmName(chosen_name(named, plain))
     enable, start, force = not options.pop("disable"), not options.pop("nostart"), options.pop("force")
     options.pop("progress")
+    storage = options.pop("storage") or ""
     settings = settings_from(options)
-    request = Takeover(domain, VmName(new or domain), settings, image or "", enable, start, force)
+    request = Takeover(name, VmName(new or name), settings, image or "", enable, start, force, storage)
     show_done(run(lambda env: add_to_cluster(env, request)))

@@ -3,7 +3,12 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from vm_mgr.model.vm import VmName
+
 __all__ = ["Mark", "read_mark", "write_mark"]
+
+# The details that are names of VMs: of a clone's source, of a VM before and after it is renamed.
+NAMES = ("source", "old", "new")
 
 
 class Mark(NamedTuple):
@@ -13,6 +18,11 @@ class Mark(NamedTuple):
     node: str = ""
     began_utc: float = 0.0
     details: Mapping[str, str] = {}
+
+    @property
+    def names(self) -> frozenset[VmName]:
+        """Name the VMs that settling it changes, besides the one it was written for."""
+        return frozenset(VmName(name) for key in NAMES if (name := self.details.get(key)))
 
 
 def write_mark(mark: Mark) -> str:

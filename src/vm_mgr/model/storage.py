@@ -10,6 +10,7 @@ __all__ = [
     "Disk",
     "DiskInfo",
     "DiskKind",
+    "DiskTies",
     "Holder",
     "ImageFile",
     "Snapshot",
@@ -34,6 +35,13 @@ class DiskInfo(NamedTuple):
     size_bytes: int
     used_bytes: int | None = None
     parent: str = ""
+
+
+class DiskTies(NamedTuple):
+    """What would be lost with a disk: the snapshots that have it, and the images that share its blocks."""
+
+    snapshots: tuple[str, ...] = ()
+    clones: tuple[str, ...] = ()
 
 
 class Consistency(Enum):
@@ -100,13 +108,19 @@ class Holder(NamedTuple):
 def snapshot_name_problems(name: str) -> list[VmMgrError]:
     """Check a name for a new snapshot: letters, digits, dot, dash and underscore, at most 64.
 
+    What begins with vm-mgr- is for our own, of which the one for a clone is longer than any other.
+
     >>> snapshot_name_problems("before-update_1.0")
     []
     >>> [p.message for p in snapshot_name_problems("a b")]
     ["'a b' is not a valid name for a snapshot"]
+    >>> len(snapshot_name_problems("vm-mgr-clone-web1"))
+    1
     """
     plain = name.isascii() and name.replace("-", "").replace("_", "").replace(".", "").isalnum()
-    if plain and name[0] not in "-." and len(name) <= SNAPSHOT_NAME_MAX:
+    if plain and name[0] not in "-." and len(name) <= SNAPSHOT_NAME_MAX and not name.startswith("vm-mgr-"):
         return []
-    hint = f"use at most {SNAPSHOT_NAME_MAX} letters, digits, dots, dashes and underscores"
+    hint = (
+        f"use at most {SNAPSHOT_NAME_MAX} letters, digits, dots, dashes and underscores; vm-mgr- is reserved"
+    )
     return [VmMgrError(Kind.INVALID, f"{name[:80]!r} is not a valid name for a snapshot", hint=hint)]

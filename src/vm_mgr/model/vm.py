@@ -15,6 +15,8 @@ __all__ = [
     "VmStatus",
     "metadata_key_problems",
     "name_problems",
+    "pacemaker_problems",
+    "word_problems",
 ]
 
 VmName = NewType("VmName", str)
@@ -22,6 +24,10 @@ VmName = NewType("VmName", str)
 # RBD allows 96 bytes for an image's name, of which prefixes, disk numbers and temporary names need 32.
 NAME_MAX = 64
 RESERVED = frozenset({"xml"})
+# What Pacemaker's configuration and the storage have of ours besides VMs.
+OURS = "vm-mgr-"
+UUID_LENGTH = 36
+_BREAKS = dict.fromkeys(map(ord, "\t\n\r"))
 
 
 class VmState(Enum):
@@ -76,27 +82,41 @@ class VmSettings(NamedTuple):
 
 
 def name_problems(name: str) -> list[VmMgrError]:
-    """Check a name for a new VM: letters and digits, a letter first, not reserved, at most 64.
+    """Check a name for a new VM: letters, digits, dashes, underscores and dots, not reserved, at most 64.
 
-    The letter comes first because Pacemaker's ids are XML ids, which can't begin with a digit.
+    A letter comes first because Pacemaker's ids are XML ids, which can't begin with a digit. No name contains
+    "..": it separates a name from what follows it in those ids.
 
-    >>> name_problems("web1")
-    []
+    >>> name_problems("web1"), name_problems("db-2.site_a")
+    ([], [])
     >>> [p.message for p in name_problems("")]
     ['the name of the VM is empty']
+    >>> [len(name_problems(name)) for name in ("1web", "web-", "a..b", "vm-mgr-a", "xml")]
+    [1, 1, 1, 1, 1]
     """
-    hint = "use letters and digits only, beginning with a letter, for example web1"
     if not name:
+        hint = "give it one, for example web-1"
         return [VmMgrError(Kind.INVALID, "the name of the VM is empty", hint=hint)]
     if len(name) > NAME_MAX:
         message = f"the name {name[:20]}… has {len(name)} characters; at most {NAME_MAX} are allowed"
         reason = f"Ceph limits the names of a VM's disks to 96 bytes; choose at most {NAME_MAX} characters"
         return [VmMgrError(Kind.INVALID, message, hint=reason)]
-    if name in RESERVED:
+    if name in RESERVED or name.startswith(OURS):
         return [VmMgrError(Kind.INVALID, f"the name {name!r} is reserved", hint="choose another name")]
-    if not (name.isascii() and name.isalnum() and name[0].isalpha()):
+    if not _is_plain(name) or not (name[0].isalpha() and name[-1].isalnum()) or ".." in name:
+        hint = (
+            "use letters, digits, dashes, underscores and single dots; begin with a letter, "
+            "end with a letter or digit, for example web-1"
+        )
         return [VmMgrError(Kind.INVALID, f"{name!r} is not a valid name for a VM", hint=hint)]
+    if len(name) == UUID_LENGTH and set(name) <= set("0123456789abcdefABCDEF-"):
+        message = f"libvirt would take the name {name} for a UUID, and so for another VM's"
+        return [VmMgrError(Kind.INVALID, message, hint="choose another name")]
     return []
+
+
+def _is_plain(name: str) -> bool:
+    return name.isascii() and name.replace("-", "").replace("_", "").replace(".", "").isalnum()
 
 
 def metadata_key_problems(key: str) -> list[VmMgrError]:
@@ -111,3 +131,40 @@ def metadata_key_problems(key: str) -> list[VmMgrError]:
         return []
     hint = "use letters and digits only; xml is reserved"
     return [VmMgrError(Kind.INVALID, f"{key!r} is not a valid metadata key", hint=hint)]
+
+
+def pacemaker_problems(pairs: Mapping[str, str]) -> list[VmMgrError]:
+    """Check meta attributes, parameters or utilization.
+
+    Pacemaker turns keys into names of XML attributes when it plans (hash2smartfield and hash2metafield in its
+    lib/common/nvpair.c) and checks nothing: one with a space stops the whole cluster from acting.
+
+    >>> pacemaker_problems({"failure-timeout": "60 s", "_x.y": "ö"})
+    []
+    >>> [p.message for p in pacemaker_problems({"#a": "1", "vm-mgr-x": "1", "a": "\\x00"})]
+    ["'#a' is not a valid key", "'vm-mgr-x' is not a valid key", "the value of a can't be kept"]
+    """
+    problems = []
+    for key, value in pairs.items():
+        if not (_is_plain(key) and (key[0].isalpha() or key[0] == "_")) or key.startswith(OURS):
+            hint = f"use letters, digits, dashes, underscores and dots, a letter first; {OURS} is reserved"
+            problems.append(VmMgrError(Kind.INVALID, f"{key[:80]!r} is not a valid key", hint=hint))
+        elif not value.translate(_BREAKS).isprintable():
+            hint = "leave out control characters"
+            problems.append(VmMgrError(Kind.INVALID, f"the value of {key} can't be kept", hint=hint))
+    return problems
+
+
+def word_problems(what: str, word: str, *, also: str = "") -> list[VmMgrError]:
+    """Check what other programs are given as one word: it may not begin as their options do.
+
+    >>> word_problems("the address", "fd00::1", also=":")
+    []
+    >>> [p.message for p in word_problems("the user", "-oProxyCommand=x")]
+    ["the user '-oProxyCommand=x' is not valid"]
+    """
+    allowed = all(letter.isalnum() or letter in f"._-{also}" for letter in word)
+    if word and allowed and word.isascii() and word[0] not in ".-":
+        return []
+    hint = f"use letters, digits and any of ._-{also}"
+    return [VmMgrError(Kind.INVALID, f"{what} {word[:80]!r} is not valid", hint=hint)]

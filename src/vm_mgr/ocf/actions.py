@@ -9,8 +9,9 @@ from collections.abc import Callable
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf.parameters import Parameters
+from vm_mgr.ocf.unplug_times import remember, reserve_s
 from vm_mgr.operations.interlock import free_disks, gone_nodes
-from vm_mgr.ports.hypervisor import Migration
+from vm_mgr.ports.hypervisor import PAUSED_BY_USER, Migration
 from vm_mgr.wiring import RealEnv
 
 __all__ = ["ACTIONS"]
@@ -26,9 +27,17 @@ def start(env: RealEnv, given: Parameters) -> None:
     deadline = env.clock.monotonic() + given.budget_s
     if env.processes.find_vm(name) is not None:
         return
+    rival = env.hypervisor.acts_alone(name)
+    if rival:
+        message = f"{name} is not started on a node where something else starts or stops VMs: {rival}"
+        raise VmMgrError(Kind.WRONG_STATE, message)
     gone = gone_nodes(env)  # before Ceph is asked, which may have to wait while a fenced node reboots
-    xml = env.storage.definition(name)
-    free_disks(env, name, env.definitions.rbd_images(xml, env.pool), gone=gone)
+    storage = env.storages.called(given.storage or env.storages.of(name))
+    xml = storage.definition(name)
+    images = env.definitions.rbd_images(xml, env.pool) or storage.images(name)
+    free_disks(
+        env, storage, name, images, gone=gone, limit_s=max(deadline - env.clock.monotonic() - CALL_S, 0)
+    )
     remaining = max(deadline - env.clock.monotonic(), CALL_S)
     try:
         env.hypervisor.create(xml, name, timeout_s=remaining)
@@ -48,7 +57,7 @@ def stop(env: RealEnv, given: Parameters) -> None:
     began = env.clock.monotonic()
     deadline = began + given.timeout_s - 2
     if not given.force_stop:
-        _shut_down(env, name, began + given.budget_s)
+        _shut_down(env, name, began + given.timeout_s - reserve_s(env, given.timeout_s))
     if env.processes.find_vm(name) is not None:
         _unplug(env, name, deadline)
 
@@ -83,7 +92,7 @@ def migrate_from(env: RealEnv, given: Parameters) -> None:
     """Confirm that the VM has arrived and runs."""
     deadline = env.clock.monotonic() + given.budget_s
     while env.processes.find_vm(given.name) is not None:
-        if env.hypervisor.domain_state(given.name, timeout_s=CALL_S) == "running":
+        if _has_arrived(env, given.name):
             return
         if env.clock.monotonic() > deadline:
             raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{given.name} has arrived, but does not run")
@@ -91,19 +100,41 @@ def migrate_from(env: RealEnv, given: Parameters) -> None:
     raise VmMgrError(Kind.WRONG_STATE, f"{given.name} has not arrived here")
 
 
+def _has_arrived(env: RealEnv, name: VmName) -> bool:
+    """A guest that its user had paused arrives paused; any other pause is one of the migration."""
+    if env.hypervisor.domain_state(name, timeout_s=CALL_S) == "running":
+        return True
+    return env.hypervisor.paused(name, timeout_s=CALL_S) == PAUSED_BY_USER
+
+
 def _shut_down(env: RealEnv, name: VmName, deadline: float) -> None:
-    """Press the power button until the VM is gone: a guest that is still booting ignores it."""
+    """Press the power button until the VM is gone: a guest that is still booting ignores it.
+
+    A paused one can't hear it and is let go on, unless a snapshot holds it for these seconds.
+    """
     if not _attempt(lambda: env.hypervisor.shutdown(name, timeout_s=CALL_S)):
         return  # libvirt hangs: the time is better spent on unplugging
     while not _wait_gone(env, name, min(deadline, env.clock.monotonic() + PRESS_S)):
         remaining = deadline - env.clock.monotonic()
         if remaining <= 0:
             return
-        _attempt(lambda: env.hypervisor.shutdown(name, timeout_s=min(CALL_S, remaining)))  # noqa: B023 - called at once
+        _attempt(lambda: _press(env, name, min(CALL_S, remaining)))  # noqa: B023 - called at once
+
+
+def _press(env: RealEnv, name: VmName, timeout_s: float) -> None:
+    if env.hypervisor.paused(name, timeout_s=timeout_s):
+        env.hypervisor.resume(name)
+    env.hypervisor.shutdown(name, timeout_s=timeout_s)
 
 
 def _unplug(env: RealEnv, name: VmName, deadline: float) -> None:
-    """End the process by stronger and stronger means."""
+    """End the process by stronger and stronger means, and remember how long it took."""
+    began = env.clock.monotonic()
+    _end(env, name, deadline)
+    remember(env, env.clock.monotonic() - began)
+
+
+def _end(env: RealEnv, name: VmName, deadline: float) -> None:
     if _attempt(lambda: env.hypervisor.destroy(name, timeout_s=CALL_S)):
         _wait_gone(env, name, min(deadline, env.clock.monotonic() + 2))
     for force in (False, True):

@@ -1,4 +1,6 @@
-"""Refuse, as libvirt's hook, to start a domain whose disks somebody else has open.
+"""Refuse, as libvirt's hook, to start a domain whose disks in Ceph somebody else has open.
+
+For files in a shared directory libvirt's own lock manager does this (deploy/roles/shared_dir).
 
 libvirt calls /etc/libvirt/hooks/qemu with NAME OPERATION SUB-OPERATION - and the domain's XML on stdin,
 and refuses the start when the hook fails (https://libvirt.org/hooks.html). A hook must not call libvirt: that
@@ -9,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+from vm_mgr.config import CEPH
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.operations.interlock import holder_node
 from vm_mgr.wiring import RealEnv
@@ -38,7 +41,8 @@ def main(env: RealEnv, arguments: list[str], xml: str) -> int:
 def _refuse_held(env: RealEnv, name: str, xml: str) -> None:
     if "rbd" not in xml:
         return  # the cheap look: most of the time nothing else has to be loaded
-    for holder in env.storage.holders(env.definitions.rbd_images(xml, env.pool)):
+    images = env.definitions.rbd_images(xml, env.pool)
+    for holder in env.storages.called(CEPH).holders(images) if images else ():
         node = holder_node(env, holder) or "an unknown machine"
         message = f"refusing to start {name}: its disk {holder.image} is in use on {node} ({holder.address})"
         raise VmMgrError(Kind.WRONG_STATE, message)
@@ -62,7 +66,8 @@ def _announced(env: RealEnv, name: str) -> bool:
 
 
 def _marker(env: RealEnv, name: str) -> Path:
-    return env.state_dir / f"incoming-{name.replace('/', '_')}"
+    # ".." is in no name of a VM, so this can't be the file NAME.xml of another one.
+    return env.state_dir / f"incoming..{name.replace('/', '..')}"
 
 
 if __name__ == "__main__":

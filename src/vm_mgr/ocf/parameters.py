@@ -26,6 +26,7 @@ class Parameters(NamedTuple):
     network_suffix: str = ""
     options: tuple[str, ...] = ()
     force_stop: bool = False
+    storage: str = ""
 
     @property
     def budget_s(self) -> float:
@@ -57,6 +58,7 @@ def read(environment: Mapping[str, str] = os.environ) -> Parameters:
         speed_mib=_number(given, "migration_speed"),
         port=_number(given, "migrateport"),
         network_suffix=given.get("migration_network_suffix", ""),
+        storage=given.get("storage", ""),
         options=tuple(given.get("migrate_options", "").split()),
         force_stop=given.get("force_stop", "").lower() in ("1", "true", "yes", "on"),
     )

@@ -1,10 +1,12 @@
 """Take over a VM that one node's own libvirt keeps."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.vm import VmName, VmSettings, VmStatus
 from vm_mgr.operations.create import CreateRequest, create
+from vm_mgr.ports.definition import HardDisk
 from vm_mgr.ports.env import Env
 
 __all__ = ["Takeover", "add_to_cluster"]
@@ -22,6 +24,7 @@ class Takeover(NamedTuple):
     enable: bool = True
     start: bool = True
     force: bool = False
+    storage: str = ""
 
 
 def add_to_cluster(env: Env, request: Takeover) -> VmStatus:
@@ -31,24 +34,40 @@ def add_to_cluster(env: Env, request: Takeover) -> VmStatus:
     if state != "shut off":
         hint = f"shut it down: virsh shutdown {request.domain}"
         raise VmMgrError(Kind.WRONG_STATE, f"{request.domain} is {state}, not shut off", hint=hint)
-    files = env.definitions.disk_files(xml)
+    disks = env.definitions.hard_disks(xml)
     if request.image:
-        files = [(request.image, ""), *files[1:]]
-    if not files:
-        hint = "give the image of its system disk: --image FILE"
-        raise VmMgrError(Kind.INVALID, f"{request.domain} has no disk that is a file or a device", hint=hint)
+        disks = [HardDisk("", request.image, ""), *disks[1:]]
+    raise_all(_problems(request.domain, disks))
     return create(
         env,
         CreateRequest(
             name=request.name,
             xml=xml,
-            images=tuple(path for path, _ in files),
+            images=tuple(disk.path for disk in disks),
             settings=request.settings,
             enable=request.enable,
             start=request.start,
             force=request.force,
-            formats=tuple(image_format or None for _, image_format in files),
+            formats=tuple(disk.format or None for disk in disks),
             verify=True,
             local=request.domain,
+            storage=request.storage,
         ),
     )
+
+
+def _problems(domain: VmName, disks: Sequence[HardDisk]) -> list[VmMgrError]:
+    """Refuse what can't be copied: leaving one disk out would put the others in wrong places."""
+    if not disks:
+        hint = "give the image of its system disk: --image FILE"
+        return [VmMgrError(Kind.INVALID, f"{domain} has no hard disk", hint=hint)]
+    hint = f"copy it to a file and name that in the definition: virsh edit {domain}"
+    return [
+        VmMgrError(
+            Kind.NOT_SUPPORTED,
+            f"the disk {disk.target} of {domain} is neither a file nor a block device",
+            hint=hint,
+        )
+        for disk in disks
+        if not disk.path
+    ]

@@ -9,6 +9,7 @@ one that is needed after a power cut is tested daily (docs/design/0004-crash-onl
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
+from typing import Any
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.mark import Mark
@@ -16,19 +17,23 @@ from vm_mgr.model.vm import VmName
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress
 
-__all__ = ["Step", "alone", "alone_if_reachable", "claimed", "marked", "settle"]
+__all__ = ["Step", "alone", "alone_if_reachable", "claimed", "marked", "settle", "settle_elsewhere"]
 
-# verb → the module whose `settle(env, name, mark)` knows what it takes
+# verb → the module whose `settle(env, name, mark)` knows what it takes; where its marks name other VMs,
+# `settle_elsewhere(env, name, mark)` does as much as these need, whatever becomes of the VM itself
 SETTLERS = {
+    "add-disk": "add_disk",
     "colocation": "colocation",
     "create": "create",
     "disable": "disable",
     "drop-snapshot": "remove_snapshot",
     "pacemaker-remote": "pacemaker_remote",
     "remove": "remove",
+    "remove-disk": "remove_disk",
     "rename": "rename",
     "restart": "restart",
     "rollback": "rollback",
+    "set": "set_vm",
     "snapshot": "create_snapshot",
 }
 
@@ -56,16 +61,26 @@ def claimed(env: Env, name: VmName) -> Iterator[None]:
 
 
 @contextmanager
-def alone(env: Env, *names: VmName) -> Iterator[None]:
-    """Claim the names and settle what was left unfinished; raises TRY_LATER where others stay there."""
-    with ExitStack() as claims:
-        for name in sorted(set(names)):
-            claims.enter_context(claimed(env, name))
-        left = env.ledger.marks()
-        for name in names:
-            if name in left:
-                settle(env, name, left[name])
-        yield
+def alone(env: Env, *names: VmName, settled: bool = True) -> Iterator[None]:
+    """Claim the names and settle what was left unfinished; raises TRY_LATER where others stay there.
+
+    What settling changes at further VMs is claimed too, all in one order, so that no two wait for each other.
+    Unless the VM has to be settled, what can't be settled now is only told, and stays for later.
+    """
+    wanted = frozenset(names)
+    while True:
+        with ExitStack() as claims:
+            for name in sorted(wanted):
+                claims.enter_context(claimed(env, name))
+            left = env.ledger.marks()
+            further = wanted.union(*(left[name].names for name in names if name in left))
+            if further == wanted:
+                for name in names:
+                    if name in left:
+                        _settle(env, name, left[name], required=settled)
+                yield
+                return
+        wanted = further
 
 
 class Step:
@@ -84,10 +99,13 @@ class Step:
 
 @contextmanager
 def alone_if_reachable(env: Env, name: VmName) -> Iterator[None]:
-    """Be alone, but go on with a warning where the storage can't say whether we are."""
+    """Be alone, but go on with a warning where the storage can't say whether we are.
+
+    What was left unfinished and can't be settled may need just this, to be stopped above all.
+    """
     with ExitStack() as claim:
         try:
-            claim.enter_context(alone(env, name))
+            claim.enter_context(alone(env, name, settled=False))
         except VmMgrError as error:
             if error.kind is not Kind.EXTERNAL_FAILURE:
                 raise
@@ -116,9 +134,29 @@ def marked(env: Env, name: VmName, verb: str, **details: str) -> Iterator[Step]:
 
 def settle(env: Env, name: VmName, mark: Mark) -> None:
     """Bring a VM to where it was before the marked operation, or to where that was to bring it."""
+    _settler(name, mark).settle(env, name, mark)
+    env.ledger.erase(name)
+
+
+def _settle(env: Env, name: VmName, mark: Mark, *, required: bool) -> None:
+    try:
+        settle(env, name, mark)
+    except VmMgrError as error:
+        if required:
+            raise
+        text = f"{mark.verb} of {name} is unfinished: {error.message}"
+        env.say(Note(Level.WARNING, "unfinished", text, error.hint))
+
+
+def settle_elsewhere(env: Env, name: VmName, mark: Mark) -> None:
+    """Settle only what the marked operation has begun at other VMs, which the caller has claimed."""
+    if mark.names - {name}:
+        _settler(name, mark).settle_elsewhere(env, name, mark)
+
+
+def _settler(name: VmName, mark: Mark) -> Any:
     module = SETTLERS.get(mark.verb)
     if module is None:
         message = f"{name} was left unfinished by {mark.verb}, which this version does not know"
         raise VmMgrError(Kind.NOT_SUPPORTED, message, hint="use the newest vm-mgr of the cluster")
-    import_module(f"vm_mgr.operations.{module}").settle(env, name, mark)
-    env.ledger.erase(name)
+    return import_module(f"vm_mgr.operations.{module}")

@@ -1,18 +1,26 @@
 """Check what operations have in common; checks never change anything."""
 
+from collections.abc import Sequence
+
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.cluster import ClusterState, Resource
-from vm_mgr.model.vm import VmName
+from vm_mgr.model.cluster import ClusterState, NodeName, Resource
+from vm_mgr.model.vm import VmName, VmSettings, VmState, pacemaker_problems
+from vm_mgr.operations.view import view
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 
 __all__ = [
+    "attribute_problems",
     "clone_problems",
+    "flatten_hint",
     "host_problems",
     "name_conflicts",
+    "owners_of",
     "quorum_problems",
     "require_defined",
     "resource_of",
+    "running_node",
+    "steady_problems",
     "warn_without_fencing",
 ]
 
@@ -44,6 +52,12 @@ def host_problems(state: ClusterState, host: str | None, *, now: bool = False) -
     return []
 
 
+def attribute_problems(settings: VmSettings) -> list[VmMgrError]:
+    """Refuse what Pacemaker can't keep with a resource."""
+    given = (settings.pacemaker_meta, settings.pacemaker_params, settings.pacemaker_utilization)
+    return [problem for pairs in given for problem in pacemaker_problems(pairs)]
+
+
 def resource_of(env: Env, state: ClusterState, name: VmName) -> Resource:
     """Give a VM's resource, or say what the VM is instead."""
     resource = state.resources.get(name)
@@ -54,24 +68,76 @@ def resource_of(env: Env, state: ClusterState, name: VmName) -> Resource:
     raise VmMgrError(Kind.NOT_FOUND, f"there is no VM {name!r}", hint="see the VMs: vm-mgr list")
 
 
+def running_node(env: Env, state: ClusterState, name: VmName) -> NodeName:
+    """Name the node where a VM runs, if it can be asked there."""
+    resource = resource_of(env, state, name)
+    if not resource.active or not resource.nodes:
+        hint = f"start it: vm-mgr start {name}"
+        raise VmMgrError(Kind.WRONG_STATE, f"{name} does not run", hint=hint)
+    node = state.node(resource.nodes[0])
+    if node is None or not node.online or node.unclean:
+        message = f"{name} was last seen on {resource.nodes[0]}, which is lost"
+        raise VmMgrError(Kind.WRONG_STATE, message, hint=f"look again: vm-mgr status {name}")
+    return node.name
+
+
 def clone_problems(env: Env, name: VmName) -> list[VmMgrError]:
     """Refuse to delete disks whose blocks others share."""
     clones = env.storage.dependents(name)
     if not clones:
         return []
-    message = f"{name} can't be removed; clones share its blocks: {', '.join(clones)}"
-    hint = f"make them independent first: rbd flatten {clones[0]}"
-    return [VmMgrError(Kind.WRONG_STATE, message, hint=hint)]
+    owners = owners_of(env, clones)
+    message = f"{name} can't be removed; clones share its blocks: {', '.join(owners)}"
+    return [VmMgrError(Kind.WRONG_STATE, message, hint=flatten_hint(env, owners))]
 
 
-def name_conflicts(env: Env, state: ClusterState, name: VmName, *, force: bool) -> list[VmMgrError]:
-    """Refuse a name that another resource has, or a VM that is not to be, or can't be, replaced."""
+def owners_of(env: Env, images: Sequence[str]) -> list[str]:
+    """Name the VMs that these disks belong to; a disk that belongs to none stands for itself."""
+    owners = {image: vm for vm in env.storage.names() for image in env.storage.images(vm)}
+    return sorted({owners.get(image, image) for image in images})
+
+
+def flatten_hint(env: Env, owners: Sequence[str]) -> str:
+    """Say how a clone becomes independent; one that is being made just now has no name yet."""
+    vms = [owner for owner in owners if env.storage.exists(VmName(owner))]
+    return f"make them independent first: vm-mgr flatten {vms[0]}" if vms else "see: vm-mgr repair"
+
+
+def steady_problems(state: ClusterState, name: VmName) -> list[VmMgrError]:
+    """Refuse a VM that is on its way: whether its guest can be told of a change is open."""
+    resource = state.resources.get(name)
+    if resource is None or not resource.is_vm:
+        return []
+    seen = view(resource, state)
+    on_its_way = seen.state in (VmState.STARTING, VmState.STOPPING) or seen.detail == "moving"
+    if not on_its_way and not (seen.state is VmState.FAILED and resource.active):
+        return []
+    message = f"{name} is {seen.state.value}" + (f" ({seen.detail})" if seen.detail else "")
+    return [
+        VmMgrError(Kind.TRY_LATER, message, hint=f"wait until it runs or has stopped: vm-mgr status {name}")
+    ]
+
+
+def name_conflicts(
+    env: Env, state: ClusterState, name: VmName, *, force: bool, storage: str = ""
+) -> list[VmMgrError]:
+    """Refuse a name that another resource has, or a VM that is not to be, or can't be, replaced.
+
+    Raises NOT_FOUND for a storage that does not exist.
+    """
+    storage = storage or env.storages.labels()[0]
+    env.storages.called(storage)
     resource = state.resources.get(name)
     if resource is not None and not resource.is_vm:
         message = f"the cluster has a resource {name} of type {resource.agent}"
         return [VmMgrError(Kind.EXISTS, message, hint="choose another name")]
-    if resource is None and not env.storage.exists(name):
+    present = env.storages.of(name)
+    if resource is None and not present:
         return []
+    if force and present not in ("", storage):
+        message = f"{name} is in the storage {present}; it can't be replaced by a VM in {storage}"
+        hint = f"remove it first: vm-mgr remove {name}; or choose --storage {present}"
+        return [VmMgrError(Kind.WRONG_STATE, message, hint=hint)]
     if force:
         return clone_problems(env, name)
     hint = "choose another name, or replace it and its disks: --force"

@@ -1,24 +1,17 @@
 """Make a VM from another one."""
 
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import NamedTuple
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.storage import DiskInfo
 from vm_mgr.model.vm import VmName, VmSettings, VmStatus, name_problems
-from vm_mgr.operations.alone import alone, marked
-from vm_mgr.operations.checks import name_conflicts, quorum_problems, require_defined, warn_without_fencing
-from vm_mgr.operations.create import (
-    TOKEN,
-    await_state,
-    clone_snapshot,
-    flag,
-    new_token,
-    put_in_cluster,
-    setting_problems,
-)
-from vm_mgr.operations.disable import halt, role_of
-from vm_mgr.operations.stillness import still
+from vm_mgr.operations.alone import alone
+from vm_mgr.operations.checks import name_conflicts, quorum_problems, require_defined
+from vm_mgr.operations.create import await_state, clone_snapshot, making, setting_problems, uuid_problems
+from vm_mgr.operations.disable import halt
+from vm_mgr.operations.stillness import pauses, still
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.staged import Staged
 from vm_mgr.reports import Progress
@@ -27,11 +20,15 @@ __all__ = ["CloneRequest", "clone"]
 
 
 class CloneRequest(NamedTuple):
-    """What to make: new from source, with these settings and, unless empty, this definition."""
+    """What to make: new from source, with these settings and, unless empty, this definition.
+
+    settings: those of the clone, or a function that makes them of the source's: only under the claim do these
+    and the disks belong together, for another command may just be changing or replacing the source.
+    """
 
     source: VmName
     name: VmName
-    settings: VmSettings
+    settings: VmSettings | Callable[[VmSettings], VmSettings]
     xml: str = ""
     full: bool = False
     enable: bool = True
@@ -48,45 +45,53 @@ def clone(env: Env, request: CloneRequest) -> VmStatus:
     with alone(env, name, source):
         require_defined(env, source)
         state = env.cluster.state()
-        old = state.resources.get(name)
-        problems = setting_problems(state, request.settings)
-        problems += name_conflicts(env, state, name, force=request.force)
+        settings = _settings(env, request)
+        problems = setting_problems(state, settings)
+        storage = env.storages.of(source)
+        problems += name_conflicts(env, state, name, force=request.force, storage=storage)
         if request.xml:
-            problems += env.definitions.problems(request.xml)
+            problems += env.definitions.problems(request.xml) or _identity_problems(env, request)
         raise_all(problems)
-        if request.enable:
-            warn_without_fencing(env, state)
-        token = new_token(env)
-        with marked(
-            env,
-            name,
-            "create",
-            token=token,
-            source=source,
-            was=role_of(old),
-            enable=flag(request.enable),
-            start=flag(request.start),
-        ):
-            _make(env, request, token, replacing=old is not None)
-            if request.enable:
-                put_in_cluster(env, name, start=request.start)
-    return await_state(env, name, enabled=request.enable, started=request.start)
+        enable, start = request.enable, request.start
+        details = {"source": source, "storage": storage, "pauses": pauses(env, source)}
+        with making(env, name, state, enable=enable, start=start, **details) as notes:
+            _make(env, request, settings, notes, replacing=name in state.resources)
+    return await_state(env, name, enabled=enable, started=start)
 
 
-def _make(env: Env, request: CloneRequest, token: str, *, replacing: bool) -> None:
+def _identity_problems(env: Env, request: CloneRequest) -> list[VmMgrError]:
+    """Refuse a definition of the clone's own that has addresses of its source: both will run."""
+    problems = uuid_problems(env, request.name, request.xml)
+    theirs = env.definitions.machine(env.storage.definition(request.source)).macs
+    for mac in sorted(set(env.definitions.machine(request.xml).macs) & set(theirs)):
+        message = f"the network address {mac} belongs to {request.source}"
+        problems.append(VmMgrError(Kind.EXISTS, message, hint="remove the <mac> element; one is generated"))
+    return problems
+
+
+def _settings(env: Env, request: CloneRequest) -> VmSettings:
+    if isinstance(request.settings, VmSettings):
+        return request.settings
+    return request.settings(env.storage.settings(request.source))
+
+
+def _make(
+    env: Env, request: CloneRequest, settings: VmSettings, notes: Mapping[str, str], *, replacing: bool
+) -> None:
     name, source, instant = request.name, request.source, clone_snapshot(request.name)
     disks = env.storage.disks(source)
     base = request.xml or env.storage.definition(source)
-    own = [env.storage.disk(name, number, request.settings.disk_bus) for number in range(len(disks))]
-    prepared = env.definitions.prepare(base, name, own, fresh=True)
+    storage = env.storages.called(env.storages.of(source))
+    own = [storage.disk(name, number, settings.disk_bus) for number in range(len(disks))]
+    prepared = env.definitions.prepare(base, name, own, fresh=not request.xml)
     with ExitStack() as stack:
         stack.callback(env.snapshots.drop_snapshot, source, instant)
         with still(env, source) as consistency:
             env.snapshots.take_snapshot(source, instant, consistency)
-        staged = stack.enter_context(env.storage.stage(name))
+        staged = stack.enter_context(storage.stage(name))
         for disk in disks:
             _add(env, staged, disk, instant, full=request.full)
-        staged.describe(xml=prepared.xml, base_xml=base, settings=request.settings, notes={TOKEN: token})
+        staged.describe(xml=prepared.xml, base_xml=base, settings=settings, notes=notes)
         if replacing:
             halt(env, name)
             env.cluster.remove(name)
@@ -98,4 +103,8 @@ def _add(env: Env, staged: Staged, disk: DiskInfo, instant: str, *, full: bool) 
         staged.add_clone(disk.image, instant)
         return
     staged.add(disk.size_bytes)
-    staged.copy(disk.image, instant, lambda fraction: env.say(Progress(f"copying {disk.image}", fraction)))
+
+    def tell(fraction: float) -> None:
+        env.say(Progress(f"copying {disk.image}", fraction, disk.size_bytes))
+
+    staged.copy(disk.image, instant, tell)

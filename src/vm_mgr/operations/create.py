@@ -1,10 +1,12 @@
 """Create a VM from a disk image and a domain definition."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import zip_longest
 from typing import NamedTuple
 
-from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.errors import Kind, UuidTakenError, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.storage import ImageFile
@@ -16,9 +18,16 @@ from vm_mgr.model.vm import (
     VmStatus,
     metadata_key_problems,
     name_problems,
+    word_problems,
 )
-from vm_mgr.operations.alone import alone, marked
-from vm_mgr.operations.checks import host_problems, name_conflicts, quorum_problems, warn_without_fencing
+from vm_mgr.operations.alone import alone, claimed, marked
+from vm_mgr.operations.checks import (
+    attribute_problems,
+    host_problems,
+    name_conflicts,
+    quorum_problems,
+    warn_without_fencing,
+)
 from vm_mgr.operations.disable import halt, role_of
 from vm_mgr.operations.enable import resource_for
 from vm_mgr.operations.status import status
@@ -30,12 +39,14 @@ from vm_mgr.reports import Level, Note, Progress
 __all__ = [
     "CreateRequest",
     "await_state",
+    "bus_problems",
     "clone_snapshot",
     "create",
-    "new_token",
-    "put_in_cluster",
+    "making",
     "setting_problems",
     "settle",
+    "settle_elsewhere",
+    "uuid_problems",
 ]
 
 TOKEN = "_vm_mgr_made"  # noqa: S105 - it tells one making from another
@@ -46,6 +57,7 @@ class CreateRequest(NamedTuple):
     """What to create; xml is the text of the definition, the images are paths, the system disk's first.
 
     formats: of the images one by one; where there is none, or None, all but raw ones are recognised.
+    storage: the label of the storage to create it in; the default one if empty.
     verify: read everything again and compare. local: the domain of this node's libvirt that is taken over,
     and forgotten there once all is copied.
     """
@@ -60,6 +72,7 @@ class CreateRequest(NamedTuple):
     formats: tuple[str | None, ...] = ()
     verify: bool = False
     local: str = ""
+    storage: str = ""
 
 
 def create(env: Env, request: CreateRequest) -> VmStatus:
@@ -69,42 +82,43 @@ def create(env: Env, request: CreateRequest) -> VmStatus:
     """
     name = request.name
     raise_all(name_problems(name) + quorum_problems(env.cluster.state()))
-    with alone(env, name):
+    with alone(env, name), _uuid_claimed(env, request.xml):
         state = env.cluster.state()
         images, problems = _inspect(env, request)
-        problems += name_conflicts(env, state, name, force=request.force)
-        problems += env.definitions.problems(request.xml) or _uuid_problems(env, request)
+        problems += name_conflicts(env, state, name, force=request.force, storage=request.storage)
+        problems += env.definitions.problems(request.xml) or uuid_problems(env, request.name, request.xml)
         problems += setting_problems(state, request.settings)
         raise_all(problems)
-        if request.enable:
-            warn_without_fencing(env, state)
-        old = state.resources.get(name)
-        token = new_token(env)
-        with marked(
-            env,
-            name,
-            "create",
-            token=token,
-            was=role_of(old),
-            enable=flag(request.enable),
-            start=flag(request.start),
-            local=request.local,
-        ):
-            _import(env, request, images, token=token, replacing=old is not None)
+        enable, start = request.enable, request.start
+        details = {"local": request.local, "storage": request.storage}
+        with making(env, name, state, enable=enable, start=start, **details) as notes:
+            _import(env, request, images, notes, replacing=name in state.resources)
             if request.local:
                 env.hypervisor.undefine(VmName(request.local))
-            if request.enable:
-                put_in_cluster(env, name, start=request.start)
-    return await_state(env, name, enabled=request.enable, started=request.start)
+    return await_state(env, name, enabled=enable, started=start)
+
+
+@contextmanager
+def making(
+    env: Env, name: VmName, state: ClusterState, *, enable: bool, start: bool, **details: str
+) -> Iterator[Mapping[str, str]]:
+    """Mark that a VM is being made, then show it to the cluster; gives the notes to store with it."""
+    if enable:
+        warn_without_fencing(env, state)
+    # What tells the VM that is made from the one that it replaces.
+    token = f"{env.cluster.local_node()}-{env.clock.utc():.6f}"
+    details |= {"token": token, "was": role_of(state.resources.get(name))}
+    details |= {"enable": _flag(enable), "start": _flag(start)}
+    with marked(env, name, "create", **details):
+        yield {TOKEN: token}
+        if enable:
+            _put_in_cluster(env, name, start=start)
 
 
 def settle(env: Env, name: VmName, mark: Mark) -> None:
     """Finish a creation that was committed; take any other back, with what it was to replace."""
-    env.storage.unstage(name)
-    source = VmName(mark.details.get("source", ""))
-    if source and env.storage.exists(source):
-        release(env, source)
-        env.snapshots.drop_snapshot(source, clone_snapshot(name))
+    env.storages.called(mark.details.get("storage", "")).unstage(name)
+    settle_elsewhere(env, name, mark)
     if not env.storage.exists(name):
         return
     present = name in env.cluster.state().resources
@@ -113,16 +127,19 @@ def settle(env: Env, name: VmName, mark: Mark) -> None:
         if mark.details.get("local"):
             env.hypervisor_at(NodeName(mark.node)).undefine(VmName(mark.details["local"]))
         if mark.details["enable"] and not present:
-            put_in_cluster(env, name, start=bool(mark.details["start"]))
+            _put_in_cluster(env, name, start=bool(mark.details["start"]))
     elif was and present:
         env.cluster.set_target_role(name, TargetRole(was))
     elif was:
-        put_in_cluster(env, name, start=was == TargetRole.STARTED.value)
+        _put_in_cluster(env, name, start=was == TargetRole.STARTED.value)
 
 
-def put_in_cluster(env: Env, name: VmName, *, start: bool) -> None:
-    """Write the resource of a VM as its stored settings say."""
-    env.cluster.add(resource_for(env, name, env.storage.settings(name), start=start))
+def settle_elsewhere(env: Env, name: VmName, mark: Mark) -> None:
+    """Let a clone's source go on, without the snapshot that was taken for the clone."""
+    source = VmName(mark.details.get("source", ""))
+    if source and env.storage.exists(source):
+        release(env, source, mark)
+        env.snapshots.drop_snapshot(source, clone_snapshot(name))
 
 
 def await_state(env: Env, name: VmName, *, enabled: bool, started: bool) -> VmStatus:
@@ -137,44 +154,40 @@ def clone_snapshot(name: VmName) -> str:
     return f"vm-mgr-clone-{name}"
 
 
-def new_token(env: Env) -> str:
-    """Make what tells the VM that an operation makes from the one that it replaces."""
-    return f"{env.cluster.local_node()}-{env.clock.utc():.6f}"
-
-
-def flag(value: bool) -> str:  # noqa: FBT001 - it is all there is to say
-    """Write a truth into a mark."""
+def _flag(value: bool) -> str:  # noqa: FBT001 - it is all there is to say
     return "yes" if value else ""
 
 
+def _put_in_cluster(env: Env, name: VmName, *, start: bool) -> None:
+    env.cluster.add(resource_for(env, name, env.storage.settings(name), start=start))
+
+
 def _import(
-    env: Env, request: CreateRequest, images: list[ImageFile], *, token: str, replacing: bool
+    env: Env, request: CreateRequest, images: list[ImageFile], notes: Mapping[str, str], *, replacing: bool
 ) -> None:
-    name = request.name
-    disks = [env.storage.disk(name, number, request.settings.disk_bus) for number in range(len(images))]
+    name, storage = request.name, env.storages.called(request.storage)
+    disks = [storage.disk(name, number, request.settings.disk_bus) for number in range(len(images))]
     prepared = env.definitions.prepare(request.xml, name, disks)
     if prepared.foreign_disks:
         message = (
             f"{name} has disks that are not in the cluster's storage: {', '.join(prepared.foreign_disks)}"
         )
         env.say(Note(Level.WARNING, "foreign-disks", message, "the VM can only start where they exist"))
-    with env.storage.stage(name) as staged:
+    with storage.stage(name) as staged:
         for image in images:
             staged.add(image.size_bytes)
-            staged.fill(image, partial(_tell, env, f"importing {image.path}"))
+            staged.fill(image, partial(_tell, env, "importing", image))
             if request.verify:
-                staged.compare(image, partial(_tell, env, f"comparing {image.path}"))
-        staged.describe(
-            xml=prepared.xml, base_xml=request.xml, settings=request.settings, notes={TOKEN: token}
-        )
+                staged.compare(image, partial(_tell, env, "comparing", image))
+        staged.describe(xml=prepared.xml, base_xml=request.xml, settings=request.settings, notes=notes)
         if replacing:
             halt(env, name)
             env.cluster.remove(name)
         staged.commit()
 
 
-def _tell(env: Env, step: str, fraction: float) -> None:
-    env.say(Progress(step, fraction))
+def _tell(env: Env, doing: str, image: ImageFile, fraction: float) -> None:
+    env.say(Progress(f"{doing} {image.path}", fraction, image.size_bytes))
 
 
 def _inspect(env: Env, request: CreateRequest) -> tuple[list[ImageFile], list[VmMgrError]]:
@@ -189,18 +202,24 @@ def _inspect(env: Env, request: CreateRequest) -> tuple[list[ImageFile], list[Vm
     return images, problems
 
 
-def _uuid_problems(env: Env, request: CreateRequest) -> list[VmMgrError]:
-    wanted = env.definitions.uuid(request.xml)
+@contextmanager
+def _uuid_claimed(env: Env, definition: str) -> Iterator[None]:
+    """Be the only one that makes a VM with the definition's UUID, whatever its name."""
+    wanted = "" if env.definitions.problems(definition) else env.definitions.uuid(definition)
+    with ExitStack() as claim:
+        if wanted:
+            claim.enter_context(claimed(env, VmName(f"uuid-{wanted}")))
+        yield
+
+
+def uuid_problems(env: Env, name: VmName, definition: str) -> list[VmMgrError]:
+    """Refuse a UUID that another VM has."""
+    wanted = env.definitions.uuid(definition)
     if not wanted:
         return []
     for other, xml in env.storage.definitions().items():
-        if (
-            other != request.name
-            and not env.definitions.problems(xml)
-            and env.definitions.uuid(xml) == wanted
-        ):
-            hint = "remove the <uuid> element; a new one is generated"
-            return [VmMgrError(Kind.EXISTS, f"the UUID {wanted} belongs to the VM {other}", hint=hint)]
+        if other != name and not env.definitions.problems(xml) and env.definitions.uuid(xml) == wanted:
+            return [UuidTakenError(wanted, other)]
     return []
 
 
@@ -210,9 +229,17 @@ def setting_problems(state: ClusterState, settings: VmSettings) -> list[VmMgrErr
     if settings.pinned_host and settings.preferred_host:
         message = "a VM is either pinned to a host or prefers one"
         problems.append(VmMgrError(Kind.INVALID, message, hint="drop --pinned-host or --preferred-host"))
-    if settings.disk_bus is not None and settings.disk_bus not in BUSES:
-        hint = f"use one of {', '.join(BUSES)}"
-        problems.append(VmMgrError(Kind.INVALID, f"unknown disk bus {settings.disk_bus!r}", hint=hint))
+    problems += bus_problems(settings.disk_bus)
+    if settings.migration_user:
+        problems += word_problems("the migration user", settings.migration_user)
     for key in settings.user_metadata:
         problems += metadata_key_problems(key)
-    return problems
+    return problems + attribute_problems(settings)
+
+
+def bus_problems(bus: str | None) -> list[VmMgrError]:
+    """Refuse a bus that no guest has."""
+    if bus is None or bus in BUSES:
+        return []
+    hint = f"use one of {', '.join(BUSES)}"
+    return [VmMgrError(Kind.INVALID, f"unknown disk bus {bus!r}", hint=hint)]

@@ -6,7 +6,7 @@ from vm_mgr.model.storage import Snapshot, snapshot_name_problems
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.alone import alone, marked
 from vm_mgr.operations.checks import quorum_problems, require_defined
-from vm_mgr.operations.stillness import release, still
+from vm_mgr.operations.stillness import pauses, release, still
 from vm_mgr.ports.env import Env
 
 __all__ = ["create_snapshot", "settle"]
@@ -21,13 +21,14 @@ def create_snapshot(env: Env, name: VmName, snapshot: str) -> Snapshot:
         if any(present.name == snapshot for present in env.snapshots.snapshots(name)):
             hint = f"choose another name, or: vm-mgr remove-snapshot {name} --snap-name {snapshot}"
             raise VmMgrError(Kind.EXISTS, f"{name} has a snapshot {snapshot} already", hint=hint)
-        with marked(env, name, "snapshot", snapshot=snapshot), still(env, name) as consistency:
+        details = {"snapshot": snapshot, "pauses": pauses(env, name)}
+        with marked(env, name, "snapshot", **details), still(env, name) as consistency:
             env.snapshots.take_snapshot(name, snapshot, consistency)
         return next(taken for taken in env.snapshots.snapshots(name) if taken.name == snapshot)
 
 
 def settle(env: Env, name: VmName, mark: Mark) -> None:
     """Let the guest go on and forget the snapshot: half of one is none."""
-    release(env, name)
+    release(env, name, mark)
     if env.storage.exists(name):
         env.snapshots.drop_snapshot(name, mark.details["snapshot"])

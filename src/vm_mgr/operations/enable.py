@@ -4,7 +4,12 @@ from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import TargetRole, VmName, VmSettings, VmStatus, name_problems
 from vm_mgr.operations.alone import alone
-from vm_mgr.operations.checks import host_problems, quorum_problems, warn_without_fencing
+from vm_mgr.operations.checks import (
+    attribute_problems,
+    host_problems,
+    quorum_problems,
+    warn_without_fencing,
+)
 from vm_mgr.operations.status import status
 from vm_mgr.operations.waiting import wait_started
 from vm_mgr.ports.cluster import VmResource
@@ -28,7 +33,8 @@ def enable(env: Env, name: VmName, *, start: bool = True) -> VmStatus:
             problems += name_problems(name)
         raise_all(problems)
         settings = env.storage.settings(name)
-        raise_all(host_problems(state, settings.pinned_host) + host_problems(state, settings.preferred_host))
+        problems = attribute_problems(settings) + host_problems(state, settings.pinned_host)
+        raise_all(problems + host_problems(state, settings.preferred_host))
         warn_without_fencing(env, state)
         if settings.crm_config_cmd:
             message = f"{name} has crm commands stored with it, which vm-mgr does not run"
@@ -39,7 +45,9 @@ def enable(env: Env, name: VmName, *, start: bool = True) -> VmStatus:
 
 def resource_for(env: Env, name: VmName, settings: VmSettings, *, start: bool) -> VmResource:
     """Turn settings into what the cluster is to run."""
+    label = env.storages.of(name)
     params = {
+        "storage": label if len(env.storages.labels()) > 1 else None,
         "migration_user": settings.migration_user,
         "migration_downtime": settings.migration_downtime_ms,
         "migration_network_suffix": env.migration_network_suffix,
@@ -58,4 +66,5 @@ def resource_for(env: Env, name: VmName, settings: VmSettings, *, start: bool) -
         meta=settings.pacemaker_meta,
         utilization=settings.pacemaker_utilization,
         colocations=settings.colocations,
+        needs=env.storages.requirement(label) if label else "",
     )

@@ -1,6 +1,7 @@
 """Prove that nobody else has a VM's disks open before the VM starts.
 
 RBD's exclusive lock passes from writer to writer on request, so it does not stop a second QEMU: looking does.
+In a shared directory the locks of QEMU and of libvirt's lock manager would; looking first says why.
 """
 
 from collections.abc import Sequence
@@ -10,12 +11,15 @@ from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.storage import Holder
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.env import Env
+from vm_mgr.ports.storage import Storage
 
 __all__ = ["free_disks", "gone_nodes", "holder_node"]
 
 # A client that died with its node counts as watching for 30 s after its placement group answers again.
 PATIENCE_S = 60.0
 POLL_S = 0.5
+LIBVIRT_S = 5.0
+RUNNING = ("running", "paused", "idle", "in shutdown", "pmsuspended")
 
 
 def gone_nodes(env: Env) -> frozenset[NodeName]:
@@ -25,21 +29,25 @@ def gone_nodes(env: Env) -> frozenset[NodeName]:
 
 def free_disks(
     env: Env,
+    storage: Storage,
     name: VmName,
     images: Sequence[str],
     *,
     gone: frozenset[NodeName] = frozenset(),
     patience_s: float = PATIENCE_S,
+    limit_s: float = 2 * PATIENCE_S,
 ) -> None:
     """Return once nobody holds the disks; shut out holders that are provably dead.
+
+    limit_s is the caller's time: who runs out of it unheard could not say who has the disk.
 
     gone names nodes that were dead a moment ago: a fenced node may be back before Ceph, which waits for the
     node's storage daemons to be missed, has told who holds the disks. Raises WRONG_STATE naming the holder's
     node when one is, or may be, alive.
     """
-    deadline = env.clock.monotonic() + patience_s
+    began = env.clock.monotonic()
     while True:
-        holders = env.storage.holders(images)
+        holders = storage.holders(images)
         if not holders:
             return
         me, state = env.cluster.local_node(), env.cluster.state()
@@ -47,11 +55,12 @@ def free_disks(
         alive = [holder for holder in holders if not _dead(env, name, holder, gone, me)]
         for holder in holders:
             if holder not in alive:
-                env.storage.evict(holder)
-        if alive and env.clock.monotonic() > deadline:
-            raise _held(env, name, alive[0])
-        if env.clock.monotonic() > deadline + patience_s:
-            raise _held(env, name, holders[0])
+                storage.evict(holder)
+        waited_s = env.clock.monotonic() - began
+        if alive and waited_s > min(patience_s, limit_s):
+            raise _held(env, name, alive[0], state)
+        if waited_s > limit_s:
+            raise _held(env, name, holders[0], state)
         env.clock.sleep(POLL_S)
 
 
@@ -76,7 +85,23 @@ def _dead(env: Env, name: VmName, holder: Holder, gone: frozenset[NodeName], me:
     return node_name in gone
 
 
-def _held(env: Env, name: VmName, holder: Holder) -> VmMgrError:
-    node = holder_node(env, holder) or "an unknown machine"
-    message = f"{name} is not started: its disk {holder.image} is in use on {node} ({holder.address})"
-    return VmMgrError(Kind.WRONG_STATE, message, hint=f"see who has it: rbd status {holder.image}")
+def _held(env: Env, name: VmName, holder: Holder, state: ClusterState) -> VmMgrError:
+    node = holder_node(env, holder) or _running_node(env, name, state) or "an unknown machine"
+    address, hint = f" ({holder.address})", f"see who has it: rbd status {holder.image}"
+    if not holder.address:
+        address, hint = "", f"see on each node who has it: virsh list; fuser -v on the file of {holder.image}"
+    message = f"{name} is not started: its disk {holder.image} is in use on {node}{address}"
+    return VmMgrError(Kind.WRONG_STATE, message, hint=hint)
+
+
+def _running_node(env: Env, name: VmName, state: ClusterState) -> NodeName | None:
+    """Ask every node's libvirt, where the storage doesn't tell."""
+    for node in state.nodes:
+        if not node.online or node.observer:
+            continue
+        try:
+            if env.hypervisor_at(node.name).domain_state(name, timeout_s=LIBVIRT_S) in RUNNING:
+                return node.name
+        except VmMgrError:
+            continue  # it is asked only to say more
+    return None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from vm_mgr.errors import VmMgrError, raise_all
 from vm_mgr.model.vm import VmName, VmState, VmStatus
 from vm_mgr.operations.view import view
 
@@ -11,21 +12,47 @@ if TYPE_CHECKING:
     from vm_mgr.model.mark import Mark
     from vm_mgr.ports.env import Env
 
-__all__ = ["list_vms"]
+__all__ = ["Listing", "list_vms", "look"]
+
+
+class Listing(NamedTuple):
+    """The VMs that were found, sorted by name, and why there may be more."""
+
+    vms: list[VmStatus]
+    missing: list[VmMgrError]
 
 
 def list_vms(env: Env) -> list[VmStatus]:
-    """Join what the cluster runs, what the storage defines and what was left unfinished, sorted by name."""
+    """Give all VMs; raises where one of the places to look at can't be reached."""
+    listing = look(env)
+    raise_all(listing.missing)
+    return listing.vms
+
+
+def look(env: Env) -> Listing:
+    """Join what the cluster runs, what each storage defines and what was left unfinished.
+
+    Only the cluster must answer: when a storage is down, what runs is what one wants to see.
+    """
     state = env.cluster.state()
     vms = {
         VmName(name): view(resource, state) for name, resource in state.resources.items() if resource.is_vm
     }
-    for name in env.storage.names():
-        vms.setdefault(name, VmStatus(name, VmState.DISABLED))
-    for name, mark in env.ledger.marks().items():
-        vm = vms.get(name, VmStatus(name, VmState.UNDEFINED))
-        vms[name] = vm._replace(detail="; ".join(filter(None, (vm.detail, _unfinished(mark)))))
-    return sorted(vms.values(), key=lambda vm: vm.name)
+    missing = []
+    for label in env.storages.labels():
+        try:
+            for name in env.storages.called(label).names():
+                vms.setdefault(name, VmStatus(name, VmState.DISABLED))
+        except VmMgrError as error:
+            missing.append(error)
+    try:
+        for name, mark in env.ledger.marks().items():
+            vm = vms.get(name, VmStatus(name, VmState.UNDEFINED))
+            vms[name] = vm._replace(detail="; ".join(filter(None, (vm.detail, _unfinished(mark)))))
+    except VmMgrError as error:
+        if error.message not in [known.message for known in missing]:
+            missing.append(error)
+    return Listing(sorted(vms.values(), key=lambda vm: vm.name), missing)
 
 
 def _unfinished(mark: Mark) -> str:

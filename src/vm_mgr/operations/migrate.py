@@ -64,15 +64,27 @@ def _problems(
 ) -> list[VmMgrError]:
     problems = host_problems(state, to, now=True)
     if seen.state is not VmState.STARTED:
-        message = f"{seen.name} is {seen.state.value}; only a Started VM can be moved"
-        problems.append(VmMgrError(Kind.WRONG_STATE, message, hint=f"start it: vm-mgr start {seen.name}"))
+        reason = f" ({seen.detail})" if seen.detail else ""
+        message = f"{seen.name} is {seen.state.value}{reason}; only a Started VM can be moved"
+        problems.append(VmMgrError(Kind.WRONG_STATE, message, hint=_way_to_started(state, seen)))
     elif pinned and to != pinned:
         message = f"{seen.name} is pinned to {pinned}"
-        problems.append(VmMgrError(Kind.WRONG_STATE, message, hint="create it with --preferred-host instead"))
+        problems.append(
+            VmMgrError(Kind.WRONG_STATE, message, hint=f"vm-mgr set {seen.name} --unset pinned-host")
+        )
     elif to is None and not any(node.can_host for node in state.nodes if node.name != seen.node):
         message = f"no other node can take {seen.name} now"
         problems.append(VmMgrError(Kind.NO_RESOURCES, message, hint="see the nodes: crm_mon -1"))
     return problems
+
+
+def _way_to_started(state: ClusterState, seen: VmStatus) -> str:
+    node = state.node(seen.node)
+    if node is not None and node.unclean:
+        return f"the cluster recovers it by itself once {node.name} is fenced; see how far it is: crm_mon -1"
+    if seen.state in (VmState.STOPPED, VmState.FAILED):
+        return f"start it: vm-mgr start {seen.name}"
+    return f"look again: vm-mgr status {seen.name}"
 
 
 def _arrived(seen: VmStatus, source: NodeName, to: NodeName | None) -> bool:

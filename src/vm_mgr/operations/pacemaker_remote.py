@@ -2,7 +2,7 @@
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.mark import Mark
-from vm_mgr.model.vm import VmName, VmSettings
+from vm_mgr.model.vm import VmName, VmSettings, word_problems
 from vm_mgr.operations.alone import alone, marked
 from vm_mgr.operations.checks import quorum_problems, require_defined
 from vm_mgr.operations.enable import resource_for
@@ -17,8 +17,8 @@ def add_pacemaker_remote(
     env: Env, name: VmName, node: str, address: str, *, port: int | None = None, timeout_s: int | None = None
 ) -> None:
     """Make the guest a node of the cluster by this name, reached at this address."""
-    if not node or not address:
-        raise VmMgrError(Kind.INVALID, "the remote node's name or address is empty", hint="give both")
+    named = word_problems("the remote node's name", node)
+    raise_all(named + word_problems("the remote node's address", address, also=":%"))
     values = (node, address, port and str(port), timeout_s and str(timeout_s))
     _change(env, name, {key: value for key, value in zip(KEYS, values, strict=True) if value})
 

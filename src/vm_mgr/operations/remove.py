@@ -1,12 +1,15 @@
 """Remove a VM with its disks."""
 
+from contextlib import ExitStack
+
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
-from vm_mgr.operations.alone import claimed, marked
+from vm_mgr.operations.alone import claimed, marked, settle_elsewhere
 from vm_mgr.operations.checks import clone_problems, quorum_problems
 from vm_mgr.operations.disable import halt, role_of
 from vm_mgr.ports.env import Env
+from vm_mgr.reports import Level, Note
 
 __all__ = ["remove", "settle"]
 
@@ -16,6 +19,7 @@ DELETING = "deleting"
 def remove(env: Env, name: VmName) -> VmStatus:
     """Stop the VM, take it out of the cluster, delete its disks and what an unfinished operation left."""
     with claimed(env, name):
+        _settle_elsewhere(env, name)
         state = env.cluster.state()
         resource = state.resources.get(name)
         enabled = resource is not None and resource.is_vm
@@ -41,6 +45,26 @@ def settle(env: Env, name: VmName, mark: Mark) -> None:
         _delete(env, name)
     elif mark.details["was"] and name in env.cluster.state().resources:
         env.cluster.set_target_role(name, TargetRole(mark.details["was"]))
+
+
+def _settle_elsewhere(env: Env, name: VmName) -> None:
+    """Settle what an unfinished operation left at other VMs; its mark, which is about to go, knows them.
+
+    A failure doesn't keep the VM from being removed: there must always be a way out.
+    """
+    mark = env.ledger.marks().get(name)
+    if mark is None:
+        return
+    others = sorted(mark.names - {name})
+    try:
+        with ExitStack() as claims:
+            for other in others:
+                claims.enter_context(claimed(env, other))
+            settle_elsewhere(env, name, mark)
+    except VmMgrError as error:
+        text = f"what {mark.verb} of {name} left at {', '.join(others)} stays: {error.message}"
+        hint = f"look at it: vm-mgr status {others[0]}; vm-mgr list-snapshots {others[0]}"
+        env.say(Note(Level.WARNING, "unfinished", text, hint))
 
 
 def _delete(env: Env, name: VmName) -> None:

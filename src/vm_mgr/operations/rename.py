@@ -8,7 +8,7 @@ from vm_mgr.operations.checks import quorum_problems, require_defined
 from vm_mgr.operations.status import status
 from vm_mgr.ports.env import Env
 
-__all__ = ["rename", "settle"]
+__all__ = ["rename", "settle", "settle_elsewhere"]
 
 
 def rename(env: Env, name: VmName, new: VmName) -> VmStatus:
@@ -34,8 +34,17 @@ def rename(env: Env, name: VmName, new: VmName) -> VmStatus:
 
 
 def settle(env: Env, name: VmName, mark: Mark) -> None:  # noqa: ARG001 - the mark has both names
-    """Finish it."""
-    _rename(env, VmName(mark.details["old"]), VmName(mark.details["new"]))
+    """Finish it if both names have the mark; with one alone, nothing was begun, or all is done."""
+    old, new = VmName(mark.details["old"]), VmName(mark.details["new"])
+    left = env.ledger.marks()
+    marked_ones = [one for one in (new, old) if one in left and left[one].details == mark.details]
+    if len(marked_ones) == 2 and (env.storage.exists(old) or env.storage.exists(new)):
+        _rename(env, old, new)
+    for one in marked_ones:
+        env.ledger.erase(one)
+
+
+settle_elsewhere = settle
 
 
 def _rename(env: Env, old: VmName, new: VmName) -> None:
@@ -43,10 +52,9 @@ def _rename(env: Env, old: VmName, new: VmName) -> None:
     env.storage.rename(old, new)
     kept = env.storage.metadata(new)
     if kept.get("vm_name") != new:
-        numbers = range(len(env.storage.images(new)))
-        sources = {
-            env.storage.disk(old, n, None).source: env.storage.disk(new, n, None).source for n in numbers
-        }
+        storage = env.storages.called(env.storages.of(new))
+        numbers = range(len(storage.images(new)))
+        sources = {storage.disk(old, n, None).source: storage.disk(new, n, None).source for n in numbers}
         xml = env.definitions.renamed(kept["xml"], new, sources)
         env.storage.describe(new, {"xml": xml, "vm_name": new})
     env.cluster.rename(old, new)

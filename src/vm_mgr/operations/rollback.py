@@ -35,6 +35,9 @@ def rollback(env: Env, name: VmName, snapshot: str) -> VmStatus:
 def settle(env: Env, name: VmName, mark: Mark) -> None:
     """Finish once disks may have been taken back; before that let the VM run again, if it was to run."""
     was = mark.details["was"]
+    asked = role_of(env.cluster.state().resources.get(name))
+    if mark.details["phase"] == ROLLING and asked == was == TargetRole.STARTED.value:
+        return  # that comes last: the disks are back, and what the guest has written since is its own
     if mark.details["phase"] == ROLLING:
         _roll(env, name, mark.details["snapshot"], was)
     elif was and name in env.cluster.state().resources:

@@ -1,24 +1,89 @@
 """Stop a VM."""
 
 from vm_mgr.errors import VmMgrError, raise_all
+from vm_mgr.model.cluster import ClusterState, NodeName, Resource
 from vm_mgr.model.vm import TargetRole, VmName, VmStatus
 from vm_mgr.operations.alone import alone_if_reachable
 from vm_mgr.operations.checks import quorum_problems, resource_of
 from vm_mgr.operations.disable import STOP_TIMEOUT_S
+from vm_mgr.operations.status import status
 from vm_mgr.operations.waiting import known_settings, wait_stopped
 from vm_mgr.ports.env import Env
+from vm_mgr.reports import Level, Note, Progress
 
 __all__ = ["stop"]
 
+POLL_S = 0.25
+# How long the cluster may take to begin the stop that it was asked for.
+BEGIN_S = 5.0
+UNPLUG_S = 20.0
 
-def stop(env: Env, name: VmName) -> VmStatus:
-    """Ask for the VM not to run and wait until it has stopped; that needs no storage."""
+
+def stop(env: Env, name: VmName, *, force: bool = False) -> VmStatus:
+    """Ask for the VM not to run and wait until it has stopped; that needs no storage.
+
+    By force it is unplugged, once the cluster is stopping it (docs/design/0007-forced-stop.md). That also
+    helps another command that waits for this VM to stop, so there it comes first.
+    """
+    unplugged = force and _unplug(env, name)
     with alone_if_reachable(env, name):
         state = env.cluster.state()
         raise_all(quorum_problems(state))
+        if unplugged and name not in state.resources:
+            return status(env, name)  # the other command disabled or removed it
         resource_of(env, state, name)
         env.cluster.set_target_role(name, TargetRole.STOPPED)
+        if force:
+            _unplug(env, name)  # before a storage that hangs is asked for anything more
     return wait_stopped(env, name, _timeout_s(env, name))
+
+
+def _unplug(env: Env, name: VmName) -> bool:
+    """Destroy a VM that is to stop, wherever it runs; the agent, which waits for its guest, finds it gone.
+
+    Unplugging one that is not to stop would only make the cluster recover it. Tells whether it was to stop.
+    """
+    deadline = env.clock.monotonic() + BEGIN_S
+    while True:
+        state = env.cluster.state()
+        resource = state.resources.get(name)
+        if resource is None or not (resource.is_vm and resource.active and _is_to_stop(resource)):
+            return False
+        if _has_begun(resource) or env.clock.monotonic() > deadline:
+            break
+        env.say(Progress(f"stopping {name}"))
+        env.clock.sleep(POLL_S)
+    for node in resource.nodes:
+        _destroy(env, state, name, node)
+    if resource.blocked:
+        env.cluster.forget_failures(name)  # the cluster looks again, and finds it stopped
+    return True
+
+
+def _is_to_stop(resource: Resource) -> bool:
+    return resource.target_role == TargetRole.STOPPED.value
+
+
+def _has_begun(resource: Resource) -> bool:
+    """Tell whether the agent is at it; before, a monitor might take the VM's end for a failure."""
+    return resource.blocked or "Stopping" in (resource.role, resource.pending)
+
+
+def _destroy(env: Env, state: ClusterState, name: VmName, node: NodeName) -> None:
+    seen = state.node(node)
+    if seen is None or not seen.online:
+        return  # fencing will
+    hypervisor = env.hypervisor_at(node)
+    try:
+        try:
+            hypervisor.destroy(name, timeout_s=UNPLUG_S)
+        except VmMgrError:
+            if hypervisor.domain_state(name, timeout_s=UNPLUG_S) != "absent":
+                raise
+    except VmMgrError as error:
+        text = f"{name} could not be unplugged on {node}: {error.message}"
+        hint = "the agent there does it when the time for a stop is over"
+        env.say(Note(Level.WARNING, "not-unplugged", text, hint))
 
 
 def _timeout_s(env: Env, name: VmName) -> int:

@@ -6,11 +6,14 @@ from typing import NamedTuple, Protocol
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.vm import TargetRole, VmName
 
-__all__ = ["Cluster", "VmResource"]
+__all__ = ["Cluster", "Configured", "Constraint", "Event", "VmResource"]
 
 
 class VmResource(NamedTuple):
-    """A VM as the cluster is to run it; timeouts in seconds."""
+    """A VM as the cluster is to run it; timeouts in seconds.
+
+    needs: the resource that must run on a node before the VM may start there, like the mount of its storage.
+    """
 
     name: VmName
     target_role: TargetRole
@@ -28,16 +31,51 @@ class VmResource(NamedTuple):
     meta: Mapping[str, str] = {}
     utilization: Mapping[str, str] = {}
     colocations: Mapping[str, str] = {}
+    needs: str = ""
+
+
+class Constraint(NamedTuple):
+    """A rule that names a VM; leftover is one that a move, of whatever tool, left behind."""
+
+    id: str
+    text: str
+    leftover: bool = False
+
+
+class Event(NamedTuple):
+    """A successful operation on a VM that Pacemaker remembers; seconds since 1970."""
+
+    task: str
+    node: NodeName
+    when_utc: float
+
+
+class Configured(NamedTuple):
+    """All that the cluster's configuration and history say of a VM; vm is None for one that it doesn't have.
+
+    named_by: other resource → score, where that one wants to run beside this VM, or not (below 0).
+    others: further constraints that name it, those that moves left among them.
+    """
+
+    vm: VmResource | None = None
+    named_by: Mapping[str, str] = {}
+    others: tuple[Constraint, ...] = ()
+    events: tuple[Event, ...] = ()
 
 
 class Cluster(Protocol):
     """The cluster's state and configuration; each change is one transaction.
 
-    Without a running cluster everything raises ENVIRONMENT; a change that lost a race twice raises TRY_LATER.
+    Without a running cluster everything raises ENVIRONMENT; a change that others kept
+    coming before for 30 s raises TRY_LATER.
     """
 
     def state(self) -> ClusterState:
         """Look once."""
+        ...
+
+    def configured(self, name: VmName) -> Configured:
+        """Read what is configured for a VM, known to the cluster or not, and what was done to it."""
         ...
 
     def local_node(self) -> NodeName:
@@ -73,6 +111,10 @@ class Cluster(Protocol):
 
     def end_move(self, name: VmName) -> None:
         """Remove the constraint of begin_move; absent is fine."""
+        ...
+
+    def clear_moves(self, name: VmName) -> tuple[Constraint, ...]:
+        """Remove every constraint that a move left at a VM, ours and those of other tools; give them."""
         ...
 
     def forget_failures(self, name: VmName) -> None:

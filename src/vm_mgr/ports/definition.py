@@ -7,7 +7,7 @@ from vm_mgr.errors import VmMgrError
 from vm_mgr.model.storage import Disk
 from vm_mgr.model.vm import VmName
 
-__all__ = ["Definitions", "Prepared"]
+__all__ = ["Definitions", "HardDisk", "Machine", "Prepared"]
 
 
 class Prepared(NamedTuple):
@@ -16,6 +16,23 @@ class Prepared(NamedTuple):
     xml: str
     uuid: str
     foreign_disks: tuple[str, ...] = ()
+
+
+class HardDisk(NamedTuple):
+    """A hard disk as a definition has it: path is empty for one that is neither a file nor a block device."""
+
+    target: str
+    path: str
+    format: str
+
+
+class Machine(NamedTuple):
+    """What a guest gets to see, as far as people ask for it."""
+
+    memory_bytes: int
+    vcpus: int
+    uuid: str
+    macs: tuple[str, ...] = ()
 
 
 class Definitions(Protocol):
@@ -37,12 +54,47 @@ class Definitions(Protocol):
         """Replace the name, and the sources of the disks."""
         ...
 
+    def machine(self, xml: str) -> Machine:
+        """Read memory, processors and identity."""
+        ...
+
     def name(self, xml: str) -> str:
         """Read the domain's name."""
         ...
 
-    def disk_files(self, xml: str) -> list[tuple[str, str]]:
-        """Name the files and block devices behind the domain's hard disks, in order, with their formats."""
+    def hard_disks(self, xml: str) -> list[HardDisk]:
+        """Describe the domain's hard disks, in the order in which `prepare` replaces them."""
+        ...
+
+    def sources(self, xml: str) -> list[str]:
+        """Name the sources of all disks, whatever kind they are."""
+        ...
+
+    def with_disk(self, xml: str, disk: Disk) -> str:
+        """Add a disk at a place that is free."""
+        ...
+
+    def without_disk(self, xml: str, source: str) -> str:
+        """Remove the disk with this source; absent is fine."""
+        ...
+
+    def device(self, xml: str, source: str) -> str:
+        """Give the XML of the disk with this source alone; raises NOT_FOUND."""
+        ...
+
+    def changed(
+        self,
+        xml: str,
+        *,
+        memory_bytes: int | None = None,
+        vcpus: int | None = None,
+        description: str | None = None,
+    ) -> str:
+        """Change what is given; raises INVALID where the rest of the definition contradicts it."""
+        ...
+
+    def completed(self, xml: str) -> str:
+        """Give addresses to network cards that have none; where none is missing the text stays as it is."""
         ...
 
     def rbd_images(self, xml: str, pool: str) -> list[str]:

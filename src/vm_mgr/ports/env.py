@@ -13,6 +13,7 @@ from vm_mgr.ports.ledger import Ledger
 from vm_mgr.ports.processes import Processes
 from vm_mgr.ports.snapshots import Snapshots
 from vm_mgr.ports.storage import Storage
+from vm_mgr.ports.storages import Storages
 from vm_mgr.reports import Say
 
 __all__ = ["Env"]
@@ -27,8 +28,13 @@ class Env(Protocol):
         ...
 
     @property
+    def storages(self) -> Storages:
+        """All storages, by label."""
+        ...
+
+    @property
     def storage(self) -> Storage:
-        """Disks and definitions."""
+        """Disks and definitions of VMs that exist, whichever storage has them."""
         ...
 
     @property

@@ -1,11 +1,13 @@
-"""Control running domains on this node."""
+"""Control running domains on a node."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
 from vm_mgr.model.vm import VmName
 
-__all__ = ["Hypervisor", "Migration"]
+__all__ = ["PAUSED_BY_USER", "Hypervisor", "Migration"]
+
+PAUSED_BY_USER = "user"
 
 
 class Migration(NamedTuple):
@@ -56,19 +58,46 @@ class Hypervisor(Protocol):
         ...
 
     def pause(self, name: VmName) -> None:
-        """Stop the guest's processors; its writes under way end."""
+        """Stop the guest's processors; its writes under way end. A guest that is paused is fine."""
         ...
 
     def resume(self, name: VmName) -> None:
         """Let them go on; a guest that runs is fine."""
         ...
 
+    def paused(self, name: VmName, *, timeout_s: float) -> str:
+        """Say why the guest's processors stand (user, I/O error, migrating, …); empty while they run.
+
+        A domain that is absent raises EXTERNAL_FAILURE.
+        """
+        ...
+
+    def console(self, name: VmName, user: str = "") -> NoReturn:
+        """Become a terminal at the domain's serial console; user is who logs in at its node."""
+        ...
+
     def grow(self, name: VmName, source: str, size_bytes: int) -> None:
         """Tell a running guest that the disk with this source has become larger."""
         ...
 
+    def disk_sources(self, name: VmName) -> list[str]:
+        """Name the sources of the disks that a running domain has at this moment."""
+        ...
+
+    def attach(self, name: VmName, device: str) -> None:
+        """Plug a device, given as XML, into a running domain, until it ends."""
+        ...
+
+    def detach(self, name: VmName, source: str) -> None:
+        """Ask the guest to let the disk with this source go; it does so later, or never."""
+        ...
+
     def definition(self, name: VmName) -> str:
         """Give the XML of a domain that libvirt itself keeps, as it will start next; raises NOT_FOUND."""
+        ...
+
+    def acts_alone(self, name: VmName) -> str:
+        """Say what on this node would start or stop the domain behind the cluster's back; mostly nothing."""
         ...
 
     def undefine(self, name: VmName) -> None:

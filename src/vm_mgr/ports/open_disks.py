@@ -11,14 +11,19 @@ __all__ = ["OpenDisks"]
 class OpenDisks(Protocol):
     """A VM's running QEMU, on whichever node it is: the only one that may write to an open qcow2 file.
 
-    The files are those of the VM's disks. Both verbs are one QMP `transaction` or come to the same, raise
-    WRONG_STATE where the VM doesn't run, and change nothing where they fail.
+    The files are those of the VM's disks. Both verbs raise WRONG_STATE where the VM doesn't run.
     """
 
     def take_snapshot(self, name: VmName, files: Sequence[str], snapshot: str) -> None:
-        """Take an internal snapshot of all files at one instant (blockdev-snapshot-internal-sync)."""
+        """Take an internal snapshot of all files at one instant (blockdev-snapshot-internal-sync).
+
+        It is one QMP `transaction`, or comes to the same: where it fails nothing is changed.
+        """
         ...
 
     def drop_snapshot(self, name: VmName, files: Sequence[str], snapshot: str) -> None:
-        """Delete it from these files, which have it (blockdev-snapshot-delete-internal-sync)."""
+        """Delete it from these files, which have it (blockdev-snapshot-delete-internal-sync).
+
+        Where it fails some may have it still; it is repeated for these.
+        """
         ...

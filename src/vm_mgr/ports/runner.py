@@ -1,7 +1,7 @@
 """Run external programs."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
 __all__ = ["Completed", "Pending", "Runner"]
 
@@ -43,4 +43,8 @@ class Runner(Protocol):
 
     def start(self, argv: Sequence[str], *, timeout_s: float) -> Pending:
         """Begin, so that the caller can do something else meanwhile."""
+        ...
+
+    def become(self, argv: Sequence[str]) -> NoReturn:
+        """Replace this process by a program, which gets its terminal; without a time limit."""
         ...

@@ -6,12 +6,13 @@ from typing import Protocol
 
 from vm_mgr.model.storage import Disk, DiskInfo, Holder
 from vm_mgr.model.vm import VmName, VmSettings
+from vm_mgr.ports.disks import Disks
 from vm_mgr.ports.staged import Staged
 
 __all__ = ["Storage"]
 
 
-class Storage(Protocol):
+class Storage(Disks, Protocol):
     """Storage that is out of reach raises EXTERNAL_FAILURE within about 10 seconds."""
 
     def names(self) -> set[VmName]:

@@ -14,7 +14,7 @@ from vm_mgr_lab.errors import LabError
 from vm_mgr_lab.network import node_namespace
 from vm_mgr_lab.process import run, spawn
 
-__all__ = ["NspawnMachine"]
+__all__ = ["SHARE", "NspawnMachine"]
 
 MOUNT_AND_BOOT = """\
 sleep "$3"
@@ -27,16 +27,19 @@ while [ "$status" = 133 ]; do
 done
 """
 DEVICES = ("/dev/net/tun", "/dev/vhost-net")
+# Where a node sees the folder that stands for a file server.
+SHARE = "/run/vm-mgr-share"
 POWER_OFF_SIGNAL = "SIGRTMIN+4"  # systemd(1): start poweroff.target
 
 
 class NspawnMachine:
     """One node: folder holds upper, work and root; layers are the read-only disks below, topmost first."""
 
-    def __init__(self, name: str, folder: Path, layers: Sequence[Path], *, kvm: bool) -> None:
+    def __init__(self, name: str, folder: Path, layers: Sequence[Path], *, share: Path, kvm: bool) -> None:
         self._name = name
         self._folder = folder
         self._layers = layers
+        self._share = share
         self._kvm = kvm
         self._cgroup = Cgroup(name)
         # What is run from outside belongs to the machine too: it must die and hang with it.
@@ -53,6 +56,7 @@ class NspawnMachine:
             return
         for part in ("upper", "work", "root"):
             (self._folder / part).mkdir(parents=True, exist_ok=True)
+        self._share.mkdir(parents=True, exist_ok=True)
         self._cgroup.remove()
         self._cgroup.create()
         layers = ":".join(str(layer) for layer in self._layers)
@@ -91,6 +95,7 @@ class NspawnMachine:
             f"--network-namespace-path={node_namespace(self._name).path}",
             "--capability=all",
             "--console=pipe",
+            f"--bind={self._share}:{SHARE}",
             *(f"--bind={device}" for device in devices if Path(device).exists()),
         ]
 

@@ -8,7 +8,7 @@ import re
 
 from lxml import etree
 
-from vm_mgr_lab import checkers, demo
+from vm_mgr_lab import checkers, demo, disks
 from vm_mgr_lab.history import Event, consoles, qemu_nodes
 from vm_mgr_lab.lab import Lab
 from vm_mgr_lab.scenario.load import Scenario
@@ -90,30 +90,25 @@ def _agreement(lab: Lab, vm: str, ask: str, node: str | None) -> list[str]:
     failures = [
         f.get("op_key") for f in mon.iterfind("failures/failure") if str(f.get("op_key")).startswith(vm)
     ]
-    watchers = lab.execute(ask, ["rbd", "status", f"rbd/system_{vm}", "--format", "json"]).stdout
-    clients = {w["address"].split(":")[0] for w in json.loads(watchers)["watchers"]}
-    address = lab.topology.node(node).address("cluster") if node else None
-    if clients != ({address} if address else set()):
-        problems.append(f"{vm} is on {node} ({address}), its disk is open at {sorted(clients)}; {failures}")
+    clients = disks.openers(lab, vm)
+    if clients != ({node} if node else set()):
+        problems.append(f"{vm} is on {node}, its disk is open at {sorted(clients)}; {failures}")
     return problems
 
 
 def _orphans(lab: Lab, vm: str, ask: str) -> list[str]:
     """Find volumes, groups, resources and constraints that belong to no VM."""
-    images = set(lab.execute(ask, ["rbd", "ls", "rbd"]).stdout.split())
-    groups = set(lab.execute(ask, ["rbd", "group", "ls", "rbd"]).stdout.split())
     cib = etree.fromstring(lab.execute(ask, ["cibadmin", "--query"]).stdout.encode())
     primitives = {str(p.get("id")) for p in cib.iterfind("configuration/resources/primitive")}
     constraints = {str(c.get("id")) for c in cib.iterfind("configuration/constraints/*")}
     vms = {p for p in primitives if not p.startswith("vm-mgr-")}
     problems = []
-    if images != {f"system_{vm}"}:
-        problems.append(f"images in the pool: {sorted(images)}")
-    if groups != {vm}:
-        problems.append(f"groups in the pool: {sorted(groups)}")
+    if strangers := disks.strangers(lab, vm):
+        problems.append(f"in the storages, too much or missing: {strangers}")
     if vms != {vm}:
         problems.append(f"resources in the CIB: {sorted(vms)}")
-    allowed = re.compile(r"vm-mgr-(observers|fence-.*)$")
+    own = "|needs-.*|after-.*" if disks.in_shared_folder(lab, vm) else ""
+    allowed = re.compile(rf"vm-mgr-(observers|fence-.*|dir-.*{own})$")
     strange = sorted(c for c in constraints if not allowed.match(c))
     if strange:
         problems.append(f"constraints left in the CIB: {strange}")
@@ -145,6 +140,8 @@ def _left(events: list[Event], node: str, start: Event) -> bool:
 
 def _shut_out(run: Run, scenario: Scenario) -> list[str]:
     """Check that Ceph's client of a fenced node was put on the blocklist before the VM ran elsewhere."""
+    if disks.in_shared_folder(run.lab, run.vm):
+        return []  # a file's locks end with their node
     shown = run.lab.execute(run.healthy_node(), ["ceph", "osd", "dump", "--format", "json"]).stdout
     hosts = {address.rsplit(":", 1)[0] for address in json.loads(shown)["blocklist"]}
     fenced = [run.first_node] if "@first" in scenario.expect.fenced else []

@@ -21,14 +21,14 @@ Say = Callable[[str], None]
 WRITES_S = 120
 
 
-def play(lab: Lab, scenario: Scenario, say: Say, *, mac_byte: int) -> list[str]:
+def play(lab: Lab, scenario: Scenario, say: Say, *, mac_byte: int, storage: str = "ceph") -> list[str]:
     """Create a VM, do the steps, heal everything, wait for health; return what the audits found.
 
     The VM is removed at the end, also after a failure. LabError says which step could not be done.
     """
     vm = "".join(part.capitalize() for part in scenario.name.split("-"))
     began_s = time.time()
-    demo.create_guest(lab, vm, say, mac_byte=mac_byte, options=scenario.vm_options)
+    demo.create_guest(lab, vm, say, mac_byte=mac_byte, options=("--storage", storage, *scenario.vm_options))
     with contextlib.ExitStack() as cleanup:
         cleanup.callback(_clean_up, lab, vm, say)
         history = cleanup.enter_context(History(lab, vm, mac_byte))

@@ -27,7 +27,7 @@ fi
 # One daemon or the modular ones, whichever this machine has.
 unit=libvirtd
 systemctl is-enabled --quiet virtqemud.service 2>/dev/null && unit=virtqemud
-for unit in $unit.service $unit.socket virtlogd.socket; do
+for unit in $unit.service $unit.socket virtlogd.socket virtlockd.socket; do
     systemctl is-enabled --quiet "$unit" 2>/dev/null || { systemctl enable --quiet "$unit"; echo "changed $unit enabled"; }
     systemctl is-active --quiet "$unit" || { systemctl start "$unit"; echo "changed $unit started"; }
 done

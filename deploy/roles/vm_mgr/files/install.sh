@@ -12,16 +12,20 @@ sum=$(sha256sum <"$work/archive")
 
 # Compiled before it is put in place: neither a first call nor a restricted user finds sources only.
 tar -xzf "$work/archive" -C "$work"
-/usr/bin/python3 -m compileall -q --invalidation-mode unchecked-hash -s "$work/lib" -p $home "$work/lib/vm_mgr"
-rm -rf $home/installed $home/vm_mgr.old
-[ ! -e $home/vm_mgr ] || mv $home/vm_mgr $home/vm_mgr.old
-mv "$work/lib/vm_mgr" $home/vm_mgr
-rm -rf $home/vm_mgr.old
+/usr/bin/python3 -m compileall -q --invalidation-mode unchecked-hash -s "$work/lib" -p $home "$work/lib"
+rm -f $home/installed
+for package in vm_mgr vm_manager; do
+    rm -rf $home/$package.old
+    [ ! -e $home/$package ] || mv $home/$package $home/$package.old
+    mv "$work/lib/$package" $home/$package
+    rm -rf $home/$package.old
+done
 
-if [ -e "$work/ocf/VirtualDomain" ]; then
-    mkdir -p /usr/lib/ocf/resource.d/vm-mgr
-    install -m 0755 "$work/ocf/VirtualDomain" /usr/lib/ocf/resource.d/vm-mgr/.VirtualDomain.new
-    mv /usr/lib/ocf/resource.d/vm-mgr/.VirtualDomain.new /usr/lib/ocf/resource.d/vm-mgr/VirtualDomain
-fi
+agents=/usr/lib/ocf/resource.d/vm-mgr
+mkdir -p $agents
+for agent in VirtualDomain DiskLocks; do
+    install -m 0755 "$work/ocf/$agent" $agents/.$agent.new
+    mv $agents/.$agent.new $agents/$agent
+done
 echo "$sum" >$home/installed
 echo changed

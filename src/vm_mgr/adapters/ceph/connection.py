@@ -50,6 +50,14 @@ class Connection:
                 raise VmMgrError(Kind.ENVIRONMENT, f"Ceph has no pool {self.pool}", hint=hint) from error
         return self._ioctx
 
+    def close(self) -> None:
+        """Leave; librados keeps the threads of a client that is only forgotten."""
+        if self._ioctx is not None:
+            self._ioctx.close()
+        if self._cluster is not None:
+            self._cluster.shutdown()
+        self._ioctx = self._cluster = None
+
     def _connect(self) -> Any:
         try:
             import rados  # noqa: PLC0415

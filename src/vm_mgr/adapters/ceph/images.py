@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from vm_mgr.adapters.ceph import layout
 from vm_mgr.model.storage import DiskInfo
 
 if TYPE_CHECKING:
     from vm_mgr.adapters.ceph.port import CephStorage
 
-__all__ = ["describe_image", "read_key", "remove_image"]
+__all__ = ["describe_image", "read_key", "removal_begun", "remove_image"]
 
 DEAD_CLIENT_S = 35.0
 
@@ -23,7 +25,8 @@ def remove_image(storage: CephStorage, image_name: str) -> bool:
     with storage.working(f"can't remove the disk {image_name}") as (rbd, ioctx):
         while True:
             try:
-                _remove_snapshots(rbd, ioctx, image_name)
+                with suppress(rbd.ImageNotFound):  # a killed removal may have left the name alone
+                    _remove_snapshots(rbd, ioctx, image_name)
                 rbd.RBD().remove(ioctx, image_name)
             except rbd.ImageNotFound:
                 return False
@@ -33,6 +36,16 @@ def remove_image(storage: CephStorage, image_name: str) -> bool:
                 storage.clock.sleep(1)
             else:
                 return True
+
+
+def removal_begun(storage: CephStorage, image_name: str) -> bool:
+    """Tell an image that is marked as being removed, or of which a killed removal has left the name alone."""
+    with storage.working(f"can't read {image_name}") as (rbd, ioctx):
+        try:
+            with rbd.Image(ioctx, image_name, read_only=True) as image:
+                return (layout.UNFINISHED, layout.REMOVING) in list(image.metadata_list())
+        except rbd.ImageNotFound:
+            return True
 
 
 def read_key(storage: CephStorage, image_name: str, key: str) -> str:
@@ -58,7 +71,12 @@ def describe_image(rbd: Any, ioctx: Any, image_name: str) -> DiskInfo:
 def _remove_snapshots(rbd: Any, ioctx: Any, image_name: str) -> None:
     with rbd.Image(ioctx, image_name) as image:
         for snapshot in list(image.list_snaps()):
-            if snapshot.get("namespace", 0) != rbd.RBD_SNAP_NAMESPACE_TYPE_USER:
+            namespace = snapshot.get("namespace", 0)
+            if namespace == rbd.RBD_SNAP_NAMESPACE_TYPE_TRASH:
+                # Hidden, for clones; it goes with the last of them, unless librbd was hindered then.
+                with suppress(rbd.ImageBusy):
+                    image.remove_snap_by_id(snapshot["id"])
+            if namespace != rbd.RBD_SNAP_NAMESPACE_TYPE_USER:
                 continue  # held by clones; removing the image says so
             if image.is_protected_snap(snapshot["name"]):
                 image.unprotect_snap(snapshot["name"])

@@ -8,6 +8,7 @@ from vm_mgr.model.vm import VmName, VmSettings
 __all__ = [
     "NEW",
     "OLD",
+    "REMOVING",
     "SNAPSHOT",
     "UNFINISHED",
     "disk_image",
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 UNFINISHED = "_vm_mgr_unfinished"
+REMOVING = "remove"
 SNAPSHOT = "_vm_mgr_snapshot_"
 NEW = "vm-mgr-new_"
 OLD = "vm-mgr-old_"
@@ -50,11 +52,15 @@ def disk_image(name: VmName, number: int) -> str:
 
 
 def disk_number(name: VmName, image: str) -> int | None:
-    """Tell which of the VM's disks an image is by its name, or None for another image."""
+    """Tell which of the VM's disks an image is by its name, or None for another image.
+
+    >>> disk_number(VmName("web"), "data_web_1"), disk_number(VmName("web"), "data_web_1_1")
+    (2, None)
+    """
     if image == f"system_{name}":
         return 0
     number = image.removeprefix(f"data_{name}_")
-    return int(number) + 1 if number != image and number.isdecimal() else None
+    return int(number) + 1 if number != image and _is_number(number) else None
 
 
 def new_image(name: VmName, number: int) -> str:
@@ -70,7 +76,12 @@ def old_image(name: VmName, number: int) -> str:
 def is_of(image: str, prefix: str, name: VmName) -> bool:
     """Tell whether an image is a new or an old one of the VM."""
     number, _, rest = image.removeprefix(prefix).partition("_")
-    return image.startswith(prefix) and number.isdecimal() and rest == name
+    return image.startswith(prefix) and _is_number(number) and rest == name
+
+
+def _is_number(text: str) -> bool:
+    """Tell a number as we write it: 0, not 00."""
+    return text.isascii() and text.isdecimal() and (text == "0" or text[0] != "0")
 
 
 def write_settings(settings: VmSettings) -> dict[str, str]:

@@ -9,11 +9,11 @@ from vm_mgr.adapters.ceph.connection import Connection, translated
 from vm_mgr.errors import Kind, VmMgrError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from vm_mgr.adapters.ceph.listing import Listing
     from vm_mgr.adapters.ceph.staging import StagedImages
-    from vm_mgr.model.storage import Consistency, Disk, DiskInfo, Holder, Snapshot
+    from vm_mgr.model.storage import Consistency, Disk, DiskInfo, DiskTies, Holder, ImageFile, Snapshot
     from vm_mgr.model.vm import VmName, VmSettings
     from vm_mgr.ports.clock import Clock
     from vm_mgr.ports.runner import Runner
@@ -176,6 +176,49 @@ class CephStorage:
             rbd.Image(ioctx, image) as opened,
         ):
             opened.resize(size_bytes)
+
+    def next_disk(self, name: VmName) -> int:
+        """Count the group's images."""
+        from vm_mgr.adapters.ceph import disks  # noqa: PLC0415
+
+        return disks.following(self, name)
+
+    def make_disk(
+        self,
+        name: VmName,
+        number: int,
+        size_bytes: int,
+        image: ImageFile | None,
+        on_progress: Callable[[float], None],
+    ) -> None:
+        """Make an image under a temporary name."""
+        from vm_mgr.adapters.ceph import disks  # noqa: PLC0415
+
+        disks.make(self, name, number, size_bytes, image, on_progress)
+
+    def place_disk(self, name: VmName, number: int) -> None:
+        """Give it its name and its group."""
+        from vm_mgr.adapters.ceph import disks  # noqa: PLC0415
+
+        disks.place(self, name, number)
+
+    def drop_disk(self, name: VmName, number: int) -> None:
+        """Delete an image with its snapshots."""
+        from vm_mgr.adapters.ceph import disks  # noqa: PLC0415
+
+        disks.drop(self, name, number)
+
+    def disk_ties(self, name: VmName, number: int) -> DiskTies:
+        """Name snapshots and clones of an image."""
+        from vm_mgr.adapters.ceph import disks  # noqa: PLC0415
+
+        return disks.ties(self, name, number)
+
+    def flatten(self, name: VmName, image: str, on_progress: Callable[[float], None]) -> None:  # noqa: ARG002
+        """Flatten an image."""
+        from vm_mgr.adapters.ceph.flattening import flatten  # noqa: PLC0415
+
+        flatten(self, image, on_progress)
 
     def dependents(self, name: VmName) -> list[str]:
         """List the clones of the images."""

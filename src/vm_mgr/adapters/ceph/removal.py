@@ -5,16 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.ceph import layout
-from vm_mgr.adapters.ceph.images import read_key, remove_image
+from vm_mgr.adapters.ceph.images import removal_begun, remove_image
 from vm_mgr.adapters.ceph.staging import unstage
 
 if TYPE_CHECKING:
     from vm_mgr.adapters.ceph.port import CephStorage
     from vm_mgr.model.vm import VmName
 
-__all__ = ["remove_vm", "rename_vm"]
-
-REMOVING = "remove"
+__all__ = ["remove_vm", "rename_vm", "take_out"]
 
 
 def remove_vm(storage: CephStorage, name: VmName) -> bool:
@@ -31,11 +29,11 @@ def remove_vm(storage: CephStorage, name: VmName) -> bool:
             for snapshot in list(group.list_snaps()):
                 group.remove_snap(snapshot["name"])
         named = [image for image in rbd.RBD().list(ioctx) if layout.disk_number(name, image) is not None]
-    left = [image for image in named if read_key(storage, image, layout.UNFINISHED) == REMOVING]
+    left = [image for image in named if removal_begun(storage, image)]
     system = layout.disk_image(name, 0)
     for image in sorted({*members, *left}, key=lambda image: (image == system, image)):
         if group and image in members:
-            _take_out(storage, group, image)
+            take_out(storage, group, image)
         removed |= remove_image(storage, image)
     if group:
         with storage.working(f"can't remove the group {name}") as (rbd, ioctx):
@@ -54,8 +52,9 @@ def rename_vm(storage: CephStorage, name: VmName, new: VmName) -> None:
             rbd.RBD().group_rename(ioctx, name, new)
 
 
-def _take_out(storage: CephStorage, group: Any, image_name: str) -> None:
+def take_out(storage: CephStorage, group: Any, image_name: str) -> None:
+    """Take an image out of its group, after marking it as ours to delete."""
     with storage.working(f"can't take {image_name} out of its group") as (rbd, ioctx):
         with rbd.Image(ioctx, image_name) as image:
-            image.metadata_set(layout.UNFINISHED, REMOVING)
+            image.metadata_set(layout.UNFINISHED, layout.REMOVING)
         group.remove_image(ioctx, image_name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.ceph import commands, layout, parse
-from vm_mgr.adapters.ceph.images import read_key, remove_image
+from vm_mgr.adapters.ceph.images import read_key, removal_begun, remove_image
 from vm_mgr.errors import Kind, ProgramError, VmMgrError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vm_mgr.model.storage import ImageFile
     from vm_mgr.model.vm import VmName, VmSettings
 
-__all__ = ["StagedImages", "unstage"]
+__all__ = ["StagedImages", "members", "run_copy", "target", "unstage"]
 
 NO_LIMIT_S = 24 * 3600.0
 # What the system disk's mark says before and after the one write that decides about the whole.
@@ -51,13 +51,11 @@ class StagedImages:
 
     def compare(self, image: ImageFile, on_progress: Callable[[float], None]) -> None:
         """Compare with qemu-img."""
-        self._run(commands.compare(image.path, image.format, self._last()), on_progress)
+        run_copy(self.storage, commands.compare(image.path, image.format, self._last()), on_progress)
 
     def copy(self, image: str, snapshot: str, on_progress: Callable[[float], None]) -> None:
         """Copy a snapshot."""
-        ceph = self.storage.connection
-        source = commands.rbd_path(f"{image}@{snapshot}", pool=ceph.pool, user=ceph.user, conf=ceph.conf)
-        self._convert(source, "raw", on_progress)
+        self._convert(target(self.storage, f"{image}@{snapshot}"), "raw", on_progress)
 
     def describe(self, *, xml: str, base_xml: str, settings: VmSettings, notes: Mapping[str, str]) -> None:
         """Write definition and settings into the system disk's metadata."""
@@ -82,22 +80,10 @@ class StagedImages:
         unstage(self.storage, self.name)
 
     def _convert(self, source: str, source_format: str, on_progress: Callable[[float], None]) -> None:
-        self._run(commands.convert(source, source_format, self._last()), on_progress)
+        run_copy(self.storage, commands.convert(source, source_format, self._last()), on_progress)
 
     def _last(self) -> str:
-        ceph = self.storage.connection
-        made = layout.new_image(self.name, self.count - 1)
-        return commands.rbd_path(made, pool=ceph.pool, user=ceph.user, conf=ceph.conf)
-
-    def _run(self, argv: tuple[str, ...], on_progress: Callable[[float], None]) -> None:
-        def on_line(line: str) -> None:
-            fraction = parse.progress_fraction(line)
-            if fraction is not None:
-                on_progress(fraction)
-
-        completed = self.storage.runner.run(argv, timeout_s=NO_LIMIT_S, on_line=on_line)
-        if completed.exit_code != 0:
-            raise ProgramError(completed.argv, completed.exit_code, completed.stderr or completed.stdout)
+        return target(self.storage, layout.new_image(self.name, self.count - 1))
 
     def _next(self) -> str:
         return layout.new_image(self.name, self.count)
@@ -114,6 +100,25 @@ class StagedImages:
         ):
             for key, value in metadata.items():
                 image.metadata_set(key, value)
+
+
+def target(storage: CephStorage, image: str) -> str:
+    """Name an image, or image@snapshot, as qemu-img wants it."""
+    ceph = storage.connection
+    return commands.rbd_path(image, pool=ceph.pool, user=ceph.user, conf=ceph.conf)
+
+
+def run_copy(storage: CephStorage, argv: tuple[str, ...], on_progress: Callable[[float], None]) -> None:
+    """Run a copy or comparison that tells how far it is."""
+
+    def on_line(line: str) -> None:
+        fraction = parse.progress_fraction(line)
+        if fraction is not None:
+            on_progress(fraction)
+
+    completed = storage.runner.run(argv, timeout_s=NO_LIMIT_S, on_line=on_line)
+    if completed.exit_code != 0:
+        raise ProgramError(completed.argv, completed.exit_code, completed.stderr or completed.stdout)
 
 
 def unstage(storage: CephStorage, name: VmName) -> bool:
@@ -149,7 +154,7 @@ def _put_in_place(storage: CephStorage, name: VmName, count: int) -> None:
             extra = layout.disk_number(name, image)
             if extra is not None and extra >= count:
                 _retire(rbd, ioctx, group, image, layout.old_image(name, extra))
-        for final in set(finals) - set(_members(group)):
+        for final in set(finals) - set(members(group)):
             group.add_image(ioctx, final)
         with rbd.Image(ioctx, finals[0]) as image:
             image.metadata_remove(layout.UNFINISHED)
@@ -158,12 +163,13 @@ def _put_in_place(storage: CephStorage, name: VmName, count: int) -> None:
 
 
 def _retire(rbd: Any, ioctx: Any, group: Any, image: str, old: str) -> None:
-    if image in _members(group):
+    if image in members(group):
         group.remove_image(ioctx, image)
     rbd.RBD().rename(ioctx, image, old)
 
 
-def _members(group: Any) -> list[str]:
+def members(group: Any) -> list[str]:
+    """Name a group's images."""
     return [str(member["name"]) for member in group.list_images()]
 
 
@@ -178,7 +184,7 @@ def _refuse_foreign_disks(storage: CephStorage, name: VmName) -> None:
             return
         found = [image for image in rbd.RBD().list(ioctx) if layout.disk_number(name, image) is not None]
     for image in found:
-        if read_key(storage, image, layout.UNFINISHED):
+        if removal_begun(storage, image) or read_key(storage, image, layout.UNFINISHED):
             remove_image(storage, image)
             continue
         hint = f"if nobody needs it: rbd rm {storage.connection.pool}/{image}"

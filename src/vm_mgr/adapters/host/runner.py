@@ -2,10 +2,11 @@
 
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import IO
+from typing import IO, NoReturn
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.ports.runner import Completed
@@ -143,3 +144,13 @@ class HostRunner:
     def start(self, argv: Sequence[str], *, timeout_s: float) -> _Process:
         """Begin and return at once."""
         return _Process(argv, timeout_s, self.log, None)
+
+    def become(self, argv: Sequence[str]) -> NoReturn:
+        """Replace this process."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        try:
+            os.execvpe(argv[0], tuple(argv), _environment())  # noqa: S606 - argv without a shell is what is wanted
+        except OSError as error:
+            text = f"can't run {argv[0]}: {error.strerror}"
+            raise VmMgrError(Kind.ENVIRONMENT, text, hint=f"install {argv[0]} on this node") from error

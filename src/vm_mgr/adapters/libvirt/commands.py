@@ -2,7 +2,7 @@
 
 from vm_mgr.ports.hypervisor import Migration
 
-__all__ = ["domjobabort", "migrate", "remote_uri", "virsh"]
+__all__ = ["console", "domjobabort", "migrate", "remote_uri", "virsh"]
 
 URI = "qemu:///system"
 
@@ -15,6 +15,17 @@ def virsh(*arguments: str, uri: str = URI) -> tuple[str, ...]:
 def remote_uri(host: str) -> str:
     """Reach another node's system daemon over ssh, as live migration does; ssh fails instead of asking."""
     return f"qemu+ssh://{host}/system?no_tty=1"
+
+
+def console(name: str, uri: str, user: str = "") -> tuple[str, ...]:
+    """Attach to a console; a user who is named can be asked for a password.
+
+    >>> console("web1", remote_uri("n2-cluster"), "admin")[2]
+    'qemu+ssh://admin@n2-cluster/system'
+    """
+    if user and uri.startswith("qemu+ssh://"):
+        uri = uri.replace("://", f"://{user}@", 1).partition("?")[0]
+    return virsh("console", name, uri=uri)
 
 
 def domjobabort(name: str) -> tuple[str, ...]:

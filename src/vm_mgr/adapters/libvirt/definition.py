@@ -4,13 +4,14 @@ import secrets
 import string
 import uuid
 from collections.abc import Mapping, Sequence
+from itertools import chain, product
 
 from lxml import etree
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.storage import Disk, DiskKind
 from vm_mgr.model.vm import VmName
-from vm_mgr.ports.definition import Prepared
+from vm_mgr.ports.definition import HardDisk, Machine, Prepared
 
 __all__ = ["DomainXml"]
 
@@ -42,6 +43,18 @@ class DomainXml:
         """Read the domain's name."""
         return (_parse(xml).findtext("name") or "").strip()
 
+    def machine(self, xml: str) -> Machine:
+        """Read what the text says; libvirt counts memory in KiB where no unit is given."""
+        root = _parse(xml)
+        vcpu, macs = root.find("vcpu"), root.iterfind("devices/interface/mac")
+        count = "1" if vcpu is None else vcpu.get("current") or vcpu.text or "1"
+        return Machine(
+            memory_bytes=_memory_bytes(root),
+            vcpus=int(count) if str(count).strip().isdigit() else 1,
+            uuid=_uuid(root),
+            macs=tuple(str(mac.get("address")) for mac in macs if mac.get("address")),
+        )
+
     def prepare(self, xml: str, name: VmName, disks: Sequence[Disk], *, fresh: bool = False) -> Prepared:
         """Set name and identity; the disks take the places of the first hard disks that the text has.
 
@@ -69,8 +82,7 @@ class DomainXml:
                 element.append(boot)
         others = [element for element in _hard_disks(devices) if element not in own]
         foreign = [_source(element) for element in others if element.get("type") != DiskKind.NETWORK.value]
-        etree.indent(root)
-        return Prepared(etree.tostring(root, encoding="unicode"), ident, tuple(foreign))
+        return Prepared(_text(root), ident, tuple(foreign))
 
     def renamed(self, xml: str, name: VmName, sources: Mapping[str, str]) -> str:
         """Replace name and sources."""
@@ -82,26 +94,83 @@ class DomainXml:
                 source.set(attribute, sources.get(present, present))
         return etree.tostring(root, encoding="unicode")
 
-    def disk_files(self, xml: str) -> list[tuple[str, str]]:
-        """Read the sources; libvirt takes a disk without a format for a raw one."""
-        found = []
-        for disk in _hard_disks(_parse(xml).find("devices")):
-            source, driver = disk.find("source"), disk.find("driver")
-            path = None if source is None else source.get("file") or source.get("dev")
-            if path:
-                found.append((str(path), "raw" if driver is None else str(driver.get("type", "raw"))))
-        return found
+    def hard_disks(self, xml: str) -> list[HardDisk]:
+        """Read targets and sources; libvirt takes a disk without a format for a raw one."""
+        return [_described(disk) for disk in _hard_disks(_parse(xml).find("devices"))]
+
+    def sources(self, xml: str) -> list[str]:
+        """Read the sources of all disks."""
+        found = [_source(disk) for disk in _parse(xml).iterfind("devices/disk")]
+        return [source for source in found if source != "?"]
+
+    def with_disk(self, xml: str, disk: Disk) -> str:
+        """Put it behind the disks that are there."""
+        root = _parse(xml)
+        devices = root.find("devices")
+        assert devices is not None  # noqa: S101 - a stored definition has them
+        present = devices.findall("disk")
+        position = devices.index(present[-1]) + 1 if present else 0
+        devices.insert(position, _disk(disk, _free_target(devices, disk.bus)))
+        return _text(root)
+
+    def without_disk(self, xml: str, source: str) -> str:
+        """Remove it."""
+        root = _parse(xml)
+        for disk in _with_source(root, source):
+            _detach(disk)
+        return _text(root)
+
+    def device(self, xml: str, source: str) -> str:
+        """Give the element."""
+        found = _with_source(_parse(xml), source)
+        if not found:
+            raise VmMgrError(Kind.NOT_FOUND, f"the definition has no disk {source}", hint=_XML_HINT)
+        return etree.tostring(found[0], encoding="unicode", with_tail=False)
+
+    def changed(
+        self,
+        xml: str,
+        *,
+        memory_bytes: int | None = None,
+        vcpus: int | None = None,
+        description: str | None = None,
+    ) -> str:
+        """Set the elements that libvirt knows them by."""
+        root = _parse(xml)
+        if memory_bytes is not None:
+            _set_memory(root, memory_bytes)
+        if vcpus is not None:
+            _set_vcpus(root, vcpus)
+        if description is not None:
+            for element in root.findall("description"):
+                root.remove(element)
+            if description:
+                element = etree.SubElement(root, "description")
+                element.text = description
+        return _text(root)
+
+    def completed(self, xml: str) -> str:
+        """Look for interfaces without an address."""
+        root = _parse(xml)
+        interfaces = root.findall("devices/interface")
+        if all(mac is not None and mac.get("address") for mac in (one.find("mac") for one in interfaces)):
+            return xml
+        _give_addresses(root.find("devices"), fresh=False)
+        return _text(root)
 
     def rbd_images(self, xml: str, pool: str) -> list[str]:
-        """Name the images of the pool that the domain opens for writing."""
-        disks = [
-            disk
-            for disk in _parse(xml).iterfind("devices/disk")
-            if disk.find("readonly") is None and disk.find("shareable") is None
-        ]
-        sources = [source for disk in disks for source in disk.iterfind("source[@protocol='rbd']")]
-        names = [str(source.get("name", "")) for source in sources]
-        return [name.partition("/")[2] for name in names if name.startswith(f"{pool}/")]
+        """Name the images of the pool that the domain opens for writing and doesn't share rightly.
+
+        A VM's system disk is one VM's alone, whatever another definition calls it.
+        """
+        found = []
+        for disk in _parse(xml).iterfind("devices/disk"):
+            for source in disk.iterfind("source[@protocol='rbd']"):
+                in_pool, slash, image = str(source.get("name", "")).partition("/")
+                shared = disk.find("shareable") is not None and not image.startswith("system_")
+                if in_pool + slash == f"{pool}/" and disk.find("readonly") is None and not shared:
+                    found.append(image)
+        return found
 
 
 def _parse(xml: str) -> etree._Element:
@@ -133,6 +202,20 @@ def _uuid(root: etree._Element) -> str:
         raise VmMgrError(Kind.INVALID, f"{text!r} is not a UUID", hint=hint) from error
 
 
+def _memory_bytes(root: etree._Element) -> int:
+    memory = root.find("memory")
+    text = "" if memory is None else (memory.text or "").strip()
+    if memory is None or not text.isdigit():
+        return 0
+    unit = str(memory.get("unit", "KiB"))
+    power: int = "kmgtpe".find(unit[:1].lower()) + 1
+    if unit in ("b", "bytes"):
+        return int(text)
+    # KB is 1000 bytes; k and KiB are 1024.
+    factor: int = (1000 if unit.endswith("B") and "i" not in unit else 1024) ** power
+    return int(text) * factor
+
+
 def _set_first(root: etree._Element, tag: str, text: str) -> None:
     for element in root.findall(tag):
         root.remove(element)
@@ -151,7 +234,19 @@ def _hard_disks(devices: etree._Element | None) -> list[etree._Element]:
     ]
 
 
-def _give_addresses(devices: etree._Element, *, fresh: bool) -> None:
+def _described(disk: etree._Element) -> HardDisk:
+    source, driver, target = disk.find("source"), disk.find("driver"), disk.find("target")
+    local = source is not None and disk.get("type", "file") in ("file", "block")
+    return HardDisk(
+        target="?" if target is None else str(target.get("dev", "?")),
+        path=str(source.get("file") or source.get("dev") or "") if local and source is not None else "",
+        format="raw" if driver is None else str(driver.get("type", "raw")),
+    )
+
+
+def _give_addresses(devices: etree._Element | None, *, fresh: bool) -> None:
+    if devices is None:
+        return
     for interface in devices.iterfind("interface"):
         mac = interface.find("mac")
         if mac is None:
@@ -164,7 +259,9 @@ def _give_addresses(devices: etree._Element, *, fresh: bool) -> None:
 def _free_target(devices: etree._Element, bus: str) -> str:
     taken = {target.get("dev") for target in devices.iterfind("disk/target")}
     prefix = _PREFIX.get(bus, "sd")
-    return next(prefix + letter for letter in string.ascii_lowercase if prefix + letter not in taken)
+    letters = string.ascii_lowercase
+    endings = chain(letters, map("".join, product(letters, letters)))
+    return next(prefix + ending for ending in endings if prefix + ending not in taken)
 
 
 def _disk(disk: Disk, target: str) -> etree._Element:
@@ -173,6 +270,9 @@ def _disk(disk: Disk, target: str) -> etree._Element:
     if disk.io:
         driver.set("io", disk.io)
     driver.set("discard", "unmap")
+    # Pause the guest instead of telling it: the agent lets it go on when the storage is back, and no file
+    # system inside turns read-only meanwhile.
+    driver.set("error_policy", "stop")
     source = etree.Element("source")
     if disk.kind is DiskKind.NETWORK:
         auth = etree.SubElement(element, "auth", username=disk.user)
@@ -186,4 +286,74 @@ def _disk(disk: Disk, target: str) -> etree._Element:
 
 def _source(disk: etree._Element) -> str:
     source = disk.find("source")
-    return "?" if source is None else str(next(iter(source.attrib.values()), "?"))
+    if source is None:
+        return "?"
+    named = (source.get(key) for key in ("file", "name", "dev"))
+    return str(next(filter(None, named), None) or next(iter(source.attrib.values()), "?"))
+
+
+def _with_source(root: etree._Element, source: str) -> list[etree._Element]:
+    return [disk for disk in root.iterfind("devices/disk") if _source(disk) == source]
+
+
+def _detach(element: etree._Element) -> None:
+    parent = element.getparent()
+    if parent is not None:
+        parent.remove(element)
+
+
+def _text(root: etree._Element) -> str:
+    etree.indent(root)
+    return etree.tostring(root, encoding="unicode")
+
+
+def _set_memory(root: etree._Element, size_bytes: int) -> None:
+    """Set what the guest has, and what it starts with (https://libvirt.org/formatdomain.html#memory-allocation)."""
+    if root.find("cpu/numa") is not None:
+        raise _contradiction(root, "its NUMA cells say how much memory it has")
+    limit = root.find("maxMemory")
+    if limit is not None and _bytes(limit) < size_bytes:
+        raise _contradiction(root, f"its <maxMemory> is {_bytes(limit)} bytes")
+    memory, current = root.find("memory"), root.find("currentMemory")
+    if memory is None:
+        memory = etree.SubElement(root, "memory")
+    for element in (memory, current):
+        if element is not None:
+            element.set("unit", "KiB")
+            element.text = str(-(-size_bytes // 1024))
+
+
+def _set_vcpus(root: etree._Element, number: int) -> None:
+    """Set how many there are, all of them in use from the start."""
+    topology = root.find("cpu/topology")
+    if topology is not None and _product(topology) != number:
+        raise _contradiction(root, f"its CPU topology makes {_product(topology)} vCPUs")
+    if root.find("cpu/numa") is not None or root.find("vcpus") is not None:
+        raise _contradiction(root, "its NUMA cells or <vcpus> name the single vCPUs")
+    element = root.find("vcpu")
+    if element is None:
+        element = etree.SubElement(root, "vcpu")
+    if element.get("current") is not None:
+        del element.attrib["current"]
+    element.text = str(number)
+
+
+def _contradiction(root: etree._Element, reason: str) -> VmMgrError:
+    hint = f"change both at once: vm-mgr edit {root.findtext('name') or 'NAME'}"
+    return VmMgrError(Kind.INVALID, f"the definition contradicts that: {reason}", hint=hint)
+
+
+def _product(topology: etree._Element) -> int:
+    found = 1
+    for key in ("sockets", "dies", "clusters", "cores", "threads"):
+        value = topology.get(key, "1")
+        found *= int(value) if value.isdecimal() else 0
+    return found
+
+
+def _bytes(element: etree._Element) -> int:
+    """Read a size; libvirt takes one without a unit for KiB."""
+    unit, text = element.get("unit") or "KiB", (element.text or "").strip()
+    power = "bKMGTPE".find(unit[0].lower() if unit[0] in "bB" else unit[0].upper())
+    thousand = 1000 if len(unit) == 2 and unit[1] in "bB" else 1024
+    return int(text) * thousand**power if text.isdecimal() and power >= 0 else 0

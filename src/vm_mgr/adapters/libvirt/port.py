@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 from vm_mgr.adapters.libvirt import commands
 from vm_mgr.errors import Kind, ProgramError, VmMgrError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from vm_mgr.model.vm import VmName
     from vm_mgr.ports.hypervisor import Migration
     from vm_mgr.ports.runner import Completed, Runner
@@ -18,13 +17,20 @@ __all__ = ["Virsh"]
 
 SHORT_S = 5.0
 FREEZE_S = 15.0
+# libvirt itself waits 5 s, on some machines 10, for a guest to let a device go.
+DEVICE_S = 30.0
+# Deleting a snapshot touches every reference count of an image.
+MONITOR_S = 3600.0
 
 
 class Virsh:
     """The libvirt of this node."""
 
-    def __init__(self, runner: Runner, state_dir: Path, *, uri: str = commands.URI) -> None:
+    def __init__(
+        self, runner: Runner, state_dir: Path, *, uri: str = commands.URI, etc: Path = Path("/etc")
+    ) -> None:
         self.runner = runner
+        self.etc = etc
         self.state_dir = state_dir
         self.uri = uri
 
@@ -40,19 +46,19 @@ class Virsh:
 
     def shutdown(self, name: VmName, *, timeout_s: float) -> None:
         """Ask the guest to power off."""
-        _check(self.runner.run(commands.virsh("shutdown", name), timeout_s=timeout_s))
+        _check(self._virsh("shutdown", name, timeout_s=timeout_s))
 
     def destroy(self, name: VmName, *, timeout_s: float) -> None:
         """Unplug."""
-        _check(self.runner.run(commands.virsh("destroy", name), timeout_s=timeout_s))
+        _check(self._virsh("destroy", name, timeout_s=timeout_s))
 
     def domain_state(self, name: VmName, *, timeout_s: float) -> str:
         """Give libvirt's word for the state, or "absent"."""
-        completed = self.runner.run(commands.virsh("list", "--all", "--name"), timeout_s=timeout_s)
+        completed = self._virsh("list", "--all", "--name", timeout_s=timeout_s)
         _check(completed)
-        if name not in completed.stdout.split():
+        if name not in _names(completed):
             return "absent"
-        state = self.runner.run(commands.virsh("domstate", name), timeout_s=timeout_s)
+        state = self._virsh("domstate", name, timeout_s=timeout_s)
         return state.stdout.strip() if state.exit_code == 0 else "absent"
 
     def migrate(self, migration: Migration) -> None:
@@ -87,18 +93,61 @@ class Virsh:
         _check(self._virsh("suspend", name))
 
     def resume(self, name: VmName) -> None:
-        """Resume."""
-        _check(self._virsh("resume", name))
+        """Resume; libvirt refuses that for a domain that runs."""
+        done = self._virsh("resume", name)
+        if done.exit_code != 0 and self.domain_state(name, timeout_s=SHORT_S) != "running":
+            _check(done)
+
+    def paused(self, name: VmName, *, timeout_s: float) -> str:
+        """Read the reason in parentheses: `paused (I/O error)`."""
+        done = self._virsh("domstate", "--reason", name, timeout_s=timeout_s)
+        _check(done)
+        state, _, reason = done.stdout.strip().partition(" (")
+        return (reason.removesuffix(")") or "unknown") if state == "paused" else ""
+
+    def console(self, name: VmName, user: str = "") -> NoReturn:
+        """Become virsh."""
+        self.runner.become(commands.console(name, self.uri, user))
 
     def grow(self, name: VmName, source: str, size_bytes: int) -> None:
         """Resize the block device that has this source."""
-        listed = self._virsh("domblklist", name)
-        _check(listed)
-        rows = [line.split(maxsplit=1) for line in listed.stdout.splitlines()]
-        targets = [row[0] for row in rows if len(row) == 2 and row[1].strip() == source]
-        if not targets:
-            raise VmMgrError(Kind.NOT_FOUND, f"the running {name} has no disk {source}")
-        _check(self._virsh("blockresize", name, targets[0], f"{size_bytes}B"))
+        _check(self._virsh("blockresize", name, self._target(name, source), f"{size_bytes}B"))
+
+    def disk_sources(self, name: VmName) -> list[str]:
+        """List the sources; a drive without a medium has none."""
+        return [source for _, source in self._disks(name) if source != "-"]
+
+    def attach(self, name: VmName, device: str) -> None:
+        """Attach to the running domain only: it is transient, what starts next is in the storage.
+
+        virsh reads the device from a file of this machine, whichever node's libvirt it speaks to.
+        """
+        path = self.state_dir / f"{name}-device.xml"
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.write_text(device, encoding="utf-8")
+        try:
+            _check(self._virsh("attach-device", name, str(path), "--live", timeout_s=DEVICE_S))
+        finally:
+            path.unlink(missing_ok=True)
+
+    def detach(self, name: VmName, source: str) -> None:
+        """Send the request; libvirt waits some seconds for the guest and then returns without it.
+
+        (virDomainDetachDeviceFlags: "may just request device removal while the device is actually removed
+        later".) The target is the running domain's: by its name alone libvirt finds the disk, and in the
+        stored definition it may be another one by now. A guest that is still asked makes QEMU refuse to ask
+        it again: that is no failure.
+        """
+        target = self._target(name, source)
+        done = self._virsh("detach-disk", name, target, "--live", timeout_s=DEVICE_S)
+        if "in the process of unplug" not in done.stderr:
+            _check(done)
+
+    def monitor(self, name: VmName, command: str) -> str:
+        """Hand a command in JSON to QEMU's monitor and give its answer in JSON."""
+        done = self._virsh("qemu-monitor-command", name, command, timeout_s=MONITOR_S)
+        _check(done)
+        return done.stdout
 
     def definition(self, name: VmName) -> str:
         """Dump the inactive XML, with what is usually kept back."""
@@ -109,15 +158,38 @@ class Virsh:
         _check(done)
         return done.stdout
 
+    def acts_alone(self, name: VmName) -> str:
+        """Look for libvirt's autostart and for libvirt-guests, whose unit suspends and resumes domains."""
+        if (self.etc / "libvirt/qemu/autostart" / f"{name}.xml").exists():
+            return f"libvirt starts {name} by itself (virsh autostart --disable {name})"
+        units = self.etc / "systemd/system"
+        wanted = any(units.glob("*.wants/libvirt-guests.service"))
+        if wanted and not (units / "libvirt-guests.service").is_symlink():
+            return "libvirt-guests suspends and resumes VMs (systemctl mask libvirt-guests)"
+        return ""
+
     def undefine(self, name: VmName) -> None:
         """Undefine, with what libvirt keeps beside the definition."""
         if name in self._kept():
             _check(self._virsh("undefine", name, "--managed-save", "--snapshots-metadata", "--nvram"))
 
+    def _target(self, name: VmName, source: str) -> str:
+        targets = [target for target, found in self._disks(name) if found == source]
+        if not targets:
+            hint = f"see what it has: virsh domblklist {name}"
+            raise VmMgrError(Kind.NOT_FOUND, f"the running {name} has no disk {source}", hint=hint)
+        return targets[0]
+
+    def _disks(self, name: VmName) -> list[tuple[str, str]]:
+        listed = self._virsh("domblklist", name)
+        _check(listed)
+        rows = [line.split(maxsplit=1) for line in listed.stdout.splitlines()]
+        return [(row[0], row[1].strip()) for row in rows if len(row) == 2]
+
     def _kept(self) -> list[str]:
         listed = self._virsh("list", "--all", "--persistent", "--name")
         _check(listed)
-        return listed.stdout.split()
+        return _names(listed)
 
     def _virsh(self, *arguments: str, timeout_s: float = SHORT_S) -> Completed:
         return self.runner.run(commands.virsh(*arguments, uri=self.uri), timeout_s=timeout_s)
@@ -125,6 +197,11 @@ class Virsh:
     def _limit_downtime(self, migration: Migration) -> None:
         argv = commands.virsh("migrate-setmaxdowntime", migration.name, str(migration.downtime_ms))
         _check(self.runner.run(argv, timeout_s=SHORT_S))
+
+
+def _names(listed: Completed) -> list[str]:
+    """Take the lines: a name that isn't ours can have spaces."""
+    return [line.strip() for line in listed.stdout.splitlines() if line.strip()]
 
 
 def _check(completed: Completed) -> None:

@@ -1,16 +1,24 @@
 """A cluster in memory: it does at the next look what it is asked for, and schedules nothing clever."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from vm_mgr.model.cluster import ClusterState, Failure, Node, NodeName, Resource
 from vm_mgr.model.vm import TargetRole, VmName
-from vm_mgr.ports.cluster import VmResource
+from vm_mgr.ports.cluster import Configured, Constraint, Event, VmResource
+
+if TYPE_CHECKING:
+    from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
 
 __all__ = ["MemoryCluster"]
 
 
 class MemoryCluster:
-    """Nodes, resources and the constraints of moves."""
+    """Nodes, resources and the constraints of moves; domains, where given, are what its agent runs."""
 
-    def __init__(self, *names: str, local: str = "") -> None:
+    def __init__(self, *names: str, local: str = "", domains: MemoryHypervisor | None = None) -> None:
+        self.domains = domains
         self.nodes = {name: Node(NodeName(name)) for name in names or ("n1", "n2", "n3")}
         self.local = NodeName(local or next(iter(self.nodes)))
         self.resources: dict[VmName, VmResource] = {}
@@ -20,6 +28,8 @@ class MemoryCluster:
         self.failing_migrations: dict[VmName, str] = {}
         self.failures: dict[VmName, list[Failure]] = {}
         self.foreign: dict[str, Resource] = {}
+        self.leftovers: dict[VmName, list[Constraint]] = {}
+        self.events: dict[VmName, list[Event]] = {}
         self.stuck: set[VmName] = set()
         self.quorate = True
         self.fencing_enabled = True
@@ -34,6 +44,15 @@ class MemoryCluster:
             resources[name] = self._resource(name)
         return ClusterState(
             tuple(self.nodes.values()), resources, self.quorate, self.fencing_enabled, self.fence_devices
+        )
+
+    def configured(self, name: VmName) -> Configured:
+        """Read what there is."""
+        named_by = {
+            str(other): vm.colocations[name] for other, vm in self.resources.items() if name in vm.colocations
+        }
+        return Configured(
+            self.resources.get(name), named_by, self._constraints(name), tuple(self.events.get(name, ()))
         )
 
     def local_node(self) -> NodeName:
@@ -84,6 +103,14 @@ class MemoryCluster:
         """Remove the constraint."""
         self.moves.pop(name, None)
 
+    def clear_moves(self, name: VmName) -> tuple[Constraint, ...]:
+        """Remove what moves left."""
+        found = tuple(one for one in self._constraints(name) if one.leftover)
+        self.moves.pop(name, None)
+        if name in self.leftovers:
+            self.leftovers[name] = [one for one in self.leftovers[name] if not one.leftover]
+        return found
+
     def forget_failures(self, name: VmName) -> None:
         """Clear the failure history."""
         self.failing.pop(name, None)
@@ -92,8 +119,12 @@ class MemoryCluster:
     def _settle(self, name: VmName) -> None:
         resource = self.resources[name]
         if resource.target_role is TargetRole.STOPPED or name in self.failing:
-            self.places.pop(name, None)
+            self._stop(name)
             return
+        if self.domains is not None and name in self.places and name not in self.domains.running:
+            past = self.failures.setdefault(name, [])
+            past.append(Failure("monitor: not running", when=f"the {len(past) + 1}th time"))
+            self._stop(name)
         to, away_from = self.moves.get(name, (None, NodeName("")))
         present = self.places.get(name)
         if present and present != away_from and to in (None, present):
@@ -101,18 +132,44 @@ class MemoryCluster:
         able = [node.name for node in self.nodes.values() if node.can_host and node.name != away_from]
         wanted = to or resource.pinned_host or resource.preferred_host
         if wanted in able or able:
+            if present and self.domains is not None and not resource.live_migration:
+                self.domains.halted.pop(name, None)
             if present and name in self.failing_migrations:
                 # Pacemaker stops the VM then and starts it where it was to go, and remembers the failure.
                 past = self.failures.setdefault(name, [])
                 past.append(Failure(self.failing_migrations[name], when=f"the {len(past) + 1}th time"))
-            self.places[name] = NodeName(wanted) if wanted in able and wanted else able[0]
+            self._start(name, NodeName(wanted) if wanted in able and wanted else able[0])
+
+    def _start(self, name: VmName, node: NodeName) -> None:
+        self.events.setdefault(name, []).append(Event("start", node, 1_000_000.0))
+        self.places[name] = node
+        if self.domains is not None:
+            self.domains.running.setdefault(name, 1000 + len(self.domains.running))
+
+    def _stop(self, name: VmName) -> None:
+        """Do as the agent does, but wait for ever for a guest that ignores the power button."""
+        if self.domains is not None and name in self.domains.running and name in self.places:
+            if self.domains.ignores_shutdown:
+                return
+            self.domains.running.pop(name)
+            self.domains.halted.pop(name, None)
+        self.places.pop(name, None)
+
+    def _role(self, name: VmName) -> str:
+        if name not in self.places:
+            return "Stopped"
+        return "Started" if self.resources[name].target_role is TargetRole.STARTED else "Stopping"
+
+    def _constraints(self, name: VmName) -> tuple[Constraint, ...]:
+        moves = [Constraint(f"vm-mgr-move-{name}", "a move", leftover=True)] if name in self.moves else []
+        return (*moves, *self.leftovers.get(name, ()))
 
     def _resource(self, name: VmName) -> Resource:
         place = self.places.get(name)
         failure = self.failing.get(name, "")
         return Resource(
             name,
-            role="Started" if place else "Stopped",
+            role=self._role(name),
             target_role=self.resources[name].target_role.value,
             active=place is not None,
             failed=bool(failure),

@@ -1,11 +1,13 @@
 """Gather the memory adapters."""
 
+from pathlib import Path
+
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.adapters.memory.cluster import MemoryCluster
 from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
 from vm_mgr.adapters.memory.images import MemoryImages
 from vm_mgr.adapters.memory.ledger import MemoryLedger
-from vm_mgr.adapters.memory.storage import MemoryStorage
+from vm_mgr.adapters.memory.storage import MemoryStorage, MemoryStorages
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.ports.definition import Definitions
 from vm_mgr.reports import Report
@@ -17,12 +19,15 @@ class MemoryEnv:
     """A cluster of three nodes, seen from the first."""
 
     def __init__(self, definitions: Definitions) -> None:
-        self.cluster = MemoryCluster()
+        self.state_dir = Path("/dev/null/state")
+        self.hypervisor = MemoryHypervisor()
+        self.cluster = MemoryCluster(domains=self.hypervisor)
         self.storage = MemoryStorage()
+        self.storage.running = self.cluster.places
         self.snapshots = self.storage
+        self.storages = MemoryStorages(self.storage)
         self.ledger = MemoryLedger()
         self.images = MemoryImages()
-        self.hypervisor = MemoryHypervisor()
         self.processes = self.hypervisor
         self.clock = VirtualClock()
         self.definitions = definitions

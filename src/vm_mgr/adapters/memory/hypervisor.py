@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.ports.hypervisor import PAUSED_BY_USER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,9 +23,15 @@ class MemoryHypervisor:
     def __init__(self) -> None:
         self.running: dict[VmName, int] = {}
         self.with_agent: set[VmName] = set()
-        self.still: set[VmName] = set()
+        self.frozen: set[VmName] = set()
+        self.halted: dict[VmName, str] = {}
+        self.consoles: list[tuple[VmName, str]] = []
         self.grown: list[tuple[VmName, str, int]] = []
         self.kept: dict[VmName, str] = {}
+        self.alone: dict[VmName, str] = {}
+        self.plugged: dict[VmName, list[str]] = {}
+        self.no_free_slot = False
+        self.keeps_disks = False
         self.hanging = False
         self.ignores_shutdown = False
         self.ended: list[tuple[int, bool]] = []
@@ -44,7 +51,7 @@ class MemoryHypervisor:
     def shutdown(self, name: VmName, *, timeout_s: float) -> None:
         """Ask the guest."""
         self._call("shutdown", timeout_s)
-        if not self.ignores_shutdown:
+        if not self.ignores_shutdown and name not in self.halted:
             self.running.pop(name, None)
 
     def destroy(self, name: VmName, *, timeout_s: float) -> None:
@@ -52,12 +59,13 @@ class MemoryHypervisor:
         self._call("destroy", timeout_s)
         if self.running.pop(name, None) is None:
             raise VmMgrError(Kind.EXTERNAL_FAILURE, f"there is no domain {name}")
+        self.halted.pop(name, None)
 
     def domain_state(self, name: VmName, *, timeout_s: float) -> str:
         """Give libvirt's word."""
         self._call("domain_state", timeout_s)
         if name in self.running:
-            return "running"
+            return "paused" if name in self.halted else "running"
         return "shut off" if name in self.kept else "absent"
 
     def migrate(self, migration: Migration) -> None:
@@ -72,29 +80,61 @@ class MemoryHypervisor:
     def freeze(self, name: VmName) -> bool:
         """Freeze a guest that has an agent."""
         self._call("freeze", 0)
-        if name in self.with_agent:
-            self.still.add(name)
-        return name in self.with_agent
+        if name in self.halted or name not in self.with_agent:
+            return False
+        self.frozen.add(name)
+        return True
 
     def thaw(self, name: VmName) -> None:
         """Let it go on."""
         self._call("thaw", 0)
-        self.still.discard(name)
+        self.frozen.discard(name)
 
     def pause(self, name: VmName) -> None:
         """Stop it."""
         self._call("pause", 0)
-        self.still.add(name)
+        self.halted.setdefault(name, PAUSED_BY_USER)
 
     def resume(self, name: VmName) -> None:
         """Let it go on."""
         self._call("resume", 0)
-        self.still.discard(name)
+        self.halted.pop(name, None)
+
+    def paused(self, name: VmName, *, timeout_s: float) -> str:
+        """Say why."""
+        self._call("paused", timeout_s)
+        if name not in self.running:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, f"there is no domain {name}")
+        return self.halted.get(name, "")
+
+    def console(self, name: VmName, user: str = "") -> NoReturn:
+        """Remember it and end."""
+        self._call("console", 0)
+        self.consoles.append((name, user))
+        raise SystemExit(0)
 
     def grow(self, name: VmName, source: str, size_bytes: int) -> None:
         """Remember it."""
         self._call("grow", 0)
         self.grown.append((name, source, size_bytes))
+
+    def disk_sources(self, name: VmName) -> list[str]:
+        """Name what was plugged in."""
+        self._call("disk_sources", 0)
+        return list(self.plugged.get(name, []))
+
+    def attach(self, name: VmName, device: str) -> None:
+        """Plug in."""
+        self._call("attach", 0)
+        if self.no_free_slot:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, "no more available PCI slots")
+        self.plugged.setdefault(name, []).append(_source(device))
+
+    def detach(self, name: VmName, source: str) -> None:
+        """Unplug, if the guest lets go."""
+        self._call("detach", 0)
+        if not self.keeps_disks:
+            self.plugged[name].remove(source)
 
     def definition(self, name: VmName) -> str:
         """Give what libvirt keeps."""
@@ -102,6 +142,10 @@ class MemoryHypervisor:
         if name not in self.kept:
             raise VmMgrError(Kind.NOT_FOUND, f"there is no domain {name}")
         return self.kept[name]
+
+    def acts_alone(self, name: VmName) -> str:
+        """Say what a test has set."""
+        return self.alone.get(name, "")
 
     def undefine(self, name: VmName) -> None:
         """Forget it."""
@@ -125,3 +169,8 @@ class MemoryHypervisor:
         self.on_call(verb)
         if self.hanging:
             raise VmMgrError(Kind.EXTERNAL_FAILURE, f"libvirt did not answer within {timeout_s:.0f} s")
+
+
+def _source(device: str) -> str:
+    found = re.search(r'<source[^>]* (?:name|file)="([^"]+)"', device)
+    return found[1] if found else ""

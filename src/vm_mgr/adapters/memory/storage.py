@@ -1,13 +1,15 @@
 """Storage in memory."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.storage import Consistency, Disk, DiskInfo, Holder, ImageFile, Snapshot
+from vm_mgr.model.storage import Consistency, Disk, DiskInfo, DiskTies, Holder, ImageFile, Snapshot
 from vm_mgr.model.vm import VmName, VmSettings
 
-__all__ = ["MemoryStorage"]
+__all__ = ["MemoryStorage", "MemoryStorages"]
+
+LABEL = "ceph"  # it stands for Ceph
 
 
 class _Vm:
@@ -19,7 +21,7 @@ class _Vm:
         self.parents: list[str] = []
         self.keys: dict[str, str] = {}
         self.settings = VmSettings()
-        self.snapshots: dict[str, tuple[Snapshot, list[str]]] = {}
+        self.snapshots: dict[str, tuple[Snapshot, list[str], list[int]]] = {}
 
 
 class MemoryStaged:
@@ -90,7 +92,9 @@ class MemoryStorage:
         self.vms: dict[VmName, _Vm] = {}
         self.held: list[Holder] = []
         self.evicted: list[Holder] = []
+        self.made: dict[VmName, tuple[int, str, int]] = {}
         self.failing = ""
+        self.running: Container[VmName] = ()
         self.taken = 0
 
     def may_fail(self, step: str) -> None:
@@ -148,8 +152,9 @@ class MemoryStorage:
         """Begin a VM."""
         yield MemoryStaged(self, name)
 
-    def unstage(self, name: VmName) -> bool:  # noqa: ARG002 - nothing is ever left in memory
-        """Find nothing."""
+    def unstage(self, name: VmName) -> bool:
+        """Find at most a disk that was made and not placed."""
+        self.made.pop(name, None)
         return False
 
     def rename(self, name: VmName, new: VmName) -> None:
@@ -161,6 +166,7 @@ class MemoryStorage:
     def remove(self, name: VmName) -> bool:
         """Delete."""
         self.may_fail("remove")
+        self.made.pop(name, None)
         return self.vms.pop(name, None) is not None
 
     def images(self, name: VmName) -> list[str]:
@@ -178,6 +184,58 @@ class MemoryStorage:
         """Grow a disk."""
         self._vm(name).sizes[self.images(name).index(image)] = size_bytes
 
+    def next_disk(self, name: VmName) -> int:
+        """Count."""
+        return len(self._vm(name).disks)
+
+    def make_disk(
+        self,
+        name: VmName,
+        number: int,
+        size_bytes: int,
+        image: ImageFile | None,
+        on_progress: Callable[[float], None],
+    ) -> None:
+        """Keep it beside the VM."""
+        self.may_fail("make_disk")
+        self.made[name] = (number, image.path if image else "", size_bytes)
+        on_progress(1.0)
+
+    def place_disk(self, name: VmName, number: int) -> None:
+        """Put it among the VM's."""
+        self.may_fail("place_disk")
+        vm = self._vm(name)
+        if name in self.made:
+            _, content, size_bytes = self.made.pop(name)
+            vm.disks.append(content)
+            vm.sizes.append(size_bytes)
+            vm.parents.append("")
+        elif number >= len(vm.disks):
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, f"no disk was made for {name}")
+
+    def drop_disk(self, name: VmName, number: int) -> None:
+        """Forget it."""
+        self.may_fail("drop_disk")
+        vm = self._vm(name)
+        for kept in (vm.disks, vm.sizes, vm.parents):
+            del kept[number:]
+
+    def disk_ties(self, name: VmName, number: int) -> DiskTies:
+        """Look through snapshots and clones."""
+        vm = self._vm(name)
+        if not 0 <= number < len(vm.disks):
+            raise VmMgrError(Kind.NOT_FOUND, f"{name} has no disk {number}")
+        having = [snapshot.name for snapshot, contents, _ in vm.snapshots.values() if number < len(contents)]
+        image = _image(name, number)
+        clones = [disk.image for other in self.vms for disk in self.disks(other) if disk.parent == image]
+        return DiskTies(tuple(having), tuple(clones))
+
+    def flatten(self, name: VmName, image: str, on_progress: Callable[[float], None]) -> None:
+        """Forget the parent."""
+        self.may_fail("flatten")
+        self._vm(name).parents[self.images(name).index(image)] = ""
+        on_progress(1.0)
+
     def dependents(self, name: VmName) -> list[str]:
         """List the clones."""
         own = self.images(name)
@@ -185,14 +243,15 @@ class MemoryStorage:
 
     def snapshots(self, name: VmName) -> list[Snapshot]:
         """List the snapshots."""
-        return [snapshot for snapshot, _ in self._vm(name).snapshots.values()]
+        return [snapshot for snapshot, *_ in self._vm(name).snapshots.values()]
 
     def take_snapshot(self, name: VmName, snapshot: str, consistency: Consistency) -> None:
         """Keep the disks' content."""
         self.may_fail("take_snapshot")
         vm = self._vm(name)
         self.taken += 1
-        vm.snapshots.setdefault(snapshot, (Snapshot(snapshot, float(self.taken), consistency), [*vm.disks]))
+        taken = Snapshot(snapshot, float(self.taken), consistency)
+        vm.snapshots.setdefault(snapshot, (taken, [*vm.disks], [*vm.sizes]))
 
     def drop_snapshot(self, name: VmName, snapshot: str) -> None:
         """Forget the content."""
@@ -200,13 +259,13 @@ class MemoryStorage:
         self._vm(name).snapshots.pop(snapshot, None)
 
     def roll_back(self, name: VmName, snapshot: str) -> None:
-        """Take the content back."""
+        """Take content and sizes back."""
         self.may_fail("roll_back")
-        if self.holders(self.images(name)):
+        if self.holders(self.images(name)) or name in self.running:
             raise VmMgrError(Kind.WRONG_STATE, f"a disk of {name} is in use")
         vm = self._vm(name)
-        kept = vm.snapshots[snapshot][1]
-        vm.disks[: len(kept)] = kept
+        _, contents, sizes = vm.snapshots[snapshot]
+        vm.disks[: len(contents)], vm.sizes[: len(sizes)] = contents, sizes
 
     def holders(self, images: Sequence[str]) -> list[Holder]:
         """Say who has them open."""
@@ -230,6 +289,31 @@ class MemoryStorage:
             return self.vms[name]
         except KeyError as error:
             raise VmMgrError(Kind.NOT_FOUND, f"{name} has no definition") from error
+
+
+class MemoryStorages:
+    """The one storage of a cluster in memory."""
+
+    def __init__(self, storage: MemoryStorage) -> None:
+        self.storage = storage
+
+    def labels(self) -> Sequence[str]:
+        """Name it."""
+        return [LABEL]
+
+    def called(self, label: str) -> MemoryStorage:
+        """Give it."""
+        if label not in ("", LABEL):
+            raise VmMgrError(Kind.NOT_FOUND, f"there is no storage {label!r}", hint=f"there is: {LABEL}")
+        return self.storage
+
+    def of(self, name: VmName) -> str:
+        """Tell whether it has a VM."""
+        return LABEL if self.storage.exists(name) else ""
+
+    def requirement(self, label: str) -> str:  # noqa: ARG002 - there is one
+        """Need nothing."""
+        return ""
 
 
 def _image(name: VmName, number: int) -> str:

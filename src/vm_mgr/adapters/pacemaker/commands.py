@@ -1,11 +1,17 @@
-"""Build argv for Pacemaker's tools and edit the CIB's XML."""
+"""Edit the CIB's XML.
 
+Ids that we make are vm-mgr-KIND-NAME and vm-mgr-KIND-NAME..REST: no kind has a dash, no name has "..". What
+is ours is found by the name that its attributes refer to and the kind in its id, never by taking ids apart.
+"""
+
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from lxml import etree
 
+from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.ports.cluster import VmResource
@@ -15,6 +21,7 @@ __all__ = [
     "add_vm",
     "bump_version",
     "parse_cib",
+    "remove_constraints",
     "remove_vm",
     "rename_vm",
     "set_target_role",
@@ -23,8 +30,15 @@ __all__ = [
 ]
 
 COLOCATION = "vm-mgr-colocation-"
+MOVE = "vm-mgr-move-"
+KINDS = ("meta", "params", "utilization", "op", "pin", "prefer", "needs", "after", "move")
+PLACEMENT = ("vm-mgr-pin-", "vm-mgr-prefer-", "vm-mgr-needs-", "vm-mgr-after-", COLOCATION)
 AGENT = {"class": "ocf", "provider": "vm-mgr", "type": "VirtualDomain"}
 _PRIMITIVE = "configuration/resources//primitive[@id=$name]"
+_KINDS = "self::primitive or self::group or self::clone or self::master or self::bundle"
+_RESOURCE = f"configuration/resources//*[@id=$name][{_KINDS}]"
+_SETS = ("rsc_location", "rsc_colocation", "rsc_order", "rsc_ticket")
+_REFERENCE = ".//resource_ref[@id=$name] | ../tags//obj_ref[@id=$name]"
 _PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, remove_blank_text=True)
 
 
@@ -41,10 +55,11 @@ def bump_version(cib: etree._Element) -> None:
 
 def add_vm(cib: etree._Element, vm: VmResource) -> None:
     """Add the primitive and its placement, after removing what the name had."""
+    _refuse_other(cib, vm.name)
     remove_vm(cib, vm.name)
     primitive = etree.SubElement(_section(cib, "resources"), "primitive", {"id": vm.name, **AGENT})
     if vm.params:
-        _nvset(primitive, "instance_attributes", f"vm-mgr-{vm.name}-params", vm.params)
+        _nvset(primitive, "instance_attributes", _id("params", vm.name), vm.params)
     _describe(cib, primitive, vm)
 
 
@@ -56,10 +71,8 @@ def update_vm(cib: etree._Element, vm: VmResource) -> None:
         for tag in ("meta_attributes", "utilization", "operations"):
             for element in primitive.findall(tag):
                 primitive.remove(element)
-        for constraint in list(_section(cib, "constraints")):
-            ident = str(constraint.get("id", ""))
-            own = (f"vm-mgr-pin-{vm.name}", f"vm-mgr-prefer-{vm.name}")
-            if ident in own or ident.startswith(f"vm-mgr-colocation-{vm.name}-"):
+        for constraint in _find(_section(cib, "constraints"), "*[@rsc=$name or @then=$name]", name=vm.name):
+            if str(constraint.get("id", "")).startswith(PLACEMENT):
                 _detach(constraint)
         _describe(cib, primitive, vm)
 
@@ -68,21 +81,31 @@ def _describe(cib: etree._Element, primitive: etree._Element, vm: VmResource) ->
     meta = {
         "allow-migrate": "true" if vm.live_migration else "false",
         "priority": str(vm.priority),
-        "target-role": vm.target_role.value,
         **vm.meta,
+        "target-role": vm.target_role.value,
         **{COLOCATION + other: score for other, score in vm.colocations.items()},
     }
-    _nvset(primitive, "meta_attributes", f"vm-mgr-{vm.name}-meta", meta)
+    _nvset(primitive, "meta_attributes", _id("meta", vm.name), meta)
     if vm.utilization:
-        _nvset(primitive, "utilization", f"vm-mgr-{vm.name}-utilization", vm.utilization)
+        _nvset(primitive, "utilization", _id("utilization", vm.name), vm.utilization)
     _operations(primitive, vm)
     constraints = _section(cib, "constraints")
     if vm.pinned_host:
-        pin = _location(constraints, f"vm-mgr-pin-{vm.name}", vm.name, vm.pinned_host, "INFINITY")
+        pin = _location(constraints, _id("pin", vm.name), vm.name, vm.pinned_host, "INFINITY")
         pin.set("resource-discovery", "exclusive")
     elif vm.preferred_host:
-        _location(constraints, f"vm-mgr-prefer-{vm.name}", vm.name, vm.preferred_host, "50")
+        _location(constraints, _id("prefer", vm.name), vm.name, vm.preferred_host, "50")
+    if vm.needs:
+        _need(constraints, vm.name, vm.needs)
     _colocate(cib)
+
+
+def _need(constraints: etree._Element, name: VmName, resource: str) -> None:
+    """Let a VM run only where a resource runs, and after it: what mounts and guards its disks."""
+    beside = {"id": _id("needs", name), "rsc": name, "with-rsc": resource, "score": "INFINITY"}
+    etree.SubElement(constraints, "rsc_colocation", beside)
+    order = {"id": _id("after", name), "first": resource, "then": name, "kind": "Mandatory"}
+    etree.SubElement(constraints, "rsc_order", order)
 
 
 def _colocate(cib: etree._Element) -> None:
@@ -98,49 +121,78 @@ def _colocate(cib: etree._Element) -> None:
         primitive = None if attributes is None else attributes.getparent()
         name = "" if primitive is None else str(primitive.get("id"))
         other = str(pair.get("name")).removeprefix(COLOCATION)
-        ident = f"vm-mgr-colocation-{name}-{other}"
-        known = _find(cib, "configuration/resources//*[@id=$name]", name=other)
-        if known and not _find(constraints, "*[@id=$name]", name=ident):
-            score = str(pair.get("value"))
-            etree.SubElement(
-                constraints, "rsc_colocation", {"id": ident, "rsc": name, "with-rsc": other, "score": score}
-            )
+        present = [(one.get("rsc"), one.get("with-rsc")) for one in _ours(constraints, COLOCATION)]
+        if other != name and (name, other) not in present and _find(cib, _RESOURCE, name=other):
+            ends = {"id": _id("colocation", name, other), "rsc": name, "with-rsc": other}
+            etree.SubElement(constraints, "rsc_colocation", {**ends, "score": str(pair.get("value"))})
 
 
 def remove_vm(cib: etree._Element, name: VmName) -> None:
-    """Remove the primitive and every constraint that names it."""
+    """Remove the primitive and everything that refers to it."""
     constraints = _section(cib, "constraints")
     named = "*[@rsc=$name or @with-rsc=$name or @first=$name or @then=$name]"
     for element in _find(constraints, named, name=name):
         _detach(element)
-    for reference in _find(constraints, ".//resource_ref[@id=$name]", name=name):
-        _detach_with_empty_parents(reference, ("resource_set", "rsc_location", "rsc_colocation", "rsc_order"))
+    for reference in _find(constraints, _REFERENCE, name=name):
+        _detach_with_empty_parents(reference, ("resource_set", *_SETS, "tag", "tags"))
     for primitive in _find(cib, _PRIMITIVE, name=name):
         _detach_with_empty_parents(primitive, ("group", "clone"))
 
 
+def remove_constraints(constraints: list[etree._Element]) -> None:
+    """Take them out of their CIB."""
+    for element in constraints:
+        _detach(element)
+
+
 def rename_vm(cib: etree._Element, name: VmName, new: VmName) -> None:
     """Rename the primitive, what refers to it, and the ids that we made from its name."""
+    constraints = _section(cib, "constraints")
     for primitive in _find(cib, _PRIMITIVE, name=name):
+        _refuse_other(cib, new)
         primitive.set("id", new)
         _rename_ids(primitive, name, new)
-    constraints = _section(cib, "constraints")
     for attribute in ("rsc", "with-rsc", "first", "then"):
         for element in _find(constraints, f"*[@{attribute}=$name]", name=name):
             element.set(attribute, new)
             _rename_ids(element, name, new)
-    for pair in _find(cib, "configuration/resources//nvpair[@name=$name]", name=COLOCATION + name):
-        pair.set("name", COLOCATION + new)
-        _rename_ids(pair, name, new)
-    for reference in _find(constraints, ".//resource_ref[@id=$name]", name=name):
+    for element in _find(constraints, "rsc_colocation[@rsc=$name or @with-rsc=$name]", name=new):
+        if str(element.get("id")).startswith(COLOCATION):
+            element.set("id", _id("colocation", str(element.get("rsc")), str(element.get("with-rsc"))))
+    for reference in _find(constraints, _REFERENCE, name=name):
         reference.set("id", new)
+    for pair in _find(cib, "configuration/resources//nvpair[@name=$name]", name=COLOCATION + name):
+        _rename_wish(pair, new)
+    _colocate(cib)
+
+
+def _refuse_other(cib: etree._Element, name: VmName) -> None:
+    """Refuse an id that something else has, for example a resource inside a group, which is no VM."""
+    for element in _find(
+        cib, "configuration//*[@id=$name][not(self::resource_ref or self::obj_ref)]", name=name
+    ):
+        if element.tag != "primitive" or element.get("type") != AGENT["type"]:
+            message = f"the cluster's configuration has a {element.tag} {name} already"
+            raise VmMgrError(Kind.EXISTS, message, hint="choose another name for the VM")
 
 
 def _rename_ids(top: etree._Element, name: VmName, new: VmName) -> None:
     for element in top.iter(etree.Element):
-        words = str(element.get("id", "")).split("-")
-        if words[:2] == ["vm", "mgr"]:
-            element.set("id", "-".join(["vm", "mgr", *(new if word == name else word for word in words[2:])]))
+        for kind in KINDS:
+            was, ident = _id(kind, name), str(element.get("id", ""))
+            if ident == was or ident.startswith(f"{was}.."):
+                element.set("id", _id(kind, new) + ident.removeprefix(was))
+
+
+def _rename_wish(pair: etree._Element, new: VmName) -> None:
+    """Name the other end anew, in place of what was wished for an absent VM of this name."""
+    attributes = pair.getparent()
+    assert attributes is not None  # noqa: S101 - it was found below another element
+    for older in _find(attributes, "nvpair[@name=$name]", name=COLOCATION + new):
+        _detach(older)
+    owner = str(attributes.get("id", ""))
+    pair.set("name", COLOCATION + new)
+    pair.set("id", _pair_id(owner, COLOCATION + new))
 
 
 def set_target_role(cib: etree._Element, name: VmName, role: TargetRole) -> None:
@@ -151,9 +203,9 @@ def set_target_role(cib: etree._Element, name: VmName, role: TargetRole) -> None
         if present:
             present[0].set("value", role.value)
         elif attributes is not None:
-            _nvpair(attributes, f"vm-mgr-{name}-meta", "target-role", role.value)
+            _nvpair(attributes, _id("meta", name), "target-role", role.value)
         else:
-            _nvset(primitive, "meta_attributes", f"vm-mgr-{name}-meta", {"target-role": role.value})
+            _nvset(primitive, "meta_attributes", _id("meta", name), {"target-role": role.value})
 
 
 def add_move(
@@ -161,23 +213,23 @@ def add_move(
 ) -> None:
     """Add the temporary constraint of a move, with a date after which Pacemaker ignores it."""
     sweep_moves(cib, name, expires_utc - 1)
-    ident = f"vm-mgr-move-{name}"
+    ident = _id("move", name)
     location = etree.SubElement(_section(cib, "constraints"), "rsc_location", id=ident, rsc=name)
     score = "INFINITY" if to else "-INFINITY"
-    rule = {"id": f"{ident}-rule", "score": score, "boolean-op": "and"}
+    rule = {"id": _id("move", name, "rule"), "score": score, "boolean-op": "and"}
     element = etree.SubElement(location, "rule", rule)
-    node = {"id": f"{ident}-node", "attribute": "#uname", "operation": "eq", "value": to or away_from}
-    etree.SubElement(element, "expression", node)
-    ends = {"id": f"{ident}-end", "operation": "lt", "end": _date(expires_utc)}
+    place = {"attribute": "#uname", "operation": "eq", "value": to or away_from}
+    etree.SubElement(element, "expression", {"id": _id("move", name, "node"), **place})
+    ends = {"id": _id("move", name, "end"), "operation": "lt", "end": _date(expires_utc)}
     etree.SubElement(element, "date_expression", ends)
 
 
 def sweep_moves(cib: etree._Element, name: VmName, now_utc: float) -> None:
     """Remove the name's move constraint, and those of other names that have expired."""
     now = _date(now_utc)
-    for element in _find(cib, "configuration/constraints/rsc_location[starts-with(@id, 'vm-mgr-move-')]"):
+    for element in _ours(_section(cib, "constraints"), MOVE):
         expired = any(rule.get("end", now) < now for rule in _find(element, ".//date_expression"))
-        if expired or element.get("id") == f"vm-mgr-move-{name}":
+        if expired or element.get("rsc") == name:
             _detach(element)
 
 
@@ -196,7 +248,7 @@ def _operations(primitive: etree._Element, vm: VmResource) -> None:
 
 def _operation(parent: etree._Element, name: str, action: str, interval_s: int, timeout_s: int) -> None:
     attributes = {
-        "id": f"vm-mgr-{name}-{action}",
+        "id": _id("op", name, action),
         "name": action,
         "interval": f"{interval_s}s",
         "timeout": f"{timeout_s}s",
@@ -215,7 +267,20 @@ def _nvset(parent: etree._Element, tag: str, ident: str, pairs: Mapping[str, str
 
 
 def _nvpair(parent: etree._Element, ident: str, key: str, value: str) -> None:
-    etree.SubElement(parent, "nvpair", id=f"{ident}-{key}", name=key, value=value)
+    etree.SubElement(parent, "nvpair", id=_pair_id(ident, key), name=key, value=value)
+
+
+def _id(kind: str, name: str, rest: str = "") -> str:
+    return f"vm-mgr-{kind}-{name}" + (f"..{rest}" if rest else "")
+
+
+def _pair_id(ident: str, key: str) -> str:
+    """Put a key into an id, in which not every character may stand: others become .23. for #, one for one."""
+    return f"{ident}.." + re.sub(r"[^A-Za-z0-9_-]", lambda found: f".{ord(found[0]):x}.", key)
+
+
+def _ours(constraints: etree._Element, prefix: str) -> list[etree._Element]:
+    return [element for element in constraints if str(element.get("id", "")).startswith(prefix)]
 
 
 def _section(cib: etree._Element, tag: str) -> etree._Element:

@@ -6,28 +6,34 @@ from pathlib import Path
 
 from lxml import etree
 
-from vm_mgr.adapters.pacemaker import commands
+from vm_mgr.adapters.pacemaker import commands, reading
 from vm_mgr.adapters.pacemaker.call import CONFLICT, call, check
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.ports.clock import Clock
-from vm_mgr.ports.cluster import VmResource
+from vm_mgr.ports.cluster import Configured, Constraint, VmResource
 from vm_mgr.ports.runner import Runner
 
 __all__ = ["CibEditor"]
 
 # A patch names the version that it was made from, which also counts changes of status (num_updates): while
-# resources move, a lost race is normal and says nothing about another editor.
-ATTEMPTS = 6
+# resources move, a lost race is normal and says nothing about another editor. Of several editors one
+# always wins, so patience is enough.
+PATIENCE_S = 30.0
+LONGEST_PAUSE_S = 0.3
 
 
 class CibEditor:
-    """One transaction per method."""
+    """The configuration: each change is one transaction."""
 
     def __init__(self, runner: Runner, clock: Clock) -> None:
         self.runner = runner
         self.clock = clock
+
+    def configured(self, name: VmName) -> Configured:
+        """Read what it says of a VM."""
+        return reading.read_configured(commands.parse_cib(self._query()), name)
 
     def add(self, resource: VmResource) -> None:
         """Put a VM under the cluster's control."""
@@ -78,11 +84,27 @@ class CibEditor:
         """Remove the constraint of a move."""
         self._edit(lambda cib: commands.sweep_moves(cib, name, self.clock.utc()))
 
+    def clear_moves(self, name: VmName) -> tuple[Constraint, ...]:
+        """Remove what moves left."""
+        cleared: list[Constraint] = []
+
+        def change(cib: etree._Element) -> None:
+            found = reading.leftover_moves(cib, name)
+            cleared[:] = [reading.read_constraint(element) for element in found]
+            commands.remove_constraints(found)
+
+        self._edit(change)
+        return tuple(cleared)
+
+    def _query(self) -> str:
+        return check(call(self.runner, ("cibadmin", "--query"))).stdout
+
     def _edit(self, change: Callable[[etree._Element], None]) -> None:
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                self.clock.sleep(0.1 * attempt)
-            before = check(call(self.runner, ("cibadmin", "--query"))).stdout
+        deadline, pause_s = self.clock.monotonic() + PATIENCE_S, 0.0
+        while self.clock.monotonic() < deadline:
+            self.clock.sleep(pause_s)
+            pause_s = min(pause_s + 0.05, LONGEST_PAUSE_S)
+            before = self._query()
             cib = commands.parse_cib(before)
             unchanged = etree.tostring(cib)
             change(cib)

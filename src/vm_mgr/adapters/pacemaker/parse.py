@@ -65,7 +65,7 @@ def _resource(element: ET.Element, root: ET.Element) -> Resource:
         failed=_true(element, "failed"),
         blocked=_true(element, "blocked"),
         managed=element.get("managed") != "false",
-        pending=element.get("pending", ""),
+        pending=element.get("pending", "") or ("Migrating" if _is_on_its_way(name, root) else ""),
         nodes=tuple(NodeName(node.get("name", "")) for node in element.iterfind("node")),
         banned_by_failures=_banned(name, root),
         failures=_failures(name, root),
@@ -79,6 +79,26 @@ def _banned(name: str, root: ET.Element) -> tuple[NodeName, ...]:
         for history in node.iterfind("resource_history")
         if history.get("id") == name and history.get("fail-count") in ("INFINITY", "1000000")
     )
+
+
+def _is_on_its_way(name: str, root: ET.Element) -> bool:
+    """Tell whether a live migration has left a node and is not finished.
+
+    Between the tasks migrate_to and migrate_from no task may be under way, and Pacemaker calls the resource
+    Started on the target. Yet without a migrate_from it restarts it, should the target not be the best node
+    any more. What ends a migration is the task stop at the node that it has left.
+    """
+    for history in root.iterfind("node_history/node/resource_history"):
+        if history.get("id") == name:
+            last = max(history.iterfind("operation_history"), key=_call, default=None)
+            if last is not None and (last.get("task"), last.get("rc")) == ("migrate_to", "0"):
+                return True
+    return False
+
+
+def _call(operation: ET.Element) -> int:
+    number = operation.get("call", "")
+    return int(number) if number.isdigit() else -1
 
 
 def _failures(name: str, root: ET.Element) -> tuple[Failure, ...]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from vm_mgr.model.cluster import ClusterState, NodeName
     from vm_mgr.model.vm import TargetRole, VmName
     from vm_mgr.ports.clock import Clock
-    from vm_mgr.ports.cluster import VmResource
+    from vm_mgr.ports.cluster import Configured, Constraint, VmResource
     from vm_mgr.ports.runner import Pending, Runner
 
 __all__ = ["Pacemaker"]
@@ -47,6 +47,10 @@ class Pacemaker:
             raise no_cluster()
         return state
 
+    def configured(self, name: VmName) -> Configured:
+        """Read the CIB."""
+        return self._editor().configured(name)
+
     def local_node(self) -> NodeName:
         """Ask Pacemaker for this node's name, which need not be the host's."""
         from vm_mgr.model.cluster import NodeName  # noqa: PLC0415
@@ -80,6 +84,10 @@ class Pacemaker:
     def end_move(self, name: VmName) -> None:
         """Remove the constraint of a move."""
         self._editor().end_move(name)
+
+    def clear_moves(self, name: VmName) -> tuple[Constraint, ...]:
+        """Remove what moves left."""
+        return self._editor().clear_moves(name)
 
     def forget_failures(self, name: VmName) -> None:
         """Clear the failure history on all nodes."""

@@ -23,7 +23,10 @@ DEFINITION = "domain.xml"
 METADATA = "metadata.json"
 DECIDED = "decided"
 _DATA = re.compile(r"data_(0|[1-9][0-9]*)\.qcow2")
-_IMAGE = re.compile(r"system_(?P<system>[A-Za-z0-9]+)|data_(?P<data>[A-Za-z0-9]+)_(?P<number>[0-9]+)")
+# A name can have underscores too: the number is what follows the last one.
+_IMAGE = re.compile(
+    r"system_(?P<system>[A-Za-z0-9._-]+)|data_(?P<data>[A-Za-z0-9._-]+)_(?P<number>0|[1-9][0-9]*)"
+)
 
 
 def vm_folder(root: Path, name: VmName) -> Path:
@@ -75,10 +78,12 @@ def image_file(root: Path, image: str) -> Path:
 
     >>> image_file(Path("/vms"), "data_web1_0").as_posix()
     '/vms/web1/data_0.qcow2'
+    >>> image_file(Path("/vms"), "data_web_1_0").as_posix()
+    '/vms/web_1/data_0.qcow2'
     """
     found = _IMAGE.fullmatch(image)
-    if found is None:
+    name = VmName(found["system"] or found["data"]) if found else VmName("")
+    if found is None or name_problems(name):
         raise VmMgrError(Kind.NOT_FOUND, f"there is no disk {image!r}", hint="see the VMs: vm-mgr list")
-    name = VmName(found["system"] or found["data"])
     number = int(found["number"]) + 1 if found["number"] else 0
     return vm_folder(root, name) / disk_file(number)

@@ -5,21 +5,22 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from vm_mgr.adapters.shared_dir import layout, snapshots, staging
+from vm_mgr.adapters.shared_dir import disks, layout, snapshots, staging
 from vm_mgr.adapters.shared_dir.files import delete, is_file, is_folder, read, write
 from vm_mgr.adapters.shared_dir.images import Images
 from vm_mgr.adapters.shared_dir.record import Record, render
 from vm_mgr.adapters.shared_dir.record import parse as parse_record
 from vm_mgr.errors import Kind, ProgramError, VmMgrError
-from vm_mgr.model.storage import Consistency, Disk, DiskInfo, DiskKind, Holder, Snapshot
+from vm_mgr.model.storage import Consistency, Disk, DiskInfo, DiskKind, DiskTies, Holder, Snapshot
 from vm_mgr.model.vm import VmName, VmSettings, name_problems
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from vm_mgr.adapters.shared_dir.mount import Mount
+    from vm_mgr.model.storage import ImageFile
     from vm_mgr.ports.clock import Clock
     from vm_mgr.ports.open_disks import OpenDisks
     from vm_mgr.ports.runner import Runner
@@ -161,7 +162,7 @@ class SharedDirectory:
     def images(self, name: VmName) -> list[str]:
         """Name the VM's disks; the system disk is always among them."""
         with self.working(f"can't list the disks of {name}"):
-            return [layout.disk_image(name, number) for number in self._numbers(name)]
+            return [layout.disk_image(name, number) for number in self.numbers(name)]
 
     def disks(self, name: VmName) -> list[DiskInfo]:
         """Describe the disks; none depends on another file."""
@@ -177,6 +178,43 @@ class SharedDirectory:
             look = self.qcow2.look(layout.image_file(root, image))
             if not look.in_use and look.image.size_bytes != size_bytes:
                 self.qcow2.resize(look.path, size_bytes)
+
+    def next_disk(self, name: VmName) -> int:
+        """Count the files."""
+        with self.working(f"can't look at the disks of {name}"):
+            self._folder(name)
+            return disks.following(self, name)
+
+    def make_disk(
+        self,
+        name: VmName,
+        number: int,
+        size_bytes: int,
+        image: ImageFile | None,
+        on_progress: Callable[[float], None],
+    ) -> None:
+        """Make a file in the folder of what is being made."""
+        with self.working(f"can't make a disk for {name}"):
+            self._folder(name)
+            disks.make(self, name, number, size_bytes, image, on_progress)
+
+    def place_disk(self, name: VmName, number: int) -> None:
+        """Put it into the VM's folder."""
+        with self.working(f"can't give {name} its new disk"):
+            disks.place(self, name, number)
+
+    def drop_disk(self, name: VmName, number: int) -> None:
+        """Remove the file."""
+        with self.working(f"can't remove disk {number} of {name}"):
+            disks.drop(self, name, number)
+
+    def disk_ties(self, name: VmName, number: int) -> DiskTies:
+        """Name the snapshots in the file."""
+        with self.working(f"can't look at disk {number} of {name}"):
+            return disks.ties(self, name, number)
+
+    def flatten(self, name: VmName, image: str, on_progress: Callable[[float], None]) -> None:
+        """Do nothing: a clone is a whole file from the start."""
 
     def dependents(self, name: VmName) -> list[str]:  # noqa: ARG002 - the same for every VM
         """Name nothing: a clone is a whole file, even where the file system lets it share blocks."""
@@ -202,18 +240,19 @@ class SharedDirectory:
         with self.working(f"can't roll {name} back to {snapshot}"):
             snapshots.roll_back(self, name, snapshot)
 
-    def holders(self, images: Sequence[str]) -> list[Holder]:  # noqa: ARG002 - nobody knows
-        """Name nobody: which client has a file open, a shared file system tells no other node.
+    def holders(self, images: Sequence[str]) -> list[Holder]:
+        """Name the disks that some QEMU has open; by which node, a shared file system tells nobody.
 
-        What refuses the second start here is libvirt's lock manager: virtlockd, on every node, holds a lease
-        (fcntl) on each disk for as long as the VM runs. QEMU's own locks on the image are the second bar.
+        That its locks reach across nodes is up to the file system. The second bar is libvirt's lock manager:
+        virtlockd, on every node, holds a lease on each disk for as long as the VM runs.
         """
-        return []
+        with self.working("can't see who has the disks open") as root:
+            paths = {image: layout.image_file(root, image) for image in images}
+            present = {image: path for image, path in paths.items() if is_file(path)}
+            return [Holder(image, "") for image, path in present.items() if self.qcow2.look(path).in_use]
 
     def evict(self, holder: Holder) -> None:
-        """Refuse: leases end with their node, by fencing."""
-        message = f"a directory can't shut out {holder.address}"
-        raise VmMgrError(Kind.NOT_SUPPORTED, message, hint="fence the node: stonith_admin --reboot NODE")
+        """Leave it: locks end with their node, by fencing."""
 
     def working(self, doing: str) -> AbstractContextManager[Path]:
         """Give the directory if it is there; translate errors."""
@@ -242,21 +281,24 @@ class SharedDirectory:
         """Give the files of the disks, the system disk first; raises NOT_FOUND for no such VM."""
         with self.working(f"can't list the disks of {name}"):
             folder = self._folder(name)
-            return [folder / layout.disk_file(number) for number in self._numbers(name)]
+            return [folder / layout.disk_file(number) for number in self.numbers(name)]
 
-    def require_unused(self, name: VmName) -> None:
-        """Raise WRONG_STATE while a QEMU has a disk; one that is broken or missing hinders nobody."""
-        for path in self.disk_files(name):
-            try:
-                self.qcow2.require_unused(name, [path])
-            except ProgramError:
-                continue
-
-    def _numbers(self, name: VmName) -> list[int]:
+    def numbers(self, name: VmName) -> list[int]:
+        """Number the disks that there are; the system disk is always among them."""
         folder = layout.vm_folder(self.mount.root, name)
         files = [path.name for path in folder.iterdir() if is_file(path)] if is_folder(folder) else []
         numbers = {number for file in files if (number := layout.disk_number(file)) is not None}
         return sorted({0} | numbers)
+
+    def require_unused(self, name: VmName, number: int | None = None) -> None:
+        """Raise WRONG_STATE while a QEMU has a disk, or this one; a broken or missing one hinders nobody."""
+        folder = layout.vm_folder(self.mount.root, name)
+        files = self.disk_files(name) if number is None else [folder / layout.disk_file(number)]
+        for path in files:
+            try:
+                self.qcow2.require_unused(name, [path])
+            except ProgramError:
+                continue
 
     def _folder(self, name: VmName) -> Path:
         folder = layout.vm_folder(self.mount.root, name)

@@ -1,0 +1,95 @@
+"""List, look at, start, stop, enable, disable and remove VMs."""
+
+from vm_manager.environment import log, working
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.vm import VmName, VmState
+from vm_mgr.operations import console as operations_console
+from vm_mgr.operations import disable, enable
+from vm_mgr.operations import list_vms as operations_list
+from vm_mgr.operations import remove as operations_remove
+from vm_mgr.operations import start as operations_start
+from vm_mgr.operations import status as operations_status
+from vm_mgr.operations import stop as operations_stop
+
+__all__ = [
+    "console",
+    "disable_vm",
+    "enable_vm",
+    "is_enabled",
+    "list_vms",
+    "remove",
+    "start",
+    "status",
+    "stop",
+]
+
+OUTSIDE = (VmState.UNDEFINED, VmState.DISABLED)
+
+
+def list_vms(enabled: bool = False) -> list[str]:  # noqa: FBT001, FBT002 - SEAPATH's signature
+    """Name all VMs, or those that the cluster has, sorted."""
+    hidden = OUTSIDE if enabled else (VmState.UNDEFINED,)
+    with working() as env:
+        return [vm.name for vm in operations_list.list_vms(env) if vm.state not in hidden]
+
+
+def status(vm_name: str) -> str:
+    """Give one of Undefined, Disabled, Stopped, Starting, Started, Stopping, Paused and FAILED."""
+    with working() as env:
+        seen = operations_status.status(env, VmName(vm_name)).state
+    return "FAILED" if seen is VmState.FAILED else seen.value
+
+
+def is_enabled(vm_name: str) -> bool:
+    """Tell whether the cluster has the VM."""
+    with working() as env:
+        return operations_status.status(env, VmName(vm_name)).state not in OUTSIDE
+
+
+def start(vm_name: str) -> None:
+    """Start an enabled VM and wait until it runs; one that runs is fine."""
+    with working() as env:
+        operations_start.start(env, VmName(vm_name))
+
+
+def stop(vm_name: str, force: bool = False) -> None:  # noqa: FBT001, FBT002
+    """Shut an enabled VM down, or unplug it by force, and wait for it; one that is stopped is fine."""
+    with working() as env:
+        operations_stop.stop(env, VmName(vm_name), force=force)
+
+
+def enable_vm(vm_name: str, nostart: bool | None = False) -> None:  # noqa: FBT001, FBT002
+    """Put a VM into the cluster and start it unless nostart; one that is there is left as it is."""
+    with working() as env:
+        name = VmName(vm_name)
+        if operations_status.status(env, name).state in OUTSIDE:
+            enable.enable(env, name, start=not nostart)
+        else:
+            log.warning("%s is enabled already", name)
+
+
+def disable_vm(vm_name: str) -> None:
+    """Stop a VM and take it out of the cluster, keeping its disks; one that is not there is fine."""
+    with working() as env:
+        name = VmName(vm_name)
+        if operations_status.status(env, name).state in OUTSIDE:
+            log.warning("%s is not enabled", name)
+        else:
+            disable.disable(env, name)
+
+
+def remove(vm_name: str) -> None:
+    """Stop a VM and delete it with its disks; one that does not exist is fine."""
+    with working() as env:
+        try:
+            operations_remove.remove(env, VmName(vm_name))
+        except VmMgrError as error:
+            if error.kind is not Kind.NOT_FOUND:
+                raise
+            log.warning("%s", error.message)
+
+
+def console(vm_name: str, ssh_user: str = "") -> None:
+    """Turn this program into the VM's serial console; ssh_user is who logs in where another node runs it."""
+    with working() as env:
+        operations_console.console(env, VmName(vm_name), user=ssh_user)

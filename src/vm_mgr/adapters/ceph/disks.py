@@ -1,0 +1,103 @@
+"""Make a further disk under a temporary name and put it among the VM's; look at what needs one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vm_mgr.adapters.ceph import commands, layout
+from vm_mgr.adapters.ceph.images import removal_begun, remove_image
+from vm_mgr.adapters.ceph.removal import take_out
+from vm_mgr.adapters.ceph.staging import members, run_copy, target, unstage
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.storage import DiskTies
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vm_mgr.adapters.ceph.port import CephStorage
+    from vm_mgr.model.storage import ImageFile
+    from vm_mgr.model.vm import VmName
+
+__all__ = ["drop", "following", "make", "place", "ties"]
+
+COUNT = "_additional_disks"
+
+
+def following(storage: CephStorage, name: VmName) -> int:
+    """Count the disks; refuse gaps, members with names of their own, and an image that is in the way."""
+    images, pool = storage.images(name), storage.connection.pool
+    if images != [layout.disk_image(name, number) for number in range(len(images))]:
+        message = f"the disks of {name} are not numbered without gaps: {', '.join(images)}"
+        hint = f"see them: rbd group image list {pool}/{name}"
+        raise VmMgrError(Kind.WRONG_STATE, message, hint=hint)
+    image = layout.disk_image(name, len(images))
+    if removal_begun(storage, image):
+        remove_image(storage, image)  # left by a removal that was killed
+    with storage.working("can't list the disks in Ceph") as (rbd, ioctx):
+        if image in rbd.RBD().list(ioctx):
+            hint = f"if nobody needs it: rbd rm {pool}/{image}"
+            raise VmMgrError(Kind.EXISTS, f"Ceph has a disk {image} that belongs to no VM", hint=hint)
+    return len(images)
+
+
+def make(
+    storage: CephStorage,
+    name: VmName,
+    number: int,
+    size_bytes: int,
+    image: ImageFile | None,
+    on_progress: Callable[[float], None],
+) -> None:
+    """Make an image that is marked as ours to delete, until it is in the VM's group."""
+    unstage(storage, name)
+    new = layout.new_image(name, number)
+    with storage.working(f"can't create a disk of {name}") as (rbd, ioctx):
+        rbd.RBD().create(ioctx, new, size_bytes)
+        with rbd.Image(ioctx, new) as made:
+            made.metadata_set(layout.UNFINISHED, layout.REMOVING)
+    if image is not None:
+        argv = commands.convert(image.path, image.format, target(storage, new))
+        run_copy(storage, argv, on_progress)
+
+
+def place(storage: CephStorage, name: VmName, number: int) -> None:
+    """Rename, join the group, forget the mark, count; each step finds out whether it was done."""
+    new, final = layout.new_image(name, number), layout.disk_image(name, number)
+    with storage.working(f"can't give {name} its new disk") as (rbd, ioctx):
+        if new in rbd.RBD().list(ioctx):
+            rbd.RBD().rename(ioctx, new, final)
+        group = rbd.Group(ioctx, name)
+        if final not in members(group):
+            group.add_image(ioctx, final)
+        with rbd.Image(ioctx, final) as image:
+            if layout.UNFINISHED in {str(key) for key, _ in image.metadata_list()}:
+                image.metadata_remove(layout.UNFINISHED)
+    storage.describe(name, {COUNT: str(number)})
+
+
+def drop(storage: CephStorage, name: VmName, number: int) -> None:
+    """Take it out of the group, which leaves it marked as ours to delete, and delete it."""
+    image = layout.disk_image(name, number)
+    with storage.working(f"can't look for {image}") as (rbd, ioctx):
+        group = rbd.Group(ioctx, name)
+        if image in members(group):
+            take_out(storage, group, image)
+    if removal_begun(storage, image):
+        remove_image(storage, image)
+    storage.describe(name, {COUNT: str(number - 1) if number > 1 else None})
+
+
+def ties(storage: CephStorage, name: VmName, number: int) -> DiskTies:
+    """Read the snapshots that people or groups have, and the clones."""
+    image_name = layout.disk_image(name, number)
+    if image_name not in storage.images(name):
+        hint = f"see them: rbd group image list {storage.connection.pool}/{name}"
+        raise VmMgrError(Kind.NOT_FOUND, f"{name} has no disk {number}", hint=hint)
+    with (
+        storage.working(f"can't look at {image_name}") as (rbd, ioctx),
+        rbd.Image(ioctx, image_name, read_only=True) as image,
+    ):
+        kinds = (rbd.RBD_SNAP_NAMESPACE_TYPE_USER, rbd.RBD_SNAP_NAMESPACE_TYPE_GROUP)
+        kept = [str(one["name"]) for one in image.list_snaps() if one.get("namespace", 0) in kinds]
+        clones = {str(child["image"]) for child in image.list_children2() if not child["trash"]}
+    return DiskTies(tuple(kept), tuple(sorted(clones)))

@@ -1,0 +1,209 @@
+"""Memory adapters that hold copies: of a VM what the real port has, from the first change of it on."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, ClassVar
+
+from vm_mgr.adapters.memory.cluster import MemoryCluster
+from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
+from vm_mgr.adapters.memory.storage import MemoryStorage
+from vm_mgr.errors import VmMgrError
+from vm_mgr.model.vm import TargetRole
+from vm_mgr.ports.cluster import VmResource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from vm_mgr.model.cluster import ClusterState, NodeName
+    from vm_mgr.model.storage import DiskInfo
+    from vm_mgr.model.vm import VmName
+    from vm_mgr.ports.env import Env
+    from vm_mgr.ports.hypervisor import Hypervisor
+
+__all__ = ["ClusterCopy", "HypervisorCopy", "StorageCopy"]
+
+TIMEOUT_S = 10.0
+
+
+class ClusterCopy(MemoryCluster):
+    """The cluster at the first look; a VM's resource stays as it was seen until it is changed."""
+
+    answers = frozenset({"local_node", "state"})
+    unread: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, env: Env) -> None:
+        super().__init__()
+        self.env = env
+        self.changed: set[str] = set()
+        self._first: ClusterState | None = None
+
+    def look(self) -> ClusterState:
+        """Give the real state, looked at once."""
+        if self._first is None:
+            seen = self._first = self.env.cluster.state()
+            self.nodes = {node.name: node for node in seen.nodes}
+            self.foreign = dict(seen.resources)
+            self.quorate, self.fencing_enabled = seen.quorate, seen.fencing_enabled
+            self.fence_devices = seen.fence_devices
+        return self._first
+
+    def state(self) -> ClusterState:
+        """Show it with the changes; a VM that is to stop is seen while it stops, and then stopped."""
+        self.look()
+        seen = super().state()
+        self.stuck.clear()
+        return seen
+
+    def set_target_role(self, name: VmName, role: TargetRole) -> None:
+        """Ask."""
+        super().set_target_role(name, role)
+        if role is TargetRole.STOPPED:
+            self.stuck.add(name)
+
+    def local_node(self) -> NodeName:
+        """Ask the real one."""
+        return self.env.cluster.local_node()
+
+    def take(self, name: VmName) -> None:
+        """Make a VM's resource one that can be changed."""
+        if name in self.changed:
+            return
+        seen = self.look().resources.get(name)
+        self.changed.add(name)
+        if seen is None or not seen.is_vm:
+            return
+        del self.foreign[name]
+        role = TargetRole.STOPPED if seen.target_role == TargetRole.STOPPED.value else TargetRole.STARTED
+        configured = self.env.cluster.configured(name)
+        self.resources[name] = (configured.vm or VmResource(name, role))._replace(target_role=role)
+        self.leftovers[name] = [one for one in configured.others if one.leftover]
+        if seen.nodes:
+            self.places[name] = seen.nodes[0]
+
+    def ran(self, name: VmName) -> bool:
+        """Tell whether the VM ran at the first look."""
+        resource = self.look().resources.get(name)
+        return resource is not None and resource.active
+
+
+class StorageCopy(MemoryStorage):
+    """All storages as one: the labels say which one has a VM, or is to have it."""
+
+    answers = frozenset({"definitions", "dependents", "names"})
+    unread = frozenset({"remove"})  # a VM that can't be read any more can be removed
+
+    def __init__(self, env: Env, ran: Callable[[VmName], bool]) -> None:
+        super().__init__()
+        self.env = env
+        self.ran = ran
+        self.changed: set[str] = set()
+        self.labels: dict[VmName, str] = {}
+        self.images_of: dict[VmName, list[str]] = {}
+
+    def take(self, name: VmName) -> None:
+        """Read a VM, but not what is on its disks."""
+        if name in self.changed:
+            return
+        label = self.env.storages.of(name)
+        if label:
+            self.labels[name] = label
+            self._read(name, self.env.storage.disks(name))
+        self.changed.add(name)
+
+    def where(self, name: VmName) -> str:
+        """Tell which storage has a VM; empty for none."""
+        if name not in self.changed:
+            return self.env.storages.of(name)
+        return self.labels.get(name, "") if name in self.vms else ""
+
+    def names(self) -> set[VmName]:
+        """Name the real ones with the changes."""
+        return {name for name in self.env.storage.names() if name not in self.changed} | set(self.vms)
+
+    def definitions(self) -> Mapping[VmName, str]:
+        """Give the real ones with the changes."""
+        real = self.env.storage.definitions()
+        kept = {name: xml for name, xml in real.items() if name not in self.changed}
+        return {**kept, **super().definitions()}
+
+    def dependents(self, name: VmName) -> list[str]:
+        """Name the real clones and those that were made."""
+        return sorted({*self.env.storage.dependents(name), *super().dependents(name)})
+
+    def images(self, name: VmName) -> list[str]:
+        """Name the disks; those that have names of their own keep them."""
+        own, named = self.images_of.get(name, []), super().images(name)
+        return [*own[: len(named)], *named[len(own) :]]
+
+    def rename(self, name: VmName, new: VmName) -> None:
+        """Give another name."""
+        named = super().images(name)
+        super().rename(name, new)
+        self.labels[new] = self.labels.pop(name, "")
+        own = self.images_of.pop(name, [])
+        pairs = zip(own, named, super().images(new), strict=False)
+        self.images_of[new] = [after if image == before else image for image, before, after in pairs]
+
+    def remove(self, name: VmName) -> bool:
+        """Delete, whether it was read or not."""
+        found = self.where(name) != ""
+        self.changed.add(name)
+        super().remove(name)
+        self.images_of.pop(name, None)
+        return found
+
+    def roll_back(self, name: VmName, snapshot: str) -> None:
+        """Take back; whoever has a disk of a VM that the cluster did not run will still have it then."""
+        if not self.ran(name):
+            self.held = self.env.storage.holders(self.images(name))
+        super().roll_back(name, snapshot)
+
+    def _read(self, name: VmName, disks: list[DiskInfo]) -> None:
+        images = [disk.image for disk in disks]
+        with super().stage(name) as staged:
+            for disk in disks:
+                staged.add(disk.size_bytes)
+            vm = staged.vm
+            vm.disks, vm.parents = list(images), [disk.parent for disk in disks]
+            vm.keys = dict(self.env.storage.metadata(name))
+            vm.settings = self.env.storage.settings(name)
+            taken = self.env.snapshots.snapshots(name)
+            vm.snapshots = {  # what size a disk had then is not known: as it has now
+                one.name: (one, [f"{image}@{one.name}" for image in images], list(vm.sizes)) for one in taken
+            }
+            staged.commit()
+        self.images_of[name] = images
+
+
+class HypervisorCopy(MemoryHypervisor):
+    """One node's domains."""
+
+    answers: ClassVar[frozenset[str]] = frozenset()
+    unread: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, real: Callable[[], Hypervisor]) -> None:
+        super().__init__()
+        self.real = real
+        self.changed: set[str] = set()
+
+    def take(self, name: VmName) -> None:
+        """Read a domain's state."""
+        if name in self.changed:
+            return
+        state = self.real().domain_state(name, timeout_s=TIMEOUT_S)
+        if state == "shut off":
+            self.kept[name] = self.real().definition(name)
+        elif state != "absent":
+            self.running[name] = 1
+        if state == "paused":
+            self.halted[name] = self.real().paused(name, timeout_s=TIMEOUT_S)
+        if state != "shut off":
+            with suppress(VmMgrError):  # one that has just ended has none
+                self.plugged[name] = list(self.real().disk_sources(name))
+        self.changed.add(name)
+
+    def freeze(self, name: VmName) -> bool:
+        """Suppose an agent: only asking it for real would tell."""
+        self.with_agent.add(name)
+        return super().freeze(name)

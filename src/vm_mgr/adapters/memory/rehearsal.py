@@ -1,0 +1,282 @@
+"""Rehearse an operation: run it for real, but on copies in memory, and say each change as a step.
+
+A VM is read from the real ports until the operation changes it; from then on from its copy
+(docs/design/0006-dry-run.md). The real ports are only asked for the verbs of steps.READS.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, nullcontext
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, cast
+
+from vm_mgr.adapters.memory.clock import VirtualClock
+from vm_mgr.adapters.memory.copies import ClusterCopy, HypervisorCopy, StorageCopy
+from vm_mgr.adapters.memory.steps import READS, WORDS
+from vm_mgr.model.vm import VmName
+from vm_mgr.reports import Note
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from vm_mgr.model.cluster import NodeName
+    from vm_mgr.model.mark import Mark
+    from vm_mgr.model.storage import Disk
+    from vm_mgr.ports.cluster import Cluster
+    from vm_mgr.ports.definition import Definitions
+    from vm_mgr.ports.env import Env
+    from vm_mgr.ports.hypervisor import Hypervisor
+    from vm_mgr.ports.images import Images
+    from vm_mgr.ports.processes import Processes
+    from vm_mgr.ports.snapshots import Snapshots
+    from vm_mgr.ports.staged import Staged
+    from vm_mgr.ports.storage import Storage
+    from vm_mgr.reports import Report
+
+    Copy = ClusterCopy | StorageCopy | HypervisorCopy
+    Tell = Callable[[str], None]
+
+__all__ = ["Rehearsal"]
+
+
+class Readable:
+    """A real port of which only the verbs that read can be reached."""
+
+    def __init__(self, port: str, real: Any) -> None:
+        self._port = port
+        self._real = real
+
+    def __getattr__(self, verb: str) -> Any:
+        if verb in READS[self._port]:
+            return getattr(self._real, verb)
+        raise AttributeError(f"{self._port}.{verb} is not known to only read")
+
+
+class ReadableStorages(Readable):
+    """The real storages, none of which can be changed either."""
+
+    def called(self, label: str) -> Readable:
+        """Give one; raises NOT_FOUND."""
+        return Readable("storage", self._real.called(label))
+
+
+class ReadableEnv:
+    """The real environment, of which nothing can be changed; each port is built when it is first used."""
+
+    def __init__(self, real: Env) -> None:
+        self._real = real
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._real, name)
+        return Readable(name, found) if name in READS else found
+
+    @property
+    def storages(self) -> ReadableStorages:
+        """All storages."""
+        return ReadableStorages("storages", self._real.storages)
+
+    def hypervisor_at(self, node: NodeName) -> Readable:
+        """Another node's domains."""
+        return Readable("hypervisor", self._real.hypervisor_at(node))
+
+
+class Told:
+    """A copy whose changing verbs are said as steps once they are done."""
+
+    def __init__(self, port: str, copy: Any, tell: Tell, seen: Any = None) -> None:
+        self._words = WORDS[port]
+        self._copy = copy
+        self._tell = tell
+        self._seen = seen or copy
+
+    def __getattr__(self, verb: str) -> Callable[..., Any]:
+        if verb in self._words:
+            return partial(self._change, verb)
+        raise AttributeError(f"there are no words for {verb}")
+
+    def _change(self, verb: str, *arguments: Any, **named: Any) -> Any:
+        words = self._words[verb](self._seen, *arguments, **named)
+        result = getattr(self._copy, verb)(*arguments, **named)
+        self._tell(words)
+        return result
+
+
+class Rehearsed:
+    """A port that reads a VM from the real one until it is changed, and then from the copy."""
+
+    def __init__(self, port: str, real: Callable[[], Any], copy: Copy, tell: Tell) -> None:
+        self._port = port
+        self._real = real
+        self._copy = copy
+        self._told = Told(port, copy, tell, seen=self)
+
+    def __getattr__(self, verb: str) -> Callable[..., Any]:
+        return partial(self._read if verb in READS[self._port] else self._change, verb)
+
+    def _read(self, verb: str, *arguments: Any, **named: Any) -> Any:
+        ours = verb in self._copy.answers or not self._copy.changed.isdisjoint(_names(arguments[:1]))
+        return getattr(self._copy if ours else self._real(), verb)(*arguments, **named)
+
+    def _change(self, verb: str, *arguments: Any, **named: Any) -> Any:
+        change = getattr(self._told, verb)
+        if verb not in self._copy.unread:
+            for name in _names(arguments[: 2 if verb == "rename" else 1]):
+                self._copy.take(name)
+        return change(*arguments, **named)
+
+
+class RehearsedStorage(Rehearsed):
+    """A storage of the configuration, or whichever has the VM if no label is given."""
+
+    def __init__(self, env: Env, copy: StorageCopy, tell: Tell, label: str = "") -> None:
+        super().__init__("storage", lambda: env.storages.called(label) if label else env.storage, copy, tell)
+        self._env = env
+        self._storage = copy
+        self._tell = tell
+        self._label = label
+
+    def disk(self, name: VmName, number: int, bus: str | None) -> Disk:
+        """Say it as the real storage would: that takes no look at the VM."""
+        return self._env.storages.called(self._label or self._storage.where(name)).disk(name, number, bus)
+
+    @contextmanager
+    def stage(self, name: VmName) -> Iterator[Staged]:
+        """Make disks in memory."""
+        self._storage.take(name)
+        with self._storage.stage(name) as staged:
+            yield cast("Staged", Told("staged", staged, self._tell))
+        if self._storage.vms.get(name) is staged.vm:
+            self._storage.labels[name] = self._label or self._env.storages.labels()[0]
+            self._storage.images_of.pop(name, None)
+
+
+class RehearsedStorages:
+    """The storages of the configuration; their VMs are all in the one copy."""
+
+    def __init__(self, env: Env, copy: StorageCopy, tell: Tell) -> None:
+        self._env = env
+        self._copy = copy
+        self._tell = tell
+
+    def labels(self) -> Sequence[str]:
+        """Name all."""
+        return self._env.storages.labels()
+
+    def called(self, label: str) -> Storage:
+        """Give one; raises NOT_FOUND."""
+        self._env.storages.called(label)
+        return cast("Storage", RehearsedStorage(self._env, self._copy, self._tell, label or self.labels()[0]))
+
+    def of(self, name: VmName) -> str:
+        """Tell which one has a VM."""
+        return self._copy.where(name)
+
+    def requirement(self, label: str) -> str:
+        """Name the resource."""
+        return self._env.storages.requirement(label)
+
+
+class RehearsedLedger:
+    """The real marks and those of the rehearsal; claims nothing: whoever is at a VM is not disturbed."""
+
+    def __init__(self, env: Env, tell: Tell) -> None:
+        self._env = env
+        self._tell = tell
+        self._own: dict[VmName, Mark] = {}
+        self._ended: set[VmName] = set()
+
+    @cached_property
+    def _found(self) -> Mapping[VmName, Mark]:
+        return dict(self._env.ledger.marks())
+
+    def claim(self, name: VmName) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Claim nothing."""
+        return nullcontext()
+
+    def marks(self) -> Mapping[VmName, Mark]:
+        """Give what is unfinished."""
+        return {name: mark for name, mark in self._found.items() if name not in self._ended} | self._own
+
+    def write(self, name: VmName, mark: Mark) -> None:
+        """Keep a mark here."""
+        self._own[name] = mark
+
+    def erase(self, name: VmName) -> None:
+        """Forget it; the end of one that somebody else has left is a step."""
+        self._own.pop(name, None)
+        if name in self._found and name not in self._ended:
+            self._ended.add(name)
+            found = self._found[name]
+            self._tell(f"close the unfinished {found.verb} of {name}, begun on {found.node or 'some node'}")
+
+
+class Rehearsal:
+    """An environment that changes nothing and shows the steps instead."""
+
+    def __init__(self, env: Env, show: Callable[[str], None]) -> None:
+        self._show = show
+        real = self._real = cast("Env", ReadableEnv(env))
+        self._last = ""
+        self._hypervisors: dict[NodeName, Hypervisor] = {}
+        cluster = ClusterCopy(real)
+        self._storage = StorageCopy(real, cluster.ran)
+        self.clock = VirtualClock()
+        self.cluster = cast("Cluster", Rehearsed("cluster", lambda: real.cluster, cluster, self._tell))
+        self.storages = RehearsedStorages(real, self._storage, self._tell)
+        self.storage = cast("Storage", RehearsedStorage(real, self._storage, self._tell))
+        self.snapshots = cast(
+            "Snapshots", Rehearsed("snapshots", lambda: real.snapshots, self._storage, self._tell)
+        )
+        self.ledger = RehearsedLedger(real, self._tell)
+        here = HypervisorCopy(lambda: real.hypervisor)
+        self.hypervisor = cast(
+            "Hypervisor", Rehearsed("hypervisor", lambda: real.hypervisor, here, self._tell)
+        )
+        self.processes = cast("Processes", Rehearsed("processes", lambda: real.processes, here, self._tell))
+
+    @property
+    def images(self) -> Images:
+        """The real ones: they only read."""
+        return self._real.images
+
+    @property
+    def definitions(self) -> Definitions:
+        """The real ones: they only read."""
+        return self._real.definitions
+
+    def hypervisor_at(self, node: NodeName) -> Hypervisor:
+        """Rehearse on another node's domains."""
+        if node == self.cluster.local_node():
+            return self.hypervisor
+        if node not in self._hypervisors:
+            there = partial(self._real.hypervisor_at, node)
+            copy = HypervisorCopy(there)
+            self._hypervisors[node] = cast("Hypervisor", Rehearsed("hypervisor", there, copy, self._tell))
+        return self._hypervisors[node]
+
+    def say(self, report: Report) -> None:
+        """Pass on what the real operation would have remarked; nothing here takes time."""
+        if isinstance(report, Note):
+            self._real.say(report)
+
+    @property
+    def migration_network_suffix(self) -> str:
+        """The real one."""
+        return self._real.migration_network_suffix
+
+    @property
+    def node_addresses(self) -> Mapping[str, NodeName]:
+        """The real ones."""
+        return self._real.node_addresses
+
+    def _tell(self, words: str) -> None:
+        words = " ".join(words.split())
+        if words and words != self._last:
+            self._show(words)
+        self._last = words or self._last
+
+
+def _names(arguments: Sequence[Any]) -> list[VmName]:
+    """Find the names of VMs: given plainly, or by a resource or a migration."""
+    return [VmName(name) for one in arguments if isinstance(name := getattr(one, "name", one), str)]

@@ -1,0 +1,324 @@
+"""Know which verbs of the ports only look, and say in words what each other one would change.
+
+Every verb is in exactly one of these tables: what is in none of them can't be called in a rehearsal, and a
+test fails. Words are given the port, as it was before the call, and the call's arguments; empty words mean
+that nothing would change.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from vm_mgr.errors import VmMgrError
+from vm_mgr.model.vm import TargetRole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from vm_mgr.adapters.memory.storage import MemoryStaged
+    from vm_mgr.model.cluster import NodeName
+    from vm_mgr.model.storage import Consistency, Holder, ImageFile
+    from vm_mgr.model.vm import VmName, VmSettings
+    from vm_mgr.ports.cluster import Cluster, VmResource
+    from vm_mgr.ports.hypervisor import Hypervisor, Migration
+    from vm_mgr.ports.snapshots import Snapshots
+    from vm_mgr.ports.storage import Storage
+
+    Words = Callable[..., str]
+
+__all__ = ["BOOKS", "READS", "WORDS"]
+
+TIMEOUT_S = 10.0
+READS: Mapping[str, frozenset[str]] = {
+    "cluster": frozenset({"configured", "local_node", "state"}),
+    "definitions": frozenset(
+        {
+            "changed",
+            "completed",
+            "device",
+            "hard_disks",
+            "machine",
+            "name",
+            "prepare",
+            "problems",
+            "rbd_images",
+            "renamed",
+            "sources",
+            "uuid",
+            "with_disk",
+            "without_disk",
+        }
+    ),
+    "hypervisor": frozenset({"acts_alone", "definition", "disk_sources", "domain_state", "paused"}),
+    "images": frozenset({"inspect"}),
+    "ledger": frozenset({"marks"}),
+    "processes": frozenset({"find_vm", "mentions"}),
+    "snapshots": frozenset({"snapshots"}),
+    "staged": frozenset(),
+    "storage": frozenset(
+        {
+            "definition",
+            "definitions",
+            "dependents",
+            "disk",
+            "disk_ties",
+            "disks",
+            "exists",
+            "holders",
+            "images",
+            "metadata",
+            "names",
+            "next_disk",
+            "settings",
+        }
+    ),
+    "storages": frozenset({"called", "labels", "of", "requirement"}),
+}
+
+# What only keeps the books, tells by further calls what it changes, or leaves this process.
+BOOKS: Mapping[str, frozenset[str]] = {
+    "hypervisor": frozenset({"console"}),
+    "ledger": frozenset({"claim", "erase", "write"}),
+    "storage": frozenset({"stage"}),
+}
+
+
+def _add(cluster: Cluster, resource: VmResource) -> str:
+    verb = "replace" if resource.name in cluster.state().resources else "write"
+    params = [f"{key}={value}" for key, value in resource.params.items()]
+    terms = [resource.target_role.value, *_terms(resource), *params]
+    return f"{verb} the resource {_list(resource.name, terms)}"
+
+
+def _reconfigure(cluster: Cluster, resource: VmResource) -> str:
+    if resource.name not in cluster.state().resources:
+        return ""
+    return f"change the resource {_list(resource.name, _terms(resource) or ['nothing special'])}"
+
+
+def _take_out(cluster: Cluster, name: VmName) -> str:
+    present = name in cluster.state().resources
+    return f"take {name} and its constraints out of the cluster's configuration" if present else ""
+
+
+def _rename_resource(cluster: Cluster, name: VmName, new: VmName) -> str:
+    return f"rename the resource {name} to {new}" if name in cluster.state().resources else ""
+
+
+def _set_target_role(cluster: Cluster, name: VmName, role: TargetRole) -> str:
+    resource = cluster.state().resources.get(name)
+    start = role is TargetRole.STARTED
+    if resource is None or (resource.target_role == role.value and (resource.active or not start)):
+        return ""
+    return f"{'start' if start else 'stop'} {name}"
+
+
+def _begin_move(
+    _: Cluster, name: VmName, *, to: NodeName | None, away_from: NodeName, lifetime_s: int
+) -> str:
+    return (
+        f"move {name} from {away_from} to {to or 'another node'}, by a constraint for at most {lifetime_s} s"
+    )
+
+
+def _clear_moves(cluster: Cluster, name: VmName) -> str:
+    left = [one.id for one in cluster.configured(name).others if one.leftover]
+    return f"remove the constraints that moves left at {_list(name, left)}" if left else ""
+
+
+def _terms(resource: VmResource) -> list[str]:
+    """Say what is special about a resource, its role and its agent's parameters apart."""
+    given = {
+        "live migration": resource.live_migration,
+        f"priority {resource.priority}": resource.priority,
+        f"pinned to {resource.pinned_host}": resource.pinned_host,
+        f"prefers {resource.preferred_host}": resource.preferred_host,
+        f"needs {resource.needs}": resource.needs,
+    }
+    placed = [
+        f"{'apart from' if score.startswith('-') else 'beside'} {other} ({score})"
+        for other, score in resource.colocations.items()
+    ]
+    pairs = {**resource.meta, **resource.utilization}
+    return [*(text for text in given if given[text]), *placed, *(f"{key}={pairs[key]}" for key in pairs)]
+
+
+def _change_settings(storage: Storage, name: VmName, settings: VmSettings) -> str:
+    before, after = storage.settings(name)._asdict(), settings._asdict()
+    changed = [f"{key} {_value(after[key])}" for key in after if after[key] != before[key]]
+    return f"store the settings of {_list(name, changed)}" if changed else ""
+
+
+def _describe(_: Storage, name: VmName, metadata: Mapping[str, str | None]) -> str:
+    kept = [
+        "definition" if key == "xml" else f"{key}={value}"
+        for key, value in metadata.items()
+        if value is not None
+    ]
+    gone = [f"no {key}" for key, value in metadata.items() if value is None]
+    return f"store with {_list(name, [*kept, *gone])}"
+
+
+def _rename(storage: Storage, name: VmName, new: VmName) -> str:
+    return f"rename the disks and the definition of {name} to {new}" if storage.exists(name) else ""
+
+
+def _resize(storage: Storage, name: VmName, image: str, size_bytes: int) -> str:
+    if any(disk.image == image and disk.size_bytes == size_bytes for disk in storage.disks(name)):
+        return ""
+    return f"make {image} larger: {_size(size_bytes)}"
+
+
+def _remove(storage: Storage, name: VmName) -> str:
+    disks = _disks(storage, name)
+    return (
+        f"delete the disks of {name}: {disks}" if disks else f"delete what is left of {name} in the storage"
+    )
+
+
+def _take_snapshot(storage: Snapshots, name: VmName, snapshot: str, consistency: Consistency) -> str:  # noqa: ARG001 - known by the steps around it
+    return f"take the snapshot {snapshot} of all disks of {name}"
+
+
+def _drop_snapshot(snapshots: Snapshots, name: VmName, snapshot: str) -> str:
+    known = any(one.name == snapshot for one in snapshots.snapshots(name))
+    return f"remove the snapshot {snapshot} of {name}" + ("" if known else ", where a disk has it")
+
+
+def _place(staged: MemoryStaged) -> str:
+    replaced = _disks(staged.storage, staged.name)
+    if replaced:
+        return f"put the disks of {staged.name} in place and delete those it had: {replaced}"
+    return f"put the disks of {staged.name} in place"
+
+
+def _fill(staged: MemoryStaged, image: ImageFile, _: object) -> str:
+    return f"copy {PurePath(image.path).name} ({_size(image.size_bytes)}) into {_last(staged)}"
+
+
+def _make_disk(
+    _: Storage, name: VmName, number: int, size_bytes: int, image: ImageFile | None, _progress: object
+) -> str:
+    made = f"make {_image(name, number)} ({_size(size_bytes)})"
+    return f"{made} and copy {PurePath(image.path).name} into it" if image else made
+
+
+def _evict(_: Storage, holder: Holder) -> str:
+    return f"shut out the client {holder.address} of {holder.image}"
+
+
+def _freeze(hypervisor: Hypervisor, name: VmName) -> str:
+    if _stands(hypervisor, name):
+        return ""
+    return f"hold {name} still: freeze its file systems, or pause it if it has no agent"
+
+
+def _stands(hypervisor: Hypervisor, name: VmName) -> bool:
+    return hypervisor.domain_state(name, timeout_s=TIMEOUT_S) == "paused"
+
+
+def _migrate(_: object, migration: Migration) -> str:
+    return f"migrate the domain {migration.name} to {migration.destination_uri}"
+
+
+WORDS: Mapping[str, Mapping[str, Words]] = {
+    "cluster": {
+        "add": _add,
+        "begin_move": _begin_move,
+        "clear_moves": _clear_moves,
+        "end_move": lambda _, name: f"remove the constraint of the move of {name}",
+        "forget_failures": lambda _, name: f"clear the failures of {name}",
+        "reconfigure": _reconfigure,
+        "remove": _take_out,
+        "rename": _rename_resource,
+        "set_target_role": _set_target_role,
+    },
+    "hypervisor": {
+        "abort_job": lambda _, name: f"cancel a migration of {name} under way",
+        "attach": lambda _, name, _device: f"plug the disk into the running guest of {name}",
+        "create": lambda _, _xml, name, **_named: f"start the domain {name}",
+        "destroy": lambda _, name, **_named: f"unplug {name}",
+        "detach": lambda _, name, source: f"ask the guest of {name} to let go of {source}",
+        "freeze": _freeze,
+        "grow": lambda _, name, source, size: f"tell {name} that {source} has {_size(size)}",
+        "migrate": _migrate,
+        "pause": lambda hypervisor, name: "" if _stands(hypervisor, name) else f"pause {name}",
+        "resume": lambda _, name: f"let {name} go on",
+        "shutdown": lambda _, name, **_named: f"ask the guest of {name} to power off",
+        "thaw": lambda _, name: f"let {name} go on",
+        "undefine": lambda _, name: f"have this node's libvirt forget {name}; its files stay",
+    },
+    "processes": {"end": lambda _, pid, **_named: f"end the process {pid}"},
+    "snapshots": {
+        "drop_snapshot": _drop_snapshot,
+        "roll_back": lambda _, name, snapshot: f"take all disks of {name} back to {snapshot}",
+        "take_snapshot": _take_snapshot,
+    },
+    "staged": {
+        "add": lambda staged, size: f"make {_next(staged)} ({_size(size)})",
+        "add_clone": lambda staged, image, _: f"make {_next(staged)}, sharing the blocks of {image}",
+        "commit": _place,
+        "compare": lambda staged, image, _: f"compare {_last(staged)} with {PurePath(image.path).name}",
+        "copy": lambda staged, image, *_: f"copy {image} into {_last(staged)}",
+        "describe": lambda staged, **_named: f"store the definition and the settings of {staged.name}",
+        "fill": _fill,
+    },
+    "storage": {
+        "change_settings": _change_settings,
+        "describe": _describe,
+        "drop_disk": lambda _, name, number: f"delete {_image(name, number)}",
+        "evict": _evict,
+        "flatten": lambda _, _name, image, _progress: (
+            f"give {image} blocks of its own for all that it shares"
+        ),
+        "make_disk": _make_disk,
+        "place_disk": lambda _, name, number: f"put {_image(name, number)} in place",
+        "remove": _remove,
+        "rename": _rename,
+        "resize": _resize,
+        "unstage": lambda _, name: f"finish or remove what a killed command has made of {name}",
+    },
+}
+
+
+def _list(what: str, parts: list[str]) -> str:
+    return f"{what}: {', '.join(parts)}"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key}={item}" for key, item in value.items()) or "none"
+    return "none" if value is None else str(value)
+
+
+def _disks(storage: Storage, name: VmName) -> str:
+    """List a VM's disks; nothing where there are none, or none that can be read."""
+    try:
+        return ", ".join(f"{disk.image} ({_size(disk.size_bytes)})" for disk in storage.disks(name))
+    except VmMgrError:
+        return ""
+
+
+def _next(staged: MemoryStaged) -> str:
+    return _image(staged.name, len(staged.vm.disks))
+
+
+def _last(staged: MemoryStaged) -> str:
+    return _image(staged.name, len(staged.vm.disks) - 1)
+
+
+def _image(name: VmName, number: int) -> str:
+    return f"data_{name}_{number - 1}" if number else f"system_{name}"
+
+
+def _size(size_bytes: int) -> str:
+    """Give a size for people.
+
+    >>> _size(10 << 30), _size(1536 << 20), _size(1 << 20), _size(7)
+    ('10 GiB', '1.5 GiB', '1 MiB', '7 bytes')
+    """
+    for unit, bits in (("TiB", 40), ("GiB", 30), ("MiB", 20)):
+        if size_bytes >= 1 << bits:
+            return f"{round(size_bytes / (1 << bits), 1):g} {unit}"
+    return f"{size_bytes} bytes"

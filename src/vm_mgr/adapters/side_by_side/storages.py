@@ -1,0 +1,66 @@
+"""Keep the storages of the configuration; each is built when it is first needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from vm_mgr.errors import Kind, VmMgrError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+    from vm_mgr.model.vm import VmName
+
+__all__ = ["Place", "SideBySide"]
+
+
+class Place(NamedTuple):
+    """A storage of the configuration: how to build it, and the resource that its VMs need on their node.
+
+    What is built meets both the storage and the snapshots port.
+    """
+
+    build: Callable[[], Any]
+    requirement: str = ""
+
+
+class SideBySide:
+    """Storages by label; the default one comes first."""
+
+    def __init__(self, places: Mapping[str, Place]) -> None:
+        self._places = places
+        self._built: dict[str, Any] = {}
+
+    def labels(self) -> Sequence[str]:
+        """Name all."""
+        return list(self._places)
+
+    def called(self, label: str) -> Any:
+        """Give one."""
+        label = label or next(iter(self._places))
+        if label not in self._places:
+            hint = f"there are: {', '.join(self._places)}"
+            raise VmMgrError(Kind.NOT_FOUND, f"there is no storage {label!r}", hint=hint)
+        if label not in self._built:
+            self._built[label] = self._places[label].build()
+        return self._built[label]
+
+    def of(self, name: VmName) -> str:
+        """Ask one after the other."""
+        failures = []
+        for label in self._places:
+            try:
+                if self.called(label).exists(name):
+                    return label
+            except VmMgrError as error:
+                if error.kind is not Kind.EXTERNAL_FAILURE:
+                    raise
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        return ""
+
+    def requirement(self, label: str) -> str:
+        """Name the resource."""
+        return self._places[label or next(iter(self._places))].requirement

@@ -1,0 +1,62 @@
+"""The option --dry-run, which every command that changes something has."""
+
+from typing import NoReturn
+
+import click
+
+from vm_mgr.operations.registry import OPERATIONS, Permission
+
+__all__ = ["Steps", "confirm", "is_dry_run", "with_dry_run"]
+
+KEY = "vm_mgr.dry_run"
+CHANGE_NOTHING = {"console"}
+
+
+def with_dry_run(command: click.Command) -> click.Command:
+    """Add the option, unless the command only reads or has it already."""
+    operation = OPERATIONS.get(str(command.name))
+    if operation is None or operation.permission is Permission.READ or command.name in CHANGE_NOTHING:
+        return command
+    if not any(option.name == "dry_run" for option in command.params):
+        command.params.append(
+            click.Option(
+                ["--dry-run"],
+                is_flag=True,
+                expose_value=False,
+                callback=_remember,
+                help="Check everything and show what would be done, but change nothing.",
+            )
+        )
+    return command
+
+
+class Steps:
+    """Print the steps of a dry run, numbered."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def show(self, text: str) -> None:
+        """Print the next one."""
+        self.count += 1
+        click.echo(f"{self.count}. {text}")
+
+    def end(self) -> NoReturn:
+        """Say that this was all, and end the command: it has no result."""
+        click.echo("nothing was changed" if self.count else "nothing would be changed")
+        click.get_current_context().exit()
+
+
+def is_dry_run() -> bool:
+    """Tell whether the current command is to change nothing."""
+    return bool(click.get_current_context().meta.get(KEY))
+
+
+def confirm(question: str) -> None:
+    """Ask on a terminal whether to go on; there is no need to where nothing will be changed."""
+    if not is_dry_run() and click.get_text_stream("stdin").isatty():
+        click.confirm(question, abort=True, err=True)
+
+
+def _remember(context: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click passes it so
+    context.meta[KEY] = value

@@ -1,0 +1,108 @@
+"""The command edit."""
+
+import difflib
+import os
+import tempfile
+
+import click
+
+from vm_mgr.cli.complete import files
+from vm_mgr.cli.create import read_definition as read_file
+from vm_mgr.cli.dry_run import is_dry_run
+from vm_mgr.cli.run import name_argument, run
+from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.model.vm import VmName
+from vm_mgr.ports.env import Env
+
+__all__ = ["edit_command"]
+
+
+@click.command("edit")
+@name_argument
+@click.option(
+    "--file",
+    "path",
+    metavar="FILE",
+    shell_complete=files,
+    help="Take the new definition from here; for scripts.",
+)
+@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+def edit_command(name: VmName, path: str | None, yes: bool) -> None:  # noqa: FBT001
+    """Edit a VM's definition, the XML that it is started from, in $VISUAL or $EDITOR.
+
+    It is checked, the difference is shown, and nothing is changed before you agree. A running VM goes on as
+    it is; all of it takes effect at its next start. A text that can't be taken is kept in a file.
+
+    \b
+    Example:
+      vm-mgr edit web1
+      vm-mgr edit web1 --file web1.xml
+    """
+    changed = run(lambda env: _edit_file(env, name, path, yes=yes) if path else _edit(env, name, yes=yes))
+    print(f"the definition of {name} is " + ("changed" if changed else "as it was"))
+
+
+def _edit_file(env: Env, name: VmName, path: str, *, yes: bool) -> bool:
+    from vm_mgr.operations.edit import edit, edit_problems, read_definition  # noqa: PLC0415
+
+    before, text = read_definition(env, name), read_file(path)
+    raise_all(edit_problems(env, name, text, before))
+    return _agreed(before, text, yes=yes) and edit(env, name, text, before)
+
+
+def _edit(env: Env, name: VmName, *, yes: bool) -> bool:
+    """Edit until the text can be taken; nobody is kept waiting meanwhile, a change by others is noticed."""
+    from vm_mgr.operations.edit import edit, edit_problems, read_definition  # noqa: PLC0415
+
+    before = draft = read_definition(env, name)
+    while True:
+        draft = _in_editor(draft)
+        if draft.strip() == before.strip():
+            return False
+        problems = edit_problems(env, name, draft, before)
+        if not problems:
+            break
+        for problem in problems:
+            click.echo(f"vm-mgr: error: {problem.message} ({problem.hint})", err=True)
+        if not (_on_terminal() and click.confirm("Edit it again?", default=True, err=True)):
+            raise _kept(name, draft, problems[0])
+    try:
+        agreed = _agreed(before, draft, yes=yes)
+        changed = agreed and edit(env, name, draft, before)
+    except VmMgrError as error:
+        raise _kept(name, draft, error) from error
+    if not agreed:
+        raise _kept(name, draft, VmMgrError(Kind.WRONG_STATE, "you did not agree"))
+    return changed
+
+
+def _in_editor(text: str) -> str:
+    try:
+        edited = click.edit(text, extension=".xml")
+    except click.ClickException as error:
+        hint = "set EDITOR to an editor that is installed, for example: EDITOR=nano"
+        raise VmMgrError(Kind.ENVIRONMENT, f"the editor failed: {error.message}", hint=hint) from error
+    return text if edited is None else edited  # None: closed without saving
+
+
+def _agreed(before: str, text: str, *, yes: bool) -> bool:
+    """Show the difference, and ask on a terminal."""
+    lines = difflib.unified_diff(
+        before.strip().splitlines(), text.strip().splitlines(), "before", "after", lineterm=""
+    )
+    for line in lines:
+        print(line)
+    return yes or is_dry_run() or not _on_terminal() or click.confirm("Change the definition?", err=True)
+
+
+def _kept(name: VmName, draft: str, error: VmMgrError) -> VmMgrError:
+    """Keep the draft in a file, and name it beside what went wrong."""
+    descriptor, path = tempfile.mkstemp(prefix=f"{name}-", suffix=".xml")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(draft)
+    hint = f"your text is kept; mend it, then: vm-mgr edit {name} --file {path}"
+    return VmMgrError(error.kind, f"nothing is changed: {error.message}", hint=hint)
+
+
+def _on_terminal() -> bool:
+    return click.get_text_stream("stdin").isatty()

@@ -1,0 +1,53 @@
+"""The command set."""
+
+from typing import Any
+
+import click
+
+from vm_mgr.cli.disks import bytes_of
+from vm_mgr.cli.run import name_argument, run
+from vm_mgr.cli.settings import UNSETTABLE, SettingsCommand, settings_changes, settings_options
+from vm_mgr.model.vm import VmName
+
+__all__ = ["set_command"]
+
+
+@click.command("set", cls=SettingsCommand)
+@name_argument
+@click.option("--memory", metavar="SIZE", help="What the guest has, for example 4G; from its next start on.")
+@click.option("--vcpus", type=click.IntRange(min=1), metavar="N", help="From the next start on.")
+@click.option("--description", metavar="TEXT", help="Kept in the definition.")
+@click.option("--disable-live-migration", is_flag=True, help="Stop the guest to move it.")
+@click.option(
+    "--unset",
+    multiple=True,
+    type=click.Choice(sorted(UNSETTABLE)),
+    help="Back to the default; can be repeated.",
+)
+@settings_options
+def set_command(name: VmName, memory: str | None, unset: tuple[str, ...], **options: Any) -> None:
+    """Change how a VM is to be run; a running one is not disturbed.
+
+    What the cluster has to know takes effect at once, memory and vCPUs at the VM's next start: a running
+    guest keeps what it has. KEY= without a value takes a pacemaker key away.
+
+    \b
+    Example:
+      vm-mgr set web1 --memory 4G --vcpus 2
+      vm-mgr set web1 --priority 10 --unset pinned-host
+    """
+    from vm_mgr.operations.set_vm import Changes, set_vm  # noqa: PLC0415
+
+    vcpus, description = options.pop("vcpus"), options.pop("description")
+    off, on = options.pop("disable_live_migration"), options["live_migration"]
+    if off and on:
+        raise click.UsageError("live migration can't be both enabled and disabled")
+    settings = settings_changes(options)
+    settings |= dict.fromkeys(UNSETTABLE[key] for key in unset)
+    settings |= {"live_migration": False} if off else {}
+    memory_bytes = bytes_of(memory) if memory is not None else None
+    changes = Changes(settings, memory_bytes, vcpus, description)
+    if changes == Changes():
+        raise click.UsageError("say what to change; see: vm-mgr set --help")
+    run(lambda env: set_vm(env, name, changes))
+    print(f"{name} is changed")

@@ -1,0 +1,192 @@
+"""The command show."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from vm_mgr.cli.render import print_data, print_table
+from vm_mgr.cli.run import name_argument, output_option, run
+from vm_mgr.model.storage import DiskInfo, Snapshot
+from vm_mgr.model.vm import VmName
+from vm_mgr.operations.show import Shown, show, show_definition
+from vm_mgr.ports.cluster import VmResource
+
+__all__ = ["show_command"]
+
+
+@click.command("show")
+@name_argument
+@click.option("--xml", "definition", is_flag=True, help="Print only the domain definition.")
+@output_option
+def show_command(name: VmName, output: str, definition: bool) -> None:  # noqa: FBT001
+    """Show everything about a VM: where it runs, disks, snapshots, placement, failures, what is unfinished.
+
+    \b
+    Example:
+      vm-mgr show web1
+      vm-mgr show web1 --xml > web1.xml
+    """
+    if definition:
+        print(run(lambda env: show_definition(env, name)))
+        return
+    shown = run(lambda env: show(env, name))
+    if output == "table":
+        _print(shown)
+    else:
+        print_data(_data(shown), output)
+
+
+def _data(shown: Shown) -> dict[str, Any]:
+    """Give the fields of docs/reference/output.md."""
+    status, mark, machine = shown.status, shown.unfinished, shown.machine
+    return {
+        "name": status.name,
+        "state": status.state.value,
+        "node": status.node,
+        "detail": status.detail,
+        "since": "" if shown.since_utc is None else _utc(shown.since_utc),
+        "paused": shown.paused,
+        "storage": shown.storage,
+        "machine": machine and {**machine._asdict(), "macs": list(machine.macs)},
+        "disks": None if shown.disks is None else [_disk(one) for one in shown.disks],
+        "snapshots": None if shown.snapshots is None else [_snapshot(one) for one in shown.snapshots],
+        "placement": shown.placement and _placement(shown.placement),
+        "colocations": [one._asdict() for one in shown.colocations],
+        "constraints": [one._asdict() for one in shown.constraints],
+        "failures": [one._asdict() for one in shown.failures],
+        "unfinished": mark.verb if mark else "",
+        "unfinished_on": mark.node if mark else "",
+        "unfinished_since": _utc(mark.began_utc) if mark else "",
+        "metadata": None if shown.metadata is None else dict(shown.metadata),
+        "unknown": list(shown.unknown),
+    }
+
+
+def _disk(disk: DiskInfo) -> dict[str, Any]:
+    return {
+        "image": disk.image,
+        "size_bytes": disk.size_bytes,
+        "used_bytes": disk.used_bytes,
+        "parent": disk.parent,
+    }
+
+
+def _snapshot(one: Snapshot) -> dict[str, str]:
+    return {"name": one.name, "taken": _utc(one.taken_utc), "consistency": one.consistency.value}
+
+
+def _placement(vm: VmResource) -> dict[str, Any]:
+    return {
+        "pinned_host": vm.pinned_host or "",
+        "preferred_host": vm.preferred_host or "",
+        "priority": vm.priority,
+        "live_migration": vm.live_migration,
+        "start_timeout_s": vm.start_timeout_s,
+        "stop_timeout_s": vm.stop_timeout_s,
+        "migrate_to_timeout_s": vm.migrate_to_timeout_s,
+        "migrate_from_timeout_s": vm.migrate_from_timeout_s,
+    }
+
+
+def _print(shown: Shown) -> None:
+    lines = [line for section in (_state, _machine, _placed, _others) for line in section(shown)]
+    width = max(len(label) for label, _ in lines)
+    for label, text in lines:
+        print(f"{label:<{width}}  {text}".rstrip())
+    if shown.disks:
+        disks = [
+            (one.image, _size(one.size_bytes), _size(one.used_bytes), one.parent or "-")
+            for one in shown.disks
+        ]
+        print()
+        print_table([("disk", "size", "used", "parent"), *disks])
+    if shown.snapshots:
+        taken = [(one.name, _local(one.taken_utc), one.consistency.value) for one in shown.snapshots]
+        print()
+        print_table([("snapshot", "taken", "consistency"), *taken])
+
+
+def _state(shown: Shown) -> Iterator[tuple[str, str]]:
+    status = shown.status
+    where = f" on {status.node}" if status.node else ""
+    since = "" if shown.since_utc is None else f" since {_local(shown.since_utc)}"
+    yield "name", status.name
+    yield "state", f"{status.state.value}{where}{since}" + (f" ({status.detail})" if status.detail else "")
+    if shown.paused:
+        yield "paused", f"{shown.paused} (vm-mgr resume {status.name})"
+    for failure in shown.failures:
+        yield "failure", f"{failure.when}  {failure.text}".strip()
+    if shown.unfinished:
+        mark = shown.unfinished
+        began = f"since {_local(mark.began_utc)}"
+        yield "unfinished", f"{mark.verb} on {mark.node} {began}: under way, or for vm-mgr repair"
+    if shown.unknown:
+        yield "not seen", ", ".join(shown.unknown)
+
+
+def _machine(shown: Shown) -> Iterator[tuple[str, str]]:
+    if shown.storage:
+        yield "storage", shown.storage
+    if shown.machine:
+        machine = shown.machine
+        yield "machine", f"{machine.vcpus} vCPU, {_size(machine.memory_bytes)}"
+        yield "uuid", machine.uuid
+        for mac in machine.macs:
+            yield "mac", mac
+
+
+def _placed(shown: Shown) -> Iterator[tuple[str, str]]:
+    vm = shown.placement
+    if vm is None:
+        return
+    yield "host", _host(vm)
+    yield "priority", str(vm.priority)
+    yield "live migration", "yes" if vm.live_migration else "no"
+    yield (
+        "timeouts",
+        f"start {vm.start_timeout_s} s, stop {vm.stop_timeout_s} s, migrate {vm.migrate_to_timeout_s} s",
+    )
+
+
+def _host(vm: VmResource) -> str:
+    if vm.pinned_host:
+        return f"pinned to {vm.pinned_host}"
+    return f"prefers {vm.preferred_host}" if vm.preferred_host else "any"
+
+
+def _others(shown: Shown) -> Iterator[tuple[str, str]]:
+    for one in shown.colocations:
+        yield (
+            ("apart" if one.score.startswith("-") else "together"),
+            f"{one.name} → {one.beside} ({one.score})",
+        )
+    for constraint in shown.constraints:
+        hint = f"; left by a move: vm-mgr unmigrate {shown.status.name}" if constraint.leftover else ""
+        yield "constraint", f"{constraint.id}: {constraint.text}{hint}"
+    for key, value in (shown.metadata or {}).items():
+        yield "metadata", f"{key} = {' '.join(value.split())}"
+
+
+def _size(size_bytes: int | None) -> str:
+    """Write a size for people.
+
+    >>> [_size(size) for size in (None, 0, 512, 1536, 20 << 30)]
+    ['?', '0 B', '512 B', '1.5 KiB', '20 GiB']
+    """
+    if size_bytes is None:
+        return "?"
+    size, units = float(size_bytes), ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+    power = 0
+    while size >= 1024 and power < len(units) - 1:
+        size, power = size / 1024, power + 1
+    return f"{size:.1f}".removesuffix(".0") + f" {units[power]}"
+
+
+def _utc(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _local(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,121 @@
+"""Give a VM a further disk."""
+
+from typing import NamedTuple
+
+from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.model.mark import Mark
+from vm_mgr.model.storage import DiskInfo, ImageFile
+from vm_mgr.model.vm import VmName
+from vm_mgr.operations.alone import Step, alone, marked
+from vm_mgr.operations.checks import quorum_problems, require_defined, steady_problems
+from vm_mgr.operations.create import bus_problems
+from vm_mgr.operations.plug import guest_sources, plug
+from vm_mgr.operations.stillness import node_of
+from vm_mgr.ports.env import Env
+from vm_mgr.reports import Level, Note, Progress
+
+__all__ = ["NewDisk", "add_disk", "settle"]
+
+SMALLEST = 1 << 20
+NOT_PLUGGABLE = ("ide", "sata")
+MAKING = "making"
+PLACING = "placing"
+TAKING_BACK = "taking-back"
+
+
+class NewDisk(NamedTuple):
+    """What to add: an empty disk of this size, or a copy of an image; bus: the VM's own unless given."""
+
+    size_bytes: int = 0
+    image: str = ""
+    image_format: str | None = None
+    bus: str | None = None
+
+
+def add_disk(env: Env, name: VmName, new: NewDisk) -> DiskInfo:
+    """Make the disk, add it to the definition, plug it into a running guest; if that fails, take it back."""
+    with alone(env, name):
+        state = env.cluster.state()
+        raise_all(quorum_problems(state))
+        require_defined(env, name)
+        bus = new.bus or env.storage.settings(name).disk_bus or "virtio"
+        problems = steady_problems(state, name) + _problems(env, name, new, bus)
+        raise_all(problems)
+        image = env.images.inspect(new.image, new.image_format) if new.image else None
+        number = env.storage.next_disk(name)
+        with marked(env, name, "add-disk", number=str(number), bus=bus, phase=MAKING) as step:
+            _make(env, name, number, image, image.size_bytes if image else new.size_bytes)
+            step.now(PLACING)
+            _finish(step)
+        return env.storage.disks(name)[number]
+
+
+def settle(env: Env, name: VmName, mark: Mark) -> None:
+    """Finish once the disk was whole; before that, or where the guest could not get it, remove it."""
+    if not env.storage.exists(name):
+        return
+    step = Step(env, name, mark)
+    if mark.details["phase"] == MAKING:
+        env.storage.unstage(name)
+        return
+    if mark.details["phase"] == PLACING:
+        try:
+            _finish(step)
+        except VmMgrError as error:
+            if step.mark.details["phase"] != TAKING_BACK:
+                raise
+            env.say(Note(Level.WARNING, "not-plugged", f"a disk can't be given to {name}: {error.message}"))
+        else:
+            return
+    _take_back(step)
+
+
+def _problems(env: Env, name: VmName, new: NewDisk, bus: str) -> list[VmMgrError]:
+    problems = bus_problems(bus)
+    if bool(new.image) == bool(new.size_bytes):
+        message = "a disk is either empty, of a size, or a copy of an image"
+        problems.append(VmMgrError(Kind.INVALID, message, hint="give a size, for example 20G, or --image"))
+    elif new.size_bytes and new.size_bytes < SMALLEST:
+        message = f"a disk of {new.size_bytes} bytes is too small"
+        problems.append(VmMgrError(Kind.INVALID, message, hint="give at least 1M"))
+    if bus in NOT_PLUGGABLE and node_of(env, name) is not None:
+        message = f"a running guest can't be given a disk on the bus {bus}"
+        hint = f"use --disk-bus virtio or scsi, or stop it first: vm-mgr stop {name}"
+        problems.append(VmMgrError(Kind.WRONG_STATE, message, hint=hint))
+    return problems
+
+
+def _make(env: Env, name: VmName, number: int, image: ImageFile | None, size_bytes: int) -> None:
+    doing = f"importing {image.path}" if image else f"making disk {number} of {name}"
+    env.storage.make_disk(
+        name, number, size_bytes, image, lambda fraction: env.say(Progress(doing, fraction))
+    )
+
+
+def _finish(step: Step) -> None:
+    """Put it in place, describe it, plug it in; each step finds out by itself whether it was done."""
+    env, name, details = step.env, step.name, step.mark.details
+    number = int(details["number"])
+    disk = env.storage.disk(name, number, details["bus"])
+    env.storage.place_disk(name, number)
+    xml = env.storage.definition(name)
+    if disk.source not in env.definitions.sources(xml):
+        env.storage.describe(name, {"xml": env.definitions.with_disk(xml, disk)})
+    try:
+        plug(env, name, disk.source)
+    except VmMgrError:
+        step.now(TAKING_BACK)
+        raise
+
+
+def _take_back(step: Step) -> None:
+    """Remove the disk, unless the guest has got it after all: it could not be made to let go."""
+    env, name, number = step.env, step.name, int(step.mark.details["number"])
+    source = env.storage.disk(name, number, None).source
+    if source in (guest_sources(env, name) or ()):
+        env.say(Note(Level.WARNING, "kept", f"the guest of {name} has got the disk {source} after all"))
+        return
+    xml = env.storage.definition(name)
+    if source in env.definitions.sources(xml):
+        env.storage.describe(name, {"xml": env.definitions.without_disk(xml, source)})
+    env.storage.drop_disk(name, number)

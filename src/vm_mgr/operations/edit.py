@@ -1,0 +1,73 @@
+"""Replace a VM's stored definition."""
+
+from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.model.vm import VmName
+from vm_mgr.operations.alone import alone
+from vm_mgr.operations.checks import require_defined
+from vm_mgr.operations.stillness import node_of
+from vm_mgr.ports.env import Env
+from vm_mgr.reports import Level, Note
+
+__all__ = ["edit", "edit_problems", "read_definition"]
+
+
+def read_definition(env: Env, name: VmName) -> str:
+    """Give the text that is started next; raises NOT_FOUND."""
+    require_defined(env, name)
+    return env.storage.definition(name)
+
+
+def edit(env: Env, name: VmName, xml: str, before: str) -> bool:
+    """Store another text in place of the one that was read before; False where both are the same.
+
+    Raises TRY_LATER where somebody has changed it meanwhile. A running VM is left alone.
+    """
+    with alone(env, name):
+        present = read_definition(env, name)
+        if present != before:
+            message = f"the definition of {name} has been changed by another command meanwhile"
+            raise VmMgrError(Kind.TRY_LATER, message, hint="look at the new one and edit that")
+        if xml.strip() == present.strip():
+            return False
+        raise_all(edit_problems(env, name, xml, present))
+        _warn_of_others(env, name, xml, present)
+        env.storage.describe(name, {"xml": env.definitions.completed(xml)})
+        if node_of(env, name) is not None:
+            text = f"{name} runs on as it is; the change takes effect at its next start"
+            env.say(Note(Level.INFO, "effect-start", text, f"vm-mgr restart {name}"))
+    return True
+
+
+def edit_problems(env: Env, name: VmName, xml: str, before: str) -> list[VmMgrError]:
+    """Check that a text still describes this VM: its name, its UUID, its disks."""
+    problems = env.definitions.problems(xml)
+    if problems:
+        return problems
+    for what, read in (("name", env.definitions.name), ("UUID", env.definitions.uuid)):
+        old, new = read(before), read(xml)
+        if old != new:
+            hint = f"leave it as it was: {old}; see vm-mgr rename and clone" if old else "leave it out"
+            message = f"the {what} must not change (from {old or 'none'} to {new or 'none'})"
+            problems.append(VmMgrError(Kind.INVALID, message, hint=hint))
+    now, own = env.definitions.sources(xml), _own(env, name)
+    for source in (one for one in env.definitions.sources(before) if one in own and one not in now):
+        hint = "keep it; to take a disk away: vm-mgr remove-disk"
+        problems.append(VmMgrError(Kind.INVALID, f"the disk {source} of {name} is missing", hint=hint))
+    for source in (one for one in own if now.count(one) > 1):
+        hint = "two devices on one disk would destroy it"
+        problems.append(VmMgrError(Kind.INVALID, f"the disk {source} is there more than once", hint=hint))
+    return problems
+
+
+def _own(env: Env, name: VmName) -> list[str]:
+    numbers = range(len(env.storage.images(name)))
+    return [env.storage.disk(name, number, None).source for number in numbers]
+
+
+def _warn_of_others(env: Env, name: VmName, xml: str, before: str) -> None:
+    known = {*env.definitions.sources(before), *_own(env, name)}
+    others = [source for source in env.definitions.sources(xml) if source not in known]
+    if others:
+        message = f"{name} gets disks that vm-mgr does not keep: {', '.join(others)}"
+        hint = f"the VM can only start where they exist and nobody else has them; or: vm-mgr add-disk {name}"
+        env.say(Note(Level.WARNING, "foreign-disks", message, hint))

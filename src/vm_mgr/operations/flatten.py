@@ -1,0 +1,34 @@
+"""Make a clone independent of the VM that it was made from."""
+
+from functools import partial
+
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.vm import VmName
+from vm_mgr.operations.alone import alone
+from vm_mgr.operations.checks import require_defined
+from vm_mgr.ports.env import Env
+from vm_mgr.reports import Progress
+
+__all__ = ["flatten"]
+
+
+def flatten(env: Env, name: VmName, number: int | None = None) -> list[str]:
+    """Give all disks, or the one with this number, blocks of their own; give the disks that shared some.
+
+    The VM may run. No mark: at every moment the VM has what it had, and doing it again goes on.
+    """
+    with alone(env, name):
+        require_defined(env, name)
+        disks = env.storage.disks(name)
+        if number is not None and not 0 <= number < len(disks):
+            hint = f"give a number from 0 to {len(disks) - 1}"
+            raise VmMgrError(Kind.NOT_FOUND, f"{name} has no disk {number}", hint=hint)
+        chosen = disks if number is None else [disks[number]]
+        shared = [disk.image for disk in chosen if disk.parent]
+        for image in shared:
+            env.storage.flatten(name, image, partial(_tell, env, image))
+        return shared
+
+
+def _tell(env: Env, image: str, fraction: float) -> None:
+    env.say(Progress(f"flattening {image}", fraction))

@@ -1,0 +1,47 @@
+"""Stop a guest's processors, and let them go on."""
+
+from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.model.vm import VmName, VmStatus
+from vm_mgr.operations.alone import alone_if_reachable
+from vm_mgr.operations.checks import quorum_problems, running_node
+from vm_mgr.operations.view import view
+from vm_mgr.ports.env import Env
+from vm_mgr.ports.hypervisor import PAUSED_BY_USER
+
+__all__ = ["pause", "resume"]
+
+LOOK_S = 10.0
+# A disk that still fails stops the guest again at its first write.
+RELAPSE_S = 1.0
+
+
+def pause(env: Env, name: VmName) -> VmStatus:
+    """Stop the guest's processors on the node where it runs; to the cluster the VM goes on."""
+    with alone_if_reachable(env, name):
+        state = env.cluster.state()
+        raise_all(quorum_problems(state))
+        hypervisor = env.hypervisor_at(running_node(env, state, name))
+        stands = hypervisor.paused(name, timeout_s=LOOK_S)
+        if stands not in ("", PAUSED_BY_USER):
+            # libvirt would keep that reason, and the agent lets a guest go on after an I/O error.
+            hint = f"mend the cause and let it go on first: vm-mgr resume {name}"
+            raise VmMgrError(Kind.WRONG_STATE, f"{name} stands already: {stands}", hint=hint)
+        hypervisor.pause(name)
+    return view(state.resources[name], state)._replace(detail="paused")
+
+
+def resume(env: Env, name: VmName) -> VmStatus:
+    """Let the guest go on, whatever made it stand; one that runs is fine."""
+    with alone_if_reachable(env, name):
+        state = env.cluster.state()
+        raise_all(quorum_problems(state))
+        hypervisor = env.hypervisor_at(running_node(env, state, name))
+        was = hypervisor.paused(name, timeout_s=LOOK_S)
+        hypervisor.resume(name)
+        if was and was != PAUSED_BY_USER:
+            env.clock.sleep(RELAPSE_S)
+            again = hypervisor.paused(name, timeout_s=LOOK_S)
+            if again:
+                hint = f"mend its cause (is the storage full, or out of reach?), then: vm-mgr resume {name}"
+                raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{name} is paused again: {again}", hint=hint)
+    return view(state.resources[name], state)

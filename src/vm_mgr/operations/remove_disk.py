@@ -1,0 +1,85 @@
+"""Take a VM's last disk away."""
+
+from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.model.mark import Mark
+from vm_mgr.model.vm import VmName
+from vm_mgr.operations.alone import alone, marked
+from vm_mgr.operations.checks import (
+    flatten_hint,
+    owners_of,
+    quorum_problems,
+    require_defined,
+    steady_problems,
+)
+from vm_mgr.operations.plug import guest_sources, unplug
+from vm_mgr.ports.env import Env
+
+__all__ = ["remove_disk", "settle"]
+
+ASKING = "asking"
+DELETING = "deleting"
+
+
+def remove_disk(env: Env, name: VmName, number: int) -> str:
+    """Have a running guest let go of the disk, take it out of the definition, delete it; give its name.
+
+    Only the last one can go: disks are numbered without gaps, in their names too, and the others may be open.
+    """
+    with alone(env, name):
+        state = env.cluster.state()
+        raise_all(quorum_problems(state))
+        require_defined(env, name)
+        raise_all(steady_problems(state, name) + _problems(env, name, number))
+        image = env.storage.images(name)[number]
+        with marked(env, name, "remove-disk", number=str(number), phase=ASKING) as step:
+            unplug(env, name, _source(env, name, number))
+            step.now(DELETING)
+            _delete(env, name, number)
+    return image
+
+
+def settle(env: Env, name: VmName, mark: Mark) -> None:
+    """Finish once the guest has let go, or deleting had begun; a VM that doesn't run now keeps the disk."""
+    number = int(mark.details["number"])
+    if not env.storage.exists(name):
+        return
+    if mark.details["phase"] != DELETING:
+        present = guest_sources(env, name)
+        if present is None or _source(env, name, number) in present:
+            return
+    _delete(env, name, number)
+
+
+def _problems(env: Env, name: VmName, number: int) -> list[VmMgrError]:
+    last = len(env.storage.images(name)) - 1
+    if number == 0:
+        hint = f"remove the VM with all its disks: vm-mgr remove {name}"
+        return [VmMgrError(Kind.INVALID, f"disk 0 of {name} is its system disk", hint=hint)]
+    if not 0 < number <= last:
+        hint = f"it has the disks 0 to {last}"
+        return [VmMgrError(Kind.NOT_FOUND, f"{name} has no disk {number}", hint=hint)]
+    if number < last:
+        message = f"disk {number} of {name} is not its last one; disks are numbered without gaps"
+        return [VmMgrError(Kind.WRONG_STATE, message, hint=f"only disk {last} can be removed now")]
+    ties = env.storage.disk_ties(name, number)
+    problems = []
+    if ties.snapshots:
+        message = f"disk {number} of {name} is part of snapshots: {', '.join(ties.snapshots)}"
+        hint = f"remove them first: vm-mgr remove-snapshot {name} --snap-name {ties.snapshots[0]}"
+        problems.append(VmMgrError(Kind.WRONG_STATE, message, hint=hint))
+    if ties.clones:
+        owners = owners_of(env, ties.clones)
+        message = f"clones share blocks of disk {number} of {name}: {', '.join(owners)}"
+        problems.append(VmMgrError(Kind.WRONG_STATE, message, hint=flatten_hint(env, owners)))
+    return problems
+
+
+def _delete(env: Env, name: VmName, number: int) -> None:
+    source, xml = _source(env, name, number), env.storage.definition(name)
+    if source in env.definitions.sources(xml):
+        env.storage.describe(name, {"xml": env.definitions.without_disk(xml, source)})
+    env.storage.drop_disk(name, number)
+
+
+def _source(env: Env, name: VmName, number: int) -> str:
+    return env.storage.disk(name, number, None).source

@@ -1,0 +1,139 @@
+"""Change how a VM is to be run: settings, memory, processors, description."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.model.cluster import ClusterState
+from vm_mgr.model.mark import Mark
+from vm_mgr.model.vm import VmName, VmSettings
+from vm_mgr.operations.alone import alone, marked
+from vm_mgr.operations.checks import quorum_problems, require_defined
+from vm_mgr.operations.create import setting_problems
+from vm_mgr.operations.enable import resource_for
+from vm_mgr.ports.env import Env
+from vm_mgr.reports import Level, Note
+
+__all__ = ["Changes", "set_vm", "settle"]
+
+SMALLEST = 1 << 20
+# What the agent is given as parameters: Pacemaker would restart a VM for them.
+PARAMETERS = {"migration_user", "migration_downtime_ms", "pacemaker_params"}
+PLACES = {"pinned_host", "preferred_host"}
+
+
+class Changes(NamedTuple):
+    """What to change. settings: fields of VmSettings, where None means the default again.
+
+    Fields that are mappings are merged; an empty value takes a key away.
+    """
+
+    settings: Mapping[str, Any] = {}
+    memory_bytes: int | None = None
+    vcpus: int | None = None
+    description: str | None = None
+
+
+def set_vm(env: Env, name: VmName, changes: Changes) -> VmSettings:
+    """Change what is stored, tell the cluster without disturbing the VM, say what takes effect when."""
+    with alone(env, name):
+        state = env.cluster.state()
+        raise_all(quorum_problems(state))
+        require_defined(env, name)
+        before = env.storage.settings(name)
+        after = _merged(before, changes.settings)
+        fields = {key for key in VmSettings._fields if getattr(after, key) != getattr(before, key)}
+        raise_all(_problems(state, name, after, fields) + _size_problems(changes))
+        values = changes._asdict()
+        given = {key: value for key, value in values.items() if key != "settings" and value is not None}
+        new_xml = env.definitions.changed(env.storage.definition(name), **given) if given else ""
+        if not fields and not given:
+            env.say(Note(Level.INFO, "unchanged", f"nothing is changed of {name}"))
+            return before
+        with marked(env, name, "set", xml=new_xml, settings=json.dumps(after._asdict())) as step:
+            _apply(env, name, step.mark)
+        _tell(env, state, name, fields, sorted(given))
+        return after
+
+
+def settle(env: Env, name: VmName, mark: Mark) -> None:
+    """Finish it: the mark has all that was asked for."""
+    if env.storage.exists(name):
+        _apply(env, name, mark)
+
+
+def _apply(env: Env, name: VmName, mark: Mark) -> None:
+    kept = json.loads(mark.details["settings"])
+    settings = VmSettings(**{key: value for key, value in kept.items() if key in VmSettings._fields})
+    if mark.details["xml"]:
+        env.storage.describe(name, {"xml": mark.details["xml"]})
+    env.storage.change_settings(name, settings)
+    env.cluster.reconfigure(resource_for(env, name, settings, start=True))
+
+
+def _merged(before: VmSettings, changes: Mapping[str, Any]) -> VmSettings:
+    """Put the changes on top; a host, pinned or preferred, takes the place of both."""
+    defaults = VmSettings()
+    placed = any(changes.get(key) for key in PLACES)
+    merged: dict[str, Any] = dict.fromkeys(PLACES) if placed else {}
+    for key, value in changes.items():
+        if value is None:
+            merged[key] = getattr(defaults, key)
+        elif isinstance(value, Mapping):
+            pairs = {**getattr(before, key), **value}
+            keep_empty = key == "user_metadata"
+            merged[key] = {name: text for name, text in pairs.items() if text or keep_empty}
+        else:
+            merged[key] = value
+    return before._replace(**merged)
+
+
+def _problems(state: ClusterState, name: VmName, after: VmSettings, fields: set[str]) -> list[VmMgrError]:
+    """Check what changes, not what was accepted earlier: a host may be down just now."""
+    looked_at = fields | PLACES if fields & PLACES else fields
+    problems = setting_problems(state, VmSettings(**{key: getattr(after, key) for key in looked_at}))
+    resource = state.resources.get(name)
+    node = resource.nodes[0] if resource is not None and resource.active and resource.nodes else ""
+    pin = after.pinned_host
+    if "pinned_host" in fields and pin and node not in ("", pin):
+        message = f"{name} runs on {node}: pinned to {pin}, it would be moved there at once"
+        hint = f"move it first: vm-mgr migrate {name} {pin}"
+        problems.append(VmMgrError(Kind.WRONG_STATE, message, hint=hint))
+    return problems
+
+
+def _size_problems(changes: Changes) -> list[VmMgrError]:
+    problems = []
+    if changes.memory_bytes is not None and changes.memory_bytes < SMALLEST:
+        message = f"{changes.memory_bytes} bytes of memory are too little"
+        problems.append(VmMgrError(Kind.INVALID, message, hint="give at least 1M, for example 4G"))
+    if changes.vcpus is not None and changes.vcpus < 1:
+        message = f"a VM can't have {changes.vcpus} vCPUs"
+        problems.append(VmMgrError(Kind.INVALID, message, hint="give at least 1"))
+    return problems
+
+
+def _tell(env: Env, state: ClusterState, name: VmName, fields: set[str], given: Sequence[str]) -> None:
+    """Say when each change takes effect."""
+    resource = state.resources.get(name)
+    if resource is None:
+        env.say(Note(Level.INFO, "effect-enable", f"it takes effect when {name} is enabled"))
+        return
+    own = {"disk_bus", "crm_config_cmd", "user_metadata"}
+    now, later = sorted(fields - PARAMETERS - own), sorted(fields & PARAMETERS)
+    if now:
+        env.say(Note(Level.INFO, "effect-now", f"in effect now: {_words(now)}"))
+    if given:
+        hint = f"vm-mgr restart {name}" if resource.active else ""
+        env.say(Note(Level.INFO, "effect-start", f"in effect from the next start on: {_words(given)}", hint))
+    if later:
+        hint = f"vm-mgr disable {name}; vm-mgr enable {name}"
+        text = f"in effect once {name} was disabled and enabled again: {_words(later)}"
+        env.say(Note(Level.INFO, "effect-enable", text, hint))
+    if "disk_bus" in fields:
+        env.say(Note(Level.INFO, "effect-disk", "the disk bus is for disks that are added from now on"))
+
+
+def _words(fields: Sequence[str]) -> str:
+    return ", ".join(field.removesuffix("_bytes").removesuffix("_ms").removesuffix("_s") for field in fields)

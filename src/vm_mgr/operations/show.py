@@ -1,0 +1,158 @@
+"""Gather everything that is known about one VM."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.cluster import ClusterState, Failure, Resource
+from vm_mgr.model.mark import Mark
+from vm_mgr.model.storage import DiskInfo, Snapshot
+from vm_mgr.model.vm import VmName, VmState, VmStatus
+from vm_mgr.operations.checks import require_defined
+from vm_mgr.operations.enable import resource_for
+from vm_mgr.operations.view import view
+from vm_mgr.ports.cluster import Configured, Constraint, Event, VmResource
+from vm_mgr.ports.definition import Machine
+from vm_mgr.ports.env import Env
+from vm_mgr.reports import Level, Note
+
+__all__ = ["Colocation", "Shown", "show", "show_definition"]
+
+T = TypeVar("T")
+
+LOOK_S = 10.0
+ARRIVALS = ("start", "migrate_from")
+
+
+class Colocation(NamedTuple):
+    """Where one VM or resource wants to run beside another, or apart from it (score below 0)."""
+
+    name: str
+    beside: str
+    score: str
+
+
+class Shown(NamedTuple):
+    """A VM; None stands for what could not be looked at, which `unknown` names."""
+
+    status: VmStatus
+    since_utc: float | None = None
+    paused: str = ""
+    storage: str = ""
+    machine: Machine | None = None
+    disks: Sequence[DiskInfo] | None = None
+    snapshots: Sequence[Snapshot] | None = None
+    placement: VmResource | None = None
+    colocations: Sequence[Colocation] = ()
+    constraints: Sequence[Constraint] = ()
+    failures: Sequence[Failure] = ()
+    unfinished: Mark | None = None
+    metadata: Mapping[str, str] | None = None
+    unknown: Sequence[str] = ()
+
+
+def show(env: Env, name: VmName) -> Shown:
+    """Look everywhere; what does not answer is named in a warning, and the rest is still given."""
+    state = env.cluster.state()
+    resource = state.resources.get(name)
+    if resource is None or not resource.is_vm:
+        resource, seen = None, _outside(env, name)
+    else:
+        seen = view(resource, state)
+    configured = env.cluster.configured(name)
+    looks = _Looks(env)
+    shown = _stored(env, looks, name, configured)
+    return shown._replace(
+        status=seen,
+        since_utc=_since(resource, configured.events) if resource else None,
+        paused=_paused(env, looks, state, resource) if resource else "",
+        colocations=tuple(_colocations(name, configured, shown.placement)),
+        constraints=configured.others,
+        failures=resource.failures if resource else (),
+        unknown=tuple(looks.unknown),
+    )
+
+
+def show_definition(env: Env, name: VmName) -> str:
+    """Give the domain XML that is started; raises NOT_FOUND."""
+    require_defined(env, name)
+    return env.storage.definition(name)
+
+
+class _Looks:
+    """Parts that may not answer; a storage that is out of reach, or has no such VM, is asked only once."""
+
+    def __init__(self, env: Env) -> None:
+        self.env = env
+        self.unknown: list[str] = []
+        self.silent = False
+
+    def at(self, what: str, look: Callable[[], T]) -> T | None:
+        """Look at a part of the storage."""
+        if self.silent:
+            self.unknown.append(what)
+            return None
+        try:
+            return look()
+        except VmMgrError as error:
+            self.silent = error.kind in (Kind.EXTERNAL_FAILURE, Kind.NOT_FOUND)
+            self.missed(what, error)
+            return None
+
+    def missed(self, what: str, error: VmMgrError) -> None:
+        """Say what is missing and why."""
+        self.unknown.append(what)
+        self.env.say(Note(Level.WARNING, "not-seen", f"{what}: {error.message}", error.hint))
+
+
+def _outside(env: Env, name: VmName) -> VmStatus:
+    """Give the state of a VM that the cluster doesn't have; a killed creation leaves only a mark."""
+    if name in env.ledger.marks() and not env.storage.exists(name):
+        return VmStatus(name, VmState.UNDEFINED)
+    require_defined(env, name)
+    return VmStatus(name, VmState.DISABLED)
+
+
+def _stored(env: Env, looks: _Looks, name: VmName, configured: Configured) -> Shown:
+    marks = looks.at("unfinished", env.ledger.marks) or {}
+    kept = looks.at("metadata", lambda: env.storage.settings(name))
+    return Shown(
+        VmStatus(name, VmState.UNDEFINED),
+        storage=looks.at("storage", lambda: env.storages.of(name)) or "",
+        machine=looks.at("machine", lambda: env.definitions.machine(env.storage.definition(name))),
+        disks=looks.at("disks", lambda: env.storage.disks(name)),
+        snapshots=looks.at("snapshots", lambda: env.snapshots.snapshots(name)),
+        placement=configured.vm or (resource_for(env, name, kept, start=True) if kept else None),
+        unfinished=marks.get(name),
+        metadata=kept.user_metadata if kept else None,
+    )
+
+
+def _since(resource: Resource, events: Sequence[Event]) -> float | None:
+    """Tell when the VM came to its node, or stopped.
+
+    After a cleanup the cluster only knows since when it has seen the VM run: the first good monitor.
+    """
+    if not resource.active:
+        return max((event.when_utc for event in events if event.task == "stop"), default=None)
+    here = [event for event in events if event.node in resource.nodes]
+    came = [event.when_utc for event in here if event.task in ARRIVALS]
+    return max(came) if came else min((one.when_utc for one in here if one.task == "monitor"), default=None)
+
+
+def _paused(env: Env, looks: _Looks, state: ClusterState, resource: Resource) -> str:
+    node = state.node(resource.nodes[0]) if resource.active and resource.nodes else None
+    if node is None or not node.online:
+        return ""
+    try:
+        return env.hypervisor_at(node.name).paused(VmName(resource.name), timeout_s=LOOK_S)
+    except VmMgrError as error:
+        looks.missed("paused", error)
+        return ""
+
+
+def _colocations(name: VmName, configured: Configured, placement: VmResource | None) -> Iterator[Colocation]:
+    for other, score in (placement.colocations if placement else {}).items():
+        yield Colocation(name, other, score)
+    for other, score in configured.named_by.items():
+        yield Colocation(other, name, score)

@@ -1,0 +1,32 @@
+"""Choose among the storages that stand side by side in one cluster."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from vm_mgr.model.vm import VmName
+from vm_mgr.ports.storage import Storage
+
+__all__ = ["Storages"]
+
+
+class Storages(Protocol):
+    """The storages by the labels of the configuration; a VM is in one of them, with all its disks."""
+
+    def labels(self) -> Sequence[str]:
+        """Name all, the default one first."""
+        ...
+
+    def called(self, label: str) -> Storage:
+        """Give one, the default for an empty label; raises NOT_FOUND."""
+        ...
+
+    def of(self, name: VmName) -> str:
+        """Tell which one has a VM; empty for a VM that is nowhere.
+
+        Raises EXTERNAL_FAILURE if none that answers has it and one does not answer.
+        """
+        ...
+
+    def requirement(self, label: str) -> str:
+        """Name the resource that must run wherever a VM of this storage is to run; mostly none."""
+        ...

@@ -1,0 +1,85 @@
+"""Kill operations at every call on the real cluster: on both storages, and inside of what they ask of Ceph.
+
+tests/unit/test_kills.py does it with every operation in memory, tests/unit/test_shared_dir.py at every change
+of a file. What is killed here are processes, or calls of librbd; tests/lab/node/kills.py has the operations.
+"""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from vm_mgr_lab.lab import Lab
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
+
+TESTS = Path(__file__).parents[1]
+NEEDED = (
+    "tests/__init__.py",
+    "tests/unit/__init__.py",
+    "tests/unit/conftest.py",
+    "tests/unit/test_kills.py",
+    "tests/lab/__init__.py",
+    "tests/lab/node",
+)
+TRIES_S = 1200
+
+# One list of operations for each node, of about the same length.
+WHOLE = {
+    "n1": ("create", "enable", "snapshot"),
+    "n2": ("clone", "take over", "resize"),
+    "n3": ("remove", "rollback", "rename", "disable"),
+}
+DEEP = {
+    "n1": ("create", "snapshot", "rollback"),
+    "n2": ("replace", "rename", "remove snapshot"),
+    "n3": ("clone", "full clone", "remove", "resize"),
+}
+
+
+@pytest.fixture(scope="module")
+def nodes(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Give the lab with the harness on its nodes."""
+    archive = tmp_path_factory.mktemp("kills") / "tests.tgz"
+    folder = ["tar", "-C", str(TESTS.parent), "--exclude=__pycache__", "-czf", str(archive), *NEEDED]
+    subprocess.run(folder, check=True)
+    for node in WHOLE:
+        lab.copy_in(node, archive, "/tmp/tests.tgz")
+        lab.execute(node, ["sh", "-ec", "mkdir -p /tmp/tests; tar -xzf /tmp/tests.tgz -C /tmp/tests"])
+    yield lab
+    for node in WHOLE:
+        lab.execute(node, ["rm", "-rf", "/tmp/tests", "/tmp/tests.tgz"])
+
+
+@pytest.mark.parametrize("storage", ["ceph", "vms"])
+def test_killed_process_leaves_the_vm_as_before_or_as_asked_for(nodes: Lab, storage: str) -> None:
+    check(nodes, "whole", storage, WHOLE)
+
+
+def test_kill_inside_of_what_is_asked_of_ceph(nodes: Lab) -> None:
+    check(nodes, "deep", "ceph", DEEP)
+
+
+def check(lab: Lab, kind: str, storage: str, table: dict[str, tuple[str, ...]]) -> None:
+    """Try the operations on three nodes at once; print how many points there were."""
+
+    def on(node: str) -> str:
+        where = "PYTHONPATH=/usr/lib/vm-mgr:/tmp/tests"
+        tag = f"{kind[0]}{storage[0]}{node}"
+        argv = ["env", where, "python3", "-W", "ignore", "-m", "tests.lab.node.kills", kind, storage, tag]
+        done = lab.execute(node, [*argv, *table[node]], check=False, timeout_s=TRIES_S)
+        assert done.returncode == 0, done.stdout + done.stderr[-4000:]
+        return done.stdout
+
+    with ThreadPoolExecutor(len(table)) as pool:
+        found = [json.loads(line) for output in pool.map(on, table) for line in output.splitlines()]
+    for one in found:
+        print(f"{kind} {storage} {one['operation']}: {one['points']} points, {one['seconds']} s")
+    assert sorted(one["operation"] for one in found) == sorted(
+        name for names in table.values() for name in names
+    )
+    assert all(one["points"] > 5 for one in found)
+    assert [problem for one in found for problem in one["problems"]] == []

@@ -1,0 +1,192 @@
+"""What the Ceph adapter asks of librbd for single disks, on a librbd of dictionaries."""
+
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+
+from vm_mgr.adapters.ceph import disks, flattening, port, removal
+from vm_mgr.adapters.memory.clock import VirtualClock
+from vm_mgr.errors import Kind, SignalError, VmMgrError
+
+
+class NotFound(Exception):  # noqa: N818 - as librbd calls it
+    pass
+
+
+class Fake:
+    """Images with metadata, and groups; as much of rbd's Python binding as is used here."""
+
+    RBD_SNAP_NAMESPACE_TYPE_USER, RBD_SNAP_NAMESPACE_TYPE_GROUP, RBD_SNAP_NAMESPACE_TYPE_TRASH = 0, 1, 2
+    RBD_FEATURE_DEEP_FLATTEN = 32
+    Error = ImageNotFound = ObjectNotFound = NotFound
+    ImageBusy = ImageHasSnapshots = type("Busy", (Exception,), {})
+
+    def __init__(self):
+        self.images = {}
+        self.groups = {"web1": []}
+
+    def RBD(self):  # noqa: N802
+        return SimpleNamespace(
+            list=lambda _: list(self.images),
+            create=lambda _, name, size: self.add(name, size=size),
+            rename=lambda _, name, new: self.rename(name, new),
+            remove=lambda _, name: self.remove(name),
+            group_list=lambda _: list(self.groups),
+            group_remove=lambda _, name: self.groups.pop(name),
+        )
+
+    def remove(self, name):
+        if name not in self.images:
+            raise NotFound(name)
+        del self.images[name]
+
+    def add(self, name, **more):
+        self.images[name] = {"meta": {}, "snaps": [], "children": [], "features": 61, "parent": "", **more}
+
+    def rename(self, name, new):
+        assert new not in self.images
+        self.images[new] = self.images.pop(name)
+
+    def Group(self, _ioctx, name):  # noqa: N802
+        members = self.groups[name]
+        return SimpleNamespace(
+            list_snaps=list,
+            list_images=lambda: [{"name": member} for member in members],
+            add_image=lambda _, image: members.append(image),
+            remove_image=lambda _, image: members.remove(image),
+        )
+
+    @contextmanager
+    def Image(self, _ioctx, name, *, read_only=False):  # noqa: N802
+        if name not in self.images:
+            raise NotFound(name)
+        yield Image(self.images[name])
+
+
+class Image:
+    def __init__(self, kept):
+        self.kept = kept
+
+    def metadata_list(self):
+        return list(self.kept["meta"].items())
+
+    def metadata_get(self, key):
+        return self.kept["meta"][key]
+
+    def metadata_set(self, key, value):
+        self.kept["meta"][key] = value
+
+    def metadata_remove(self, key):
+        del self.kept["meta"][key]
+
+    def list_snaps(self):
+        return self.kept["snaps"]
+
+    def list_children2(self):
+        return self.kept["children"]
+
+    def remove_snap_by_id(self, ident):
+        self.kept["snaps"] = [one for one in self.kept["snaps"] if one["id"] != ident]
+
+    def features(self):
+        return self.kept["features"]
+
+    def parent_info(self):
+        if not self.kept["parent"]:
+            raise NotFound
+        return ("rbd", self.kept["parent"], "now")
+
+    def flatten(self, on_progress):
+        for done in range(self.kept["objects"]):
+            if on_progress(done, self.kept["objects"]) < 0:
+                raise NotFound("cancelled")
+        self.kept["parent"] = ""
+
+
+@pytest.fixture
+def rbd():
+    fake = Fake()
+    fake.add("system_web1")
+    fake.groups["web1"].append("system_web1")
+    return fake
+
+
+@pytest.fixture
+def storage(rbd):
+    class Storage(port.CephStorage):
+        @contextmanager
+        def working(self, doing):
+            yield rbd, None
+
+    return Storage(SimpleNamespace(pool="rbd", user="u", conf="c"), None, VirtualClock())
+
+
+def kind_of(function, *arguments):
+    with pytest.raises(VmMgrError) as caught:
+        function(*arguments)
+    assert caught.value.hint
+    return caught.value.kind
+
+
+def test_new_disk_is_ours_to_delete_until_it_is_in_the_group(storage, rbd):
+    assert disks.following(storage, "web1") == 1
+    disks.make(storage, "web1", 1, 1 << 20, None, None)
+    assert rbd.images["vm-mgr-new_1_web1"]["meta"] == {"_vm_mgr_unfinished": "remove"}
+    rbd.rename("vm-mgr-new_1_web1", "data_web1_0")  # killed here, and then the VM is removed
+    assert removal.remove_vm(storage, "web1")
+    assert not rbd.images
+    assert not rbd.groups
+
+
+def test_disk_comes_and_goes_with_its_count(storage, rbd):
+    for number in (1, 2):
+        disks.make(storage, "web1", number, 1 << 20, None, None)
+        for _ in range(2):
+            disks.place(storage, "web1", number)
+        assert rbd.images["system_web1"]["meta"] == {"_additional_disks": str(number)}
+    assert storage.images("web1") == ["system_web1", "data_web1_0", "data_web1_1"]
+    assert not rbd.images["data_web1_1"]["meta"]
+    for number in (2, 2, 1):
+        disks.drop(storage, "web1", number)
+    assert rbd.images.keys() == {"system_web1"}
+    assert rbd.groups["web1"] == ["system_web1"]
+    assert not rbd.images["system_web1"]["meta"]
+
+
+def test_foreign_images_are_neither_counted_nor_deleted(storage, rbd):
+    rbd.add("data_web1_0")
+    assert kind_of(disks.following, storage, "web1") is Kind.EXISTS
+    disks.drop(storage, "web1", 1)
+    assert "data_web1_0" in rbd.images
+    rbd.groups["web1"] += ["data_web1_0", "mine"]
+    assert kind_of(disks.following, storage, "web1") is Kind.WRONG_STATE
+    assert kind_of(disks.ties, storage, "web1", 2) is Kind.NOT_FOUND
+
+
+def test_ties_are_snapshots_and_clones_but_not_hidden_ones(storage, rbd):
+    snaps = [{"id": n, "name": name, "namespace": n} for n, name in enumerate(("old", "group", "trash"))]
+    children = [{"image": "system_web2", "trash": False}, {"image": "gone", "trash": True}]
+    rbd.images["system_web1"] |= {"snaps": snaps, "children": children}
+    assert disks.ties(storage, "web1", 0) == (("old", "group"), ("system_web2",))
+
+
+def test_flatten_shows_progress_and_can_be_repeated(storage, rbd):
+    rbd.images["system_web1"] |= {"parent": "system_db1", "objects": 4}
+    seen = []
+    flattening.flatten(storage, "system_web1", seen.append)
+    assert seen[-1] == 0.75
+    flattening.flatten(storage, "system_web1", seen.append)
+    rbd.images["system_web1"] |= {"parent": "system_db1", "features": 1, "snaps": [{"id": 1, "name": "a"}]}
+    assert kind_of(flattening.flatten, storage, "system_web1", seen.append) is Kind.WRONG_STATE
+
+
+def test_interrupted_flatten_is_cancelled(storage, rbd):
+    rbd.images["system_web1"] |= {"parent": "system_db1", "objects": 1 << 62}
+
+    def interrupt(_fraction):
+        raise SignalError(2)
+
+    with pytest.raises(SignalError):
+        flattening.flatten(storage, "system_web1", interrupt)
+    assert rbd.images["system_web1"]["parent"] == "system_db1"

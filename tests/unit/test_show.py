@@ -1,0 +1,176 @@
+"""Everything about one VM, also while a part of the world does not answer."""
+
+import json
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from vm_mgr.adapters.libvirt.definition import DomainXml
+from vm_mgr.cli.app import app
+from vm_mgr.errors import EXIT_CODES, Kind, VmMgrError
+from vm_mgr.model.cluster import Failure
+from vm_mgr.model.mark import Mark
+from vm_mgr.model.vm import VmSettings
+from vm_mgr.operations.colocation import add_colocation, separate
+from vm_mgr.operations.create import CreateRequest, create
+from vm_mgr.operations.create_snapshot import create_snapshot
+from vm_mgr.operations.disable import disable
+from vm_mgr.operations.pause import pause
+from vm_mgr.operations.show import show, show_definition
+from vm_mgr.operations.stop import stop
+from vm_mgr.ports.cluster import Constraint
+from vm_mgr.reports import Note
+
+from .conftest import DOMAIN
+
+XML = DOMAIN.replace("<memory>1</memory>", "<memory unit='MiB'>512</memory><vcpu>2</vcpu>").replace(
+    "<devices/>", "<devices><interface type='bridge'><mac address='52:54:00:00:00:01'/></interface></devices>"
+)
+
+
+@pytest.fixture
+def vm(env, image):
+    """Give a VM with something of everything."""
+    settings = VmSettings(preferred_host="n2", priority=5, user_metadata={"owner": "me"})
+    create(env, CreateRequest("web1", XML, (image,), settings))
+    create(env, CreateRequest("db1", DOMAIN, (image,)))
+    add_colocation(env, "web1", ["db1"])
+    separate(env, "db1", ["web1"])
+    create_snapshot(env, "web1", "old")
+    env.cluster.failures["web1"] = [Failure("migrate_to on n1: no ssh", "2026-11-21 03:26:01Z")]
+    env.cluster.leftovers["web1"] = [Constraint("cli-prefer-web1", "location n1 (INFINITY)", leftover=True)]
+    env.said.clear()
+    return "web1"
+
+
+@pytest.fixture
+def shell(env):
+    return lambda *words: CliRunner(mix_stderr=False).invoke(app, words, obj=env)
+
+
+def test_everything_is_shown(env, vm):
+    shown = show(env, vm)
+    assert (shown.status.state.value, shown.status.node, shown.storage) == ("Started", "n2", "ceph")
+    assert shown.since_utc
+    assert (shown.machine.vcpus, shown.machine.memory_bytes) == (2, 512 << 20)
+    assert shown.machine.macs == ("52:54:00:00:00:01",)
+    assert [disk.image for disk in shown.disks] == ["system_web1"]
+    assert [snapshot.name for snapshot in shown.snapshots] == ["old"]
+    assert (shown.placement.preferred_host, shown.placement.priority) == ("n2", 5)
+    assert set(shown.colocations) == {("web1", "db1", "700"), ("db1", "web1", "-700")}
+    assert [one.id for one in shown.constraints if one.leftover] == ["cli-prefer-web1"]
+    assert shown.failures[0].when
+    assert shown.metadata == {"owner": "me"}
+    assert not shown.unknown
+    assert not env.said
+
+
+def test_pause_and_what_is_unfinished_are_shown(env, vm):
+    pause(env, vm)
+    env.ledger.write(vm, Mark("restart", "n3", 5.0))
+    shown = show(env, vm)
+    assert shown.paused == "user"
+    assert shown.unfinished.verb == "restart"
+
+
+def test_disabled_vm_is_shown_from_its_storage(env, vm):
+    disable(env, vm)
+    shown = show(env, vm)
+    assert shown.status.state.value == "Disabled"
+    assert shown.since_utc is None
+    assert shown.placement.preferred_host == "n2"
+    assert ("db1", "web1", "-700") in shown.colocations
+
+
+def test_stopped_vm_has_no_pause(env, vm):
+    stop(env, vm)
+    env.hypervisor.hanging = True
+    assert not show(env, vm).unknown
+
+
+def test_without_storage_the_rest_is_shown_and_the_storage_is_asked_once(env, vm):
+    asked = []
+
+    def unreachable(*_):
+        asked.append(1)
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, "Ceph can't be reached")
+
+    env.ledger.marks = env.storage.exists = env.storage.names = unreachable
+    shown = show(env, vm)
+    assert shown.status.node == "n2"
+    assert shown.placement.priority == 5
+    assert shown.constraints
+    assert shown.disks is None
+    assert {"disks", "snapshots", "machine", "unfinished", "metadata", "storage"} == set(shown.unknown)
+    assert len(asked) == 1
+    assert [report.code for report in env.said if isinstance(report, Note)] == ["not-seen"]
+
+
+def test_hanging_libvirt_hides_only_the_pause(env, vm):
+    env.hypervisor.hanging = True
+    assert show(env, vm).unknown == ("paused",)
+
+
+def test_unreadable_definition_hides_only_the_machine(env, vm):
+    env.storage.describe(vm, {"xml": "<domain"})
+    shown = show(env, vm)
+    assert shown.unknown == ("machine",)
+    assert shown.disks
+
+
+def test_only_a_mark_is_shown_too(env):
+    env.ledger.write("half1", Mark("create", "n1", 5.0))
+    shown = show(env, "half1")
+    assert shown.status.state.value == "Undefined"
+    assert shown.unfinished.verb == "create"
+
+
+@pytest.mark.parametrize("verb", [show, show_definition])
+def test_unknown_vm_is_not_found(env, verb):
+    with pytest.raises(VmMgrError) as caught:
+        verb(env, "nobody")
+    assert caught.value.kind is Kind.NOT_FOUND
+
+
+def test_people_get_aligned_sections(env, vm, shell):
+    pause(env, vm)
+    env.ledger.write(vm, Mark("restart", "n3", 5.0))
+    text = shell("show", vm).stdout
+    for part in ("Started on n2 since", "paused", "prefers n2", "web1 → db1 (700)", "512 MiB", "SNAPSHOT",
+                 "vm-mgr unmigrate web1", "vm-mgr repair", "owner = me", "system_web1"):  # fmt: skip
+        assert part in text
+    labels = text.split("\n\n")[0].splitlines()
+    assert len({line.index(line.split(maxsplit=1)[1]) for line in labels if not line.startswith("live")}) == 1
+
+
+def test_programs_get_data(vm, shell):
+    data = json.loads(shell("show", vm, "--output", "json").stdout)
+    assert data["since"].endswith("Z")
+    assert data["disks"] == [
+        {"image": "system_web1", "size_bytes": 1 << 20, "used_bytes": None, "parent": ""}
+    ]
+    assert data["colocations"][0] == {"name": "web1", "beside": "db1", "score": "700"}
+    assert data["unfinished"] == ""
+    assert yaml.safe_load(shell("show", vm, "-o", "yaml").stdout) == data
+    assert shell("show", vm, "--xml").stdout.startswith("<domain")
+
+
+def test_new_commands_speak(env, vm, shell):
+    assert shell("pause", vm).stdout == "web1 is paused on n2\n"
+    assert shell("resume", vm).stdout == "web1 goes on on n2\n"
+    assert shell("clear", vm).stdout == "removed cli-prefer-web1: location n1 (INFINITY)\n"
+    assert shell("unmigrate", vm).stdout == "no move has left anything at web1\n"
+    assert shell("console", vm).exit_code == EXIT_CODES[Kind.NOT_SUPPORTED]
+    env.hypervisor.ignores_shutdown = True
+    assert shell("stop", "-f", "--name", vm).stdout == "web1 is Stopped\n"
+
+
+@pytest.mark.parametrize(
+    ("memory", "size"),
+    [("<memory>4</memory>", 4096), ("<memory unit='b'>7</memory>", 7), ("<memory unit='KB'>4</memory>", 4000),
+     ("<memory unit='k'>4</memory>", 4096), ("<memory unit='GiB'>2</memory>", 2 << 30), ("", 0)],
+)  # fmt: skip
+def test_memory_is_read_in_libvirts_units(memory, size):
+    machine = DomainXml().machine(f"<domain>{memory}<vcpu current='1'>4</vcpu></domain>")
+    assert (machine.memory_bytes, machine.vcpus, machine.uuid, machine.macs) == (size, 1, "", ())

@@ -1,0 +1,58 @@
+"""What virsh is asked for devices of running domains."""
+
+from pathlib import Path
+
+import pytest
+
+from vm_mgr.adapters.libvirt.port import Virsh
+from vm_mgr.errors import Kind, ProgramError, VmMgrError
+from vm_mgr.ports.runner import Completed
+
+DISKS = " vda   rbd/system_web1\n sda   -\n vdb   /vms/with space.qcow2\n"
+REMOTE = "qemu+ssh://n2-cluster/system?no_tty=1"
+
+
+class Recorder:
+    """virsh that answers with what it was told to."""
+
+    def __init__(self, stderr=""):
+        self.stderr = stderr
+        self.calls = []
+
+    def run(self, argv, *, timeout_s, stdin=None, on_line=None):
+        words = argv[4:]
+        if words[0] == "domblklist":
+            return Completed(tuple(argv), 0, DISKS, "")
+        device = [Path(words[2]).read_text()] if words[0] == "attach-device" else [words[2]]
+        self.calls.append((argv[2], *words[:2], *device, *words[3:]))
+        return Completed(tuple(argv), 1 if self.stderr else 0, "", self.stderr)
+
+
+def test_device_is_given_in_a_file_that_is_gone_afterwards(tmp_path):
+    runner = Recorder()
+    Virsh(runner, tmp_path / "state", uri=REMOTE).attach("web1", "<disk/>")
+    assert runner.calls == [(REMOTE, "attach-device", "web1", "<disk/>", "--live")]
+    assert not list((tmp_path / "state").iterdir())
+
+
+def test_disk_is_detached_by_the_target_that_it_has_in_the_running_domain(tmp_path):
+    runner = Recorder()
+    virsh = Virsh(runner, tmp_path, uri=REMOTE)
+    virsh.detach("web1", "/vms/with space.qcow2")
+    assert runner.calls == [(REMOTE, "detach-disk", "web1", "vdb", "--live")]
+    with pytest.raises(VmMgrError) as caught:
+        virsh.detach("web1", "rbd/data_web1_0")
+    assert caught.value.kind is Kind.NOT_FOUND
+
+
+def test_sources_are_those_of_media(tmp_path):
+    virsh = Virsh(Recorder(), tmp_path)
+    assert virsh.disk_sources("web1") == ["rbd/system_web1", "/vms/with space.qcow2"]
+
+
+def test_guest_that_is_being_asked_is_no_failure(tmp_path):
+    asked = "error: internal error: unable to execute QEMU command 'device_del': "
+    asked += "Device virtio-disk1 is already in the process of unplug"
+    Virsh(Recorder(asked), tmp_path).detach("web1", "rbd/system_web1")
+    with pytest.raises(ProgramError):
+        Virsh(Recorder("error: no domain"), tmp_path).detach("web1", "rbd/system_web1")
