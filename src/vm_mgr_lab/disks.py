@@ -11,8 +11,9 @@ from vm_mgr_lab.process import bytes_of, run
 
 __all__ = ["content", "in_shared_folder", "openers", "strangers"]
 
-# What belongs to the directory itself, and to no VM.
-OWN = (".vm-mgr", ".vm-mgr.lock")
+# What belongs to the directory itself, and to no VM; the last is of ocf:heartbeat:Filesystem, which writes to
+# see that it can (OCF_CHECK_LEVEL=20).
+OWN = (".vm-mgr", ".vm-mgr.lock", ".Filesystem_status")
 
 
 def in_shared_folder(lab: Lab, vm: str) -> bool:
