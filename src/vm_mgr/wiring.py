@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vm_mgr.adapters.ceph.listing import Listing
     from vm_mgr.adapters.ceph.port import CephStorage
     from vm_mgr.adapters.host.runner import CommandLog, HostRunner
+    from vm_mgr.adapters.libvirt.connected import Connected
     from vm_mgr.adapters.libvirt.port import Virsh
     from vm_mgr.adapters.pacemaker.port import Pacemaker
     from vm_mgr.adapters.shared_dir.mount import Mount
@@ -48,6 +49,7 @@ class RealEnv:
         self.log = log
         self.storage_patience_s = storage_patience_s
         self._listing: Listing | None = None
+        self._connected: dict[NodeName, Connected] = {}
 
     @cached_property
     def settings(self) -> Settings:
@@ -207,10 +209,13 @@ class RealEnv:
         """The libvirt of any node, over ssh on the migration network."""
         if node == self.cluster.local_node():
             return self.hypervisor
-        from vm_mgr.adapters.libvirt.commands import remote_uri  # noqa: PLC0415
-        from vm_mgr.adapters.libvirt.port import Virsh  # noqa: PLC0415
+        if node not in self._connected:
+            from vm_mgr.adapters.libvirt.commands import remote_uri  # noqa: PLC0415
+            from vm_mgr.adapters.libvirt.connected import Connected  # noqa: PLC0415
 
-        return Virsh(self.runner, self.state_dir, uri=remote_uri(node + self.migration_network_suffix))
+            uri = remote_uri(node + self.migration_network_suffix)
+            self._connected[node] = Connected(self.runner, self.state_dir, uri=uri)
+        return self._connected[node]
 
     @cached_property
     def processes(self) -> Processes:

@@ -13,6 +13,8 @@ import pytest
 
 from vm_mgr.adapters.host.clock import SystemClock
 from vm_mgr.adapters.host.runner import HostRunner
+from vm_mgr.adapters.libvirt import commands
+from vm_mgr.adapters.libvirt.connected import Connected
 from vm_mgr.adapters.libvirt.definition import DomainXml
 from vm_mgr.adapters.memory.env import MemoryEnv
 from vm_mgr.adapters.shared_dir.ledger import SharedLedger
@@ -51,6 +53,16 @@ def env(storage_kind, tmp_path):
     forget(built)
     yield built
     forget(built)
+
+
+@pytest.fixture(params=["of this node", "as another node's"])
+def hypervisor(env, request):
+    """Give libvirt through virsh, and through the connection that is kept to another node's."""
+    if request.param == "of this node":
+        return env.hypervisor
+    if not REAL:
+        return env.hypervisor_at("n2")
+    return Connected(env.runner, env.state_dir, uri=commands.URI)
 
 
 @pytest.fixture

@@ -70,19 +70,26 @@ def test_disk_is_plugged_into_a_running_domain(env, image):
         env.hypervisor.destroy(NAME, timeout_s=10)
 
 
-def test_domain_stands_until_it_is_let_go_on(env):
+def test_domain_stands_until_it_is_let_go_on(env, hypervisor):
+    assert hypervisor.domain_state(NAME, timeout_s=5) == "absent"
     env.hypervisor.create(DOMAIN, NAME, timeout_s=30)
-    assert env.hypervisor.paused(NAME, timeout_s=5) == ""
-    env.hypervisor.pause(NAME)
-    env.hypervisor.pause(NAME)
-    assert env.hypervisor.domain_state(NAME, timeout_s=5) == "paused"
-    assert env.hypervisor.paused(NAME, timeout_s=5) == "user"
-    assert not env.hypervisor.freeze(NAME)
-    env.hypervisor.resume(NAME)
-    env.hypervisor.resume(NAME)
-    assert env.hypervisor.paused(NAME, timeout_s=5) == ""
+    assert hypervisor.domain_state(NAME, timeout_s=5) == "running"
+    assert hypervisor.paused(NAME, timeout_s=5) == ""
+    hypervisor.pause(NAME)
+    hypervisor.pause(NAME)
+    assert hypervisor.domain_state(NAME, timeout_s=5) == "paused"
+    assert hypervisor.paused(NAME, timeout_s=5) == "user"
+    assert not hypervisor.freeze(NAME)
+    assert not hypervisor.thaw(NAME)
+    hypervisor.resume(NAME)
+    hypervisor.resume(NAME)
+    assert hypervisor.paused(NAME, timeout_s=5) == ""
 
 
-def test_absent_domain_is_not_paused(env):
+def test_absent_domain_is_not_paused(hypervisor):
     with pytest.raises(VmMgrError):
-        env.hypervisor.paused(NAME, timeout_s=5)
+        hypervisor.paused(NAME, timeout_s=5)
+    with pytest.raises(VmMgrError):
+        hypervisor.pause(NAME)
+    with pytest.raises(VmMgrError):
+        hypervisor.resume(NAME)

@@ -120,6 +120,18 @@ class TestPause:
         assert env.hypervisor.halted
         assert not env.ledger.marks()
 
+    def test_guest_that_does_not_thaw_is_told(self, env, vm):
+        env.hypervisor.with_agent.add(vm)
+        take = env.storage.take_snapshot
+
+        def agent_dies(*arguments):
+            take(*arguments)
+            env.hypervisor.with_agent.clear()
+
+        env.storage.take_snapshot = agent_dies
+        refused(Kind.EXTERNAL_FAILURE, create_snapshot, env, vm, "one")
+        assert not env.snapshots.snapshots(vm)
+
     def test_snapshot_of_a_guest_that_went_on_meanwhile_is_none(self, env, vm):
         take = env.storage.take_snapshot
 

@@ -22,7 +22,8 @@ def still(env: Env, name: VmName) -> Iterator[Consistency]:
 
     One disk alone always shows one instant. The guest goes on when the context is left, whatever happens,
     unless its user had paused it. Raises WRONG_STATE where somebody else lets it go on meanwhile, or where it
-    stands for another reason, like an I/O error, which the agent tries to end.
+    stands for another reason, like an I/O error, which the agent tries to end; EXTERNAL_FAILURE where a
+    frozen guest does not thaw.
     """
     node = node_of(env, name)
     if node is None:
@@ -33,7 +34,7 @@ def still(env: Env, name: VmName) -> Iterator[Consistency]:
         try:
             yield Consistency.FROZEN
         finally:
-            hypervisor.thaw(name)
+            _thaw(hypervisor, name, node)
     elif len(env.storage.images(name)) > 1:
         stood = hypervisor.paused(name, timeout_s=LOOK_S)
         if stood not in ("", PAUSED_BY_USER):
@@ -67,6 +68,14 @@ def release(env: Env, name: VmName, mark: Mark) -> None:
         hypervisor.thaw(name)
         if mark.details.get("pauses", "yes"):
             hypervisor.resume(name)
+
+
+def _thaw(hypervisor: Hypervisor, name: VmName, node: NodeName) -> None:
+    """Ask twice: nothing can be written in the guest until its agent answers."""
+    if not hypervisor.thaw(name) and not hypervisor.thaw(name):
+        message = f"the file systems of {name} are frozen: its agent no longer answers"
+        hint = f"on {node}: virsh domfsthaw {name}; if that fails: vm-mgr restart {name}"
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint)
 
 
 def _require_paused(hypervisor: Hypervisor, name: VmName) -> None:

@@ -53,8 +53,8 @@ class Hypervisor(Protocol):
         """Have the guest's agent freeze its file systems; False for a guest without an agent that answers."""
         ...
 
-    def thaw(self, name: VmName) -> None:
-        """Let the guest's file systems go on; nothing frozen is fine."""
+    def thaw(self, name: VmName) -> bool:
+        """Let the guest's file systems go on; nothing frozen is fine. False if no agent answered."""
         ...
 
     def pause(self, name: VmName) -> None:

@@ -84,9 +84,9 @@ class Virsh:
         done = self._virsh("domfsfreeze", name, timeout_s=FREEZE_S)
         return done.exit_code == 0
 
-    def thaw(self, name: VmName) -> None:
-        """Ask the guest's agent, which answers with an error where nothing is frozen."""
-        self._virsh("domfsthaw", name, timeout_s=FREEZE_S)
+    def thaw(self, name: VmName) -> bool:
+        """Ask the guest's agent."""
+        return self._virsh("domfsthaw", name, timeout_s=FREEZE_S).exit_code == 0
 
     def pause(self, name: VmName) -> None:
         """Suspend."""

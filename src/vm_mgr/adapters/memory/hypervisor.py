@@ -57,8 +57,8 @@ class MemoryHypervisor:
     def destroy(self, name: VmName, *, timeout_s: float) -> None:
         """Unplug."""
         self._call("destroy", timeout_s)
-        if self.running.pop(name, None) is None:
-            raise VmMgrError(Kind.EXTERNAL_FAILURE, f"there is no domain {name}")
+        self._require(name)
+        del self.running[name]
         self.halted.pop(name, None)
 
     def domain_state(self, name: VmName, *, timeout_s: float) -> str:
@@ -85,26 +85,30 @@ class MemoryHypervisor:
         self.frozen.add(name)
         return True
 
-    def thaw(self, name: VmName) -> None:
-        """Let it go on."""
+    def thaw(self, name: VmName) -> bool:
+        """Let it go on, if it still has an agent."""
         self._call("thaw", 0)
+        if name not in self.with_agent:
+            return False
         self.frozen.discard(name)
+        return True
 
     def pause(self, name: VmName) -> None:
         """Stop it."""
         self._call("pause", 0)
+        self._require(name)
         self.halted.setdefault(name, PAUSED_BY_USER)
 
     def resume(self, name: VmName) -> None:
         """Let it go on."""
         self._call("resume", 0)
+        self._require(name)
         self.halted.pop(name, None)
 
     def paused(self, name: VmName, *, timeout_s: float) -> str:
         """Say why."""
         self._call("paused", timeout_s)
-        if name not in self.running:
-            raise VmMgrError(Kind.EXTERNAL_FAILURE, f"there is no domain {name}")
+        self._require(name)
         return self.halted.get(name, "")
 
     def console(self, name: VmName, user: str = "") -> NoReturn:
@@ -164,6 +168,10 @@ class MemoryHypervisor:
         """Kill."""
         self.ended.append((pid, force))
         self.running = {name: other for name, other in self.running.items() if other != pid}
+
+    def _require(self, name: VmName) -> None:
+        if name not in self.running:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, f"there is no domain {name}")
 
     def _call(self, verb: str, timeout_s: float) -> None:
         self.on_call(verb)
