@@ -109,7 +109,7 @@ class RealEnv:
         """Pacemaker."""
         from vm_mgr.adapters.pacemaker.port import Pacemaker  # noqa: PLC0415
 
-        return Pacemaker(self.runner, self.clock)
+        return Pacemaker(self.runner, self.clock, require=self._require_claims)
 
     @cached_property
     def storages(self) -> SideBySide:
@@ -158,7 +158,13 @@ class RealEnv:
             cache=directory.cache,
             io=directory.io,
             open_disks=QemuDisks(self._where_it_runs),
+            require=self._require_claims,
         )
+
+    def _require_claims(self) -> None:
+        """A claim in Ceph can end under us; a file's lock can't."""
+        if "connection" in self.__dict__:
+            self.connection.leases.require()
 
     def _where_it_runs(self, name: VmName) -> Virsh:
         resource = self.cluster.state().resources.get(name)

@@ -1,7 +1,9 @@
 """Build qemu-img's argv."""
 
-__all__ = ["compare", "convert", "rbd_path"]
+from vm_mgr.adapters.ceph.connection import TIME_LIMITS
+from vm_mgr.adapters.ceph.lease import LEASE_S
 
+__all__ = ["compare", "convert", "rbd_path"]
 
 TIED = ("setpriv", "--pdeathsig", "KILL", "--")
 
@@ -12,8 +14,13 @@ def compare(source: str, source_format: str, target: str) -> tuple[str, ...]:
 
 
 def rbd_path(image: str, *, pool: str, user: str, conf: str) -> str:
-    """Name an image, or image@snapshot, as QEMU's tools want it."""
-    return f"rbd:{pool}/{image}:id={user}:conf={conf}"
+    """Name an image, or image@snapshot, as QEMU's tools want it; they would wait for a lost Ceph for ever.
+
+    >>> rbd_path("system_web1", pool="rbd", user="libvirt", conf="ceph.conf").split(":")[4:]
+    ['client_mount_timeout=30', 'rados_mon_op_timeout=30', 'rados_osd_op_timeout=30']
+    """
+    limits = "".join(f":{option}={LEASE_S}" for option in TIME_LIMITS)
+    return f"rbd:{pool}/{image}:id={user}:conf={conf}{limits}"
 
 
 def convert(source: str, source_format: str, target: str) -> tuple[str, ...]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from vm_mgr.adapters.ceph.lease import Leases
 from vm_mgr.errors import Kind, VmMgrError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Connection", "failed", "translated"]
+__all__ = ["TIME_LIMITS", "Connection", "failed", "translated"]
 
 # What a person waits for an answer; the agent has the time that Pacemaker gives it.
 PATIENCE_S = 10.0
+# Ceph's options for it, in seconds.
+TIME_LIMITS = ("client_mount_timeout", "rados_mon_op_timeout", "rados_osd_op_timeout")
 
 
 class Connection:
@@ -24,7 +27,7 @@ class Connection:
         self.user = user
         self.pool = pool
         self.patience_s = patience_s
-        self.lost = ""  # why nothing may be changed any more: the claim that it is done under has gone
+        self.leases = Leases()
         self._cluster: Any = None
         self._ioctx: Any = None
 
@@ -37,9 +40,8 @@ class Connection:
 
     @property
     def ioctx(self) -> Any:
-        """Give the pool; raises TRY_LATER after a claim was lost."""
-        if self.lost:
-            raise VmMgrError(Kind.TRY_LATER, self.lost, hint="look, and run it again")
+        """Give the pool; raises TRY_LATER after the end of a claim that is held through this connection."""
+        self.leases.require()
         if self._ioctx is None:
             import rados  # noqa: PLC0415 - only where Ceph is really needed
 
@@ -66,8 +68,7 @@ class Connection:
             raise VmMgrError(
                 Kind.ENVIRONMENT, message, hint="apt install python3-rados python3-rbd"
             ) from error
-        options = ("client_mount_timeout", "rados_mon_op_timeout", "rados_osd_op_timeout")
-        limits = dict.fromkeys(options, str(int(self.patience_s)))
+        limits = dict.fromkeys(TIME_LIMITS, str(int(self.patience_s)))
         # After the loss of a node the map that a new client gets still has its storage daemons: a request
         # that one of them leaves unanswered is looked into after 2 s instead of 10.
         limits |= {"objecter_timeout": "2", "objecter_tick_interval": "1"}

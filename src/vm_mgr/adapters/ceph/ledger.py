@@ -6,24 +6,23 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from vm_mgr.adapters.ceph.connection import failed
+from vm_mgr.adapters.ceph.lease import LEASE_S
 from vm_mgr.adapters.ceph.listing import LEDGER, raw_marks
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.mark import Mark, read_mark, write_mark
 from vm_mgr.model.vm import VmName
 
 if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from vm_mgr.adapters.ceph.connection import Connection
     from vm_mgr.adapters.ceph.listing import Listing
 
 __all__ = ["CephLedger"]
 
-# A lock that nobody renews ends by itself; the OSD's clock decides (cls_lock in Ceph's source).
-LEASE_S = 30
 RENEW_S = 8
-MAY_RENEW = 1
+# LIBRADOS_LOCK_FLAG_MUST_RENEW: a lock that has ended is not taken again, since others may have had it.
+MUST_RENEW = 2
 
 
 class CephLedger:
@@ -44,10 +43,13 @@ class CephLedger:
         import rados  # noqa: PLC0415
 
         ioctx = self.connection.ioctx
+        leases = self.connection.leases
         cookie = f"{socket.gethostname()} {os.getpid()} {secrets.token_hex(4)}"  # ours alone: it may renew
 
-        def lock() -> None:
-            ioctx.lock_exclusive(LEDGER, name, cookie, desc="vm-mgr", duration=LEASE_S, flags=MAY_RENEW)
+        def lock(flags: int = 0) -> None:
+            asked = leases.now()
+            ioctx.lock_exclusive(LEDGER, name, cookie, desc="vm-mgr", duration=LEASE_S, flags=flags)
+            leases.hold(cookie, asked)
 
         try:
             lock()
@@ -57,13 +59,25 @@ class CephLedger:
         except rados.Error as error:
             raise failed(f"can't claim {name}", error) from error
         over = threading.Event()
-        renewing = threading.Thread(target=_renew, args=(self.connection, lock, over), daemon=True)
+
+        def renew() -> None:
+            while not over.wait(RENEW_S):
+                try:
+                    lock(MUST_RENEW)
+                except (rados.ObjectBusy, rados.ObjectExists, rados.ObjectNotFound):
+                    leases.lose(cookie)
+                    return
+                except rados.Error:
+                    continue  # Ceph hangs; it is tried again, and what is done after the end is refused
+
+        renewing = threading.Thread(target=renew, daemon=True)
         renewing.start()
         try:
             yield
         finally:
             over.set()
             renewing.join()
+            leases.release(cookie)
             with suppress(rados.Error):  # it ends by itself
                 ioctx.unlock(LEDGER, name, cookie)
 
@@ -97,16 +111,3 @@ class CephLedger:
             return
         except rados.Error as error:
             raise failed(f"can't forget the mark of {name}", error) from error
-
-
-def _renew(connection: Connection, lock: Callable[[], None], over: threading.Event) -> None:
-    import rados  # noqa: PLC0415
-
-    while not over.wait(RENEW_S):
-        try:
-            lock()
-        except (rados.ObjectBusy, rados.ObjectExists):
-            connection.lost = f"this command stood still for more than {LEASE_S} s, and another one took over"
-            return
-        except rados.Error:
-            continue  # Ceph hangs for us and for everybody else; it is tried again

@@ -8,6 +8,8 @@ from vm_mgr.adapters.pacemaker.call import call, check, no_cluster
 from vm_mgr.errors import VmMgrError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vm_mgr.adapters.pacemaker.edit import CibEditor
     from vm_mgr.model.cluster import ClusterState, NodeName
     from vm_mgr.model.vm import TargetRole, VmName
@@ -23,9 +25,11 @@ CRM_MON = ("crm_mon", "-1", "--output-as=xml")
 class Pacemaker:
     """The cluster that this node belongs to."""
 
-    def __init__(self, runner: Runner, clock: Clock) -> None:
+    def __init__(self, runner: Runner, clock: Clock, *, require: Callable[[], None] = lambda: None) -> None:
+        """require raises where the claim has ended under which a VM's configuration is to be changed."""
         self.runner = runner
         self.clock = clock
+        self.require = require
         self._look: Pending | None = None
 
     def prefetch(self) -> None:
@@ -59,23 +63,23 @@ class Pacemaker:
 
     def add(self, resource: VmResource) -> None:
         """Put a VM under the cluster's control."""
-        self._editor().add(resource)
+        self._claimed_editor().add(resource)
 
     def reconfigure(self, resource: VmResource) -> None:
         """Change resource and placement."""
-        self._editor().reconfigure(resource)
+        self._claimed_editor().reconfigure(resource)
 
     def remove(self, name: VmName) -> None:
         """Take a VM out of the configuration."""
-        self._editor().remove(name)
+        self._claimed_editor().remove(name)
 
     def rename(self, name: VmName, new: VmName) -> None:
         """Rename resource and constraints."""
-        self._editor().rename(name, new)
+        self._claimed_editor().rename(name, new)
 
     def set_target_role(self, name: VmName, role: TargetRole) -> None:
         """Ask for a VM to run or not."""
-        self._editor().set_target_role(name, role)
+        self._claimed_editor().set_target_role(name, role)
 
     def begin_move(self, name: VmName, *, to: NodeName | None, away_from: NodeName, lifetime_s: int) -> None:
         """Constrain a VM for the time of a move."""
@@ -92,6 +96,10 @@ class Pacemaker:
     def forget_failures(self, name: VmName) -> None:
         """Clear the failure history on all nodes."""
         check(call(self.runner, ("crm_resource", "--cleanup", "--resource", name), timeout_s=60))
+
+    def _claimed_editor(self) -> CibEditor:
+        self.require()
+        return self._editor()
 
     def _editor(self) -> CibEditor:
         from vm_mgr.adapters.pacemaker.edit import CibEditor  # noqa: PLC0415 - lxml would double the cost of `status`

@@ -46,7 +46,10 @@ class SharedDirectory:
         cache: str = "none",
         io: str = "native",
         open_disks: OpenDisks | None = None,
+        require: Callable[[], None] = lambda: None,
     ) -> None:
+        """require raises where a claim has ended under which something is to be changed."""
+        self.require = require
         self.mount = mount
         self.runner = runner
         self.clock = clock
@@ -256,6 +259,7 @@ class SharedDirectory:
 
     def working(self, doing: str) -> AbstractContextManager[Path]:
         """Give the directory if it is there; translate errors."""
+        self.require()
         return self.mount.working(doing)
 
     def is_vm(self, name: VmName) -> bool:
