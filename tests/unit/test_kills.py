@@ -9,6 +9,7 @@ import copy
 import re
 from contextlib import suppress
 from functools import partial
+from types import MappingProxyType
 
 import pytest
 
@@ -54,15 +55,16 @@ class Killed(BaseException):
 
 
 class Mortal:
-    """Hands every call on to a port, until it is time to die."""
+    """Hands every call on to a port, until it is time to die; looks are the calls that don't count."""
 
-    def __init__(self, world, port):
+    def __init__(self, world, port, looks=frozenset()):
         self._world = world
         self._port = port
+        self._looks = looks
 
     def __getattr__(self, name):
         found = getattr(self._port, name)
-        return self._world.watched(found) if callable(found) else found
+        return self._world.watched(found, name in self._looks) if callable(found) else found
 
 
 class MortalContext:
@@ -80,26 +82,33 @@ class MortalContext:
 
 
 class MortalEnv:
-    """An environment that ends at its n-th call, before or after the call's effect."""
+    """An environment that ends at its n-th call, before or after the call's effect.
 
-    def __init__(self, env, calls, *, after):
+    looks: by port, calls without an effect, which need not be counted: to die after one of them is to die
+    after the one before.
+    """
+
+    def __init__(self, env, calls, *, after, looks=MappingProxyType({})):
         self._env = env
         self._left = calls
         self._after = after
+        self._looks = looks
         self.dead = False
         for port in PORTS:
-            setattr(self, port, Mortal(self, getattr(env, port)))
+            setattr(self, port, Mortal(self, getattr(env, port), looks.get(port, ())))
 
     def hypervisor_at(self, node):
-        return Mortal(self, self._env.hypervisor_at(node))
+        return Mortal(self, self._env.hypervisor_at(node), self._looks.get("hypervisor", ()))
 
     def __getattr__(self, name):
         return getattr(self._env, name)
 
-    def watched(self, call):
+    def watched(self, call, looks):
         def dying(*arguments, **named):
             if self.dead:
                 raise Killed
+            if looks:
+                return self._mortal(call(*arguments, **named))
             self._left -= 1
             if self._left < 0 and not self._after:
                 self.dead = True
@@ -115,7 +124,9 @@ class MortalEnv:
     def _mortal(self, result):
         if hasattr(result, "__enter__"):
             return MortalContext(self, result)
-        return Mortal(self, result) if hasattr(result, "definitions") else result
+        if hasattr(result, "definitions"):
+            return Mortal(self, result, self._looks.get("storage", ()))
+        return result
 
 
 def world(image, *, started=True, enabled=True, extra=False, parent="", slots=True, paused=False, left=False):

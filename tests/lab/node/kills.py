@@ -1,7 +1,7 @@
 """Kill vm-mgr's operations at every call: python3 -m tests.lab.node.kills KIND STORAGE TAG [OPERATION...]
 
-KIND deep: Ceph is real, every call of librbd and of a program is a point; cluster and ledger are in memory.
-KIND whole: all is real; the operation is a process of its own that ends at its n-th call of a port.
+KIND deep: Ceph is real, each call of librbd that may change something is a point; the rest is in memory.
+KIND whole: all is real; the operation is a process that ends after its n-th call that may change something.
 
 The points are found by enumeration: an operation is run again and again, each time it ends one call later.
 After each the VM must be as before or as asked for, or be marked, and then be one of both once it is settled.
@@ -22,6 +22,7 @@ from pathlib import Path
 from tests.unit.test_kills import Killed, MortalEnv
 from vm_mgr.adapters.libvirt.definition import DomainXml
 from vm_mgr.adapters.memory.env import MemoryEnv
+from vm_mgr.adapters.memory.steps import READS
 from vm_mgr.config import load_storage
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmSettings
@@ -43,8 +44,23 @@ DOMAIN = """<domain type="qemu"><name>any</name><memory unit="MiB">16</memory>
 <os><type arch="x86_64">hvm</type></os><devices><memballoon model="none"/></devices></domain>"""
 MIB = 1 << 20
 PATIENCE_S = 30
-# A machine without a system on its disk does not hear the power button: it is unplugged at once.
-SETTINGS = VmSettings(pacemaker_params={"force_stop": "1"}, stop_timeout_s=20)
+# What only looks, of librbd: to die before it is to die before the next call that does not.
+LOOKS = frozenset(
+    {
+        *(
+            "Group",
+            "Image",
+            "RBD",
+            "features",
+            "get_snap_timestamp",
+            "group_list",
+            "is_protected_snap",
+            "list",
+        ),
+        *("list_children2", "list_images", "list_lockers", "list_snaps", "metadata_get", "metadata_list"),
+        *("parent_info", "size", "watchers_list"),
+    }
+)
 
 
 class Names:
@@ -254,7 +270,7 @@ class Whole:
 
         def dying():
             try:
-                operation(MortalEnv(RealEnv(), point, after=True))
+                operation(MortalEnv(RealEnv(), point, after=True, looks=READS))
             except Killed:
                 os._exit(9)
 
@@ -350,16 +366,16 @@ class Deep:
 
 
 class Fate:
-    """Count the calls; the one after the last allowed is the death, and nothing is called any more."""
+    """Count the changes; the one after the last allowed is the death, and nothing is called any more."""
 
     def __init__(self, left):
         self.left = left
 
-    def passes(self):
-        if self.left <= 0:
+    def passes(self, *, counted):
+        if self.left < 0 or (counted and self.left == 0):
             self.left = -1
             raise Killed
-        self.left -= 1
+        self.left -= counted
 
 
 class Fragile:
@@ -375,7 +391,7 @@ class Fragile:
             return found
 
         def call(*arguments, **named):
-            self._fate.passes()
+            self._fate.passes(counted=name not in LOOKS)
             result = found(*arguments, **named)
             opened = isinstance(found, type) or name == "start"
             return Fragile(self._fate, result) if opened else result
