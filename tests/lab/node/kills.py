@@ -62,6 +62,9 @@ LOOKS = frozenset(
     }
 )
 
+# A machine without a system on its disk does not hear the power button: it is unplugged at once.
+SETTINGS = VmSettings(pacemaker_params={"force_stop": "1"}, stop_timeout_s=20)
+
 
 class Names:
     """The names of one run's VMs."""
