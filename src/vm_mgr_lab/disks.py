@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from vm_mgr_lab.lab import Lab
@@ -43,13 +44,15 @@ def openers(lab: Lab, vm: str) -> set[str]:
     return {nodes.get(address, address) for address in addresses}
 
 
-def strangers(lab: Lab, vm: str) -> list[str]:
-    """Name all in the storages that does not belong to the one VM that there is."""
-    ask, shared = lab.nodes[0].name, in_shared_folder(lab, vm)
+def strangers(lab: Lab, vms: Sequence[str]) -> list[str]:
+    """Name all in the storages that does not belong to the only VMs that there are, and what these lack."""
+    ask = lab.nodes[0].name
     found = [f"image {name}" for name in lab.execute(ask, ["rbd", "ls", "rbd"]).stdout.split()]
     found += [f"group {name}" for name in lab.execute(ask, ["rbd", "group", "ls", "rbd"]).stdout.split()]
     found += [f"folder {path.name}" for path in lab.paths.shared.iterdir() if path.name not in OWN]
-    wanted = [f"folder {vm}"] if shared else [f"image system_{vm}", f"group {vm}"]
+    wanted = []
+    for vm in vms:
+        wanted += [f"folder {vm}"] if in_shared_folder(lab, vm) else [f"image system_{vm}", f"group {vm}"]
     return sorted(set(found) ^ set(wanted))
 
 

@@ -28,7 +28,7 @@ SLOW_S = 0.25
 
 @dataclass(frozen=True, slots=True, order=True)
 class Event:
-    """Something that was seen; kind is one of membership, fenced, power-on, process, role, record."""
+    """Something that was seen; kind is one of membership, fenced, power-on, process, record."""
 
     time_s: float
     kind: str
@@ -37,9 +37,12 @@ class Event:
 
 
 class History:
-    """Records what happens to one VM and the nodes, from start to stop; use it as a context manager."""
+    """Records what happens to one VM and the nodes, from start to stop; use it as a context manager.
 
-    def __init__(self, lab: Lab, vm: str, mac_byte: int) -> None:
+    beside: another VM's history, which asks the cluster about its members already.
+    """
+
+    def __init__(self, lab: Lab, vm: str, mac_byte: int, *, beside: "History | None" = None) -> None:
         self._lab = lab
         self._vm = vm
         self._mac_byte = mac_byte
@@ -48,10 +51,9 @@ class History:
         self._events: list[Event] = []
         self._running_on: dict[float, tuple[str, ...]] = {}
         self._offsets = {node.name: _size(self._console(node.name)) for node in lab.nodes}
-        self._threads = [
-            threading.Thread(target=self._repeat, args=(probe, period), daemon=True)
-            for probe, period in ((self._look_at_host, FAST_S), (self._ask_cluster, SLOW_S))
-        ]
+        self._beside = beside
+        probes = [(self._look_at_host, FAST_S), *([] if beside else [(self._ask_cluster, SLOW_S)])]
+        self._threads = [threading.Thread(target=self._repeat, args=probe, daemon=True) for probe in probes]
         self._last: dict[tuple[str, str], str] = {}
         self._began_s = time.time()
 
@@ -65,14 +67,11 @@ class History:
         for thread in self._threads:
             thread.join()
 
-    def note(self, kind: str, node: str, detail: str = "") -> None:
-        """Add something the observer itself did."""
-        self._add(Event(time.time(), kind, node, detail))
-
     def events(self) -> list[Event]:
         """Return all that was seen so far, in order of time."""
+        members = [e for e in self._beside.events() if e.kind == "membership"] if self._beside else []
         with self._lock:
-            return sorted([*self._events, *bmc_events(self._lab, since_s=self._began_s)])
+            return sorted([*self._events, *members, *bmc_events(self._lab, since_s=self._began_s)])
 
     def first(
         self, kind: str, *, after_s: float, where: Callable[[Event], bool] = lambda _: True
@@ -133,12 +132,6 @@ class History:
         for node in status.iterfind("nodes/node"):
             kind = "online" if node.get("online") == "true" else "offline"
             self._changed("membership", str(node.get("name")), kind)
-        for resource in status.iter("resource"):
-            if resource.get("id") == self._vm:
-                where = resource.find("node")
-                self._changed(
-                    "role", str(where.get("name")) if where is not None else "", str(resource.get("role"))
-                )
 
     def _console(self, node: str) -> Path:
         return self._lab.disk_of(node) / console_log(self._mac_byte).lstrip("/")

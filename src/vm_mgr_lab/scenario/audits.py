@@ -12,7 +12,7 @@ from vm_mgr_lab import checkers, demo, disks
 from vm_mgr_lab.history import Event, consoles, qemu_nodes
 from vm_mgr_lab.lab import Lab
 from vm_mgr_lab.scenario.load import Scenario
-from vm_mgr_lab.scenario.steps import Run
+from vm_mgr_lab.scenario.steps import Run, Subject
 
 __all__ = ["audit"]
 
@@ -31,43 +31,45 @@ FORBIDDEN = (
 def audit(run: Run, scenario: Scenario, *, began_s: float) -> list[str]:
     """Return every problem that the audits of a scenario found."""
     ask = run.lab.nodes[0].name
-    state, node = demo.where_is(run.lab, run.vm, ask=ask)
-    return [
-        *_expected(run, scenario, state, node),
-        *_records(run, scenario),
-        *_agreement(run.lab, run.vm, ask, node),
-        *_orphans(run.lab, run.vm, ask),
-        *_fenced_first(run),
-        *_shut_out(run, scenario),
-        *_logs(run.lab, scenario, began_s),
-    ]
+    problems = []
+    for one in run.subjects:
+        state, node = demo.where_is(run.lab, one.vm, ask=ask)
+        problems += [
+            *_expected(run, one, scenario, state, node),
+            *_records(run.lab, one, scenario),
+            *_agreement(run.lab, one.vm, ask, node),
+            *_fenced_first(one),
+            *_alone(one, scenario),
+            *_shut_out(run, one, scenario),
+        ]
+    return [*problems, *_orphans(run, ask), *_logs(run.lab, scenario, began_s)]
 
 
-def _expected(run: Run, scenario: Scenario, state: str, node: str | None) -> list[str]:
+def _expected(run: Run, one: Subject, scenario: Scenario, state: str, node: str | None) -> list[str]:
     expect = scenario.expect
     problems = []
     if state != expect.state:
-        problems.append(f"vm-mgr status says {state}, expected {expect.state}")
+        problems.append(f"vm-mgr status says that {one.vm} is {state}, expected {expect.state}")
     if expect.node != "any" and (node == run.first_node) != (expect.node == "same"):
-        problems.append(f"{run.vm} is on {node}, expected {expect.node} than {run.first_node}")
-    fenced = sorted({e.node for e in run.history.events() if e.kind == "fenced"})
+        problems.append(f"{one.vm} is on {node}, expected {expect.node} than {run.first_node}")
+    fenced = sorted({e.node for e in one.history.events() if e.kind == "fenced"})
     wanted = sorted(run.first_node if name == "@first" else name for name in expect.fenced)
     if fenced != wanted:
         problems.append(f"fenced were {fenced}, expected {wanted}")
     return problems
 
 
-def _records(run: Run, scenario: Scenario) -> list[str]:
+def _records(lab: Lab, one: Subject, scenario: Scenario) -> list[str]:
     """Compare the guest's disk with what was acknowledged on any console."""
-    acknowledged = consoles(run.lab, run.mac_byte)
+    acknowledged = consoles(lab, one.mac_byte)
     boots = {record.boot for records in acknowledged.values() for record in records}
     # The consoles are kept across scenarios: only boots of this one's VM are on its disk.
-    disk = checkers.records_on_disk(run.lab, run.vm, node=run.lab.nodes[0].name)
-    mine = {e.detail.split()[0] for e in run.history.events() if e.kind == "record"} & boots
+    disk = checkers.records_on_disk(lab, one.vm, node=lab.nodes[0].name)
+    mine = {e.detail.split()[0] for e in one.history.events() if e.kind == "record"} & boots
     shown = {node: [r for r in records if r.boot in mine] for node, records in acknowledged.items()}
     problems = [*checkers.lost_records(disk, shown), *checkers.several_writers(disk)]
     if scenario.expect.same_boot and len(mine) != 1:
-        problems.append(f"the guest booted {len(mine)} times, expected once")
+        problems.append(f"the guest of {one.vm} booted {len(mine)} times, expected once")
     return problems
 
 
@@ -96,34 +98,42 @@ def _agreement(lab: Lab, vm: str, ask: str, node: str | None) -> list[str]:
     return problems
 
 
-def _orphans(lab: Lab, vm: str, ask: str) -> list[str]:
+def _orphans(run: Run, ask: str) -> list[str]:
     """Find volumes, groups, resources and constraints that belong to no VM."""
-    cib = etree.fromstring(lab.execute(ask, ["cibadmin", "--query"]).stdout.encode())
+    wanted = [one.vm for one in run.subjects]
+    cib = etree.fromstring(run.lab.execute(ask, ["cibadmin", "--query"]).stdout.encode())
     primitives = {str(p.get("id")) for p in cib.iterfind("configuration/resources/primitive")}
     constraints = {str(c.get("id")) for c in cib.iterfind("configuration/constraints/*")}
     vms = {p for p in primitives if not p.startswith("vm-mgr-")}
     problems = []
-    if strangers := disks.strangers(lab, vm):
+    if strangers := disks.strangers(run.lab, wanted):
         problems.append(f"in the storages, too much or missing: {strangers}")
-    if vms != {vm}:
+    if vms != set(wanted):
         problems.append(f"resources in the CIB: {sorted(vms)}")
-    own = "|needs-.*|after-.*" if disks.in_shared_folder(lab, vm) else ""
-    allowed = re.compile(rf"vm-mgr-(observers|fence-.*|dir-.*{own})$")
+    in_folder = "|".join(re.escape(vm) for vm in wanted if disks.in_shared_folder(run.lab, vm))
+    allowed = re.compile(rf"vm-mgr-(observers|fence-.*|dir-.*|(needs|after)-({in_folder}))$")
     strange = sorted(c for c in constraints if not allowed.match(c))
     if strange:
         problems.append(f"constraints left in the CIB: {strange}")
     return problems
 
 
-def _fenced_first(run: Run) -> list[str]:
+def _alone(one: Subject, scenario: Scenario) -> list[str]:
+    """Check that only a live migration ever had QEMU on two nodes."""
+    if any("migrate" in step.arguments.get("command", "") for step in scenario.steps):
+        return []
+    return [f"{one.vm} ran on {' and '.join(nodes)} at once" for nodes in one.history.simultaneous()]
+
+
+def _fenced_first(one: Subject) -> list[str]:
     """Check that a lost node was fenced before the VM was started on another one."""
-    events = run.history.events()
+    events = one.history.events()
     problems = []
     running: str | None = None
     for event in events:
         if event.kind == "process" and event.detail == "running":
             if running and running != event.node and not _left(events, running, event):
-                problems.append(f"{run.vm} was started on {event.node} while it was on {running}, not fenced")
+                problems.append(f"{one.vm} was started on {event.node} while it was on {running}, not fenced")
             running = event.node
     return problems
 
@@ -138,9 +148,9 @@ def _left(events: list[Event], node: str, start: Event) -> bool:
     return any(e.kind == "fenced" and (not was_online or e.time_s > was_online[-1]) for e in before)
 
 
-def _shut_out(run: Run, scenario: Scenario) -> list[str]:
+def _shut_out(run: Run, one: Subject, scenario: Scenario) -> list[str]:
     """Check that Ceph's client of a fenced node was put on the blocklist before the VM ran elsewhere."""
-    if disks.in_shared_folder(run.lab, run.vm):
+    if disks.in_shared_folder(run.lab, one.vm):
         return []  # a file's locks end with their node
     shown = run.lab.execute(run.healthy_node(), ["ceph", "osd", "dump", "--format", "json"]).stdout
     hosts = {address.rsplit(":", 1)[0] for address in json.loads(shown)["blocklist"]}

@@ -1,7 +1,8 @@
 """The verbs that a scenario's steps.toml can use; each is a function of the run and the step's arguments.
 
 Nodes are named directly or as "@vm" (where the VM runs now), "@first" (where it ran before the first step)
-and "@other" (a hypervisor where it doesn't run now).
+and "@other" (a hypervisor where it doesn't run now). A scenario is played with a VM in each storage, all on
+the same node at first: what is done to "the VM" is done to each of them.
 """
 
 import contextlib
@@ -11,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from vm_mgr_lab import bmc
@@ -20,24 +22,31 @@ from vm_mgr_lab.lab import Lab
 from vm_mgr_lab.process import wait_until
 from vm_mgr_lab.topology import HOST_ADDRESS, NETWORKS
 
-__all__ = ["VERBS", "Run"]
+__all__ = ["VERBS", "Run", "Subject"]
 
 WITHIN_S = 90
 
 
 @dataclass(slots=True, kw_only=True)
-class Run:
-    """A scenario being played: the lab, its VM, and what the steps need to remember."""
+class Subject:
+    """A VM that a scenario is played with, and what the steps need to remember of it."""
 
-    lab: Lab
     vm: str
     mac_byte: int
     history: History
+    session: "subprocess.Popen[str] | None" = None
+    output: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """A scenario being played: the lab and the VMs."""
+
+    lab: Lab
     first_node: str
     fault_s: float
     cleanup: contextlib.ExitStack
-    session: "subprocess.Popen[str] | None" = None
-    output: list[str] = field(default_factory=list)
+    subjects: list[Subject] = field(default_factory=list)
 
     def node(self, name: str) -> str:
         """Return the node that a name in a step means."""
@@ -51,11 +60,11 @@ class Run:
         return self.lab.topology.node(name).name
 
     def running_node(self) -> str:
-        """Return the one node where a QEMU of the VM runs."""
-        nodes = qemu_nodes(self.lab, self.vm)
-        if len(nodes) != 1:
-            raise LabError(f"{self.vm} runs on {', '.join(nodes) or 'no node'}, not on one")
-        return nodes[0]
+        """Return the one node where the VMs' QEMUs run."""
+        nodes = {node for one in self.subjects for node in qemu_nodes(self.lab, one.vm) or ("no node",)}
+        if len(nodes) != 1 or nodes == {"no node"}:
+            raise LabError(f"the VMs run on {', '.join(sorted(nodes))}, not on one")
+        return nodes.pop()
 
     def healthy_node(self) -> str:
         """Return a node that is on, to give commands on."""
@@ -87,10 +96,11 @@ def reboot(run: Run, *, node: str) -> None:
 def kill_qemu(run: Run) -> None:
     """Kill the VM's QEMU with SIGKILL, as the kernel's OOM killer does."""
     run.fault_s = time.time()
-    wanted = f"guest={run.vm},".encode()
+    wanted = [f"guest={one.vm},".encode() for one in run.subjects]
     for pid in run.lab.processes(run.running_node()):
         with contextlib.suppress(OSError):
-            if wanted in Path(f"/proc/{pid}/cmdline").read_bytes():
+            line = Path(f"/proc/{pid}/cmdline").read_bytes()
+            if any(name in line for name in wanted):
                 os.kill(pid, signal.SIGKILL)
 
 
@@ -120,53 +130,58 @@ def heal_bmc(run: Run, *, node: str) -> None:
 
 def vm_mgr(run: Run, *, command: str, fails: bool = False) -> None:
     """Run vm-mgr on a node that is up; "{vm}" and "{other}" stand for the VM and a node it doesn't run on."""
-    words = [w.format(vm=run.vm, other=run.node("@other") if "{other}" in w else "") for w in command.split()]
-    done = run.lab.execute(run.healthy_node(), ["vm-mgr", *words], check=False, timeout_s=180)
-    if (done.returncode != 0) != fails:
-        raise LabError(
-            f"vm-mgr {' '.join(words)} exited with {done.returncode}: {done.stderr.strip()[-500:]}"
-        )
+    other = run.node("@other") if "{other}" in command else ""
+    for one in run.subjects:
+        words = [word.format(vm=one.vm, other=other) for word in command.split()]
+        done = run.lab.execute(run.healthy_node(), ["vm-mgr", *words], check=False, timeout_s=180)
+        if (done.returncode != 0) != fails:
+            raise LabError(
+                f"vm-mgr {' '.join(words)} exited with {done.returncode}: {done.stderr.strip()[-500:]}"
+            )
 
 
 def start_by_hand(run: Run, *, node: str) -> None:
     """Start the VM's own definition with virsh on another node; libvirt must refuse it and leave nothing."""
     here, there = run.running_node(), run.node(node)
-    definition = run.lab.execute(here, ["virsh", "dumpxml", "--security-info", run.vm]).stdout
-    run.lab.execute(there, ["sh", "-c", "cat > /root/by-hand.xml"], stdin=definition)
-    for verb in (["create", "/root/by-hand.xml"], ["define", "/root/by-hand.xml"], ["start", run.vm]):
-        done = run.lab.execute(there, ["virsh", *verb], check=False)
-        if verb[0] != "define" and done.returncode == 0:
-            raise LabError(f"virsh {verb[0]} started a second {run.vm} on {there}")
-    run.lab.execute(there, ["virsh", "undefine", run.vm])
-    run.lab.execute(there, ["rm", "/root/by-hand.xml"])
-    if qemu_nodes(run.lab, run.vm) != (here,):
-        raise LabError(f"{run.vm} runs on {qemu_nodes(run.lab, run.vm)} after virsh on {there}")
+    for one in run.subjects:
+        definition = run.lab.execute(here, ["virsh", "dumpxml", "--security-info", one.vm]).stdout
+        run.lab.execute(there, ["sh", "-c", "cat > /root/by-hand.xml"], stdin=definition)
+        for verb in (["create", "/root/by-hand.xml"], ["define", "/root/by-hand.xml"], ["start", one.vm]):
+            done = run.lab.execute(there, ["virsh", *verb], check=False)
+            if verb[0] != "define" and done.returncode == 0:
+                raise LabError(f"virsh {verb[0]} started a second {one.vm} on {there}")
+        run.lab.execute(there, ["virsh", "undefine", one.vm])
+        run.lab.execute(there, ["rm", "/root/by-hand.xml"])
+        if qemu_nodes(run.lab, one.vm) != (here,):
+            raise LabError(f"{one.vm} runs on {qemu_nodes(run.lab, one.vm)} after virsh on {there}")
 
 
 def open_ssh(run: Run) -> None:
     """Open an ssh session to the guest that counts, one line every 200 ms."""
     script = "i=0; while true; do i=$((i+1)); echo tick $i; sleep 0.2; done"
-    address = f"{HOST_ADDRESS.rsplit('.', 1)[0]}.{run.mac_byte}"
-    session = subprocess.Popen(
-        [*run.lab.ssh_command(address), script],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    run.session = session
-    run.cleanup.callback(_end, session)
-    _next_tick(run)
+    for one in run.subjects:
+        address = f"{HOST_ADDRESS.rsplit('.', 1)[0]}.{one.mac_byte}"
+        session = subprocess.Popen(
+            [*run.lab.ssh_command(address), script],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        one.session = session
+        run.cleanup.callback(_end, session)
+        _next_tick(one)
 
 
 def ssh_still_counts(run: Run) -> None:
     """Check that the ssh session opened before is the same one and still counts."""
-    if run.session is None or run.session.poll() is not None:
-        raise LabError("the ssh session to the guest has ended")
-    _next_tick(run)
-    ticks = [int(line.split()[1]) for line in run.output if line.startswith("tick")]
-    if ticks != list(range(1, len(ticks) + 1)):
-        raise LabError(f"the ssh session lost lines: {ticks[-5:]}")
+    for one in run.subjects:
+        if one.session is None or one.session.poll() is not None:
+            raise LabError(f"the ssh session to {one.vm} has ended")
+        _next_tick(one)
+        ticks = [int(line.split()[1]) for line in one.output if line.startswith("tick")]
+        if ticks != list(range(1, len(ticks) + 1)):
+            raise LabError(f"the ssh session to {one.vm} lost lines: {ticks[-5:]}")
 
 
 def wait_for_write(run: Run, *, node: str = "any", within_s: float = WITHIN_S) -> None:
@@ -175,11 +190,11 @@ def wait_for_write(run: Run, *, node: str = "any", within_s: float = WITHIN_S) -
     def fits(name: str) -> bool:
         return node == "any" or (name == run.first_node) == (node == "@first")
 
-    wait_until(
-        lambda: run.history.first("record", after_s=run.fault_s, where=lambda e: fits(e.node)) is not None,
-        what=f"a write of {run.vm} on {node} node",
-        timeout_s=within_s,
-    )
+    def written(one: Subject) -> bool:
+        return one.history.first("record", after_s=run.fault_s, where=lambda e: fits(e.node)) is not None
+
+    for one in run.subjects:
+        wait_until(partial(written, one), what=f"a write of {one.vm} on {node} node", timeout_s=within_s)
 
 
 def wait_offline(run: Run, *, node: str, within_s: float = WITHIN_S) -> None:
@@ -187,7 +202,7 @@ def wait_offline(run: Run, *, node: str, within_s: float = WITHIN_S) -> None:
     name = run.node(node)
     wait_until(
         lambda: (
-            run.history.first(
+            run.subjects[0].history.first(
                 "membership", after_s=run.fault_s, where=lambda e: (e.node, e.detail) == (name, "offline")
             )
             is not None
@@ -201,23 +216,24 @@ def stays_down(run: Run, *, seconds: float) -> None:
     """Check for some seconds that no QEMU of the VM is started and nothing is written."""
     since = time.time()
     while time.time() < since + seconds:
-        nodes = qemu_nodes(run.lab, run.vm)
-        if nodes or run.history.first("record", after_s=since) is not None:
-            raise LabError(f"{run.vm} came to life on {nodes} although its node was not fenced")
+        for one in run.subjects:
+            nodes = qemu_nodes(run.lab, one.vm)
+            if nodes or one.history.first("record", after_s=since) is not None:
+                raise LabError(f"{one.vm} came to life on {nodes} although its node was not fenced")
         time.sleep(0.2)
 
 
-def _next_tick(run: Run) -> None:
+def _next_tick(one: Subject) -> None:
     """Read what the ssh session said, up to one line that it said after this call."""
-    session = run.session
+    session = one.session
     if session is None or session.stdout is None:
         raise LabError("no ssh session was opened")
     asked = time.time()
     while True:
         line = session.stdout.readline()
         if not line:
-            raise LabError(f"the ssh session to the guest has ended: {' / '.join(run.output[-2:])}")
-        run.output.append(line.strip())
+            raise LabError(f"the ssh session to {one.vm} has ended: {' / '.join(one.output[-2:])}")
+        one.output.append(line.strip())
         if time.time() > asked + 1.0:
             return
 
