@@ -8,6 +8,7 @@ from vm_mgr.model.mark import Mark
 from vm_mgr.model.vm import VmSettings, VmState
 from vm_mgr.operations.clone import CloneRequest, clone
 from vm_mgr.operations.create import CreateRequest, create
+from vm_mgr.operations.create_snapshot import create_snapshot
 from vm_mgr.operations.disable import disable
 from vm_mgr.operations.enable import enable
 from vm_mgr.operations.list_vms import list_vms
@@ -150,6 +151,19 @@ def test_stop_needs_no_storage(env, vm):
     assert [report.code for report in env.said if isinstance(report, Note)] == ["not-alone"]
     with pytest.raises(VmMgrError):
         start(env, vm)
+
+
+def test_what_is_done_but_stays_marked_is_told(env, vm):
+    def unreachable(*_):
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, "Ceph can't be reached")
+
+    env.ledger.erase = unreachable
+    with pytest.raises(VmMgrError, match="can't be reached"):
+        create_snapshot(env, vm, "done")
+    told = [report for report in env.said if isinstance(report, Note)]
+    assert [note.code for note in told] == ["unfinished"]
+    assert "is done" in told[0].message
+    assert [snapshot.name for snapshot in env.snapshots.snapshots(vm)] == ["done"]
 
 
 def test_vm_whose_unfinished_operation_can_not_be_settled_can_be_stopped(env, vm):

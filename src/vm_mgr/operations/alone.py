@@ -129,7 +129,12 @@ def marked(env: Env, name: VmName, verb: str, **details: str) -> Iterator[Step]:
             env.say(Note(Level.WARNING, "unfinished", text, "mend the cause, then: vm-mgr repair"))
             raise failure from error
         raise
-    env.ledger.erase(name)
+    try:
+        env.ledger.erase(name)
+    except VmMgrError:
+        text = f"{verb} of {name} is done, but could not be marked as done"
+        env.say(Note(Level.WARNING, "unfinished", text, "mend the cause, then: vm-mgr repair"))
+        raise
 
 
 def settle(env: Env, name: VmName, mark: Mark) -> None:
