@@ -98,7 +98,7 @@ def test_commands_that_lose_ceph_or_stand_still(lab: Lab) -> None:
     vms = {"lostone": "ceph", "losttwo": "vms", "stoodone": "ceph", "stoodtwo": "vms"}
     with ThreadPoolExecutor() as pool:
         commands, copies = begin(lab, pool, vms)
-        standing = [pid for vm in ("stoodone", "stoodtwo") for pid in processes(lab, "vm-mgr", "create", vm)]
+        standing = [pid for vm in ("stoodone", "stoodtwo") for pid in processes(lab, "python3", "create", vm)]
         assert len(standing) >= 2
         try:
             for pid in standing:
