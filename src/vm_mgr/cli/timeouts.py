@@ -97,9 +97,7 @@ def _print(found: Timeouts, *, alone: bool) -> None:
     elif found.outlooks:
         heading = ("vm", "cause", "noticed", "fenced, stopped", "storage released", "started", "all")
         print_table([heading, *_summary(found)])
-        print(
-            "\nSeconds, typically and at worst, until QEMU runs again. What they are made of: vm-mgr timeouts VM"
-        )
+        print("\nSeconds, typically and at worst, until QEMU runs again; vm-mgr timeouts VM explains them.")
     else:
         print("The cluster has no VM.")
     for one in found.inconsistencies:

@@ -4,7 +4,7 @@ Each rule names its source. A time that could not be read breaks no rule; the re
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from vm_mgr.model.recovery import add, attempt, ceph_back, fencing_worst, in_ceph, noticed_worst
@@ -31,7 +31,7 @@ class Severity(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inconsistency:
-    """Two settings, as (name, value), that don't fit together; subject is the VM or fence device they are of."""
+    """Two settings, as (name, value), that don't fit together; subject is the VM or device they are of."""
 
     severity: Severity
     code: str
@@ -177,7 +177,7 @@ def _device(cluster: ClusterTimes, device: FenceDevice) -> Iterator[Inconsistenc
             remedy = f"{name}={least + 20:g}s"
             yield _error("fence-timeout", allowed, ("power_wait", spell(wait)), why, remedy, device.name)
         if twice == 2:
-            why = "Pacemaker switches power_timeout off: where a machine goes off but not on, fencing has failed"
+            why = "Pacemaker switches power_timeout off: where a machine goes off but not on, it has failed"
             looks = ("disable_timeout", "true")
             yield _warning("comes-not-on", looks, allowed, why, "disable_timeout=0", device.name)
         return
@@ -194,14 +194,14 @@ def _device(cluster: ClusterTimes, device: FenceDevice) -> Iterator[Inconsistenc
 
 def _waiting(cluster: ClusterTimes) -> Iterator[Inconsistency]:
     """Check Pacemaker's waits against the time that Corosync takes (pacemaker-controld(7))."""
-    pacemaker, formed = cluster.pacemaker, noticed_worst(cluster)
+    pacemaker, formed = cluster.pacemaker, add(cluster.totem.token, cluster.totem.consensus)
     if formed is None:
         return
-    ring = ("token + consensus", spell(add(cluster.totem.token, cluster.totem.consensus)))
+    ring = ("token + consensus", spell(formed))
     if pacemaker.dc_deadtime is not None and pacemaker.dc_deadtime <= formed:
-        why = "a node that boots elects itself before it has heard the others, which are fenced then"
+        why = "a node that boots can elect itself before it has heard the others, which are fenced then"
         remedy = f"dc-deadtime={max(2 * formed, 10):.0f}s"
-        yield _error("dc-deadtime", ("dc-deadtime", spell(pacemaker.dc_deadtime)), ring, why, remedy)
+        yield _warning("dc-deadtime", ("dc-deadtime", spell(pacemaker.dc_deadtime)), ring, why, remedy)
     if pacemaker.cluster_delay is not None and pacemaker.cluster_delay <= formed:
         why = "actions are called failed that have only not been answered during a change of membership"
         yield _warning(
@@ -237,7 +237,7 @@ def _ceph(ceph: CephTimes) -> Iterator[Inconsistency]:
 
 def _clients(cluster: ClusterTimes, ceph: CephTimes) -> Iterator[Inconsistency]:
     """Check Ceph's clients, and for how long a dead one is shut out."""
-    worst = ceph_back(ceph)[1]
+    worst = _back(ceph)
     limit = ceph.rados_osd_op_timeout
     if limit and worst is not None and limit <= worst:
         why = "guests on healthy nodes get I/O errors when any other node is lost"
@@ -263,6 +263,11 @@ def _clients(cluster: ClusterTimes, ceph: CephTimes) -> Iterator[Inconsistency]:
             why = "a client that was shut out may write again while its node's end is still being settled"
             fence = ("noticing and fencing, at worst", spell(budget))
             yield _error("blocklist", (name, spell(expires)), fence, why, f"{name} = 3600")
+
+
+def _back(ceph: CephTimes) -> float | None:
+    """Give how long Ceph takes at worst, without the stretched grace, which has a rule of its own."""
+    return ceph_back(replace(ceph, mon_osd_adjust_heartbeat_grace=False))[1]
 
 
 def _vm(cluster: ClusterTimes, vm: VmTimes) -> Iterator[Inconsistency]:
@@ -324,7 +329,7 @@ def _monitor(vm: VmTimes) -> Iterator[Inconsistency]:
 
 def _vm_in_ceph(ceph: CephTimes, cluster: ClusterTimes, vm: VmTimes) -> Iterator[Inconsistency]:
     """Check a VM's start, and its patience with I/O errors, against the time that Ceph takes."""
-    back, seen = ceph_back(ceph)[1], add(cluster.totem.token, cluster.totem.consensus)
+    back, seen = _back(ceph), add(cluster.totem.token, cluster.totem.consensus)
     if vm.start is None or back is None:
         return
     budget, start = max(vm.start - RESERVE_S, vm.start / 2), ("start timeout", spell(vm.start))
@@ -333,7 +338,7 @@ def _vm_in_ceph(ceph: CephTimes, cluster: ClusterTimes, vm: VmTimes) -> Iterator
         waits["osd_client_watch_timeout"] = ceph.osd_client_watch_timeout
     name, longest = max(waits.items(), key=lambda one: one[1])
     if budget <= longest:
-        why = f"a start gives up after {spell(budget)}, before the disks can be had; the node is not tried again"
+        why = f"a start gives up after {spell(budget)}, before the disks can be had, and this node is out"
         remedy = f"a start timeout of {longest + 2 * RESERVE_S:.0f} s or more"
         yield _error("start", start, (name, spell(longest)), why, remedy, vm.name)
     if vm.io_error_timeout is not None and vm.io_error_timeout < back:

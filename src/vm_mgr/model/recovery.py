@@ -206,7 +206,7 @@ def _released(noticed: Phase, fenced: Phase, ceph: CephTimes | None, vm: VmTimes
     return Phase(
         name=name,
         typical_s=_beyond(typical, add(noticed.typical_s, fenced.typical_s)),
-        worst_s=_within(_beyond(worst, noticed.typical_s), vm.start),
+        worst_s=_within(_beyond(worst, noticed.typical_s), vm),
         made_of="what Ceph still takes to miss the node's storage daemons and to tell the client; at worst"
         " with an election of monitors, and with fencing done at once",
     )
@@ -219,7 +219,7 @@ def _let_go(ceph: CephTimes | None, vm: VmTimes) -> Phase:
     return Phase(
         name=name,
         typical_s=0.0,
-        worst_s=_within(ceph.osd_client_watch_timeout, vm.start),
+        worst_s=_within(ceph.osd_client_watch_timeout, vm),
         made_of="at once on the same node, which shuts out its dead client; on another one at worst"
         " osd_client_watch_timeout",
     )
@@ -227,7 +227,7 @@ def _let_go(ceph: CephTimes | None, vm: VmTimes) -> Phase:
 
 def _unknown(name: str, vm: VmTimes) -> Phase:
     words = "not known for this storage: the start waits for it, at worst until its timeout"
-    return Phase(name=name, typical_s=None, worst_s=vm.start, made_of=words)
+    return Phase(name=name, typical_s=None, worst_s=_beyond(vm.start, START_S), made_of=words)
 
 
 def _started(vm: VmTimes, released: Phase) -> Phase:
@@ -257,5 +257,7 @@ def _beyond(seconds: float | None, passed: float | None) -> float | None:
     return None if seconds is None or passed is None else round(max(seconds - passed, 0.0), 3)
 
 
-def _within(seconds: float | None, limit: float | None) -> float | None:
+def _within(seconds: float | None, vm: VmTimes) -> float | None:
+    """Limit what a start waits for to its timeout."""
+    limit = _beyond(vm.start, START_S)
     return None if seconds is None or limit is None else min(seconds, limit)
