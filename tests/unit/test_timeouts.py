@@ -231,6 +231,12 @@ def test_halves_that_shoot_at_once_are_found(cluster, ceph):
     assert codes(pair, ceph) == [("warning", "same-delay")]
 
 
+def test_two_nodes_may_have_a_short_consensus(cluster, ceph):
+    short = replace(cluster, totem=replace(cluster.totem, consensus=1.0))
+    assert codes(short, ceph) == [("error", "consensus")]
+    assert codes(replace(short, nodes=("n1", "n2")), ceph) == []
+
+
 def test_cluster_without_devices_is_an_error(cluster, ceph):
     assert codes(replace(cluster, devices=()), ceph) == [("error", "no-device")]
 

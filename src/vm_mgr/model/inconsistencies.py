@@ -95,16 +95,13 @@ def _warning(
 
 
 def _totem(cluster: ClusterTimes) -> Iterator[Inconsistency]:
-    """Check what corosync.conf(5) says: consensus is at least 1.2 times token."""
+    """Check what corosync.conf(5) says: consensus is at least 1.2 times token, but for two nodes."""
     totem = cluster.totem
     token, consensus = ("token", spell(totem.token)), ("consensus", spell(totem.consensus))
-    if (
-        totem.token is not None
-        and totem.consensus is not None
-        and totem.consensus < 1.2 * totem.token - 0.002
-    ):
+    least = None if totem.token is None or len(cluster.nodes) <= 2 else 1.2 * totem.token
+    if least is not None and totem.consensus is not None and totem.consensus < least - 0.002:
         why = "members that are well can be left out while a membership is formed, and are fenced then"
-        remedy = f"consensus: {round(1200 * totem.token)} in corosync.conf (milliseconds), or leave it out"
+        remedy = f"consensus: {round(1000 * least)} in corosync.conf (milliseconds), or leave it out"
         yield _error("consensus", consensus, token, why, remedy)
     if totem.token is not None and totem.token < LEAST_TOKEN_S:
         why = (
