@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vm_mgr.adapters.shared_dir.mount import Mount
     from vm_mgr.adapters.shared_dir.port import SharedDirectory
     from vm_mgr.adapters.side_by_side.storages import SideBySide
+    from vm_mgr.adapters.side_by_side.timings import BothTimings
     from vm_mgr.config import CephSettings, Settings, StorageSettings
     from vm_mgr.model.cluster import NodeName
     from vm_mgr.model.vm import VmName
@@ -229,6 +230,16 @@ class RealEnv:
         from vm_mgr.adapters.host.processes import HostProcesses  # noqa: PLC0415
 
         return HostProcesses(self.clock)
+
+    @cached_property
+    def timings(self) -> BothTimings:
+        """Timeouts of Corosync, Pacemaker and Ceph."""
+        from vm_mgr.adapters.ceph.timings import read_ceph  # noqa: PLC0415
+        from vm_mgr.adapters.pacemaker.timings import read_cluster  # noqa: PLC0415
+        from vm_mgr.adapters.side_by_side.timings import BothTimings  # noqa: PLC0415
+
+        ceph = (lambda: read_ceph(self.connection)) if self.storage_settings.ceph else None
+        return BothTimings(lambda: read_cluster(self.runner), ceph)
 
     @property
     def node_addresses(self) -> Mapping[str, NodeName]:

@@ -17,6 +17,7 @@ CONTRACTS = (
     "test_images.py",
     "test_cluster.py",
     "test_hypervisor.py",
+    "test_timings.py",
 )
 RUN = """set -e
 rm -rf /tmp/contract && mkdir -p /tmp/contract && tar -xzf /tmp/contract.tgz -C /tmp/contract

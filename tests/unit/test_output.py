@@ -13,6 +13,7 @@ from vm_mgr.cli.app import app
 from vm_mgr.cli.reference import commands
 from vm_mgr.cli.render import SCHEMA
 from vm_mgr.model.storage import Consistency
+from vm_mgr.model.timings import TotemTimes
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.operations.colocation import separate
 from vm_mgr.operations.enable import enable
@@ -34,6 +35,7 @@ def printed(env):
     env.snapshots.take_snapshot("web1", "a", Consistency.OFFLINE)
     enable(env, "web1", start=True)
     separate(env, "web1", ["web2"])
+    env.timings.totem = TotemTimes(token=2.0, consensus=2.0)  # so that there is an inconsistency to print
 
     def run(command, output):
         name = [] if command == "list" else ["web1"]

@@ -44,6 +44,7 @@ COMMANDS = {
     "start": ("changes", "Start a VM."),
     "status": ("queries", "Show the state of a VM."),
     "stop": ("changes", "Stop a VM."),
+    "timeouts": ("timeouts", "Show how long recoveries take, and which timeouts contradict each other."),
     "unmigrate": ("changes", "Remove the constraints that moves left at a VM."),
 }
 

@@ -66,5 +66,6 @@ OPERATIONS: dict[str, Operation] = {
     "start": Operation("start", "start", Permission.OPERATE),
     "status": Operation("status", "status", Permission.READ),
     "stop": Operation("stop", "stop", Permission.OPERATE),
+    "timeouts": Operation("timeouts", "timeouts", Permission.READ),
     "unmigrate": Operation("unmigrate", "unmigrate", Permission.CHANGE),
 }

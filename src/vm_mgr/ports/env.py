@@ -14,6 +14,7 @@ from vm_mgr.ports.processes import Processes
 from vm_mgr.ports.snapshots import Snapshots
 from vm_mgr.ports.storage import Storage
 from vm_mgr.ports.storages import Storages
+from vm_mgr.ports.timings import Timings
 from vm_mgr.reports import Say
 
 __all__ = ["Env"]
@@ -69,6 +70,11 @@ class Env(Protocol):
     @property
     def processes(self) -> Processes:
         """Processes on this node."""
+        ...
+
+    @property
+    def timings(self) -> Timings:
+        """Timeouts of cluster and storage."""
         ...
 
     @property

@@ -8,6 +8,7 @@ from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
 from vm_mgr.adapters.memory.images import MemoryImages
 from vm_mgr.adapters.memory.ledger import MemoryLedger
 from vm_mgr.adapters.memory.storage import MemoryStorage, MemoryStorages
+from vm_mgr.adapters.memory.timings import MemoryTimings
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.ports.definition import Definitions
 from vm_mgr.reports import Report
@@ -29,6 +30,7 @@ class MemoryEnv:
         self.ledger = MemoryLedger()
         self.images = MemoryImages()
         self.processes = self.hypervisor
+        self.timings = MemoryTimings(self.cluster)
         self.clock = VirtualClock()
         self.definitions = definitions
         self.said: list[Report] = []

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from vm_mgr.ports.snapshots import Snapshots
     from vm_mgr.ports.staged import Staged
     from vm_mgr.ports.storage import Storage
+    from vm_mgr.ports.timings import Timings
     from vm_mgr.reports import Report
 
     Copy = ClusterCopy | StorageCopy | HypervisorCopy
@@ -244,6 +245,11 @@ class Rehearsal:
     def definitions(self) -> Definitions:
         """The real ones: they only read."""
         return self._real.definitions
+
+    @property
+    def timings(self) -> Timings:
+        """The real ones: they only read."""
+        return self._real.timings
 
     def hypervisor_at(self, node: NodeName) -> Hypervisor:
         """Rehearse on another node's domains."""

@@ -74,6 +74,7 @@ READS: Mapping[str, frozenset[str]] = {
         }
     ),
     "storages": frozenset({"called", "labels", "of", "requirement"}),
+    "timings": frozenset({"ceph", "cluster"}),
 }
 
 # What only keeps the books, tells by further calls what it changes, or leaves this process.

@@ -10,23 +10,12 @@ from typing import Any
 from lxml import etree
 
 from vm_mgr.adapters.pacemaker.commands import COLOCATION, MOVE, PLACEMENT
+from vm_mgr.adapters.pacemaker.times import seconds
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.ports.cluster import Configured, Constraint, Event, VmResource
 
 __all__ = ["leftover_moves", "read_configured", "read_constraint"]
-
-_UNITS = {
-    "": 1.0,
-    "s": 1.0,
-    "sec": 1.0,
-    "ms": 0.001,
-    "msec": 0.001,
-    "m": 60.0,
-    "min": 60.0,
-    "h": 3600.0,
-    "hr": 3600.0,
-}
 
 
 def read_configured(cib: etree._Element, name: VmName) -> Configured:
@@ -152,14 +141,8 @@ def _pairs(primitive: etree._Element, tag: str) -> dict[str, str]:
 
 
 def _seconds(text: str) -> int | None:
-    """Read a time as Pacemaker writes it: 30, 30s, 30000ms, 2min.
-
-    >>> [_seconds(text) for text in ("30", "30s", "120000ms", "2min", "PT30S")]
-    [30, 30, 120, 120, None]
-    """
-    found = re.fullmatch(r"\s*([0-9]{1,9})\s*([a-z]*)\s*", text)
-    unit = _UNITS.get(found[2]) if found else None
-    return round(int(found[1]) * unit) if found and unit else None
+    found = seconds(text)
+    return None if found is None else round(found)
 
 
 def _number(text: str) -> int:
