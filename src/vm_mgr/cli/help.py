@@ -26,6 +26,7 @@ COMMANDS = {
     "migrate": ("changes", "Move a running VM to another node."),
     "pause": ("guest", "Stop a guest's processors."),
     "purge": ("snapshots", "Remove many snapshots of a VM."),
+    "release-node": ("nodes", "Tell Ceph at once that a fenced node is dead."),
     "remove": ("changes", "Remove a VM and its disks."),
     "remove-colocation": ("placement", "Forget what a VM is kept together with or apart from."),
     "remove-disk": ("disks", "Take a VM's last disk away and delete it."),

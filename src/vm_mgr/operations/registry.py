@@ -59,6 +59,7 @@ OPERATIONS: dict[str, Operation] = {
     "enable": Operation("enable", "enable", Permission.CHANGE),
     "list": Operation("list_vms", "list_vms", Permission.READ),
     "migrate": Operation("migrate", "migrate", Permission.OPERATE),
+    "release-node": Operation("release_node", "release_node", Permission.OPERATE),
     "remove": Operation("remove", "remove", Permission.CHANGE),
     "pause": Operation("pause", "pause", Permission.OPERATE),
     "resume": Operation("pause", "resume", Permission.OPERATE),
