@@ -231,6 +231,10 @@ class TestCommand:
         assert not lost.shut
         assert not env.journal.written
 
+    def test_dry_run_knows_the_time(self, env, lost):
+        env.clock.now += RECENT_S
+        assert self.run(env, "n2", "--dry-run").exit_code == 5
+
     def test_living_node_is_refused(self, env, lost):
         assert self.run(env, "n1").exit_code == 5
         assert self.run(env, "n1", "--dry-run").exit_code == 5

@@ -248,6 +248,7 @@ class Rehearsal:
         cluster = ClusterCopy(real)
         self._storage = StorageCopy(real, cluster.ran)
         self.clock = VirtualClock()
+        self.clock.now = real.clock.utc()  # a fencing can be too long ago
         self.cluster = cast("Cluster", Rehearsed("cluster", lambda: real.cluster, cluster, self._tell))
         self.storages = RehearsedStorages(real, self._storage, self._tell)
         self.storage = cast("Storage", RehearsedStorage(real, self._storage, self._tell))
