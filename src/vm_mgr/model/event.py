@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
 
-__all__ = ["OF_NODES", "Event", "EventKind", "read_event", "told", "waiting", "write_event"]
+__all__ = ["AGENT_EXPECTED", "OF_NODES", "Event", "EventKind", "read_event", "told", "waiting", "write_event"]
 
 
 class EventKind(Enum):
@@ -34,6 +34,9 @@ OF_NODES = frozenset(
         EventKind.RELEASE_FAILED,
     }
 )
+
+# The detail of a VM that runs from now on: its definition has a channel to an agent in the guest.
+AGENT_EXPECTED = "guest agent expected"
 
 
 class Event(NamedTuple):

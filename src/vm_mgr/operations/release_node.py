@@ -8,6 +8,7 @@ from typing import NamedTuple
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.event import Event, EventKind
+from vm_mgr.operations.stopwatch import Stopwatch
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.lost_nodes import Daemons
 
@@ -35,41 +36,27 @@ def release_node(env: Env, node: NodeName, *, wait_s: float = 0.0) -> Released:
     """
     lost = env.lost_nodes
     addresses = _addresses(env, node)
-    laps = _Laps(env)
+    waits = Stopwatch(env.clock)
     fenced_utc = _wait_proof(env, node, wait_s)
-    laps.end("proof")
+    waits.end("proof")
     daemons = lost.daemons(node, addresses)
     _require_old(daemons, node, fenced_utc)
     if daemons.numbers:
         lost.end_daemons(daemons.numbers)
-    laps.end("daemons")
+    waits.end("daemons")
     # What follows may have had to wait for placement groups that just lost a daemon.
     clients = lost.clients(addresses)
     if clients:
         _wait_proof(env, node, 0)
         _require_old(lost.daemons(node, addresses), node, fenced_utc)
         lost.shut_out(clients)
-    laps.end("clients")
+    waits.end("clients")
     released = Released(node, daemons.numbers, tuple(sorted({one.address for one in clients})))
     detail = f"{_count(released.daemons, 'OSD')} marked down, {_count(released.clients, 'client')} shut out"
     env.journal.record(
-        Event(env.clock.utc(), EventKind.RELEASED, node, detail=detail, waited=laps.milliseconds)
+        Event(env.clock.utc(), EventKind.RELEASED, node, detail=detail, waited=waits.milliseconds)
     )
     return released
-
-
-class _Laps:
-    """A stopwatch."""
-
-    def __init__(self, env: Env) -> None:
-        self._clock = env.clock
-        self._began = self._clock.monotonic()
-        self.milliseconds: dict[str, int] = {}
-
-    def end(self, what: str) -> None:
-        now = self._clock.monotonic()
-        self.milliseconds[what] = round((now - self._began) * 1000)
-        self._began = now
 
 
 def _addresses(env: Env, node: NodeName) -> frozenset[str]:

@@ -40,6 +40,7 @@ READS: Mapping[str, frozenset[str]] = {
             "completed",
             "device",
             "hard_disks",
+            "has_agent",
             "machine",
             "name",
             "prepare",
@@ -52,7 +53,9 @@ READS: Mapping[str, frozenset[str]] = {
             "without_disk",
         }
     ),
-    "hypervisor": frozenset({"acts_alone", "definition", "disk_sources", "domain_state", "paused"}),
+    "hypervisor": frozenset(
+        {"acts_alone", "agent_answers", "definition", "disk_sources", "domain_state", "paused"}
+    ),
     "images": frozenset({"inspect"}),
     "ledger": frozenset({"marks"}),
     "lost_nodes": frozenset({"clients", "daemons"}),
