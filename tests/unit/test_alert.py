@@ -155,7 +155,7 @@ class TestAgent:
     def test_any_text_is_one_line(self, shell, pipe, reading, version):
         text = "a|b * $(id)\n\tc %s \\n" + "ö" * 5000
         event = self.heard(shell, pipe, reading, {**FENCED, "CRM_alert_desc": text}, version)
-        assert event.detail.startswith("a|b * $(id) c %s \\n öö")
+        assert event.detail.startswith("a|b * $(id) c %s \\nöö")
         assert len(event.detail.encode()) < 2500
 
     def test_nobody_listening_is_a_failure_and_does_not_hang(self, shell, tmp_path):
