@@ -17,6 +17,7 @@ COMMANDS = {
     "disable": ("changes", "Stop a VM and take it out of the cluster's control; its disk stays."),
     "edit": ("edit", "Edit a VM's definition."),
     "enable": ("changes", "Put a defined VM under the cluster's control and start it."),
+    "events": ("events", "Show what happened to nodes and VMs, and how failovers went."),
     "flatten": ("disks", "Make a clone independent of its source."),
     "get-metadata": ("metadata", "Print a note that is kept with a VM."),
     "list": ("queries", "List all VMs."),

@@ -39,6 +39,7 @@ OPERATIONS: dict[str, Operation] = {
     "clone": Operation("clone", "clone", Permission.CHANGE),
     "create-snapshot": Operation("create_snapshot", "create_snapshot", Permission.OPERATE),
     "edit": Operation("edit", "edit", Permission.CHANGE),
+    "events": Operation("events", "events", Permission.READ),
     "flatten": Operation("flatten", "flatten", Permission.CHANGE),
     "get-metadata": Operation("metadata", "get_metadata", Permission.READ),
     "list-metadata": Operation("metadata", "list_metadata", Permission.READ),
