@@ -40,8 +40,8 @@ class Duration(click.ParamType):
 def events_command(name: str, since_s: int, output: str) -> None:
     """Show what happened to nodes and VMs, or to the one that is named, and how each failover went.
 
-    A failover is told in milliseconds from the loss of the node, with what each step waited for. The newest few
-    thousand events of the cluster are kept; each node's journal has its own: journalctl -t vm-mgr.
+    A failover is told in milliseconds from the loss of the node, with what each step waited for. The newest
+    few thousand events of the cluster are kept; each node's journal has its own: journalctl -t vm-mgr.
 
     \b
     Example:

@@ -68,4 +68,4 @@ def _start(when_utc: float) -> str:
     >>> _start(1.5)
     '00000000001500'
     """
-    return f"{int(when_utc * 1000):014d}"
+    return f"{round(when_utc * 1000):014d}"
