@@ -10,7 +10,7 @@ import click
 from vm_mgr.cli.complete import vm_names
 from vm_mgr.cli.render import print_data, print_table
 from vm_mgr.cli.run import output_option, run
-from vm_mgr.model.event import Event, waiting
+from vm_mgr.model.event import OF_NODES, Event, waiting
 from vm_mgr.model.failover import Failover, Phase
 from vm_mgr.operations.events import Told
 
@@ -124,8 +124,9 @@ def _timeline(failover: Failover) -> Iterator[str]:
 
 
 def _step(subject: str, phase: Phase) -> str:
-    where = f" on {phase.node}" if phase.node else ""
-    parts = (f"+{phase.took_ms} ms", waiting(phase.waited), phase.detail)
+    seen = f"seen by {phase.node}" if phase.node and phase.kind in OF_NODES else ""
+    where = f" on {phase.node}" if phase.node and not seen else ""
+    parts = (f"+{phase.took_ms} ms", waiting(phase.waited), phase.detail, seen)
     return f"{phase.at_ms:9d} ms  {subject} {phase.kind.value}{where} ({'; '.join(filter(None, parts))})"
 
 
