@@ -203,6 +203,26 @@ def test_lost_node_names_its_vms(failover):
     assert seen.vms == ("web1",)
 
 
+def test_node_that_is_cut_off_does_not_tell_that_the_others_are_lost(failover):
+    failover.cluster.quorate = False
+    service = Service(lambda: failover)
+    service.handle(line_of(LOST))
+    settle(service)
+    assert not failover.chronicle.kept
+    assert kinds(failover.journal.written) == [EventKind.LOST]
+
+
+def test_election_of_a_coordinator_is_waited_for(failover):
+    failover.cluster.quorate = False
+
+    def sleep(_seconds):
+        failover.clock.now += 1
+        failover.cluster.quorate = True
+
+    failover.clock.sleep = sleep
+    assert Nodes(failover).seen(Event(1.0, EventKind.LOST, "n2")).vms == ("web1",)
+
+
 def test_lost_node_is_not_released_but_made_ready_for(failover):
     asked = []
     failover.lost_nodes.on_call = asked.append

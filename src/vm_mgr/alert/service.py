@@ -27,6 +27,9 @@ __all__ = ["Guests", "Keeper", "Nodes", "Service", "Worker"]
 
 # The cluster's configuration may say a moment later that a node is fenced than the alert does.
 PROOF_S = 15.0
+# How long the members may take to elect a coordinator, who knows whether there is quorum.
+QUORUM_S = 5.0
+POLL_S = 0.2
 # How long Ceph's monitors, one of which the cluster may just have lost, are asked again.
 RELEASE_S = 60.0
 # How long the storage may refuse events before they are in the journal only.
@@ -117,15 +120,27 @@ class Nodes:
     def __init__(self, env: "Env") -> None:
         self.env = env
 
-    def seen(self, event: Event) -> Event:
-        """Say which VMs a lost node had, as long as the cluster knows it."""
+    def seen(self, event: Event) -> Event | None:
+        """Say which VMs a lost node had, as long as the cluster knows it.
+
+        Gives None where this node is in the part that has no quorum: it is the one that was lost. Without a
+        coordinator, who may be the one that was lost, nobody knows for a moment.
+        """
         if event.kind is not EventKind.LOST:
             return event
-        with suppress(VmMgrError):
-            resources = self.env.cluster.state().resources.values()
-            ran = [one.name for one in resources if one.is_vm and event.subject in one.nodes]
-            return event._replace(vms=tuple(sorted(ran)))
-        return event
+        deadline = self.env.clock.monotonic() + QUORUM_S
+        while True:
+            try:
+                state = self.env.cluster.state()
+            except VmMgrError:
+                return event
+            if state.quorate:
+                found = state.resources.values()
+                ran = [one.name for one in found if one.is_vm and event.subject in one.nodes]
+                return event._replace(vms=tuple(sorted(ran)))
+            if self.env.clock.monotonic() >= deadline:
+                return None
+            self.env.clock.sleep(POLL_S)
 
     def act(self, event: Event) -> None:
         """Release a fenced node; for a lost one, which may be fenced next, get ready."""
@@ -222,10 +237,11 @@ class Service:
             self._keeping.do(self._flush)
 
     def _node(self, event: Event) -> None:
-        event = self.nodes.seen(event)
-        self.nodes.env.journal.write(event)
-        self._keep(event)
-        self.nodes.act(event)
+        seen = self.nodes.seen(event)
+        self.nodes.env.journal.write(seen or event)
+        if seen:
+            self._keep(seen)
+            self.nodes.act(seen)
 
     def _keep(self, event: Event) -> None:
         self._keeping.do(partial(self.keeper.keep, event))
