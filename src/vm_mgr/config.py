@@ -56,6 +56,8 @@ class Settings(NamedTuple):
     node_addresses: Mapping[str, NodeName] = {}
     migration_network_suffix: str = ""
     state_dir: str = "/run/vm-mgr"
+    # Not below state_dir, which only root may look into: Pacemaker runs its alert agents as another user.
+    alerts: str = "/run/vm-mgr-alerts"
 
 
 def load() -> Settings:

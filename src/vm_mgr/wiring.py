@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from vm_mgr.config import CephSettings, Settings, StorageSettings
     from vm_mgr.model.cluster import NodeName
     from vm_mgr.model.vm import VmName
+    from vm_mgr.ports.chronicle import Chronicle, Journal
     from vm_mgr.ports.definition import Definitions
     from vm_mgr.ports.env import Env
     from vm_mgr.ports.images import Images
     from vm_mgr.ports.ledger import Ledger
+    from vm_mgr.ports.lost_nodes import LostNodes
     from vm_mgr.ports.processes import Processes
     from vm_mgr.ports.snapshots import Snapshots
     from vm_mgr.ports.storage import Storage
@@ -190,6 +192,36 @@ class RealEnv:
         from vm_mgr.adapters.ceph.ledger import CephLedger  # noqa: PLC0415
 
         return CephLedger(self.connection, self._listing)
+
+    @cached_property
+    def lost_nodes(self) -> LostNodes:
+        """Ceph's daemons and clients; a shared directory's servers know by themselves who is gone."""
+        if self.storage_settings.ceph is None:
+            hint = "nothing is to be done: leases and locks of shared directories end with the fenced node"
+            raise VmMgrError(Kind.NOT_SUPPORTED, "no storage here has to be told of lost nodes", hint=hint)
+        from vm_mgr.adapters.ceph.lost_nodes import CephLostNodes  # noqa: PLC0415
+
+        return CephLostNodes(self.connection)
+
+    @cached_property
+    def chronicle(self) -> Chronicle:
+        """Beside the ledger, in Ceph's pool or in the default directory."""
+        if self.storage_settings.ceph is None:
+            from vm_mgr.adapters.shared_dir.chronicle import SharedChronicle  # noqa: PLC0415
+
+            return SharedChronicle(self._mount(self.storage_settings.default))
+        from vm_mgr.adapters.ceph.chronicle import CephChronicle  # noqa: PLC0415
+
+        return CephChronicle(self.connection)
+
+    @cached_property
+    def journal(self) -> Journal:
+        """systemd's journal, and the pipe to the service that keeps events."""
+        from pathlib import Path  # noqa: PLC0415
+
+        from vm_mgr.adapters.host.journal import HostJournal  # noqa: PLC0415
+
+        return HostJournal(Path(self.settings.alerts))
 
     @cached_property
     def images(self) -> Images:

@@ -52,6 +52,12 @@ def test_absent_domain_cannot_be_destroyed(env):
         env.hypervisor.destroy(NAME, timeout_s=5)
 
 
+def test_guest_without_an_agent_does_not_answer(env):
+    assert not env.hypervisor.agent_answers(NAME)
+    env.hypervisor.create(DOMAIN, NAME, timeout_s=30)
+    assert not env.hypervisor.agent_answers(NAME)
+
+
 def test_unknown_text_is_mentioned_nowhere(env):
     assert env.processes.mentions("no-such-text-anywhere") == []
 

@@ -14,6 +14,8 @@ CONTRACTS = (
     "conftest.py",
     "test_storage.py",
     "test_ledger.py",
+    "test_chronicle.py",
+    "test_lost_nodes.py",
     "test_images.py",
     "test_cluster.py",
     "test_hypervisor.py",

@@ -51,6 +51,20 @@ def test_ids_show_who_made_them(cib):
     assert all(ident.startswith("vm-mgr-") for ident in made)
 
 
+def test_fencing_history_is_read():
+    """Pacemaker 3.0 as recorded; 2.1 writes whole seconds, and the zone of the machine."""
+    recorded = next(path for path in RECORDED if path.name == "crm_mon--failed.xml").read_text()
+    (fenced,) = parse_crm_mon(recorded).fencings
+    assert (fenced.node, fenced.succeeded, fenced.fences) == ("n3", True, True)
+    assert fenced.completed_utc == pytest.approx(1795231438.609255)
+    older = recorded.replace("2026-11-21 03:23:58.609255Z", "2026-11-21 04:23:58 +01:00")
+    assert parse_crm_mon(older).fencings[0].completed_utc == 1795231438
+    failed = recorded.replace('status="success"', 'status="failed" exit-reason="no answer"')
+    assert not parse_crm_mon(failed).fencings[0].fences
+    pending = recorded.replace('status="success"', 'status="pending"').replace("completed=", "extended=")
+    assert parse_crm_mon(pending).fencings[0].completed_utc is None
+
+
 def test_other_vms_constraints_stay(cib):
     commands.add_vm(cib, VmResource("web1", TargetRole.STARTED, preferred_host="n2"))
     commands.add_vm(cib, VmResource("web2", TargetRole.STARTED, preferred_host="n2"))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple, NewType
 
-__all__ = ["ClusterState", "Failure", "Node", "NodeName", "Resource"]
+__all__ = ["ClusterState", "Failure", "Fencing", "Node", "NodeName", "Resource"]
 
 NodeName = NewType("NodeName", str)
 
@@ -41,6 +41,42 @@ class Failure(NamedTuple):
     when: str = ""
 
 
+class Fencing(NamedTuple):
+    """The end of a try to fence a node, as Pacemaker remembers it.
+
+    completed is in Pacemaker's words, 2026-01-31 23:59:59.123456Z; 2.1 leaves the fraction out.
+    """
+
+    node: NodeName
+    succeeded: bool
+    completed: str = ""
+    action: str = "reboot"
+
+    @property
+    def fences(self) -> bool:
+        """Tell whether it cut the node off; `on` takes back an earlier cut, other actions only look."""
+        return self.succeeded and self.action in ("reboot", "off")
+
+    @property
+    def completed_utc(self) -> float | None:
+        """Give seconds since 1970, or None for what can't be read as a time.
+
+        >>> Fencing(NodeName("n2"), True, "1970-01-01 01:00:10.250000 +01:00").completed_utc
+        10.25
+        >>> Fencing(NodeName("n2"), True, "1970-01-01 00:00:10Z").completed_utc
+        10.0
+        >>> Fencing(NodeName("n2"), True, "yesterday").completed_utc
+        """
+        from datetime import datetime  # noqa: PLC0415 - not for `status`
+
+        try:
+            day, _, rest = self.completed.partition(" ")
+            when = datetime.fromisoformat(f"{day}T{rest.replace(' ', '')}")
+        except ValueError:
+            return None
+        return when.timestamp() if when.tzinfo else None
+
+
 class Resource(NamedTuple):
     """A primitive as it is now, whichever agent it uses."""
 
@@ -76,6 +112,7 @@ class ClusterState(NamedTuple):
     quorate: bool = True
     fencing_enabled: bool = True
     fence_devices: int = 0
+    fencings: tuple[Fencing, ...] = ()
 
     def node(self, name: str) -> Node | None:
         """Find a node by name."""

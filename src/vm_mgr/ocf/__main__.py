@@ -6,7 +6,7 @@ from types import FrameType
 from typing import NoReturn
 
 from vm_mgr.errors import Kind, SignalError, VmMgrError
-from vm_mgr.ocf.actions import ACTIONS
+from vm_mgr.ocf.actions import ACTIONS, failure
 from vm_mgr.ocf.parameters import read
 from vm_mgr.wiring import RealEnv
 
@@ -24,7 +24,12 @@ def main(action: str) -> int:
     try:
         given = read()
         # After the loss of a node Ceph answers only once that node's daemons have been missed.
-        ACTIONS[action](RealEnv(storage_patience_s=given.budget_s), given)
+        env = RealEnv(storage_patience_s=given.budget_s)
+        try:
+            ACTIONS[action](env, given)
+        except VmMgrError as error:
+            env.journal.record(failure(env, given.name, action, error))
+            raise
     except VmMgrError as error:
         message = f"{action}: {error.message}" + (f" ({error.hint})" if error.hint else "")
         print(f"ocf-exit-reason:{message}", file=sys.stderr)

@@ -7,14 +7,16 @@ process agrees.
 from collections.abc import Callable
 
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.event import AGENT_EXPECTED, Event, EventKind
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf.parameters import Parameters
 from vm_mgr.ocf.unplug_times import remember, reserve_s
 from vm_mgr.operations.interlock import free_disks, gone_nodes
+from vm_mgr.operations.stopwatch import Stopwatch
 from vm_mgr.ports.hypervisor import PAUSED_BY_USER, Migration
 from vm_mgr.wiring import RealEnv
 
-__all__ = ["ACTIONS"]
+__all__ = ["ACTIONS", "failure"]
 
 POLL_S = 0.2
 CALL_S = 5.0
@@ -31,13 +33,19 @@ def start(env: RealEnv, given: Parameters) -> None:
     if rival:
         message = f"{name} is not started on a node where something else starts or stops VMs: {rival}"
         raise VmMgrError(Kind.WRONG_STATE, message)
+    env.journal.record(Event(env.clock.utc(), EventKind.STARTING, name))
+    waits = Stopwatch(env.clock)
     gone = gone_nodes(env)  # before Ceph is asked, which may have to wait while a fenced node reboots
+    waits.end("cluster")
     storage = env.storages.called(given.storage or env.storages.of(name))
     xml = storage.definition(name)
     images = env.definitions.rbd_images(xml, env.pool) or storage.images(name)
+    agent = AGENT_EXPECTED if env.definitions.has_agent(xml) else ""
+    waits.end("definition")
     free_disks(
         env, storage, name, images, gone=gone, limit_s=max(deadline - env.clock.monotonic() - CALL_S, 0)
     )
+    waits.end("disk")
     remaining = max(deadline - env.clock.monotonic(), CALL_S)
     try:
         env.hypervisor.create(xml, name, timeout_s=remaining)
@@ -47,6 +55,15 @@ def start(env: RealEnv, given: Parameters) -> None:
         raise
     if env.processes.find_vm(name) is None:
         raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{name} ended right after its start")
+    waits.end("libvirt")
+    env.journal.record(
+        Event(env.clock.utc(), EventKind.RUNNING, name, detail=agent, waited=waits.milliseconds)
+    )
+
+
+def failure(env: RealEnv, name: VmName, action: str, error: VmMgrError) -> Event:
+    """Give the event of an action that has failed; Pacemaker's own has no reason."""
+    return Event(env.clock.utc(), EventKind.FAILED, name, detail=f"{action}: {error.message}")
 
 
 def stop(env: RealEnv, given: Parameters) -> None:

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from vm_mgr.model.cluster import NodeName
+from vm_mgr.ports.chronicle import Chronicle, Journal
 from vm_mgr.ports.clock import Clock
 from vm_mgr.ports.cluster import Cluster
 from vm_mgr.ports.definition import Definitions
 from vm_mgr.ports.hypervisor import Hypervisor
 from vm_mgr.ports.images import Images
 from vm_mgr.ports.ledger import Ledger
+from vm_mgr.ports.lost_nodes import LostNodes
 from vm_mgr.ports.processes import Processes
 from vm_mgr.ports.snapshots import Snapshots
 from vm_mgr.ports.storage import Storage
@@ -46,6 +48,21 @@ class Env(Protocol):
     @property
     def ledger(self) -> Ledger:
         """Who is at which VM, and what was left unfinished."""
+        ...
+
+    @property
+    def lost_nodes(self) -> LostNodes:
+        """Whom to tell that a node is dead; raises NOT_SUPPORTED where no storage needs to know."""
+        ...
+
+    @property
+    def chronicle(self) -> Chronicle:
+        """What has happened."""
+        ...
+
+    @property
+    def journal(self) -> Journal:
+        """Where to say what happens."""
         ...
 
     @property

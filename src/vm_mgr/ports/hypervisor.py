@@ -57,6 +57,10 @@ class Hypervisor(Protocol):
         """Let the guest's file systems go on; nothing frozen is fine. False if no agent answered."""
         ...
 
+    def agent_answers(self, name: VmName) -> bool:
+        """Tell whether the guest's agent answers now, within a second or so."""
+        ...
+
     def pause(self, name: VmName) -> None:
         """Stop the guest's processors; its writes under way end. A guest that is paused is fine."""
         ...

@@ -88,6 +88,11 @@ class Virsh:
         """Ask the guest's agent."""
         return self._virsh("domfsthaw", name, timeout_s=FREEZE_S).exit_code == 0
 
+    def agent_answers(self, name: VmName) -> bool:
+        """Send guest-ping, which does nothing."""
+        ping = ("qemu-agent-command", name, '{"execute": "guest-ping"}', "--timeout", "1")
+        return self._virsh(*ping).exit_code == 0
+
     def pause(self, name: VmName) -> None:
         """Suspend."""
         _check(self._virsh("suspend", name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vm_mgr.model.cluster import ClusterState, Failure, Node, NodeName, Resource
+from vm_mgr.model.cluster import ClusterState, Failure, Fencing, Node, NodeName, Resource
 from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.ports.cluster import Configured, Constraint, Event, VmResource
 
@@ -34,6 +34,7 @@ class MemoryCluster:
         self.quorate = True
         self.fencing_enabled = True
         self.fence_devices = 3
+        self.fencings: list[Fencing] = []
 
     def state(self) -> ClusterState:
         """Show what is, after doing the next step."""
@@ -43,7 +44,12 @@ class MemoryCluster:
                 self._settle(name)
             resources[name] = self._resource(name)
         return ClusterState(
-            tuple(self.nodes.values()), resources, self.quorate, self.fencing_enabled, self.fence_devices
+            nodes=tuple(self.nodes.values()),
+            resources=resources,
+            quorate=self.quorate,
+            fencing_enabled=self.fencing_enabled,
+            fence_devices=self.fence_devices,
+            fencings=tuple(self.fencings),
         )
 
     def configured(self, name: VmName) -> Configured:

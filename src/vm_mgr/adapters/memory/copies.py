@@ -46,6 +46,7 @@ class ClusterCopy(MemoryCluster):
             self.foreign = dict(seen.resources)
             self.quorate, self.fencing_enabled = seen.quorate, seen.fencing_enabled
             self.fence_devices = seen.fence_devices
+            self.fencings = list(seen.fencings)
         return self._first
 
     def state(self) -> ClusterState:

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+from vm_mgr.adapters.memory.chronicle import MemoryChronicle, MemoryJournal
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.adapters.memory.cluster import MemoryCluster
 from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
 from vm_mgr.adapters.memory.images import MemoryImages
 from vm_mgr.adapters.memory.ledger import MemoryLedger
+from vm_mgr.adapters.memory.lost_nodes import MemoryLostNodes
 from vm_mgr.adapters.memory.storage import MemoryStorage, MemoryStorages
 from vm_mgr.adapters.memory.timings import MemoryTimings
 from vm_mgr.model.cluster import NodeName
@@ -28,6 +30,9 @@ class MemoryEnv:
         self.snapshots = self.storage
         self.storages = MemoryStorages(self.storage)
         self.ledger = MemoryLedger()
+        self.lost_nodes = MemoryLostNodes()
+        self.chronicle = MemoryChronicle()
+        self.journal = MemoryJournal()
         self.images = MemoryImages()
         self.processes = self.hypervisor
         self.timings = MemoryTimings(self.cluster)

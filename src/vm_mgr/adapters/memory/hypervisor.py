@@ -93,6 +93,11 @@ class MemoryHypervisor:
         self.frozen.discard(name)
         return True
 
+    def agent_answers(self, name: VmName) -> bool:
+        """Ask it."""
+        self._call("agent_answers", 0)
+        return name in self.running and name in self.with_agent and name not in self.halted
+
     def pause(self, name: VmName) -> None:
         """Stop it."""
         self._call("pause", 0)

@@ -14,7 +14,7 @@ from vm_mgr.errors import VmMgrError
 from vm_mgr.model.vm import TargetRole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from vm_mgr.adapters.memory.storage import MemoryStaged
     from vm_mgr.model.cluster import NodeName
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vm_mgr.model.vm import VmName, VmSettings
     from vm_mgr.ports.cluster import Cluster, VmResource
     from vm_mgr.ports.hypervisor import Hypervisor, Migration
+    from vm_mgr.ports.lost_nodes import LostNodes
     from vm_mgr.ports.snapshots import Snapshots
     from vm_mgr.ports.storage import Storage
 
@@ -31,6 +32,7 @@ __all__ = ["BOOKS", "READS", "WORDS"]
 
 TIMEOUT_S = 10.0
 READS: Mapping[str, frozenset[str]] = {
+    "chronicle": frozenset({"read"}),
     "cluster": frozenset({"configured", "local_node", "state"}),
     "definitions": frozenset(
         {
@@ -38,6 +40,7 @@ READS: Mapping[str, frozenset[str]] = {
             "completed",
             "device",
             "hard_disks",
+            "has_agent",
             "machine",
             "name",
             "prepare",
@@ -50,9 +53,12 @@ READS: Mapping[str, frozenset[str]] = {
             "without_disk",
         }
     ),
-    "hypervisor": frozenset({"acts_alone", "definition", "disk_sources", "domain_state", "paused"}),
+    "hypervisor": frozenset(
+        {"acts_alone", "agent_answers", "definition", "disk_sources", "domain_state", "paused"}
+    ),
     "images": frozenset({"inspect"}),
     "ledger": frozenset({"marks"}),
+    "lost_nodes": frozenset({"clients", "daemons"}),
     "processes": frozenset({"find_vm", "mentions"}),
     "snapshots": frozenset({"snapshots"}),
     "staged": frozenset(),
@@ -79,6 +85,8 @@ READS: Mapping[str, frozenset[str]] = {
 
 # What only keeps the books, tells by further calls what it changes, or leaves this process.
 BOOKS: Mapping[str, frozenset[str]] = {
+    "chronicle": frozenset({"append"}),
+    "journal": frozenset({"record", "write"}),
     "hypervisor": frozenset({"console"}),
     "ledger": frozenset({"claim", "erase", "write"}),
     "storage": frozenset({"stage"}),
@@ -209,6 +217,15 @@ def _evict(_: Storage, holder: Holder) -> str:
     return f"shut out the client {holder.address} of {holder.image}"
 
 
+def _end_daemons(_: LostNodes, numbers: Sequence[int]) -> str:
+    return f"mark down, being dead for certain: {', '.join(f'osd.{number}' for number in numbers)}"
+
+
+def _shut_out(_: LostNodes, holders: Sequence[Holder]) -> str:
+    clients = sorted({f"{holder.address} of {holder.image}" for holder in holders})
+    return f"shut out clients and break their locks: {', '.join(clients)}"
+
+
 def _freeze(hypervisor: Hypervisor, name: VmName) -> str:
     if _stands(hypervisor, name):
         return ""
@@ -250,6 +267,7 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
         "thaw": lambda _, name: f"let {name} go on",
         "undefine": lambda _, name: f"have this node's libvirt forget {name}; its files stay",
     },
+    "lost_nodes": {"end_daemons": _end_daemons, "shut_out": _shut_out},
     "processes": {"end": lambda _, pid, **_named: f"end the process {pid}"},
     "snapshots": {
         "drop_snapshot": _drop_snapshot,

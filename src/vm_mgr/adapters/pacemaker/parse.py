@@ -7,7 +7,7 @@ much as crm_mon itself; and the text comes from Pacemaker, not from users.
 import xml.etree.ElementTree as ET
 
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.cluster import ClusterState, Failure, Node, NodeName, Resource
+from vm_mgr.model.cluster import ClusterState, Failure, Fencing, Node, NodeName, Resource
 
 __all__ = ["parse_crm_mon"]
 
@@ -29,6 +29,7 @@ def parse_crm_mon(raw: str) -> ClusterState:
         quorate=quorum is not None and quorum.get("with_quorum") == "true",
         fencing_enabled=options is None or options.get("stonith-enabled") != "false",
         fence_devices=sum(1 for element in root.iter("resource") if _is_fence_device(element)),
+        fencings=tuple(map(_fencing, root.iterfind("fence_history/fence_event"))),
     )
 
 
@@ -111,6 +112,15 @@ def _failures(name: str, root: ET.Element) -> tuple[Failure, ...]:
             text = f"{task} on {failure.get('node', '?')}: {reason}"
             found.append(Failure(text, failure.get("last-rc-change", "")))
     return tuple(found)
+
+
+def _fencing(element: ET.Element) -> Fencing:
+    return Fencing(
+        NodeName(element.get("target", "")),
+        succeeded=element.get("status") == "success",
+        completed=element.get("completed", ""),
+        action=element.get("action", ""),
+    )
 
 
 def _is_fence_device(element: ET.Element) -> bool:
