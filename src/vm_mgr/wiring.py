@@ -226,9 +226,13 @@ class RealEnv:
     @cached_property
     def processes(self) -> Processes:
         """The processes of this node."""
-        from vm_mgr.adapters.host.processes import HostProcesses  # noqa: PLC0415
+        from pathlib import Path  # noqa: PLC0415
 
-        return HostProcesses(self.clock)
+        from vm_mgr.adapters.host.processes import HostProcesses  # noqa: PLC0415
+        from vm_mgr.config import places  # noqa: PLC0415
+
+        found = places()
+        return HostProcesses(self.clock, Path(found.proc), Path(found.libvirt_run))
 
     @property
     def node_addresses(self) -> Mapping[str, NodeName]:
@@ -245,7 +249,9 @@ class RealEnv:
         """Where what lasts until the next boot is kept."""
         from pathlib import Path  # noqa: PLC0415 - not for `list` and `status`
 
-        return Path(self.settings.state_dir)
+        from vm_mgr.config import places  # noqa: PLC0415
+
+        return Path(places().state)
 
     @property
     def pool(self) -> str:

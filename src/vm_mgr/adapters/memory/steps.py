@@ -53,7 +53,7 @@ READS: Mapping[str, frozenset[str]] = {
     "hypervisor": frozenset({"acts_alone", "definition", "disk_sources", "domain_state", "paused"}),
     "images": frozenset({"inspect"}),
     "ledger": frozenset({"marks"}),
-    "processes": frozenset({"find_vm", "mentions"}),
+    "processes": frozenset({"birth", "find_vm", "is_halted", "mentions", "uuid", "vcpu_time_ns"}),
     "snapshots": frozenset({"snapshots"}),
     "staged": frozenset(),
     "storage": frozenset(
