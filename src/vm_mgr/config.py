@@ -76,7 +76,7 @@ class Places(NamedTuple):
 
 
 def places() -> Places:
-    """Read them from the environment, as the agent does: a configuration that is broken must not hinder a stop."""
+    """Read them from the environment, as the agent does: a broken configuration must not hinder a stop."""
     given = {key: os.environ.get(f"VM_MGR_{key.upper()}") for key in Places._fields}
     return Places()._replace(**{key: path for key, path in given.items() if path})
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vm_mgr.model.vm import VmName
     from vm_mgr.ports.definition import Definitions
     from vm_mgr.ports.env import Env
+    from vm_mgr.ports.evidence import Evidence
     from vm_mgr.ports.images import Images
     from vm_mgr.ports.ledger import Ledger
     from vm_mgr.ports.processes import Processes
@@ -233,6 +234,16 @@ class RealEnv:
 
         found = places()
         return HostProcesses(self.clock, Path(found.proc), Path(found.libvirt_run))
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """What tells more of a VM that runs here than its process does; for the agent's deeper checks."""
+        from pathlib import Path  # noqa: PLC0415
+
+        from vm_mgr.adapters.libvirt.evidence import VirshEvidence  # noqa: PLC0415
+        from vm_mgr.config import places  # noqa: PLC0415
+
+        return VirshEvidence(self.runner, Path(places().libvirt_run))
 
     @property
     def node_addresses(self) -> Mapping[str, NodeName]:

@@ -9,10 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from vm_mgr.errors import VmMgrError
+from vm_mgr.model.checks import LEVELS
 from vm_mgr.model.vm import VmName
 from vm_mgr.wiring import RealEnv
 
-__all__ = ["expect", "forget", "own_pid", "remember"]
+__all__ = ["expect", "forget", "own_pid", "path", "remember"]
 
 NOBODY = "-"
 
@@ -40,26 +41,28 @@ def forget(env: RealEnv, name: VmName) -> None:
     """Forget a VM that does not run here, unless another one has its name and could be taken for it."""
     with suppress(VmMgrError, OSError):
         if env.processes.find_vm(name) is None:
-            _file(env, name).unlink(missing_ok=True)
+            path(env, "running", name).unlink(missing_ok=True)
+            for check in LEVELS:
+                path(env, f"check-{check}", name).unlink(missing_ok=True)
+
+
+def path(env: RealEnv, kind: str, name: VmName) -> Path:
+    """Name a file about a VM; ".." is in no VM's name, so it can't be the file of another one."""
+    return env.state_dir / f"{kind}..{name.replace('/', '..')}"
 
 
 def _uuid(env: RealEnv, name: VmName) -> str:
     try:
-        words = _file(env, name).read_text(encoding="utf-8").split()
+        words = path(env, "running", name).read_text(encoding="utf-8").split()
     except (OSError, ValueError):
         return ""
     return words[2] if len(words) == 3 else ""
 
 
 def _write(env: RealEnv, name: VmName, line: str) -> None:
-    path = _file(env, name)
+    file = path(env, "running", name)
     with suppress(OSError):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        new = path.with_name(f"{path.name}.new")
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new = file.with_name(f"{file.name}.new")
         new.write_text(f"{line}\n", encoding="utf-8")
-        new.replace(path)
-
-
-def _file(env: RealEnv, name: VmName) -> Path:
-    # ".." is in no name of a VM, so this can't be the file NAME.xml of another one.
-    return env.state_dir / f"running..{name.replace('/', '..')}"
+        new.replace(file)

@@ -22,7 +22,7 @@ class Processes(Protocol):
         ...
 
     def birth(self, pid: int) -> str:
-        """Give the time of a process's start: with it a PID never means another process. Empty if it is gone."""
+        """Give when a process began: with it a PID never means another one. Empty if it is gone."""
         ...
 
     def is_halted(self, pid: int) -> bool:
@@ -30,7 +30,7 @@ class Processes(Protocol):
         ...
 
     def vcpu_time_ns(self, pid: int) -> int | None:
-        """Give how long a QEMU's virtual processors have run, in nanoseconds; None where that can't be read."""
+        """Give how long a QEMU's virtual processors have run; None where that can't be read."""
         ...
 
     def mentions(self, text: str) -> list[int]:

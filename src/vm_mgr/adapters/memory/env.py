@@ -4,6 +4,7 @@ from pathlib import Path
 
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.adapters.memory.cluster import MemoryCluster
+from vm_mgr.adapters.memory.evidence import MemoryEvidence
 from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
 from vm_mgr.adapters.memory.images import MemoryImages
 from vm_mgr.adapters.memory.ledger import MemoryLedger
@@ -29,6 +30,7 @@ class MemoryEnv:
         self.ledger = MemoryLedger()
         self.images = MemoryImages()
         self.processes = self.hypervisor
+        self.evidence = MemoryEvidence(self.hypervisor)
         self.clock = VirtualClock()
         self.definitions = definitions
         self.said: list[Report] = []

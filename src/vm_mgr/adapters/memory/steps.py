@@ -140,6 +140,7 @@ def _terms(resource: VmResource) -> list[str]:
         f"{'apart from' if score.startswith('-') else 'beside'} {other} ({score})"
         for other, score in resource.colocations.items()
     ]
+    placed += [f"check {name} every {seconds} s" for name, seconds in resource.checks.items()]
     pairs = {**resource.meta, **resource.utilization}
     return [*(text for text in given if given[text]), *placed, *(f"{key}={pairs[key]}" for key in pairs)]
 

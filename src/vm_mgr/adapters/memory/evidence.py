@@ -1,0 +1,65 @@
+"""Evidence that tests lay out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.ports.evidence import Control
+
+if TYPE_CHECKING:
+    from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
+    from vm_mgr.model.vm import VmName
+
+__all__ = ["MemoryEvidence"]
+
+
+class MemoryEvidence:
+    """What one node's libvirt says; a QEMU that is silent keeps whoever asks it waiting."""
+
+    def __init__(self, domains: MemoryHypervisor) -> None:
+        self.domains = domains
+        self.told = "running (booted)"
+        self.controls: list[Control] = []
+        self.qemu = "running"
+        self.silent = False
+        self.agent: bool | None = True
+        self.requests = 0
+        self.asked: list[str] = []
+
+    def state(self, name: VmName, pid: int) -> str:
+        """Give what a test has set, for the domain's own process."""
+        return self.told if self.domains.running.get(name) == pid else ""
+
+    def control(self, name: VmName) -> Control:  # noqa: ARG002
+        """Give the next word, and the last one again and again."""
+        self._call("control")
+        if not self.controls:
+            return Control("ok")
+        return self.controls.pop(0) if len(self.controls) > 1 else self.controls[0]
+
+    def qemu_status(self, name: VmName) -> str:  # noqa: ARG002
+        """Give what a test has set."""
+        self._call("qemu_status")
+        self._wait()
+        return self.qemu
+
+    def agent_answers(self, name: VmName) -> bool | None:  # noqa: ARG002
+        """Give what a test has set."""
+        self._call("agent_answers")
+        return self.agent
+
+    def disk_requests(self, name: VmName) -> int:  # noqa: ARG002
+        """Give what a test has set."""
+        self._call("disk_requests")
+        self._wait()
+        return self.requests
+
+    def _wait(self) -> None:
+        if self.silent:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, "virsh did not end within 4 s")
+
+    def _call(self, verb: str) -> None:
+        self.asked.append(verb)
+        if self.domains.hanging:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, "libvirt does not answer on this node")
