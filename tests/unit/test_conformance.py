@@ -6,18 +6,19 @@ tests/lab/test_agent_conformance.py plays the same table on a node, with real li
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.lab.node import conformance
 from vm_mgr.adapters.host.clock import SystemClock
 from vm_mgr.adapters.host.runner import HostRunner
 from vm_mgr.adapters.shared_dir.mount import Mount
 from vm_mgr.adapters.shared_dir.port import SharedDirectory
 from vm_mgr.model.vm import VmSettings
 
-from ..lab.node import conformance
 from .test_pacemaker import RECORDED
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +40,7 @@ shift 3
 [ ! -e {box}/down ] || {{ echo "error: failed to connect to the hypervisor" >&2; exit 1; }}
 verb=$1 name=$2
 pid=$(cat {box}/virsh.pid 2>/dev/null)
-grep -q qemu /proc/$pid/comm 2>/dev/null || pid=
+[ -e "/proc/$pid/exe" ] || pid=
 state() {{ echo "<domstatus state='$1' reason='$2' pid='$pid'>" >{box}/run/{name}.xml; }}
 end() {{
 	kill -$1 $pid
@@ -126,14 +127,8 @@ class Fakes(conformance.Machine):
         }
 
     def virsh(self, *words, check=True):
-        done = conformance.subprocess.run(
-            [str(self.box / "bin" / "virsh"), "--connect", "x", "--quiet", *words],
-            capture_output=True,
-            text=True,
-            check=check,
-            timeout=20,
-        )
-        return done
+        words = [str(self.box / "bin" / "virsh"), "--connect", "x", "--quiet", *words]
+        return subprocess.run(words, capture_output=True, text=True, check=check, timeout=20)
 
     def libvirt_ends(self):
         (self.box / "down").touch()
@@ -172,8 +167,16 @@ class Fakes(conformance.Machine):
                     os.kill(int(line), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("shell", SHELLS)
-@pytest.mark.parametrize("case", conformance.CASES)
+# Where somebody is waited for, one shell has to do: what is waited for is the same behind each.
+TABLE = [
+    (case, shell)
+    for case in conformance.CASES
+    for shell in SHELLS
+    if shell == "dash" or case not in conformance.SLOW or (shell != "bash" and case != "libvirt hangs")
+]
+
+
+@pytest.mark.parametrize(("case", "shell"), TABLE)
 def test_agent_does_as_the_table_says(tmp_path, shell, case):
     fakes = Fakes(tmp_path, SHELLS[shell])
     try:

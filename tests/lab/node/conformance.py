@@ -1,8 +1,8 @@
 """What Pacemaker, and a bad day, may ask of the resource agent: one table, played on a node or on fakes.
 
-On a node: python3 tests/lab/node/conformance.py NAME STORAGE FOLDER SHELL [ARGUMENT …], as root, for a VM that is
-Disabled: the agent is called as Pacemaker would, under the given shell. tests/unit/test_conformance.py plays
-the same table with fakes. Prints a line for each case; the exit status tells whether all are well.
+On a node: python3 tests/lab/node/conformance.py NAME STORAGE FOLDER SHELL [ARGUMENT …], as root, for a VM
+that is Disabled: the agent is called as Pacemaker would, under the given shell. On fakes it is played by
+tests/unit/test_conformance.py. Prints a line for each case; the exit status is how many are not well.
 """
 
 import contextlib
@@ -200,7 +200,9 @@ class Machine:
 
     def call(self, action, params=()):
         given = dict(one.format(folder=self.folder).split("=", 1) for one in params)
-        given = {f"OCF_RESKEY_{key}".replace("OCF_RESKEY_OCF_CHECK", "OCF_CHECK"): given[key] for key in given}
+        given = {
+            f"OCF_RESKEY_{key}".replace("OCF_RESKEY_OCF_CHECK", "OCF_CHECK"): given[key] for key in given
+        }
         timeout = {"OCF_RESKEY_CRM_meta_timeout": TIMEOUT_MS, "OCF_RESOURCE_INSTANCE": self.name}
         words = [*self.shell, str(self.agent), *([action] if action else [])]
         environment = {**self.environment(), **timeout, **given}
@@ -351,7 +353,14 @@ class Machine:
         command("systemctl", verb, *order)
 
     def signal_libvirt(self, name):
-        command("systemctl", "kill", "--kill-whom=main", f"--signal={name}", f"{self.daemon()}.service", check=False)
+        command(
+            "systemctl",
+            "kill",
+            "--kill-whom=main",
+            f"--signal={name}",
+            f"{self.daemon()}.service",
+            check=False,
+        )
 
     def heal(self):
         """End all that a case has begun."""
@@ -392,10 +401,12 @@ def play(machine, case):
 
 def rules_broken(text):
     """Compare meta-data with the OCF Resource Agent API 1.1; gives what is wrong."""
-    root = ET.fromstring(text)
+    root = ET.fromstring(text)  # noqa: S314 - it is our own agent's
     broken = [] if root.tag == "resource-agent" and root.get("name") else ["no resource-agent with a name"]
     order = ["version", "longdesc", "shortdesc", "parameters", "actions"]
-    broken += [] if [child.tag for child in root] == order else ["other elements than the API's, or out of order"]
+    broken += (
+        [] if [child.tag for child in root] == order else ["other elements than the API's, or out of order"]
+    )
     for parameter in root.iterfind("parameters/parameter"):
         name = parameter.get("name")
         if [child.tag for child in parameter] != ["longdesc", "shortdesc", "content"]:
@@ -406,8 +417,12 @@ def rules_broken(text):
             broken.append(f"parameter {name} is optional and has no default")
     actions = [action.get("name") for action in root.iterfind("actions/action")]
     broken += [f"no action {name}" for name in sorted(ACTIONS - set(actions))]
-    broken += [f"action {one.get('name')} has no timeout" for one in root.iter("action") if not one.get("timeout")]
-    monitors = [(one.get("depth"), one.get("interval")) for one in root.iter("action") if one.get("name") == "monitor"]
+    broken += [
+        f"action {one.get('name')} has no timeout" for one in root.iter("action") if not one.get("timeout")
+    ]
+    monitors = [
+        (one.get("depth"), one.get("interval")) for one in root.iter("action") if one.get("name") == "monitor"
+    ]
     if any(len({one[side] for one in monitors}) < len(monitors) for side in (0, 1)):
         broken.append("two monitors of one depth or one interval")
     return broken
@@ -425,7 +440,9 @@ def command(*words, check=True):
 
 
 def is_enabled(unit):
-    return subprocess.run(["systemctl", "is-enabled", "--quiet", f"{unit}.service"], check=False).returncode == 0
+    return (
+        subprocess.run(["systemctl", "is-enabled", "--quiet", f"{unit}.service"], check=False).returncode == 0
+    )
 
 
 def main(name, storage, folder, *shell):

@@ -30,8 +30,8 @@ class MemoryEnv:
         self.ledger = MemoryLedger()
         self.images = MemoryImages()
         self.processes = self.hypervisor
-        self.evidence = MemoryEvidence(self.hypervisor)
         self.clock = VirtualClock()
+        self.evidence = MemoryEvidence(self.hypervisor, self.clock)
         self.definitions = definitions
         self.said: list[Report] = []
         self.migration_network_suffix = "-cluster"

@@ -10,6 +10,7 @@ from vm_mgr.ports.evidence import Control
 if TYPE_CHECKING:
     from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
     from vm_mgr.model.vm import VmName
+    from vm_mgr.ports.clock import Clock
 
 __all__ = ["MemoryEvidence"]
 
@@ -17,8 +18,9 @@ __all__ = ["MemoryEvidence"]
 class MemoryEvidence:
     """What one node's libvirt says; a QEMU that is silent keeps whoever asks it waiting."""
 
-    def __init__(self, domains: MemoryHypervisor) -> None:
+    def __init__(self, domains: MemoryHypervisor, clock: Clock) -> None:
         self.domains = domains
+        self.clock = clock
         self.told = "running (booted)"
         self.controls: list[Control] = []
         self.qemu = "running"
@@ -57,6 +59,7 @@ class MemoryEvidence:
 
     def _wait(self) -> None:
         if self.silent:
+            self.clock.sleep(4)
             raise VmMgrError(Kind.EXTERNAL_FAILURE, "virsh did not end within 4 s")
 
     def _call(self, verb: str) -> None:
