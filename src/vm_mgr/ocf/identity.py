@@ -16,6 +16,7 @@ from vm_mgr.wiring import RealEnv
 __all__ = ["expect", "forget", "own_pid", "path", "remember"]
 
 NOBODY = "-"
+UUID_LENGTH = 36
 
 
 def own_pid(env: RealEnv, name: VmName) -> int | None:
@@ -56,7 +57,8 @@ def _uuid(env: RealEnv, name: VmName) -> str:
         words = path(env, "running", name).read_text(encoding="utf-8").split()
     except (OSError, ValueError):
         return ""
-    return words[2] if len(words) == 3 else ""
+    # Of a half UUID every VM would be another one.
+    return words[2] if len(words) == 3 and len(words[2]) == UUID_LENGTH else ""
 
 
 def _write(env: RealEnv, name: VmName, line: str) -> None:
