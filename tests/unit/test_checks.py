@@ -131,6 +131,7 @@ def node(env, tmp_path):
     env.state_dir = tmp_path / "state"
     env.hypervisor.create(DOMAIN, "web1", timeout_s=1)
     env.hypervisor.vcpu_times_ns[PID] = 1
+    env.evidence.agent = True
     return env
 
 

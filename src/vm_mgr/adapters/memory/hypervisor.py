@@ -38,6 +38,7 @@ class MemoryHypervisor:
         self.migrated: list[Migration] = []
         self.also_running: dict[int, str] = {}
         self.uuids: dict[VmName, str] = {}
+        self.resumed: set[VmName] = set()
         self.stopped_by_signal: set[int] = set()
         self.vcpu_times_ns: dict[int, int] = {}
         self.births: dict[int, str] = {}
@@ -52,6 +53,8 @@ class MemoryHypervisor:
             raise VmMgrError(Kind.EXTERNAL_FAILURE, "not a domain")
         self.running[name] = 1000 + len(self.running)
         found = re.search("<uuid>([^<]+)</uuid>", xml)
+        self.resumed.discard(name)
+        self.vcpu_times_ns[self.running[name]] = 0
         self.uuids[name] = found[1].strip().lower() if found else ""
 
     def shutdown(self, name: VmName, *, timeout_s: float) -> None:
@@ -109,7 +112,8 @@ class MemoryHypervisor:
         """Let it go on."""
         self._call("resume", 0)
         self._require(name)
-        self.halted.pop(name, None)
+        if self.halted.pop(name, None):
+            self.resumed.add(name)
 
     def paused(self, name: VmName, *, timeout_s: float) -> str:
         """Say why."""
