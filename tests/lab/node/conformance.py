@@ -349,8 +349,7 @@ class Machine:
     def units(self, verb):
         daemon = self.daemon()
         sockets = [f"{daemon}{kind}.socket" for kind in ("", "-ro", "-admin")]
-        order = [*sockets, f"{daemon}.service"] if verb == "stop" else [sockets[0], f"{daemon}.service"]
-        command("systemctl", verb, *order)
+        command("systemctl", verb, *sockets, f"{daemon}.service")
 
     def signal_libvirt(self, name):
         command(
