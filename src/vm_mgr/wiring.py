@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vm_mgr.ports.chronicle import Chronicle, Journal
     from vm_mgr.ports.definition import Definitions
     from vm_mgr.ports.env import Env
+    from vm_mgr.ports.evidence import Evidence
     from vm_mgr.ports.images import Images
     from vm_mgr.ports.ledger import Ledger
     from vm_mgr.ports.lost_nodes import LostNodes
@@ -220,8 +221,9 @@ class RealEnv:
         from pathlib import Path  # noqa: PLC0415
 
         from vm_mgr.adapters.host.journal import HostJournal  # noqa: PLC0415
+        from vm_mgr.config import places  # noqa: PLC0415
 
-        return HostJournal(Path(self.settings.alerts))
+        return HostJournal(Path(places().alerts))
 
     @cached_property
     def images(self) -> Images:
@@ -259,9 +261,23 @@ class RealEnv:
     @cached_property
     def processes(self) -> Processes:
         """The processes of this node."""
-        from vm_mgr.adapters.host.processes import HostProcesses  # noqa: PLC0415
+        from pathlib import Path  # noqa: PLC0415
 
-        return HostProcesses(self.clock)
+        from vm_mgr.adapters.host.processes import HostProcesses  # noqa: PLC0415
+        from vm_mgr.config import places  # noqa: PLC0415
+
+        found = places()
+        return HostProcesses(self.clock, Path(found.proc), Path(found.libvirt_run))
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """What tells more of a VM that runs here than its process does; for the agent's deeper checks."""
+        from pathlib import Path  # noqa: PLC0415
+
+        from vm_mgr.adapters.libvirt.evidence import VirshEvidence  # noqa: PLC0415
+        from vm_mgr.config import places  # noqa: PLC0415
+
+        return VirshEvidence(self.runner, Path(places().libvirt_run))
 
     @cached_property
     def timings(self) -> BothTimings:
@@ -288,7 +304,9 @@ class RealEnv:
         """Where what lasts until the next boot is kept."""
         from pathlib import Path  # noqa: PLC0415 - not for `list` and `status`
 
-        return Path(self.settings.state_dir)
+        from vm_mgr.config import places  # noqa: PLC0415
+
+        return Path(places().state)
 
     @property
     def pool(self) -> str:

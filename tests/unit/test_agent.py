@@ -263,8 +263,8 @@ def hide(proc, pid, state="S", flags=4194304, comm="qemu-system-x86", threads=1)
     )
 
 
-def run_agent(shell, proc, action="monitor", name="web1", looks=1):
-    argv = ["busybox", "sh"] if shell == "busybox" else [shell]
+def run_agent(shell, proc, action="monitor", name="web1", looks=1, program=""):
+    argv = [program or "busybox", "sh"] if shell == "busybox" else [program or shell]
     environment = {
         "PATH": os.environ["PATH"],
         "OCF_RESOURCE_INSTANCE": name,

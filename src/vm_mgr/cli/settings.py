@@ -1,16 +1,19 @@
 """The options that say how a VM is to be run: the same for all commands that make one."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from vm_mgr.cli.complete import node_names, storage_labels
+from vm_mgr.model.checks import LEVELS
 from vm_mgr.model.vm import VmSettings
 
 __all__ = [
     "UNSETTABLE",
     "SettingsCommand",
+    "no_check_option",
     "settings_changes",
     "settings_from",
     "settings_options",
@@ -22,6 +25,13 @@ storage_option = click.option(
     metavar="LABEL",
     shell_complete=storage_labels,
     help="The storage to make the VM in, where the configuration has several.",
+)
+
+no_check_option = click.option(
+    "--no-check",
+    multiple=True,
+    type=click.Choice(list(LEVELS)),
+    help="Make this check no more; can be repeated.",
 )
 
 _OPTIONS = (
@@ -69,6 +79,12 @@ _OPTIONS = (
     click.option(
         "--pacemaker-utilization", multiple=True, metavar="KEY=VALUE", help="What the VM takes of a node."
     ),
+    click.option(
+        "--check",
+        multiple=True,
+        metavar="NAME=INTERVAL",
+        help="Look deeper while it runs: qmp, counters or guest-agent; for example qmp=60s; can be repeated.",
+    ),
     click.option("--add-crm-config-cmd", "crm_config_cmd", multiple=True, metavar="CMD",
                  help="Stored with the VM for older tools; not run."),
 )  # fmt: skip
@@ -77,7 +93,9 @@ _PAIRS = {
     "pacemaker_meta": "pacemaker_meta",
     "pacemaker_params": "pacemaker_params",
     "pacemaker_utilization": "pacemaker_utilization",
+    "check": "checks",
 }
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
 class SettingsCommand(click.Command):
@@ -112,13 +130,15 @@ def settings_options(command: Callable[..., object]) -> Callable[..., object]:
 def settings_from(options: dict[str, Any], base: VmSettings | None = None) -> VmSettings:
     """Take the settings out of a command's options, on top of a VM's own where there is a base."""
     pairs = {field: _pairs(name, options.pop(name)) for name, field in _PAIRS.items()}
+    pairs["checks"] = {check: seconds_of(check, text) for check, text in pairs["checks"].items()}
+    pairs["checks"] |= dict.fromkeys(options.pop("no_check", ()), "")
     commands = options.pop("crm_config_cmd")
     given = {name: options.pop(name) for name in list(options) if name in VmSettings._fields}
     given = {name: value for name, value in given.items() if value is not None and value is not False}
     base = VmSettings() if base is None else base
     if {"pinned_host", "preferred_host"} & set(given):
         base = base._replace(pinned_host=None, preferred_host=None)
-    merged: Mapping[str, Any] = {field: {**getattr(base, field), **pairs[field]} for field in _PAIRS.values()}
+    merged: dict[str, Any] = {field: {**getattr(base, field), **pairs[field]} for field in _PAIRS.values()}
     if commands:
         given["crm_config_cmd"] = "\n".join(commands)
     return base._replace(**given, **merged)
@@ -129,6 +149,20 @@ def settings_changes(options: dict[str, Any]) -> dict[str, Any]:
     given, defaults = settings_from(options)._asdict(), VmSettings()._asdict()
     changed = {key: value for key, value in given.items() if value != defaults[key]}
     return {key: None if value == "" else value for key, value in changed.items()}
+
+
+def seconds_of(check: str, text: str) -> str:
+    """Read an interval: whole seconds, or with s, m, h.
+
+    >>> seconds_of("qmp", "90"), seconds_of("qmp", "2m")
+    ('90', '120')
+    """
+    found = re.fullmatch(r"([0-9]{1,6})([smh]?)", text)
+    if found is None:
+        raise click.UsageError(
+            f"--check {check}={text}: write seconds, or a number with s, m or h: {check}=60s"
+        )
+    return str(int(found[1]) * _UNITS[found[2]])
 
 
 def _pairs(name: str, given: tuple[str, ...]) -> dict[str, str]:

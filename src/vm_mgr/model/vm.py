@@ -62,6 +62,7 @@ class VmSettings(NamedTuple):
     """How a VM is to be run; stored with its disk, turned into Pacemaker configuration by `enable`.
 
     colocations: other resource → score, above 0 to run on the same node, below 0 to run on another one.
+    checks: deeper check of model/checks.py → how often it is made, in seconds.
     """
 
     live_migration: bool = False
@@ -78,6 +79,7 @@ class VmSettings(NamedTuple):
     pacemaker_params: Mapping[str, str] = {}
     pacemaker_utilization: Mapping[str, str] = {}
     colocations: Mapping[str, str] = {}
+    checks: Mapping[str, str] = {}
     user_metadata: Mapping[str, str] = {}
 
 

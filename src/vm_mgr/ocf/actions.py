@@ -9,6 +9,7 @@ from collections.abc import Callable
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.event import AGENT_EXPECTED, Event, EventKind
 from vm_mgr.model.vm import VmName
+from vm_mgr.ocf import identity
 from vm_mgr.ocf.parameters import Parameters
 from vm_mgr.ocf.unplug_times import remember, reserve_s
 from vm_mgr.operations.interlock import free_disks, gone_nodes
@@ -27,7 +28,9 @@ def start(env: RealEnv, given: Parameters) -> None:
     """Start from the definition in the storage, after proving that nobody else has the disks open."""
     name = given.name
     deadline = env.clock.monotonic() + given.budget_s
-    if env.processes.find_vm(name) is not None:
+    running = env.processes.find_vm(name)
+    if running is not None:
+        _confirm(env, given, running)
         return
     rival = env.hypervisor.acts_alone(name)
     if rival:
@@ -39,6 +42,8 @@ def start(env: RealEnv, given: Parameters) -> None:
     waits.end("cluster")
     storage = env.storages.called(given.storage or env.storages.of(name))
     xml = storage.definition(name)
+    uuid = env.definitions.uuid(xml)
+    identity.expect(env, name, uuid)
     images = env.definitions.rbd_images(xml, env.pool) or storage.images(name)
     agent = AGENT_EXPECTED if env.definitions.has_agent(xml) else ""
     waits.end("definition")
@@ -50,11 +55,13 @@ def start(env: RealEnv, given: Parameters) -> None:
     try:
         env.hypervisor.create(xml, name, timeout_s=remaining)
     except VmMgrError:
-        if env.processes.find_vm(name) is not None:
+        if env.processes.find_vm(name, uuid=uuid) is not None:
             _unplug(env, name, env.clock.monotonic() + CALL_S)
         raise
-    if env.processes.find_vm(name) is None:
+    pid = env.processes.find_vm(name, uuid=uuid)
+    if pid is None:
         raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{name} ended right after its start")
+    identity.remember(env, name, pid, uuid)
     waits.end("libvirt")
     env.journal.record(
         Event(env.clock.utc(), EventKind.RUNNING, name, detail=agent, waited=waits.milliseconds)
@@ -69,14 +76,16 @@ def failure(env: RealEnv, name: VmName, action: str, error: VmMgrError) -> Event
 def stop(env: RealEnv, given: Parameters) -> None:
     """Shut down, unplug when the time is up, kill when libvirt does not; success means that it is gone."""
     name = given.name
-    if env.processes.find_vm(name) is None:
+    if identity.own_pid(env, name) is None:
+        identity.forget(env, name)
         return
     began = env.clock.monotonic()
     deadline = began + given.timeout_s - 2
     if not given.force_stop:
         _shut_down(env, name, began + given.timeout_s - reserve_s(env, given.timeout_s))
-    if env.processes.find_vm(name) is not None:
+    if identity.own_pid(env, name) is not None:
         _unplug(env, name, deadline)
+    identity.forget(env, name)
 
 
 def migrate_to(env: RealEnv, given: Parameters) -> None:
@@ -84,7 +93,7 @@ def migrate_to(env: RealEnv, given: Parameters) -> None:
     name = given.name
     if not given.target_node:
         raise VmMgrError(Kind.INVALID, "no target node is given")
-    if env.processes.find_vm(name) is None:
+    if identity.own_pid(env, name) is None:
         raise VmMgrError(Kind.WRONG_STATE, f"{name} does not run here")
     target = given.target_node + given.network_suffix
     user = f"{given.user}@" if given.user else ""
@@ -103,18 +112,36 @@ def migrate_to(env: RealEnv, given: Parameters) -> None:
     env.hypervisor.migrate(migration)
     if not _wait_gone(env, name, env.clock.monotonic() + CALL_S):
         raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{name} still runs here after its migration to {target}")
+    identity.forget(env, name)
 
 
 def migrate_from(env: RealEnv, given: Parameters) -> None:
     """Confirm that the VM has arrived and runs."""
     deadline = env.clock.monotonic() + given.budget_s
-    while env.processes.find_vm(given.name) is not None:
+    while (pid := env.processes.find_vm(given.name)) is not None:
         if _has_arrived(env, given.name):
+            identity.remember(env, given.name, pid)
             return
         if env.clock.monotonic() > deadline:
             raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{given.name} has arrived, but does not run")
         env.clock.sleep(POLL_S)
     raise VmMgrError(Kind.WRONG_STATE, f"{given.name} has not arrived here")
+
+
+def _confirm(env: RealEnv, given: Parameters, pid: int) -> None:
+    """Find that the process is this VM's; a storage that does not answer is no reason to doubt it."""
+    name = given.name
+    try:
+        storage = env.storages.called(given.storage or env.storages.of(name))
+        uuid = env.definitions.uuid(storage.definition(name))
+    except VmMgrError:
+        uuid = ""
+    theirs = env.processes.uuid(pid)
+    if env.processes.find_vm(name, uuid=uuid) is None:
+        identity.expect(env, name, uuid)
+        message = f"another VM of the name {name} runs here: process {pid}, UUID {theirs} instead of {uuid}"
+        raise VmMgrError(Kind.WRONG_STATE, message, hint=f"end it or rename it: virsh dominfo {theirs}")
+    identity.remember(env, name, pid, uuid)
 
 
 def _has_arrived(env: RealEnv, name: VmName) -> bool:
@@ -155,7 +182,7 @@ def _end(env: RealEnv, name: VmName, deadline: float) -> None:
     if _attempt(lambda: env.hypervisor.destroy(name, timeout_s=CALL_S)):
         _wait_gone(env, name, min(deadline, env.clock.monotonic() + 2))
     for force in (False, True):
-        pid = env.processes.find_vm(name)
+        pid = identity.own_pid(env, name)
         if pid is None:
             return
         env.processes.end(pid, force=force)
@@ -174,7 +201,7 @@ def _wait_gone(env: RealEnv, name: VmName, deadline: float) -> bool:
 
 def _is_gone(env: RealEnv, name: VmName) -> bool:
     try:
-        return env.processes.find_vm(name) is None
+        return identity.own_pid(env, name) is None
     except VmMgrError:
         return False  # a process that is ending shows nothing for a moment; the caller's next look raises
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 from vm_mgr.errors import Kind, VmMgrError
@@ -27,6 +28,8 @@ class Parameters(NamedTuple):
     options: tuple[str, ...] = ()
     force_stop: bool = False
     storage: str = ""
+    check_level: int = 0
+    check_misses: int = 3
 
     @property
     def budget_s(self) -> float:
@@ -34,12 +37,15 @@ class Parameters(NamedTuple):
         return max(self.timeout_s - RESERVE_S, self.timeout_s / 2)
 
 
-def read(environment: Mapping[str, str] = os.environ) -> Parameters:
-    """Read the parameters; raises INVALID where one makes no sense.
+def read(environment: Mapping[str, str] = os.environ, *, strict: bool = True) -> Parameters:
+    """Read the parameters; raises INVALID where one makes no sense, or takes its default if not strict.
 
     >>> read({"OCF_RESOURCE_INSTANCE": "web1:0", "OCF_RESKEY_CRM_meta_timeout": "30000"}).timeout_s
     30.0
+    >>> read({"OCF_RESOURCE_INSTANCE": "web1", "OCF_RESKEY_migrateport": "ssh"}, strict=False).port
     """
+    number = partial(_number, strict=strict)
+    level = environment.get("OCF_CHECK_LEVEL", "")
     given = {
         key.removeprefix("OCF_RESKEY_"): value
         for key, value in environment.items()
@@ -50,24 +56,26 @@ def read(environment: Mapping[str, str] = os.environ) -> Parameters:
         raise VmMgrError(Kind.INVALID, "neither the parameter domain nor OCF_RESOURCE_INSTANCE names the VM")
     return Parameters(
         name=VmName(name),
-        timeout_s=(_number(given, "CRM_meta_timeout") or 120_000) / 1000,
+        timeout_s=(number(given, "CRM_meta_timeout") or 120_000) / 1000,
         target_node=given.get("CRM_meta_migrate_target", ""),
         transport=given.get("migration_transport") or "ssh",
         user=given.get("migration_user", ""),
-        downtime_ms=_number(given, "migration_downtime"),
-        speed_mib=_number(given, "migration_speed"),
-        port=_number(given, "migrateport"),
+        downtime_ms=number(given, "migration_downtime"),
+        speed_mib=number(given, "migration_speed"),
+        port=number(given, "migrateport"),
         network_suffix=given.get("migration_network_suffix", ""),
         storage=given.get("storage", ""),
         options=tuple(given.get("migrate_options", "").split()),
         force_stop=given.get("force_stop", "").lower() in ("1", "true", "yes", "on"),
+        check_level=int(level) if level.isdecimal() else 0,
+        check_misses=number(given, "check_misses") or 3,
     )
 
 
-def _number(given: Mapping[str, str], key: str) -> int | None:
+def _number(given: Mapping[str, str], key: str, *, strict: bool) -> int | None:
     raw = given.get(key, "")
-    if not raw or raw == "0":
+    if not raw or raw == "0" or not (strict or raw.isdecimal()):
         return None
-    if not raw.isdigit():
+    if not raw.isdecimal():
         raise VmMgrError(Kind.INVALID, f"the parameter {key} is not a number: {raw}")
     return int(raw)

@@ -7,6 +7,7 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 from vm_mgr.errors import Kind, UuidTakenError, VmMgrError, raise_all
+from vm_mgr.model.checks import check_problems
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.storage import ImageFile
@@ -234,7 +235,7 @@ def setting_problems(state: ClusterState, settings: VmSettings) -> list[VmMgrErr
         problems += word_problems("the migration user", settings.migration_user)
     for key in settings.user_metadata:
         problems += metadata_key_problems(key)
-    return problems + attribute_problems(settings)
+    return problems + check_problems(settings.checks) + attribute_problems(settings)
 
 
 def bus_problems(bus: str | None) -> list[VmMgrError]:

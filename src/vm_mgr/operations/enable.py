@@ -1,6 +1,7 @@
 """Put a defined VM under the cluster's control."""
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.model.checks import intervals_s
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import TargetRole, VmName, VmSettings, VmStatus, name_problems
 from vm_mgr.operations.alone import alone
@@ -67,4 +68,5 @@ def resource_for(env: Env, name: VmName, settings: VmSettings, *, start: bool) -
         utilization=settings.pacemaker_utilization,
         colocations=settings.colocations,
         needs=env.storages.requirement(label) if label else "",
+        checks=intervals_s(settings.checks),
     )

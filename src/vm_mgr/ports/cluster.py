@@ -13,6 +13,7 @@ class VmResource(NamedTuple):
     """A VM as the cluster is to run it; timeouts in seconds.
 
     needs: the resource that must run on a node before the VM may start there, like the mount of its storage.
+    checks: deeper check of model/checks.py → how often it is made, in seconds.
     """
 
     name: VmName
@@ -32,6 +33,8 @@ class VmResource(NamedTuple):
     utilization: Mapping[str, str] = {}
     colocations: Mapping[str, str] = {}
     needs: str = ""
+    checks: Mapping[str, int] = {}
+    check_timeout_s: int = 60
 
 
 class Constraint(NamedTuple):

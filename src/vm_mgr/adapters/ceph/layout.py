@@ -33,7 +33,7 @@ _NUMBERS = {
     "migration_downtime_ms": "_migration_downtime",
     "priority": "_priority",
 }
-_OBJECTS = ("pacemaker_meta", "pacemaker_params", "pacemaker_utilization", "colocations")
+_OBJECTS = ("pacemaker_meta", "pacemaker_params", "pacemaker_utilization", "colocations", "checks")
 _REMOTE = {
     "_remote_node": "remote-node",
     "_remote_node_address": "remote-addr",

@@ -5,6 +5,7 @@ from pathlib import Path
 from vm_mgr.adapters.memory.chronicle import MemoryChronicle, MemoryJournal
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.adapters.memory.cluster import MemoryCluster
+from vm_mgr.adapters.memory.evidence import MemoryEvidence
 from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
 from vm_mgr.adapters.memory.images import MemoryImages
 from vm_mgr.adapters.memory.ledger import MemoryLedger
@@ -37,6 +38,7 @@ class MemoryEnv:
         self.processes = self.hypervisor
         self.timings = MemoryTimings(self.cluster)
         self.clock = VirtualClock()
+        self.evidence = MemoryEvidence(self.hypervisor, self.clock)
         self.definitions = definitions
         self.said: list[Report] = []
         self.migration_network_suffix = "-cluster"

@@ -37,6 +37,11 @@ class MemoryHypervisor:
         self.ended: list[tuple[int, bool]] = []
         self.migrated: list[Migration] = []
         self.also_running: dict[int, str] = {}
+        self.uuids: dict[VmName, str] = {}
+        self.resumed: set[VmName] = set()
+        self.stopped_by_signal: set[int] = set()
+        self.vcpu_times_ns: dict[int, int] = {}
+        self.births: dict[int, str] = {}
         self.on_call: Callable[[str], None] = lambda _verb: None
 
     def create(self, xml: str, name: VmName, *, timeout_s: float) -> None:
@@ -47,6 +52,10 @@ class MemoryHypervisor:
         if not re.search("<domain", xml):
             raise VmMgrError(Kind.EXTERNAL_FAILURE, "not a domain")
         self.running[name] = 1000 + len(self.running)
+        found = re.search("<uuid>([^<]+)</uuid>", xml)
+        self.resumed.discard(name)
+        self.vcpu_times_ns[self.running[name]] = 0
+        self.uuids[name] = found[1].strip().lower() if found else ""
 
     def shutdown(self, name: VmName, *, timeout_s: float) -> None:
         """Ask the guest."""
@@ -108,7 +117,8 @@ class MemoryHypervisor:
         """Let it go on."""
         self._call("resume", 0)
         self._require(name)
-        self.halted.pop(name, None)
+        if self.halted.pop(name, None):
+            self.resumed.add(name)
 
     def paused(self, name: VmName, *, timeout_s: float) -> str:
         """Say why."""
@@ -161,9 +171,26 @@ class MemoryHypervisor:
         self._call("undefine", 0)
         self.kept.pop(name, None)
 
-    def find_vm(self, name: VmName) -> int | None:
+    def find_vm(self, name: VmName, *, uuid: str = "") -> int | None:
         """Give the PID."""
-        return self.running.get(name)
+        foreign = uuid and self.uuids.get(name, "") not in ("", uuid)
+        return None if foreign else self.running.get(name)
+
+    def uuid(self, pid: int) -> str:
+        """Give what its definition had."""
+        return next((self.uuids.get(name, "") for name, one in self.running.items() if one == pid), "")
+
+    def birth(self, pid: int) -> str:
+        """Give what a test has set, or the same for every process."""
+        return self.births.get(pid, "1") if pid in self.running.values() else ""
+
+    def is_halted(self, pid: int) -> bool:
+        """Tell what a test has set."""
+        return pid in self.stopped_by_signal
+
+    def vcpu_time_ns(self, pid: int) -> int | None:
+        """Give what a test has set."""
+        return self.vcpu_times_ns.get(pid)
 
     def mentions(self, text: str) -> list[int]:
         """Search other processes."""

@@ -59,7 +59,7 @@ READS: Mapping[str, frozenset[str]] = {
     "images": frozenset({"inspect"}),
     "ledger": frozenset({"marks"}),
     "lost_nodes": frozenset({"clients", "daemons"}),
-    "processes": frozenset({"find_vm", "mentions"}),
+    "processes": frozenset({"birth", "find_vm", "is_halted", "mentions", "uuid", "vcpu_time_ns"}),
     "snapshots": frozenset({"snapshots"}),
     "staged": frozenset(),
     "storage": frozenset(
@@ -149,6 +149,7 @@ def _terms(resource: VmResource) -> list[str]:
         f"{'apart from' if score.startswith('-') else 'beside'} {other} ({score})"
         for other, score in resource.colocations.items()
     ]
+    placed += [f"check {name} every {seconds} s" for name, seconds in resource.checks.items()]
     pairs = {**resource.meta, **resource.utilization}
     return [*(text for text in given if given[text]), *placed, *(f"{key}={pairs[key]}" for key in pairs)]
 

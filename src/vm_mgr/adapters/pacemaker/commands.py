@@ -12,6 +12,7 @@ from typing import Any
 from lxml import etree
 
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.checks import LEVELS, interval_ms
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.ports.cluster import VmResource
@@ -31,7 +32,8 @@ __all__ = [
 
 COLOCATION = "vm-mgr-colocation-"
 MOVE = "vm-mgr-move-"
-KINDS = ("meta", "params", "utilization", "op", "pin", "prefer", "needs", "after", "move")
+LEVEL = "OCF_CHECK_LEVEL"
+KINDS = ("meta", "params", "utilization", "op", "check", "pin", "prefer", "needs", "after", "move")
 PLACEMENT = ("vm-mgr-pin-", "vm-mgr-prefer-", "vm-mgr-needs-", "vm-mgr-after-", COLOCATION)
 AGENT = {"class": "ocf", "provider": "vm-mgr", "type": "VirtualDomain"}
 _PRIMITIVE = "configuration/resources//primitive[@id=$name]"
@@ -242,18 +244,20 @@ def _operations(primitive: etree._Element, vm: VmResource) -> None:
         "migrate_from": vm.migrate_from_timeout_s,
     }
     for action, timeout_s in timeouts.items():
-        _operation(operations, vm.name, action, 0, timeout_s)
-    _operation(operations, vm.name, "monitor", vm.monitor_interval_s, vm.monitor_timeout_s)
+        _operation(operations, _id("op", vm.name, action), action, "0s", timeout_s)
+    monitor = _id("op", vm.name, "monitor")
+    _operation(operations, monitor, "monitor", f"{vm.monitor_interval_s}s", vm.monitor_timeout_s)
+    for check, interval_s in vm.checks.items():
+        ident, interval = _id("op", vm.name, f"monitor-{check}"), f"{interval_ms(check, interval_s)}ms"
+        deeper = _operation(operations, ident, "monitor", interval, vm.check_timeout_s)
+        _nvset(deeper, "instance_attributes", _id("check", vm.name, check), {LEVEL: str(LEVELS[check])})
 
 
-def _operation(parent: etree._Element, name: str, action: str, interval_s: int, timeout_s: int) -> None:
-    attributes = {
-        "id": _id("op", name, action),
-        "name": action,
-        "interval": f"{interval_s}s",
-        "timeout": f"{timeout_s}s",
-    }
-    etree.SubElement(parent, "op", attributes)
+def _operation(
+    parent: etree._Element, ident: str, action: str, interval: str, timeout_s: int
+) -> etree._Element:
+    attributes = {"id": ident, "name": action, "interval": interval, "timeout": f"{timeout_s}s"}
+    return etree.SubElement(parent, "op", attributes)
 
 
 def _location(parent: etree._Element, ident: str, name: str, node: str, score: str) -> etree._Element:

@@ -9,8 +9,9 @@ from typing import Any
 
 from lxml import etree
 
-from vm_mgr.adapters.pacemaker.commands import COLOCATION, MOVE, PLACEMENT
+from vm_mgr.adapters.pacemaker.commands import COLOCATION, LEVEL, MOVE, PLACEMENT
 from vm_mgr.adapters.pacemaker.times import seconds
+from vm_mgr.model.checks import LEVELS, SHORTEST_S
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.ports.cluster import Configured, Constraint, Event, VmResource
@@ -96,6 +97,7 @@ def _vm(cib: etree._Element, primitive: etree._Element, name: VmName) -> VmResou
         pinned_host=_host(cib, name, "vm-mgr-pin-"),
         preferred_host=_host(cib, name, "vm-mgr-prefer-"),
         needs=_needed(cib, name),
+        checks=_checks(primitive),
         params=_pairs(primitive, "instance_attributes"),
         meta={key: value for key, value in meta.items() if not key.startswith(COLOCATION)},
         utilization=_pairs(primitive, "utilization"),
@@ -103,6 +105,15 @@ def _vm(cib: etree._Element, primitive: etree._Element, name: VmName) -> VmResou
             key.removeprefix(COLOCATION): value for key, value in meta.items() if key.startswith(COLOCATION)
         },
     )
+
+
+def _checks(primitive: etree._Element) -> dict[str, int]:
+    """Read the deeper checks, in the order of their depths, whoever has written them."""
+    found = {}
+    for op in _find(primitive, "operations/op[@name='monitor']"):
+        level = next((pair.get("value") for pair in op.iter("nvpair") if pair.get("name") == LEVEL), "")
+        found[level] = _seconds(str(op.get("interval", "")))
+    return {name: found[str(level)] or SHORTEST_S for name, level in LEVELS.items() if str(level) in found}
 
 
 def _named_by(cib: etree._Element, name: VmName) -> dict[str, str]:

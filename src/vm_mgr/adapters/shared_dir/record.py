@@ -11,7 +11,7 @@ __all__ = ["Record", "parse", "render"]
 
 _NUMBERS = ("stop_timeout_s", "migrate_to_timeout_s", "migration_downtime_ms", "priority")
 _TEXTS = ("migration_user", "pinned_host", "preferred_host", "disk_bus", "crm_config_cmd")
-_OBJECTS = ("pacemaker_meta", "pacemaker_params", "pacemaker_utilization", "colocations")
+_OBJECTS = ("pacemaker_meta", "pacemaker_params", "pacemaker_utilization", "colocations", "checks")
 
 
 class Record(NamedTuple):
