@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from vm_mgr.ports.processes import Processes
     from vm_mgr.ports.snapshots import Snapshots
     from vm_mgr.ports.storage import Storage
+    from vm_mgr.ports.timers import Timers
     from vm_mgr.reports import Say
 
 __all__ = ["RealEnv", "rehearsal"]
@@ -229,6 +230,13 @@ class RealEnv:
         from vm_mgr.adapters.host.processes import HostProcesses  # noqa: PLC0415
 
         return HostProcesses(self.clock)
+
+    @cached_property
+    def timers(self) -> Timers:
+        """systemd's."""
+        from vm_mgr.adapters.host.timers import SystemdTimers  # noqa: PLC0415 - for the agent only
+
+        return SystemdTimers(self.runner, self.clock)
 
     @property
     def node_addresses(self) -> Mapping[str, NodeName]:

@@ -9,10 +9,29 @@ from vm_mgr.adapters.memory.images import MemoryImages
 from vm_mgr.adapters.memory.ledger import MemoryLedger
 from vm_mgr.adapters.memory.storage import MemoryStorage, MemoryStorages
 from vm_mgr.model.cluster import NodeName
+from vm_mgr.model.vm import VmName
 from vm_mgr.ports.definition import Definitions
 from vm_mgr.reports import Report
 
 __all__ = ["MemoryEnv"]
+
+
+class MemoryTimers:
+    """Timers that never go off by themselves."""
+
+    def __init__(self) -> None:
+        self.lifts: dict[str, float] = {}
+        self.made = 0
+
+    def set_lift(self, name: VmName, after_s: float) -> str:
+        """Remember it."""
+        self.made += 1
+        self.lifts[f"{name}..{self.made}"] = after_s
+        return f"{name}..{self.made}"
+
+    def cancel(self, timer: str) -> None:
+        """Forget it."""
+        self.lifts.pop(timer, None)
 
 
 class MemoryEnv:
@@ -30,6 +49,7 @@ class MemoryEnv:
         self.images = MemoryImages()
         self.processes = self.hypervisor
         self.clock = VirtualClock()
+        self.timers = MemoryTimers()
         self.definitions = definitions
         self.said: list[Report] = []
         self.migration_network_suffix = "-cluster"

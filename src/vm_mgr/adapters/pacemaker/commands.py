@@ -18,6 +18,7 @@ from vm_mgr.ports.cluster import VmResource
 
 __all__ = [
     "add_move",
+    "add_restart",
     "add_vm",
     "bump_version",
     "parse_cib",
@@ -31,7 +32,14 @@ __all__ = [
 
 COLOCATION = "vm-mgr-colocation-"
 MOVE = "vm-mgr-move-"
-KINDS = ("meta", "params", "utilization", "op", "pin", "prefer", "needs", "after", "move")
+RESTART = "vm-mgr-restart-"
+TERMS = "vm-mgr-terms-"
+KINDS = (
+    *("meta", "params", "utilization", "op", "pin", "prefer", "needs", "after", "move"),
+    *("restart", "terms"),
+)
+# The parameter OCF_RESKEY_CRM_meta_vm_mgr_move, in which Pacemaker hands the agent a single move's terms.
+TERMS_KEY = "vm-mgr-move"
 PLACEMENT = ("vm-mgr-pin-", "vm-mgr-prefer-", "vm-mgr-needs-", "vm-mgr-after-", COLOCATION)
 AGENT = {"class": "ocf", "provider": "vm-mgr", "type": "VirtualDomain"}
 _PRIMITIVE = "configuration/resources//primitive[@id=$name]"
@@ -200,6 +208,8 @@ def set_target_role(cib: etree._Element, name: VmName, role: TargetRole) -> None
     for primitive in _find(cib, _PRIMITIVE, name=name):
         present = _find(primitive, "meta_attributes/nvpair[@name='target-role']")
         attributes = primitive.find("meta_attributes")
+        if attributes is not None and attributes.find("rule") is not None:
+            attributes = None  # it holds for a while only
         if present:
             present[0].set("value", role.value)
         elif attributes is not None:
@@ -209,9 +219,18 @@ def set_target_role(cib: etree._Element, name: VmName, role: TargetRole) -> None
 
 
 def add_move(
-    cib: etree._Element, name: VmName, *, to: NodeName | None, away_from: NodeName, expires_utc: float
+    cib: etree._Element,
+    name: VmName,
+    *,
+    to: NodeName | None,
+    away_from: NodeName,
+    expires_utc: float,
+    terms: str = "",
 ) -> None:
-    """Add the temporary constraint of a move, with a date after which Pacemaker ignores it."""
+    """Add the temporary constraint of a move, with a date after which Pacemaker ignores it.
+
+    The terms go to the agent as a meta attribute of the operation, which ends at the same date.
+    """
     sweep_moves(cib, name, expires_utc - 1)
     ident = _id("move", name)
     location = etree.SubElement(_section(cib, "constraints"), "rsc_location", id=ident, rsc=name)
@@ -220,17 +239,68 @@ def add_move(
     element = etree.SubElement(location, "rule", rule)
     place = {"attribute": "#uname", "operation": "eq", "value": to or away_from}
     etree.SubElement(element, "expression", {"id": _id("move", name, "node"), **place})
-    ends = {"id": _id("move", name, "end"), "operation": "lt", "end": _date(expires_utc)}
-    etree.SubElement(element, "date_expression", ends)
+    _until(element, _id("move", name, "end"), expires_utc)
+    for primitive in _find(cib, _PRIMITIVE, name=name):
+        if primitive.get("provider") == AGENT["provider"]:
+            move = _move_operation(primitive, name)
+            if terms:
+                _nvset_until(move, _id("terms", name), {TERMS_KEY: terms}, expires_utc)
+
+
+def add_restart(cib: etree._Element, name: VmName, expires_utc: float) -> None:
+    """Have a VM moved by a stop and a start, until a date."""
+    for primitive in _find(cib, _PRIMITIVE, name=name):
+        for older in _find(primitive, "meta_attributes[starts-with(@id, $name)]", name=RESTART):
+            _detach(older)
+        added = _nvset_until(primitive, _id("restart", name), {"allow-migrate": "false"}, expires_utc)
+        added.set("score", "INFINITY")  # above the VM's own
 
 
 def sweep_moves(cib: etree._Element, name: VmName, now_utc: float) -> None:
-    """Remove the name's move constraint, and those of other names that have expired."""
+    """Remove what moves of the name have added, and what those of other names have that has expired."""
     now = _date(now_utc)
-    for element in _ours(_section(cib, "constraints"), MOVE):
+    temporary = "configuration/resources//meta_attributes[starts-with(@id, $name)]"
+    found = [*_find(cib, temporary, name=TERMS), *_find(cib, temporary, name=RESTART)]
+    for element in [*_ours(_section(cib, "constraints"), MOVE), *found]:
         expired = any(rule.get("end", now) < now for rule in _find(element, ".//date_expression"))
-        if expired or element.get("rsc") == name:
+        owner = element.get("rsc") or next(element.iterancestors("primitive")).get("id")
+        if expired or owner == name:
             _detach(element)
+
+
+def _move_operation(primitive: etree._Element, name: VmName) -> etree._Element:
+    """Give the operation migrate_to, whose failure leaves the VM where it runs (docs/design/0009)."""
+    found = _find(primitive, "operations/op[@name='migrate_to']")
+    operations = primitive.find("operations")
+    if not found:
+        if operations is None:
+            operations = etree.SubElement(primitive, "operations")
+        _operation(
+            operations, name, "migrate_to", 0, VmResource(name, TargetRole.STARTED).migrate_to_timeout_s
+        )
+        return operations[-1]
+    if "on-fail" not in found[0].attrib:
+        found[0].set("on-fail", "block")
+    return found[0]
+
+
+def _nvset_until(
+    parent: etree._Element, ident: str, pairs: Mapping[str, str], expires_utc: float
+) -> etree._Element:
+    """Add attributes that Pacemaker ignores after a date."""
+    attributes = etree.SubElement(parent, "meta_attributes", id=ident)
+    _until(
+        etree.SubElement(attributes, "rule", id=f"{ident}..rule", score="INFINITY"),
+        f"{ident}..end",
+        expires_utc,
+    )
+    for key, value in pairs.items():
+        _nvpair(attributes, ident, key, value)
+    return attributes
+
+
+def _until(rule: etree._Element, ident: str, expires_utc: float) -> None:
+    etree.SubElement(rule, "date_expression", id=ident, operation="lt", end=_date(expires_utc))
 
 
 def _operations(primitive: etree._Element, vm: VmResource) -> None:
@@ -253,6 +323,8 @@ def _operation(parent: etree._Element, name: str, action: str, interval_s: int, 
         "interval": f"{interval_s}s",
         "timeout": f"{timeout_s}s",
     }
+    if action == "migrate_to":
+        attributes["on-fail"] = "block"  # it runs on where it is: no stop and start (docs/design/0009)
     etree.SubElement(parent, "op", attributes)
 
 

@@ -70,19 +70,26 @@ class CibEditor:
 
         self._edit(change)
 
-    def begin_move(self, name: VmName, *, to: NodeName | None, away_from: NodeName, lifetime_s: int) -> None:
+    def begin_move(
+        self, name: VmName, *, to: NodeName | None, away_from: NodeName, lifetime_s: int, terms: str = ""
+    ) -> None:
         """Constrain a VM for the time of a move."""
         expires = self.clock.utc() + lifetime_s
 
         def change(cib: etree._Element) -> None:
             commands.sweep_moves(cib, name, self.clock.utc())
-            commands.add_move(cib, name, to=to, away_from=away_from, expires_utc=expires)
+            commands.add_move(cib, name, to=to, away_from=away_from, expires_utc=expires, terms=terms)
 
         self._edit(change)
 
     def end_move(self, name: VmName) -> None:
         """Remove the constraint of a move."""
         self._edit(lambda cib: commands.sweep_moves(cib, name, self.clock.utc()))
+
+    def move_by_restart(self, name: VmName, *, lifetime_s: int) -> None:
+        """Forbid live migration for a while."""
+        expires = self.clock.utc() + lifetime_s
+        self._edit(lambda cib: commands.add_restart(cib, name, expires))
 
     def clear_moves(self, name: VmName) -> tuple[Constraint, ...]:
         """Remove what moves left."""

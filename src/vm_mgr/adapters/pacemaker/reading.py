@@ -148,7 +148,9 @@ def _needed(cib: etree._Element, name: VmName) -> str:
 
 
 def _pairs(primitive: etree._Element, tag: str) -> dict[str, str]:
-    return {str(pair.get("name")): str(pair.get("value", "")) for pair in _find(primitive, f"{tag}/nvpair")}
+    """Read what holds at any time."""
+    pairs = _find(primitive, f"{tag}[not(rule)]/nvpair")
+    return {str(pair.get("name")): str(pair.get("value", "")) for pair in pairs}
 
 
 def _seconds(text: str) -> int | None:
