@@ -19,16 +19,18 @@ FOREIGN = """<primitive id="sea1" class="ocf" provider="{provider}" type="Virtua
 <op id="a" name="migrate_to" interval="0s" timeout="120"/></operations></primitive>"""
 # As Pacemaker 3.0.0 tells of a VM whose migrate_to has failed with on-fail="block".
 HELD = """<pacemaker-result><summary><current_dc with_quorum="true"/></summary><nodes>
-<node name="n1" online="true" shutdown="true" type="member"/><node name="n2" online="true" shutdown="false"
- type="member"/></nodes><resources>
+<node name="n1" online="true" shutdown="true" type="member"/>
+<node name="n2" online="true" shutdown="false" type="member"/></nodes><resources>
 <resource id="web1" resource_agent="ocf:vm-mgr:VirtualDomain" role="Started" active="true" blocked="true"
- managed="false" failed="true" nodes_running_on="2"><node name="n2" id="2"/><node name="n1" id="1"/></resource>
-<clone id="vm-mgr-dir-vms"><group id="vm-mgr-dir-vms-group:0"><resource id="mount" role="Started" active="true">
-<node name="n1"/></resource><resource id="lock" role="Started" active="true"><node name="n1"/></resource></group>
-<group id="vm-mgr-dir-vms-group:1"><resource id="mount" role="Started" active="true"><node name="n2"/></resource>
-<resource id="lock" role="Stopped" active="false"/></group></clone></resources>
-<failures><failure op_key="web1_migrate_to_0" node="n1" exitstatus="Error occurred" exitreason="migrate_to: no ssh"
- last-rc-change="2026-11-14 22:15:00Z" task="migrate_to"/></failures></pacemaker-result>"""
+managed="false" failed="true" nodes_running_on="2"><node name="n2" id="2"/><node name="n1" id="1"/></resource>
+<clone id="vm-mgr-dir-vms"><group id="vm-mgr-dir-vms-group:0">
+<resource id="mount" role="Started" active="true"><node name="n1"/></resource>
+<resource id="lock" role="Started" active="true"><node name="n1"/></resource></group>
+<group id="vm-mgr-dir-vms-group:1">
+<resource id="mount" role="Started" active="true"><node name="n2"/></resource>
+<resource id="lock" role="Stopped" active="false"/></group></clone></resources><failures>
+<failure op_key="web1_migrate_to_0" node="n1" exitstatus="Error occurred" exitreason="migrate_to: no ssh"
+last-rc-change="2026-11-14 22:15:00Z" task="migrate_to"/></failures></pacemaker-result>"""
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from vm_mgr.operations.lift import LAST_TRY, lift
 from vm_mgr.operations.migrate import migrate
 from vm_mgr.operations.move_terms import MoveTerms
 from vm_mgr.operations.set_vm import Changes, set_vm
+from vm_mgr.operations.start import start
 from vm_mgr.operations.status import status
 from vm_mgr.operations.stop import stop
 from vm_mgr.reports import Level, Note, Progress
@@ -110,6 +111,11 @@ class TestHeld:
     def test_other_failures_are_no_running_vm(self, env, held):
         env.cluster.failures[held].append(Failure("monitor on n1: gone", "now", "monitor", "n1"))
         assert status(env, held).state is VmState.FAILED
+
+    def test_start_has_the_cluster_look_where_it_runs(self, env, held):
+        env.cluster.end_move(held)
+        assert start(env, held).detail == ""
+        assert not env.cluster.held
 
     @pytest.mark.parametrize("verb", [stop, disable])
     def test_vm_can_be_stopped(self, env, held, verb):

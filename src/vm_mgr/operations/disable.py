@@ -1,15 +1,16 @@
 """Take a VM out of the cluster's control, keeping its disk and definition."""
 
 from vm_mgr.errors import raise_all
-from vm_mgr.model.cluster import NodeName, Resource
+from vm_mgr.model.cluster import Resource
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.alone import alone, marked
 from vm_mgr.operations.checks import quorum_problems, resource_of
+from vm_mgr.operations.held import let_go
 from vm_mgr.operations.waiting import known_settings, wait_stopped
 from vm_mgr.ports.env import Env
 
-__all__ = ["disable", "halt", "let_go", "role_of", "settle"]
+__all__ = ["disable", "halt", "role_of", "settle"]
 
 STOP_TIMEOUT_S = 30
 
@@ -34,17 +35,11 @@ def settle(env: Env, name: VmName, mark: Mark) -> None:
 
 def halt(env: Env, name: VmName) -> None:
     """Stop a VM that the cluster has; only a stopped one may leave it, or it would stop as an orphan."""
-    env.cluster.set_target_role(name, TargetRole.STOPPED)
     resource = env.cluster.state().resources.get(name)
     if resource is not None:
         let_go(env, resource)
+    env.cluster.set_target_role(name, TargetRole.STOPPED)
     wait_stopped(env, name, known_settings(env, name).stop_timeout_s or STOP_TIMEOUT_S)
-
-
-def let_go(env: Env, resource: Resource) -> None:
-    """Let the cluster act on a VM that a failed live migration holds where it runs."""
-    if resource.held_on:
-        env.cluster.forget_failed_move(VmName(resource.name), NodeName(resource.held_on))
 
 
 def role_of(resource: Resource | None) -> str:

@@ -8,7 +8,7 @@ from vm_mgr.model.migration import JobSample, Plan, Strategy, render_terms
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.alone import alone
 from vm_mgr.operations.checks import host_problems, quorum_problems, resource_of
-from vm_mgr.operations.disable import let_go
+from vm_mgr.operations.held import let_go
 from vm_mgr.operations.migration_plan import plan_for
 from vm_mgr.operations.move_checks import arrival_problems
 from vm_mgr.operations.move_terms import MoveTerms, agent_terms, limits_of, strategy_of, term_problems

@@ -78,6 +78,8 @@ class MemoryHypervisor:
         """Move away."""
         self._call("migrate", migration.timeout_s)
         self.migrated.append(migration)
+        if migration.destination_uri.endswith(":1/system"):
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, "connection refused")  # nobody listens there
         if migration.name in self.failing_moves:
             raise VmMgrError(Kind.EXTERNAL_FAILURE, self.failing_moves[migration.name])
         self.running.pop(migration.name, None)
@@ -88,9 +90,9 @@ class MemoryHypervisor:
         return self.moving.get(name)
 
     def dirty_rate(self, name: VmName) -> float | None:
-        """Give what a test has set; a guest that stands dirties nothing that could be measured."""
+        """Give what a test has set; a guest that is not there has no memory to look at."""
         self._call("dirty_rate", 0)
-        return None if name in self.halted else self.dirty_rates.get(name)
+        return self.dirty_rates.get(name, 0.0) if name in self.running else None
 
     def can_take(self, xml: str) -> list[VmMgrError]:
         """Refuse what a test has set."""
