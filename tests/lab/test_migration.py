@@ -170,8 +170,8 @@ def test_command_that_is_killed_in_the_middle_leaves_nothing(lab: Lab, signal: s
 def test_target_without_libvirt_is_refused_before_anything_moves(lab: Lab) -> None:
     units = "libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket libvirtd.service"
     units += " virtqemud.socket virtqemud-ro.socket virtqemud-admin.socket virtqemud.service"
-    active = [unit for unit in units.split() if run(lab, f"systemctl is-active {unit}", node=TARGET, code=None)
-              .stdout.strip() == "active"]  # fmt: skip
+    states = run(lab, f"systemctl is-active {units}", node=TARGET, code=None).stdout.split()
+    active = [unit for unit, state in zip(units.split(), states, strict=True) if state == "active"]
     with unharmed(lab):
         run(lab, f"systemctl stop {' '.join(active)}", node=TARGET)
         try:
