@@ -275,6 +275,26 @@ def test_unreachable_target_is_found_before_anything_moves(domain, hosts, tickin
     assert domain.calls == []
 
 
+def test_abort_does_not_wait_for_ever_for_a_target_that_is_lost(domain, ticking):
+    domain.abortJob = lambda: domain.calls.append("abort")  # libvirt waits for the target to say goodbye
+    error = failure(ticking, limits=Limits(5, 110, OnTimeout.ABORT))
+    domain.end.set()
+    assert "5 s" in error.message
+    assert domain.now == RUNNING
+
+
+def test_defect_on_the_way_is_no_success(domain, ticking, monkeypatch):
+    monkeypatch.setattr("threading.excepthook", lambda _: None)
+
+    def broken(*_):
+        raise TypeError
+
+    domain.migrate3 = broken
+    assert "goes on here" in failure(ticking).message
+    with pytest.raises(TypeError):
+        Connection(HERE).call(broken, 5)
+
+
 def test_interruption_aborts(domain, ticking):
     def interrupt(*_):
         raise KeyboardInterrupt

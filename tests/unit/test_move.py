@@ -233,6 +233,14 @@ class TestChecks:
         migrate(env, vm)
         assert notes(env) == ["node-unfit"]
 
+    def test_observer_says_that_it_can_not_ask_and_moves(self, env, vm):
+        env.cluster.nodes["n1"] = env.cluster.nodes["n1"]._replace(observer=True)
+        env.cluster.places[vm] = "n2"
+        env.hypervisor.can_take = env.hypervisor.dirty_rate = env.hypervisor.migration_progress = None
+        assert migrate(env, vm, "n3", MoveTerms(parallel=2)).node == "n3"
+        assert notes(env) == ["not-checked"]
+        assert parse_terms(env.cluster.terms[vm]) == {"parallel": "2"}
+
     def test_stop_and_start_needs_no_libvirt(self, env, vm):
         set_vm(env, vm, Changes({"live_migration": False}))
         env.hypervisor.can_take = None

@@ -85,7 +85,7 @@ class Connection:
         def work() -> None:
             try:
                 answers.put((function(libvirt), None))
-            except libvirt.libvirtError as error:
+            except Exception as error:  # noqa: BLE001 - raised again where the answer is waited for
                 answers.put((None, error))
 
         threading.Thread(target=work, daemon=True).start()
@@ -97,6 +97,8 @@ class Connection:
         else:
             if error is None:
                 return answer
+            if not isinstance(error, libvirt.libvirtError):
+                raise error
             message, cause = str(error), error
         hint = f"try it: virsh --connect '{self.uri}' list"
         raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint) from cause

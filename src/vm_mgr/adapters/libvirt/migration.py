@@ -144,17 +144,19 @@ class LiveMove:
         self.poll_s = poll_s
         self.course = Course()
         self.aborted = ""
+        self._aborted_at: float | None = None
+        self._moved = False
         self._failure: Exception | None = None
         self._ended = threading.Event()
 
     def run(self) -> None:
         """Move it; raises EXTERNAL_FAILURE with the reason, and with what is not as it was before."""
+        began = self.now()
         flags, params = self._terms()
         self.target.call(self.target.host, CONNECT_S)
         stood = self._stands()
         self._prepare()
         mover = threading.Thread(target=self._move, args=(flags, params), daemon=True)
-        began = self.now()
         mover.start()
         try:
             self._watch(began)
@@ -163,9 +165,9 @@ class LiveMove:
             self._ended.wait(SETTLE_S)
             self._restored(stood)
             raise
-        if self._failure is None or self._has_arrived():
+        if self._moved or self._has_arrived():
             return
-        reason = self.aborted or f"its live migration failed: {self._failure}"
+        reason = self.aborted or f"its live migration failed: {self._failure or 'it did not end'}"
         raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{reason}; {self._restored(stood)}")
 
     def _terms(self) -> tuple[int, dict[str, Any]]:
@@ -195,6 +197,7 @@ class LiveMove:
         try:
             domain = self.source.domain(libvirt, self.wanted.name)
             domain.migrate3(self.target.host(libvirt), params, flags)
+            self._moved = True
         except libvirt.libvirtError as error:
             self._failure = error
         finally:
@@ -202,6 +205,8 @@ class LiveMove:
 
     def _watch(self, began: float) -> None:
         while not self._ended.wait(self.poll_s):
+            if self._aborted_at is not None and self.now() - self._aborted_at > SETTLE_S:
+                return  # libvirt waits for a target that is lost; here nothing moves any more
             elapsed_s = self.now() - began
             sample = self._look(elapsed_s) or JobSample(elapsed_s=elapsed_s)
             if self._ended.is_set():
@@ -227,7 +232,8 @@ class LiveMove:
             if self._attempt(lambda domain: domain.migrateStartPostCopy()):
                 self.course = Course(postcopy=True)
         elif decision.step is Step.ABORT:
-            self.aborted = self.aborted or decision.reason
+            if self._aborted_at is None:
+                self.aborted, self._aborted_at = decision.reason, self.now()
             self._abort()
 
     def _abort(self) -> None:
