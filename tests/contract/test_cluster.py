@@ -120,7 +120,7 @@ def test_what_a_move_left_is_cleared_once(env, vm):
 def test_terms_of_a_move_are_gone_with_it(env, vm):
     configured = env.cluster.configured(vm).vm
     env.cluster.begin_move(vm, to="n3", away_from="n1", lifetime_s=60, terms="strategy=precopy bandwidth=8")
-    env.cluster.move_by_restart(vm, lifetime_s=60)
+    env.cluster.end_hold(vm, lifetime_s=60)
     assert env.cluster.configured(vm).vm == configured
     env.cluster.end_move(vm)
     assert env.cluster.configured(vm).others == ()

@@ -235,7 +235,7 @@ def test_change_of_the_operation_does_not_disturb_the_vm(lab: Lab) -> None:
     """What an older version has written is brought up to date by the next change of settings, or move."""
     operation = f"vm-mgr-op-{VM}..migrate_to"
     older = f'<op id="{operation}" name="migrate_to" interval="0s" timeout="180s"/>'
-    holds = f"cibadmin --query --xpath \"//op[@id='{operation}'][@on-fail='block']\""
+    holds = f"cibadmin --query --xpath \"//op[@id='{operation}']//nvpair[@value='block']\""
     with unharmed(lab):
         run(lab, f"cibadmin --replace --xml-text '{older}'")
         assert run(lab, holds, code=None).returncode != 0

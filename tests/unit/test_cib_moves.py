@@ -48,15 +48,21 @@ def operation(cib, name="web1"):
     return cib.xpath("//primitive[@id=$name]/operations/op[@name='migrate_to']", name=name)[0]
 
 
+def held(cib, name="web1"):
+    """Tell what on-fail is when no date has to be looked at."""
+    pairs = operation(cib, name).xpath("meta_attributes[not(rule)]/nvpair[@name='on-fail']")
+    return [pair.get("value") for pair in pairs]
+
+
 def test_failed_migration_holds_the_vm_and_no_other_operation_does(cib):
-    held = [op.get("name") for op in cib.iter("op") if op.get("on-fail") == "block"]
-    assert held == ["migrate_to"]
+    assert held(cib) == ["block"]
+    assert [pair.getparent().getparent().get("name") for pair in cib.xpath("//op//nvpair")] == ["migrate_to"]
 
 
 def test_terms_are_the_operations_until_the_move_ends(cib):
     before = etree.tostring(cib)
     move(cib)
-    attributes = operation(cib).find("meta_attributes")
+    attributes = operation(cib).find("meta_attributes[rule]")
     assert attributes.find("nvpair").get("name") == "vm-mgr-move"
     assert attributes.find("nvpair").get("value") == "strategy=precopy"
     assert attributes.find("rule/date_expression").get("end") == "2033-05-18 03:33:20Z"
@@ -67,9 +73,9 @@ def test_terms_are_the_operations_until_the_move_ends(cib):
 def test_move_replaces_what_the_last_one_left(cib):
     move(cib)
     move(cib, terms="strategy=postcopy")
-    assert [pair.get("value") for pair in operation(cib).iter("nvpair")] == ["strategy=postcopy"]
+    assert [pair.get("value") for pair in operation(cib).iter("nvpair")] == ["block", "strategy=postcopy"]
     move(cib, terms="")
-    assert operation(cib).find("meta_attributes") is None
+    assert operation(cib).find("meta_attributes[rule]") is None
 
 
 def test_only_expired_terms_of_other_vms_are_swept(cib):
@@ -77,8 +83,8 @@ def test_only_expired_terms_of_other_vms_are_swept(cib):
     move(cib, "web2", 1000)
     move(cib, "web1", 3000)
     commands.sweep_moves(cib, "web3", 2000)
-    assert operation(cib, "web2").find("meta_attributes") is None
-    assert operation(cib, "web1").find("meta_attributes") is not None
+    assert operation(cib, "web2").find("meta_attributes[rule]") is None
+    assert operation(cib, "web1").find("meta_attributes[rule]") is not None
 
 
 def test_terms_are_none_of_the_vms_settings_and_go_with_it(cib):
@@ -91,51 +97,48 @@ def test_terms_are_none_of_the_vms_settings_and_go_with_it(cib):
     assert not cib.xpath("//rule")
 
 
-def test_restart_is_above_the_vms_own_and_ends(cib):
+def test_restart_is_above_what_holds_the_vm_and_ends(cib):
     before = etree.tostring(cib)
     commands.add_restart(cib, "web1", 1e9)
     commands.add_restart(cib, "web1", 2e9)
-    added = cib.xpath("//primitive/meta_attributes[rule]")
+    added = operation(cib).xpath("meta_attributes[rule]")
     assert [one.get("score") for one in added] == ["INFINITY"]
     assert [(pair.get("name"), pair.get("value")) for pair in added[0].iter("nvpair")] == [
-        ("allow-migrate", "false")
+        ("on-fail", "restart")
     ]
-    commands.set_target_role(cib, "web1", TargetRole.STOPPED)
-    assert len(added[0].findall("nvpair")) == 1
-    commands.set_target_role(cib, "web1", TargetRole.STARTED)
+    assert "on-fail" not in operation(cib).attrib, "that would stand above both"
     commands.sweep_moves(cib, "web1", 1e9)
     assert etree.tostring(cib) == before
 
 
-def test_target_role_is_never_put_where_it_would_expire():
-    cib = commands.parse_cib(EMPTY)
-    cib.find("configuration/resources").append(etree.fromstring(FOREIGN.format(provider="vm-mgr")))
-    commands.add_restart(cib, "sea1", 2e9)
-    commands.set_target_role(cib, "sea1", TargetRole.STOPPED)
-    pair = cib.xpath("//nvpair[@name='target-role']")[0]
-    assert pair.getparent().find("rule") is None
-
-
-@pytest.mark.parametrize(("provider", "on_fail"), [("vm-mgr", "block"), ("heartbeat", None)])
+@pytest.mark.parametrize(("provider", "on_fail"), [("vm-mgr", ["block"]), ("heartbeat", [])])
 def test_existing_vm_of_our_agent_is_held_from_its_next_move_on(provider, on_fail):
     cib = commands.parse_cib(EMPTY)
     cib.find("configuration/resources").append(etree.fromstring(FOREIGN.format(provider=provider)))
     move(cib, "sea1")
-    assert operation(cib, "sea1").get("on-fail") == on_fail
-    assert (operation(cib, "sea1").find("meta_attributes") is not None) == (on_fail is not None)
+    move(cib, "sea1")
+    assert held(cib, "sea1") == on_fail
+    assert (operation(cib, "sea1").find("meta_attributes[rule]") is not None) == bool(on_fail)
+
+
+def test_wish_of_a_user_stays(cib):
+    operation(cib).remove(operation(cib).find("meta_attributes"))
+    operation(cib).set("on-fail", "standby")
+    move(cib)
+    assert held(cib) == []
 
 
 def test_vm_without_the_operation_gets_it(cib):
     operations = cib.find(".//operations")
     operations.remove(operation(cib))
     move(cib)
-    assert operation(cib).get("on-fail") == "block"
+    assert held(cib) == ["block"]
 
 
 def test_change_of_settings_holds_it_too(cib):
-    del operation(cib).attrib["on-fail"]
+    operation(cib).remove(operation(cib).find("meta_attributes"))
     commands.update_vm(cib, VmResource("web1", TargetRole.STARTED))
-    assert operation(cib).get("on-fail") == "block"
+    assert held(cib) == ["block"]
 
 
 def test_held_vm_is_seen_where_it_runs():

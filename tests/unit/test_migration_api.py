@@ -141,6 +141,7 @@ def hosts(monkeypatch):
         VIR_ERR_NO_NETWORK=NO_NETWORK,
         VIR_ERR_CPU_INCOMPATIBLE=CPU,
         VIR_CONNECT_COMPARE_CPU_FAIL_INCOMPATIBLE=1,
+        VIR_CONNECT_LIST_NODE_DEVICES_CAP_NET=16,
         registerErrorHandler=lambda *_: None,
         open=hosts.get,
         **{f"VIR_DOMAIN_{key}": value for key, value in names.items()},
@@ -344,8 +345,11 @@ XML = """<domain type="kvm"><memory unit="KiB">1048576</memory>
 class Node(Host):
     """A node whose libvirt has everything, unless it is taken away."""
 
-    def __init__(self, machine="", cpu="", interfaces=("lo", "br7"), networks=("net7",), free=1 << 20):
+    def __init__(
+        self, machine="", cpu="", interfaces=("lo", "br7"), networks=("net7",), free=1 << 20, devices=()
+    ):
         super().__init__(THERE)
+        self.devices = devices
         self.lacks, self.cpu, self.networks, self.free = machine, cpu, networks, free
         self.interfaces = interfaces
 
@@ -361,7 +365,13 @@ class Node(Host):
             raise FakeError(self.cpu, CPU)
 
     def listAllInterfaces(self):  # noqa: N802
+        if self.devices:
+            raise FakeError("this function is not supported by the connection driver")
         return [SimpleNamespace(name=lambda name=name: name) for name in self.interfaces]
+
+    def listAllDevices(self, _kind):  # noqa: N802
+        xml = "<device><capability type='net'><interface>{}</interface></capability></device>"
+        return [SimpleNamespace(XMLDesc=lambda _, name=name: xml.format(name)) for name in self.devices]
 
     def networkLookupByName(self, name):  # noqa: N802
         if name not in self.networks:
@@ -391,6 +401,11 @@ def test_processor_is_compared_where_the_domain_needs_it(hosts):
     assert lacking(hosts, cpu="no avx") == [Kind.NOT_SUPPORTED]
     assert lacking(hosts, XML.replace("partial", "none"), cpu="no avx") == []
     assert lacking(hosts, XML.replace('type="kvm"', 'type="qemu"'), cpu="no avx") == []
+
+
+def test_bridges_are_seen_by_another_driver_too(hosts):
+    assert lacking(hosts, devices=("lo", "br7")) == []
+    assert lacking(hosts, devices=("lo",)) == [Kind.ENVIRONMENT]
 
 
 def test_what_libvirt_can_not_see_is_no_problem(hosts):

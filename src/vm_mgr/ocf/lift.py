@@ -19,7 +19,7 @@ def main(env: RealEnv, name: VmName) -> int:
     number = max(tries.count(env, name), 1)
     try:
         timer = env.timers.set_lift(name, tries.pause_s(number))
-        if lift(env, name, number):
+        if lift(env, name):
             env.timers.cancel(timer)
     except (VmMgrError, OSError) as error:
         print(f"vm-mgr: {name} may still be held by its failed migration: {error}", file=sys.stderr)

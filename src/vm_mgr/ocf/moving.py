@@ -7,7 +7,7 @@ from vm_mgr.model.migration import Decision, JobSample, Limits, OnTimeout, Plan,
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import tries
 from vm_mgr.ocf.parameters import Parameters
-from vm_mgr.operations.lift import LAST_TRY, is_leaving
+from vm_mgr.operations.lift import is_leaving
 from vm_mgr.operations.migration_plan import plan_for
 from vm_mgr.ports.hypervisor import PAUSED_BY_USER
 from vm_mgr.ports.live_migration import Migration
@@ -68,12 +68,9 @@ def _move(env: RealEnv, given: Parameters) -> None:
 
 
 def _limits(env: RealEnv, given: Parameters) -> Limits:
-    """Take the parameters', but pause without a limit at the last try on a node that is shut down.
-
-    What comes after that one is a stop.
-    """
+    """Take the parameters', but on a node that shuts down pause without a limit: what comes next is a stop."""
     on_timeout, max_pause_s = given.on_timeout, given.max_pause_s
-    if tries.count(env, given.name) >= LAST_TRY and is_leaving(env, env.cluster.local_node()):
+    if is_leaving(env, env.cluster.local_node()):
         on_timeout, max_pause_s = OnTimeout.PAUSE, None
     return limits_within(
         given.budget_s, timeout_s=given.move_timeout_s, on_timeout=on_timeout, max_pause_s=max_pause_s

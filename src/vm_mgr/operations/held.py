@@ -14,9 +14,11 @@ SETTLE_S = 30.0
 def let_go(env: Env, resource: Resource) -> None:
     """Have every node looked at, and wait until the cluster knows again where the VM runs.
 
-    Until then it takes the VM for one that is stopped: who asks it to stop in between would believe that.
+    Until then it takes the VM for one that is stopped: who asks it to stop in between would believe that. And
+    it would let a node go that is being shut down, whose own timer sees to the VM (operations/lift.py).
     """
-    if not resource.held_on:
+    held_on = env.cluster.state().node(resource.held_on)
+    if held_on is None or held_on.leaving:
         return
     env.cluster.look_again(VmName(resource.name))
     deadline = env.clock.monotonic() + SETTLE_S

@@ -13,11 +13,10 @@ from vm_mgr.model.vm import VmName
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.hypervisor import PAUSED_BY_USER
 
-__all__ = ["LAST_TRY", "Place", "is_leaving", "lift", "place_of"]
+__all__ = ["Place", "is_leaving", "lift", "place_of"]
 
 LOOK_S = 5.0
-# So often a node that is being shut down may try to have its VM migrate; then the VM is stopped and started.
-LAST_TRY = 3
+# Within this time the cluster begins to recover; the history that this is about goes with the node.
 RESTART_S = 600
 
 
@@ -25,29 +24,34 @@ class Place(Enum):
     """What can be proven of a VM on this node."""
 
     RUNS = "runs here"
-    ELSEWHERE = "does not run here"
+    GONE = "has no process here"
+    LEFT = "has left by post-copy, as far as it came"
     UNKNOWN = "unknown"
 
 
-def lift(env: Env, name: VmName, tries: int) -> bool:
-    """Clear the failure, and only that; False where it has to be looked at again later."""
+def lift(env: Env, name: VmName) -> bool:
+    """Clear the failure, and only that; False where it has to be looked at again later.
+
+    On a node that is being shut down nothing is cleared while the VM may run there: until it has looked, the
+    cluster takes the VM for stopped, and lets the node go. There the VM is stopped and started instead.
+    """
     state, here = env.cluster.state(), env.cluster.local_node()
     resource = state.resources.get(name)
     if resource is None or resource.held_on != here:
         return True
     if not state.quorate:
         return False
-    place = place_of(env, name)
-    if place is Place.UNKNOWN or _is_being_moved(env, name):
+    place, leaving = place_of(env, name), is_leaving(env, here)
+    if not leaving and (place is Place.UNKNOWN or _is_being_moved(env, name)):
         return False
     env.cluster.end_move(name)
-    if place is Place.ELSEWHERE:
+    if leaving and place is not Place.GONE:
+        env.cluster.end_hold(name, lifetime_s=RESTART_S)
+    elif place is Place.RUNS:
+        env.cluster.forget_failed_move(name, here)
+    else:
         # It may have arrived, or have ended: only a look at every node tells, and starts it if it is on none.
         env.cluster.look_again(name)
-        return True
-    if tries >= LAST_TRY and is_leaving(env, here):
-        env.cluster.move_by_restart(name, lifetime_s=RESTART_S)
-    env.cluster.forget_failed_move(name, here)
     return True
 
 
@@ -64,12 +68,12 @@ def place_of(env: Env, name: VmName) -> Place:
     """
     try:
         if env.processes.find_vm(name) is None:
-            return Place.ELSEWHERE
+            return Place.GONE
         if env.hypervisor.migration_progress(name) is not None:
             return Place.UNKNOWN
         reason = env.hypervisor.paused(name, timeout_s=LOOK_S)
         if reason.startswith("post-copy"):
-            return Place.ELSEWHERE
+            return Place.LEFT
         if reason not in ("", PAUSED_BY_USER):
             env.hypervisor.resume(name)
             reason = env.hypervisor.paused(name, timeout_s=LOOK_S)

@@ -9,6 +9,7 @@ from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.alone import alone
 from vm_mgr.operations.checks import host_problems, quorum_problems, resource_of
 from vm_mgr.operations.held import let_go
+from vm_mgr.operations.lift import is_leaving
 from vm_mgr.operations.migration_plan import plan_for
 from vm_mgr.operations.move_checks import arrival_problems
 from vm_mgr.operations.move_terms import MoveTerms, agent_terms, limits_of, strategy_of, term_problems
@@ -195,7 +196,9 @@ def _not_moved(env: Env, seen: VmStatus, reason: str, source: NodeName) -> VmMgr
         standing = env.hypervisor_at(source).paused(name, timeout_s=LOOK_S)
     except VmMgrError as error:
         standing = error.message
-    if standing not in ("", PAUSED_BY_USER):
+    leaving = is_leaving(env, source)
+    if leaving or standing not in ("", PAUSED_BY_USER):
+        standing = f"{source} is being shut down" if leaving else standing
         message = f"{name} was not moved, and it is not sure that it runs on {source} ({standing}): {reason}"
         hint = f"{source} goes on looking and mends it; see: vm-mgr status {name}"
         return VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint)

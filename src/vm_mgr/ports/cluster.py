@@ -127,13 +127,22 @@ class Cluster(Protocol):
         ...
 
     def forget_failed_move(self, name: VmName, node: NodeName) -> None:
-        """Clear the failure of a live migration from a node, which holds the VM there; none is fine."""
+        """Clear the failure of a live migration from a node, which holds the VM there; none is fine.
+
+        Until the node was looked at anew the cluster takes the VM for stopped: never for a node that leaves.
+        """
         ...
 
     def look_again(self, name: VmName) -> None:
-        """Have the cluster look at every node whether the VM runs there, and go on from what it finds."""
+        """Have the cluster look at every node whether the VM runs there, and go on from what it finds.
+
+        Until then it takes the VM for stopped: never while it may run on a node that leaves.
+        """
         ...
 
-    def move_by_restart(self, name: VmName, *, lifetime_s: int) -> None:
-        """Have the VM moved by a stop and a start for so long, or until the next begin_move or end_move."""
+    def end_hold(self, name: VmName, *, lifetime_s: int) -> None:
+        """Have a VM that a failed live migration holds stopped and started elsewhere.
+
+        That is so for the lifetime, or until the next begin_move or end_move.
+        """
         ...

@@ -30,8 +30,7 @@ ALL_CELLS = -1
 
 def problems(libvirt: Any, connection: Connection, xml: str) -> list[VmMgrError]:
     """Name all that is missing; to be called from within a call. What libvirt can't tell is no problem."""
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
-    root = etree.fromstring(xml.encode(), parser)
+    root = _parse(xml)
     host = connection.host(libvirt)
     where = str(host.getHostname())
     found = [*_machine(libvirt, host, root), *_bridges(libvirt, host, root), *_networks(libvirt, host, root)]
@@ -73,14 +72,29 @@ def _machine(libvirt: Any, host: Any, root: etree._Element) -> Iterator[tuple[Ki
 
 def _bridges(libvirt: Any, host: Any, root: etree._Element) -> Iterator[tuple[Kind, str, str]]:
     wanted = {str(one.get("bridge")) for one in root.iterfind("devices/interface[@type='bridge']/source")}
-    try:
-        present = {one.name() for one in host.listAllInterfaces()} if wanted else set()
-    except libvirt.libvirtError:
-        return
+    present = _interfaces(libvirt, host) if wanted else set()
     if "lo" not in present:
         return  # this libvirt has no eyes for the node's interfaces
     for name in sorted(wanted - present):
         yield Kind.ENVIRONMENT, f"has no bridge {name}", "set it up there as on the other nodes: ip link"
+
+
+def _interfaces(libvirt: Any, host: Any) -> set[str]:
+    """Name the node's interfaces; which of libvirt's drivers can, depends on what is installed there."""
+    try:
+        return {str(one.name()) for one in host.listAllInterfaces()}
+    except libvirt.libvirtError:
+        pass  # Debian 13 leaves the driver for interfaces out by default
+    try:
+        devices = host.listAllDevices(libvirt.VIR_CONNECT_LIST_NODE_DEVICES_CAP_NET)
+        return {_parse(one.XMLDesc(0)).findtext("capability/interface", "") for one in devices}
+    except libvirt.libvirtError:
+        return set()
+
+
+def _parse(xml: str) -> etree._Element:
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
+    return etree.fromstring(xml.encode(), parser)
 
 
 def _networks(libvirt: Any, host: Any, root: etree._Element) -> Iterator[tuple[Kind, str, str]]:

@@ -142,9 +142,10 @@ class MemoryCluster:
         if self.domains is not None and name not in self.domains.running:
             self.places.pop(name, None)
 
-    def move_by_restart(self, name: VmName, *, lifetime_s: int) -> None:  # noqa: ARG002
-        """Migrate nothing."""
+    def end_hold(self, name: VmName, *, lifetime_s: int) -> None:  # noqa: ARG002
+        """Restart it where it may run."""
         self.restarting.add(name)
+        self.held.pop(name, None)
 
     def _settle(self, name: VmName) -> None:
         resource = self.resources[name]

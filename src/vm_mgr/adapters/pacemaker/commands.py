@@ -36,7 +36,7 @@ RESTART = "vm-mgr-restart-"
 TERMS = "vm-mgr-terms-"
 KINDS = (
     *("meta", "params", "utilization", "op", "pin", "prefer", "needs", "after", "move"),
-    *("restart", "terms"),
+    *("hold", "restart", "terms"),
 )
 # The parameter OCF_RESKEY_CRM_meta_vm_mgr_move, in which Pacemaker hands the agent a single move's terms.
 TERMS_KEY = "vm-mgr-move"
@@ -208,8 +208,6 @@ def set_target_role(cib: etree._Element, name: VmName, role: TargetRole) -> None
     for primitive in _find(cib, _PRIMITIVE, name=name):
         present = _find(primitive, "meta_attributes/nvpair[@name='target-role']")
         attributes = primitive.find("meta_attributes")
-        if attributes is not None and attributes.find("rule") is not None:
-            attributes = None  # it holds for a while only
         if present:
             present[0].set("value", role.value)
         elif attributes is not None:
@@ -248,12 +246,12 @@ def add_move(
 
 
 def add_restart(cib: etree._Element, name: VmName, expires_utc: float) -> None:
-    """Have a VM moved by a stop and a start, until a date."""
-    for primitive in _find(cib, _PRIMITIVE, name=name):
-        for older in _find(primitive, "meta_attributes[starts-with(@id, $name)]", name=RESTART):
+    """Have a VM that a failed live migration holds stopped and started, until a date."""
+    for move in _find(cib, f"{_PRIMITIVE}/operations/op[@name='migrate_to']", name=name):
+        for older in _find(move, "meta_attributes[starts-with(@id, $name)]", name=RESTART):
             _detach(older)
-        added = _nvset_until(primitive, _id("restart", name), {"allow-migrate": "false"}, expires_utc)
-        added.set("score", "INFINITY")  # above the VM's own
+        added = _nvset_until(move, _id("restart", name), {"on-fail": "restart"}, expires_utc)
+        added.set("score", "INFINITY")  # above what holds it
 
 
 def sweep_moves(cib: etree._Element, name: VmName, now_utc: float) -> None:
@@ -279,9 +277,17 @@ def _move_operation(primitive: etree._Element, name: VmName) -> etree._Element:
             operations, name, "migrate_to", 0, VmResource(name, TargetRole.STARTED).migrate_to_timeout_s
         )
         return operations[-1]
-    if "on-fail" not in found[0].attrib:
-        found[0].set("on-fail", "block")
+    _hold(found[0], name)
     return found[0]
+
+
+def _hold(move: etree._Element, name: str) -> None:
+    """Let a failed migrate_to leave the VM where it runs, unless somebody wants it otherwise.
+
+    An attribute of the operation itself would stand above add_restart.
+    """
+    if "on-fail" not in move.attrib and not _find(move, "meta_attributes[not(rule)]/nvpair[@name='on-fail']"):
+        _nvset(move, "meta_attributes", _id("hold", name), {"on-fail": "block"})
 
 
 def _nvset_until(
@@ -323,9 +329,9 @@ def _operation(parent: etree._Element, name: str, action: str, interval_s: int, 
         "interval": f"{interval_s}s",
         "timeout": f"{timeout_s}s",
     }
+    operation = etree.SubElement(parent, "op", attributes)
     if action == "migrate_to":
-        attributes["on-fail"] = "block"  # it runs on where it is: no stop and start (docs/design/0009)
-    etree.SubElement(parent, "op", attributes)
+        _hold(operation, name)
 
 
 def _location(parent: etree._Element, ident: str, name: str, node: str, score: str) -> etree._Element:

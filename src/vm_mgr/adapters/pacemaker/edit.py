@@ -86,8 +86,8 @@ class CibEditor:
         """Remove the constraint of a move."""
         self._edit(lambda cib: commands.sweep_moves(cib, name, self.clock.utc()))
 
-    def move_by_restart(self, name: VmName, *, lifetime_s: int) -> None:
-        """Forbid live migration for a while."""
+    def end_hold(self, name: VmName, *, lifetime_s: int) -> None:
+        """Have it recovered."""
         expires = self.clock.utc() + lifetime_s
         self._edit(lambda cib: commands.add_restart(cib, name, expires))
 

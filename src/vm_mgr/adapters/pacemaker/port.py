@@ -109,9 +109,9 @@ class Pacemaker:
         """Have every node probed."""
         check(call(self.runner, ("crm_resource", "--refresh", "--resource", name), timeout_s=60))
 
-    def move_by_restart(self, name: VmName, *, lifetime_s: int) -> None:
-        """Forbid live migration for a while."""
-        self._editor().move_by_restart(name, lifetime_s=lifetime_s)
+    def end_hold(self, name: VmName, *, lifetime_s: int) -> None:
+        """Have it recovered, with the history as it is."""
+        self._editor().end_hold(name, lifetime_s=lifetime_s)
 
     def _claimed_editor(self) -> CibEditor:
         self.require()
