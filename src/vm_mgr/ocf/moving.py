@@ -68,7 +68,7 @@ def _move(env: RealEnv, given: Parameters) -> None:
 
 
 def _limits(env: RealEnv, given: Parameters) -> Limits:
-    """Take the parameters', but on a node that shuts down pause without a limit: what comes next is a stop."""
+    """Take the parameters', but on a node that shuts down pause without a limit: next comes a stop."""
     on_timeout, max_pause_s = given.on_timeout, given.max_pause_s
     if is_leaving(env, env.cluster.local_node()):
         on_timeout, max_pause_s = OnTimeout.PAUSE, None
