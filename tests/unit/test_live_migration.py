@@ -100,6 +100,7 @@ def test_time_for_a_pause_is_kept():
     assert limits_within(60, timeout_s=500).timeout_s == 48
     assert limits_within(60, timeout_s=5).timeout_s == 5
     assert limits_within(60, on_timeout=OnTimeout.ABORT).timeout_s == 58
+    assert limits_within(60, max_pause_s=None).timeout_s == 30
 
 
 def test_end_is_expected_where_it_converges():

@@ -235,6 +235,15 @@ def test_pause_that_takes_too_long_ends_with_the_guest_going_on_here(domain, tic
     assert domain.now == RUNNING
 
 
+def test_pause_that_libvirt_refuses_ends_in_an_abort(domain, ticking):
+    def refuse():
+        raise FakeError("domain is not running")
+
+    domain.suspend = refuse
+    assert "did not end within 20 s" in failure(ticking, limits=Limits(5, 20)).message
+    assert domain.calls[1:] == ["abort"]
+
+
 def test_guest_that_does_not_go_on_after_an_abort_is_no_clean_abort(domain, ticking):
     domain.stuck_after_abort = list(POSTCOPY_FAILED)
     error = failure(ticking, limits=Limits(5, 110, OnTimeout.ABORT))

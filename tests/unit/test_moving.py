@@ -107,6 +107,16 @@ def test_agent_picks_by_the_dirty_rate_and_says_why(node, capsys):
     assert fails(node, speed_mib=50).plan.strategy is Strategy.PRECOPY
 
 
+def test_move_does_not_fail_for_what_can_not_be_measured(node, capsys):
+    def broken(*_):
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, "no answer")
+
+    node.cluster.state = node.hypervisor.running_definition = broken
+    migrate_to(node, GIVEN)
+    assert node.hypervisor.migrated[0].plan.strategy is Strategy.AUTO_CONVERGE
+    assert capsys.readouterr().err.count("no answer") == 2
+
+
 def test_decisions_and_progress_are_in_the_log(capsys):
     tell = Teller("web1")
     for second in range(30):

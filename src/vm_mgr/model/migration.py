@@ -135,7 +135,9 @@ def limits_within(
     >>> limits_within(110).timeout_s, limits_within(110, timeout_s=20).timeout_s, limits_within(10).timeout_s
     (98.0, 20, 5.0)
     """
-    reserve_s = (max_pause_s or MAX_PAUSE_S) if on_timeout is OnTimeout.PAUSE else 0.0
+    reserve_s = 0.0
+    if on_timeout is OnTimeout.PAUSE:
+        reserve_s = end_s / 2 if max_pause_s is None else max_pause_s
     latest_s = max(end_s - reserve_s - MARGIN_S, end_s / 2)
     return Limits(min(timeout_s or latest_s, latest_s), end_s, on_timeout, max_pause_s)
 
@@ -164,25 +166,27 @@ def decide(plan: Plan, limits: Limits, sample: JobSample, course: Course) -> Dec
     """Say what is to be done after a look; after the switch to post-copy nothing can be taken back."""
     if course.postcopy:
         return Decision(Step.GO_ON)
-    if course.paused_at_s is not None:
-        return _while_paused(limits, sample, sample.elapsed_s - course.paused_at_s)
+    over = _when_over(limits, sample, course)
+    if over or course.paused_at_s is not None:
+        return Decision(Step.ABORT, over) if over else Decision(Step.GO_ON)
     late = sample.elapsed_s > limits.timeout_s
     if plan.strategy is Strategy.POSTCOPY and (late or sample.iteration >= SECOND_ROUND):
         return Decision(Step.POSTCOPY, "all memory was sent once; what changed since is fetched from here")
     if plan.pause_early and _never_converges(sample) and _fits(limits, sample.pause_s):
         return Decision(Step.PAUSE, f"the guest is paused to finish: {_progress(sample)}")
-    if not late:
-        return Decision(Step.GO_ON)
-    return _when_late(limits, sample)
+    return _when_late(limits, sample) if late else Decision(Step.GO_ON)
 
 
-def _while_paused(limits: Limits, sample: JobSample, stood_s: float) -> Decision:
-    if limits.max_pause_s is not None and stood_s > limits.max_pause_s:
-        reason = f"the guest was paused to finish and stood for {stood_s:.0f} s, the longest pause"
-        return Decision(Step.ABORT, f"{reason} is {limits.max_pause_s:.0f} s")
+def _when_over(limits: Limits, sample: JobSample, course: Course) -> str:
+    """Say why it can't go on at all; mostly nothing."""
     if sample.elapsed_s > limits.end_s:
-        return Decision(Step.ABORT, f"it did not end within {limits.end_s:.0f} s, even with the guest paused")
-    return Decision(Step.GO_ON)
+        still = ", even with the guest paused" if course.paused_at_s is not None else ""
+        return f"it did not end within {limits.end_s:.0f} s{still}"
+    stood_s = 0.0 if course.paused_at_s is None else sample.elapsed_s - course.paused_at_s
+    if limits.max_pause_s is not None and stood_s > limits.max_pause_s:
+        reason = f"the guest was paused to finish and stood for {stood_s:.0f} s"
+        return f"{reason}, the longest pause is {limits.max_pause_s:.0f} s"
+    return ""
 
 
 def _when_late(limits: Limits, sample: JobSample) -> Decision:

@@ -70,8 +70,11 @@ def _move(env: RealEnv, given: Parameters) -> None:
 def _limits(env: RealEnv, given: Parameters) -> Limits:
     """Take the parameters', but on a node that shuts down pause without a limit: next comes a stop."""
     on_timeout, max_pause_s = given.on_timeout, given.max_pause_s
-    if is_leaving(env, env.cluster.local_node()):
-        on_timeout, max_pause_s = OnTimeout.PAUSE, None
+    try:
+        if is_leaving(env, env.cluster.local_node()):
+            on_timeout, max_pause_s = OnTimeout.PAUSE, None
+    except VmMgrError as error:
+        _record(given.name, f"whether this node shuts down is unknown: {error}")
     return limits_within(
         given.budget_s, timeout_s=given.move_timeout_s, on_timeout=on_timeout, max_pause_s=max_pause_s
     )
@@ -80,14 +83,17 @@ def _limits(env: RealEnv, given: Parameters) -> Limits:
 def _plan(env: RealEnv, given: Parameters, limits: Limits) -> Plan:
     if given.strategy is not Strategy.AUTO:
         return Plan(given.strategy, pause_early=given.pause_early)
-    return plan_for(
-        env.hypervisor,
-        env.definitions,
-        given.name,
-        strategy=given.strategy,
-        bandwidth_mib=given.speed_mib,
-        limits=limits,
-    )
+    try:
+        return plan_for(
+            env.hypervisor,
+            env.definitions,
+            given.name,
+            strategy=given.strategy,
+            bandwidth_mib=given.speed_mib,
+            limits=limits,
+        )
+    except VmMgrError as error:
+        return Plan(Strategy.AUTO_CONVERGE, reason=f"nothing could be measured ({error})")
 
 
 def _migration(given: Parameters, plan: Plan, limits: Limits) -> Migration:
