@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from vm_mgr.ports.processes import Processes
     from vm_mgr.ports.snapshots import Snapshots
     from vm_mgr.ports.storage import Storage
+    from vm_mgr.ports.timers import Timers
     from vm_mgr.reports import Say
 
 __all__ = ["RealEnv", "rehearsal"]
@@ -288,6 +289,13 @@ class RealEnv:
 
         ceph = (lambda: read_ceph(self.connection)) if self.storage_settings.ceph else None
         return BothTimings(lambda: read_cluster(self.runner), ceph)
+
+    @cached_property
+    def timers(self) -> Timers:
+        """systemd's."""
+        from vm_mgr.adapters.host.timers import SystemdTimers  # noqa: PLC0415 - for the agent only
+
+        return SystemdTimers(self.runner, self.clock)
 
     @property
     def node_addresses(self) -> Mapping[str, NodeName]:

@@ -6,7 +6,7 @@ import pytest
 from lxml import etree
 
 from vm_mgr.adapters.memory.clock import VirtualClock
-from vm_mgr.adapters.pacemaker import commands, reading
+from vm_mgr.adapters.pacemaker import commands, moves, reading
 from vm_mgr.adapters.pacemaker.edit import CibEditor
 from vm_mgr.adapters.pacemaker.parse import parse_crm_mon
 from vm_mgr.errors import Kind, VmMgrError
@@ -36,7 +36,7 @@ def test_vm_comes_and_goes_without_a_trace(cib):
     commands.add_vm(cib, VmResource("web1", TargetRole.STARTED, pinned_host="n2"))
     pin = cib.find("configuration/constraints/rsc_location[@id='vm-mgr-pin-web1']")
     assert (pin.get("score"), pin.get("resource-discovery")) == ("INFINITY", "exclusive")
-    commands.add_move(cib, "web1", to="n3", away_from="n2", expires_utc=2e9)
+    moves.add_move(cib, "web1", to="n3", away_from="n2", expires_utc=2e9)
     commands.remove_vm(cib, "web1")
     assert etree.tostring(cib) == before
 
@@ -88,11 +88,11 @@ def test_resource_sets_lose_only_the_vm(cib):
 
 
 def test_expired_moves_of_anybody_are_swept(cib):
-    commands.add_move(cib, "web1", to="n3", away_from="n2", expires_utc=1000)
-    commands.add_move(cib, "web2", to="n3", away_from="n2", expires_utc=3000)
-    commands.sweep_moves(cib, "web3", 2000)
+    moves.add_move(cib, "web1", to="n3", away_from="n2", expires_utc=1000)
+    moves.add_move(cib, "web2", to="n3", away_from="n2", expires_utc=3000)
+    moves.sweep_moves(cib, "web3", 2000)
     assert ids(cib, "constraints/*") == ["vm-mgr-observers", "vm-mgr-move-web2"]
-    commands.sweep_moves(cib, "web2", 2000)
+    moves.sweep_moves(cib, "web2", 2000)
     assert ids(cib, "constraints/*") == ["vm-mgr-observers"]
 
 
@@ -222,7 +222,7 @@ def moved(cib):
     vm = VmResource("web1", TargetRole.STARTED, preferred_host="n2", colocations={"web2": "700"})
     commands.add_vm(cib, VmResource("web2", TargetRole.STARTED, colocations={"web1": "-INFINITY"}))
     commands.add_vm(cib, vm)
-    commands.add_move(cib, "web1", to="n3", away_from="n2", expires_utc=2e9)
+    moves.add_move(cib, "web1", to="n3", away_from="n2", expires_utc=2e9)
     cib.find("configuration/constraints").extend(etree.fromstring(LEFT))
     cib.append(etree.fromstring(STATUS))
     return cib

@@ -24,7 +24,7 @@ COMMANDS = {
     "list-colocation": ("placement", "List what a VM is kept together with or apart from."),
     "list-metadata": ("metadata", "List what is stored with a VM."),
     "list-snapshots": ("snapshots", "List a VM's snapshots."),
-    "migrate": ("changes", "Move a running VM to another node."),
+    "migrate": ("migrate", "Move a running VM to another node."),
     "pause": ("guest", "Stop a guest's processors."),
     "purge": ("snapshots", "Remove many snapshots of a VM."),
     "release-node": ("nodes", "Tell Ceph at once that a fenced node is dead."),

@@ -8,9 +8,12 @@ import click
 
 from vm_mgr.cli.complete import node_names, storage_labels
 from vm_mgr.model.checks import LEVELS
+from vm_mgr.model.migration import OnTimeout, Strategy
 from vm_mgr.model.vm import VmSettings
 
 __all__ = [
+    "STRATEGIES",
+    "TIMEOUT_ACTIONS",
     "UNSETTABLE",
     "SettingsCommand",
     "no_check_option",
@@ -19,6 +22,9 @@ __all__ = [
     "settings_options",
     "storage_option",
 ]
+
+STRATEGIES = [strategy.value for strategy in Strategy]
+TIMEOUT_ACTIONS = [action.value for action in OnTimeout]
 
 storage_option = click.option(
     "--storage",
@@ -60,6 +66,36 @@ _OPTIONS = (
         type=click.IntRange(min=1),
         metavar="MS",
         help="Milliseconds that the guest may pause at the end of a live migration.",
+    ),
+    click.option(
+        "--migration-strategy",
+        type=click.Choice(STRATEGIES),
+        help="How a live migration deals with a guest that changes its memory; auto by default.",
+    ),
+    click.option(
+        "--migration-bandwidth",
+        "migration_bandwidth_mib",
+        type=click.IntRange(min=1),
+        metavar="MIB",
+        help="MiB/s that a live migration may take of the network.",
+    ),
+    click.option(
+        "--migration-parallel",
+        type=click.IntRange(1, 255),
+        metavar="N",
+        help="Connections that a live migration uses side by side.",
+    ),
+    click.option(
+        "--migration-timeout-action",
+        type=click.Choice(TIMEOUT_ACTIONS),
+        help="What a late live migration does: pause the guest to finish (the default), or abort.",
+    ),
+    click.option(
+        "--migration-max-pause",
+        "migration_max_pause_s",
+        type=click.IntRange(min=1),
+        metavar="S",
+        help="Seconds that a guest may be paused to finish; 10 by default.",
     ),
     click.option("--pinned-host", metavar="NODE", shell_complete=node_names, help="Run on this node only."),
     click.option(
@@ -112,6 +148,11 @@ UNSETTABLE = {
     "migrate-to-timeout": "migrate_to_timeout_s",
     "stop-timeout": "stop_timeout_s",
     "migration-downtime": "migration_downtime_ms",
+    "migration-strategy": "migration_strategy",
+    "migration-bandwidth": "migration_bandwidth_mib",
+    "migration-parallel": "migration_parallel",
+    "migration-timeout-action": "migration_timeout_action",
+    "migration-max-pause": "migration_max_pause_s",
     "pinned-host": "pinned_host",
     "preferred-host": "preferred_host",
     "priority": "priority",

@@ -11,7 +11,7 @@ NodeName = NewType("NodeName", str)
 
 
 class Node(NamedTuple):
-    """A cluster node; observers vote and store but never run a VM."""
+    """A cluster node; observers vote and store but never run a VM; one that is leaving is being shut down."""
 
     name: NodeName
     online: bool = True
@@ -20,6 +20,7 @@ class Node(NamedTuple):
     maintenance: bool = False
     pending: bool = False
     observer: bool = False
+    leaving: bool = False
 
     @property
     def gone(self) -> bool:
@@ -30,7 +31,7 @@ class Node(NamedTuple):
     def can_host(self) -> bool:
         """Tell whether a VM may be placed there now."""
         return self.online and not (
-            self.unclean or self.standby or self.maintenance or self.pending or self.observer
+            self.unclean or self.standby or self.maintenance or self.pending or self.observer or self.leaving
         )
 
 
@@ -39,6 +40,8 @@ class Failure(NamedTuple):
 
     text: str
     when: str = ""
+    task: str = ""
+    node: str = ""
 
 
 class Fencing(NamedTuple):
@@ -99,13 +102,22 @@ class Resource(NamedTuple):
         return self.failures[-1].text if self.failures else ""
 
     @property
+    def held_on(self) -> str:
+        """Name the node where a failed live migration keeps the cluster from acting on a VM; mostly none."""
+        moves = [failure.node for failure in self.failures if failure.task == "migrate_to"]
+        return moves[-1] if self.blocked and moves else ""
+
+    @property
     def is_vm(self) -> bool:
         """Tell a VM from the cluster's other resources by its agent's type."""
         return self.agent.endswith(":VirtualDomain")
 
 
 class ClusterState(NamedTuple):
-    """Everything that one look at the cluster tells."""
+    """Everything that one look at the cluster tells.
+
+    sets: of each clone and group, the nodes where all of it runs.
+    """
 
     nodes: tuple[Node, ...]
     resources: Mapping[str, Resource]
@@ -113,6 +125,7 @@ class ClusterState(NamedTuple):
     fencing_enabled: bool = True
     fence_devices: int = 0
     fencings: tuple[Fencing, ...] = ()
+    sets: Mapping[str, frozenset[NodeName]] = {}
 
     def node(self, name: str) -> Node | None:
         """Find a node by name."""

@@ -19,6 +19,7 @@ class EventKind(Enum):
     STARTING = "starting"  # a VM: its start has begun
     RUNNING = "running"  # its QEMU runs
     ALIVE = "alive"  # its guest's agent has answered
+    MOVING = "moving"  # its live migration has begun
     MOVED = "moved"
     STOPPED = "stopped"
     FAILED = "failed"

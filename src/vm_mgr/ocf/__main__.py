@@ -39,7 +39,9 @@ def main(action: str) -> int:
     except VmMgrError as error:
         message = f"{action}: {error.message}" + (f" ({error.hint})" if error.hint else "")
         print(f"ocf-exit-reason:{message}", file=sys.stderr)
-        return OCF_ERR_CONFIGURED if error.kind is Kind.INVALID else OCF_ERR_GENERIC
+        # "Configured wrongly" is for a VM that can run nowhere: one that is only not moved runs well.
+        hopeless = error.kind is Kind.INVALID and action != "migrate_to"
+        return OCF_ERR_CONFIGURED if hopeless else OCF_ERR_GENERIC
     return OCF_SUCCESS
 
 

@@ -31,6 +31,7 @@ from vm_mgr.operations.checks import (
 )
 from vm_mgr.operations.disable import halt, role_of
 from vm_mgr.operations.enable import resource_for
+from vm_mgr.operations.move_terms import move_problems
 from vm_mgr.operations.status import status
 from vm_mgr.operations.stillness import release
 from vm_mgr.operations.waiting import wait_started
@@ -230,7 +231,7 @@ def setting_problems(state: ClusterState, settings: VmSettings) -> list[VmMgrErr
     if settings.pinned_host and settings.preferred_host:
         message = "a VM is either pinned to a host or prefers one"
         problems.append(VmMgrError(Kind.INVALID, message, hint="drop --pinned-host or --preferred-host"))
-    problems += bus_problems(settings.disk_bus)
+    problems += bus_problems(settings.disk_bus) + move_problems(settings)
     if settings.migration_user:
         problems += word_problems("the migration user", settings.migration_user)
     for key in settings.user_metadata:

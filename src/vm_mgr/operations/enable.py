@@ -51,6 +51,11 @@ def resource_for(env: Env, name: VmName, settings: VmSettings, *, start: bool) -
         "storage": label if len(env.storages.labels()) > 1 else None,
         "migration_user": settings.migration_user,
         "migration_downtime": settings.migration_downtime_ms,
+        "migration_strategy": settings.migration_strategy,
+        "migration_speed": settings.migration_bandwidth_mib,
+        "migration_parallel": settings.migration_parallel,
+        "migration_timeout_action": settings.migration_timeout_action,
+        "migration_max_pause": settings.migration_max_pause_s,
         "migration_network_suffix": env.migration_network_suffix,
     }
     given = {key: str(value) for key, value in params.items() if value}

@@ -1,28 +1,16 @@
 """Control running domains on a node."""
 
-from collections.abc import Sequence
-from typing import NamedTuple, NoReturn, Protocol
+from typing import NoReturn, Protocol
 
 from vm_mgr.model.vm import VmName
+from vm_mgr.ports.live_migration import LiveMigration
 
-__all__ = ["PAUSED_BY_USER", "Hypervisor", "Migration"]
+__all__ = ["PAUSED_BY_USER", "Hypervisor"]
 
 PAUSED_BY_USER = "user"
 
 
-class Migration(NamedTuple):
-    """How a running domain goes to another node."""
-
-    name: VmName
-    destination_uri: str
-    migrate_uri: str
-    timeout_s: float
-    downtime_ms: int | None = None
-    speed_mib: int | None = None
-    extra_options: Sequence[str] = ()
-
-
-class Hypervisor(Protocol):
+class Hypervisor(LiveMigration, Protocol):
     """Every call is bounded in time and raises EXTERNAL_FAILURE when it fails or hangs."""
 
     def create(self, xml: str, name: VmName, *, timeout_s: float) -> None:
@@ -39,14 +27,6 @@ class Hypervisor(Protocol):
 
     def domain_state(self, name: VmName, *, timeout_s: float) -> str:
         """Give libvirt's word for the state (running, paused, …), or "absent"."""
-        ...
-
-    def migrate(self, migration: Migration) -> None:
-        """Move live; on failure the domain runs on here."""
-        ...
-
-    def abort_job(self, name: VmName) -> None:
-        """Cancel a migration under way; no job is fine."""
         ...
 
     def freeze(self, name: VmName) -> bool:
@@ -74,6 +54,10 @@ class Hypervisor(Protocol):
 
         A domain that is absent raises EXTERNAL_FAILURE.
         """
+        ...
+
+    def running_definition(self, name: VmName) -> str:
+        """Give the XML of a running domain as another node would have to take it over."""
         ...
 
     def console(self, name: VmName, user: str = "") -> NoReturn:

@@ -47,6 +47,7 @@ class ClusterCopy(MemoryCluster):
             self.quorate, self.fencing_enabled = seen.quorate, seen.fencing_enabled
             self.fence_devices = seen.fence_devices
             self.fencings = list(seen.fencings)
+            self.sets = dict(seen.sets)
         return self._first
 
     def state(self) -> ClusterState:

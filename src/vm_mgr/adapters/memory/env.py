@@ -13,10 +13,29 @@ from vm_mgr.adapters.memory.lost_nodes import MemoryLostNodes
 from vm_mgr.adapters.memory.storage import MemoryStorage, MemoryStorages
 from vm_mgr.adapters.memory.timings import MemoryTimings
 from vm_mgr.model.cluster import NodeName
+from vm_mgr.model.vm import VmName
 from vm_mgr.ports.definition import Definitions
 from vm_mgr.reports import Report
 
 __all__ = ["MemoryEnv"]
+
+
+class MemoryTimers:
+    """Timers that never go off by themselves."""
+
+    def __init__(self) -> None:
+        self.lifts: dict[str, float] = {}
+        self.made = 0
+
+    def set_lift(self, name: VmName, after_s: float) -> str:
+        """Remember it."""
+        self.made += 1
+        self.lifts[f"{name}..{self.made}"] = after_s
+        return f"{name}..{self.made}"
+
+    def cancel(self, timer: str) -> None:
+        """Forget it."""
+        self.lifts.pop(timer, None)
 
 
 class MemoryEnv:
@@ -39,6 +58,7 @@ class MemoryEnv:
         self.timings = MemoryTimings(self.cluster)
         self.clock = VirtualClock()
         self.evidence = MemoryEvidence(self.hypervisor, self.clock)
+        self.timers = MemoryTimers()
         self.definitions = definitions
         self.said: list[Report] = []
         self.migration_network_suffix = "-cluster"

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.ports.hypervisor import PAUSED_BY_USER
+from vm_mgr.ports.live_migration import quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vm_mgr.model.migration import JobSample
     from vm_mgr.model.vm import VmName
-    from vm_mgr.ports.hypervisor import Migration
+    from vm_mgr.ports.live_migration import Migration, Tell
 
 __all__ = ["MemoryHypervisor"]
 
@@ -36,6 +38,10 @@ class MemoryHypervisor:
         self.ignores_shutdown = False
         self.ended: list[tuple[int, bool]] = []
         self.migrated: list[Migration] = []
+        self.failing_moves: dict[VmName, str] = {}
+        self.moving: dict[VmName, JobSample] = {}
+        self.dirty_rates: dict[VmName, float] = {}
+        self.refusals: list[VmMgrError] = []
         self.also_running: dict[int, str] = {}
         self.uuids: dict[VmName, str] = {}
         self.resumed: set[VmName] = set()
@@ -77,11 +83,30 @@ class MemoryHypervisor:
             return "paused" if name in self.halted else "running"
         return "shut off" if name in self.kept else "absent"
 
-    def migrate(self, migration: Migration) -> None:
+    def migrate(self, migration: Migration, tell: Tell = quiet) -> None:  # noqa: ARG002 - it takes no time
         """Move away."""
         self._call("migrate", migration.timeout_s)
         self.migrated.append(migration)
+        if migration.destination_uri.endswith(":1/system"):
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, "connection refused")  # nobody listens there
+        if migration.name in self.failing_moves:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, self.failing_moves[migration.name])
         self.running.pop(migration.name, None)
+
+    def migration_progress(self, name: VmName) -> JobSample | None:
+        """Give what a test has set."""
+        self._call("migration_progress", 0)
+        return self.moving.get(name)
+
+    def dirty_rate(self, name: VmName) -> float | None:
+        """Give what a test has set; a guest that is not there has no memory to look at."""
+        self._call("dirty_rate", 0)
+        return self.dirty_rates.get(name, 0.0) if name in self.running else None
+
+    def can_take(self, xml: str) -> list[VmMgrError]:
+        """Refuse what a test has set."""
+        self._call("can_take", 0)
+        return list(self.refusals) if "<domain" in xml else []
 
     def abort_job(self, name: VmName) -> None:
         """Do nothing: no job takes time here."""
@@ -154,6 +179,12 @@ class MemoryHypervisor:
         self._call("detach", 0)
         if not self.keeps_disks:
             self.plugged[name].remove(source)
+
+    def running_definition(self, name: VmName) -> str:
+        """Give any."""
+        self._call("running_definition", 0)
+        self._require(name)
+        return f"<domain><name>{name}</name></domain>"
 
     def definition(self, name: VmName) -> str:
         """Give what libvirt keeps."""

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from vm_mgr.model.storage import Consistency, Holder, ImageFile
     from vm_mgr.model.vm import VmName, VmSettings
     from vm_mgr.ports.cluster import Cluster, VmResource
-    from vm_mgr.ports.hypervisor import Hypervisor, Migration
+    from vm_mgr.ports.hypervisor import Hypervisor
+    from vm_mgr.ports.live_migration import Migration
     from vm_mgr.ports.lost_nodes import LostNodes
     from vm_mgr.ports.snapshots import Snapshots
     from vm_mgr.ports.storage import Storage
@@ -54,7 +55,18 @@ READS: Mapping[str, frozenset[str]] = {
         }
     ),
     "hypervisor": frozenset(
-        {"acts_alone", "agent_answers", "definition", "disk_sources", "domain_state", "paused"}
+        {
+            "acts_alone",
+            "agent_answers",
+            "can_take",
+            "definition",
+            "dirty_rate",
+            "disk_sources",
+            "domain_state",
+            "migration_progress",
+            "paused",
+            "running_definition",
+        }
     ),
     "images": frozenset({"inspect"}),
     "ledger": frozenset({"marks"}),
@@ -124,11 +136,17 @@ def _set_target_role(cluster: Cluster, name: VmName, role: TargetRole) -> str:
 
 
 def _begin_move(
-    _: Cluster, name: VmName, *, to: NodeName | None, away_from: NodeName, lifetime_s: int
+    _: Cluster,
+    name: VmName,
+    *,
+    to: NodeName | None,
+    away_from: NodeName,
+    lifetime_s: int,
+    terms: str = "",
 ) -> str:
-    return (
-        f"move {name} from {away_from} to {to or 'another node'}, by a constraint for at most {lifetime_s} s"
-    )
+    where = f"from {away_from} to {to or 'another node'}"
+    how = f" ({terms})" if terms else ""
+    return f"move {name} {where}{how}, by a constraint for at most {lifetime_s} s"
 
 
 def _clear_moves(cluster: Cluster, name: VmName) -> str:
@@ -237,7 +255,7 @@ def _stands(hypervisor: Hypervisor, name: VmName) -> bool:
     return hypervisor.domain_state(name, timeout_s=TIMEOUT_S) == "paused"
 
 
-def _migrate(_: object, migration: Migration) -> str:
+def _migrate(_: object, migration: Migration, _tell: object = None) -> str:
     return f"migrate the domain {migration.name} to {migration.destination_uri}"
 
 
@@ -246,8 +264,11 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
         "add": _add,
         "begin_move": _begin_move,
         "clear_moves": _clear_moves,
+        "end_hold": lambda _, name, **_named: f"have {name} stopped and started elsewhere",
         "end_move": lambda _, name: f"remove the constraint of the move of {name}",
+        "forget_failed_move": lambda _, name, node: f"forget the failed move of {name} from {node}",
         "forget_failures": lambda _, name: f"clear the failures of {name}",
+        "look_again": lambda _, name: f"have the cluster look on every node whether {name} runs there",
         "reconfigure": _reconfigure,
         "remove": _take_out,
         "rename": _rename_resource,

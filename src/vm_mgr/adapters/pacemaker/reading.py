@@ -9,7 +9,8 @@ from typing import Any
 
 from lxml import etree
 
-from vm_mgr.adapters.pacemaker.commands import COLOCATION, LEVEL, MOVE, PLACEMENT
+from vm_mgr.adapters.pacemaker.commands import COLOCATION, LEVEL, PLACEMENT
+from vm_mgr.adapters.pacemaker.moves import MOVE
 from vm_mgr.adapters.pacemaker.times import seconds
 from vm_mgr.model.checks import LEVELS, SHORTEST_S
 from vm_mgr.model.cluster import NodeName
@@ -148,7 +149,9 @@ def _needed(cib: etree._Element, name: VmName) -> str:
 
 
 def _pairs(primitive: etree._Element, tag: str) -> dict[str, str]:
-    return {str(pair.get("name")): str(pair.get("value", "")) for pair in _find(primitive, f"{tag}/nvpair")}
+    """Read what holds at any time."""
+    pairs = _find(primitive, f"{tag}[not(rule)]/nvpair")
+    return {str(pair.get("name")): str(pair.get("value", "")) for pair in pairs}
 
 
 def _seconds(text: str) -> int | None:
