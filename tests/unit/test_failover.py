@@ -188,6 +188,12 @@ def test_moved_vm_is_where_it_went():
     assert only(events).unseen == ("web1",)
 
 
+def test_end_of_a_live_migration_at_its_source_is_no_stop_of_the_vm():
+    ran = event(-50, K.RUNNING, "web1", "n1")
+    moved = [event(-40, K.MOVED, "web1", "n2"), event(-39, K.STOPPED, "web1", "n1")]
+    assert only([ran, *moved, *loss(vms=())]).unseen == ("web1",)
+
+
 def test_distinct_events_of_one_kind_stay():
     events = [event(at, K.RUNNING, "web1") for at in (0, 1, 5)]
     assert [one.when_utc - BEGAN for one in distinct(events)] == [0, 5]

@@ -147,10 +147,13 @@ def _vms_of(episode: Sequence[Event], events: Sequence[Event]) -> frozenset[str]
     node, began = episode[0].subject, episode[0].when_utc
     places: dict[str, str] = {}
     for event in events:
-        if event.when_utc < began - SKEW_S and event.kind in PLACES:
+        if event.when_utc >= began - SKEW_S:
+            continue
+        if event.kind in PLACES:
             places[event.subject] = event.node
-        elif event.when_utc < began - SKEW_S and event.kind is EventKind.STOPPED:
-            places.pop(event.subject, None)
+        # After a live migration Pacemaker also stops the VM where it came from.
+        elif event.kind is EventKind.STOPPED and places.get(event.subject) == event.node:
+            del places[event.subject]
     told = {vm for event in episode for vm in event.vms}
     return frozenset({*told, *(vm for vm, place in places.items() if place == node)})
 
