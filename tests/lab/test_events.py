@@ -128,14 +128,14 @@ def test_node_that_leaves_in_good_order_is_not_released(lab: Lab) -> None:
     """Its machine runs on, and its OSD with it."""
     before = osd_of(lab, "n3")
     try:
-        on(lab, "n3", "systemctl stop pacemaker")
+        on(lab, "n3", "systemctl stop pacemaker corosync")
         wait_until(lambda: not is_online(lab, "n3"), what="n3 to have left", timeout_s=60)
         for dry in ("", "--dry-run"):
             assert "fenced" in on(lab, WITNESS, f"vm-mgr release-node n3 {dry}", code=5).stderr
         after = osd_of(lab, "n3")
         assert (after["up"], after["up_from"]) == (1, before["up_from"])
     finally:
-        on(lab, "n3", "systemctl start pacemaker")
+        on(lab, "n3", "systemctl start corosync pacemaker")
         wait_ready(lab, print)
 
 

@@ -1,5 +1,6 @@
 """Run one action of the resource agent: python3 -m vm_mgr.ocf ACTION."""
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -63,4 +64,8 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG00
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else ""))
+    status = main(sys.argv[1] if len(sys.argv) > 1 else "")
+    sys.stderr.flush()
+    os._exit(
+        status
+    )  # the teardown with Ceph's client connected can crash, and that would be the action's failure

@@ -7,6 +7,7 @@ tests/unit/test_conformance.py. Prints a line for each case; the exit status is 
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -284,14 +285,14 @@ class Machine:
             self.lost = command("rbd", "image-meta", "get", f"rbd/system_{self.name}", "xml")
             command("rbd", "image-meta", "remove", f"rbd/system_{self.name}", "xml")
         else:
-            self.definition_file().rename(self.folder / "domain.xml")
+            shutil.move(self.definition_file(), self.folder / "domain.xml")
 
     def definition_is_back(self):
         if self.storage == "ceph" and self.lost:
             command("rbd", "image-meta", "set", f"rbd/system_{self.name}", "xml", self.lost)
             self.lost = ""
         elif (self.folder / "domain.xml").exists():
-            (self.folder / "domain.xml").rename(self.definition_file())
+            shutil.move(self.folder / "domain.xml", self.definition_file())
 
     def definition_file(self):
         return Path("/srv/vms", self.name, "domain.xml")
