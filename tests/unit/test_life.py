@@ -196,6 +196,16 @@ def test_vm_of_a_lost_node_waits_for_fencing_not_for_a_start(env, vm):
     assert f"vm-mgr start {vm}" in caught.value.hint
 
 
+def test_clone_writes_its_consoles_into_a_file_of_its_own(env, vm):
+    """libvirt's log daemon lets one domain of a node have a file open."""
+    log = "<log file='/var/log/libvirt/qemu/guest.log' append='on'/>"
+    text = DOMAIN.replace("<devices/>", f"<devices><serial type='pty'>{log}</serial></devices>")
+    env.storage.describe(vm, {"xml": text, "_base_xml": text})
+    clone(env, CloneRequest(vm, "copy1", VmSettings()))
+    assert 'file="/var/log/libvirt/qemu/copy1-guest.log"' in env.storage.definition("copy1")
+    assert "/var/log/libvirt/qemu/guest.log" in env.storage.definition(vm)
+
+
 def test_clone_with_a_definition_of_its_own_keeps_its_addresses(env, vm):
     def definition(mac):
         interface = f"<devices><interface type='bridge'><mac address='{mac}'/></interface></devices>"

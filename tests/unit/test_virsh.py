@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vm_mgr.adapters.libvirt.port import Virsh
-from vm_mgr.errors import Kind, ProgramError, VmMgrError
+from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.ports.runner import Completed
 
 DISKS = " vda   rbd/system_web1\n sda   -\n vdb   /vms/with space.qcow2\n"
@@ -54,5 +54,5 @@ def test_guest_that_is_being_asked_is_no_failure(tmp_path):
     asked = "error: internal error: unable to execute QEMU command 'device_del': "
     asked += "Device virtio-disk1 is already in the process of unplug"
     Virsh(Recorder(asked), tmp_path).detach("web1", "rbd/system_web1")
-    with pytest.raises(ProgramError):
+    with pytest.raises(VmMgrError, match="libvirt: no domain"):
         Virsh(Recorder("error: no domain"), tmp_path).detach("web1", "rbd/system_web1")

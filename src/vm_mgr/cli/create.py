@@ -91,4 +91,6 @@ def read_definition(path: str) -> str:
         hint = "give the path of a libvirt domain definition"
         raise VmMgrError(Kind.NOT_FOUND, f"can't read {path}: {error.strerror}", hint=hint) from error
     except ValueError as error:
-        raise VmMgrError(Kind.INVALID, f"{path} is not a text file", hint="write it in UTF-8") from error
+        raise VmMgrError(
+            Kind.INVALID, f"{path} is not a text file", hint="give the XML of a libvirt domain, in UTF-8"
+        ) from error

@@ -73,7 +73,7 @@ def settle(env: Env, name: VmName, mark: Mark) -> None:
 def _problems(env: Env, name: VmName, new: NewDisk, bus: str) -> list[VmMgrError]:
     problems = bus_problems(bus)
     if bool(new.image) == bool(new.size_bytes):
-        message = "a disk is either empty, of a size, or a copy of an image"
+        message = "a disk needs either a size, of 1M or more, or an image to copy"
         problems.append(VmMgrError(Kind.INVALID, message, hint="give a size, for example 20G, or --image"))
     elif new.size_bytes and new.size_bytes < SMALLEST:
         message = f"a disk of {new.size_bytes} bytes is too small"

@@ -67,6 +67,8 @@ class DomainXml:
         devices = root.find("devices")
         assert devices is not None  # noqa: S101 - problems() has looked
         _give_addresses(devices, fresh=fresh)
+        if fresh:
+            _give_logs(devices, name)
         replaced = _hard_disks(devices)[: len(disks)]
         position = devices.index(replaced[0]) if replaced else 0
         boots = [disk.find("boot") for disk in replaced]
@@ -171,6 +173,13 @@ class DomainXml:
                 if in_pool + slash == f"{pool}/" and disk.find("readonly") is None and not shared:
                     found.append(image)
         return found
+
+
+def _give_logs(devices: etree._Element, name: VmName) -> None:
+    """Name the files of consoles' logs after the VM: on one node only one VM can have a file open."""
+    for log in devices.iterfind(".//log[@file]"):
+        folder, slash, file = str(log.get("file")).rpartition("/")
+        log.set("file", f"{folder}{slash}{name}-{file}")
 
 
 def _parse(xml: str) -> etree._Element:

@@ -214,4 +214,14 @@ def _check(completed: Completed) -> None:
         raise VmMgrError(
             Kind.EXTERNAL_FAILURE, "libvirt does not answer on this node", hint=hint
         ) from failure
-    raise failure
+    raise VmMgrError(Kind.EXTERNAL_FAILURE, f"libvirt: {_reason(completed.stderr)}") from failure
+
+
+def _reason(stderr: str) -> str:
+    """Take what libvirt says without what virsh says before it: Pacemaker cuts an agent's reason short.
+
+    >>> _reason("error: Failed to create domain from /run/x.xml\\nerror: Cannot open log file: 'y': busy\\n")
+    "Cannot open log file: 'y': busy"
+    """
+    lines = [line.strip().removeprefix("error: ") for line in stderr.splitlines() if line.strip()]
+    return " / ".join(lines[1:] or lines) or "virsh failed and said nothing"
