@@ -101,6 +101,8 @@ class RealEnv:
 
     def close(self) -> None:
         """Leave what was connected to; programs that live on make an environment for each operation."""
+        for hypervisor in self._connected.values():
+            hypervisor.close()
         if "connection" in self.__dict__:
             self.connection.close()
 

@@ -53,16 +53,21 @@ def env(storage_kind, tmp_path):
     forget(built)
     yield built
     forget(built)
+    if REAL:  # Ceph's client can crash the interpreter's teardown
+        built.close()
 
 
 @pytest.fixture(params=["of this node", "as another node's"])
 def hypervisor(env, request):
     """Give libvirt through virsh, and through the connection that is kept to another node's."""
     if request.param == "of this node":
-        return env.hypervisor
-    if not REAL:
-        return env.hypervisor_at("n2")
-    return Connected(env.runner, env.state_dir, uri=commands.URI)
+        yield env.hypervisor
+    elif not REAL:
+        yield env.hypervisor_at("n2")
+    else:
+        connected = Connected(env.runner, env.state_dir, uri=commands.URI)
+        yield connected
+        connected.close()
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ PAUSED = STATES.index("paused")
 
 
 class Connected(Virsh):
-    """The libvirt of another node; the connection is made at the first call and ends with the process.
+    """The libvirt of another node; the connection is made at the first call.
 
     libvirt's calls have no time limit of their own, so each is made in a thread that is given up in the end.
     """
@@ -51,6 +51,12 @@ class Connected(Virsh):
     def __init__(self, runner: Runner, state_dir: Path, *, uri: str) -> None:
         super().__init__(runner, state_dir, uri=uri)
         self._connection: Any = None
+
+    def close(self) -> None:
+        """Leave; the next call connects again."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     def domain_state(self, name: VmName, *, timeout_s: float) -> str:
         """Give libvirt's word for the state, or "absent"."""
