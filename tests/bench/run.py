@@ -262,12 +262,13 @@ def measure_snapshot() -> Result:
     _make_disk(lab, "64M", "write -P 7 0 1M")
     uris = {"n1": "qemu:///system", "n2": "qemu+ssh://n2-cluster/system?no_tty=1"}
     times: Result = {}
-    for node, uri in uris.items():
-        more = ("--additional-disk", BENCH_DISK, "--additional-disk", BENCH_DISK, "--pinned-host", node)
-        with _Removed(lab), _Guest(lab, "bench", *more):
-            done = lab.execute("n1", ["python3", "-c", PAUSES, "bench", str(RUNS), uri], timeout_s=300)
-        where = "on the node of the command" if node == "n1" else "on another node"
-        times |= {f"{what} {where}": values for what, values in json.loads(done.stdout).items()}
+    with _Removed(lab):
+        for node, uri in uris.items():
+            more = ("--additional-disk", BENCH_DISK, "--additional-disk", BENCH_DISK, "--pinned-host", node)
+            with _Guest(lab, "bench", *more):
+                done = lab.execute("n1", ["python3", "-c", PAUSES, "bench", str(RUNS), uri], timeout_s=300)
+            where = "on the node of the command" if node == "n1" else "on another node"
+            times |= {f"{what} {where}": values for what, values in json.loads(done.stdout).items()}
     return times
 
 
