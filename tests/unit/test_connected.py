@@ -1,0 +1,70 @@
+"""What the connection that is kept to another node's libvirt makes of its answers."""
+
+import sys
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from vm_mgr.adapters.libvirt import connected
+from vm_mgr.errors import Kind, VmMgrError
+
+
+class LibvirtError(Exception):
+    """As the binding's own."""
+
+
+class Domain:
+    def __init__(self):
+        self.may_answer = threading.Event()
+        self.refuses = False
+
+    def fsFreeze(self):  # noqa: N802 - the binding's name
+        self.may_answer.wait(10)
+        if self.refuses:
+            raise LibvirtError("no agent")
+
+
+@pytest.fixture
+def domain(monkeypatch):
+    domain, opened = Domain(), []
+    connection = SimpleNamespace(isAlive=lambda: True, lookupByName=lambda _: domain, close=lambda: None)
+    module = SimpleNamespace(
+        libvirtError=LibvirtError,
+        registerErrorHandler=lambda *_: None,
+        open=lambda uri: opened.append(uri) or connection,
+    )
+    monkeypatch.setitem(sys.modules, "libvirt", module)
+    monkeypatch.setattr(connected, "FREEZE_S", 0.2)
+    domain.opened = opened
+    yield domain
+    domain.may_answer.set()
+
+
+@pytest.fixture
+def hypervisor(tmp_path):
+    return connected.Connected(None, tmp_path, uri="qemu+ssh://n2/system")
+
+
+def test_one_connection_serves_all_calls_until_it_is_closed(domain, hypervisor):
+    domain.may_answer.set()
+    assert hypervisor.freeze("web1")
+    assert hypervisor.freeze("web1")
+    assert domain.opened == ["qemu+ssh://n2/system"]
+    hypervisor.close()
+    assert hypervisor.freeze("web1")
+    assert len(domain.opened) == 2
+
+
+def test_guest_without_an_agent_is_not_frozen(domain, hypervisor):
+    domain.refuses = True
+    domain.may_answer.set()
+    assert not hypervisor.freeze("web1")
+
+
+def test_freeze_without_an_answer_is_no_no(domain, hypervisor):
+    """It may freeze yet: taken for a guest without an agent, it would stay frozen."""
+    with pytest.raises(VmMgrError, match="no answer") as caught:
+        hypervisor.freeze("web1")
+    assert caught.value.kind is Kind.EXTERNAL_FAILURE
+    assert caught.value.hint
