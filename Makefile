@@ -30,4 +30,4 @@ lab-down: $(VENV)/.ready ## remove the lab's cluster (root)
 	$(LAB) down
 
 bench: $(VENV)/.ready ## measure; BENCH=name for one (root)
-	$(VENV)/bin/python tests/bench/run.py $(BENCH)
+	$(VENV)/bin/python -m tests.bench $(BENCH)

@@ -115,3 +115,20 @@ def test_what_a_move_left_is_cleared_once(env, vm):
     assert [one.id for one in env.cluster.clear_moves(vm)] == [f"vm-mgr-move-{vm}"]
     assert env.cluster.clear_moves(vm) == ()
     assert env.cluster.configured(vm).others == ()
+
+
+def test_terms_of_a_move_are_gone_with_it(env, vm):
+    configured = env.cluster.configured(vm).vm
+    env.cluster.begin_move(vm, to="n3", away_from="n1", lifetime_s=60, terms="strategy=precopy bandwidth=8")
+    env.cluster.end_hold(vm, lifetime_s=60)
+    assert env.cluster.configured(vm).vm == configured
+    env.cluster.end_move(vm)
+    assert env.cluster.configured(vm).others == ()
+    assert env.cluster.configured(vm).vm == configured
+
+
+def test_failure_that_is_none_is_forgotten(env, vm):
+    env.cluster.forget_failed_move(vm, env.cluster.local_node())
+    env.cluster.look_again(vm)
+    resource = env.cluster.state().resources[vm]
+    assert (resource.failures, resource.held_on) == ((), "")

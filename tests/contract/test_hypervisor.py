@@ -6,6 +6,7 @@ from tempfile import NamedTemporaryFile
 import pytest
 
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.ports.live_migration import Migration
 
 NAME = "contract1"
 # A machine without disks stays in its firmware.
@@ -52,6 +53,12 @@ def test_absent_domain_cannot_be_destroyed(env):
         env.hypervisor.destroy(NAME, timeout_s=5)
 
 
+def test_guest_without_an_agent_does_not_answer(env):
+    assert not env.hypervisor.agent_answers(NAME)
+    env.hypervisor.create(DOMAIN, NAME, timeout_s=30)
+    assert not env.hypervisor.agent_answers(NAME)
+
+
 def test_unknown_text_is_mentioned_nowhere(env):
     assert env.processes.mentions("no-such-text-anywhere") == []
 
@@ -93,3 +100,29 @@ def test_absent_domain_is_not_paused(hypervisor):
         hypervisor.pause(NAME)
     with pytest.raises(VmMgrError):
         hypervisor.resume(NAME)
+
+
+def test_running_domain_is_looked_at_before_it_moves(env, hypervisor):
+    env.hypervisor.create(DOMAIN, NAME, timeout_s=30)
+    xml = hypervisor.running_definition(NAME)
+    assert f"<name>{NAME}</name>" in xml
+    assert hypervisor.can_take(xml) == []
+    assert hypervisor.migration_progress(NAME) is None
+    hypervisor.abort_job(NAME)
+    assert hypervisor.dirty_rate(NAME) >= 0
+
+
+def test_absent_domain_can_not_move(env, hypervisor):
+    with pytest.raises(VmMgrError):
+        hypervisor.running_definition(NAME)
+    assert hypervisor.migration_progress(NAME) is None
+    assert hypervisor.dirty_rate(NAME) is None
+
+
+def test_migration_to_nowhere_leaves_the_domain_running_here(env):
+    env.hypervisor.create(DOMAIN, NAME, timeout_s=30)
+    pid = env.processes.find_vm(NAME)
+    with pytest.raises(VmMgrError):
+        env.hypervisor.migrate(Migration(NAME, "qemu+tcp://127.0.0.1:1/system", "tcp://127.0.0.1", 20.0))
+    assert env.processes.find_vm(NAME) == pid
+    assert env.hypervisor.paused(NAME, timeout_s=5) == ""

@@ -6,7 +6,13 @@ import click
 
 from vm_mgr.cli.disks import bytes_of
 from vm_mgr.cli.run import name_argument, run
-from vm_mgr.cli.settings import UNSETTABLE, SettingsCommand, settings_changes, settings_options
+from vm_mgr.cli.settings import (
+    UNSETTABLE,
+    SettingsCommand,
+    no_check_option,
+    settings_changes,
+    settings_options,
+)
 from vm_mgr.model.vm import VmName
 
 __all__ = ["set_command"]
@@ -24,6 +30,7 @@ __all__ = ["set_command"]
     type=click.Choice(sorted(UNSETTABLE)),
     help="Back to the default; can be repeated.",
 )
+@no_check_option
 @settings_options
 def set_command(name: VmName, memory: str | None, unset: tuple[str, ...], **options: Any) -> None:
     """Change how a VM is to be run; a running one is not disturbed.
@@ -35,6 +42,7 @@ def set_command(name: VmName, memory: str | None, unset: tuple[str, ...], **opti
     Example:
       vm-mgr set web1 --memory 4G --vcpus 2
       vm-mgr set web1 --priority 10 --unset pinned-host
+      vm-mgr set web1 --check qmp=60s --check guest-agent=2m
     """
     from vm_mgr.operations.set_vm import Changes, set_vm  # noqa: PLC0415
 

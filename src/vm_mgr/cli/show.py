@@ -87,6 +87,7 @@ def _placement(vm: VmResource) -> dict[str, Any]:
         "stop_timeout_s": vm.stop_timeout_s,
         "migrate_to_timeout_s": vm.migrate_to_timeout_s,
         "migrate_from_timeout_s": vm.migrate_from_timeout_s,
+        "checks": [{"name": name, "interval_s": seconds} for name, seconds in vm.checks.items()],
     }
 
 
@@ -148,6 +149,8 @@ def _placed(shown: Shown) -> Iterator[tuple[str, str]]:
         "timeouts",
         f"start {vm.start_timeout_s} s, stop {vm.stop_timeout_s} s, migrate {vm.migrate_to_timeout_s} s",
     )
+    for name, seconds in vm.checks.items():
+        yield "check", f"{name} every {seconds} s"
 
 
 def _host(vm: VmResource) -> str:

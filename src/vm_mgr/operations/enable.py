@@ -1,6 +1,7 @@
 """Put a defined VM under the cluster's control."""
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.model.checks import intervals_s
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import TargetRole, VmName, VmSettings, VmStatus, name_problems
 from vm_mgr.operations.alone import alone
@@ -50,6 +51,11 @@ def resource_for(env: Env, name: VmName, settings: VmSettings, *, start: bool) -
         "storage": label if len(env.storages.labels()) > 1 else None,
         "migration_user": settings.migration_user,
         "migration_downtime": settings.migration_downtime_ms,
+        "migration_strategy": settings.migration_strategy,
+        "migration_speed": settings.migration_bandwidth_mib,
+        "migration_parallel": settings.migration_parallel,
+        "migration_timeout_action": settings.migration_timeout_action,
+        "migration_max_pause": settings.migration_max_pause_s,
         "migration_network_suffix": env.migration_network_suffix,
     }
     given = {key: str(value) for key, value in params.items() if value}
@@ -67,4 +73,5 @@ def resource_for(env: Env, name: VmName, settings: VmSettings, *, start: bool) -
         utilization=settings.pacemaker_utilization,
         colocations=settings.colocations,
         needs=env.storages.requirement(label) if label else "",
+        checks=intervals_s(settings.checks),
     )

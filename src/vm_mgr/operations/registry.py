@@ -39,6 +39,7 @@ OPERATIONS: dict[str, Operation] = {
     "clone": Operation("clone", "clone", Permission.CHANGE),
     "create-snapshot": Operation("create_snapshot", "create_snapshot", Permission.OPERATE),
     "edit": Operation("edit", "edit", Permission.CHANGE),
+    "events": Operation("events", "events", Permission.READ),
     "flatten": Operation("flatten", "flatten", Permission.CHANGE),
     "get-metadata": Operation("metadata", "get_metadata", Permission.READ),
     "list-metadata": Operation("metadata", "list_metadata", Permission.READ),
@@ -59,6 +60,7 @@ OPERATIONS: dict[str, Operation] = {
     "enable": Operation("enable", "enable", Permission.CHANGE),
     "list": Operation("list_vms", "list_vms", Permission.READ),
     "migrate": Operation("migrate", "migrate", Permission.OPERATE),
+    "release-node": Operation("release_node", "release_node", Permission.OPERATE),
     "remove": Operation("remove", "remove", Permission.CHANGE),
     "pause": Operation("pause", "pause", Permission.OPERATE),
     "resume": Operation("pause", "resume", Permission.OPERATE),
@@ -66,5 +68,6 @@ OPERATIONS: dict[str, Operation] = {
     "start": Operation("start", "start", Permission.OPERATE),
     "status": Operation("status", "status", Permission.READ),
     "stop": Operation("stop", "stop", Permission.OPERATE),
+    "timeouts": Operation("timeouts", "timeouts", Permission.READ),
     "unmigrate": Operation("unmigrate", "unmigrate", Permission.CHANGE),
 }

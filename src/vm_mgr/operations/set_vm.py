@@ -19,7 +19,11 @@ __all__ = ["Changes", "set_vm", "settle"]
 
 SMALLEST = 1 << 20
 # What the agent is given as parameters: Pacemaker would restart a VM for them.
-PARAMETERS = {"migration_user", "migration_downtime_ms", "pacemaker_params"}
+PARAMETERS = {
+    *("migration_user", "migration_downtime_ms", "pacemaker_params"),
+    *("migration_strategy", "migration_bandwidth_mib", "migration_parallel"),
+    *("migration_timeout_action", "migration_max_pause_s"),
+}
 PLACES = {"pinned_host", "preferred_host"}
 
 
@@ -136,4 +140,8 @@ def _tell(env: Env, state: ClusterState, name: VmName, fields: set[str], given: 
 
 
 def _words(fields: Sequence[str]) -> str:
-    return ", ".join(field.removesuffix("_bytes").removesuffix("_ms").removesuffix("_s") for field in fields)
+    units = ("_bytes", "_mib", "_ms", "_s")
+    names = [
+        next((field.removesuffix(unit) for unit in units if field.endswith(unit)), field) for field in fields
+    ]
+    return ", ".join(names)

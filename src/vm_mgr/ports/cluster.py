@@ -13,6 +13,7 @@ class VmResource(NamedTuple):
     """A VM as the cluster is to run it; timeouts in seconds.
 
     needs: the resource that must run on a node before the VM may start there, like the mount of its storage.
+    checks: deeper check of model/checks.py → how often it is made, in seconds.
     """
 
     name: VmName
@@ -32,6 +33,8 @@ class VmResource(NamedTuple):
     utilization: Mapping[str, str] = {}
     colocations: Mapping[str, str] = {}
     needs: str = ""
+    checks: Mapping[str, int] = {}
+    check_timeout_s: int = 60
 
 
 class Constraint(NamedTuple):
@@ -105,8 +108,13 @@ class Cluster(Protocol):
         """Ask for a VM to run or not to run."""
         ...
 
-    def begin_move(self, name: VmName, *, to: NodeName | None, away_from: NodeName, lifetime_s: int) -> None:
-        """Constrain a VM to a node, or away from its present one, until end_move or the lifetime is over."""
+    def begin_move(
+        self, name: VmName, *, to: NodeName | None, away_from: NodeName, lifetime_s: int, terms: str = ""
+    ) -> None:
+        """Constrain a VM to a node, or away from its present one, until end_move or the lifetime is over.
+
+        The terms, words KEY=VALUE, reach the agent with this move.
+        """
         ...
 
     def end_move(self, name: VmName) -> None:
@@ -119,4 +127,25 @@ class Cluster(Protocol):
 
     def forget_failures(self, name: VmName) -> None:
         """Clear the failure history, so that every node is eligible again."""
+        ...
+
+    def forget_failed_move(self, name: VmName, node: NodeName) -> None:
+        """Clear the failure of a live migration from a node, which holds the VM there; none is fine.
+
+        Until the node was looked at anew the cluster takes the VM for stopped: never for a node that leaves.
+        """
+        ...
+
+    def look_again(self, name: VmName) -> None:
+        """Have the cluster look at every node whether the VM runs there, and go on from what it finds.
+
+        Until then it takes the VM for stopped: never while it may run on a node that leaves.
+        """
+        ...
+
+    def end_hold(self, name: VmName, *, lifetime_s: int) -> None:
+        """Have a VM that a failed live migration holds stopped and started elsewhere.
+
+        That is so for the lifetime, or until the next begin_move or end_move.
+        """
         ...

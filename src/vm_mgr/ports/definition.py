@@ -54,6 +54,10 @@ class Definitions(Protocol):
         """Replace the name, and the sources of the disks."""
         ...
 
+    def has_agent(self, xml: str) -> bool:
+        """Tell whether the domain has a channel to an agent in the guest."""
+        ...
+
     def machine(self, xml: str) -> Machine:
         """Read memory, processors and identity."""
         ...

@@ -27,5 +27,7 @@ for agent in VirtualDomain DiskLocks; do
     install -m 0755 "$work/ocf/$agent" $agents/.$agent.new
     mv $agents/.$agent.new $agents/$agent
 done
+install -m 0755 "$work/ocf/alert" $home/.alert.new
+mv $home/.alert.new $home/alert
 echo "$sum" >$home/installed
 echo changed

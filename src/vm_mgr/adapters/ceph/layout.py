@@ -26,14 +26,20 @@ REMOVING = "remove"
 SNAPSHOT = "_vm_mgr_snapshot_"
 NEW = "vm-mgr-new_"
 OLD = "vm-mgr-old_"
-_TEXTS = ("migration_user", "pinned_host", "preferred_host", "disk_bus", "crm_config_cmd")
+_TEXTS = (
+    *("migration_user", "pinned_host", "preferred_host", "disk_bus", "crm_config_cmd"),
+    *("migration_strategy", "migration_timeout_action"),
+)
 _NUMBERS = {
     "stop_timeout_s": "_stop_timeout",
     "migrate_to_timeout_s": "_migrate_to_timeout",
     "migration_downtime_ms": "_migration_downtime",
+    "migration_bandwidth_mib": "_migration_bandwidth",
+    "migration_parallel": "_migration_parallel",
+    "migration_max_pause_s": "_migration_max_pause",
     "priority": "_priority",
 }
-_OBJECTS = ("pacemaker_meta", "pacemaker_params", "pacemaker_utilization", "colocations")
+_OBJECTS = ("pacemaker_meta", "pacemaker_params", "pacemaker_utilization", "colocations", "checks")
 _REMOTE = {
     "_remote_node": "remote-node",
     "_remote_node_address": "remote-addr",

@@ -160,6 +160,10 @@ class DomainXml:
         _give_addresses(root.find("devices"), fresh=False)
         return _text(root)
 
+    def has_agent(self, xml: str) -> bool:
+        """Look for the channel with the name that QEMU's agent has."""
+        return _parse(xml).find("devices/channel/target[@name='org.qemu.guest_agent.0']") is not None
+
     def rbd_images(self, xml: str, pool: str) -> list[str]:
         """Name the images of the pool that the domain opens for writing and doesn't share rightly.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vm_mgr.model.cluster import ClusterState, Failure, Node, NodeName, Resource
+from vm_mgr.model.cluster import ClusterState, Failure, Fencing, Node, NodeName, Resource
 from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.ports.cluster import Configured, Constraint, Event, VmResource
 
@@ -26,6 +26,10 @@ class MemoryCluster:
         self.moves: dict[VmName, tuple[NodeName | None, NodeName]] = {}
         self.failing: dict[VmName, str] = {}
         self.failing_migrations: dict[VmName, str] = {}
+        self.held: dict[VmName, NodeName] = {}
+        self.restarting: set[VmName] = set()
+        self.terms: dict[VmName, str] = {}
+        self.sets: dict[str, frozenset[NodeName]] = {}
         self.failures: dict[VmName, list[Failure]] = {}
         self.foreign: dict[str, Resource] = {}
         self.leftovers: dict[VmName, list[Constraint]] = {}
@@ -34,6 +38,7 @@ class MemoryCluster:
         self.quorate = True
         self.fencing_enabled = True
         self.fence_devices = 3
+        self.fencings: list[Fencing] = []
 
     def state(self) -> ClusterState:
         """Show what is, after doing the next step."""
@@ -43,7 +48,13 @@ class MemoryCluster:
                 self._settle(name)
             resources[name] = self._resource(name)
         return ClusterState(
-            tuple(self.nodes.values()), resources, self.quorate, self.fencing_enabled, self.fence_devices
+            nodes=tuple(self.nodes.values()),
+            resources=resources,
+            quorate=self.quorate,
+            fencing_enabled=self.fencing_enabled,
+            fence_devices=self.fence_devices,
+            fencings=tuple(self.fencings),
+            sets=self.sets,
         )
 
     def configured(self, name: VmName) -> Configured:
@@ -95,13 +106,17 @@ class MemoryCluster:
         to: NodeName | None,
         away_from: NodeName,
         lifetime_s: int,  # noqa: ARG002 - this cluster is never killed
+        terms: str = "",
     ) -> None:
         """Constrain a VM."""
         self.moves[name] = (to, away_from)
+        self.terms[name] = terms
+        self.restarting.discard(name)
 
     def end_move(self, name: VmName) -> None:
         """Remove the constraint."""
         self.moves.pop(name, None)
+        self.restarting.discard(name)
 
     def clear_moves(self, name: VmName) -> tuple[Constraint, ...]:
         """Remove what moves left."""
@@ -115,9 +130,29 @@ class MemoryCluster:
         """Clear the failure history."""
         self.failing.pop(name, None)
         self.failures.pop(name, None)
+        self.held.pop(name, None)
+
+    def forget_failed_move(self, name: VmName, node: NodeName) -> None:
+        """Let a VM go that is held there."""
+        past = [one for one in self.failures.get(name, []) if (one.task, one.node) != ("migrate_to", node)]
+        self.failures[name] = past
+        self.held.pop(name, None)
+
+    def look_again(self, name: VmName) -> None:
+        """Forget everything, and find the VM where its domain runs."""
+        self.forget_failures(name)
+        if self.domains is not None and name not in self.domains.running:
+            self.places.pop(name, None)
+
+    def end_hold(self, name: VmName, *, lifetime_s: int) -> None:  # noqa: ARG002
+        """Restart it where it may run."""
+        self.restarting.add(name)
+        self.held.pop(name, None)
 
     def _settle(self, name: VmName) -> None:
         resource = self.resources[name]
+        if name in self.held:
+            return
         if resource.target_role is TargetRole.STOPPED or name in self.failing:
             self._stop(name)
             return
@@ -134,10 +169,13 @@ class MemoryCluster:
         if wanted in able or able:
             if present and self.domains is not None and not resource.live_migration:
                 self.domains.halted.pop(name, None)
-            if present and name in self.failing_migrations:
-                # Pacemaker stops the VM then and starts it where it was to go, and remembers the failure.
+            if present and name in self.failing_migrations and name not in self.restarting:
+                # Pacemaker holds the VM then where it runs, and remembers the failure.
                 past = self.failures.setdefault(name, [])
-                past.append(Failure(self.failing_migrations[name], when=f"the {len(past) + 1}th time"))
+                text, when = self.failing_migrations[name], f"the {len(past) + 1}th time"
+                past.append(Failure(text, when, "migrate_to", present))
+                self.held[name] = present
+                return
             self._start(name, NodeName(wanted) if wanted in able and wanted else able[0])
 
     def _start(self, name: VmName, node: NodeName) -> None:
@@ -172,7 +210,8 @@ class MemoryCluster:
             role=self._role(name),
             target_role=self.resources[name].target_role.value,
             active=place is not None,
-            failed=bool(failure),
+            failed=bool(failure) or name in self.held,
+            blocked=name in self.held,
             banned_by_failures=tuple(NodeName(node) for node in self.nodes) if failure else (),
             nodes=(place,) if place else (),
             failures=(*self.failures.get(name, ()), *([Failure(failure)] if failure else [])),

@@ -46,6 +46,8 @@ class ClusterCopy(MemoryCluster):
             self.foreign = dict(seen.resources)
             self.quorate, self.fencing_enabled = seen.quorate, seen.fencing_enabled
             self.fence_devices = seen.fence_devices
+            self.fencings = list(seen.fencings)
+            self.sets = dict(seen.sets)
         return self._first
 
     def state(self) -> ClusterState:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.ports.hypervisor import PAUSED_BY_USER
+from vm_mgr.ports.live_migration import quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vm_mgr.model.migration import JobSample
     from vm_mgr.model.vm import VmName
-    from vm_mgr.ports.hypervisor import Migration
+    from vm_mgr.ports.live_migration import Migration, Tell
 
 __all__ = ["MemoryHypervisor"]
 
@@ -36,7 +38,16 @@ class MemoryHypervisor:
         self.ignores_shutdown = False
         self.ended: list[tuple[int, bool]] = []
         self.migrated: list[Migration] = []
+        self.failing_moves: dict[VmName, str] = {}
+        self.moving: dict[VmName, JobSample] = {}
+        self.dirty_rates: dict[VmName, float] = {}
+        self.refusals: list[VmMgrError] = []
         self.also_running: dict[int, str] = {}
+        self.uuids: dict[VmName, str] = {}
+        self.resumed: set[VmName] = set()
+        self.stopped_by_signal: set[int] = set()
+        self.vcpu_times_ns: dict[int, int] = {}
+        self.births: dict[int, str] = {}
         self.on_call: Callable[[str], None] = lambda _verb: None
 
     def create(self, xml: str, name: VmName, *, timeout_s: float) -> None:
@@ -47,6 +58,10 @@ class MemoryHypervisor:
         if not re.search("<domain", xml):
             raise VmMgrError(Kind.EXTERNAL_FAILURE, "not a domain")
         self.running[name] = 1000 + len(self.running)
+        found = re.search("<uuid>([^<]+)</uuid>", xml)
+        self.resumed.discard(name)
+        self.vcpu_times_ns[self.running[name]] = 0
+        self.uuids[name] = found[1].strip().lower() if found else ""
 
     def shutdown(self, name: VmName, *, timeout_s: float) -> None:
         """Ask the guest."""
@@ -68,11 +83,30 @@ class MemoryHypervisor:
             return "paused" if name in self.halted else "running"
         return "shut off" if name in self.kept else "absent"
 
-    def migrate(self, migration: Migration) -> None:
+    def migrate(self, migration: Migration, tell: Tell = quiet) -> None:  # noqa: ARG002 - it takes no time
         """Move away."""
         self._call("migrate", migration.timeout_s)
         self.migrated.append(migration)
+        if migration.destination_uri.endswith(":1/system"):
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, "connection refused")  # nobody listens there
+        if migration.name in self.failing_moves:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, self.failing_moves[migration.name])
         self.running.pop(migration.name, None)
+
+    def migration_progress(self, name: VmName) -> JobSample | None:
+        """Give what a test has set."""
+        self._call("migration_progress", 0)
+        return self.moving.get(name)
+
+    def dirty_rate(self, name: VmName) -> float | None:
+        """Give what a test has set; a guest that is not there has no memory to look at."""
+        self._call("dirty_rate", 0)
+        return self.dirty_rates.get(name, 0.0) if name in self.running else None
+
+    def can_take(self, xml: str) -> list[VmMgrError]:
+        """Refuse what a test has set."""
+        self._call("can_take", 0)
+        return list(self.refusals) if "<domain" in xml else []
 
     def abort_job(self, name: VmName) -> None:
         """Do nothing: no job takes time here."""
@@ -93,6 +127,11 @@ class MemoryHypervisor:
         self.frozen.discard(name)
         return True
 
+    def agent_answers(self, name: VmName) -> bool:
+        """Ask it."""
+        self._call("agent_answers", 0)
+        return name in self.running and name in self.with_agent and name not in self.halted
+
     def pause(self, name: VmName) -> None:
         """Stop it."""
         self._call("pause", 0)
@@ -103,7 +142,8 @@ class MemoryHypervisor:
         """Let it go on."""
         self._call("resume", 0)
         self._require(name)
-        self.halted.pop(name, None)
+        if self.halted.pop(name, None):
+            self.resumed.add(name)
 
     def paused(self, name: VmName, *, timeout_s: float) -> str:
         """Say why."""
@@ -140,6 +180,12 @@ class MemoryHypervisor:
         if not self.keeps_disks:
             self.plugged[name].remove(source)
 
+    def running_definition(self, name: VmName) -> str:
+        """Give any."""
+        self._call("running_definition", 0)
+        self._require(name)
+        return f"<domain><name>{name}</name></domain>"
+
     def definition(self, name: VmName) -> str:
         """Give what libvirt keeps."""
         self._call("definition", 0)
@@ -156,9 +202,26 @@ class MemoryHypervisor:
         self._call("undefine", 0)
         self.kept.pop(name, None)
 
-    def find_vm(self, name: VmName) -> int | None:
+    def find_vm(self, name: VmName, *, uuid: str = "") -> int | None:
         """Give the PID."""
-        return self.running.get(name)
+        foreign = uuid and self.uuids.get(name, "") not in ("", uuid)
+        return None if foreign else self.running.get(name)
+
+    def uuid(self, pid: int) -> str:
+        """Give what its definition had."""
+        return next((self.uuids.get(name, "") for name, one in self.running.items() if one == pid), "")
+
+    def birth(self, pid: int) -> str:
+        """Give what a test has set, or the same for every process."""
+        return self.births.get(pid, "1") if pid in self.running.values() else ""
+
+    def is_halted(self, pid: int) -> bool:
+        """Tell what a test has set."""
+        return pid in self.stopped_by_signal
+
+    def vcpu_time_ns(self, pid: int) -> int | None:
+        """Give what a test has set."""
+        return self.vcpu_times_ns.get(pid)
 
     def mentions(self, text: str) -> list[int]:
         """Search other processes."""

@@ -14,14 +14,16 @@ from vm_mgr.errors import VmMgrError
 from vm_mgr.model.vm import TargetRole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from vm_mgr.adapters.memory.storage import MemoryStaged
     from vm_mgr.model.cluster import NodeName
     from vm_mgr.model.storage import Consistency, Holder, ImageFile
     from vm_mgr.model.vm import VmName, VmSettings
     from vm_mgr.ports.cluster import Cluster, VmResource
-    from vm_mgr.ports.hypervisor import Hypervisor, Migration
+    from vm_mgr.ports.hypervisor import Hypervisor
+    from vm_mgr.ports.live_migration import Migration
+    from vm_mgr.ports.lost_nodes import LostNodes
     from vm_mgr.ports.snapshots import Snapshots
     from vm_mgr.ports.storage import Storage
 
@@ -31,6 +33,7 @@ __all__ = ["BOOKS", "READS", "WORDS"]
 
 TIMEOUT_S = 10.0
 READS: Mapping[str, frozenset[str]] = {
+    "chronicle": frozenset({"read"}),
     "cluster": frozenset({"configured", "local_node", "state"}),
     "definitions": frozenset(
         {
@@ -38,6 +41,7 @@ READS: Mapping[str, frozenset[str]] = {
             "completed",
             "device",
             "hard_disks",
+            "has_agent",
             "machine",
             "name",
             "prepare",
@@ -50,10 +54,24 @@ READS: Mapping[str, frozenset[str]] = {
             "without_disk",
         }
     ),
-    "hypervisor": frozenset({"acts_alone", "definition", "disk_sources", "domain_state", "paused"}),
+    "hypervisor": frozenset(
+        {
+            "acts_alone",
+            "agent_answers",
+            "can_take",
+            "definition",
+            "dirty_rate",
+            "disk_sources",
+            "domain_state",
+            "migration_progress",
+            "paused",
+            "running_definition",
+        }
+    ),
     "images": frozenset({"inspect"}),
     "ledger": frozenset({"marks"}),
-    "processes": frozenset({"find_vm", "mentions"}),
+    "lost_nodes": frozenset({"clients", "daemons"}),
+    "processes": frozenset({"birth", "find_vm", "is_halted", "mentions", "uuid", "vcpu_time_ns"}),
     "snapshots": frozenset({"snapshots"}),
     "staged": frozenset(),
     "storage": frozenset(
@@ -74,10 +92,13 @@ READS: Mapping[str, frozenset[str]] = {
         }
     ),
     "storages": frozenset({"called", "labels", "of", "requirement"}),
+    "timings": frozenset({"ceph", "cluster"}),
 }
 
 # What only keeps the books, tells by further calls what it changes, or leaves this process.
 BOOKS: Mapping[str, frozenset[str]] = {
+    "chronicle": frozenset({"append"}),
+    "journal": frozenset({"record", "write"}),
     "hypervisor": frozenset({"console"}),
     "ledger": frozenset({"claim", "erase", "write"}),
     "storage": frozenset({"stage"}),
@@ -115,11 +136,17 @@ def _set_target_role(cluster: Cluster, name: VmName, role: TargetRole) -> str:
 
 
 def _begin_move(
-    _: Cluster, name: VmName, *, to: NodeName | None, away_from: NodeName, lifetime_s: int
+    _: Cluster,
+    name: VmName,
+    *,
+    to: NodeName | None,
+    away_from: NodeName,
+    lifetime_s: int,
+    terms: str = "",
 ) -> str:
-    return (
-        f"move {name} from {away_from} to {to or 'another node'}, by a constraint for at most {lifetime_s} s"
-    )
+    where = f"from {away_from} to {to or 'another node'}"
+    how = f" ({terms})" if terms else ""
+    return f"move {name} {where}{how}, by a constraint for at most {lifetime_s} s"
 
 
 def _clear_moves(cluster: Cluster, name: VmName) -> str:
@@ -140,6 +167,7 @@ def _terms(resource: VmResource) -> list[str]:
         f"{'apart from' if score.startswith('-') else 'beside'} {other} ({score})"
         for other, score in resource.colocations.items()
     ]
+    placed += [f"check {name} every {seconds} s" for name, seconds in resource.checks.items()]
     pairs = {**resource.meta, **resource.utilization}
     return [*(text for text in given if given[text]), *placed, *(f"{key}={pairs[key]}" for key in pairs)]
 
@@ -208,6 +236,15 @@ def _evict(_: Storage, holder: Holder) -> str:
     return f"shut out the client {holder.address} of {holder.image}"
 
 
+def _end_daemons(_: LostNodes, numbers: Sequence[int]) -> str:
+    return f"mark down, being dead for certain: {', '.join(f'osd.{number}' for number in numbers)}"
+
+
+def _shut_out(_: LostNodes, holders: Sequence[Holder]) -> str:
+    clients = sorted({f"{holder.address} of {holder.image}" for holder in holders})
+    return f"shut out clients and break their locks: {', '.join(clients)}"
+
+
 def _freeze(hypervisor: Hypervisor, name: VmName) -> str:
     if _stands(hypervisor, name):
         return ""
@@ -218,7 +255,7 @@ def _stands(hypervisor: Hypervisor, name: VmName) -> bool:
     return hypervisor.domain_state(name, timeout_s=TIMEOUT_S) == "paused"
 
 
-def _migrate(_: object, migration: Migration) -> str:
+def _migrate(_: object, migration: Migration, _tell: object = None) -> str:
     return f"migrate the domain {migration.name} to {migration.destination_uri}"
 
 
@@ -227,8 +264,11 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
         "add": _add,
         "begin_move": _begin_move,
         "clear_moves": _clear_moves,
+        "end_hold": lambda _, name, **_named: f"have {name} stopped and started elsewhere",
         "end_move": lambda _, name: f"remove the constraint of the move of {name}",
+        "forget_failed_move": lambda _, name, node: f"forget the failed move of {name} from {node}",
         "forget_failures": lambda _, name: f"clear the failures of {name}",
+        "look_again": lambda _, name: f"have the cluster look on every node whether {name} runs there",
         "reconfigure": _reconfigure,
         "remove": _take_out,
         "rename": _rename_resource,
@@ -249,6 +289,7 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
         "thaw": lambda _, name: f"let {name} go on",
         "undefine": lambda _, name: f"have this node's libvirt forget {name}; its files stay",
     },
+    "lost_nodes": {"end_daemons": _end_daemons, "shut_out": _shut_out},
     "processes": {"end": lambda _, pid, **_named: f"end the process {pid}"},
     "snapshots": {
         "drop_snapshot": _drop_snapshot,

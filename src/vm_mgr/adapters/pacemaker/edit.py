@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lxml import etree
 
-from vm_mgr.adapters.pacemaker import commands, reading
+from vm_mgr.adapters.pacemaker import commands, moves, reading
 from vm_mgr.adapters.pacemaker.call import CONFLICT, call, check
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import NodeName
@@ -40,7 +40,7 @@ class CibEditor:
 
         def change(cib: etree._Element) -> None:
             commands.add_vm(cib, resource)
-            commands.sweep_moves(cib, resource.name, self.clock.utc())
+            moves.sweep_moves(cib, resource.name, self.clock.utc())
 
         self._edit(change)
 
@@ -53,7 +53,7 @@ class CibEditor:
 
         def change(cib: etree._Element) -> None:
             commands.remove_vm(cib, name)
-            commands.sweep_moves(cib, name, self.clock.utc())
+            moves.sweep_moves(cib, name, self.clock.utc())
 
         self._edit(change)
 
@@ -66,23 +66,30 @@ class CibEditor:
 
         def change(cib: etree._Element) -> None:
             commands.set_target_role(cib, name, role)
-            commands.sweep_moves(cib, name, self.clock.utc())
+            moves.sweep_moves(cib, name, self.clock.utc())
 
         self._edit(change)
 
-    def begin_move(self, name: VmName, *, to: NodeName | None, away_from: NodeName, lifetime_s: int) -> None:
+    def begin_move(
+        self, name: VmName, *, to: NodeName | None, away_from: NodeName, lifetime_s: int, terms: str = ""
+    ) -> None:
         """Constrain a VM for the time of a move."""
         expires = self.clock.utc() + lifetime_s
 
         def change(cib: etree._Element) -> None:
-            commands.sweep_moves(cib, name, self.clock.utc())
-            commands.add_move(cib, name, to=to, away_from=away_from, expires_utc=expires)
+            moves.sweep_moves(cib, name, self.clock.utc())
+            moves.add_move(cib, name, to=to, away_from=away_from, expires_utc=expires, terms=terms)
 
         self._edit(change)
 
     def end_move(self, name: VmName) -> None:
         """Remove the constraint of a move."""
-        self._edit(lambda cib: commands.sweep_moves(cib, name, self.clock.utc()))
+        self._edit(lambda cib: moves.sweep_moves(cib, name, self.clock.utc()))
+
+    def end_hold(self, name: VmName, *, lifetime_s: int) -> None:
+        """Have it recovered."""
+        expires = self.clock.utc() + lifetime_s
+        self._edit(lambda cib: moves.add_restart(cib, name, expires))
 
     def clear_moves(self, name: VmName) -> tuple[Constraint, ...]:
         """Remove what moves left."""

@@ -81,9 +81,11 @@ class Pacemaker:
         """Ask for a VM to run or not."""
         self._claimed_editor().set_target_role(name, role)
 
-    def begin_move(self, name: VmName, *, to: NodeName | None, away_from: NodeName, lifetime_s: int) -> None:
+    def begin_move(
+        self, name: VmName, *, to: NodeName | None, away_from: NodeName, lifetime_s: int, terms: str = ""
+    ) -> None:
         """Constrain a VM for the time of a move."""
-        self._editor().begin_move(name, to=to, away_from=away_from, lifetime_s=lifetime_s)
+        self._editor().begin_move(name, to=to, away_from=away_from, lifetime_s=lifetime_s, terms=terms)
 
     def end_move(self, name: VmName) -> None:
         """Remove the constraint of a move."""
@@ -96,6 +98,20 @@ class Pacemaker:
     def forget_failures(self, name: VmName) -> None:
         """Clear the failure history on all nodes."""
         check(call(self.runner, ("crm_resource", "--cleanup", "--resource", name), timeout_s=60))
+
+    def forget_failed_move(self, name: VmName, node: NodeName) -> None:
+        """Clean up the one operation."""
+        only = ("--node", node, "--operation", "migrate_to", "--interval", "0")
+        argv = ("crm_resource", "--cleanup", "--resource", name, *only)
+        check(call(self.runner, argv, timeout_s=60))
+
+    def look_again(self, name: VmName) -> None:
+        """Have every node probed."""
+        check(call(self.runner, ("crm_resource", "--refresh", "--resource", name), timeout_s=60))
+
+    def end_hold(self, name: VmName, *, lifetime_s: int) -> None:
+        """Have it recovered, with the history as it is."""
+        self._editor().end_hold(name, lifetime_s=lifetime_s)
 
     def _claimed_editor(self) -> CibEditor:
         self.require()

@@ -9,24 +9,15 @@ from typing import Any
 
 from lxml import etree
 
-from vm_mgr.adapters.pacemaker.commands import COLOCATION, MOVE, PLACEMENT
+from vm_mgr.adapters.pacemaker.commands import COLOCATION, LEVEL, PLACEMENT
+from vm_mgr.adapters.pacemaker.moves import MOVE
+from vm_mgr.adapters.pacemaker.times import seconds
+from vm_mgr.model.checks import LEVELS, SHORTEST_S
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.ports.cluster import Configured, Constraint, Event, VmResource
 
 __all__ = ["leftover_moves", "read_configured", "read_constraint"]
-
-_UNITS = {
-    "": 1.0,
-    "s": 1.0,
-    "sec": 1.0,
-    "ms": 0.001,
-    "msec": 0.001,
-    "m": 60.0,
-    "min": 60.0,
-    "h": 3600.0,
-    "hr": 3600.0,
-}
 
 
 def read_configured(cib: etree._Element, name: VmName) -> Configured:
@@ -107,6 +98,7 @@ def _vm(cib: etree._Element, primitive: etree._Element, name: VmName) -> VmResou
         pinned_host=_host(cib, name, "vm-mgr-pin-"),
         preferred_host=_host(cib, name, "vm-mgr-prefer-"),
         needs=_needed(cib, name),
+        checks=_checks(primitive),
         params=_pairs(primitive, "instance_attributes"),
         meta={key: value for key, value in meta.items() if not key.startswith(COLOCATION)},
         utilization=_pairs(primitive, "utilization"),
@@ -114,6 +106,15 @@ def _vm(cib: etree._Element, primitive: etree._Element, name: VmName) -> VmResou
             key.removeprefix(COLOCATION): value for key, value in meta.items() if key.startswith(COLOCATION)
         },
     )
+
+
+def _checks(primitive: etree._Element) -> dict[str, int]:
+    """Read the deeper checks, in the order of their depths, whoever has written them."""
+    found = {}
+    for op in _find(primitive, "operations/op[@name='monitor']"):
+        level = next((pair.get("value") for pair in op.iter("nvpair") if pair.get("name") == LEVEL), "")
+        found[level] = _seconds(str(op.get("interval", "")))
+    return {name: found[str(level)] or SHORTEST_S for name, level in LEVELS.items() if str(level) in found}
 
 
 def _named_by(cib: etree._Element, name: VmName) -> dict[str, str]:
@@ -148,18 +149,14 @@ def _needed(cib: etree._Element, name: VmName) -> str:
 
 
 def _pairs(primitive: etree._Element, tag: str) -> dict[str, str]:
-    return {str(pair.get("name")): str(pair.get("value", "")) for pair in _find(primitive, f"{tag}/nvpair")}
+    """Read what holds at any time."""
+    pairs = _find(primitive, f"{tag}[not(rule)]/nvpair")
+    return {str(pair.get("name")): str(pair.get("value", "")) for pair in pairs}
 
 
 def _seconds(text: str) -> int | None:
-    """Read a time as Pacemaker writes it: 30, 30s, 30000ms, 2min.
-
-    >>> [_seconds(text) for text in ("30", "30s", "120000ms", "2min", "PT30S")]
-    [30, 30, 120, 120, None]
-    """
-    found = re.fullmatch(r"\s*([0-9]{1,9})\s*([a-z]*)\s*", text)
-    unit = _UNITS.get(found[2]) if found else None
-    return round(int(found[1]) * unit) if found and unit else None
+    found = seconds(text)
+    return None if found is None else round(found)
 
 
 def _number(text: str) -> int:
