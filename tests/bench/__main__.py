@@ -9,10 +9,10 @@ import statistics
 import sys
 from datetime import UTC, datetime
 
-from tests.bench import agent, commands, lab, migration, recovery, storage
+from tests.bench import agent, commands, lab, migration, pressure, recovery, storage
 from tests.bench.page import RESULTS, render
 
-MODULES = (lab, commands, storage, agent, recovery, migration)
+MODULES = (lab, commands, storage, agent, pressure, recovery, migration)
 MEASURES = {name: measure for module in MODULES for name, measure in module.MEASURES.items()}
 
 

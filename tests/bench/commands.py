@@ -18,6 +18,7 @@ def measure_status() -> Result:
         commands = {
             **PYTHON,
             "crm_mon": ["crm_mon", "-1", "--output-as=xml"],
+            "crm resource status": ["crm", "resource", "status", "bench"],
             "vm-mgr status": ["vm-mgr", "status", "bench"],
             "vm-mgr list": ["vm-mgr", "list"],
         }
@@ -54,6 +55,11 @@ MEASURES = {
                 "`vm-mgr status` : python3 start + crm_mon",
                 "≤ 2",
                 ratio("vm-mgr status", "python3 -c ''", "crm_mon"),
+            ),
+            Row(
+                "the same : `crm resource status`",
+                "",
+                ratio("vm-mgr status", "crm resource status"),
             ),
             Row(
                 "`vm-mgr list` : python3 start + crm_mon",

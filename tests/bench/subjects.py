@@ -18,6 +18,7 @@ __all__ = [
     "RUNS",
     "Guest",
     "Removed",
+    "TinyVms",
     "create_disabled",
     "lab",
     "make_disk",
@@ -31,7 +32,7 @@ MAC = 240
 BENCH_DISK = "/root/bench.qcow2"
 PATHS = Paths.from_environment()
 
-DEFINITION = """<domain type="qemu"><name>any</name><memory unit="MiB">32</memory>
+DEFINITION = """<domain type="qemu"><name>any</name><memory unit="MiB">16</memory>
 <os><type arch="x86_64">hvm</type></os><devices/></domain>"""
 
 
@@ -69,6 +70,26 @@ def timed(lab: Lab, argv: list[str]) -> float:
     started = time.monotonic()
     lab.execute("n1", argv, timeout_s=600)
     return time.monotonic() - started
+
+
+class TinyVms:
+    """Running VMs of one node, tiny0 and so on: little memory, and firmware that finds no system."""
+
+    def __init__(self, lab: Lab, count: int, node: str) -> None:
+        self._lab = lab
+        self._count = count
+        self._node = node
+
+    def __enter__(self) -> None:
+        self.__exit__()
+        self._run("make_tiny.sh", stdin=DEFINITION)
+
+    def __exit__(self, *_: object) -> None:
+        self._run("remove_tiny.sh")
+
+    def _run(self, name: str, stdin: str | None = None) -> None:
+        argv = ["sh", "-ec", script(name), "sh", str(self._count), self._node]
+        self._lab.execute("n1", argv, stdin=stdin, timeout_s=3600)
 
 
 class Guest:
