@@ -1,7 +1,7 @@
 """Change the CIB: read it, build the new one, apply the difference as one versioned patch."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from lxml import etree
@@ -71,14 +71,23 @@ class CibEditor:
         self._edit(change)
 
     def begin_move(
-        self, name: VmName, *, to: NodeName | None, away_from: NodeName, lifetime_s: int, terms: str = ""
+        self,
+        name: VmName,
+        *,
+        to: NodeName | None,
+        away_from: NodeName,
+        lifetime_s: int,
+        terms: str = "",
+        avoiding: Collection[NodeName] = (),
     ) -> None:
         """Constrain a VM for the time of a move."""
         expires = self.clock.utc() + lifetime_s
 
         def change(cib: etree._Element) -> None:
             moves.sweep_moves(cib, name, self.clock.utc())
-            moves.add_move(cib, name, to=to, away_from=away_from, expires_utc=expires, terms=terms)
+            moves.add_move(
+                cib, name, to=to, away_from=away_from, expires_utc=expires, terms=terms, avoiding=avoiding
+            )
 
         self._edit(change)
 
