@@ -65,6 +65,10 @@ def test_change_leaves_the_role(env, vm):
     assert "contract3" not in resources
 
 
+def test_move_of_a_stopped_vm_harms_nothing_that_runs(env, vm):
+    assert vm not in env.cluster.foresee_move(vm, away_from="n1")
+
+
 def test_wish_to_return_is_read_and_ends(env, vm):
     wish = VmResource(vm, TargetRole.STOPPED, preferred_host="n2", returns=True)
     env.cluster.reconfigure(wish)

@@ -15,6 +15,7 @@ from vm_mgr.operations.drain import Wishes, drain, require_empty
 from vm_mgr.operations.migrate import migrate
 from vm_mgr.operations.move_terms import MoveTerms
 from vm_mgr.operations.stop import stop
+from vm_mgr.ports.cluster import Harm
 from vm_mgr.reports import Level, Note, Progress
 
 from .conftest import DOMAIN
@@ -213,6 +214,38 @@ class TestStays:
         env.cluster.foreign["address"] = Resource("address", "ocf:x:IPaddr2", active=True, nodes=("n1",))
         assert drain(env, "n1").moved == ()
         assert not begun.names()
+
+
+class TestHarm:
+    def test_vm_that_would_be_stopped_stays(self, env, make, begun):
+        make("web1")
+        env.cluster.harms["web1"] = {"web1": Harm.STOPPED}
+        (kept,) = drain(env, "n1").stays
+        assert ("no other node" in kept.reason, bool(kept.hint)) == (True, True)
+        assert not begun.names()
+        with pytest.raises(VmMgrError) as caught:
+            migrate(env, "web1")
+        assert caught.value.kind is Kind.NO_RESOURCES
+        assert migrate(env, "web1", "n3").node == "n3"
+
+    def test_vm_that_drags_along_one_without_live_migration_stays_unless_that_may_be(self, env, make):
+        make("db1", live_migration=False)
+        make("web1")
+        env.cluster.harms["web1"] = {"db1": Harm.RESTARTED, "address": Harm.STOPPED}
+        assert sorted(names(drain(env, "n1").stays)) == ["db1", "web1"]
+        drained = drain(env, "n1", Wishes(restart_others=True))
+        assert sorted(names(drained.moved)) == ["db1", "web1"]
+        assert ["db1" in one.message for one in notes(env, "restarts")] == [True]
+
+    def test_what_can_not_be_foreseen_is_told_and_keeps_no_vm(self, env, make):
+        make("web1")
+
+        def fails(*_, **__):
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, "crm_simulate failed")
+
+        env.cluster.foresee_move = fails
+        assert names(drain(env, "n1").moved) == ["web1"]
+        assert notes(env, "not-foreseen")
 
 
 class TestNode:

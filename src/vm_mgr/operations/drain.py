@@ -224,7 +224,8 @@ class _Drain:
         while self.waiting and len(self.under_way) < self.wishes.at_once:
             vm = self.waiting.pop(0)
             terms = self.wishes.terms if vm.live_migration else AS_SET
-            goal = Goal(leaving=self.node, avoiding=self._drained_too())
+            avoiding, restarting = self._drained_too(), self.wishes.restart_others
+            goal = Goal(leaving=self.node, avoiding=avoiding, restarting=restarting)
             self.under_way.append(_Journey(self.env, vm, goal, terms))
 
     def _drained_too(self) -> frozenset[NodeName]:

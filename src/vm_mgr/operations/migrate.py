@@ -18,7 +18,7 @@ from vm_mgr.operations.move_checks import arrival_problems
 from vm_mgr.operations.move_terms import MoveTerms, agent_terms, limits_of, strategy_of, term_problems
 from vm_mgr.operations.view import view
 from vm_mgr.operations.waiting import SETTLED_LOOKS, known_settings, wait
-from vm_mgr.ports.cluster import VmResource
+from vm_mgr.ports.cluster import Harm, VmResource
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.hypervisor import PAUSED_BY_USER
 from vm_mgr.reports import Level, Note, Progress
@@ -38,11 +38,13 @@ class Goal(NamedTuple):
     """Where a VM is to go: to a node, or to any other one but those that are to be avoided.
 
     leaving: the node that it is to leave; where it has left it already, there is nothing to do.
+    restarting: whether other VMs, which are kept together with it, may be restarted for it.
     """
 
     to: NodeName | None = None
     leaving: NodeName | None = None
     avoiding: frozenset[NodeName] = frozenset()
+    restarting: bool = True
 
 
 class Moved(NamedTuple):
@@ -103,6 +105,7 @@ def _moving(env: Env, name: VmName, goal: Goal, terms: MoveTerms) -> Moving:
     else:
         message = f"{name} has no live migration: it is stopped on {source} and started elsewhere"
         env.say(Note(Level.WARNING, "not-live", message))
+    raise_all(_harm_problems(env, state, vm, source, goal) if goal.to is None else [])
     let_go(env, before)  # of an earlier try that nobody waited for
     seen, after = yield from _move(env, _Job(env, before, source, asks=asks), goal, vm, words)
     if after is not None and _failed_moves(before, after):
@@ -301,6 +304,31 @@ def _problems(state: ClusterState, seen: VmStatus, goal: Goal, settings: VmSetti
         message = f"no other node can take {seen.name} now"
         message += f": also drained are {', '.join(sorted(drained))}" if drained else ""
         problems.append(VmMgrError(Kind.NO_RESOURCES, message, hint="see the nodes: crm_mon -1"))
+    return problems
+
+
+def _harm_problems(
+    env: Env, state: ClusterState, vm: VmResource, source: NodeName, goal: Goal
+) -> list[VmMgrError]:
+    """Refuse what the cluster's rules would make a stop: of a VM for which no node is left, or of others."""
+    try:
+        found = env.cluster.foresee_move(vm.name, away_from=source, avoiding=goal.avoiding)
+    except VmMgrError as error:
+        text = f"what else the move of {vm.name} would do can't be foreseen: {error.message}"
+        env.say(Note(Level.WARNING, "not-foreseen", text, error.hint))
+        return []
+    problems = []
+    for name, harm in found.items():
+        text = f"if {vm.name} left {source}, {name} would be {harm.value}"
+        hint = f"see what keeps it: vm-mgr show {name}; crm_mon -1"
+        if name not in state.resources or not state.resources[name].is_vm:
+            continue
+        if harm is Harm.STOPPED:
+            problems.append(VmMgrError(Kind.NO_RESOURCES, f"{text}: no other node may take it", hint=hint))
+        elif vm.live_migration and not goal.restarting:
+            problems.append(VmMgrError(Kind.WRONG_STATE, text, hint="allow that: --restart-others"))
+        elif vm.live_migration or name != vm.name:
+            env.say(Note(Level.WARNING, "restarts", text, hint))
     return problems
 
 

@@ -1,12 +1,13 @@
 """Ask for cluster state and change the cluster's configuration."""
 
 from collections.abc import Collection, Mapping
+from enum import Enum
 from typing import NamedTuple, Protocol
 
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.vm import TargetRole, VmName
 
-__all__ = ["Cluster", "Configured", "Constraint", "Event", "VmResource"]
+__all__ = ["Cluster", "Configured", "Constraint", "Event", "Harm", "VmResource"]
 
 
 class VmResource(NamedTuple):
@@ -37,6 +38,13 @@ class VmResource(NamedTuple):
     checks: Mapping[str, int] = {}
     check_timeout_s: int = 60
     returns: bool = False
+
+
+class Harm(Enum):
+    """What the cluster would do to a resource that runs, other than to move it live."""
+
+    STOPPED = "stopped"
+    RESTARTED = "stopped and started"
 
 
 class Constraint(NamedTuple):
@@ -125,6 +133,12 @@ class Cluster(Protocol):
         Without a node to go to it also keeps off those that are to be avoided. The terms, words KEY=VALUE,
         reach the agent with this move.
         """
+        ...
+
+    def foresee_move(
+        self, name: VmName, *, away_from: NodeName, avoiding: Collection[NodeName] = ()
+    ) -> Mapping[str, Harm]:
+        """Tell which resources such a move would stop, or restart, the VM itself among them."""
         ...
 
     def end_move(self, name: VmName) -> None:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from vm_mgr.model.cluster import ClusterState, Failure, Fencing, Node, NodeName, Resource
 from vm_mgr.model.vm import TargetRole, VmName
-from vm_mgr.ports.cluster import Configured, Constraint, Event, VmResource
+from vm_mgr.ports.cluster import Configured, Constraint, Event, Harm, VmResource
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
 
@@ -31,6 +31,7 @@ class MemoryCluster:
         self.held: dict[VmName, NodeName] = {}
         self.restarting: set[VmName] = set()
         self.terms: dict[VmName, str] = {}
+        self.harms: dict[VmName, Mapping[str, Harm]] = {}
         self.avoided: dict[VmName, frozenset[NodeName]] = {}
         self.sets: dict[str, frozenset[NodeName]] = {}
         self.failures: dict[VmName, list[Failure]] = {}
@@ -117,6 +118,16 @@ class MemoryCluster:
         self.moves[name] = (to, away_from)
         self.terms[name] = terms
         self.restarting.discard(name)
+
+    def foresee_move(
+        self, name: VmName, *, away_from: NodeName, avoiding: Collection[NodeName] = ()
+    ) -> Mapping[str, Harm]:
+        """Look at the one VM, and at what a test has said."""
+        able = [one for one in self.nodes.values() if one.can_host and one.name not in {away_from, *avoiding}]
+        if not able:
+            return {name: Harm.STOPPED}
+        restarted = {} if self.resources[name].live_migration else {str(name): Harm.RESTARTED}
+        return restarted | dict(self.harms.get(name, {}))
 
     def end_move(self, name: VmName) -> None:
         """Remove the constraint."""

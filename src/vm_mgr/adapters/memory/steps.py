@@ -34,7 +34,7 @@ __all__ = ["BOOKS", "READS", "WORDS"]
 TIMEOUT_S = 10.0
 READS: Mapping[str, frozenset[str]] = {
     "chronicle": frozenset({"read"}),
-    "cluster": frozenset({"configured", "local_node", "state"}),
+    "cluster": frozenset({"configured", "foresee_move", "local_node", "state"}),
     "definitions": frozenset(
         {
             "changed",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vm_mgr.model.cluster import ClusterState, NodeName
     from vm_mgr.model.vm import TargetRole, VmName
     from vm_mgr.ports.clock import Clock
-    from vm_mgr.ports.cluster import Configured, Constraint, VmResource
+    from vm_mgr.ports.cluster import Configured, Constraint, Harm, VmResource
     from vm_mgr.ports.runner import Pending, Runner
 
 __all__ = ["Pacemaker"]
@@ -95,6 +95,12 @@ class Pacemaker:
         self._editor().begin_move(
             name, to=to, away_from=away_from, lifetime_s=lifetime_s, terms=terms, avoiding=avoiding
         )
+
+    def foresee_move(
+        self, name: VmName, *, away_from: NodeName, avoiding: Collection[NodeName] = ()
+    ) -> dict[str, Harm]:
+        """Ask the scheduler."""
+        return self._editor().foresee_move(name, away_from=away_from, avoiding=avoiding)
 
     def end_move(self, name: VmName) -> None:
         """Remove the constraint of a move."""
