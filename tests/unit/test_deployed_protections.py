@@ -136,7 +136,7 @@ def test_change_of_a_drop_in_is_read(role):
 def test_corosync_keeps_its_own_ways():
     """By default sched_rr is yes, move_to_root_cgroup auto (corosync.conf(5)); it locks its memory itself."""
     text = (DEPLOY / "roles" / "corosync" / "templates" / "corosync.conf.j2").read_text()
-    assert not re.search(r"sched_rr|move_to_root_cgroup|priority:", text)
+    assert not re.search(r"sched_rr|move_to_root_cgroup|^ *priority:", text, re.MULTILINE)
     dropin = written("corosync")[f"{UNITS}corosync.service.d/vm-mgr.conf"]
     assert not re.search(r"CPUScheduling|LimitRTPRIO|RestrictRealtime", dropin)
 
