@@ -432,7 +432,7 @@ class TestCommand:
         done = self.shell(env, "--all_from", "n1", "--at-once", "1")
         assert done.exit_code == 0
         assert done.stdout.splitlines()[0].split() == ["VM", "NODE", "HOW", "SECONDS"]
-        assert done.stdout.splitlines()[-1] == "1 VMs have left n1; 0 stay"
+        assert done.stdout.splitlines()[-1] == "n1: 1 left, 0 stay"
         assert "web1 is on n2, live" in done.stderr
 
     def test_dry_run_ends_as_the_command_would(self, env, make):

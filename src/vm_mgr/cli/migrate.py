@@ -165,5 +165,5 @@ def _print(drained: "Drained") -> None:
     if rows:
         print_table([("vm", "node", "how", "seconds"), *rows])
     moved, stay = len(drained.moved), len(drained.stays)
-    standby = ", which is in standby until it is booted the next time" if drained.standby else ""
-    print(f"{moved} VMs have left {drained.node}{standby}; {stay} stay")
+    standby = "; in standby until it is booted the next time" if drained.standby else ""
+    print(f"{drained.node}: {moved} left, {stay} stay{standby}")
