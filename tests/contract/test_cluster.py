@@ -43,6 +43,8 @@ def test_removed_vm_is_gone(env, vm):
 def test_move_begins_and_ends(env, vm):
     env.cluster.begin_move(vm, to="n3", away_from="n1", lifetime_s=60)
     env.cluster.begin_move(vm, to=None, away_from="n1", lifetime_s=60)
+    env.cluster.begin_move(vm, to=None, away_from="n1", lifetime_s=60, avoiding={"n2"})
+    assert [one.leftover for one in env.cluster.configured(vm).others] == [True]
     env.cluster.end_move(vm)
     env.cluster.end_move(vm)
     assert vm in env.cluster.state().resources
@@ -61,6 +63,18 @@ def test_change_leaves_the_role(env, vm):
     resources = env.cluster.state().resources
     assert resources[vm].target_role == "Stopped"
     assert "contract3" not in resources
+
+
+def test_move_of_a_stopped_vm_harms_nothing_that_runs(env, vm):
+    assert vm not in env.cluster.foresee_move(vm, away_from="n1")
+
+
+def test_wish_to_return_is_read_and_ends(env, vm):
+    wish = VmResource(vm, TargetRole.STOPPED, preferred_host="n2", returns=True)
+    env.cluster.reconfigure(wish)
+    assert env.cluster.configured(vm).vm.returns
+    env.cluster.reconfigure(wish._replace(returns=False))
+    assert not env.cluster.configured(vm).vm.returns
 
 
 def test_renamed_vm_is_there_by_its_new_name(env, vm):

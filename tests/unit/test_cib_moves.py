@@ -10,7 +10,7 @@ from vm_mgr.adapters.pacemaker.port import Pacemaker
 from vm_mgr.adapters.pacemaker.reading import read_configured
 from vm_mgr.model.vm import TargetRole, VmState
 from vm_mgr.operations.view import view
-from vm_mgr.ports.cluster import VmResource
+from vm_mgr.ports.cluster import Harm, VmResource
 from vm_mgr.ports.runner import Completed
 
 EMPTY = """<cib epoch="4" num_updates="7"><configuration><crm_config/><nodes/><resources/><constraints/>
@@ -169,6 +169,77 @@ def test_node_that_shuts_down_and_whole_clones_are_seen():
     assert [node.leaving for node in state.nodes] == [True, False]
     assert not state.node("n1").can_host
     assert state.sets["vm-mgr-dir-vms"] == {"n1"}
+
+
+def rules(cib):
+    (outer,) = cib.xpath("//rsc_location/rule")
+    return outer, [one.get("value") for one in outer.iter("expression")]
+
+
+def test_nodes_that_are_to_be_avoided_are_named_in_the_one_rule(cib):
+    before = etree.tostring(cib)
+    moves.add_move(cib, "web1", to=None, away_from="n1", expires_utc=2e9, avoiding={"n3", "n2", "n1"})
+    outer, nodes = rules(cib)
+    assert (outer.get("score"), outer.get("boolean-op"), nodes) == ("-INFINITY", "and", ["n1", "n2", "n3"])
+    assert outer.find("rule").get("boolean-op") == "or"
+    assert outer.find("date_expression") is not None
+    commands.rename_vm(cib, "web1", "web2")
+    assert not [ident for ident in cib.xpath("//@id") if "web1" in ident]
+    commands.rename_vm(cib, "web2", "web1")
+    moves.sweep_moves(cib, "web1", 1e9)
+    assert cib.find("configuration/constraints").getchildren() == []
+    assert etree.tostring(cib) == before
+
+
+def test_node_to_go_to_needs_none_to_be_avoided(cib):
+    moves.add_move(cib, "web1", to="n2", away_from="n1", expires_utc=2e9, avoiding={"n3"})
+    outer, nodes = rules(cib)
+    assert (outer.get("score"), nodes, outer.find("rule")) == ("INFINITY", ["n2"], None)
+
+
+# As Pacemaker 3.0.0 and 2.1.5 answer: what is under way anyway, and with the constraint.
+ANYWAY = """<pacemaker-result><actions><rsc_action action="start" resource="new1" node="n1"/>
+<rsc_action action="stop" resource="old1" node="n1" reason="node availability"/>
+</actions></pacemaker-result>"""
+WITH = """<pacemaker-result><actions>
+<rsc_action action="move" resource="db1" source="n1" dest="n2"/>
+<rsc_action action="migrate" resource="web1" source="n1" dest="n2"/>
+<rsc_action action="stop" resource="db2" node="n1" reason="node availability"/>
+<rsc_action action="stop" resource="old1" node="n1" reason="node availability"/>
+<rsc_action action="start" resource="new1" node="n1"/></actions></pacemaker-result>"""
+
+
+def test_harm_of_a_move_is_foreseen_by_the_scheduler():
+    asked = []
+
+    class Scheduler:
+        def run(self, argv, *, timeout_s, stdin=None, on_line=None):
+            if argv[0] == "cibadmin":
+                assert "--query" in argv
+                return Completed(tuple(argv), 0, etree.tostring(present, encoding="unicode"), "")
+            assert argv == ("crm_simulate", "--run", "--xml-pipe", "--output-as=xml")
+            asked.append(commands.parse_cib(stdin))
+            return Completed(tuple(argv), 0, WITH if asked[-1].xpath("//rsc_location") else ANYWAY, "")
+
+    present = commands.parse_cib(EMPTY)
+    commands.add_vm(present, VmResource("web1", TargetRole.STARTED, live_migration=True))
+    cluster = Pacemaker(Scheduler(), VirtualClock())
+    found = cluster.foresee_move("web1", away_from="n1", avoiding={"n3"})
+    assert found == {"db1": Harm.RESTARTED, "db2": Harm.STOPPED}
+    assert len(asked) == 2
+    assert rules(asked[1])[1] == ["n1", "n3"]
+
+
+def test_standby_ends_with_the_next_boot():
+    calls = []
+
+    class Recorder:
+        def run(self, argv, *, timeout_s, stdin=None, on_line=None):
+            calls.append(" ".join(argv))
+            return Completed(tuple(argv), 0, "", "")
+
+    Pacemaker(Recorder(), VirtualClock()).stand_by("n1")
+    assert calls == ["crm_standby --node n1 --lifetime reboot --update on"]
 
 
 def test_tools_are_asked_for_the_one_failure_and_for_a_look_everywhere():

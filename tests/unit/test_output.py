@@ -47,7 +47,9 @@ def printed(env):
     env.timings.totem = TotemTimes(token=2.0, consensus=2.0)  # so that there is an inconsistency to print
 
     def run(command, output):
-        name = [] if command in ("list", "events") else ["web1"]
+        words = {"list": [], "events": [], "migrate": ["--all-from", "n1", "--restart-others"]}
+        name = words.get(command, ["web1"])
+        env.cluster.places["web1"] = "n1"  # from where another output has moved it
         done = CliRunner(mix_stderr=False).invoke(app, [command, *name, "--output", output], obj=env)
         assert done.exit_code == 0, done.stderr
         return done.stdout

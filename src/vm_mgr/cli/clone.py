@@ -59,6 +59,6 @@ def clone_command(name: VmName, new: str, xml_path: str | None, **options: Any) 
 
 def _cleared(base: VmSettings, words: list[str], *, unplaced: bool) -> VmSettings:
     if unplaced:
-        base = base._replace(pinned_host=None, preferred_host=None, colocations={})
+        base = base._replace(pinned_host=None, preferred_host=None, failback=None, colocations={})
     nothing: dict[str, Any] = {f"pacemaker_{word}": {} for word in words}
     return without_remote(base._replace(**nothing))

@@ -86,9 +86,12 @@ def _named(
 
 
 def name_and_words(
-    metavar: str, complete: Completer | None = None
+    metavar: str, complete: Completer | None = None, *, required: bool = True
 ) -> Callable[[Callable[..., object]], Callable[..., object]]:
-    """Hand a command the VM's `name`, which is the first plain word or --name/-n, and the other `words`."""
+    """Hand a command the VM's `name`, which is the first plain word or --name/-n, and the other `words`.
+
+    Where it is not required, the name can be None.
+    """
     argument = click.argument(
         "plain", metavar=f"[NAME] {metavar}", nargs=-1, shell_complete=first_vm_then(complete)
     )
@@ -97,7 +100,8 @@ def name_and_words(
         @wraps(command)
         def with_words(named: str | None, plain: tuple[str, ...], **options: Any) -> object:
             given = plain if named is None else (named, *plain)
-            return command(name=_name(next(iter(given), None)), words=given[1:], **options)
+            name = _name(next(iter(given), None)) if given or required else None
+            return command(name=name, words=given[1:], **options)
 
         return argument(_name_option(with_words))
 

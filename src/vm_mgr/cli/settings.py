@@ -8,6 +8,7 @@ import click
 
 from vm_mgr.cli.complete import node_names, storage_labels
 from vm_mgr.model.checks import LEVELS
+from vm_mgr.model.failback import Failback
 from vm_mgr.model.migration import OnTimeout, Strategy
 from vm_mgr.model.vm import VmSettings
 
@@ -25,6 +26,7 @@ __all__ = [
 
 STRATEGIES = [strategy.value for strategy in Strategy]
 TIMEOUT_ACTIONS = [action.value for action in OnTimeout]
+FAILBACKS = [word.value for word in Failback]
 
 storage_option = click.option(
     "--storage",
@@ -101,6 +103,11 @@ _OPTIONS = (
     click.option(
         "--preferred-host", metavar="NODE", shell_complete=node_names, help="Run on this node when possible."
     ),
+    click.option(
+        "--failback",
+        type=click.Choice(FAILBACKS),
+        help="When the preferred host is back after a recovery: stay (the default), or return to it.",
+    ),
     click.option("--priority", type=int, metavar="N", help="Recover VMs of higher priority first."),
     click.option("--disk-bus", metavar="BUS", help="How the guest sees the disk; virtio by default."),
     click.option(
@@ -155,6 +162,7 @@ UNSETTABLE = {
     "migration-max-pause": "migration_max_pause_s",
     "pinned-host": "pinned_host",
     "preferred-host": "preferred_host",
+    "failback": "failback",
     "priority": "priority",
     "disk-bus": "disk_bus",
     "add-crm-config-cmd": "crm_config_cmd",
@@ -179,6 +187,8 @@ def settings_from(options: dict[str, Any], base: VmSettings | None = None) -> Vm
     base = VmSettings() if base is None else base
     if {"pinned_host", "preferred_host"} & set(given):
         base = base._replace(pinned_host=None, preferred_host=None)
+    if given.get("pinned_host"):
+        base = base._replace(failback=None)  # it has nowhere to return to
     merged: dict[str, Any] = {field: {**getattr(base, field), **pairs[field]} for field in _PAIRS.values()}
     if commands:
         given["crm_config_cmd"] = "\n".join(commands)

@@ -8,6 +8,7 @@ import click
 
 from vm_mgr.cli.render import print_data, print_table
 from vm_mgr.cli.run import name_argument, output_option, run
+from vm_mgr.model.failback import Failback
 from vm_mgr.model.storage import DiskInfo, Snapshot
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.show import Shown, show, show_definition
@@ -81,6 +82,7 @@ def _placement(vm: VmResource) -> dict[str, Any]:
     return {
         "pinned_host": vm.pinned_host or "",
         "preferred_host": vm.preferred_host or "",
+        "failback": (Failback.RETURN if vm.returns else Failback.STAY).value,
         "priority": vm.priority,
         "live_migration": vm.live_migration,
         "start_timeout_s": vm.start_timeout_s,
@@ -156,7 +158,8 @@ def _placed(shown: Shown) -> Iterator[tuple[str, str]]:
 def _host(vm: VmResource) -> str:
     if vm.pinned_host:
         return f"pinned to {vm.pinned_host}"
-    return f"prefers {vm.preferred_host}" if vm.preferred_host else "any"
+    returns = ", and returns to it" if vm.returns else ""
+    return f"prefers {vm.preferred_host}{returns}" if vm.preferred_host else "any"
 
 
 def _others(shown: Shown) -> Iterator[tuple[str, str]]:

@@ -1,11 +1,14 @@
 """Move a running VM to another node."""
 
+from collections.abc import Generator
 from contextlib import ExitStack
+from typing import NamedTuple
 
 from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState, Failure, NodeName, Resource
+from vm_mgr.model.failback import Failback
 from vm_mgr.model.migration import JobSample, Plan, Strategy, render_terms
-from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
+from vm_mgr.model.vm import TargetRole, VmName, VmSettings, VmState, VmStatus
 from vm_mgr.operations.alone import alone
 from vm_mgr.operations.checks import host_problems, quorum_problems, resource_of
 from vm_mgr.operations.held import let_go
@@ -15,12 +18,12 @@ from vm_mgr.operations.move_checks import arrival_problems
 from vm_mgr.operations.move_terms import MoveTerms, agent_terms, limits_of, strategy_of, term_problems
 from vm_mgr.operations.view import view
 from vm_mgr.operations.waiting import SETTLED_LOOKS, known_settings, wait
-from vm_mgr.ports.cluster import VmResource
+from vm_mgr.ports.cluster import Harm, VmResource
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.hypervisor import PAUSED_BY_USER
 from vm_mgr.reports import Level, Note, Progress
 
-__all__ = ["migrate"]
+__all__ = ["AS_SET", "OTHER_STEPS_S", "POLL_S", "Goal", "Moved", "Moving", "migrate", "moving"]
 
 OTHER_STEPS_S = 120  # migrate_from and settling, or stop and start of a VM that can't migrate live
 GRACE_S = 60
@@ -31,53 +34,105 @@ MIB = 1 << 20
 AS_SET = MoveTerms()
 
 
+class Goal(NamedTuple):
+    """Where a VM is to go: to a node, or to any other one but those that are to be avoided.
+
+    leaving: the node that it is to leave; where it has left it already, there is nothing to do.
+    restarting: whether other VMs, which are kept together with it, may be restarted for it.
+    """
+
+    to: NodeName | None = None
+    leaving: NodeName | None = None
+    avoiding: frozenset[NodeName] = frozenset()
+    restarting: bool = True
+
+
+class Moved(NamedTuple):
+    """Where a VM is, and whether it came there without a stop."""
+
+    status: VmStatus
+    live: bool
+
+
+# Stands still wherever there is nothing to do for POLL_S, so that one loop can watch several moves.
+Moving = Generator[None, None, Moved]
+
+
 def migrate(env: Env, name: VmName, to: NodeName | None = None, terms: MoveTerms = AS_SET) -> VmStatus:
     """Constrain the VM for the time of the move, wait until it runs there, leave no constraint behind.
 
     A live migration that fails leaves the VM where it runs; then its failure is cleared too, and
     EXTERNAL_FAILURE says why (docs/design/0010-clean-abort.md).
     """
+    steps = moving(env, name, Goal(to), terms)
+    try:
+        while True:
+            next(steps)
+            env.clock.sleep(POLL_S)
+    except StopIteration as end:
+        moved: Moved = end.value
+        return moved.status
+    except BaseException as error:
+        steps.throw(error)  # what happens while we sleep is also the move's to undo
+        raise
+
+
+def moving(env: Env, name: VmName, goal: Goal, terms: MoveTerms = AS_SET) -> Moving:
+    """Do the same step by step; who does not take all steps throws into it what has ended them."""
     with alone(env, name):
-        return _migrate(env, name, to, terms)
+        return (yield from _moving(env, name, goal, terms))
 
 
-def _migrate(env: Env, name: VmName, to: NodeName | None, terms: MoveTerms) -> VmStatus:
+def _moving(env: Env, name: VmName, goal: Goal, terms: MoveTerms) -> Moving:
     state = env.cluster.state()
     raise_all(quorum_problems(state))
     before = resource_of(env, state, name)
     seen = view(before, state)
     source = NodeName(seen.node)
     vm = env.cluster.configured(name).vm or VmResource(name, TargetRole.STARTED)
-    problems = _problems(state, seen, to, known_settings(env, name).pinned_host)
+    if goal.leaving not in (None, source):
+        return Moved(seen, live=vm.live_migration)
+    problems = _problems(state, seen, goal, known_settings(env, name))
     raise_all(problems + term_problems(name, terms, vm, before.agent))
-    if source == to:
-        return seen
+    if source == goal.to:
+        return Moved(seen, live=True)
     words = ""
     asks = vm.live_migration and _can_ask(env, state)
     if vm.live_migration:
-        raise_all(arrival_problems(env, state, name, source, to) if asks else [])
+        raise_all(arrival_problems(env, state, name, source, goal.to, goal.avoiding) if asks else [])
         plan = _plan(env, name, source, terms, vm) if asks else None
         words = render_terms(agent_terms(terms, plan))
     else:
         message = f"{name} has no live migration: it is stopped on {source} and started elsewhere"
         env.say(Note(Level.WARNING, "not-live", message))
+    raise_all(_harm_problems(env, state, vm, source, goal) if goal.to is None else [])
     let_go(env, before)  # of an earlier try that nobody waited for
+    seen, after = yield from _move(env, _Job(env, before, source, asks=asks), goal, vm, words)
+    if after is not None and _failed_moves(before, after):
+        raise _not_moved(env, seen, _failed_moves(before, after)[-1].text, source)
+    if not _arrived(seen, source, goal.to):
+        raise _failure(seen)
+    return Moved(seen, live=vm.live_migration and not _was_restarted(env, before, seen))
+
+
+def _move(env: Env, job: "_Job", goal: Goal, vm: VmResource, words: str) -> "_Watch":
+    name, source = job.name, job.source
     timeout_s = vm.migrate_to_timeout_s + OTHER_STEPS_S
     with ExitStack() as stack:
         stack.callback(env.cluster.end_move, name)
-        env.cluster.begin_move(name, to=to, away_from=source, lifetime_s=timeout_s + GRACE_S, terms=words)
+        env.cluster.begin_move(
+            name,
+            to=goal.to,
+            away_from=source,
+            lifetime_s=timeout_s + GRACE_S,
+            terms=words,
+            avoiding=goal.avoiding,
+        )
         try:
-            seen, after = _watch(env, _Job(env, before, source, asks=asks), to, timeout_s)
+            return (yield from _watch(env, job, goal.to, timeout_s))
         except SignalError:
             _cancel(env, name, source)
             raise
-    if after is not None and _failed_moves(before, after):
-        raise _not_moved(env, seen, _failed_moves(before, after)[-1].text, source)
-    if not _arrived(seen, source, to):
-        raise _failure(seen)
-    if vm.live_migration:
-        _warn_of_restart(env, before, seen)
-    return seen
 
 
 def _can_ask(env: Env, state: ClusterState) -> bool:
@@ -123,7 +178,10 @@ def _plan(env: Env, name: VmName, source: NodeName, terms: MoveTerms, vm: VmReso
     return plan
 
 
-def _watch(env: Env, job: "_Job", to: NodeName | None, timeout_s: float) -> tuple[VmStatus, Resource | None]:
+_Watch = Generator[None, None, tuple[VmStatus, Resource | None]]
+
+
+def _watch(env: Env, job: "_Job", to: NodeName | None, timeout_s: float) -> _Watch:
     """Look until it has arrived, is held at its source, has failed for good, or the time is up."""
     name, before, source = job.name, job.before, job.source
     deadline, failed_looks = env.clock.monotonic() + timeout_s, 0
@@ -138,7 +196,7 @@ def _watch(env: Env, job: "_Job", to: NodeName | None, timeout_s: float) -> tupl
         if env.clock.monotonic() > deadline:
             return seen, resource
         env.say(job.progress())
-        env.clock.sleep(POLL_S)
+        yield
 
 
 def _failed_moves(before: Resource, after: Resource) -> list[Failure]:
@@ -211,7 +269,7 @@ def _not_moved(env: Env, seen: VmStatus, reason: str, source: NodeName) -> VmMgr
     return VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint + "--strategy auto-converge")
 
 
-def _warn_of_restart(env: Env, before: Resource, seen: VmStatus) -> None:
+def _was_restarted(env: Env, before: Resource, seen: VmStatus) -> bool:
     """Say so when the VM has arrived but not alive: Pacemaker restarts it where a live migration failed."""
     after = env.cluster.state().resources.get(before.name)
     new = [failure.text for failure in after.failures if failure not in before.failures] if after else []
@@ -219,12 +277,15 @@ def _warn_of_restart(env: Env, before: Resource, seen: VmStatus) -> None:
         reason = "; ".join(new)
         message = f"{seen.name} was restarted on {seen.node}, because its live migration failed: {reason}"
         env.say(Note(Level.WARNING, "not-live", message))
+    return bool(new)
 
 
-def _problems(
-    state: ClusterState, seen: VmStatus, to: NodeName | None, pinned: str | None
-) -> list[VmMgrError]:
-    problems = host_problems(state, to, now=True)
+def _problems(state: ClusterState, seen: VmStatus, goal: Goal, settings: VmSettings) -> list[VmMgrError]:
+    to = goal.to
+    problems, pinned = host_problems(state, to, now=True), settings.pinned_host
+    hosts = {node.name for node in state.nodes if node.can_host}
+    able = hosts - {seen.node}
+    returns = settings.failback == Failback.RETURN.value and settings.preferred_host in hosts
     if seen.state is not VmState.STARTED:
         reason = f" ({seen.detail})" if seen.detail else ""
         message = f"{seen.name} is {seen.state.value}{reason}; only a Started VM can be moved"
@@ -234,9 +295,40 @@ def _problems(
         problems.append(
             VmMgrError(Kind.WRONG_STATE, message, hint=f"vm-mgr set {seen.name} --unset pinned-host")
         )
-    elif to is None and not any(node.can_host for node in state.nodes if node.name != seen.node):
+    elif returns and to != seen.node == settings.preferred_host:
+        message = f"{seen.name} would return at once to {seen.node}, the host that it prefers (--failback)"
+        hint = f"vm-mgr set {seen.name} --failback stay; to empty the node for a reboot: vm-mgr migrate "
+        problems.append(VmMgrError(Kind.WRONG_STATE, message, hint=f"{hint}--all-from {seen.node} --standby"))
+    elif to is None and not able - goal.avoiding:
+        drained = able & goal.avoiding
         message = f"no other node can take {seen.name} now"
+        message += f": also drained are {', '.join(sorted(drained))}" if drained else ""
         problems.append(VmMgrError(Kind.NO_RESOURCES, message, hint="see the nodes: crm_mon -1"))
+    return problems
+
+
+def _harm_problems(
+    env: Env, state: ClusterState, vm: VmResource, source: NodeName, goal: Goal
+) -> list[VmMgrError]:
+    """Refuse what the cluster's rules would make a stop: of a VM for which no node is left, or of others."""
+    try:
+        found = env.cluster.foresee_move(vm.name, away_from=source, avoiding=goal.avoiding)
+    except VmMgrError as error:
+        text = f"what else the move of {vm.name} would do can't be foreseen: {error.message}"
+        env.say(Note(Level.WARNING, "not-foreseen", text, error.hint))
+        return []
+    problems = []
+    for name, harm in found.items():
+        text = f"if {vm.name} left {source}, {name} would be {harm.value}"
+        hint = f"see what keeps it: vm-mgr show {name}; crm_mon -1"
+        if name not in state.resources or not state.resources[name].is_vm:
+            continue
+        if harm is Harm.STOPPED:
+            problems.append(VmMgrError(Kind.NO_RESOURCES, f"{text}: no other node may take it", hint=hint))
+        elif vm.live_migration and not goal.restarting:
+            problems.append(VmMgrError(Kind.WRONG_STATE, text, hint="allow that: --restart-others"))
+        elif vm.live_migration or name != vm.name:
+            env.say(Note(Level.WARNING, "restarts", text, hint))
     return problems
 
 

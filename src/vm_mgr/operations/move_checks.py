@@ -10,7 +10,12 @@ __all__ = ["arrival_problems"]
 
 
 def arrival_problems(
-    env: Env, state: ClusterState, name: VmName, source: NodeName, to: NodeName | None
+    env: Env,
+    state: ClusterState,
+    name: VmName,
+    source: NodeName,
+    to: NodeName | None,
+    avoiding: frozenset[NodeName] = frozenset(),
 ) -> list[VmMgrError]:
     """Ask the node, or each that the cluster may choose: then one that can take the VM is enough."""
     env.say(Progress(f"looking whether {name} can move"))
@@ -18,7 +23,7 @@ def arrival_problems(
         xml = env.hypervisor_at(source).running_definition(name)
     except VmMgrError as error:
         return [_unreachable(source, error)]
-    others = [node.name for node in state.nodes if node.can_host and node.name != source]
+    others = [node.name for node in state.nodes if node.can_host and node.name not in {source, *avoiding}]
     found = {node: _problems(env, state, name, node, xml) for node in ([to] if to else others)}
     if any(not problems for problems in found.values()):
         for node, problems in found.items():

@@ -38,6 +38,7 @@ OPERATIONS: dict[str, Operation] = {
     "separate": Operation("colocation", "separate", Permission.CHANGE),
     "clone": Operation("clone", "clone", Permission.CHANGE),
     "create-snapshot": Operation("create_snapshot", "create_snapshot", Permission.OPERATE),
+    "drain": Operation("drain", "drain", Permission.OPERATE),
     "edit": Operation("edit", "edit", Permission.CHANGE),
     "events": Operation("events", "events", Permission.READ),
     "flatten": Operation("flatten", "flatten", Permission.CHANGE),

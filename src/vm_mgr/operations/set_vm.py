@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState
+from vm_mgr.model.failback import failback_problems, returns
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.vm import VmName, VmSettings
 from vm_mgr.operations.alone import alone, marked
@@ -25,6 +26,7 @@ PARAMETERS = {
     *("migration_timeout_action", "migration_max_pause_s"),
 }
 PLACES = {"pinned_host", "preferred_host"}
+RETURN = {"failback", "preferred_host", "live_migration"}
 
 
 class Changes(NamedTuple):
@@ -58,6 +60,10 @@ def set_vm(env: Env, name: VmName, changes: Changes) -> VmSettings:
         with marked(env, name, "set", xml=new_xml, settings=json.dumps(after._asdict())) as step:
             _apply(env, name, step.mark)
         _tell(env, state, name, fields, sorted(given))
+        resource = state.resources.get(name)
+        node = resource.nodes[0] if resource is not None and resource.active and resource.nodes else ""
+        if fields & RETURN and _goes_home(state, node, after):
+            env.say(Note(Level.INFO, "returns", f"{name} returns now from {node} to {after.preferred_host}"))
         return after
 
 
@@ -90,13 +96,17 @@ def _merged(before: VmSettings, changes: Mapping[str, Any]) -> VmSettings:
             merged[key] = {name: text for name, text in pairs.items() if text or keep_empty}
         else:
             merged[key] = value
-    return before._replace(**merged)
+    after = before._replace(**merged)
+    keeps_word = after.preferred_host or "failback" in changes  # else there is nowhere to return to
+    return after if keeps_word else after._replace(failback=None)
 
 
 def _problems(state: ClusterState, name: VmName, after: VmSettings, fields: set[str]) -> list[VmMgrError]:
     """Check what changes, not what was accepted earlier: a host may be down just now."""
-    looked_at = fields | PLACES if fields & PLACES else fields
+    looked_at = (fields | PLACES if fields & PLACES else fields) - {"failback"}
     problems = setting_problems(state, VmSettings(**{key: getattr(after, key) for key in looked_at}))
+    if "failback" in fields or (returns(after) and "pacemaker_meta" in fields):
+        problems += failback_problems(after)
     resource = state.resources.get(name)
     node = resource.nodes[0] if resource is not None and resource.active and resource.nodes else ""
     pin = after.pinned_host
@@ -104,7 +114,18 @@ def _problems(state: ClusterState, name: VmName, after: VmSettings, fields: set[
         message = f"{name} runs on {node}: pinned to {pin}, it would be moved there at once"
         hint = f"move it first: vm-mgr migrate {name} {pin}"
         problems.append(VmMgrError(Kind.WRONG_STATE, message, hint=hint))
+    if fields & RETURN and not after.live_migration and _goes_home(state, node, after):
+        home = after.preferred_host
+        message = f"{name} runs on {node}: to return it would be stopped, and started on {home}, at once"
+        hint = f"do that when it suits you: vm-mgr migrate {name} {home}; then set it again"
+        problems.append(VmMgrError(Kind.WRONG_STATE, message, hint=hint))
     return problems
+
+
+def _goes_home(state: ClusterState, node: str, after: VmSettings) -> bool:
+    """Tell whether a VM on this node is to be on its preferred host, now that it returns there."""
+    home = state.node(after.preferred_host or "")
+    return returns(after) and node not in ("", after.preferred_host) and home is not None and home.can_host
 
 
 def _size_problems(changes: Changes) -> list[VmMgrError]:

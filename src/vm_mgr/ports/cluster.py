@@ -1,12 +1,13 @@
 """Ask for cluster state and change the cluster's configuration."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from enum import Enum
 from typing import NamedTuple, Protocol
 
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.vm import TargetRole, VmName
 
-__all__ = ["Cluster", "Configured", "Constraint", "Event", "VmResource"]
+__all__ = ["Cluster", "Configured", "Constraint", "Event", "Harm", "VmResource"]
 
 
 class VmResource(NamedTuple):
@@ -14,6 +15,7 @@ class VmResource(NamedTuple):
 
     needs: the resource that must run on a node before the VM may start there, like the mount of its storage.
     checks: deeper check of model/checks.py → how often it is made, in seconds.
+    returns: whether it goes back to its preferred host when that can take it again.
     """
 
     name: VmName
@@ -35,6 +37,14 @@ class VmResource(NamedTuple):
     needs: str = ""
     checks: Mapping[str, int] = {}
     check_timeout_s: int = 60
+    returns: bool = False
+
+
+class Harm(Enum):
+    """What the cluster would do to a resource that runs, other than to move it live."""
+
+    STOPPED = "stopped"
+    RESTARTED = "stopped and started"
 
 
 class Constraint(NamedTuple):
@@ -109,12 +119,26 @@ class Cluster(Protocol):
         ...
 
     def begin_move(
-        self, name: VmName, *, to: NodeName | None, away_from: NodeName, lifetime_s: int, terms: str = ""
+        self,
+        name: VmName,
+        *,
+        to: NodeName | None,
+        away_from: NodeName,
+        lifetime_s: int,
+        terms: str = "",
+        avoiding: Collection[NodeName] = (),
     ) -> None:
         """Constrain a VM to a node, or away from its present one, until end_move or the lifetime is over.
 
-        The terms, words KEY=VALUE, reach the agent with this move.
+        Without a node to go to it also keeps off those that are to be avoided. The terms, words KEY=VALUE,
+        reach the agent with this move.
         """
+        ...
+
+    def foresee_move(
+        self, name: VmName, *, away_from: NodeName, avoiding: Collection[NodeName] = ()
+    ) -> Mapping[str, Harm]:
+        """Tell which resources such a move would stop, or restart, the VM itself among them."""
         ...
 
     def end_move(self, name: VmName) -> None:
@@ -141,6 +165,10 @@ class Cluster(Protocol):
 
         Until then it takes the VM for stopped: never while it may run on a node that leaves.
         """
+        ...
+
+    def stand_by(self, node: NodeName) -> None:
+        """Have a node take no resource, and leave those that it has, until it is booted the next time."""
         ...
 
     def end_hold(self, name: VmName, *, lifetime_s: int) -> None:

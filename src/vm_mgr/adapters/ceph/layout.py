@@ -28,7 +28,7 @@ NEW = "vm-mgr-new_"
 OLD = "vm-mgr-old_"
 _TEXTS = (
     *("migration_user", "pinned_host", "preferred_host", "disk_bus", "crm_config_cmd"),
-    *("migration_strategy", "migration_timeout_action"),
+    *("migration_strategy", "migration_timeout_action", "failback"),
 )
 _NUMBERS = {
     "stop_timeout_s": "_stop_timeout",

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from vm_mgr.model.cluster import ClusterState, Failure, Fencing, Node, NodeName, Resource
 from vm_mgr.model.vm import TargetRole, VmName
-from vm_mgr.ports.cluster import Configured, Constraint, Event, VmResource
+from vm_mgr.ports.cluster import Configured, Constraint, Event, Harm, VmResource
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
 
 __all__ = ["MemoryCluster"]
@@ -29,6 +31,8 @@ class MemoryCluster:
         self.held: dict[VmName, NodeName] = {}
         self.restarting: set[VmName] = set()
         self.terms: dict[VmName, str] = {}
+        self.harms: dict[VmName, Mapping[str, Harm]] = {}
+        self.avoided: dict[VmName, frozenset[NodeName]] = {}
         self.sets: dict[str, frozenset[NodeName]] = {}
         self.failures: dict[VmName, list[Failure]] = {}
         self.foreign: dict[str, Resource] = {}
@@ -107,11 +111,23 @@ class MemoryCluster:
         away_from: NodeName,
         lifetime_s: int,  # noqa: ARG002 - this cluster is never killed
         terms: str = "",
+        avoiding: Collection[NodeName] = (),
     ) -> None:
         """Constrain a VM."""
+        self.avoided[name] = frozenset(avoiding)
         self.moves[name] = (to, away_from)
         self.terms[name] = terms
         self.restarting.discard(name)
+
+    def foresee_move(
+        self, name: VmName, *, away_from: NodeName, avoiding: Collection[NodeName] = ()
+    ) -> Mapping[str, Harm]:
+        """Look at the one VM, and at what a test has said."""
+        able = [one for one in self.nodes.values() if one.can_host and one.name not in {away_from, *avoiding}]
+        if not able:
+            return {name: Harm.STOPPED}
+        restarted = {} if self.resources[name].live_migration else {str(name): Harm.RESTARTED}
+        return restarted | dict(self.harms.get(name, {}))
 
     def end_move(self, name: VmName) -> None:
         """Remove the constraint."""
@@ -144,6 +160,10 @@ class MemoryCluster:
         if self.domains is not None and name not in self.domains.running:
             self.places.pop(name, None)
 
+    def stand_by(self, node: NodeName) -> None:
+        """Have it take nothing, and leave what it has."""
+        self.nodes[node] = self.nodes[node]._replace(standby=True)
+
     def end_hold(self, name: VmName, *, lifetime_s: int) -> None:  # noqa: ARG002
         """Restart it where it may run."""
         self.restarting.add(name)
@@ -162,9 +182,10 @@ class MemoryCluster:
             self._stop(name)
         to, away_from = self.moves.get(name, (None, NodeName("")))
         present = self.places.get(name)
-        if present and present != away_from and to in (None, present):
+        if present and present != away_from and to in (None, present) and not self._wants_away(name, present):
             return
-        able = [node.name for node in self.nodes.values() if node.can_host and node.name != away_from]
+        kept_off = {away_from, *(self.avoided.get(name, ()) if name in self.moves else ())}
+        able = [node.name for node in self.nodes.values() if node.can_host and node.name not in kept_off]
         wanted = to or resource.pinned_host or resource.preferred_host
         if wanted in able or able:
             if present and self.domains is not None and not resource.live_migration:
@@ -177,6 +198,14 @@ class MemoryCluster:
                 self.held[name] = present
                 return
             self._start(name, NodeName(wanted) if wanted in able and wanted else able[0])
+
+    def _wants_away(self, name: VmName, present: NodeName) -> bool:
+        """Tell whether the node or the VM's own wish has it leave: to where it can go, if anywhere."""
+        resource, here = self.resources[name], self.nodes[present]
+        if here.online and here.standby:
+            return True
+        home = self.nodes.get(resource.preferred_host or "")
+        return resource.returns and home is not None and home.can_host and home.name != present
 
     def _start(self, name: VmName, node: NodeName) -> None:
         self.events.setdefault(name, []).append(Event("start", node, 1_000_000.0))

@@ -14,7 +14,7 @@ from vm_mgr.errors import VmMgrError
 from vm_mgr.model.vm import TargetRole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from vm_mgr.adapters.memory.storage import MemoryStaged
     from vm_mgr.model.cluster import NodeName
@@ -34,7 +34,7 @@ __all__ = ["BOOKS", "READS", "WORDS"]
 TIMEOUT_S = 10.0
 READS: Mapping[str, frozenset[str]] = {
     "chronicle": frozenset({"read"}),
-    "cluster": frozenset({"configured", "local_node", "state"}),
+    "cluster": frozenset({"configured", "foresee_move", "local_node", "state"}),
     "definitions": frozenset(
         {
             "changed",
@@ -143,8 +143,10 @@ def _begin_move(
     away_from: NodeName,
     lifetime_s: int,
     terms: str = "",
+    avoiding: Collection[NodeName] = (),
 ) -> str:
     where = f"from {away_from} to {to or 'another node'}"
+    where += f", not to {', '.join(sorted(avoiding))}" if avoiding and not to else ""
     how = f" ({terms})" if terms else ""
     return f"move {name} {where}{how}, by a constraint for at most {lifetime_s} s"
 
@@ -161,6 +163,7 @@ def _terms(resource: VmResource) -> list[str]:
         f"priority {resource.priority}": resource.priority,
         f"pinned to {resource.pinned_host}": resource.pinned_host,
         f"prefers {resource.preferred_host}": resource.preferred_host,
+        "returns there": resource.returns,
         f"needs {resource.needs}": resource.needs,
     }
     placed = [
@@ -273,6 +276,7 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
         "remove": _take_out,
         "rename": _rename_resource,
         "set_target_role": _set_target_role,
+        "stand_by": lambda _, node: f"put {node} in standby until it is booted the next time",
     },
     "hypervisor": {
         "abort_job": lambda _, name: f"cancel a migration of {name} under way",

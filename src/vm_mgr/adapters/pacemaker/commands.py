@@ -19,6 +19,7 @@ from vm_mgr.adapters.pacemaker.elements import (
     section,
 )
 from vm_mgr.adapters.pacemaker.moves import hold
+from vm_mgr.adapters.pacemaker.preference import score_of, staying
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.checks import LEVELS, interval_ms
 from vm_mgr.model.vm import TargetRole, VmName
@@ -89,6 +90,7 @@ def _describe(cib: etree._Element, primitive: etree._Element, vm: VmResource) ->
     meta = {
         "allow-migrate": "true" if vm.live_migration else "false",
         "priority": str(vm.priority),
+        **staying(vm),
         **vm.meta,
         "target-role": vm.target_role.value,
         **{COLOCATION + other: score for other, score in vm.colocations.items()},
@@ -102,7 +104,7 @@ def _describe(cib: etree._Element, primitive: etree._Element, vm: VmResource) ->
         pin = _location(constraints, our_id("pin", vm.name), vm.name, vm.pinned_host, "INFINITY")
         pin.set("resource-discovery", "exclusive")
     elif vm.preferred_host:
-        _location(constraints, our_id("prefer", vm.name), vm.name, vm.preferred_host, "50")
+        _location(constraints, our_id("prefer", vm.name), vm.name, vm.preferred_host, score_of(vm))
     if vm.needs:
         _need(constraints, vm.name, vm.needs)
     _colocate(cib)

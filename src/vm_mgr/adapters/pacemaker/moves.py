@@ -1,7 +1,7 @@
 """Edit what the CIB has for moves: the constraint of one, and what becomes of a VM whose move fails."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from lxml import etree
 
@@ -39,6 +39,7 @@ def add_move(
     away_from: NodeName,
     expires_utc: float,
     terms: str = "",
+    avoiding: Collection[NodeName] = (),
 ) -> None:
     """Add the temporary constraint of a move, with a date after which Pacemaker ignores it.
 
@@ -50,14 +51,28 @@ def add_move(
     score = "INFINITY" if to else "-INFINITY"
     rule = {"id": our_id("move", name, "rule"), "score": score, "boolean-op": "and"}
     element = etree.SubElement(location, "rule", rule)
-    place = {"attribute": "#uname", "operation": "eq", "value": to or away_from}
-    etree.SubElement(element, "expression", {"id": our_id("move", name, "node"), **place})
+    _name_nodes(element, name, [to] if to else [away_from, *sorted(set(avoiding) - {away_from})])
     _until(element, our_id("move", name, "end"), expires_utc)
     for primitive in find(cib, PRIMITIVE, name=name):
         if primitive.get("provider") == PROVIDER:
             move = _move_operation(primitive, name)
             if terms:
                 _nvset_until(move, our_id("terms", name), {TERMS_KEY: terms}, expires_utc)
+
+
+def _name_nodes(rule: etree._Element, name: VmName, nodes: list[NodeName]) -> None:
+    """Let the rule hold for the nodes; Pacemaker 3 knows only one rule at a constraint, but rules in it.
+
+    Only the outer rule's score counts; older schemas want one at each.
+    """
+    if len(nodes) > 1:
+        score = str(rule.get("score"))
+        either = {"id": our_id("move", name, "nodes"), "score": score, "boolean-op": "or"}
+        rule = etree.SubElement(rule, "rule", either)
+    for number, node in enumerate(nodes):
+        ident = our_id("move", name, f"node{number}" if number else "node")
+        place = {"attribute": "#uname", "operation": "eq", "value": node}
+        etree.SubElement(rule, "expression", {"id": ident, **place})
 
 
 def add_restart(cib: etree._Element, name: VmName, expires_utc: float) -> None:

@@ -8,13 +8,13 @@ from vm_mgr.adapters.pacemaker.call import call, check, no_cluster
 from vm_mgr.errors import VmMgrError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from vm_mgr.adapters.pacemaker.edit import CibEditor
     from vm_mgr.model.cluster import ClusterState, NodeName
     from vm_mgr.model.vm import TargetRole, VmName
     from vm_mgr.ports.clock import Clock
-    from vm_mgr.ports.cluster import Configured, Constraint, VmResource
+    from vm_mgr.ports.cluster import Configured, Constraint, Harm, VmResource
     from vm_mgr.ports.runner import Pending, Runner
 
 __all__ = ["Pacemaker"]
@@ -82,10 +82,25 @@ class Pacemaker:
         self._claimed_editor().set_target_role(name, role)
 
     def begin_move(
-        self, name: VmName, *, to: NodeName | None, away_from: NodeName, lifetime_s: int, terms: str = ""
+        self,
+        name: VmName,
+        *,
+        to: NodeName | None,
+        away_from: NodeName,
+        lifetime_s: int,
+        terms: str = "",
+        avoiding: Collection[NodeName] = (),
     ) -> None:
         """Constrain a VM for the time of a move."""
-        self._editor().begin_move(name, to=to, away_from=away_from, lifetime_s=lifetime_s, terms=terms)
+        self._editor().begin_move(
+            name, to=to, away_from=away_from, lifetime_s=lifetime_s, terms=terms, avoiding=avoiding
+        )
+
+    def foresee_move(
+        self, name: VmName, *, away_from: NodeName, avoiding: Collection[NodeName] = ()
+    ) -> dict[str, Harm]:
+        """Ask the scheduler."""
+        return self._editor().foresee_move(name, away_from=away_from, avoiding=avoiding)
 
     def end_move(self, name: VmName) -> None:
         """Remove the constraint of a move."""
@@ -108,6 +123,11 @@ class Pacemaker:
     def look_again(self, name: VmName) -> None:
         """Have every node probed."""
         check(call(self.runner, ("crm_resource", "--refresh", "--resource", name), timeout_s=60))
+
+    def stand_by(self, node: NodeName) -> None:
+        """Set the attribute that is forgotten when the node's Pacemaker ends."""
+        argv = ("crm_standby", "--node", node, "--lifetime", "reboot", "--update", "on")
+        check(call(self.runner, argv))
 
     def end_hold(self, name: VmName, *, lifetime_s: int) -> None:
         """Have it recovered, with the history as it is."""

@@ -11,6 +11,7 @@ from lxml import etree
 
 from vm_mgr.adapters.pacemaker.commands import COLOCATION, LEVEL, PLACEMENT
 from vm_mgr.adapters.pacemaker.moves import MOVE
+from vm_mgr.adapters.pacemaker.preference import comes_back
 from vm_mgr.adapters.pacemaker.times import seconds
 from vm_mgr.model.checks import LEVELS, SHORTEST_S
 from vm_mgr.model.cluster import NodeName
@@ -97,6 +98,7 @@ def _vm(cib: etree._Element, primitive: etree._Element, name: VmName) -> VmResou
         migrate_from_timeout_s=timeouts.get("migrate_from") or plain.migrate_from_timeout_s,
         pinned_host=_host(cib, name, "vm-mgr-pin-"),
         preferred_host=_host(cib, name, "vm-mgr-prefer-"),
+        returns=comes_back(_score(cib, name, "vm-mgr-prefer-"), meta),
         needs=_needed(cib, name),
         checks=_checks(primitive),
         params=_pairs(primitive, "instance_attributes"),
@@ -135,10 +137,16 @@ def _events(cib: etree._Element, name: VmName) -> Iterator[Event]:
 
 
 def _host(cib: etree._Element, name: VmName, prefix: str) -> NodeName | None:
-    for one in _find(cib, "configuration/constraints/rsc_location[@rsc=$name][@node]", name=name):
-        if str(one.get("id", "")).startswith(prefix):
-            return NodeName(str(one.get("node")))
-    return None
+    return next((NodeName(str(one.get("node"))) for one in _places(cib, name, prefix)), None)
+
+
+def _score(cib: etree._Element, name: VmName, prefix: str) -> str:
+    return next((str(one.get("score", "")) for one in _places(cib, name, prefix)), "")
+
+
+def _places(cib: etree._Element, name: VmName, prefix: str) -> list[etree._Element]:
+    found = _find(cib, "configuration/constraints/rsc_location[@rsc=$name][@node]", name=name)
+    return [one for one in found if str(one.get("id", "")).startswith(prefix)]
 
 
 def _needed(cib: etree._Element, name: VmName) -> str:
