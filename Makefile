@@ -14,11 +14,11 @@ $(VENV)/.ready: bootstrap pyproject.toml constraints.txt
 demo: $(VENV)/.ready ## boot a cluster, create a VM, cut its node's power, watch it come back (root)
 	$(LAB) demo
 
-test: lint ## lint, unit, contract, arch and lab tests (root)
-	$(VENV)/bin/pytest
+test: lint unit ## lint, unit, contract, arch and lab tests (root)
+	$(VENV)/bin/pytest tests/lab
 
 unit: $(VENV)/.ready ## the tests that need neither root nor the lab
-	$(VENV)/bin/pytest tests/unit tests/contract tests/arch -m "not lab"
+	$(VENV)/bin/pytest -n auto tests/unit tests/contract tests/arch
 
 lint: $(VENV)/.ready ## ruff, mypy --strict, import-linter
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/lint-imports

@@ -1,5 +1,8 @@
 """Order of the tiers: what is fast fails first; the lab, its removal and other labs come last."""
 
+import signal
+from collections.abc import Iterator
+
 import pytest
 
 ORDER = (
@@ -21,3 +24,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return max(matching) if last else min(matching, default=0)
 
     items.sort(key=rank)
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """Give signals their handlers back, which a command sets for its process: tests stay interruptible."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -33,10 +33,11 @@ WHOLE = {
     "n2": ("clone", "take over", "resize"),
     "n3": ("remove", "rollback", "rename", "disable"),
 }
+# Not here: a full clone; it calls what a creation and a linked clone call.
 DEEP = {
-    "n1": ("create", "snapshot", "rollback"),
-    "n2": ("replace", "rename", "remove snapshot"),
-    "n3": ("clone", "full clone", "remove", "resize"),
+    "n1": ("create", "snapshot", "rollback", "rename"),
+    "n2": ("replace", "remove snapshot"),
+    "n3": ("clone", "remove", "resize"),
 }
 
 

@@ -34,6 +34,7 @@ COMMANDS = commands()
 STATUSES = {0, 1, *EXIT_CODES.values()} - {EXIT_CODES[Kind.INTERNAL]}
 LONGEST_S = 3600
 EXAMPLES = 30  # of each command
+EDITORS = {"VISUAL": "true", "EDITOR": "true"}  # not one that waits for somebody
 
 VMS = ["web1", "web2", "db1", "copy1"]
 USUAL = {
@@ -246,7 +247,7 @@ def test_any_words_end_well(name, data):
     words = data.draw(line(COMMANDS[name]))
     env = copy.deepcopy(WORLD)
     before = picture(env)
-    done = CliRunner(mix_stderr=False).invoke(app, words, obj=env)
+    done = CliRunner(mix_stderr=False).invoke(app, words, obj=env, env=EDITORS)
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     assert done.exit_code in STATUSES, done.stderr
