@@ -8,6 +8,7 @@ import click
 
 from vm_mgr.cli.complete import node_names, storage_labels
 from vm_mgr.model.checks import LEVELS
+from vm_mgr.model.fitness import Uplink
 from vm_mgr.model.migration import OnTimeout, Strategy
 from vm_mgr.model.vm import VmSettings
 
@@ -101,6 +102,11 @@ _OPTIONS = (
     click.option(
         "--preferred-host", metavar="NODE", shell_complete=node_names, help="Run on this node when possible."
     ),
+    click.option(
+        "--uplink",
+        type=click.Choice(Uplink.WORDS),
+        help="Leave a node where a bridge of the VM has lost its uplink (follow, the default), or not (ignore).",
+    ),
     click.option("--priority", type=int, metavar="N", help="Recover VMs of higher priority first."),
     click.option("--disk-bus", metavar="BUS", help="How the guest sees the disk; virtio by default."),
     click.option(
@@ -155,6 +161,7 @@ UNSETTABLE = {
     "migration-max-pause": "migration_max_pause_s",
     "pinned-host": "pinned_host",
     "preferred-host": "preferred_host",
+    "uplink": "uplink",
     "priority": "priority",
     "disk-bus": "disk_bus",
     "add-crm-config-cmd": "crm_config_cmd",

@@ -37,6 +37,7 @@ READS: Mapping[str, frozenset[str]] = {
     "cluster": frozenset({"configured", "local_node", "state"}),
     "definitions": frozenset(
         {
+            "asks",
             "changed",
             "completed",
             "device",
@@ -162,6 +163,7 @@ def _terms(resource: VmResource) -> list[str]:
         f"pinned to {resource.pinned_host}": resource.pinned_host,
         f"prefers {resource.preferred_host}": resource.preferred_host,
         f"needs {resource.needs}": resource.needs,
+        "ignores the uplinks of its bridges": not resource.follow_uplink,
     }
     placed = [
         f"{'apart from' if score.startswith('-') else 'beside'} {other} ({score})"
