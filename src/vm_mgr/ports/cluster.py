@@ -100,6 +100,10 @@ class Cluster(Protocol):
         """
         ...
 
+    def change_asks(self, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool) -> None:
+        """Replace by what a VM avoids nodes (see VmResource), and nothing else; absent is fine."""
+        ...
+
     def remove(self, name: VmName) -> None:
         """Take a VM and every constraint that names it out of the configuration; absent is fine."""
         ...

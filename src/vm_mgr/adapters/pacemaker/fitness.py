@@ -5,11 +5,11 @@ One location constraint has one rule: more are not allowed any more by newer Pac
 
 from lxml import etree
 
-from vm_mgr.adapters.pacemaker.elements import find, our_id
+from vm_mgr.adapters.pacemaker.elements import PRIMITIVE, detach, find, our_id, section
 from vm_mgr.model.fitness import BRIDGE, CUT, ask_of, attribute, scores
 from vm_mgr.model.vm import VmName
 
-__all__ = ["FITNESS", "add_rules", "read_rules"]
+__all__ = ["FITNESS", "add_rules", "change_rules", "read_rules"]
 
 FITNESS = ("vm-mgr-fits-", "vm-mgr-uplink-")
 
@@ -25,6 +25,20 @@ def add_rules(
         rule = etree.SubElement(location, "rule", weight)
         told = {"attribute": attribute(ask), "operation": "eq", "value": answer}
         etree.SubElement(rule, "expression", {"id": our_id(kind, name, f"{ask}..told"), **told})
+
+
+def change_rules(
+    cib: etree._Element, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool
+) -> None:
+    """Replace those of a VM that the cluster has; where they say the same already they stay as they are."""
+    present = read_rules(cib, name)
+    if not find(cib, PRIMITIVE, name=name) or (present[0] == asks and (not asks or present[1] == follow_uplink)):
+        return
+    constraints = section(cib, "constraints")
+    for location in find(constraints, "rsc_location[@rsc=$name]", name=name):
+        if str(location.get("id", "")).startswith(FITNESS):
+            detach(location)
+    add_rules(constraints, name, asks, follow_uplink=follow_uplink)
 
 
 def read_rules(cib: etree._Element, name: VmName) -> tuple[tuple[str, ...], bool]:
