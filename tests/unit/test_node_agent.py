@@ -28,6 +28,8 @@ class Node:
         self.parameters = {}
         for path in ("net/lo", "bin"):
             (folder / path).mkdir(parents=True)
+        self.dev = folder / "dev"
+        self.dev.write_text("Inter-|   Receive\n face |bytes\n    lo: 12 0\n")
         self.tool("attrd_updater", TOOL)
         self.tool("cibadmin", TOOL + 'cat "{folder}/rules"\n')
         self.asks("bridge-br0")
@@ -47,7 +49,8 @@ class Node:
 
     def interface(self, name, *, on=(), card=False, carrier=True, bridge=False):
         path = self.net / name
-        path.mkdir(exist_ok=True)
+        path.mkdir()
+        self.dev.write_text(f"{self.dev.read_text()}{name:>6}:9 0\n")
         self.carrier(name, carrier)
         for below in on:
             (path / f"lower_{below}").symlink_to(self.net / below)
@@ -56,6 +59,11 @@ class Node:
         if bridge:
             (path / "bridge").mkdir()
 
+    def hide(self, name):
+        """Let /proc have no such interface."""
+        lines = self.dev.read_text().splitlines(keepends=True)
+        self.dev.write_text("".join(line for line in lines if not line.strip().startswith(f"{name}:")))
+
     def carrier(self, name, up):
         (self.net / name / "carrier").write_text("1\n" if up else "0\n")
 
@@ -63,6 +71,7 @@ class Node:
         environment = {
             "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
             "VM_MGR_NET": str(self.net),
+            "VM_MGR_DEV": str(self.dev),
             "VM_MGR_KVM": str(self.folder / "kvm"),
             "VM_MGR_CIB": str(self.folder / "cib.xml"),
             "VM_MGR_QEMU": str(self.folder / "qemu-"),
@@ -131,6 +140,7 @@ def test_bridge_that_goes_is_missing(bridged):
     for file in sorted((bridged.net / "br0").iterdir()):
         file.unlink() if file.is_symlink() or file.is_file() else file.rmdir()
     (bridged.net / "br0").rmdir()
+    bridged.hide("br0")
     assert bridged.look() == [("vm-mgr-bridge-br0", "0")]
 
 
@@ -181,17 +191,33 @@ def test_uplinks_that_the_operator_names_are_the_ones(node, uplinks, answer):
     assert node.settle() == [("vm-mgr-bridge-br0", answer)]
 
 
-@pytest.mark.parametrize("hidden", ["no view", "no bridge"])
-def test_nothing_is_told_where_nothing_is_known(node, hidden):
-    node.interface("br0")  # as Open vSwitch's are, and plain cards
-    if hidden == "no view":
+def test_what_is_no_bridge_of_the_kernels_is_not_judged(node):
+    node.interface("br0", carrier=False)  # as Open vSwitch's are, and plain cards
+    assert node.settle() == []
+    assert node.look() == []
+
+
+@pytest.mark.parametrize("wrong", ["sys lacks one", "sys has one more", "no proc", "no sys"])
+def test_nothing_is_told_in_a_container_that_sees_the_hosts_interfaces(node, wrong):
+    if wrong == "sys lacks one":
+        node.dev.write_text(f"{node.dev.read_text()}  br0: 1\n")
+    if wrong == "sys has one more":
+        (node.net / "eth9").mkdir()
+    if wrong == "no proc":
+        node.dev.unlink()
+    if wrong == "no sys":
         (node.net / "lo").rmdir()
     assert node.settle() == []
     assert node.look() == []
 
 
+def test_file_among_the_interfaces_is_none(bridged):
+    (bridged.net / "bonding_masters").touch()
+    assert bridged.look() == []
+
+
 def test_what_is_not_known_any_more_is_taken_back(bridged):
-    (bridged.net / "lo").rmdir()
+    bridged.hide("eth0")
     assert bridged.look() == [("vm-mgr-bridge-br0", "--delete")]
     assert bridged.look() == []
 
