@@ -1,4 +1,4 @@
-"""VMs leave a node whose bridge has lost its uplink, and never start where the bridge is missing, on the real cluster.
+"""VMs leave a node whose bridge has lost its uplink, and never start where it is missing: the real cluster.
 
 The bridge is one of the test's own, on a cable that can be pulled; nobody else's VMs are on it.
 """
@@ -52,7 +52,7 @@ def own_sys(lab: Lab) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def around(lab: Lab) -> Iterator[None]:
-    """Give every node the bridge, and a VM that asks for it but is not started: from then on all nodes tell of it."""
+    """Give every node the bridge, and a VM that asks for it and is not started: now all nodes tell of it."""
     with clean(lab):
         everywhere(lab, MAKE)
         try:
@@ -98,7 +98,10 @@ def test_vm_leaves_a_node_whose_uplink_is_lost_and_stays_where_it_is_then(lab: L
     assert "warning" not in shell(lab, "crm_verify --live-check 2>&1").lower(), "the rules are valid"
     at(lab, "n2", "ip link set brp-far down")
     wait_until(
-        lambda: node_of(lab, "cmd1") not in ("", "n2"), what="cmd1 to leave n2", timeout_s=MOVED_S, interval_s=1
+        lambda: node_of(lab, "cmd1") not in ("", "n2"),
+        what="cmd1 to leave n2",
+        timeout_s=MOVED_S,
+        interval_s=1,
     )
     home = node_of(lab, "cmd1")
     assert against(lab, "cmd1") == {"n2": CUT}
@@ -115,9 +118,7 @@ def test_fault_of_the_switch_moves_and_stops_nothing(lab: Lab) -> None:
     home = node_of(lab, "cmd1")
     before = pid(lab, "cmd1", home)
     everywhere(lab, "ip link set brp-far down")
-    wait_until(
-        lambda: set(answers(lab).values()) == {"1"}, what="all nodes to be cut off", timeout_s=TOLD_S
-    )
+    wait_until(lambda: set(answers(lab).values()) == {"1"}, what="all nodes to be cut off", timeout_s=TOLD_S)
     shell(lab, "crm_resource --wait --timeout 120s")
     assert (node_of(lab, "cmd1"), pid(lab, "cmd1", home)) == (home, before)
     assert set(against(lab, "cmd1")) == set(hypervisors(lab))

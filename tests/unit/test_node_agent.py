@@ -1,4 +1,4 @@
-"""What a node tells about its bridges, under the shells of a node, with a /sys and tools of Pacemaker made for the test."""
+"""What a node tells of itself, under the shells of a node, with a /sys and tools made for the test."""
 
 import os
 import subprocess

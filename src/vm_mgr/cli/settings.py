@@ -105,7 +105,7 @@ _OPTIONS = (
     click.option(
         "--uplink",
         type=click.Choice(Uplink.WORDS),
-        help="Leave a node where a bridge of the VM has lost its uplink (follow, the default), or not (ignore).",
+        help="Leave a node where a bridge has lost its uplink (follow, the default), or not (ignore).",
     ),
     click.option("--priority", type=int, metavar="N", help="Recover VMs of higher priority first."),
     click.option("--disk-bus", metavar="BUS", help="How the guest sees the disk; virtio by default."),

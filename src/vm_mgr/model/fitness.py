@@ -1,7 +1,7 @@
 """Name what a VM asks of a node, and say what the node's answers mean for it (docs/design/0011).
 
-An ask is a word: bridge-br0, kvm, machine-x86_64-pc-q35-10.0. Each hypervisor answers, as a transient attribute of its
-node, what the VMs' rules ask for; the agent that does is ocf:vm-mgr:Node. No answer means nothing.
+An ask is a word: bridge-br0, kvm, machine-x86_64-pc-q35-10.0. Each hypervisor answers, as a transient
+attribute of its node, what the VMs' rules ask for; the agent that does is ocf:vm-mgr:Node. No answer means nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,11 @@ PREFIX = "vm-mgr-"
 # A node's answers; what is neither is there.
 MISSING, CUT = "0", "1"
 
-# Above the stickiness and the wishes of a cluster, and finite: what all nodes lack stops no VM.
-CUT_SCORE = 10_000
-MISSING_SCORE = 100_000
-# Pacemaker's infinity is 1,000,000: together the penalties stay below it.
+# Above the stickiness and the wishes of a cluster. A node gets them for each thing that it does not lack: with less
+# than 0 instead for what it lacks, Pacemaker would stop a VM that no node suits.
+CONNECTED_SCORE = 10_000
+PRESENT_SCORE = 100_000
+# Pacemaker's infinity is 1,000,000: all together stay below it.
 MOST = 900_000
 
 
@@ -58,24 +59,25 @@ def ask_of(name: str) -> str:
 
 
 def scores(asks: Sequence[str], *, follow_uplink: bool) -> list[tuple[str, str, int]]:
-    """Give each answer that speaks against a node, with its weight: (ask, answer, score).
+    """Give each answer that speaks against a node, with what a node gets that does not give it: (ask, answer, score).
 
     >>> scores(["bridge-br0", "kvm"], follow_uplink=True)
-    [('bridge-br0', '0', -100000), ('bridge-br0', '1', -10000), ('kvm', '0', -100000)]
-    >>> sum(score for _, answer, score in scores([f"bridge-b{n}" for n in range(30)], follow_uplink=False))
-    -900000
+    [('bridge-br0', '0', 100000), ('bridge-br0', '1', 10000), ('kvm', '0', 100000)]
+    >>> sum(score for _, _, score in scores([f"bridge-b{n}" for n in range(30)], follow_uplink=True))
+    900000
     """
-    share = MOST // max(len(asks), 1)
+    present = min(PRESENT_SCORE, MOST // max(len(asks), 1) * 10 // 11)
+    connected = present * CONNECTED_SCORE // PRESENT_SCORE
     found = []
     for ask in asks:
-        found.append((ask, MISSING, -min(MISSING_SCORE, share)))
+        found.append((ask, MISSING, present))
         if follow_uplink and ask.startswith(BRIDGE):
-            found.append((ask, CUT, -min(CUT_SCORE, share)))
+            found.append((ask, CUT, connected))
     return found
 
 
 def penalty(asks: Sequence[str], told: Mapping[str, str], *, follow_uplink: bool) -> int:
-    """Add up what speaks against a node that has told this; 0 or less.
+    """Add up what a node lacks that has told this; 0 or less.
 
     >>> penalty(["bridge-br0"], {"bridge-br0": "1"}, follow_uplink=True)
     -10000
@@ -83,7 +85,7 @@ def penalty(asks: Sequence[str], told: Mapping[str, str], *, follow_uplink: bool
     0
     """
     against = scores(asks, follow_uplink=follow_uplink)
-    return sum(score for ask, answer, score in against if told.get(ask) == answer)
+    return -sum(score for ask, answer, score in against if told.get(ask) == answer)
 
 
 def reasons(asks: Sequence[str], told: Mapping[str, str], *, follow_uplink: bool) -> list[str]:

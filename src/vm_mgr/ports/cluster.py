@@ -14,8 +14,8 @@ class VmResource(NamedTuple):
 
     needs: the resource that must run on a node before the VM may start there, like the mount of its storage.
     checks: deeper check of model/checks.py → how often it is made, in seconds.
-    asks: what a node must have for the VM to start there, in the words of model/fitness.py; with follow_uplink it
-    also leaves a node where one of its bridges has lost its uplink.
+    asks: what a node must have for the VM to start there, in the words of model/fitness.py; with
+    follow_uplink it also leaves a node where one of its bridges has lost its uplink.
     """
 
     name: VmName

@@ -17,22 +17,24 @@ FITNESS = ("vm-mgr-fits-", "vm-mgr-uplink-")
 def add_rules(
     constraints: etree._Element, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool
 ) -> None:
-    """Add one for each answer of a node that speaks against it."""
+    """Add one for each answer that speaks against a node: all nodes get its score that don't give this answer."""
     for ask, answer, score in scores(asks, follow_uplink=follow_uplink):
         kind = "uplink" if answer == CUT else "fits"
         location = etree.SubElement(constraints, "rsc_location", id=our_id(kind, name, ask), rsc=name)
-        weight = {"id": our_id(kind, name, f"{ask}..rule"), "score": str(score)}
-        rule = etree.SubElement(location, "rule", weight)
-        told = {"attribute": attribute(ask), "operation": "eq", "value": answer}
-        etree.SubElement(rule, "expression", {"id": our_id(kind, name, f"{ask}..told"), **told})
+        either = {"id": our_id(kind, name, f"{ask}..rule"), "score": str(score), "boolean-op": "or"}
+        rule = etree.SubElement(location, "rule", either)
+        for which, told in {"untold": {"operation": "not_defined"}, "told": _unlike(answer)}.items():
+            expression = {"id": our_id(kind, name, f"{ask}..{which}"), "attribute": attribute(ask), **told}
+            etree.SubElement(rule, "expression", expression)
 
 
-def change_rules(
-    cib: etree._Element, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool
-) -> None:
+def _unlike(answer: str) -> dict[str, str]:
+    return {"operation": "ne", "value": answer}
+
+
+def change_rules(cib: etree._Element, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool) -> None:
     """Replace those of a VM that the cluster has; where they say the same already they stay as they are."""
-    present = read_rules(cib, name)
-    if not find(cib, PRIMITIVE, name=name) or (present[0] == asks and (not asks or present[1] == follow_uplink)):
+    if not find(cib, PRIMITIVE, name=name) or read_rules(cib, name) == (asks, follow_uplink):
         return
     constraints = section(cib, "constraints")
     for location in find(constraints, "rsc_location[@rsc=$name]", name=name):
