@@ -1,7 +1,7 @@
 """Name what a VM asks of a node, and say what the node's answers mean for it (docs/design/0011).
 
 An ask is a word: bridge-br0, kvm, machine-x86_64-pc-q35-10.0. Each hypervisor answers, as a transient
-attribute of its node, what the VMs' rules ask for; the agent that does is ocf:vm-mgr:Node. No answer means nothing.
+attribute of its node, what the VMs' rules ask for (the agent ocf:vm-mgr:Node). No answer means nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,8 +15,8 @@ PREFIX = "vm-mgr-"
 # A node's answers; what is neither is there.
 MISSING, CUT = "0", "1"
 
-# Above the stickiness and the wishes of a cluster. A node gets them for each thing that it does not lack: with less
-# than 0 instead for what it lacks, Pacemaker would stop a VM that no node suits.
+# Above the stickiness and the wishes of a cluster. A node gets them for each thing that it does not lack: if
+# it lost them for what it lacks, Pacemaker would stop a VM that no node suits, because below 0 nothing runs.
 CONNECTED_SCORE = 10_000
 PRESENT_SCORE = 100_000
 # Pacemaker's infinity is 1,000,000: all together stay below it.
@@ -59,7 +59,7 @@ def ask_of(name: str) -> str:
 
 
 def scores(asks: Sequence[str], *, follow_uplink: bool) -> list[tuple[str, str, int]]:
-    """Give each answer that speaks against a node, with what a node gets that does not give it: (ask, answer, score).
+    """Give each answer that speaks against a node, and what the nodes get that don't give it, as a score.
 
     >>> scores(["bridge-br0", "kvm"], follow_uplink=True)
     [('bridge-br0', '0', 100000), ('bridge-br0', '1', 10000), ('kvm', '0', 100000)]

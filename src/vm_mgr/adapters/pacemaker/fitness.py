@@ -17,7 +17,7 @@ FITNESS = ("vm-mgr-fits-", "vm-mgr-uplink-")
 def add_rules(
     constraints: etree._Element, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool
 ) -> None:
-    """Add one for each answer that speaks against a node: all nodes get its score that don't give this answer."""
+    """Add one for each answer against a node, whose score goes to all nodes that don't give it."""
     for ask, answer, score in scores(asks, follow_uplink=follow_uplink):
         kind = "uplink" if answer == CUT else "fits"
         location = etree.SubElement(constraints, "rsc_location", id=our_id(kind, name, ask), rsc=name)
