@@ -129,6 +129,9 @@ class TestCib:
         fitness.change_rules(cib, "web1", ("bridge-br0",), follow_uplink=False)
         assert rules(cib) == [("vm-mgr-bridge-br0", "0", "100000")]
         assert etree.tostring(cib.find(".//primitive")) == resource
+        cib.find(".//primitive").set("provider", "seapath")
+        fitness.change_rules(cib, "web1", ASKS, follow_uplink=True)
+        assert len(rules(cib)) == 1, "nothing of another tool's VM is changed before it is ours"
         fitness.change_rules(cib, "absent", ASKS, follow_uplink=True)
         assert rules(cib, "absent") == []
 

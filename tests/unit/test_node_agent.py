@@ -320,6 +320,16 @@ def test_machine_type_is_qemus_word(node, qemu, told):
     assert node.settle() == ([("vm-mgr-machine-x86_64-pc-q35-9.2", told)] if told else [])
 
 
+def test_qemu_is_asked_once_for_all_its_types_and_not_at_each_look(node):
+    path = node.folder / "qemu-x86_64"
+    path.write_text(f"#!/bin/sh\necho asked >>{node.folder}/qemu\necho Supported:\necho 'pc-a-1.0 A'\n")
+    path.chmod(0o755)
+    node.asks("machine-x86_64-pc-a-1.0", "machine-x86_64-pc-b-1.0")
+    assert [answer for _, answer in node.settle()] == ["2", "0"]
+    assert [node.look() for _ in range(20)] == [[]] * 20
+    assert (node.folder / "qemu").read_text() == "asked\n"
+
+
 def test_probe_before_the_start_finds_nothing_and_tells_nothing(node):
     node.interface("br0", bridge=True)
     assert node.run("monitor", probe=True).returncode == NOT_RUNNING

@@ -101,7 +101,10 @@ class Cluster(Protocol):
         ...
 
     def change_asks(self, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool) -> None:
-        """Replace by what a VM avoids nodes (see VmResource), and nothing else; absent is fine."""
+        """Replace by what a VM avoids nodes (see VmResource), and nothing else; absent is fine.
+
+        A VM that runs by the agent of another tool keeps all that it has.
+        """
         ...
 
     def remove(self, name: VmName) -> None:

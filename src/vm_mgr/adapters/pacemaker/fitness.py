@@ -33,8 +33,9 @@ def _unlike(answer: str) -> dict[str, str]:
 
 
 def change_rules(cib: etree._Element, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool) -> None:
-    """Replace those of a VM that the cluster has; where they say the same already they stay as they are."""
-    if not find(cib, PRIMITIVE, name=name) or read_rules(cib, name) == (asks, follow_uplink):
+    """Replace those of a VM, unless its agent is not ours, or they say the same already."""
+    ours = find(cib, f"{PRIMITIVE}[@provider='vm-mgr']", name=name)
+    if not ours or read_rules(cib, name) == (asks, follow_uplink):
         return
     constraints = section(cib, "constraints")
     for location in find(constraints, "rsc_location[@rsc=$name]", name=name):
