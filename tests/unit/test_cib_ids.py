@@ -62,6 +62,8 @@ def vms(names):
         "meta": pairs,
         "utilization": pairs,
         "needs": st.sampled_from(["", "mount"]),
+        "asks": st.sampled_from([(), ("kvm",), ("bridge-a", "bridge-a.b-a", "machine-x86_64-a-1.0")]),
+        "follow_uplink": st.booleans(),
         "colocations": st.dictionaries(names, st.sampled_from(["700", "-INFINITY"]), max_size=3),
     }
     return st.fixed_dictionaries(fields).map(lambda given: VmResource(**given))

@@ -9,6 +9,7 @@ import click
 from vm_mgr.cli.complete import node_names, storage_labels
 from vm_mgr.model.checks import LEVELS
 from vm_mgr.model.failback import Failback
+from vm_mgr.model.fitness import Uplink
 from vm_mgr.model.migration import OnTimeout, Strategy
 from vm_mgr.model.vm import VmSettings
 
@@ -108,6 +109,11 @@ _OPTIONS = (
         type=click.Choice(FAILBACKS),
         help="When the preferred host is back after a recovery: stay (the default), or return to it.",
     ),
+    click.option(
+        "--uplink",
+        type=click.Choice(Uplink.WORDS),
+        help="Leave a node where a bridge has lost its uplink (follow, the default), or not (ignore).",
+    ),
     click.option("--priority", type=int, metavar="N", help="Recover VMs of higher priority first."),
     click.option("--disk-bus", metavar="BUS", help="How the guest sees the disk; virtio by default."),
     click.option(
@@ -163,6 +169,7 @@ UNSETTABLE = {
     "pinned-host": "pinned_host",
     "preferred-host": "preferred_host",
     "failback": "failback",
+    "uplink": "uplink",
     "priority": "priority",
     "disk-bus": "disk_bus",
     "add-crm-config-cmd": "crm_config_cmd",

@@ -56,6 +56,7 @@ def _data(shown: Shown) -> dict[str, Any]:
         "placement": shown.placement and _placement(shown.placement),
         "colocations": [one._asdict() for one in shown.colocations],
         "constraints": [one._asdict() for one in shown.constraints],
+        "obstacles": [one._asdict() for one in shown.obstacles],
         "failures": [one._asdict() for one in shown.failures],
         "unfinished": mark.verb if mark else "",
         "unfinished_on": mark.node if mark else "",
@@ -90,6 +91,8 @@ def _placement(vm: VmResource) -> dict[str, Any]:
         "migrate_to_timeout_s": vm.migrate_to_timeout_s,
         "migrate_from_timeout_s": vm.migrate_from_timeout_s,
         "checks": [{"name": name, "interval_s": seconds} for name, seconds in vm.checks.items()],
+        "asks": list(vm.asks),
+        "follow_uplink": vm.follow_uplink,
     }
 
 
@@ -153,6 +156,10 @@ def _placed(shown: Shown) -> Iterator[tuple[str, str]]:
     )
     for name, seconds in vm.checks.items():
         yield "check", f"{name} every {seconds} s"
+    if not vm.follow_uplink:
+        yield "uplink", "ignored"
+    for one in shown.obstacles:
+        yield ("not on" if one.never else "avoids"), f"{one.node}: {one.reason}"
 
 
 def _host(vm: VmResource) -> str:

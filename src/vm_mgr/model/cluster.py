@@ -11,7 +11,10 @@ NodeName = NewType("NodeName", str)
 
 
 class Node(NamedTuple):
-    """A cluster node; observers vote and store but never run a VM; one that is leaving is being shut down."""
+    """A cluster node; observers vote and store but never run a VM; one that is leaving is being shut down.
+
+    answers: what VMs find on it, ask → answer (model/fitness.py).
+    """
 
     name: NodeName
     online: bool = True
@@ -21,6 +24,7 @@ class Node(NamedTuple):
     pending: bool = False
     observer: bool = False
     leaving: bool = False
+    answers: Mapping[str, str] = {}
 
     @property
     def gone(self) -> bool:

@@ -66,6 +66,7 @@ class VmSettings(NamedTuple):
     colocations: other resource → score, above 0 to run on the same node, below 0 to run on another one.
     checks: deeper check of model/checks.py → how often it is made, in seconds.
     failback: a word of model/failback.py.
+    uplink: whether the VM follows the uplinks of its bridges; a word of model/fitness.py.
     """
 
     live_migration: bool = False
@@ -90,6 +91,7 @@ class VmSettings(NamedTuple):
     migration_timeout_action: str | None = None
     migration_max_pause_s: int | None = None
     failback: str | None = None
+    uplink: str | None = None
 
 
 def name_problems(name: str) -> list[VmMgrError]:

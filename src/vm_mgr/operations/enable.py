@@ -4,6 +4,7 @@ from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.checks import intervals_s
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.failback import returns
+from vm_mgr.model.fitness import Uplink
 from vm_mgr.model.vm import TargetRole, VmName, VmSettings, VmStatus, name_problems
 from vm_mgr.operations.alone import alone
 from vm_mgr.operations.checks import (
@@ -76,4 +77,6 @@ def resource_for(env: Env, name: VmName, settings: VmSettings, *, start: bool) -
         needs=env.storages.requirement(label) if label else "",
         checks=intervals_s(settings.checks),
         returns=returns(settings),
+        asks=env.definitions.asks(env.storage.definition(name)),
+        follow_uplink=settings.uplink != Uplink.IGNORE,
     )

@@ -3,6 +3,7 @@
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.vm import VmName
+from vm_mgr.operations.obstacles import misfit, without
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress
 
@@ -24,7 +25,11 @@ def arrival_problems(
     except VmMgrError as error:
         return [_unreachable(source, error)]
     others = [node.name for node in state.nodes if node.can_host and node.name not in {source, *avoiding}]
+    vm = env.cluster.configured(name).vm
     found = {node: _problems(env, state, name, node, xml) for node in ([to] if to else others)}
+    if vm is not None:
+        for node, problems in found.items():
+            problems += [_unfit(name, node, reason) for reason in misfit(state, vm, source, node)]
     if any(not problems for problems in found.values()):
         for node, problems in found.items():
             for problem in problems:
@@ -46,14 +51,18 @@ def _storage_problems(env: Env, state: ClusterState, name: VmName, node: NodeNam
     """Refuse a node where what mounts and guards the VM's disks does not run."""
     label = env.storages.of(name)
     needed = env.storages.requirement(label) if label else ""
-    single = state.resources.get(needed)
-    there = state.sets.get(needed, frozenset(single.nodes) if single is not None else None)
-    if not needed or there is None or node in there:
+    if not without(state, needed, node):
         return []
     message = f"the storage of {name} is not active on {node}: {needed} does not run there"
     return [
         VmMgrError(Kind.WRONG_STATE, message, hint=f"see why: crm_mon -1; crm_resource --why -r {needed}")
     ]
+
+
+def _unfit(name: VmName, node: NodeName, reason: str) -> VmMgrError:
+    message = f"{node} suits {name} worse than its present node: {reason}; it would be moved back at once"
+    hint = f"mend that, or have the VM not care: vm-mgr set {name} --uplink ignore"
+    return VmMgrError(Kind.WRONG_STATE, message, hint=hint)
 
 
 def _unreachable(node: NodeName, error: VmMgrError) -> VmMgrError:

@@ -10,6 +10,7 @@ from vm_mgr.model.storage import DiskInfo, Snapshot
 from vm_mgr.model.vm import VmName, VmState, VmStatus
 from vm_mgr.operations.checks import require_defined
 from vm_mgr.operations.enable import resource_for
+from vm_mgr.operations.obstacles import Obstacle, obstacles
 from vm_mgr.operations.view import view
 from vm_mgr.ports.cluster import Configured, Constraint, Event, VmResource
 from vm_mgr.ports.definition import Machine
@@ -45,6 +46,7 @@ class Shown(NamedTuple):
     placement: VmResource | None = None
     colocations: Sequence[Colocation] = ()
     constraints: Sequence[Constraint] = ()
+    obstacles: Sequence[Obstacle] = ()
     failures: Sequence[Failure] = ()
     unfinished: Mark | None = None
     metadata: Mapping[str, str] | None = None
@@ -68,6 +70,7 @@ def show(env: Env, name: VmName) -> Shown:
         paused=_paused(env, looks, state, resource) if resource else "",
         colocations=tuple(_colocations(name, configured, shown.placement)),
         constraints=configured.others,
+        obstacles=obstacles(state, shown.placement, resource) if shown.placement else (),
         failures=resource.failures if resource else (),
         unknown=tuple(looks.unknown),
     )

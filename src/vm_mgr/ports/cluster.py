@@ -16,6 +16,8 @@ class VmResource(NamedTuple):
     needs: the resource that must run on a node before the VM may start there, like the mount of its storage.
     checks: deeper check of model/checks.py → how often it is made, in seconds.
     returns: whether it goes back to its preferred host when that can take it again.
+    asks: what a node must have for the VM to start there, in the words of model/fitness.py; with
+    follow_uplink it also leaves a node where one of its bridges has lost its uplink.
     """
 
     name: VmName
@@ -38,6 +40,8 @@ class VmResource(NamedTuple):
     checks: Mapping[str, int] = {}
     check_timeout_s: int = 60
     returns: bool = False
+    asks: tuple[str, ...] = ()
+    follow_uplink: bool = True
 
 
 class Harm(Enum):
@@ -103,6 +107,13 @@ class Cluster(Protocol):
         """Change how a VM that the cluster has is to be run, without disturbing it; absent is fine.
 
         Its target role stays. The agent's parameters stay too: Pacemaker would restart the VM for them.
+        """
+        ...
+
+    def change_asks(self, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool) -> None:
+        """Replace by what a VM avoids nodes (see VmResource), and nothing else; absent is fine.
+
+        A VM that runs by the agent of another tool keeps all that it has.
         """
         ...
 

@@ -101,6 +101,10 @@ class Definitions(Protocol):
         """Give addresses to network cards that have none; where none is missing the text stays as it is."""
         ...
 
+    def asks(self, xml: str) -> tuple[str, ...]:
+        """Name what a node must have for the domain to start there, in the words of model/fitness.py."""
+        ...
+
     def rbd_images(self, xml: str, pool: str) -> list[str]:
         """Name the images of the pool that the domain opens for writing."""
         ...

@@ -37,6 +37,7 @@ READS: Mapping[str, frozenset[str]] = {
     "cluster": frozenset({"configured", "foresee_move", "local_node", "state"}),
     "definitions": frozenset(
         {
+            "asks",
             "changed",
             "completed",
             "device",
@@ -118,6 +119,13 @@ def _reconfigure(cluster: Cluster, resource: VmResource) -> str:
     return f"change the resource {_list(resource.name, _terms(resource) or ['nothing special'])}"
 
 
+def _change_asks(cluster: Cluster, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool) -> str:
+    vm = cluster.configured(name).vm
+    if vm is None or (vm.asks, vm.follow_uplink) == (asks, follow_uplink):
+        return ""
+    return f"have {name} avoid {'nodes that lack ' + ', '.join(asks) if asks else 'no node'}"
+
+
 def _take_out(cluster: Cluster, name: VmName) -> str:
     present = name in cluster.state().resources
     return f"take {name} and its constraints out of the cluster's configuration" if present else ""
@@ -165,6 +173,7 @@ def _terms(resource: VmResource) -> list[str]:
         f"prefers {resource.preferred_host}": resource.preferred_host,
         "returns there": resource.returns,
         f"needs {resource.needs}": resource.needs,
+        "ignores the uplinks of its bridges": not resource.follow_uplink,
     }
     placed = [
         f"{'apart from' if score.startswith('-') else 'beside'} {other} ({score})"
@@ -266,6 +275,7 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
     "cluster": {
         "add": _add,
         "begin_move": _begin_move,
+        "change_asks": _change_asks,
         "clear_moves": _clear_moves,
         "end_hold": lambda _, name, **_named: f"have {name} stopped and started elsewhere",
         "end_move": lambda _, name: f"remove the constraint of the move of {name}",

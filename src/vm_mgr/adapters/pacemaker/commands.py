@@ -18,6 +18,7 @@ from vm_mgr.adapters.pacemaker.elements import (
     pair_id,
     section,
 )
+from vm_mgr.adapters.pacemaker.fitness import FITNESS, add_rules
 from vm_mgr.adapters.pacemaker.moves import hold
 from vm_mgr.adapters.pacemaker.preference import score_of, staying
 from vm_mgr.errors import Kind, VmMgrError
@@ -41,8 +42,9 @@ LEVEL = "OCF_CHECK_LEVEL"
 KINDS = (
     *("meta", "params", "utilization", "op", "check", "pin", "prefer", "needs", "after", "move"),
     *("hold", "restart", "terms"),
+    *("fits", "uplink"),
 )
-PLACEMENT = ("vm-mgr-pin-", "vm-mgr-prefer-", "vm-mgr-needs-", "vm-mgr-after-", COLOCATION)
+PLACEMENT = ("vm-mgr-pin-", "vm-mgr-prefer-", "vm-mgr-needs-", "vm-mgr-after-", COLOCATION, *FITNESS)
 AGENT = {"class": "ocf", "provider": "vm-mgr", "type": "VirtualDomain"}
 _KINDS = "self::primitive or self::group or self::clone or self::master or self::bundle"
 _RESOURCE = f"configuration/resources//*[@id=$name][{_KINDS}]"
@@ -107,6 +109,7 @@ def _describe(cib: etree._Element, primitive: etree._Element, vm: VmResource) ->
         _location(constraints, our_id("prefer", vm.name), vm.name, vm.preferred_host, score_of(vm))
     if vm.needs:
         _need(constraints, vm.name, vm.needs)
+    add_rules(constraints, vm.name, vm.asks, follow_uplink=vm.follow_uplink)
     _colocate(cib)
 
 

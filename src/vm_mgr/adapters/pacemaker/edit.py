@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lxml import etree
 
-from vm_mgr.adapters.pacemaker import commands, moves, reading
+from vm_mgr.adapters.pacemaker import commands, fitness, moves, reading
 from vm_mgr.adapters.pacemaker.call import CONFLICT, call, check
 from vm_mgr.adapters.pacemaker.foresight import foresee
 from vm_mgr.errors import Kind, VmMgrError
@@ -50,6 +50,10 @@ class CibEditor:
     def reconfigure(self, resource: VmResource) -> None:
         """Change resource and placement."""
         self._edit(lambda cib: commands.update_vm(cib, resource))
+
+    def change_asks(self, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool) -> None:
+        """Replace the rules by which it avoids nodes."""
+        self._edit(lambda cib: fitness.change_rules(cib, name, asks, follow_uplink=follow_uplink))
 
     def remove(self, name: VmName) -> None:
         """Take a VM out of the configuration."""

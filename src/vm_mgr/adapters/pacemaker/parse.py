@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ET
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import ClusterState, Failure, Fencing, Node, NodeName, Resource
+from vm_mgr.model.fitness import ask_of
 
 __all__ = ["parse_crm_mon"]
 
@@ -45,6 +46,7 @@ def _nodes(root: ET.Element) -> tuple[Node, ...]:
         for attribute in node.iterfind("attribute")
         if attribute.get("name") == OBSERVER_ATTRIBUTE and attribute.get("value") == "observer"
     }
+    answers = {str(node.get("name")): _answers(node) for node in root.iterfind("node_attributes/node")}
     return tuple(
         Node(
             name=NodeName(element.get("name", "")),
@@ -55,10 +57,16 @@ def _nodes(root: ET.Element) -> tuple[Node, ...]:
             pending=_true(element, "pending"),
             observer=element.get("name") in observers,
             leaving=_true(element, "shutdown"),
+            answers=answers.get(element.get("name", ""), {}),
         )
         for element in root.iterfind("nodes/node")
         if element.get("type", "member") == "member"
     )
+
+
+def _answers(node: ET.Element) -> dict[str, str]:
+    told = {ask_of(one.get("name", "")): one.get("value", "") for one in node.iterfind("attribute")}
+    return {ask: answer for ask, answer in told.items() if ask}
 
 
 def _resource(element: ET.Element, root: ET.Element) -> Resource:

@@ -69,6 +69,10 @@ class Pacemaker:
         """Change resource and placement."""
         self._claimed_editor().reconfigure(resource)
 
+    def change_asks(self, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool) -> None:
+        """Replace the rules."""
+        self._claimed_editor().change_asks(name, asks, follow_uplink=follow_uplink)
+
     def remove(self, name: VmName) -> None:
         """Take a VM out of the configuration."""
         self._claimed_editor().remove(name)

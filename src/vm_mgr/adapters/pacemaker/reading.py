@@ -10,6 +10,7 @@ from typing import Any
 from lxml import etree
 
 from vm_mgr.adapters.pacemaker.commands import COLOCATION, LEVEL, PLACEMENT
+from vm_mgr.adapters.pacemaker.fitness import read_rules
 from vm_mgr.adapters.pacemaker.moves import MOVE
 from vm_mgr.adapters.pacemaker.preference import comes_back
 from vm_mgr.adapters.pacemaker.times import seconds
@@ -87,6 +88,7 @@ def _vm(cib: etree._Element, primitive: etree._Element, name: VmName) -> VmResou
         str(op.get("name")): _seconds(str(op.get("timeout", ""))) for op in _find(primitive, "operations/op")
     }
     plain = VmResource(name, TargetRole.STARTED)
+    asks, follow_uplink = read_rules(cib, name)
     role = meta.get("target-role", "Started").capitalize()
     return plain._replace(
         target_role=TargetRole.STOPPED if role == "Stopped" else TargetRole.STARTED,
@@ -101,6 +103,8 @@ def _vm(cib: etree._Element, primitive: etree._Element, name: VmName) -> VmResou
         returns=comes_back(_score(cib, name, "vm-mgr-prefer-"), meta),
         needs=_needed(cib, name),
         checks=_checks(primitive),
+        asks=asks,
+        follow_uplink=follow_uplink,
         params=_pairs(primitive, "instance_attributes"),
         meta={key: value for key, value in meta.items() if not key.startswith(COLOCATION)},
         utilization=_pairs(primitive, "utilization"),
