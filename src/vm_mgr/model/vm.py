@@ -65,6 +65,7 @@ class VmSettings(NamedTuple):
     migration_max_pause_s: how long the guest may be paused so that a migration ends.
     colocations: other resource → score, above 0 to run on the same node, below 0 to run on another one.
     checks: deeper check of model/checks.py → how often it is made, in seconds.
+    on_move: hibernate, or nothing where live_migration decides (model/on_move.py).
     """
 
     live_migration: bool = False
@@ -88,6 +89,7 @@ class VmSettings(NamedTuple):
     migration_parallel: int | None = None
     migration_timeout_action: str | None = None
     migration_max_pause_s: int | None = None
+    on_move: str | None = None
 
 
 def name_problems(name: str) -> list[VmMgrError]:

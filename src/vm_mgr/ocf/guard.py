@@ -13,6 +13,7 @@ from pathlib import Path
 
 from vm_mgr.config import CEPH
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.vm import VmName
 from vm_mgr.operations.interlock import holder_node
 from vm_mgr.wiring import RealEnv
 
@@ -31,6 +32,7 @@ def main(env: RealEnv, arguments: list[str], xml: str) -> int:
         if (operation, sub_operation) == ("migrate", "begin"):
             _announce(env, name)
         elif (operation, sub_operation) == ("prepare", "begin") and not _announced(env, name):
+            _refuse_saved(env, name, xml)
             _refuse_held(env, name, xml)
     except (VmMgrError, OSError) as error:
         print(f"vm-mgr: {error}", file=sys.stderr)
@@ -46,6 +48,24 @@ def _refuse_held(env: RealEnv, name: str, xml: str) -> None:
         node = holder_node(env, holder) or "an unknown machine"
         message = f"refusing to start {name}: its disk {holder.image} is in use on {node} ({holder.address})"
         raise VmMgrError(Kind.WRONG_STATE, message)
+
+
+def _refuse_saved(env: RealEnv, name: str, xml: str) -> None:
+    """Refuse a boot next to saved memory, which would no longer fit; the agent has taken it by now."""
+    settings = env.storage_settings
+    labels = [
+        label for label, one in settings.directories.items() if f"{one.path.rstrip('/')}/{name}/" in xml
+    ]
+    if settings.ceph is not None and f"system_{name}" in xml and "rbd" in xml:
+        labels.append(CEPH)
+    for label in labels:
+        state = env.storages.called(label).saved_state(VmName(name))
+        if state is not None and state.waits:
+            message = (
+                f"refusing to boot {name}: its memory is saved (on {state.node}); let it go on: vm-mgr start {name}; "
+                f"or give its memory up: vm-mgr stop --force {name}"
+            )
+            raise VmMgrError(Kind.WRONG_STATE, message)
 
 
 def _announce(env: RealEnv, name: str) -> None:

@@ -10,6 +10,7 @@ from vm_mgr.errors import Kind, UuidTakenError, VmMgrError, raise_all
 from vm_mgr.model.checks import check_problems
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.mark import Mark
+from vm_mgr.model.on_move import on_move_problems
 from vm_mgr.model.storage import ImageFile
 from vm_mgr.model.vm import (
     TargetRole,
@@ -231,7 +232,7 @@ def setting_problems(state: ClusterState, settings: VmSettings) -> list[VmMgrErr
     if settings.pinned_host and settings.preferred_host:
         message = "a VM is either pinned to a host or prefers one"
         problems.append(VmMgrError(Kind.INVALID, message, hint="drop --pinned-host or --preferred-host"))
-    problems += bus_problems(settings.disk_bus) + move_problems(settings)
+    problems += bus_problems(settings.disk_bus) + move_problems(settings) + on_move_problems(settings)
     if settings.migration_user:
         problems += word_problems("the migration user", settings.migration_user)
     for key in settings.user_metadata:

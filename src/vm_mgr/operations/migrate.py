@@ -4,6 +4,7 @@ from contextlib import ExitStack
 
 from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState, Failure, NodeName, Resource
+from vm_mgr.model.event import EventKind
 from vm_mgr.model.migration import JobSample, Plan, Strategy, render_terms
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.alone import alone
@@ -22,7 +23,7 @@ from vm_mgr.reports import Level, Note, Progress
 
 __all__ = ["migrate"]
 
-OTHER_STEPS_S = 120  # migrate_from and settling, or stop and start of a VM that can't migrate live
+OTHER_STEPS_S = 120  # migrate_from and settling, or stop and start of a VM that is restarted
 GRACE_S = 60
 POLL_S = 0.25
 LOOK_S = 10.0
@@ -53,21 +54,22 @@ def _migrate(env: Env, name: VmName, to: NodeName | None, terms: MoveTerms) -> V
     if source == to:
         return seen
     words = ""
-    asks = vm.live_migration and _can_ask(env, state)
+    asks = (vm.live_migration or vm.hibernation_s > 0) and _can_ask(env, state)
+    raise_all(arrival_problems(env, state, name, source, to) if asks else [])
     if vm.live_migration:
-        raise_all(arrival_problems(env, state, name, source, to) if asks else [])
         plan = _plan(env, name, source, terms, vm) if asks else None
         words = render_terms(agent_terms(terms, plan))
     else:
-        message = f"{name} has no live migration: it is stopped on {source} and started elsewhere"
-        env.say(Note(Level.WARNING, "not-live", message))
+        env.say(_how(vm, name, source))
     let_go(env, before)  # of an earlier try that nobody waited for
-    timeout_s = vm.migrate_to_timeout_s + OTHER_STEPS_S
+    timeout_s, asked_utc = _longest_s(vm), env.clock.utc()
     with ExitStack() as stack:
         stack.callback(env.cluster.end_move, name)
         env.cluster.begin_move(name, to=to, away_from=source, lifetime_s=timeout_s + GRACE_S, terms=words)
         try:
-            seen, after = _watch(env, _Job(env, before, source, asks=asks), to, timeout_s)
+            seen, after = _watch(
+                env, _Job(env, before, source, asks=asks and vm.live_migration), to, timeout_s
+            )
         except SignalError:
             _cancel(env, name, source)
             raise
@@ -77,7 +79,41 @@ def _migrate(env: Env, name: VmName, to: NodeName | None, terms: MoveTerms) -> V
         raise _failure(seen)
     if vm.live_migration:
         _warn_of_restart(env, before, seen)
+    elif vm.hibernation_s:
+        _tell_how_it_went(env, name, asked_utc)
     return seen
+
+
+def _longest_s(vm: VmResource) -> int:
+    return OTHER_STEPS_S + (
+        2 * vm.hibernation_s + vm.stop_timeout_s + vm.start_timeout_s
+        if vm.hibernation_s
+        else vm.migrate_to_timeout_s
+    )
+
+
+def _how(vm: VmResource, name: VmName, source: NodeName) -> Note:
+    if not vm.hibernation_s:
+        message = f"{name} has no live migration: it is stopped on {source} and started elsewhere"
+        return Note(Level.WARNING, "not-live", message)
+    text = f"the memory of {name} is saved on {source}, and its guest goes on with it elsewhere; it stands meanwhile"
+    return Note(Level.INFO, "hibernating", text)
+
+
+def _tell_how_it_went(env: Env, name: VmName, since_utc: float) -> None:
+    """Say from the chronicle, which may be some seconds behind, whether the guest went on or was booted."""
+    try:
+        events = [event for event in env.chronicle.read(since_utc) if event.subject == name]
+    except VmMgrError:
+        events = []
+    for event in events:
+        if event.kind in (EventKind.NOT_SAVED, EventKind.NOT_RESUMED):
+            text = f"{name} was booted anew, {event.kind.value}: {event.detail}"
+            env.say(Note(Level.WARNING, "not-resumed", text, f"see: vm-mgr events {name}"))
+            return
+    if not any(event.kind is EventKind.RESUMED for event in events):
+        text = f"whether {name} went on with its memory is told by: vm-mgr events {name}"
+        env.say(Note(Level.INFO, "see-events", text))
 
 
 def _can_ask(env: Env, state: ClusterState) -> bool:

@@ -25,6 +25,7 @@ PARAMETERS = {
     *("migration_timeout_action", "migration_max_pause_s"),
 }
 PLACES = {"pinned_host", "preferred_host"}
+MOVES = {"live_migration", "on_move"}
 
 
 class Changes(NamedTuple):
@@ -95,7 +96,7 @@ def _merged(before: VmSettings, changes: Mapping[str, Any]) -> VmSettings:
 
 def _problems(state: ClusterState, name: VmName, after: VmSettings, fields: set[str]) -> list[VmMgrError]:
     """Check what changes, not what was accepted earlier: a host may be down just now."""
-    looked_at = fields | PLACES if fields & PLACES else fields
+    looked_at = fields.union(*(group for group in (PLACES, MOVES) if fields & group))
     problems = setting_problems(state, VmSettings(**{key: getattr(after, key) for key in looked_at}))
     resource = state.resources.get(name)
     node = resource.nodes[0] if resource is not None and resource.active and resource.nodes else ""

@@ -14,6 +14,8 @@ class VmResource(NamedTuple):
 
     needs: the resource that must run on a node before the VM may start there, like the mount of its storage.
     checks: deeper check of model/checks.py → how often it is made, in seconds.
+    hibernation_s: what a stop that is part of a move has on top to save the guest's memory, and a start to
+    read it; 0 for a VM that is not saved.
     """
 
     name: VmName
@@ -35,6 +37,7 @@ class VmResource(NamedTuple):
     needs: str = ""
     checks: Mapping[str, int] = {}
     check_timeout_s: int = 60
+    hibernation_s: int = 0
 
 
 class Constraint(NamedTuple):

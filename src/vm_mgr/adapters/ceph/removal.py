@@ -21,6 +21,9 @@ def remove_vm(storage: CephStorage, name: VmName) -> bool:
     Each is marked before it leaves the group, so that one that a kill leaves behind is known as ours.
     """
     removed = unstage(storage, name)
+    if storage.saved_state(name) is not None:
+        storage.drop_state(name)
+        removed = True
     with storage.working(f"can't remove {name}") as (rbd, ioctx):
         known = name in rbd.RBD().group_list(ioctx)
         group = rbd.Group(ioctx, name) if known else None

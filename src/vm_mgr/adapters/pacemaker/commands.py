@@ -18,7 +18,7 @@ from vm_mgr.adapters.pacemaker.elements import (
     pair_id,
     section,
 )
-from vm_mgr.adapters.pacemaker.moves import hold
+from vm_mgr.adapters.pacemaker.moves import hibernate, hold
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.checks import LEVELS, interval_ms
 from vm_mgr.model.vm import TargetRole, VmName
@@ -39,7 +39,7 @@ COLOCATION = "vm-mgr-colocation-"
 LEVEL = "OCF_CHECK_LEVEL"
 KINDS = (
     *("meta", "params", "utilization", "op", "check", "pin", "prefer", "needs", "after", "move"),
-    *("hold", "restart", "terms"),
+    *("hold", "restart", "terms", "hibernation"),
 )
 PLACEMENT = ("vm-mgr-pin-", "vm-mgr-prefer-", "vm-mgr-needs-", "vm-mgr-after-", COLOCATION)
 AGENT = {"class": "ocf", "provider": "vm-mgr", "type": "VirtualDomain"}
@@ -219,8 +219,8 @@ def set_target_role(cib: etree._Element, name: VmName, role: TargetRole) -> None
 def _operations(primitive: etree._Element, vm: VmResource) -> None:
     operations = etree.SubElement(primitive, "operations")
     timeouts = {
-        "start": vm.start_timeout_s,
-        "stop": vm.stop_timeout_s,
+        "start": vm.start_timeout_s + vm.hibernation_s,
+        "stop": vm.stop_timeout_s + vm.hibernation_s,
         "migrate_to": vm.migrate_to_timeout_s,
         "migrate_from": vm.migrate_from_timeout_s,
     }
@@ -228,6 +228,8 @@ def _operations(primitive: etree._Element, vm: VmResource) -> None:
         added = operation(operations, our_id("op", vm.name, action), action, "0s", timeout_s)
         if action == "migrate_to":
             hold(added, vm.name)
+        if action == "stop" and vm.hibernation_s:
+            hibernate(added, vm.name, vm.hibernation_s)
     monitor = our_id("op", vm.name, "monitor")
     operation(operations, monitor, "monitor", f"{vm.monitor_interval_s}s", vm.monitor_timeout_s)
     for check, interval_s in vm.checks.items():
