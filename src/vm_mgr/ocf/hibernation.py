@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 from vm_mgr.errors import Kind, SignalError, VmMgrError
@@ -101,11 +102,12 @@ class _Saving:
             uuid=machine.uuid,
             node=env.cluster.local_node(),
             saved_utc=env.clock.utc(),
-            stood=stands == PAUSED_BY_USER,
+            stood=stands == PAUSED_BY_USER and not self._was_paused_by_us(),
         )
         self.waits.end("checks")
         if not self.state.stood:
             self.paused = True  # it may stand even where the call fails
+            self._note_pause()
             env.hypervisor.pause(name)
         env.hypervisor.save_memory(name, path, timeout_s=max(self.until - env.clock.monotonic(), CALL_S))
         self.waits.end("memory")
@@ -130,8 +132,29 @@ class _Saving:
                 self.env.hypervisor.resume(self.name)
             except VmMgrError as error:
                 _say(f"the guest of {self.name} may stand: {error.message}")
+            else:
+                self._marker().unlink(missing_ok=True)
         if self.storage is not None:
             clear(self.env, self.storage, self.name)
+
+    def _note_pause(self) -> None:
+        """Tell a later stop, should this one be killed, that it was not the guest's user."""
+        with suppress(OSError):
+            self._marker().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._marker().write_text(self._process(), encoding="utf-8")
+
+    def _was_paused_by_us(self) -> bool:
+        try:
+            return self._marker().read_text(encoding="utf-8") == self._process()
+        except OSError:
+            return False
+
+    def _process(self) -> str:
+        pid = identity.own_pid(self.env, self.name)
+        return "" if pid is None else f"{pid} {self.env.processes.birth(pid)}"
+
+    def _marker(self) -> Path:
+        return identity.path(self.env, "saving", self.name)
 
     def _require_time(self, memory_bytes: int) -> None:
         left_s = self.until - self.env.clock.monotonic()
