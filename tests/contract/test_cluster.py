@@ -132,3 +132,14 @@ def test_failure_that_is_none_is_forgotten(env, vm):
     env.cluster.look_again(vm)
     resource = env.cluster.state().resources[vm]
     assert (resource.failures, resource.held_on) == ((), "")
+
+
+def test_time_to_hibernate_is_kept_apart_from_the_other_times(env, vm):
+    hibernating = VmResource(vm, TargetRole.STOPPED, stop_timeout_s=40, hibernation_s=90)
+    env.cluster.add(hibernating)
+    found = env.cluster.configured(vm).vm
+    assert (found.hibernation_s, found.stop_timeout_s, found.start_timeout_s) == (90, 40, 120)
+    env.cluster.reconfigure(hibernating._replace(hibernation_s=0))
+    assert env.cluster.configured(vm).vm.hibernation_s == 0
+    env.cluster.reconfigure(hibernating)
+    assert env.cluster.configured(vm).vm.hibernation_s == 90

@@ -24,7 +24,7 @@ ORDINARY_S = 30
 
 
 class Watched(MemoryHypervisor):
-    """A node's libvirt that writes down which run of the guest had processors that ran, and how it came to."""
+    """A node's libvirt that writes down which run of the guest had processors that ran, and since what."""
 
     def __init__(self, history, first_boot):
         super().__init__()
@@ -386,15 +386,10 @@ def dying(world, action, name, calls, *, after):
 
 def check_safe(world):
     """No run goes on after another one has run, and none goes on twice with the same memory."""
-    ran = [(verb, run) for verb, run in world.history if verb != "restore"]
-    restored = [run for verb, run in world.history if verb == "restore"]
-    booted = 0
-    for verb, run in ran:
-        if verb == "boot":
-            booted += 1
-        else:
-            assert booted == 0, world.history
-    assert len(restored) <= 1, world.history
+    verbs = [verb for verb, _ in world.history]
+    booted = verbs.index("boot") if "boot" in verbs else len(verbs)
+    assert not {"restore", "go on"} & set(verbs[booted:]), world.history
+    assert verbs.count("restore") <= 1, world.history
 
 
 @pytest.mark.parametrize("after", [False, True])

@@ -271,6 +271,7 @@ def test_boot_by_hand_next_to_saved_memory_is_refused(env, saved, tmp_path, caps
     assert guard.main(env, ["web1", "prepare", "begin", "-"], xml) == 1
     assert "vm-mgr start web1" in capsys.readouterr().err
     assert guard.main(env, ["web2", "prepare", "begin", "-"], xml.replace("web1", "web2")) == 0
+    assert guard.main(env, ["rescue", "prepare", "begin", "-"], xml) == 1
     env.storage.take_state(saved)
     assert guard.main(env, ["web1", "prepare", "begin", "-"], xml) == 0
 

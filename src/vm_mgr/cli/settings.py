@@ -48,8 +48,8 @@ _OPTIONS = (
     click.option(
         "--on-move",
         type=click.Choice([word.value for word in OnMove]),
-        help="What a move does with the guest: migrate it live (--enable-live-migration); save its memory and go "
-        "on with it (hibernate); shut it down and boot it (restart, the default).",
+        help="What a move does with the guest: keep it running (migrate, --enable-live-migration), go on "
+        "with its saved memory (hibernate), or boot it (restart, the default).",
     ),
     click.option("--migration-user", metavar="USER", help="The user of ssh between nodes."),
     click.option(

@@ -45,7 +45,8 @@ class Found(NamedTuple):
 def hibernate(env: RealEnv, given: Parameters, until: float, end: Callable[[], None]) -> bool:
     """Save it and end its process; False where the guest runs on and is to be shut down.
 
-    By the time until it is in the storage, or goes on. Until everything is in the storage the guest only stands: whatever fails before, it is let go on.
+    Until everything is in the storage, which is so by the time until, the guest only stands: whatever fails
+    before, it is let go on.
     """
     name = given.name
     if not given.hibernation_s:

@@ -5,7 +5,7 @@ be, an operator's wish, a recovery, a restart for a changed parameter, is an ord
 """
 
 from vm_mgr.model.cluster import ClusterState, NodeName
-from vm_mgr.model.vm import TargetRole, VmName
+from vm_mgr.model.vm import VmName
 from vm_mgr.ports.cluster import Configured
 from vm_mgr.ports.env import Env
 
@@ -22,18 +22,16 @@ def move_reason(state: ClusterState, configured: Configured, name: VmName, here:
     resource, vm, node = state.resources.get(name), configured.vm, state.node(here)
     if resource is None or vm is None or node is None or not state.quorate:
         return ""
-    if TargetRole.STOPPED in (vm.target_role, resource.target_role) or resource.target_role == "Stopped":
-        return ""  # an operator's wish
-    if resource.failed or resource.blocked or not resource.managed:
-        return ""  # a recovery
     others = [one.name for one in state.nodes if one.can_host and one.name != here]
-    if not others or vm.pinned_host == here:
-        return ""  # it would stay down
-    if node.leaving:
-        return f"{here} is being shut down"
-    if node.standby:
-        return f"{here} is in standby"
-    if any(one.leftover for one in configured.others):
-        return "a move was asked for"
     wanted = vm.pinned_host or vm.preferred_host
-    return f"it is to run on {wanted}" if wanted in others else ""
+    unwanted = "Stopped" in (vm.target_role.value, resource.target_role)  # an operator's wish
+    broken = resource.failed or resource.blocked or not resource.managed  # a recovery
+    if unwanted or broken or not others or vm.pinned_host == here:
+        return ""
+    signs = {
+        f"{here} is being shut down": node.leaving,
+        f"{here} is in standby": node.standby,
+        "a move was asked for": any(one.leftover for one in configured.others),
+        f"it is to run on {wanted}": wanted in others,
+    }
+    return next((reason for reason, holds in signs.items() if holds), "")

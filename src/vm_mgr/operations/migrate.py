@@ -96,7 +96,7 @@ def _how(vm: VmResource, name: VmName, source: NodeName) -> Note:
     if not vm.hibernation_s:
         message = f"{name} has no live migration: it is stopped on {source} and started elsewhere"
         return Note(Level.WARNING, "not-live", message)
-    text = f"the memory of {name} is saved on {source}, and its guest goes on with it elsewhere; it stands meanwhile"
+    text = f"the memory of {name} is saved on {source} and resumed elsewhere; its guest stands meanwhile"
     return Note(Level.INFO, "hibernating", text)
 
 

@@ -23,7 +23,7 @@ def status(env: Env, name: VmName) -> VmStatus:
 
 
 def full_status(env: Env, name: VmName) -> VmStatus:
-    """Tell also of saved memory, which only a VM that does not run can have: for others no storage is asked."""
+    """Tell also of saved memory; a VM that runs has none, and no storage is asked for it."""
     seen = status(env, name)
     if seen.state in (VmState.STARTED, VmState.UNDEFINED):
         return seen

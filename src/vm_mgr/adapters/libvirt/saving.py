@@ -55,7 +55,8 @@ def restore(connection: Connection, path: str, timeout_s: float) -> None:
 def snapshot_xml(domain_xml: str, path: str) -> str:
     """Ask for the memory and for no disk; libvirt takes a disk that is not named for one that is wanted.
 
-    >>> snapshot_xml("<domain><devices><disk><target dev='vda'/></disk></devices></domain>", "/a").split("><")[2:]
+    >>> domain = "<domain><devices><disk><target dev='vda'/></disk></devices></domain>"
+    >>> snapshot_xml(domain, "/a").split("><")[2:]
     ['disks', 'disk name="vda" snapshot="no"/', '/disks', '/domainsnapshot>']
     """
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
