@@ -161,7 +161,7 @@ class _Saving:
         left_s = self.until - self.env.clock.monotonic()
         needed_s = memory_bytes / SURELY_BPS
         if needed_s > left_s:
-            message = f"saving {memory_bytes >> 20} MiB may take {needed_s:.0f} s, of which there are {left_s:.0f} s"
+            message = f"saving {memory_bytes >> 20} MiB may take {needed_s:.0f} s; it has {left_s:.0f} s"
             hint = f"have its time counted anew: vm-mgr set {self.name} --metadata hibernation=1"
             raise VmMgrError(Kind.TRY_LATER, message, hint=hint)
 
