@@ -91,9 +91,8 @@ def session(lab: Lab) -> Iterator[None]:
     """Keep an ssh session open, and a process in the guest; both must be the same afterwards."""
     booted = boot_id(lab)
     process = guest(lab, "setsid sleep 10000 >/dev/null 2>&1 </dev/null & echo $!")
-    patient = [*lab.ssh_command(f"192.0.2.{MAC}"), "cat"]
-    patient[1:1] = ["-o", "ServerAliveInterval=0", "-o", "TCPKeepAlive=no"]
-    with subprocess.Popen(patient, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as talk:
+    command = [*lab.ssh_command(f"192.0.2.{MAC}"), "cat"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as talk:
         assert talk.stdin is not None
         assert talk.stdout is not None
         try:
@@ -205,7 +204,7 @@ def test_saved_memory_is_guarded_and_given_up_on_demand(lab: Lab, vm: str) -> No
 
 
 def test_killed_save_leaves_one_guest_and_nothing_else(lab: Lab, vm: str) -> None:
-    """A stop that is killed has failed: the node is fenced, and the guest boots, or goes on if it was saved."""
+    """A killed stop has failed: the node is fenced, and the guest boots, or goes on if it was saved."""
     agent = r"python3 -P -m vm_mgr\.ocf stop"
     line = f"until p=$(pgrep -of '^{agent}'); do sleep 0.05; done; sleep 0.4; kill -KILL $p"
     run(lab, f'systemd-run --quiet --collect sh -c "{line.replace("$", "$$")}"', node=HOME)

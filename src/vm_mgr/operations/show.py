@@ -124,7 +124,8 @@ def _stored(env: Env, looks: _Looks, name: VmName, configured: Configured) -> Sh
         machine=looks.at("machine", lambda: env.definitions.machine(env.storage.definition(name))),
         disks=looks.at("disks", lambda: env.storage.disks(name)),
         snapshots=looks.at("snapshots", lambda: env.snapshots.snapshots(name)),
-        placement=configured.vm or (resource_for(env, name, kept, start=True) if kept else None),
+        placement=configured.vm
+        or (looks.at("placement", lambda: resource_for(env, name, kept, start=True)) if kept else None),
         unfinished=marks.get(name),
         saved=looks.at("saved", lambda: env.storage.saved_state(name)),
         metadata=kept.user_metadata if kept else None,

@@ -11,7 +11,7 @@ from vm_mgr.model.storage import DiskInfo
 if TYPE_CHECKING:
     from vm_mgr.adapters.ceph.port import CephStorage
 
-__all__ = ["describe_image", "read_key", "removal_begun", "remove_image"]
+__all__ = ["DEAD_CLIENT_S", "describe_image", "read_key", "removal_begun", "remove_image"]
 
 DEAD_CLIENT_S = 35.0
 

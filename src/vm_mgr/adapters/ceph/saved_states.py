@@ -143,10 +143,10 @@ def fetch(storage: CephStorage, name: VmName, state: SavedState, on_progress: Ca
     return str(path)
 
 
-def drop(storage: CephStorage, name: VmName) -> None:
+def drop(storage: CephStorage, name: VmName, *, patience_s: float = 0) -> None:
     """Delete them; a complete one is first made one that nobody resumes, since deleting it can be cut short.
 
-    A client that has died may count as watching for 30 s: this does not wait for that.
+    A client that has died may count as watching for 30 s: so long this waits only if it is told to.
     """
     with suppress(OSError):
         (storage.spool / name).unlink(missing_ok=True)
@@ -155,7 +155,7 @@ def drop(storage: CephStorage, name: VmName) -> None:
     ):
         take(storage, name)
     for phase in PHASES:
-        remove_image(storage, layout.state_image(phase, name), patience_s=0)
+        remove_image(storage, layout.state_image(phase, name), patience_s=patience_s)
 
 
 def _described(storage: CephStorage, image_name: str) -> str | None:
