@@ -4,7 +4,7 @@ from contextlib import ExitStack
 
 from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState, Failure, NodeName, Resource
-from vm_mgr.model.event import EventKind
+from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.migration import JobSample, Plan, Strategy, render_terms
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.alone import alone
@@ -28,6 +28,8 @@ GRACE_S = 60
 POLL_S = 0.25
 LOOK_S = 10.0
 SETTLE_S = 30.0
+# How far the chronicle may be behind what has happened.
+CHRONICLE_S = 5.0
 MIB = 1 << 20
 AS_SET = MoveTerms()
 
@@ -101,19 +103,25 @@ def _how(vm: VmResource, name: VmName, source: NodeName) -> Note:
 
 
 def _tell_how_it_went(env: Env, name: VmName, since_utc: float) -> None:
-    """Say from the chronicle, which may be some seconds behind, whether the guest went on or was booted."""
-    try:
-        events = [event for event in env.chronicle.read(since_utc) if event.subject == name]
-    except VmMgrError:
-        events = []
-    for event in events:
-        if event.kind in (EventKind.NOT_SAVED, EventKind.NOT_RESUMED):
-            text = f"{name} was booted anew, {event.kind.value}: {event.detail}"
-            env.say(Note(Level.WARNING, "not-resumed", text, f"see: vm-mgr events {name}"))
-            return
-    if not any(event.kind is EventKind.RESUMED for event in events):
+    """Say from the chronicle, which may be a moment behind, whether the guest went on or was booted."""
+    deadline = env.clock.monotonic() + CHRONICLE_S
+    while (event := _outcome(env, name, since_utc)) is None and env.clock.monotonic() < deadline:
+        env.clock.sleep(POLL_S)
+    if event is None:
         text = f"whether {name} went on with its memory is told by: vm-mgr events {name}"
         env.say(Note(Level.INFO, "see-events", text))
+    elif event.kind is not EventKind.RESUMED:
+        text = f"{name} was booted anew, {event.kind.value}: {event.detail}"
+        env.say(Note(Level.WARNING, "not-resumed", text, f"see: vm-mgr events {name}"))
+
+
+def _outcome(env: Env, name: VmName, since_utc: float) -> Event | None:
+    outcomes = (EventKind.NOT_SAVED, EventKind.NOT_RESUMED, EventKind.RESUMED)
+    try:
+        events = env.chronicle.read(since_utc - 1)  # clocks of nodes differ
+    except VmMgrError:
+        return None
+    return next((one for one in events if one.subject == name and one.kind in outcomes), None)
 
 
 def _can_ask(env: Env, state: ClusterState) -> bool:
