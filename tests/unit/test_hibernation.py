@@ -420,7 +420,8 @@ def test_stop_that_is_killed_leaves_it_running_or_saved_or_to_boot(tmp_path, aft
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_start_that_is_killed_leaves_it_to_be_resumed_once_or_to_boot(tmp_path, after):
+@pytest.mark.parametrize("then", ["fenced", "stopped"])
+def test_start_that_is_killed_leaves_it_to_be_resumed_once_or_to_boot(tmp_path, after, then):
     outcomes = set()
     for calls in range(200):
         world = World(tmp_path / f"{calls}")
@@ -428,7 +429,11 @@ def test_start_that_is_killed_leaves_it_to_be_resumed_once_or_to_boot(tmp_path, 
         died = dying(world, "start", "n2", calls, after=after)
         if not died:
             break
-        world.cut_power("n2")
+        if then == "fenced":
+            world.cut_power("n2")
+        else:
+            world.stop("n2")
+        assert not world.nodes["n2"].hypervisor.running
         told = len(world.history)
         world.start("n3")
         assert world.runs("n3") is not None
