@@ -132,12 +132,16 @@ def test_status_and_show_tell_of_saved_memory(env, saved):
     assert "memory saved on n1" in shell(env, "status", saved).stdout
     shown = json.loads(shell(env, "show", saved, "--output", "json").stdout)
     assert shown["saved"] == {
+        "state": "complete",
         "node": "n1",
         "since": "2023-11-14T22:13:20Z",
         "size_bytes": 5,
         "resumed_at_start": True,
     }
     assert "memory saved on n1" in shell(env, "show", saved).stdout
+    env.storage.take_state(saved)
+    assert json.loads(shell(env, "show", saved, "-o", "json").stdout)["saved"]["state"] == "used"
+    save(env, saved)
     disable(env, saved)
     assert "memory saved on n1" in full_status(env, saved).detail
 

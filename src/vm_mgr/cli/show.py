@@ -62,14 +62,17 @@ def _data(shown: Shown) -> dict[str, Any]:
         "unfinished": mark.verb if mark else "",
         "unfinished_on": mark.node if mark else "",
         "unfinished_since": _utc(mark.began_utc) if mark else "",
-        "saved": shown.saved and _saved(shown.saved),
+        "saved": _saved(shown.saved),
         "metadata": None if shown.metadata is None else dict(shown.metadata),
         "unknown": list(shown.unknown),
     }
 
 
-def _saved(state: SavedState) -> dict[str, Any]:
+def _saved(state: SavedState | None) -> dict[str, Any]:
+    told = "" if state is None else "used" if state.taken else "complete" if state.complete else "saving"
+    state = state or SavedState()
     return {
+        "state": told,
         "node": state.node,
         "since": _utc(state.saved_utc) if state.saved_utc else "",
         "size_bytes": state.size_bytes,
