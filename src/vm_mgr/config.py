@@ -73,6 +73,8 @@ class Places(NamedTuple):
     proc: str = "/proc"
     libvirt_run: str = "/run/libvirt/qemu"
     state: str = "/run/vm-mgr"
+    # A guest's memory passes through on its way to Ceph: not below /run, which is memory itself.
+    spool: str = "/var/lib/vm-mgr/memory"
     # Not below it, where only root may look: Pacemaker runs its alert agents as another user.
     alerts: str = "/run/vm-mgr-alerts"
 

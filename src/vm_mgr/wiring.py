@@ -149,10 +149,18 @@ class RealEnv:
 
     @cached_property
     def _ceph_storage(self) -> CephStorage:
+        from pathlib import Path  # noqa: PLC0415
+
         from vm_mgr.adapters.ceph.port import CephStorage  # noqa: PLC0415
+        from vm_mgr.config import places  # noqa: PLC0415
 
         return CephStorage(
-            self.connection, self.runner, self.clock, cache=self.ceph.cache, listing=self._listing
+            self.connection,
+            self.runner,
+            self.clock,
+            cache=self.ceph.cache,
+            listing=self._listing,
+            spool=Path(places().spool),
         )
 
     def _directory(self, label: str) -> SharedDirectory:

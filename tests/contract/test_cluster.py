@@ -162,3 +162,14 @@ def test_asks_are_kept_changed_and_gone_with_the_vm(env, vm):
     env.cluster.remove("contract3")
     env.cluster.add(VmResource("contract3", TargetRole.STOPPED))
     assert env.cluster.configured("contract3").vm.asks == ()
+
+
+def test_time_to_hibernate_is_kept_apart_from_the_other_times(env, vm):
+    hibernating = VmResource(vm, TargetRole.STOPPED, stop_timeout_s=40, hibernation_s=90)
+    env.cluster.add(hibernating)
+    found = env.cluster.configured(vm).vm
+    assert (found.hibernation_s, found.stop_timeout_s, found.start_timeout_s) == (90, 40, 120)
+    env.cluster.reconfigure(hibernating._replace(hibernation_s=0))
+    assert env.cluster.configured(vm).vm.hibernation_s == 0
+    env.cluster.reconfigure(hibernating)
+    assert env.cluster.configured(vm).vm.hibernation_s == 90

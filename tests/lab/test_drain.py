@@ -58,7 +58,7 @@ def test_all_leave_alive_and_what_cannot_is_told_and_left(lab: Lab) -> None:
     create(lab, "cmd3", "ceph", "--pinned-host", NODE, *QUICK)
     before = pid(lab, "cmd3")
     told = drain(lab, "--standby", code=5)
-    assert {one["name"]: one["live"] for one in told["moved"]} == {"cmd1": True, "cmd2": True}
+    assert {one["name"]: one["how"] for one in told["moved"]} == {"cmd1": "live", "cmd2": "live"}
     assert [one["name"] for one in told["stays"]] == ["cmd3"]
     assert (told["standby"], in_standby(lab)) == (False, False)
     for one in told["moved"]:
@@ -77,7 +77,7 @@ def test_others_are_restarted_only_if_asked_for_and_the_node_stays_empty(lab: La
     assert "standby" in foreseen
     assert (pid(lab, "cmd1"), in_standby(lab)) == (before, False)
     told = drain(lab, "--restart-others", "--standby")
-    assert [(one["name"], one["live"]) for one in told["moved"]] == [("cmd1", False)]
+    assert [(one["name"], one["how"]) for one in told["moved"]] == [("cmd1", "restarted")]
     assert (told["standby"], in_standby(lab)) == (True, True)
     vm_mgr(lab, "migrate", "--all-from", NODE, code=5)
     create(lab, "cmd2", "ceph", *THERE)
@@ -136,7 +136,7 @@ def test_vm_returns_alive_if_asked_to_and_a_change_of_that_restarts_nothing(lab:
     assert (node_of(lab, "cmd1"), pid(lab, "cmd1")) == (NODE, before)
     assert "would return" in vm_mgr(lab, "migrate", "cmd1", code=5)
     told = drain(lab, "--standby")
-    assert [(one["name"], one["live"]) for one in told["moved"]] == [("cmd1", True)]
+    assert [(one["name"], one["how"]) for one in told["moved"]] == [("cmd1", "live")]
     end_standby(lab)
     wait_until(lambda: is_settled(lab, "cmd1", NODE), what="cmd1 to return", timeout_s=120)
     assert qemu_nodes(lab, "cmd1") == (NODE,)

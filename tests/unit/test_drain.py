@@ -9,6 +9,7 @@ from vm_mgr.adapters.memory.rehearsal import Rehearsal
 from vm_mgr.cli.app import app
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.cluster import Resource
+from vm_mgr.model.on_move import Way
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.drain import Wishes, drain, require_empty
@@ -90,7 +91,7 @@ class TestOrder:
         assert begun.names() == ["high", "middle", "low"]
         assert sorted(names(drained.moved)) == ["high", "low", "middle"]
         assert {one.to for one in drained.moved} == {"n2"}
-        assert all(one.live for one in drained.moved)
+        assert {one.how for one in drained.moved} == {Way.LIVE}
         assert not drained.stays
         assert not env.cluster.moves
         assert not env.ledger.claimed
@@ -174,7 +175,7 @@ class TestStays:
         assert "--restart-others" in drained.stays[0].hint
         assert not begun.names()
         drained = drain(env, "n1", Wishes(restart_others=True, terms=MoveTerms(bandwidth_mib=8)))
-        assert [(one.name, one.live) for one in drained.moved] == [("old", False)]
+        assert [(one.name, one.how) for one in drained.moved] == [("old", Way.RESTARTED)]
         require_empty(drained)
 
     def test_pinned_vm_is_not_even_restarted(self, env, make, begun):
@@ -423,7 +424,7 @@ class TestCommand:
         data = json.loads(done.stdout)
         assert (data["node"], data["standby"]) == ("n1", False)
         (moved,), (stays,) = data["moved"], data["stays"]
-        assert {**moved, "took_s": 0} == {"name": "web1", "to": "n2", "live": True, "took_s": 0}
+        assert {**moved, "took_s": 0} == {"name": "web1", "to": "n2", "how": "live", "took_s": 0}
         assert (stays["name"], bool(stays["reason"]), bool(stays["hint"])) == ("fixed", True, True)
         assert "fixed" in done.stderr
 

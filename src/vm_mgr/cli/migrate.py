@@ -39,7 +39,7 @@ OF_A_NODE = ("at_once", "restart_others", "standby")
 @click.option(
     "--restart-others",
     is_flag=True,
-    help="With --all-from: stop VMs that have no live migration, and start them elsewhere.",
+    help="With --all-from: also move VMs that have to be stopped and started for it.",
 )
 @click.option(
     "--standby",
@@ -85,7 +85,7 @@ OF_A_NODE = ("at_once", "restart_others", "standby")
 def migrate_command(
     name: VmName | None, words: tuple[str, ...], all_from: str | None, output: str, **options: Any
 ) -> None:
-    """Move a running VM to NODE, or to any other node; live where the VM has live migration.
+    """Move a running VM to NODE, or to any other node: live, by its saved memory or anew, as --on-move says.
 
     With --all-from all VMs of a node are moved, those of the highest priority first, to where the cluster
     wants them. Those that can't be moved are named and left, and the exit status is 5. The node can take VMs
@@ -152,15 +152,13 @@ def _data(drained: "Drained") -> dict[str, Any]:
     return {
         "node": drained.node,
         "standby": drained.standby,
-        "moved": [one._asdict() for one in drained.moved],
+        "moved": [one._asdict() | {"how": one.how.value} for one in drained.moved],
         "stays": [one._asdict() for one in drained.stays],
     }
 
 
 def _print(drained: "Drained") -> None:
-    rows = [
-        (one.name, one.to, "live" if one.live else "restarted", f"{one.took_s:g}") for one in drained.moved
-    ]
+    rows = [(one.name, one.to, one.how.value, f"{one.took_s:g}") for one in drained.moved]
     rows += [(one.name, drained.node, "stays", "") for one in drained.stays]
     if rows:
         print_table([("vm", "node", "how", "seconds"), *rows])

@@ -13,6 +13,7 @@ from vm_mgr.cli.settings import (
     settings_changes,
     settings_options,
 )
+from vm_mgr.model.on_move import OnMove
 from vm_mgr.model.vm import VmName
 
 __all__ = ["set_command"]
@@ -48,11 +49,12 @@ def set_command(name: VmName, memory: str | None, unset: tuple[str, ...], **opti
 
     vcpus, description = options.pop("vcpus"), options.pop("description")
     off, on = options.pop("disable_live_migration"), options["live_migration"]
-    if off and on:
+    if off and (on or options["on_move"] == OnMove.MIGRATE.value):
         raise click.UsageError("live migration can't be both enabled and disabled")
+    if off and options["on_move"] is None:
+        options["on_move"] = OnMove.RESTART.value
     settings = settings_changes(options)
     settings |= dict.fromkeys(UNSETTABLE[key] for key in unset)
-    settings |= {"live_migration": False} if off else {}
     memory_bytes = bytes_of(memory) if memory is not None else None
     changes = Changes(settings, memory_bytes, vcpus, description)
     if changes == Changes():

@@ -11,6 +11,7 @@ from vm_mgr.model.checks import LEVELS
 from vm_mgr.model.failback import Failback
 from vm_mgr.model.fitness import Uplink
 from vm_mgr.model.migration import OnTimeout, Strategy
+from vm_mgr.model.on_move import OnMove, settings_for
 from vm_mgr.model.vm import VmSettings
 
 __all__ = [
@@ -46,6 +47,12 @@ no_check_option = click.option(
 _OPTIONS = (
     click.option(
         "--enable-live-migration", "live_migration", is_flag=True, help="Move without stopping the guest."
+    ),
+    click.option(
+        "--on-move",
+        type=click.Choice([word.value for word in OnMove]),
+        help="What a move does with the guest: keep it running (migrate, --enable-live-migration), go on "
+        "with its saved memory (hibernate), or boot it (restart, the default).",
     ),
     click.option("--migration-user", metavar="USER", help="The user of ssh between nodes."),
     click.option(
@@ -189,6 +196,7 @@ def settings_from(options: dict[str, Any], base: VmSettings | None = None) -> Vm
     pairs["checks"] = {check: seconds_of(check, text) for check, text in pairs["checks"].items()}
     pairs["checks"] |= dict.fromkeys(options.pop("no_check", ()), "")
     commands = options.pop("crm_config_cmd")
+    moves = moves_from(options)
     given = {name: options.pop(name) for name in list(options) if name in VmSettings._fields}
     given = {name: value for name, value in given.items() if value is not None and value is not False}
     base = VmSettings() if base is None else base
@@ -199,14 +207,26 @@ def settings_from(options: dict[str, Any], base: VmSettings | None = None) -> Vm
     merged: dict[str, Any] = {field: {**getattr(base, field), **pairs[field]} for field in _PAIRS.values()}
     if commands:
         given["crm_config_cmd"] = "\n".join(commands)
-    return base._replace(**given, **merged)
+    return base._replace(**given, **merged, **moves)
+
+
+def moves_from(options: dict[str, Any]) -> dict[str, Any]:
+    """Take what is said about moves out of a command's options, by the new name or by the older one."""
+    live, on_move = options.pop("live_migration"), options.pop("on_move")
+    if live and on_move not in (None, OnMove.MIGRATE.value):
+        raise click.UsageError(f"--enable-live-migration means --on-move migrate, not {on_move}")
+    if on_move is not None:
+        return settings_for(OnMove(on_move))
+    return settings_for(OnMove.MIGRATE) if live else {}
 
 
 def settings_changes(options: dict[str, Any]) -> dict[str, Any]:
     """Take what is to be changed out of a command's options; an empty text is the default again."""
+    moves = moves_from(options)
+    options |= {"live_migration": False, "on_move": None}
     given, defaults = settings_from(options)._asdict(), VmSettings()._asdict()
     changed = {key: value for key, value in given.items() if value != defaults[key]}
-    return {key: None if value == "" else value for key, value in changed.items()}
+    return {key: None if value == "" else value for key, value in changed.items()} | moves
 
 
 def seconds_of(check: str, text: str) -> str:

@@ -9,8 +9,11 @@ import click
 from vm_mgr.cli.render import print_data, print_table
 from vm_mgr.cli.run import name_argument, output_option, run
 from vm_mgr.model.failback import Failback
+from vm_mgr.model.on_move import OnMove
+from vm_mgr.model.saved_state import SavedState
 from vm_mgr.model.storage import DiskInfo, Snapshot
 from vm_mgr.model.vm import VmName
+from vm_mgr.operations.saved import said
 from vm_mgr.operations.show import Shown, show, show_definition
 from vm_mgr.ports.cluster import VmResource
 
@@ -61,8 +64,21 @@ def _data(shown: Shown) -> dict[str, Any]:
         "unfinished": mark.verb if mark else "",
         "unfinished_on": mark.node if mark else "",
         "unfinished_since": _utc(mark.began_utc) if mark else "",
+        "saved": _saved(shown.saved),
         "metadata": None if shown.metadata is None else dict(shown.metadata),
         "unknown": list(shown.unknown),
+    }
+
+
+def _saved(state: SavedState | None) -> dict[str, Any]:
+    told = "" if state is None else "used" if state.taken else "complete" if state.complete else "saving"
+    state = state or SavedState()
+    return {
+        "state": told,
+        "node": state.node,
+        "since": _utc(state.saved_utc) if state.saved_utc else "",
+        "size_bytes": state.size_bytes,
+        "resumed_at_start": state.waits,
     }
 
 
@@ -86,6 +102,7 @@ def _placement(vm: VmResource) -> dict[str, Any]:
         "failback": (Failback.RETURN if vm.returns else Failback.STAY).value,
         "priority": vm.priority,
         "live_migration": vm.live_migration,
+        "on_move": _on_move(vm),
         "start_timeout_s": vm.start_timeout_s,
         "stop_timeout_s": vm.stop_timeout_s,
         "migrate_to_timeout_s": vm.migrate_to_timeout_s,
@@ -122,6 +139,8 @@ def _state(shown: Shown) -> Iterator[tuple[str, str]]:
     yield "state", f"{status.state.value}{where}{since}" + (f" ({status.detail})" if status.detail else "")
     if shown.paused:
         yield "paused", f"{shown.paused} (vm-mgr resume {status.name})"
+    if shown.saved:
+        yield "memory", said(shown.saved)
     for failure in shown.failures:
         yield "failure", f"{failure.when}  {failure.text}".strip()
     if shown.unfinished:
@@ -149,7 +168,7 @@ def _placed(shown: Shown) -> Iterator[tuple[str, str]]:
         return
     yield "host", _host(vm)
     yield "priority", str(vm.priority)
-    yield "live migration", "yes" if vm.live_migration else "no"
+    yield "on-move", _on_move(vm)
     yield (
         "timeouts",
         f"start {vm.start_timeout_s} s, stop {vm.stop_timeout_s} s, migrate {vm.migrate_to_timeout_s} s",
@@ -160,6 +179,12 @@ def _placed(shown: Shown) -> Iterator[tuple[str, str]]:
         yield "uplink", "ignored"
     for one in shown.obstacles:
         yield ("not on" if one.never else "avoids"), f"{one.node}: {one.reason}"
+
+
+def _on_move(vm: VmResource) -> str:
+    if vm.hibernation_s:
+        return OnMove.HIBERNATE.value
+    return (OnMove.MIGRATE if vm.live_migration else OnMove.RESTART).value
 
 
 def _host(vm: VmResource) -> str:

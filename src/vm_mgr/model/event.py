@@ -22,6 +22,10 @@ class EventKind(Enum):
     MOVING = "moving"  # its live migration has begun
     MOVED = "moved"
     STOPPED = "stopped"
+    SAVED = "saved"  # its memory, for its next start
+    NOT_SAVED = "not-saved"  # although it was to be: its guest is shut down instead
+    RESUMED = "resumed"  # with the memory that was saved
+    NOT_RESUMED = "not-resumed"  # its memory is given up: it boots, as after a power cut
     FAILED = "failed"
 
 

@@ -67,6 +67,7 @@ class VmSettings(NamedTuple):
     checks: deeper check of model/checks.py → how often it is made, in seconds.
     failback: a word of model/failback.py.
     uplink: whether the VM follows the uplinks of its bridges; a word of model/fitness.py.
+    on_move: hibernate, or nothing where live_migration decides (model/on_move.py).
     """
 
     live_migration: bool = False
@@ -92,6 +93,7 @@ class VmSettings(NamedTuple):
     migration_max_pause_s: int | None = None
     failback: str | None = None
     uplink: str | None = None
+    on_move: str | None = None
 
 
 def name_problems(name: str) -> list[VmMgrError]:

@@ -30,8 +30,10 @@ def main(action: str) -> int:
     try:
         # A stop may not fail for a parameter that only a start or a move needs.
         given = read(strict=action != "stop")
-        # After the loss of a node Ceph answers only once that node's daemons have been missed.
-        env = RealEnv(storage_patience_s=given.budget_s)
+        # After the loss of a node Ceph answers only once that node's daemons have been missed. Of a stop that
+        # saves memory so much must be left that the guest can go on and shut down.
+        saves = action == "stop" and given.hibernation_s
+        env = RealEnv(storage_patience_s=given.hibernation_s / 2 if saves else given.budget_s)
         try:
             ACTIONS[action](env, given)
         except VmMgrError as error:

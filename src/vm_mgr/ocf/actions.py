@@ -5,11 +5,13 @@ process agrees.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.event import AGENT_EXPECTED, Event, EventKind
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity
+from vm_mgr.ocf.hibernation import clear, go_on, hibernate, wake
 from vm_mgr.ocf.moving import migrate_from, migrate_to, wait_gone
 from vm_mgr.ocf.parameters import Parameters
 from vm_mgr.ocf.unplug_times import remember, reserve_s
@@ -50,21 +52,30 @@ def start(env: RealEnv, given: Parameters) -> None:
         env, storage, name, images, gone=gone, limit_s=max(deadline - env.clock.monotonic() - CALL_S, 0)
     )
     waits.end("disk")
-    remaining = max(deadline - env.clock.monotonic(), CALL_S)
-    try:
-        env.hypervisor.create(xml, name, timeout_s=remaining)
-    except VmMgrError:
-        if env.processes.find_vm(name, uuid=uuid) is not None:
-            _unplug(env, name, env.clock.monotonic() + CALL_S)
-        raise
+    end = partial(_unplug, env, name, deadline + CALL_S)
+    found = wake(env, given, storage, uuid, deadline, end)
+    if not found.stands:
+        _create(env, xml, name, uuid, max(deadline - env.clock.monotonic(), CALL_S))
     pid = env.processes.find_vm(name, uuid=uuid)
     if pid is None:
         raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{name} ended right after its start")
     identity.remember(env, name, pid, uuid)
+    go_on(env, name, found, end)
     waits.end("libvirt")
     env.journal.record(
         Event(env.clock.utc(), EventKind.RUNNING, name, detail=agent, waited=waits.milliseconds)
     )
+    if found.state is not None:
+        clear(env, storage, name)
+
+
+def _create(env: RealEnv, xml: str, name: VmName, uuid: str, timeout_s: float) -> None:
+    try:
+        env.hypervisor.create(xml, name, timeout_s=timeout_s)
+    except VmMgrError:
+        if env.processes.find_vm(name, uuid=uuid) is not None:
+            _unplug(env, name, env.clock.monotonic() + CALL_S)
+        raise
 
 
 def failure(env: RealEnv, name: VmName, action: str, error: VmMgrError) -> Event:
@@ -73,15 +84,21 @@ def failure(env: RealEnv, name: VmName, action: str, error: VmMgrError) -> Event
 
 
 def stop(env: RealEnv, given: Parameters) -> None:
-    """Shut down, unplug when the time is up, kill when libvirt does not; success means that it is gone."""
+    """Shut down, unplug when the time is up, kill when libvirt does not; success means that it is gone.
+
+    Where the VM hibernates and the stop is part of a move, its memory is saved instead.
+    """
     name = given.name
     if identity.own_pid(env, name) is None:
         identity.forget(env, name)
         return
     began = env.clock.monotonic()
     deadline = began + given.timeout_s - 2
-    if not given.force_stop:
-        _shut_down(env, name, began + given.timeout_s - reserve_s(env, given.timeout_s))
+    ordinary_s = given.timeout_s - given.hibernation_s
+    saved_until = began + given.hibernation_s
+    if not given.force_stop and not hibernate(env, given, saved_until, partial(_unplug, env, name, deadline)):
+        until = min(env.clock.monotonic(), saved_until) + ordinary_s
+        _shut_down(env, name, until - reserve_s(env, ordinary_s))
     if identity.own_pid(env, name) is not None:
         _unplug(env, name, deadline)
     identity.forget(env, name)

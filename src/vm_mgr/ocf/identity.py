@@ -43,6 +43,7 @@ def forget(env: RealEnv, name: VmName) -> None:
     with suppress(VmMgrError, OSError):
         if env.processes.find_vm(name) is None:
             path(env, "running", name).unlink(missing_ok=True)
+            path(env, "saving", name).unlink(missing_ok=True)
             for check in LEVELS:
                 path(env, f"check-{check}", name).unlink(missing_ok=True)
 

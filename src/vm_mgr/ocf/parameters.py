@@ -19,6 +19,7 @@ class Parameters(NamedTuple):
     """The agent's parameters, and the time that the action has.
 
     A single move's own terms stand above the parameters. move_timeout_s: after so long on_timeout is done.
+    hibernation_s: of timeout_s, what a stop that is part of a move has to save the guest's memory.
     """
 
     name: VmName
@@ -41,6 +42,7 @@ class Parameters(NamedTuple):
     move_timeout_s: float | None = None
     on_timeout: OnTimeout = OnTimeout.PAUSE
     max_pause_s: float | None = MAX_PAUSE_S
+    hibernation_s: float = 0.0
 
     @property
     def budget_s(self) -> float:
@@ -90,6 +92,7 @@ def read(environment: Mapping[str, str] = os.environ, *, strict: bool = True) ->
         on_timeout=_one_of(OnTimeout, given, "migration_timeout_action", OnTimeout.PAUSE, strict=strict),
         max_pause_s=number(given, "migration_max_pause") or MAX_PAUSE_S,
         force_stop=given.get("force_stop", "").lower() in ("1", "true", "yes", "on"),
+        hibernation_s=number(given, "CRM_meta_vm_mgr_hibernation") or 0,
         check_level=int(level) if level.isdecimal() else 0,
         check_misses=number(given, "check_misses") or 3,
     )

@@ -12,6 +12,7 @@ from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.failback import failback_problems
 from vm_mgr.model.fitness import Uplink
 from vm_mgr.model.mark import Mark
+from vm_mgr.model.on_move import on_move_problems
 from vm_mgr.model.storage import ImageFile
 from vm_mgr.model.vm import (
     TargetRole,
@@ -233,7 +234,7 @@ def setting_problems(state: ClusterState, settings: VmSettings) -> list[VmMgrErr
     if settings.pinned_host and settings.preferred_host:
         message = "a VM is either pinned to a host or prefers one"
         problems.append(VmMgrError(Kind.INVALID, message, hint="drop --pinned-host or --preferred-host"))
-    problems += bus_problems(settings.disk_bus) + move_problems(settings)
+    problems += bus_problems(settings.disk_bus) + move_problems(settings) + on_move_problems(settings)
     problems += failback_problems(settings) + Uplink.problems(settings.uplink)
     if settings.migration_user:
         problems += word_problems("the migration user", settings.migration_user)

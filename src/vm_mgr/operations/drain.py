@@ -4,11 +4,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState, NodeName, Resource
+from vm_mgr.model.on_move import Way
 from vm_mgr.model.vm import VmName, VmState
 from vm_mgr.operations.alone import claimed
 from vm_mgr.operations.checks import host_problems, quorum_problems
-from vm_mgr.operations.migrate import AS_SET, OTHER_STEPS_S, POLL_S, Goal, Moved, Moving, moving
-from vm_mgr.operations.move_terms import MoveTerms
+from vm_mgr.operations.migrate import AS_SET, Moved, Moving, moving
+from vm_mgr.operations.move_terms import Goal, MoveTerms
+from vm_mgr.operations.move_ways import POLL_S, finish, longest_s, way_taken
 from vm_mgr.operations.waiting import wait
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.env import Env
@@ -25,7 +27,7 @@ AT_ONCE = 2
 class Wishes(NamedTuple):
     """How a node is to be drained; the terms are for the VMs that move live.
 
-    restart_others: stop and start elsewhere the VMs that have no live migration.
+    restart_others: stop and start elsewhere the VMs that have no live migration and don't hibernate.
     standby: once it is empty, have the node take nothing until it is booted the next time.
     """
 
@@ -39,11 +41,11 @@ AS_USUAL = Wishes()
 
 
 class Left(NamedTuple):
-    """A VM that has left, live or by a stop and a start."""
+    """A VM that has left."""
 
     name: VmName
     to: NodeName
-    live: bool
+    how: Way
     took_s: float
 
 
@@ -184,10 +186,10 @@ class _Drain:
             self.env.say(Note(Level.WARNING, "no-standby", text, f"crm_standby -N {self.node} -v on"))
             return False
         self.env.cluster.stand_by(self.node)
-        began_s = self.env.clock.monotonic()
+        began_s, began_utc = self.env.clock.monotonic(), self.env.clock.utc()
         try:
             for vm in self.returning:
-                self._await(vm, began_s)
+                self._await(vm, began_s, began_utc)
         except SignalError:
             text, undo = f"{self.node} stays in standby", f"crm_standby -N {self.node} -l reboot -D"
             self.env.say(Note(Level.WARNING, "standby", text, undo))
@@ -212,7 +214,7 @@ class _Drain:
         elif vm.pinned_host:
             hint = f"vm-mgr set {vm.name} --unset pinned-host"
             self._keep(vm.name, f"{vm.name} is pinned to {vm.pinned_host}", hint)
-        elif not (vm.live_migration or self.wishes.restart_others):
+        elif not (vm.live_migration or vm.hibernation_s or self.wishes.restart_others):
             hint = "stop it here and start it elsewhere: --restart-others"
             self._keep(vm.name, f"{vm.name} has no live migration", hint)
         elif self.wishes.standby and vm.returns and vm.preferred_host == self.node:
@@ -260,11 +262,11 @@ class _Drain:
             self.seen.discard(journey.name)  # somebody has stopped it
             return
         took_s = self.env.clock.monotonic() - journey.began_s
-        self._tell(Left(journey.name, NodeName(moved.status.node), moved.live, round(took_s, 1)))
+        self._tell(Left(journey.name, NodeName(moved.status.node), moved.how, round(took_s, 1)))
 
     def _tell(self, left: Left) -> None:
         self.moved.append(left)
-        how = "live" if left.live else "restarted"
+        how = "by its saved memory, or booted" if left.how is Way.UNKNOWN else left.how.value
         text = f"{left.name} is on {left.to}, {how}, after {left.took_s:g} s ({self._count()})"
         self.env.say(Note(Level.INFO, "moved", text))
 
@@ -272,19 +274,19 @@ class _Drain:
         self.stays.append(Stays(name, reason, hint))
         self.env.say(Note(Level.WARNING, "stays", f"{name} stays on {self.node}: {reason}", hint))
 
-    def _await(self, vm: VmResource, began_s: float) -> None:
+    def _await(self, vm: VmResource, began_s: float, began_utc: float) -> None:
         """Wait for a VM that would return from any other move; the standby moves it."""
-        step, limit_s = f"moving {vm.name}, by standby", vm.migrate_to_timeout_s + OTHER_STEPS_S
         seen = wait(
             self.env,
             vm.name,
-            step,
+            f"moving {vm.name}, by standby",
             lambda now: now.state is VmState.STARTED and not now.detail and now.node not in ("", self.node),
-            limit_s,
+            longest_s(vm),
         )
         if seen.state is VmState.STARTED and seen.node not in ("", self.node):
             took_s = self.env.clock.monotonic() - began_s
-            self._tell(Left(vm.name, NodeName(seen.node), vm.live_migration, round(took_s, 1)))
+            how = finish(self.env, way_taken(self.env, vm, began_utc))
+            self._tell(Left(vm.name, NodeName(seen.node), how, round(took_s, 1)))
         else:
             reason = f"it is {seen.state.value}" + (f": {seen.detail}" if seen.detail else "")
             self._keep(vm.name, reason, f"look again: vm-mgr status {vm.name}")

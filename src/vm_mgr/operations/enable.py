@@ -5,6 +5,7 @@ from vm_mgr.model.checks import intervals_s
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.failback import returns
 from vm_mgr.model.fitness import Uplink
+from vm_mgr.model.on_move import OnMove, on_move_of
 from vm_mgr.model.vm import TargetRole, VmName, VmSettings, VmStatus, name_problems
 from vm_mgr.operations.alone import alone
 from vm_mgr.operations.checks import (
@@ -20,6 +21,10 @@ from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 
 __all__ = ["enable", "resource_for"]
+
+# What saving a guest may take: half of what ocf/hibernation.py counts on, and some time beside it.
+SAVING_BPS = 25 << 20
+SAVING_S = 60
 
 
 def enable(env: Env, name: VmName, *, start: bool = True) -> VmStatus:
@@ -79,4 +84,10 @@ def resource_for(env: Env, name: VmName, settings: VmSettings, *, start: bool) -
         returns=returns(settings),
         asks=env.definitions.asks(env.storage.definition(name)),
         follow_uplink=settings.uplink != Uplink.IGNORE,
+        hibernation_s=_hibernation_s(env, name) if on_move_of(settings) is OnMove.HIBERNATE else 0,
     )
+
+
+def _hibernation_s(env: Env, name: VmName) -> int:
+    memory_bytes = env.definitions.machine(env.storage.definition(name)).memory_bytes
+    return SAVING_S + memory_bytes // SAVING_BPS

@@ -6,55 +6,48 @@ from typing import NamedTuple
 
 from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState, Failure, NodeName, Resource
-from vm_mgr.model.failback import Failback
 from vm_mgr.model.migration import JobSample, Plan, Strategy, render_terms
-from vm_mgr.model.vm import TargetRole, VmName, VmSettings, VmState, VmStatus
+from vm_mgr.model.on_move import Way
+from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.alone import alone
-from vm_mgr.operations.checks import host_problems, quorum_problems, resource_of
+from vm_mgr.operations.checks import quorum_problems, resource_of
 from vm_mgr.operations.held import let_go
 from vm_mgr.operations.lift import is_leaving
 from vm_mgr.operations.migration_plan import plan_for
-from vm_mgr.operations.move_checks import arrival_problems
-from vm_mgr.operations.move_terms import MoveTerms, agent_terms, limits_of, strategy_of, term_problems
+from vm_mgr.operations.move_checks import arrival_problems, goal_problems, harm_problems
+from vm_mgr.operations.move_terms import Goal, MoveTerms, agent_terms, limits_of, strategy_of, term_problems
+from vm_mgr.operations.move_ways import (
+    announcement,
+    expected_way,
+    finish,
+    longest_s,
+    was_restarted,
+    way_taken,
+)
 from vm_mgr.operations.view import view
 from vm_mgr.operations.waiting import SETTLED_LOOKS, known_settings, wait
-from vm_mgr.ports.cluster import Harm, VmResource
+from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.hypervisor import PAUSED_BY_USER
 from vm_mgr.reports import Level, Note, Progress
 
-__all__ = ["AS_SET", "OTHER_STEPS_S", "POLL_S", "Goal", "Moved", "Moving", "migrate", "moving"]
+__all__ = ["AS_SET", "Moved", "Moving", "migrate", "moving"]
 
-OTHER_STEPS_S = 120  # migrate_from and settling, or stop and start of a VM that can't migrate live
 GRACE_S = 60
-POLL_S = 0.25
 LOOK_S = 10.0
 SETTLE_S = 30.0
 MIB = 1 << 20
 AS_SET = MoveTerms()
 
 
-class Goal(NamedTuple):
-    """Where a VM is to go: to a node, or to any other one but those that are to be avoided.
-
-    leaving: the node that it is to leave; where it has left it already, there is nothing to do.
-    restarting: whether other VMs, which are kept together with it, may be restarted for it.
-    """
-
-    to: NodeName | None = None
-    leaving: NodeName | None = None
-    avoiding: frozenset[NodeName] = frozenset()
-    restarting: bool = True
-
-
 class Moved(NamedTuple):
-    """Where a VM is, and whether it came there without a stop."""
+    """Where a VM is, and what its guest has noticed."""
 
     status: VmStatus
-    live: bool
+    how: Way
 
 
-# Stands still wherever there is nothing to do for POLL_S, so that one loop can watch several moves.
+# Stands still wherever there is nothing to do for a moment, so that one loop can watch several moves.
 Moving = Generator[None, None, Moved]
 
 
@@ -64,17 +57,7 @@ def migrate(env: Env, name: VmName, to: NodeName | None = None, terms: MoveTerms
     A live migration that fails leaves the VM where it runs; then its failure is cleared too, and
     EXTERNAL_FAILURE says why (docs/design/0010-clean-abort.md).
     """
-    steps = moving(env, name, Goal(to), terms)
-    try:
-        while True:
-            next(steps)
-            env.clock.sleep(POLL_S)
-    except StopIteration as end:
-        moved: Moved = end.value
-        return moved.status
-    except BaseException as error:
-        steps.throw(error)  # what happens while we sleep is also the move's to undo
-        raise
+    return finish(env, moving(env, name, Goal(to), terms)).status
 
 
 def moving(env: Env, name: VmName, goal: Goal, terms: MoveTerms = AS_SET) -> Moving:
@@ -91,33 +74,34 @@ def _moving(env: Env, name: VmName, goal: Goal, terms: MoveTerms) -> Moving:
     source = NodeName(seen.node)
     vm = env.cluster.configured(name).vm or VmResource(name, TargetRole.STARTED)
     if goal.leaving not in (None, source):
-        return Moved(seen, live=vm.live_migration)
-    problems = _problems(state, seen, goal, known_settings(env, name))
+        return Moved(seen, expected_way(vm))
+    problems = goal_problems(state, seen, goal, known_settings(env, name))
     raise_all(problems + term_problems(name, terms, vm, before.agent))
     if source == goal.to:
-        return Moved(seen, live=True)
+        return Moved(seen, Way.LIVE)
     words = ""
-    asks = vm.live_migration and _can_ask(env, state)
+    asks = (vm.live_migration or vm.hibernation_s > 0) and _can_ask(env, state)
+    raise_all(arrival_problems(env, state, name, source, goal.to, goal.avoiding) if asks else [])
     if vm.live_migration:
-        raise_all(arrival_problems(env, state, name, source, goal.to, goal.avoiding) if asks else [])
         plan = _plan(env, name, source, terms, vm) if asks else None
         words = render_terms(agent_terms(terms, plan))
     else:
-        message = f"{name} has no live migration: it is stopped on {source} and started elsewhere"
-        env.say(Note(Level.WARNING, "not-live", message))
-    raise_all(_harm_problems(env, state, vm, source, goal) if goal.to is None else [])
+        env.say(announcement(vm, source))
+    raise_all(harm_problems(env, state, vm, source, goal) if goal.to is None else [])
     let_go(env, before)  # of an earlier try that nobody waited for
-    seen, after = yield from _move(env, _Job(env, before, source, asks=asks), goal, vm, words)
+    job, asked_utc = _Job(env, before, source, asks=asks and vm.live_migration), env.clock.utc()
+    seen, after = yield from _move(env, job, goal, vm, words)
     if after is not None and _failed_moves(before, after):
         raise _not_moved(env, seen, _failed_moves(before, after)[-1].text, source)
     if not _arrived(seen, source, goal.to):
         raise _failure(seen)
-    return Moved(seen, live=vm.live_migration and not _was_restarted(env, before, seen))
+    if vm.live_migration and was_restarted(env, before, seen):
+        return Moved(seen, Way.RESTARTED)
+    return Moved(seen, (yield from way_taken(env, vm, asked_utc)))
 
 
 def _move(env: Env, job: "_Job", goal: Goal, vm: VmResource, words: str) -> "_Watch":
-    name, source = job.name, job.source
-    timeout_s = vm.migrate_to_timeout_s + OTHER_STEPS_S
+    name, source, timeout_s = job.name, job.source, longest_s(vm)
     with ExitStack() as stack:
         stack.callback(env.cluster.end_move, name)
         env.cluster.begin_move(
@@ -267,78 +251,6 @@ def _not_moved(env: Env, seen: VmStatus, reason: str, source: NodeName) -> VmMgr
         f"mend that, or let it pause longer: vm-mgr migrate {name} --max-pause 30; or slow the guest down: "
     )
     return VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint + "--strategy auto-converge")
-
-
-def _was_restarted(env: Env, before: Resource, seen: VmStatus) -> bool:
-    """Say so when the VM has arrived but not alive: Pacemaker restarts it where a live migration failed."""
-    after = env.cluster.state().resources.get(before.name)
-    new = [failure.text for failure in after.failures if failure not in before.failures] if after else []
-    if new:
-        reason = "; ".join(new)
-        message = f"{seen.name} was restarted on {seen.node}, because its live migration failed: {reason}"
-        env.say(Note(Level.WARNING, "not-live", message))
-    return bool(new)
-
-
-def _problems(state: ClusterState, seen: VmStatus, goal: Goal, settings: VmSettings) -> list[VmMgrError]:
-    to = goal.to
-    problems, pinned = host_problems(state, to, now=True), settings.pinned_host
-    hosts = {node.name for node in state.nodes if node.can_host}
-    able = hosts - {seen.node}
-    returns = settings.failback == Failback.RETURN.value and settings.preferred_host in hosts
-    if seen.state is not VmState.STARTED:
-        reason = f" ({seen.detail})" if seen.detail else ""
-        message = f"{seen.name} is {seen.state.value}{reason}; only a Started VM can be moved"
-        problems.append(VmMgrError(Kind.WRONG_STATE, message, hint=_way_to_started(state, seen)))
-    elif pinned and to != pinned:
-        message = f"{seen.name} is pinned to {pinned}"
-        problems.append(
-            VmMgrError(Kind.WRONG_STATE, message, hint=f"vm-mgr set {seen.name} --unset pinned-host")
-        )
-    elif returns and to != seen.node == settings.preferred_host:
-        message = f"{seen.name} would return at once to {seen.node}, the host that it prefers (--failback)"
-        hint = f"vm-mgr set {seen.name} --failback stay; to empty the node for a reboot: vm-mgr migrate "
-        problems.append(VmMgrError(Kind.WRONG_STATE, message, hint=f"{hint}--all-from {seen.node} --standby"))
-    elif to is None and not able - goal.avoiding:
-        drained = able & goal.avoiding
-        message = f"no other node can take {seen.name} now"
-        message += f": also drained are {', '.join(sorted(drained))}" if drained else ""
-        problems.append(VmMgrError(Kind.NO_RESOURCES, message, hint="see the nodes: crm_mon -1"))
-    return problems
-
-
-def _harm_problems(
-    env: Env, state: ClusterState, vm: VmResource, source: NodeName, goal: Goal
-) -> list[VmMgrError]:
-    """Refuse what the cluster's rules would make a stop: of a VM for which no node is left, or of others."""
-    try:
-        found = env.cluster.foresee_move(vm.name, away_from=source, avoiding=goal.avoiding)
-    except VmMgrError as error:
-        text = f"what else the move of {vm.name} would do can't be foreseen: {error.message}"
-        env.say(Note(Level.WARNING, "not-foreseen", text, error.hint))
-        return []
-    problems = []
-    for name, harm in found.items():
-        text = f"if {vm.name} left {source}, {name} would be {harm.value}"
-        hint = f"see what keeps it: vm-mgr show {name}; crm_mon -1"
-        if name not in state.resources or not state.resources[name].is_vm:
-            continue
-        if harm is Harm.STOPPED:
-            problems.append(VmMgrError(Kind.NO_RESOURCES, f"{text}: no other node may take it", hint=hint))
-        elif vm.live_migration and not goal.restarting:
-            problems.append(VmMgrError(Kind.WRONG_STATE, text, hint="allow that: --restart-others"))
-        elif vm.live_migration or name != vm.name:
-            env.say(Note(Level.WARNING, "restarts", text, hint))
-    return problems
-
-
-def _way_to_started(state: ClusterState, seen: VmStatus) -> str:
-    node = state.node(seen.node)
-    if node is not None and node.unclean:
-        return f"the cluster recovers it by itself once {node.name} is fenced; see how far it is: crm_mon -1"
-    if seen.state in (VmState.STOPPED, VmState.FAILED):
-        return f"start it: vm-mgr start {seen.name}"
-    return f"look again: vm-mgr status {seen.name}"
 
 
 def _arrived(seen: VmStatus, source: NodeName, to: NodeName | None) -> bool:

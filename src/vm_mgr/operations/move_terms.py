@@ -1,14 +1,15 @@
-"""Say what a single move wants differently from the VM's settings, and check both."""
+"""Say where a single move goes, and what it wants differently from the VM's settings; check both."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.migration import MAX_PAUSE_S, Limits, OnTimeout, Plan, Strategy, limits_within
 from vm_mgr.model.vm import VmName, VmSettings
 from vm_mgr.ports.cluster import VmResource
 
-__all__ = ["MoveTerms", "agent_terms", "limits_of", "move_problems", "strategy_of", "term_problems"]
+__all__ = ["Goal", "MoveTerms", "agent_terms", "limits_of", "move_problems", "strategy_of", "term_problems"]
 
 # What the agent keeps of its operation's timeout for cleaning up (ocf/parameters.py).
 RESERVE_S = 12
@@ -24,6 +25,19 @@ class MoveTerms(NamedTuple):
     timeout_s: int | None = None
     on_timeout: OnTimeout | None = None
     max_pause_s: int | None = None
+
+
+class Goal(NamedTuple):
+    """Where a VM is to go: to a node, or to any other one but those that are to be avoided.
+
+    leaving: the node that it is to leave; where it has left it already, there is nothing to do.
+    restarting: whether other VMs, which are kept together with it, may be restarted for it.
+    """
+
+    to: NodeName | None = None
+    leaving: NodeName | None = None
+    avoiding: frozenset[NodeName] = frozenset()
+    restarting: bool = True
 
 
 # The agent's parameters without their prefix (ocf/parameters.py).

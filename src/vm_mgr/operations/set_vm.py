@@ -8,6 +8,7 @@ from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState
 from vm_mgr.model.failback import failback_problems, returns
 from vm_mgr.model.mark import Mark
+from vm_mgr.model.on_move import OnMove, on_move_of
 from vm_mgr.model.vm import VmName, VmSettings
 from vm_mgr.operations.alone import alone, marked
 from vm_mgr.operations.checks import quorum_problems, require_defined
@@ -26,7 +27,8 @@ PARAMETERS = {
     *("migration_timeout_action", "migration_max_pause_s"),
 }
 PLACES = {"pinned_host", "preferred_host"}
-RETURN = {"failback", "preferred_host", "live_migration"}
+MOVES = {"live_migration", "on_move"}
+RETURN = {"failback", "preferred_host", *MOVES}
 
 
 class Changes(NamedTuple):
@@ -103,7 +105,7 @@ def _merged(before: VmSettings, changes: Mapping[str, Any]) -> VmSettings:
 
 def _problems(state: ClusterState, name: VmName, after: VmSettings, fields: set[str]) -> list[VmMgrError]:
     """Check what changes, not what was accepted earlier: a host may be down just now."""
-    looked_at = (fields | PLACES if fields & PLACES else fields) - {"failback"}
+    looked_at = fields.union(*(group for group in (PLACES, MOVES) if fields & group)) - {"failback"}
     problems = setting_problems(state, VmSettings(**{key: getattr(after, key) for key in looked_at}))
     if "failback" in fields or (returns(after) and "pacemaker_meta" in fields):
         problems += failback_problems(after)
@@ -116,7 +118,9 @@ def _problems(state: ClusterState, name: VmName, after: VmSettings, fields: set[
         problems.append(VmMgrError(Kind.WRONG_STATE, message, hint=hint))
     if fields & RETURN and not after.live_migration and _goes_home(state, node, after):
         home = after.preferred_host
-        message = f"{name} runs on {node}: to return it would be stopped, and started on {home}, at once"
+        hibernates = on_move_of(after) is OnMove.HIBERNATE
+        how = "its memory would be saved, and resumed" if hibernates else "it would be stopped, and started"
+        message = f"{name} runs on {node}: to return, {how} on {home}, at once"
         hint = f"do that when it suits you: vm-mgr migrate {name} {home}; then set it again"
         problems.append(VmMgrError(Kind.WRONG_STATE, message, hint=hint))
     return problems

@@ -18,6 +18,8 @@ class VmResource(NamedTuple):
     returns: whether it goes back to its preferred host when that can take it again.
     asks: what a node must have for the VM to start there, in the words of model/fitness.py; with
     follow_uplink it also leaves a node where one of its bridges has lost its uplink.
+    hibernation_s: what a stop that is part of a move has on top to save the guest's memory, and a start to
+    read it; 0 for a VM that is not saved.
     """
 
     name: VmName
@@ -42,6 +44,7 @@ class VmResource(NamedTuple):
     returns: bool = False
     asks: tuple[str, ...] = ()
     follow_uplink: bool = True
+    hibernation_s: int = 0
 
 
 class Harm(Enum):

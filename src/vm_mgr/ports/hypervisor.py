@@ -56,6 +56,17 @@ class Hypervisor(LiveMigration, Protocol):
         """
         ...
 
+    def save_memory(self, name: VmName, path: str, *, timeout_s: float) -> None:
+        """Write the memory of a guest that stands to a new file; its disks are flushed, and it stands on.
+
+        Where it fails nothing goes on being written, and the guest can be resumed.
+        """
+        ...
+
+    def restore(self, path: str, name: VmName, *, timeout_s: float) -> None:
+        """Start a transient domain with the memory in a file; its processors stand until `resume`."""
+        ...
+
     def running_definition(self, name: VmName) -> str:
         """Give the XML of a running domain as another node would have to take it over."""
         ...

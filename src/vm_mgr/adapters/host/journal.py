@@ -17,7 +17,12 @@ __all__ = ["MESSAGE_ID", "HostJournal"]
 MESSAGE_ID = "5c1e2b9d0f7a4c6e8a3d94b7e6f10d25"
 SOCKET = Path("/run/systemd/journal/socket")
 NOTICE, WARNING = 5, 4
-BAD = frozenset({EventKind.LOST, EventKind.FENCING_FAILED, EventKind.RELEASE_FAILED, EventKind.FAILED})
+BAD = frozenset(
+    {
+        *(EventKind.LOST, EventKind.FENCING_FAILED, EventKind.RELEASE_FAILED, EventKind.FAILED),
+        *(EventKind.NOT_SAVED, EventKind.NOT_RESUMED),
+    }
+)
 # A longer write into a pipe may come out in pieces (pipe(7)).
 PIPE_BUF = 4096
 CUT = 1000

@@ -183,6 +183,18 @@ class Virsh:
         _check(done)
         return done.stdout
 
+    def save_memory(self, name: VmName, path: str, *, timeout_s: float) -> None:
+        """Take a snapshot of the memory alone."""
+        from vm_mgr.adapters.libvirt.saving import save_memory  # noqa: PLC0415 - for moves only
+
+        save_memory(self.connection, name, path, timeout_s)
+
+    def restore(self, path: str, name: VmName, *, timeout_s: float) -> None:  # noqa: ARG002 - it is in the file
+        """Have libvirt start from the file."""
+        from vm_mgr.adapters.libvirt.saving import restore  # noqa: PLC0415 - for moves only
+
+        restore(self.connection, path, timeout_s)
+
     def running_definition(self, name: VmName) -> str:
         """Dump the live XML, as a migration hands it over."""
         done = self._virsh("dumpxml", "--migratable", name)

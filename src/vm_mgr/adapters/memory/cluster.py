@@ -194,7 +194,11 @@ class MemoryCluster:
         able = [node.name for node in self.nodes.values() if node.can_host and node.name not in kept_off]
         wanted = to or resource.pinned_host or resource.preferred_host
         if wanted in able or able:
-            if present and self.domains is not None and not resource.live_migration:
+            if (
+                present
+                and self.domains is not None
+                and not (resource.live_migration or resource.hibernation_s)
+            ):
                 self.domains.halted.pop(name, None)
             if present and name in self.failing_migrations and name not in self.restarting:
                 # Pacemaker holds the VM then where it runs, and remembers the failure.

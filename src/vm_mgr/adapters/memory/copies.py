@@ -182,6 +182,9 @@ class StorageCopy(MemoryStorage):
             }
             staged.commit()
         self.images_of[name] = images
+        state = self.env.storage.saved_state(name)
+        if state is not None:
+            self.states[name] = state
 
 
 class HypervisorCopy(MemoryHypervisor):

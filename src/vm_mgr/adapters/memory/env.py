@@ -12,6 +12,7 @@ from vm_mgr.adapters.memory.ledger import MemoryLedger
 from vm_mgr.adapters.memory.lost_nodes import MemoryLostNodes
 from vm_mgr.adapters.memory.storage import MemoryStorage, MemoryStorages
 from vm_mgr.adapters.memory.timings import MemoryTimings
+from vm_mgr.config import StorageSettings
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.definition import Definitions
@@ -64,6 +65,7 @@ class MemoryEnv:
         self.migration_network_suffix = "-cluster"
         self.node_addresses = {f"198.51.100.1{number}": NodeName(f"n{number}") for number in (1, 2, 3)}
         self.pool = "rbd"
+        self.storage_settings = StorageSettings()
 
     def hypervisor_at(self, node: NodeName) -> MemoryHypervisor:  # noqa: ARG002 - one stands for all
         """Give the only one."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from vm_mgr.errors import Kind, VmMgrError
@@ -48,6 +50,13 @@ class MemoryHypervisor:
         self.stopped_by_signal: set[int] = set()
         self.vcpu_times_ns: dict[int, int] = {}
         self.births: dict[int, str] = {}
+        # Each boot is a run of its own; a guest that is restored goes on with the one that was saved.
+        self.runs: dict[VmName, int] = {}
+        self.boots = 0
+        self.xmls: dict[VmName, str] = {}
+        self.restored: list[tuple[VmName, int]] = []
+        self.failing_save = ""
+        self.failing_restore = ""
         self.on_call: Callable[[str], None] = lambda _verb: None
 
     def create(self, xml: str, name: VmName, *, timeout_s: float) -> None:
@@ -58,10 +67,13 @@ class MemoryHypervisor:
         if not re.search("<domain", xml):
             raise VmMgrError(Kind.EXTERNAL_FAILURE, "not a domain")
         self.running[name] = 1000 + len(self.running)
+        self.boots += 1
+        self.runs[name] = self.boots
         found = re.search("<uuid>([^<]+)</uuid>", xml)
         self.resumed.discard(name)
         self.vcpu_times_ns[self.running[name]] = 0
         self.uuids[name] = found[1].strip().lower() if found else ""
+        self.xmls[name] = xml
 
     def shutdown(self, name: VmName, *, timeout_s: float) -> None:
         """Ask the guest."""
@@ -180,11 +192,39 @@ class MemoryHypervisor:
         if not self.keeps_disks:
             self.plugged[name].remove(source)
 
+    def save_memory(self, name: VmName, path: str, *, timeout_s: float) -> None:
+        """Write what tells this run from any other."""
+        self._call("save_memory", timeout_s)
+        self._require(name)
+        if name not in self.halted:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, f"the guest of {name} runs")
+        if self.failing_save:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, self.failing_save)
+        memory = {"pid": self.running[name], "uuid": self.uuids.get(name, ""), "run": self.runs.get(name, 0)}
+        Path(path).write_text(json.dumps(memory), encoding="utf-8")
+
+    def restore(self, path: str, name: VmName, *, timeout_s: float) -> None:
+        """Start with it; the run goes on."""
+        self._call("restore", timeout_s)
+        if name in self.running:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, f"the domain {name} exists")
+        if self.failing_restore:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, self.failing_restore)
+        try:
+            memory = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{path} is no guest's memory") from error
+        self.running[name] = 2000 + len(self.running)
+        self.vcpu_times_ns[self.running[name]] = 0
+        self.uuids[name], self.runs[name] = memory["uuid"], memory["run"]
+        self.halted[name] = PAUSED_BY_USER
+        self.restored.append((name, memory["run"]))
+
     def running_definition(self, name: VmName) -> str:
-        """Give any."""
+        """Give what it was started with, or any."""
         self._call("running_definition", 0)
         self._require(name)
-        return f"<domain><name>{name}</name></domain>"
+        return self.xmls.get(name, f"<domain><name>{name}</name></domain>")
 
     def definition(self, name: VmName) -> str:
         """Give what libvirt keeps."""

@@ -87,8 +87,10 @@ READS: Mapping[str, frozenset[str]] = {
             "holders",
             "images",
             "metadata",
+            "moment",
             "names",
             "next_disk",
+            "saved_state",
             "settings",
         }
     ),
@@ -168,6 +170,7 @@ def _terms(resource: VmResource) -> list[str]:
     """Say what is special about a resource, its role and its agent's parameters apart."""
     given = {
         "live migration": resource.live_migration,
+        "hibernates when it is moved": resource.hibernation_s,
         f"priority {resource.priority}": resource.priority,
         f"pinned to {resource.pinned_host}": resource.pinned_host,
         f"prefers {resource.preferred_host}": resource.preferred_host,
@@ -298,7 +301,9 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
         "grow": lambda _, name, source, size: f"tell {name} that {source} has {_size(size)}",
         "migrate": _migrate,
         "pause": lambda hypervisor, name: "" if _stands(hypervisor, name) else f"pause {name}",
+        "restore": lambda _, _path, name, **_named: f"start the domain {name} with the memory that was saved",
         "resume": lambda _, name: f"let {name} go on",
+        "save_memory": lambda _, name, path, **_named: f"write the memory of {name} to {path}",
         "shutdown": lambda _, name, **_named: f"ask the guest of {name} to power off",
         "thaw": lambda _, name: f"let {name} go on",
         "undefine": lambda _, name: f"have this node's libvirt forget {name}; its files stay",
@@ -320,18 +325,28 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
         "fill": _fill,
     },
     "storage": {
+        "begin_state": lambda _, name, size: f"make room for the memory of {name} ({_size(size)})",
         "change_settings": _change_settings,
         "describe": _describe,
         "drop_disk": lambda _, name, number: f"delete {_image(name, number)}",
+        "drop_state": lambda storage, name: (
+            f"give up the saved memory of {name}" if storage.saved_state(name) else ""
+        ),
         "evict": _evict,
+        "fetch_state": lambda _, name, _state, _progress: f"read the saved memory of {name}",
+        "finish_state": lambda _, name, _state: (
+            f"make the saved memory of {name} what its next start resumes"
+        ),
         "flatten": lambda _, _name, image, _progress: (
             f"give {image} blocks of its own for all that it shares"
         ),
+        "keep_state": lambda _, name, _state, _progress: f"store the memory of {name}",
         "make_disk": _make_disk,
         "place_disk": lambda _, name, number: f"put {_image(name, number)} in place",
         "remove": _remove,
         "rename": _rename,
         "resize": _resize,
+        "take_state": lambda _, name: f"mark the saved memory of {name} as used",
         "unstage": lambda _, name: f"finish or remove what a killed command has made of {name}",
     },
 }

@@ -63,8 +63,8 @@ class MemoryTimings:
 def _vm(vm: VmResource) -> VmTimes:
     return VmTimes(
         name=vm.name,
-        start=vm.start_timeout_s,
-        stop=vm.stop_timeout_s,
+        start=vm.start_timeout_s + vm.hibernation_s,
+        stop=vm.stop_timeout_s + vm.hibernation_s,
         monitor_interval=vm.monitor_interval_s,
         monitor=vm.monitor_timeout_s,
         migrate_to=vm.migrate_to_timeout_s,

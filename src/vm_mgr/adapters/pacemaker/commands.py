@@ -19,7 +19,7 @@ from vm_mgr.adapters.pacemaker.elements import (
     section,
 )
 from vm_mgr.adapters.pacemaker.fitness import FITNESS, add_rules
-from vm_mgr.adapters.pacemaker.moves import hold
+from vm_mgr.adapters.pacemaker.moves import hibernate, hold
 from vm_mgr.adapters.pacemaker.preference import score_of, staying
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.checks import LEVELS, interval_ms
@@ -41,7 +41,7 @@ COLOCATION = "vm-mgr-colocation-"
 LEVEL = "OCF_CHECK_LEVEL"
 KINDS = (
     *("meta", "params", "utilization", "op", "check", "pin", "prefer", "needs", "after", "move"),
-    *("hold", "restart", "terms"),
+    *("hold", "restart", "terms", "hibernation"),
     *("fits", "uplink"),
 )
 PLACEMENT = ("vm-mgr-pin-", "vm-mgr-prefer-", "vm-mgr-needs-", "vm-mgr-after-", COLOCATION, *FITNESS)
@@ -224,8 +224,8 @@ def set_target_role(cib: etree._Element, name: VmName, role: TargetRole) -> None
 def _operations(primitive: etree._Element, vm: VmResource) -> None:
     operations = etree.SubElement(primitive, "operations")
     timeouts = {
-        "start": vm.start_timeout_s,
-        "stop": vm.stop_timeout_s,
+        "start": vm.start_timeout_s + vm.hibernation_s,
+        "stop": vm.stop_timeout_s + vm.hibernation_s,
         "migrate_to": vm.migrate_to_timeout_s,
         "migrate_from": vm.migrate_from_timeout_s,
     }
@@ -233,6 +233,8 @@ def _operations(primitive: etree._Element, vm: VmResource) -> None:
         added = operation(operations, our_id("op", vm.name, action), action, "0s", timeout_s)
         if action == "migrate_to":
             hold(added, vm.name)
+        if action == "stop" and vm.hibernation_s:
+            hibernate(added, vm.name, vm.hibernation_s)
     monitor = our_id("op", vm.name, "monitor")
     operation(operations, monitor, "monitor", f"{vm.monitor_interval_s}s", vm.monitor_timeout_s)
     for check, interval_s in vm.checks.items():

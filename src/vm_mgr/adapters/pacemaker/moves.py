@@ -20,13 +20,16 @@ from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.ports.cluster import VmResource
 
-__all__ = ["MOVE", "add_move", "add_restart", "hold", "sweep_moves"]
+__all__ = ["HIBERNATION", "MOVE", "add_move", "add_restart", "hibernate", "hold", "sweep_moves"]
 
 MOVE = "vm-mgr-move-"
 RESTART = "vm-mgr-restart-"
 TERMS = "vm-mgr-terms-"
 # The parameter OCF_RESKEY_CRM_meta_vm_mgr_move, in which Pacemaker hands the agent a single move's terms.
 TERMS_KEY = "vm-mgr-move"
+# The parameter OCF_RESKEY_CRM_meta_vm_mgr_hibernation of the operation stop. No attribute of the resource:
+# those that the agent gets restart the VM when they change, and the others it does not get.
+HIBERNATION = "vm-mgr-hibernation"
 # Other agents keep their ways: nobody would clear the failure of a move that holds their VM.
 PROVIDER = "vm-mgr"
 
@@ -103,6 +106,11 @@ def hold(move: etree._Element, name: str) -> None:
     """
     if "on-fail" not in move.attrib and not find(move, "meta_attributes[not(rule)]/nvpair[@name='on-fail']"):
         nvset(move, "meta_attributes", our_id("hold", name), {"on-fail": "block"})
+
+
+def hibernate(stop: etree._Element, name: str, seconds: int) -> None:
+    """Have a stop that is part of a move save the guest's memory, for which it has so long."""
+    nvset(stop, "meta_attributes", our_id("hibernation", name), {HIBERNATION: str(seconds)})
 
 
 def _move_operation(primitive: etree._Element, name: VmName) -> etree._Element:

@@ -11,7 +11,7 @@ from lxml import etree
 
 from vm_mgr.adapters.pacemaker.commands import COLOCATION, LEVEL, PLACEMENT
 from vm_mgr.adapters.pacemaker.fitness import read_rules
-from vm_mgr.adapters.pacemaker.moves import MOVE
+from vm_mgr.adapters.pacemaker.moves import HIBERNATION, MOVE
 from vm_mgr.adapters.pacemaker.preference import comes_back
 from vm_mgr.adapters.pacemaker.times import seconds
 from vm_mgr.model.checks import LEVELS, SHORTEST_S
@@ -90,12 +90,14 @@ def _vm(cib: etree._Element, primitive: etree._Element, name: VmName) -> VmResou
     plain = VmResource(name, TargetRole.STARTED)
     asks, follow_uplink = read_rules(cib, name)
     role = meta.get("target-role", "Started").capitalize()
+    extra = _find(primitive, "operations/op[@name='stop']//nvpair[@name=$name]", name=HIBERNATION)
+    extra_s = _number(str(extra[0].get("value"))) if extra else 0
     return plain._replace(
         target_role=TargetRole.STOPPED if role == "Stopped" else TargetRole.STARTED,
         live_migration=meta.get("allow-migrate", "").lower() in ("true", "yes", "on", "1", "y"),
         priority=_number(meta.get("priority", "")),
-        start_timeout_s=timeouts.get("start") or plain.start_timeout_s,
-        stop_timeout_s=timeouts.get("stop") or plain.stop_timeout_s,
+        start_timeout_s=max((timeouts.get("start") or plain.start_timeout_s) - extra_s, 1),
+        stop_timeout_s=max((timeouts.get("stop") or plain.stop_timeout_s) - extra_s, 1),
         migrate_to_timeout_s=timeouts.get("migrate_to") or plain.migrate_to_timeout_s,
         migrate_from_timeout_s=timeouts.get("migrate_from") or plain.migrate_from_timeout_s,
         pinned_host=_host(cib, name, "vm-mgr-pin-"),
@@ -105,6 +107,7 @@ def _vm(cib: etree._Element, primitive: etree._Element, name: VmName) -> VmResou
         checks=_checks(primitive),
         asks=asks,
         follow_uplink=follow_uplink,
+        hibernation_s=extra_s,
         params=_pairs(primitive, "instance_attributes"),
         meta={key: value for key, value in meta.items() if not key.startswith(COLOCATION)},
         utilization=_pairs(primitive, "utilization"),

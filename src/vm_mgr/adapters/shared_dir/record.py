@@ -16,7 +16,7 @@ _NUMBERS = (
 _TEXTS = (
     *("migration_user", "pinned_host", "preferred_host", "disk_bus", "crm_config_cmd"),
     *("migration_strategy", "migration_timeout_action", "failback"),
-    "uplink",
+    *("uplink", "on_move"),
 )
 _OBJECTS = ("pacemaker_meta", "pacemaker_params", "pacemaker_utilization", "colocations", "checks")
 
