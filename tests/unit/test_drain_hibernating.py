@@ -221,6 +221,15 @@ class TestReturn:
         resource = env.cluster.resources["web1"]
         assert (resource.returns, resource.hibernation_s > 0) == (True, True)
 
+    def test_vm_on_its_way_home_is_not_made_one_that_is_restarted(self, env, make):
+        make("web1", **self.settings())
+        env.cluster.stuck = {"web1"}
+        env.cluster.places["web1"] = "n3"
+        with pytest.raises(VmMgrError) as caught:
+            set_vm(env, "web1", Changes({"on_move": None}))
+        assert caught.value.kind is Kind.WRONG_STATE
+        assert env.storage.settings("web1").on_move == "hibernate"
+
     def test_move_away_from_home_is_refused_since_it_would_return(self, env, make):
         make("web1", **self.settings())
         with pytest.raises(VmMgrError) as caught:
