@@ -1,7 +1,7 @@
 """Measure the figures that vm-mgr promises, on the lab, and write docs/reference/performance.md.
 
 `python -m tests.bench` measures all, `python -m tests.bench status create` only those. Raw numbers go to
-tests/bench/results/NAME.json; the page is rendered from all results that are there.
+tests/bench/results/NAME.json; the page, and the pictures in docs/explanation, are made of all that are there.
 """
 
 import json
@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from tests.bench import agent, commands, lab, migration, pressure, recovery, storage
 from tests.bench.page import RESULTS, render
+from tests.bench.pictures import draw
 
 MODULES = (lab, commands, storage, agent, pressure, recovery, migration)
 MEASURES = {name: measure for module in MODULES for name, measure in module.MEASURES.items()}
@@ -28,6 +29,7 @@ def main(names: list[str]) -> None:
         (RESULTS / f"{name}.json").write_text(json.dumps({"when": when, "times": times}, indent=1))
         print(name, {what: round(statistics.median(values), 3) for what, values in times.items() if values})
     render(MEASURES)
+    draw()
 
 
 if __name__ == "__main__":
