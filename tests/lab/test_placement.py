@@ -17,7 +17,7 @@ from .test_life import shell, vm_mgr
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 # A look every 10 s, 15 s of dampening, and a VM that is stopped and started.
-TOLD_S, MOVED_S = 60, 120
+TOLD_S, MOVED_S, TRUSTED_S = 60, 120, 240
 MISSING, CUT = "the bridge brp0 is missing", "the bridge brp0 has no uplink"
 MAKE = (
     "ip link add brp0 type bridge forward_delay 0; ip link add brp-up type veth peer name brp-far; "
@@ -61,10 +61,9 @@ def around(lab: Lab) -> Iterator[None]:
             definition = DEFINITION.replace("br0", "brp0")
             lab.execute("n1", ["sh", "-c", "cat > /root/cmd.xml"], stdin=definition)
             create(lab, "cmd2", "ceph", *QUICK, "--nostart")
-            wait_until(
-                lambda: set(answers(lab)) == set(hypervisors(lab)), what="all answers", timeout_s=TOLD_S
-            )
-            assert set(answers(lab).values()) == {"2"}
+            # A bridge that has flapped, in the test before, is trusted later.
+            well = dict.fromkeys(hypervisors(lab), "2")
+            wait_until(lambda: answers(lab) == well, what="all answers", timeout_s=TRUSTED_S)
             yield
         finally:
             shell(lab, f"{UPLINKS} --delete-parameter uplinks")

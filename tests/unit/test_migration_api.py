@@ -347,20 +347,15 @@ XML = """<domain type="kvm"><memory unit="KiB">1048576</memory>
 <os><type arch="x86_64" machine="pc-q35-10.0">hvm</type></os>
 <cpu mode="custom" check="partial"><model>x</model></cpu>
 <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>
-<interface type="bridge"><source bridge="br7"/></interface>
 <interface type="network"><source network="net7"/></interface></devices></domain>"""
 
 
 class Node(Host):
     """A node whose libvirt has everything, unless it is taken away."""
 
-    def __init__(
-        self, machine="", cpu="", interfaces=("lo", "br7"), networks=("net7",), free=1 << 20, devices=()
-    ):
+    def __init__(self, machine="", cpu="", networks=("net7",), free=1 << 20):
         super().__init__(THERE)
-        self.devices = devices
         self.lacks, self.cpu, self.networks, self.free = machine, cpu, networks, free
-        self.interfaces = interfaces
 
     def getHostname(self):  # noqa: N802
         return "n2"
@@ -372,15 +367,6 @@ class Node(Host):
     def compareHypervisorCPU(self, *_):  # noqa: N802
         if self.cpu:
             raise FakeError(self.cpu, CPU)
-
-    def listAllInterfaces(self):  # noqa: N802
-        if self.devices:
-            raise FakeError("this function is not supported by the connection driver")
-        return [SimpleNamespace(name=lambda name=name: name) for name in self.interfaces]
-
-    def listAllDevices(self, _kind):  # noqa: N802
-        xml = "<device><capability type='net'><interface>{}</interface></capability></device>"
-        return [SimpleNamespace(XMLDesc=lambda _, name=name: xml.format(name)) for name in self.devices]
 
     def networkLookupByName(self, name):  # noqa: N802
         if name not in self.networks:
@@ -401,8 +387,8 @@ def test_node_that_has_everything_can_take_it(hosts):
 
 
 def test_everything_that_is_missing_is_told_at_once(hosts):
-    missing = {"machine": "pc-q35-10.0", "interfaces": ("lo",), "networks": (), "free": 1 << 19}
-    expected = [Kind.NOT_SUPPORTED, Kind.ENVIRONMENT, Kind.ENVIRONMENT, Kind.NO_RESOURCES]
+    missing = {"machine": "pc-q35-10.0", "networks": (), "free": 1 << 19}
+    expected = [Kind.NOT_SUPPORTED, Kind.ENVIRONMENT, Kind.NO_RESOURCES]
     assert lacking(hosts, **missing) == expected
 
 
@@ -410,12 +396,3 @@ def test_processor_is_compared_where_the_domain_needs_it(hosts):
     assert lacking(hosts, cpu="no avx") == [Kind.NOT_SUPPORTED]
     assert lacking(hosts, XML.replace("partial", "none"), cpu="no avx") == []
     assert lacking(hosts, XML.replace('type="kvm"', 'type="qemu"'), cpu="no avx") == []
-
-
-def test_bridges_are_seen_by_another_driver_too(hosts):
-    assert lacking(hosts, devices=("lo", "br7")) == []
-    assert lacking(hosts, devices=("lo",)) == [Kind.ENVIRONMENT]
-
-
-def test_what_libvirt_can_not_see_is_no_problem(hosts):
-    assert lacking(hosts, interfaces=()) == []

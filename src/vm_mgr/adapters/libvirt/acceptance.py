@@ -29,15 +29,15 @@ ALL_CELLS = -1
 
 
 def problems(libvirt: Any, connection: Connection, xml: str) -> list[VmMgrError]:
-    """Name all that is missing; to be called from within a call. What libvirt can't tell is no problem."""
+    """Name all that is missing; to be called from within a call. What libvirt can't tell is no problem.
+
+    Bridges are not asked for: libvirt goes by /sys, which may be another namespace's; ocf/Node knows better.
+    """
     root = _parse(xml)
     host = connection.host(libvirt)
     where = str(host.getHostname())
-    found = [*_machine(libvirt, host, root), *_bridges(libvirt, host, root), *_networks(libvirt, host, root)]
-    return [
-        VmMgrError(kind, f"{where} {message}", hint=hint)
-        for kind, message, hint in [*found, *_memory(libvirt, host, root)]
-    ]
+    found = [*_machine(libvirt, host, root), *_networks(libvirt, host, root), *_memory(libvirt, host, root)]
+    return [VmMgrError(kind, f"{where} {message}", hint=hint) for kind, message, hint in found]
 
 
 def _machine(libvirt: Any, host: Any, root: etree._Element) -> Iterator[tuple[Kind, str, str]]:
@@ -68,28 +68,6 @@ def _machine(libvirt: Any, host: Any, root: etree._Element) -> Iterator[tuple[Ki
         if error.get_error_code() == libvirt.VIR_ERR_CPU_INCOMPATIBLE:
             hint = "give the VM a <cpu> model that all nodes have: vm-mgr edit"
             yield Kind.NOT_SUPPORTED, f"lacks what the VM's processor has ({error})", hint
-
-
-def _bridges(libvirt: Any, host: Any, root: etree._Element) -> Iterator[tuple[Kind, str, str]]:
-    wanted = {str(one.get("bridge")) for one in root.iterfind("devices/interface[@type='bridge']/source")}
-    present = _interfaces(libvirt, host) if wanted else set()
-    if "lo" not in present:
-        return  # this libvirt has no eyes for the node's interfaces
-    for name in sorted(wanted - present):
-        yield Kind.ENVIRONMENT, f"has no bridge {name}", "set it up there as on the other nodes: ip link"
-
-
-def _interfaces(libvirt: Any, host: Any) -> set[str]:
-    """Name the node's interfaces; which of libvirt's drivers can, depends on what is installed there."""
-    try:
-        return {str(one.name()) for one in host.listAllInterfaces()}
-    except libvirt.libvirtError:
-        pass  # Debian 13 leaves the driver for interfaces out by default
-    try:
-        devices = host.listAllDevices(libvirt.VIR_CONNECT_LIST_NODE_DEVICES_CAP_NET)
-        return {_parse(one.XMLDesc(0)).findtext("capability/interface", "") for one in devices}
-    except libvirt.libvirtError:
-        return set()
 
 
 def _parse(xml: str) -> etree._Element:
