@@ -29,9 +29,9 @@ TRIES_S = 1200
 
 # One list of operations for each node, of about the same length.
 WHOLE = {
-    "n1": ("create", "enable", "snapshot"),
+    "n1": ("create", "enable", "snapshot", "disable"),
     "n2": ("clone", "take over", "resize"),
-    "n3": ("remove", "rollback", "rename", "disable"),
+    "n3": ("remove", "rollback", "rename"),
 }
 # Not here: a full clone; it calls what a creation and a linked clone call.
 DEEP = {

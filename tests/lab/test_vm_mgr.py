@@ -228,18 +228,6 @@ def test_start_that_fails_keeps_the_imported_disk(lab: Lab, clean: Callable[[str
     assert "system_broken" in contents(lab)["images"]
 
 
-@pytest.mark.parametrize("after_s", [0.3, 0.7, 1.1])
-def test_create_that_is_killed_leaves_all_or_nothing(
-    lab: Lab, clean: Callable[[str], None], after_s: float
-) -> None:
-    """The next operation on the name, here remove, takes back what a kill left; create would do so too."""
-    command = ["timeout", "-s", "KILL", str(after_s), "vm-mgr", "create", "--name", "killed", "--xml", XML]
-    lab.execute("n1", [*command, "--image", DISK], check=False)
-    assert state(lab, "killed") in ("Undefined", "Disabled", "Starting", "Started")
-    vm_mgr(lab, "remove", "killed")
-    assert state(lab, "killed") == "Undefined"
-
-
 def test_no_quorum_is_refused(lab: Lab, clean: object) -> None:
     lab.partition([["n1"], ["n2"], ["n3"]])
     try:

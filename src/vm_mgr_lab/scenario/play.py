@@ -97,7 +97,9 @@ def _clean_up(lab: Lab, vms: Sequence[str], say: Say) -> None:
     try:
         wait_ready(lab, say)
     finally:
-        for vm in vms:
-            demo.remove_guest(lab, vm, node=lab.nodes[0].name)
+        with ThreadPoolExecutor() as pool:
+            removed = [pool.submit(demo.remove_guest, lab, vm, node=lab.nodes[0].name) for vm in vms]
+        for one in removed:
+            one.result()
     for node in lab.nodes:
         lab.execute(node.name, ["sh", "-c", "rm -f /root/guest-*"])

@@ -275,6 +275,9 @@ class Whole:
         path.write_text(xml.replace("<memballoon", disk + "<memballoon"))
         run("virsh", "-q", "define", str(path))
 
+    def wipe_new(self):
+        in_child(lambda: self.world.wipe(RealEnv(), self.world.names.new))
+
     def seen(self):
         return in_child(lambda: self.world.facts(RealEnv()))
 
@@ -345,6 +348,9 @@ class Deep:
         self.env.images = self.real.images
         self.env.hypervisor.kept[self.world.names.old] = DOMAIN
         self.world.make(self.env, begins)
+
+    def wipe_new(self):
+        self.world.wipe(self.env, self.world.names.new)
 
     def seen(self):
         return self.world.facts(self.env)
@@ -456,11 +462,10 @@ def try_all(harness, name, begins, operation):
         raise SystemExit(f"{name} died without being killed")
     wanted = harness.settle()[2]
     problems = [f"{name} changed nothing"] if wanted == before else []
-    harness.prepare(begins)
-    point, fresh = 0, True
+    point, fresh = 0, False
     while True:
         if not fresh:
-            harness.prepare(begins)
+            prepare_again(harness, begins, before)
         if harness.attempt(operation, point):
             break
         marked, unsettled, settled, left = harness.settle()
@@ -483,6 +488,13 @@ def try_all(harness, name, begins, operation):
         ),
         flush=True,
     )
+
+
+def prepare_again(harness, begins, before):
+    """Have the VMs as before; often it is enough to remove what the operation has made."""
+    harness.wipe_new()
+    if harness.seen() != before:
+        harness.prepare(begins)
 
 
 def settle_down(harness, seen, accepted):
