@@ -8,6 +8,7 @@ import pytest
 
 from vm_mgr.adapters.libvirt import connected
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.wiring import RealEnv
 
 
 class LibvirtError(Exception):
@@ -27,8 +28,10 @@ class Domain:
 
 @pytest.fixture
 def domain(monkeypatch):
-    domain, opened = Domain(), []
-    connection = SimpleNamespace(isAlive=lambda: True, lookupByName=lambda _: domain, close=lambda: None)
+    domain, opened, closed = Domain(), [], []
+    connection = SimpleNamespace(
+        isAlive=lambda: True, lookupByName=lambda _: domain, close=lambda: closed.append("connection")
+    )
     module = SimpleNamespace(
         libvirtError=LibvirtError,
         registerErrorHandler=lambda *_: None,
@@ -36,7 +39,7 @@ def domain(monkeypatch):
     )
     monkeypatch.setitem(sys.modules, "libvirt", module)
     monkeypatch.setattr(connected, "FREEZE_S", 0.2)
-    domain.opened = opened
+    domain.opened, domain.closed = opened, closed
     yield domain
     domain.may_answer.set()
 
@@ -52,8 +55,22 @@ def test_one_connection_serves_all_calls_until_it_is_closed(domain, hypervisor):
     assert hypervisor.freeze("web1")
     assert domain.opened == ["qemu+ssh://n2/system"]
     hypervisor.close()
+    assert domain.closed == ["connection"]
+    hypervisor.close()
+    assert domain.closed == ["connection"]
     assert hypervisor.freeze("web1")
     assert len(domain.opened) == 2
+
+
+def test_environment_closes_what_it_was_asked_to_connect_to(domain, tmp_path):
+    env = RealEnv()
+    env.cluster = SimpleNamespace(local_node=lambda: "n1")
+    env.settings = SimpleNamespace(state_dir=tmp_path, migration_network_suffix="-cluster")
+    domain.may_answer.set()
+    assert env.hypervisor_at("n2").freeze("web1")
+    env.close()
+    assert domain.opened == ["qemu+ssh://n2-cluster/system?no_tty=1"]
+    assert domain.closed == ["connection"]
 
 
 def test_guest_without_an_agent_is_not_frozen(domain, hypervisor):
