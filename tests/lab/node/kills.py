@@ -201,7 +201,7 @@ class World:
         return hashlib.md5(first_cluster(Path(source))).hexdigest()  # noqa: S324
 
     def _strays(self, env):
-        """Name what an operation must not leave: disks in the making, retired ones, hidden snapshots."""
+        """Name the disks in the making, and retired ones, that an operation must not leave."""
         mine = tuple(self.names.all)
         if self.storage == "ceph":
             import rbd  # noqa: PLC0415
