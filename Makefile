@@ -29,5 +29,9 @@ lab-up: $(VENV)/.ready ## boot the lab's cluster (root)
 lab-down: $(VENV)/.ready ## remove the lab's cluster (root)
 	$(LAB) down
 
-bench: $(VENV)/.ready ## measure; BENCH=name for one (root)
-	$(VENV)/bin/python tests/bench/run.py $(BENCH)
+$(VENV)/.bench: $(VENV)/.ready
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	touch $@
+
+bench: $(VENV)/.bench ## measure; BENCH=name for one (root)
+	$(VENV)/bin/python -m tests.bench $(BENCH)

@@ -118,7 +118,8 @@ def settings_from(options: Options, base: VmSettings | None = None) -> VmSetting
     changes["priority"] = (
         number(options, "priority") if options.get("priority") is not None else base.priority
     )
-    changes["live_migration"] = _truth(options, "live_migration") or base.live_migration
+    if _truth(options, "live_migration"):
+        changes |= {"live_migration": True, "on_move": None}
     changes |= {field: {**getattr(base, field), **_pairs(options, key)} for key, field in _PAIRS.items()}
     place = next((key for key in _PLACES if options.get(key)), "")
     if place:

@@ -15,7 +15,17 @@ if TYPE_CHECKING:
 
     from vm_mgr.model.cluster import NodeName
 
-__all__ = ["CEPH", "CephSettings", "DirectorySettings", "Settings", "StorageSettings", "load", "load_storage"]
+__all__ = [
+    "CEPH",
+    "CephSettings",
+    "DirectorySettings",
+    "Places",
+    "Settings",
+    "StorageSettings",
+    "load",
+    "load_storage",
+    "places",
+]
 
 CONFIG_FILE = "/etc/vm-mgr/vm-mgr.toml"
 CEPH = "ceph"  # the label of the one Ceph; directories choose their own
@@ -55,7 +65,24 @@ class Settings(NamedTuple):
     storage: StorageSettings = StorageSettings()
     node_addresses: Mapping[str, NodeName] = {}
     migration_network_suffix: str = ""
-    state_dir: str = "/run/vm-mgr"
+
+
+class Places(NamedTuple):
+    """Where the node tells what runs on it, and where we keep what lasts until its next boot."""
+
+    proc: str = "/proc"
+    libvirt_run: str = "/run/libvirt/qemu"
+    state: str = "/run/vm-mgr"
+    # A guest's memory passes through on its way to Ceph: not below /run, which is memory itself.
+    spool: str = "/var/lib/vm-mgr/memory"
+    # Not below it, where only root may look: Pacemaker runs its alert agents as another user.
+    alerts: str = "/run/vm-mgr-alerts"
+
+
+def places() -> Places:
+    """Read them from the environment, as the agent does: a broken configuration must not hinder a stop."""
+    given = {key: os.environ.get(f"VM_MGR_{key.upper()}") for key in Places._fields}
+    return Places()._replace(**{key: path for key, path in given.items() if path})
 
 
 def load() -> Settings:

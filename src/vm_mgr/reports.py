@@ -24,11 +24,15 @@ class Note(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far a step is: a fraction from 0 to 1, or None where nobody knows; of so many bytes."""
+    """How far a step is: a fraction from 0 to 1, or None where nobody knows; of so many bytes.
+
+    detail: rates and the expected end in words, where the fraction alone would not tell them rightly.
+    """
 
     step: str
     fraction: float | None = None
     total_bytes: int | None = None
+    detail: str = ""
 
 
 Report = Note | Progress

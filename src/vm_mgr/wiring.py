@@ -23,16 +23,21 @@ if TYPE_CHECKING:
     from vm_mgr.adapters.shared_dir.mount import Mount
     from vm_mgr.adapters.shared_dir.port import SharedDirectory
     from vm_mgr.adapters.side_by_side.storages import SideBySide
+    from vm_mgr.adapters.side_by_side.timings import BothTimings
     from vm_mgr.config import CephSettings, Settings, StorageSettings
     from vm_mgr.model.cluster import NodeName
     from vm_mgr.model.vm import VmName
+    from vm_mgr.ports.chronicle import Chronicle, Journal
     from vm_mgr.ports.definition import Definitions
     from vm_mgr.ports.env import Env
+    from vm_mgr.ports.evidence import Evidence
     from vm_mgr.ports.images import Images
     from vm_mgr.ports.ledger import Ledger
+    from vm_mgr.ports.lost_nodes import LostNodes
     from vm_mgr.ports.processes import Processes
     from vm_mgr.ports.snapshots import Snapshots
     from vm_mgr.ports.storage import Storage
+    from vm_mgr.ports.timers import Timers
     from vm_mgr.reports import Say
 
 __all__ = ["RealEnv", "rehearsal"]
@@ -103,6 +108,8 @@ class RealEnv:
         """Leave what was connected to; programs that live on make an environment for each operation."""
         for hypervisor in self._connected.values():
             hypervisor.close()
+        if "hypervisor" in self.__dict__:
+            self.hypervisor.close()
         if "connection" in self.__dict__:
             self.connection.close()
 
@@ -142,10 +149,18 @@ class RealEnv:
 
     @cached_property
     def _ceph_storage(self) -> CephStorage:
+        from pathlib import Path  # noqa: PLC0415
+
         from vm_mgr.adapters.ceph.port import CephStorage  # noqa: PLC0415
+        from vm_mgr.config import places  # noqa: PLC0415
 
         return CephStorage(
-            self.connection, self.runner, self.clock, cache=self.ceph.cache, listing=self._listing
+            self.connection,
+            self.runner,
+            self.clock,
+            cache=self.ceph.cache,
+            listing=self._listing,
+            spool=Path(places().spool),
         )
 
     def _directory(self, label: str) -> SharedDirectory:
@@ -193,6 +208,37 @@ class RealEnv:
         return CephLedger(self.connection, self._listing)
 
     @cached_property
+    def lost_nodes(self) -> LostNodes:
+        """Ceph's daemons and clients; a shared directory's servers know by themselves who is gone."""
+        if self.storage_settings.ceph is None:
+            hint = "nothing is to be done: leases and locks of shared directories end with the fenced node"
+            raise VmMgrError(Kind.NOT_SUPPORTED, "no storage here has to be told of lost nodes", hint=hint)
+        from vm_mgr.adapters.ceph.lost_nodes import CephLostNodes  # noqa: PLC0415
+
+        return CephLostNodes(self.connection)
+
+    @cached_property
+    def chronicle(self) -> Chronicle:
+        """Beside the ledger, in Ceph's pool or in the default directory."""
+        if self.storage_settings.ceph is None:
+            from vm_mgr.adapters.shared_dir.chronicle import SharedChronicle  # noqa: PLC0415
+
+            return SharedChronicle(self._mount(self.storage_settings.default))
+        from vm_mgr.adapters.ceph.chronicle import CephChronicle  # noqa: PLC0415
+
+        return CephChronicle(self.connection)
+
+    @cached_property
+    def journal(self) -> Journal:
+        """systemd's journal, and the pipe to the service that keeps events."""
+        from pathlib import Path  # noqa: PLC0415
+
+        from vm_mgr.adapters.host.journal import HostJournal  # noqa: PLC0415
+        from vm_mgr.config import places  # noqa: PLC0415
+
+        return HostJournal(Path(places().alerts))
+
+    @cached_property
     def images(self) -> Images:
         """Image files, through qemu-img."""
         from vm_mgr.adapters.host.images import HostImages  # noqa: PLC0415
@@ -228,9 +274,40 @@ class RealEnv:
     @cached_property
     def processes(self) -> Processes:
         """The processes of this node."""
-        from vm_mgr.adapters.host.processes import HostProcesses  # noqa: PLC0415
+        from pathlib import Path  # noqa: PLC0415
 
-        return HostProcesses(self.clock)
+        from vm_mgr.adapters.host.processes import HostProcesses  # noqa: PLC0415
+        from vm_mgr.config import places  # noqa: PLC0415
+
+        found = places()
+        return HostProcesses(self.clock, Path(found.proc), Path(found.libvirt_run))
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """What tells more of a VM that runs here than its process does; for the agent's deeper checks."""
+        from pathlib import Path  # noqa: PLC0415
+
+        from vm_mgr.adapters.libvirt.evidence import VirshEvidence  # noqa: PLC0415
+        from vm_mgr.config import places  # noqa: PLC0415
+
+        return VirshEvidence(self.runner, Path(places().libvirt_run))
+
+    @cached_property
+    def timings(self) -> BothTimings:
+        """Timeouts of Corosync, Pacemaker and Ceph."""
+        from vm_mgr.adapters.ceph.timings import read_ceph  # noqa: PLC0415
+        from vm_mgr.adapters.pacemaker.timings import read_cluster  # noqa: PLC0415
+        from vm_mgr.adapters.side_by_side.timings import BothTimings  # noqa: PLC0415
+
+        ceph = (lambda: read_ceph(self.connection)) if self.storage_settings.ceph else None
+        return BothTimings(lambda: read_cluster(self.runner), ceph)
+
+    @cached_property
+    def timers(self) -> Timers:
+        """systemd's."""
+        from vm_mgr.adapters.host.timers import SystemdTimers  # noqa: PLC0415 - for the agent only
+
+        return SystemdTimers(self.runner, self.clock)
 
     @property
     def node_addresses(self) -> Mapping[str, NodeName]:
@@ -247,7 +324,9 @@ class RealEnv:
         """Where what lasts until the next boot is kept."""
         from pathlib import Path  # noqa: PLC0415 - not for `list` and `status`
 
-        return Path(self.settings.state_dir)
+        from vm_mgr.config import places  # noqa: PLC0415
+
+        return Path(places().state)
 
     @property
     def pool(self) -> str:

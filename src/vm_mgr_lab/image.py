@@ -16,9 +16,10 @@ __all__ = ["node_image", "role_packages", "unpack_packages"]
 
 Say = Callable[[str], None]
 
-# What makes a container a machine that Ansible can reach, and lets people and tests look around in it.
+# What makes a container a machine that Ansible can reach; people and tests look around in it, and stress it.
 BASE_PACKAGES = (
     "ca-certificates",
+    "crmsh",
     "dbus",
     "iproute2",
     "iputils-ping",
@@ -28,6 +29,7 @@ BASE_PACKAGES = (
     "python3",
     "python3-apt",
     "python3-pytest",
+    "stress-ng",
     "systemd",
     "systemd-sysv",
     "tcpdump",

@@ -17,6 +17,7 @@ from vm_mgr.adapters.libvirt import commands
 from vm_mgr.adapters.libvirt.connected import Connected
 from vm_mgr.adapters.libvirt.definition import DomainXml
 from vm_mgr.adapters.memory.env import MemoryEnv
+from vm_mgr.adapters.shared_dir.chronicle import SharedChronicle
 from vm_mgr.adapters.shared_dir.ledger import SharedLedger
 from vm_mgr.adapters.shared_dir.mount import Mount
 from vm_mgr.adapters.shared_dir.port import SharedDirectory
@@ -30,7 +31,7 @@ NEIGHBOURS = ("contract1_0", "contract1-meta", "contract1.a")
 REAL = os.environ.get("VM_MGR_CONTRACT") == "real"
 
 
-STORAGE = ("test_storage", "test_ledger")
+STORAGE = ("test_storage", "test_ledger", "test_chronicle")
 
 
 def pytest_generate_tests(metafunc):
@@ -48,6 +49,7 @@ def env(storage_kind, tmp_path):
     if storage_kind == "vms":
         built.storage = built.storages.called("vms")
         built.ledger = SharedLedger(built.storage.mount)
+        built.chronicle = SharedChronicle(built.storage.mount)
     if storage_kind == "shared_dir":
         put_on_directory(built, tmp_path / "vms")
     forget(built)
@@ -83,6 +85,7 @@ def put_on_directory(env, root):
     env.storage = env.snapshots = SharedDirectory(mount, HostRunner(), SystemClock())
     env.storages = SideBySide({"vms": Place(lambda: env.storage)})
     env.ledger = SharedLedger(mount)
+    env.chronicle = SharedChronicle(mount)
 
 
 @pytest.fixture

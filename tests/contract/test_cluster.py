@@ -43,6 +43,8 @@ def test_removed_vm_is_gone(env, vm):
 def test_move_begins_and_ends(env, vm):
     env.cluster.begin_move(vm, to="n3", away_from="n1", lifetime_s=60)
     env.cluster.begin_move(vm, to=None, away_from="n1", lifetime_s=60)
+    env.cluster.begin_move(vm, to=None, away_from="n1", lifetime_s=60, avoiding={"n2"})
+    assert [one.leftover for one in env.cluster.configured(vm).others] == [True]
     env.cluster.end_move(vm)
     env.cluster.end_move(vm)
     assert vm in env.cluster.state().resources
@@ -61,6 +63,18 @@ def test_change_leaves_the_role(env, vm):
     resources = env.cluster.state().resources
     assert resources[vm].target_role == "Stopped"
     assert "contract3" not in resources
+
+
+def test_move_of_a_stopped_vm_harms_nothing_that_runs(env, vm):
+    assert vm not in env.cluster.foresee_move(vm, away_from="n1")
+
+
+def test_wish_to_return_is_read_and_ends(env, vm):
+    wish = VmResource(vm, TargetRole.STOPPED, preferred_host="n2", returns=True)
+    env.cluster.reconfigure(wish)
+    assert env.cluster.configured(vm).vm.returns
+    env.cluster.reconfigure(wish._replace(returns=False))
+    assert not env.cluster.configured(vm).vm.returns
 
 
 def test_renamed_vm_is_there_by_its_new_name(env, vm):
@@ -115,3 +129,47 @@ def test_what_a_move_left_is_cleared_once(env, vm):
     assert [one.id for one in env.cluster.clear_moves(vm)] == [f"vm-mgr-move-{vm}"]
     assert env.cluster.clear_moves(vm) == ()
     assert env.cluster.configured(vm).others == ()
+
+
+def test_terms_of_a_move_are_gone_with_it(env, vm):
+    configured = env.cluster.configured(vm).vm
+    env.cluster.begin_move(vm, to="n3", away_from="n1", lifetime_s=60, terms="strategy=precopy bandwidth=8")
+    env.cluster.end_hold(vm, lifetime_s=60)
+    assert env.cluster.configured(vm).vm == configured
+    env.cluster.end_move(vm)
+    assert env.cluster.configured(vm).others == ()
+    assert env.cluster.configured(vm).vm == configured
+
+
+def test_failure_that_is_none_is_forgotten(env, vm):
+    env.cluster.forget_failed_move(vm, env.cluster.local_node())
+    env.cluster.look_again(vm)
+    resource = env.cluster.state().resources[vm]
+    assert (resource.failures, resource.held_on) == ((), "")
+
+
+def test_asks_are_kept_changed_and_gone_with_the_vm(env, vm):
+    asks = ("bridge-br0", "kvm")
+    env.cluster.reconfigure(VmResource(vm, TargetRole.STOPPED, asks=asks, follow_uplink=False))
+    assert (env.cluster.configured(vm).vm.asks, env.cluster.configured(vm).vm.follow_uplink) == (asks, False)
+    env.cluster.change_asks(vm, ("bridge-br1",), follow_uplink=True)
+    env.cluster.change_asks("contract4", asks, follow_uplink=True)
+    found = env.cluster.configured(vm)
+    assert (found.vm.asks, found.vm.follow_uplink, found.others) == (("bridge-br1",), True, ())
+    assert env.cluster.configured("contract4").vm is None
+    env.cluster.rename(vm, "contract3")
+    assert env.cluster.configured("contract3").vm.asks == ("bridge-br1",)
+    env.cluster.remove("contract3")
+    env.cluster.add(VmResource("contract3", TargetRole.STOPPED))
+    assert env.cluster.configured("contract3").vm.asks == ()
+
+
+def test_time_to_hibernate_is_kept_apart_from_the_other_times(env, vm):
+    hibernating = VmResource(vm, TargetRole.STOPPED, stop_timeout_s=40, hibernation_s=90)
+    env.cluster.add(hibernating)
+    found = env.cluster.configured(vm).vm
+    assert (found.hibernation_s, found.stop_timeout_s, found.start_timeout_s) == (90, 40, 120)
+    env.cluster.reconfigure(hibernating._replace(hibernation_s=0))
+    assert env.cluster.configured(vm).vm.hibernation_s == 0
+    env.cluster.reconfigure(hibernating)
+    assert env.cluster.configured(vm).vm.hibernation_s == 90

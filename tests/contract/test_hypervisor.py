@@ -1,11 +1,13 @@
 """What every hypervisor does, and that processes agree with it."""
 
 import shutil
-from tempfile import NamedTemporaryFile
+from pathlib import Path
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 
 import pytest
 
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.ports.live_migration import Migration
 
 NAME = "contract1"
 # A machine without disks stays in its firmware.
@@ -52,6 +54,12 @@ def test_absent_domain_cannot_be_destroyed(env):
         env.hypervisor.destroy(NAME, timeout_s=5)
 
 
+def test_guest_without_an_agent_does_not_answer(env):
+    assert not env.hypervisor.agent_answers(NAME)
+    env.hypervisor.create(DOMAIN, NAME, timeout_s=30)
+    assert not env.hypervisor.agent_answers(NAME)
+
+
 def test_unknown_text_is_mentioned_nowhere(env):
     assert env.processes.mentions("no-such-text-anywhere") == []
 
@@ -93,3 +101,77 @@ def test_absent_domain_is_not_paused(hypervisor):
         hypervisor.pause(NAME)
     with pytest.raises(VmMgrError):
         hypervisor.resume(NAME)
+
+
+def test_running_domain_is_looked_at_before_it_moves(env, hypervisor):
+    env.hypervisor.create(DOMAIN, NAME, timeout_s=30)
+    xml = hypervisor.running_definition(NAME)
+    assert f"<name>{NAME}</name>" in xml
+    assert hypervisor.can_take(xml) == []
+    assert hypervisor.migration_progress(NAME) is None
+    hypervisor.abort_job(NAME)
+    assert hypervisor.dirty_rate(NAME) >= 0
+
+
+def test_absent_domain_can_not_move(env, hypervisor):
+    with pytest.raises(VmMgrError):
+        hypervisor.running_definition(NAME)
+    assert hypervisor.migration_progress(NAME) is None
+    assert hypervisor.dirty_rate(NAME) is None
+
+
+def test_migration_to_nowhere_leaves_the_domain_running_here(env):
+    env.hypervisor.create(DOMAIN, NAME, timeout_s=30)
+    pid = env.processes.find_vm(NAME)
+    with pytest.raises(VmMgrError):
+        env.hypervisor.migrate(Migration(NAME, "qemu+tcp://127.0.0.1:1/system", "tcp://127.0.0.1", 20.0))
+    assert env.processes.find_vm(NAME) == pid
+    assert env.hypervisor.paused(NAME, timeout_s=5) == ""
+
+
+@pytest.fixture
+def memory():
+    """Name a file that is not there, where libvirt may write."""
+    with TemporaryDirectory(dir="/var/tmp") as folder:
+        yield f"{folder}/memory"
+
+
+def test_saved_guest_stands_and_can_go_on(env, memory):
+    env.hypervisor.create(DOMAIN, NAME, timeout_s=30)
+    pid = env.processes.find_vm(NAME)
+    env.hypervisor.pause(NAME)
+    env.hypervisor.save_memory(NAME, memory, timeout_s=60)
+    assert Path(memory).stat().st_size > 0
+    assert env.hypervisor.paused(NAME, timeout_s=5) == "user"
+    env.hypervisor.resume(NAME)
+    assert env.hypervisor.domain_state(NAME, timeout_s=5) == "running"
+    assert env.processes.find_vm(NAME) == pid
+
+
+def test_restored_guest_stands_until_it_is_let_go_on(env, memory):
+    env.hypervisor.create(DOMAIN, NAME, timeout_s=30)
+    env.hypervisor.pause(NAME)
+    env.hypervisor.save_memory(NAME, memory, timeout_s=60)
+    uuid = env.processes.uuid(env.processes.find_vm(NAME))
+    env.hypervisor.destroy(NAME, timeout_s=10)
+    assert wait_gone(env)
+    env.hypervisor.restore(memory, NAME, timeout_s=60)
+    assert env.hypervisor.paused(NAME, timeout_s=5) != ""
+    assert env.processes.uuid(env.processes.find_vm(NAME)) == uuid
+    env.hypervisor.resume(NAME)
+    assert env.hypervisor.domain_state(NAME, timeout_s=5) == "running"
+    with pytest.raises(VmMgrError):
+        env.hypervisor.restore(memory, NAME, timeout_s=60)
+
+
+def test_what_is_no_memory_starts_nothing(env, memory):
+    Path(memory).write_text("nothing of the kind")
+    with pytest.raises(VmMgrError):
+        env.hypervisor.restore(memory, NAME, timeout_s=30)
+    assert env.processes.find_vm(NAME) is None
+
+
+def test_absent_guest_has_no_memory(env, memory):
+    with pytest.raises(VmMgrError):
+        env.hypervisor.save_memory(NAME, memory, timeout_s=10)
+    assert not Path(memory).exists()

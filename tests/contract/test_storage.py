@@ -1,8 +1,11 @@
 """What every storage does."""
 
+from pathlib import Path
+
 import pytest
 
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.saved_state import SavedState
 from vm_mgr.model.storage import Consistency
 from vm_mgr.model.vm import VmSettings
 
@@ -297,3 +300,123 @@ def test_vms_of_similar_names_leave_each_other_alone(env, image, neighbours):
         assert env.storage.images(name) == [f"system_{name}", f"data_{name}_0"]
         assert env.storage.definition(name) == f"<domain>{number}</domain>"
         assert env.storage.remove(name)
+
+
+STATE = SavedState(uuid="11111111-2222-3333-4444-555555555555", node="n1", saved_utc=7.5, stood=True)
+MEMORY = bytes(range(256)) * 40_000
+
+
+def quiet(_fraction):
+    """Hear of progress."""
+
+
+def save(env, content=MEMORY, *, finish=True):
+    path = env.storage.begin_state(NAME, len(content))
+    assert not Path(path).exists()
+    Path(path).write_bytes(content)
+    kept = env.storage.keep_state(NAME, STATE, quiet)
+    if finish:
+        env.storage.finish_state(NAME, kept)
+    return kept
+
+
+def test_saved_memory_is_given_back_once(env, image):
+    stage(env, image)
+    assert env.storage.saved_state(NAME) is None
+    kept = save(env)
+    assert (kept.size_bytes, kept.moment) == (len(MEMORY), env.storage.moment(NAME))
+    found = env.storage.saved_state(NAME)
+    assert found == kept._replace(complete=True)
+    assert found.waits
+    env.storage.take_state(NAME)
+    assert kind_of(env.storage.take_state, NAME) is Kind.WRONG_STATE
+    assert env.storage.saved_state(NAME) == kept._replace(complete=True, taken=True)
+    path = env.storage.fetch_state(NAME, found, quiet)
+    assert Path(path).read_bytes() == MEMORY
+    env.storage.drop_state(NAME)
+    assert env.storage.saved_state(NAME) is None
+    assert not Path(path).exists()
+    env.storage.drop_state(NAME)
+
+
+def test_memory_that_is_not_finished_can_not_be_taken(env, image):
+    stage(env, image)
+    save(env, finish=False)
+    found = env.storage.saved_state(NAME)
+    assert not found.complete
+    assert not found.waits
+    assert kind_of(env.storage.take_state, NAME) is Kind.WRONG_STATE
+    env.storage.drop_state(NAME)
+    assert env.storage.saved_state(NAME) is None
+
+
+def test_absent_memory_can_not_be_taken(env, image):
+    stage(env, image)
+    assert kind_of(env.storage.take_state, NAME) is Kind.WRONG_STATE
+
+
+def test_new_memory_takes_the_place_of_what_was_saved_before(env, image):
+    stage(env, image)
+    save(env, b"older")
+    env.storage.take_state(NAME)
+    kept = save(env, b"newer")
+    assert env.storage.saved_state(NAME) == kept._replace(complete=True)
+    env.storage.take_state(NAME)
+    assert Path(env.storage.fetch_state(NAME, kept, quiet)).read_bytes() == b"newer"
+
+
+def test_other_memory_than_was_kept_is_refused(env, image):
+    stage(env, image)
+    kept = save(env)
+    env.storage.take_state(NAME)
+    other = kept._replace(digest="0" * len(kept.digest))
+    assert kind_of(env.storage.fetch_state, NAME, other, quiet) is Kind.EXTERNAL_FAILURE
+
+
+def test_saving_and_fetching_end_when_the_caller_says_so(env, image):
+    def late(_fraction):
+        raise VmMgrError(Kind.TRY_LATER, "too late")
+
+    stage(env, image)
+    Path(env.storage.begin_state(NAME, len(MEMORY))).write_bytes(MEMORY)
+    assert kind_of(env.storage.keep_state, NAME, STATE, late) is Kind.TRY_LATER
+    assert not env.storage.saved_state(NAME).complete
+    kept = save(env)
+    env.storage.take_state(NAME)
+    assert kind_of(env.storage.fetch_state, NAME, kept, late) is Kind.TRY_LATER
+
+
+def test_memory_without_room_is_refused(env, image):
+    stage(env, image)
+    assert kind_of(env.storage.begin_state, NAME, 1 << 60) is Kind.NO_RESOURCES
+
+
+def test_moment_stays_until_a_disk_changes(env, image):
+    stage(env, image)
+    before = env.storage.moment(NAME)
+    env.storage.describe(NAME, {"owner": "you"})
+    assert env.storage.moment(NAME) == before
+    kept = save(env, finish=False)
+    env.storage.resize(NAME, f"system_{NAME}", 2 << 20)
+    assert env.storage.moment(NAME) != before
+    assert kind_of(env.storage.finish_state, NAME, kept) is Kind.WRONG_STATE
+    assert not env.storage.saved_state(NAME).complete
+
+
+def test_saved_memory_is_no_disk_and_goes_with_its_vm(env, image):
+    stage(env, image)
+    names = env.storage.names()
+    save(env)
+    assert env.storage.names() == names
+    assert env.storage.images(NAME) == [f"system_{NAME}"]
+    assert env.storage.next_disk(NAME) == 1
+    env.storage.remove(NAME)
+    stage(env, image)
+    assert env.storage.saved_state(NAME) is None
+
+
+def test_replacement_has_no_saved_memory_that_fits(env, image):
+    stage(env, image)
+    kept = save(env)
+    stage(env, image)
+    assert env.storage.saved_state(NAME) is None or env.storage.moment(NAME) != kept.moment

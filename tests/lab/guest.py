@@ -48,11 +48,13 @@ def clean(lab: Lab, names: tuple[str, ...] = NAMES) -> Iterator[None]:
         lab,
         "cd /root; truncate -s 8M cmd.raw; qemu-img convert -f raw -O qcow2 cmd.raw cmd.qcow2; rm cmd.raw",
     )
-    yield
-    for name in names:
-        lab.execute("n1", ["vm-mgr", "stop", "--force", name], check=False, timeout_s=120)
-        lab.execute("n1", ["vm-mgr", "remove", name], check=False, timeout_s=120)
-    shell(lab, "rm -f /root/cmd.xml /root/cmd.qcow2")
+    try:
+        yield
+    finally:
+        for name in names:
+            lab.execute("n1", ["vm-mgr", "stop", "--force", name], check=False, timeout_s=120)
+            lab.execute("n1", ["vm-mgr", "remove", name], check=False, timeout_s=120)
+        shell(lab, "rm -f /root/cmd.xml /root/cmd.qcow2")
     assert _left(lab) == ""
 
 

@@ -73,6 +73,32 @@ def test_migration_key_opens_nothing_but_libvirt(lab: Lab) -> None:
     assert listed.returncode == 0
 
 
+UNITS = ("corosync.service", "pacemaker.service", "vm-mgr-alerts.service", "libvirtd.service", "system.slice")
+
+
+def test_daemons_are_protected_and_qemu_is_not(lab: Lab) -> None:
+    """What is in effect of it is the host's to say; that systemd has understood it is seen here."""
+    asked = "OOMScoreAdjust,CPUWeight,IOWeight,MemoryMin,MemoryLow,MemorySwapMax"
+    for node in lab.nodes:
+        told = {}
+        for unit in UNITS:
+            shown = lab.execute(node.name, ["systemctl", "show", unit, "-p", asked]).stdout
+            told[unit] = dict(line.split("=", 1) for line in shown.splitlines())
+        for unit in ("corosync.service", "pacemaker.service"):
+            found = told[unit]
+            assert (found["OOMScoreAdjust"], found["MemorySwapMax"]) == ("-1000", "0")
+            assert (found["CPUWeight"], found["IOWeight"]) == ("1000", "1000")
+            assert int(found["MemoryMin"]) >= 192 << 20
+        assert told["vm-mgr-alerts.service"]["OOMScoreAdjust"] == "-900"
+        assert told["libvirtd.service"]["OOMScoreAdjust"] == "0", "QEMU would inherit it"
+        assert int(told["libvirtd.service"]["MemoryLow"]) == 160 << 20
+        assert int(told["system.slice"]["MemoryMin"]) == 672 << 20
+        failed = lab.execute(node.name, ["systemd-analyze", "verify", *UNITS[:4]], check=False)
+        assert "vm-mgr" not in "".join(
+            line for line in failed.stderr.splitlines(keepends=True) if "nknown" in line or "nvalid" in line
+        )
+
+
 def test_even_number_of_machines_is_refused(lab: Lab, tmp_path: Path) -> None:
     inventory = lab.paths.inventory.read_text()
     reduced = re.sub(r"^( +)n3:\n(\1 +.*\n)+", "", inventory, flags=re.MULTILINE)

@@ -376,7 +376,8 @@ def test_their_resource_is_shown_stopped_and_becomes_ours(lab: Lab, their_resour
     vm_mgr(lab, "enable", "--name", "sea1")
     assert state(lab, "sea1") == ("Started", "n1")
     assert provider() == "vm-mgr"
-    assert constraints() == {"vm-mgr-pin-sea1"}
+    rules = {f"vm-mgr-{kind}-sea1..bridge-br0" for kind in ("fits", "uplink")}
+    assert constraints() == {"vm-mgr-pin-sea1", *rules}
 
 
 PROGRAM = """

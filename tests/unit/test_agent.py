@@ -11,9 +11,10 @@ from vm_mgr.adapters.host.processes import HostProcesses
 from vm_mgr.adapters.libvirt.port import Virsh
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.errors import VmMgrError
+from vm_mgr.model.event import AGENT_EXPECTED, EventKind
 from vm_mgr.model.storage import Holder
 from vm_mgr.model.vm import VmSettings
-from vm_mgr.ocf.actions import ACTIONS
+from vm_mgr.ocf.actions import ACTIONS, failure
 from vm_mgr.ocf.parameters import Parameters, read
 
 from .conftest import DOMAIN
@@ -43,6 +44,37 @@ def test_start_and_stop(node):
     assert node.hypervisor.running
     act(node, "stop")
     assert not node.hypervisor.running
+
+
+AGENT_CHANNEL = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
+
+
+@pytest.mark.parametrize(("devices", "expected"), [("", ""), (AGENT_CHANNEL, AGENT_EXPECTED)])
+def test_start_tells_its_beginning_and_what_it_waited_for(node, devices, expected):
+    node.storage.describe("web1", {"xml": DOMAIN.replace("<devices/>", f"<devices>{devices}</devices>")})
+    node.hypervisor.on_call = lambda verb: node.clock.sleep(2 if verb == "create" else 0)
+    act(node, "start")
+    starting, running = node.journal.handed
+    assert (starting.kind, starting.subject) == (EventKind.STARTING, "web1")
+    assert (running.kind, running.detail) == (EventKind.RUNNING, expected)
+    assert running.waited == {"cluster": 0, "definition": 0, "disk": 0, "libvirt": 2000}
+    assert running.when_utc - starting.when_utc == 2
+
+
+def test_start_of_what_runs_tells_nothing(node):
+    act(node, "start")
+    node.journal.handed.clear()
+    act(node, "start")
+    assert not node.journal.handed
+
+
+def test_failed_start_does_not_tell_that_the_vm_runs(node):
+    node.hypervisor.hanging = True
+    with pytest.raises(VmMgrError) as caught:
+        act(node, "start")
+    assert [event.kind for event in node.journal.handed] == [EventKind.STARTING]
+    told = failure(node, "web1", "start", caught.value)
+    assert (told.kind, told.detail.partition(":")[0]) == (EventKind.FAILED, "start")
 
 
 def test_start_is_refused_beside_a_rival_of_the_cluster(node):
@@ -231,8 +263,8 @@ def hide(proc, pid, state="S", flags=4194304, comm="qemu-system-x86", threads=1)
     )
 
 
-def run_agent(shell, proc, action="monitor", name="web1", looks=1):
-    argv = ["busybox", "sh"] if shell == "busybox" else [shell]
+def run_agent(shell, proc, action="monitor", name="web1", looks=1, program=""):
+    argv = [program or "busybox", "sh"] if shell == "busybox" else [program or shell]
     environment = {
         "PATH": os.environ["PATH"],
         "OCF_RESOURCE_INSTANCE": name,

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from vm_mgr.adapters.pacemaker import commands
+from vm_mgr.adapters.pacemaker import commands, moves
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import TargetRole
 from vm_mgr.ports.cluster import VmResource
@@ -62,6 +62,8 @@ def vms(names):
         "meta": pairs,
         "utilization": pairs,
         "needs": st.sampled_from(["", "mount"]),
+        "asks": st.sampled_from([(), ("kvm",), ("bridge-a", "bridge-a.b-a", "machine-x86_64-a-1.0")]),
+        "follow_uplink": st.booleans(),
         "colocations": st.dictionaries(names, st.sampled_from(["700", "-INFINITY"]), max_size=3),
     }
     return st.fixed_dictionaries(fields).map(lambda given: VmResource(**given))
@@ -114,7 +116,7 @@ class Expected:
         for vm in self.vms.values():
             commands.add_vm(cib, vm)
         for name in self.moving:
-            commands.add_move(cib, name, to=None, away_from="n1", expires_utc=2e9)
+            moves.add_move(cib, name, to=None, away_from="n1", expires_utc=2e9)
         return cib
 
 
@@ -136,7 +138,7 @@ def do(cib, expected, step):
         commands.set_target_role(cib, *what)
         expected.vms[what[0]] = expected.vms[what[0]]._replace(target_role=what[1])
     elif verb == "move" and what[0] in expected.vms:
-        commands.add_move(cib, what[0], to=None, away_from="n1", expires_utc=2e9)
+        moves.add_move(cib, what[0], to=None, away_from="n1", expires_utc=2e9)
         expected.moving.add(what[0])
 
 

@@ -108,24 +108,6 @@ def test_move_that_fails_leaves_no_constraint(env, vm):
     assert not env.cluster.moves
 
 
-def test_restart_after_a_failed_live_migration_is_told_with_its_reason_each_time(env, vm):
-    env.cluster.failing_migrations[vm] = "migrate_to on n1: no ssh"
-    for moves, target in enumerate(("n2", "n3"), 1):
-        assert migrate(env, vm, target).node == target
-        warnings = [note for note in env.said if getattr(note, "code", "") == "not-live"]
-        assert len(warnings) == moves
-        assert "no ssh" in warnings[-1].message
-
-
-def test_failure_of_long_ago_does_not_make_a_live_migration_a_restart(env, vm):
-    env.cluster.failing_migrations[vm] = "migrate_to on n1: no ssh"
-    migrate(env, vm, "n2")
-    env.cluster.failing_migrations.clear()
-    env.said.clear()
-    migrate(env, vm, "n3")
-    assert not [note for note in env.said if getattr(note, "code", "") == "not-live"]
-
-
 def test_interrupted_move_leaves_no_constraint(env, vm):
     env.cluster.stuck.add(vm)
 

@@ -12,7 +12,9 @@ from vm_mgr import __version__
 from vm_mgr.cli.app import app
 from vm_mgr.cli.reference import commands
 from vm_mgr.cli.render import SCHEMA
+from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.storage import Consistency
+from vm_mgr.model.timings import TotemTimes
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.operations.colocation import separate
 from vm_mgr.operations.enable import enable
@@ -33,10 +35,21 @@ def printed(env):
             staged.commit()
     env.snapshots.take_snapshot("web1", "a", Consistency.OFFLINE)
     enable(env, "web1", start=True)
+    now = env.clock.utc()
+    env.chronicle.append(
+        [
+            Event(now - 9, EventKind.LOST, "n2", "n1", vms=("web1", "web2")),
+            Event(now - 7, EventKind.FENCED, "n2", "n1", waited={"power": 2000}),
+            Event(now - 6, EventKind.RUNNING, "web1", "n1", "guest agent expected", {"disk": 300}),
+        ]
+    )
     separate(env, "web1", ["web2"])
+    env.timings.totem = TotemTimes(token=2.0, consensus=2.0)  # so that there is an inconsistency to print
 
     def run(command, output):
-        name = [] if command == "list" else ["web1"]
+        words = {"list": [], "events": [], "migrate": ["--all-from", "n1", "--restart-others"]}
+        name = words.get(command, ["web1"])
+        env.cluster.places["web1"] = "n1"  # from where another output has moved it
         done = CliRunner(mix_stderr=False).invoke(app, [command, *name, "--output", output], obj=env)
         assert done.exit_code == 0, done.stderr
         return done.stdout

@@ -6,7 +6,7 @@ import pytest
 from lxml import etree
 
 from vm_mgr.adapters.memory.clock import VirtualClock
-from vm_mgr.adapters.pacemaker import commands, reading
+from vm_mgr.adapters.pacemaker import commands, moves, reading
 from vm_mgr.adapters.pacemaker.edit import CibEditor
 from vm_mgr.adapters.pacemaker.parse import parse_crm_mon
 from vm_mgr.errors import Kind, VmMgrError
@@ -36,7 +36,7 @@ def test_vm_comes_and_goes_without_a_trace(cib):
     commands.add_vm(cib, VmResource("web1", TargetRole.STARTED, pinned_host="n2"))
     pin = cib.find("configuration/constraints/rsc_location[@id='vm-mgr-pin-web1']")
     assert (pin.get("score"), pin.get("resource-discovery")) == ("INFINITY", "exclusive")
-    commands.add_move(cib, "web1", to="n3", away_from="n2", expires_utc=2e9)
+    moves.add_move(cib, "web1", to="n3", away_from="n2", expires_utc=2e9)
     commands.remove_vm(cib, "web1")
     assert etree.tostring(cib) == before
 
@@ -49,6 +49,20 @@ def test_ids_show_who_made_them(cib):
     made = cib.xpath("//*[@id='web1']/descendant::*/@id | //rsc_location[@rsc='web1']/@id")
     assert made
     assert all(ident.startswith("vm-mgr-") for ident in made)
+
+
+def test_fencing_history_is_read():
+    """Pacemaker 3.0 as recorded; 2.1 writes whole seconds, and the zone of the machine."""
+    recorded = next(path for path in RECORDED if path.name == "crm_mon--failed.xml").read_text()
+    (fenced,) = parse_crm_mon(recorded).fencings
+    assert (fenced.node, fenced.succeeded, fenced.fences) == ("n3", True, True)
+    assert fenced.completed_utc == pytest.approx(1795231438.609255)
+    older = recorded.replace("2026-11-21 03:23:58.609255Z", "2026-11-21 04:23:58 +01:00")
+    assert parse_crm_mon(older).fencings[0].completed_utc == 1795231438
+    failed = recorded.replace('status="success"', 'status="failed" exit-reason="no answer"')
+    assert not parse_crm_mon(failed).fencings[0].fences
+    pending = recorded.replace('status="success"', 'status="pending"').replace("completed=", "extended=")
+    assert parse_crm_mon(pending).fencings[0].completed_utc is None
 
 
 def test_other_vms_constraints_stay(cib):
@@ -74,11 +88,11 @@ def test_resource_sets_lose_only_the_vm(cib):
 
 
 def test_expired_moves_of_anybody_are_swept(cib):
-    commands.add_move(cib, "web1", to="n3", away_from="n2", expires_utc=1000)
-    commands.add_move(cib, "web2", to="n3", away_from="n2", expires_utc=3000)
-    commands.sweep_moves(cib, "web3", 2000)
+    moves.add_move(cib, "web1", to="n3", away_from="n2", expires_utc=1000)
+    moves.add_move(cib, "web2", to="n3", away_from="n2", expires_utc=3000)
+    moves.sweep_moves(cib, "web3", 2000)
     assert ids(cib, "constraints/*") == ["vm-mgr-observers", "vm-mgr-move-web2"]
-    commands.sweep_moves(cib, "web2", 2000)
+    moves.sweep_moves(cib, "web2", 2000)
     assert ids(cib, "constraints/*") == ["vm-mgr-observers"]
 
 
@@ -208,7 +222,7 @@ def moved(cib):
     vm = VmResource("web1", TargetRole.STARTED, preferred_host="n2", colocations={"web2": "700"})
     commands.add_vm(cib, VmResource("web2", TargetRole.STARTED, colocations={"web1": "-INFINITY"}))
     commands.add_vm(cib, vm)
-    commands.add_move(cib, "web1", to="n3", away_from="n2", expires_utc=2e9)
+    moves.add_move(cib, "web1", to="n3", away_from="n2", expires_utc=2e9)
     cib.find("configuration/constraints").extend(etree.fromstring(LEFT))
     cib.append(etree.fromstring(STATUS))
     return cib

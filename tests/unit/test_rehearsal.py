@@ -309,10 +309,12 @@ def test_vm_is_shown_as_the_cluster_has_it_until_it_is_changed(image):
     del env.cluster.resources["web1"]
     env.cluster.foreign["web1"] = moving
     env.cluster.nodes["n2"] = Node("n2", standby=True)
+    env.cluster.sets = {"vm-mgr-dir-vms": frozenset({"n1"})}
     rehearsal = Rehearsal(UntouchableEnv(env), [].append)
     assert rehearsal.cluster.state() == env.cluster.state()
     stop(rehearsal, "web1")
     assert rehearsal.cluster.state().resources["web1"].role == "Stopped"
+    assert rehearsal.cluster.state().sets == env.cluster.sets
 
 
 def test_only_the_vms_that_are_changed_are_read(image):

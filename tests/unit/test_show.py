@@ -102,7 +102,9 @@ def test_without_storage_the_rest_is_shown_and_the_storage_is_asked_once(env, vm
     assert shown.placement.priority == 5
     assert shown.constraints
     assert shown.disks is None
-    assert {"disks", "snapshots", "machine", "unfinished", "metadata", "storage"} == set(shown.unknown)
+    assert {"disks", "snapshots", "machine", "unfinished", "metadata", "saved", "storage"} == set(
+        shown.unknown
+    )
     assert len(asked) == 1
     assert [report.code for report in env.said if isinstance(report, Note)] == ["not-seen"]
 
@@ -141,7 +143,7 @@ def test_people_get_aligned_sections(env, vm, shell):
                  "vm-mgr unmigrate web1", "vm-mgr repair", "owner = me", "system_web1"):  # fmt: skip
         assert part in text
     labels = text.split("\n\n")[0].splitlines()
-    assert len({line.index(line.split(maxsplit=1)[1]) for line in labels if not line.startswith("live")}) == 1
+    assert len({line.index(line.split(maxsplit=1)[1]) for line in labels}) == 1
 
 
 def test_programs_get_data(vm, shell):

@@ -2,17 +2,14 @@
 
 import click
 
-from vm_mgr.cli.complete import node_names
 from vm_mgr.cli.render import show_done
-from vm_mgr.cli.run import name_and_words, name_argument, run
-from vm_mgr.model.cluster import NodeName
+from vm_mgr.cli.run import name_argument, run
 from vm_mgr.model.vm import VmName
 
 __all__ = [
     "clear_command",
     "disable_command",
     "enable_command",
-    "migrate_command",
     "remove_command",
     "rename_command",
     "repair_command",
@@ -81,23 +78,6 @@ def disable_command(name: VmName) -> None:
     from vm_mgr.operations.disable import disable  # noqa: PLC0415
 
     show_done(run(lambda env: disable(env, name)))
-
-
-@click.command("migrate")
-@name_and_words("[NODE]", node_names)
-def migrate_command(name: VmName, words: tuple[str, ...]) -> None:
-    """Move a running VM to NODE, or to any other node; live where the VM has live migration.
-
-    \b
-    Example:
-      vm-mgr migrate web1 n2
-    """
-    from vm_mgr.operations.migrate import migrate  # noqa: PLC0415
-
-    if len(words) > 1:
-        raise click.UsageError("give the name of the VM and at most one node")
-    to = NodeName(words[0]) if words else None
-    show_done(run(lambda env: migrate(env, name, to)))
 
 
 @click.command("remove")

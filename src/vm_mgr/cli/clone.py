@@ -8,7 +8,7 @@ from vm_mgr.cli.complete import files
 from vm_mgr.cli.create import read_definition
 from vm_mgr.cli.render import show_done
 from vm_mgr.cli.run import name_argument, run
-from vm_mgr.cli.settings import SettingsCommand, settings_from, settings_options
+from vm_mgr.cli.settings import SettingsCommand, no_check_option, settings_from, settings_options
 from vm_mgr.model.vm import VmName, VmSettings, VmStatus
 from vm_mgr.operations.clone import CloneRequest, clone
 from vm_mgr.operations.pacemaker_remote import without_remote
@@ -31,6 +31,7 @@ __all__ = ["clone_command"]
 @click.option("--disable", is_flag=True, help="Keep the VM out of the cluster's control for now.")
 @click.option("--nostart", is_flag=True, help="Leave the VM stopped.")
 @click.option("--force", is_flag=True, help="Replace an existing VM of the new name, with its disks.")
+@no_check_option
 @settings_options
 def clone_command(name: VmName, new: str, xml_path: str | None, **options: Any) -> None:
     """Make a new VM from one that exists, at once: both share the blocks that neither has changed.
@@ -46,7 +47,8 @@ def clone_command(name: VmName, new: str, xml_path: str | None, **options: Any) 
     enable, start, force = not options.pop("disable"), not options.pop("nostart"), options.pop("force")
 
     def settings(source: VmSettings) -> VmSettings:
-        return settings_from(options, _cleared(source, cleared, unplaced=unplaced))
+        made = settings_from(options, _cleared(source, cleared, unplaced=unplaced))
+        return made._replace(checks={check: text for check, text in made.checks.items() if text})
 
     def operation(env: Env) -> VmStatus:
         xml = read_definition(xml_path) if xml_path else ""
@@ -57,6 +59,6 @@ def clone_command(name: VmName, new: str, xml_path: str | None, **options: Any) 
 
 def _cleared(base: VmSettings, words: list[str], *, unplaced: bool) -> VmSettings:
     if unplaced:
-        base = base._replace(pinned_host=None, preferred_host=None, colocations={})
+        base = base._replace(pinned_host=None, preferred_host=None, failback=None, colocations={})
     nothing: dict[str, Any] = {f"pacemaker_{word}": {} for word in words}
     return without_remote(base._replace(**nothing))

@@ -46,7 +46,8 @@ class Printer:
 
     def _line(self, report: Progress) -> str:
         percent = "" if report.fraction is None else f" {report.fraction:.0%}"
-        return f"{report.step}{percent}{self._speed(report)} …"
+        rest = f" {report.detail}" if report.detail else self._speed(report)
+        return f"{report.step}{percent}{rest} …"
 
     def _speed(self, report: Progress) -> str:
         """Tell rate and remaining time from what was done since the step's first report."""

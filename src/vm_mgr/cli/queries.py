@@ -46,6 +46,6 @@ def status_command(name: VmName, output: str) -> None:
     Example:
       vm-mgr status web1
     """
-    from vm_mgr.operations.status import status  # noqa: PLC0415
+    from vm_mgr.operations.status import full_status  # noqa: PLC0415
 
-    print_status(run(lambda env: status(env, name)), output)
+    print_status(run(lambda env: full_status(env, name)), output)

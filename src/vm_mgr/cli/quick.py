@@ -45,6 +45,6 @@ def _list(env: RealEnv) -> None:
 
 
 def _status(env: RealEnv, name: VmName) -> None:
-    from vm_mgr.operations.status import status  # noqa: PLC0415
+    from vm_mgr.operations.status import full_status  # noqa: PLC0415
 
-    print_status(status(env, name), "table")
+    print_status(full_status(env, name), "table")

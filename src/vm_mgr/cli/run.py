@@ -19,7 +19,15 @@ from vm_mgr.wiring import RealEnv, rehearsal
 if TYPE_CHECKING:
     from vm_mgr.ports.env import Env
 
-__all__ = ["fail", "name_and_words", "name_argument", "output_option", "print_error", "run"]
+__all__ = [
+    "fail",
+    "name_and_words",
+    "name_argument",
+    "optional_name_argument",
+    "output_option",
+    "print_error",
+    "run",
+]
 
 T = TypeVar("T")
 
@@ -56,21 +64,34 @@ def run(operation: Callable[["Env"], T]) -> T:
 
 def name_argument(command: Callable[..., object]) -> Callable[..., object]:
     """Hand a command the VM's `name`, which is given as --name/-n or as a plain argument."""
+    return _named(command, _name)
 
+
+def optional_name_argument(command: Callable[..., object]) -> Callable[..., object]:
+    """Hand a command the VM's `name`, or None where it is given neither way."""
+    return _named(command, lambda given: None if given is None else VmName(given))
+
+
+def _named(
+    command: Callable[..., object], read: Callable[[str | None], VmName | None]
+) -> Callable[..., object]:
     @wraps(command)
     def with_name(named: str | None, plain: str | None, **options: Any) -> object:
         if named is not None and plain is not None and named != plain:
             raise click.UsageError(f"two names are given: {named} and {plain}")
-        return command(name=_name(named if named is not None else plain), **options)
+        return command(name=read(named if named is not None else plain), **options)
 
     argument = click.argument("plain", metavar="[NAME]", required=False, shell_complete=vm_names)
     return argument(_name_option(with_name))
 
 
 def name_and_words(
-    metavar: str, complete: Completer | None = None
+    metavar: str, complete: Completer | None = None, *, required: bool = True
 ) -> Callable[[Callable[..., object]], Callable[..., object]]:
-    """Hand a command the VM's `name`, which is the first plain word or --name/-n, and the other `words`."""
+    """Hand a command the VM's `name`, which is the first plain word or --name/-n, and the other `words`.
+
+    Where it is not required, the name can be None.
+    """
     argument = click.argument(
         "plain", metavar=f"[NAME] {metavar}", nargs=-1, shell_complete=first_vm_then(complete)
     )
@@ -79,7 +100,8 @@ def name_and_words(
         @wraps(command)
         def with_words(named: str | None, plain: tuple[str, ...], **options: Any) -> object:
             given = plain if named is None else (named, *plain)
-            return command(name=_name(next(iter(given), None)), words=given[1:], **options)
+            name = _name(next(iter(given), None)) if given or required else None
+            return command(name=name, words=given[1:], **options)
 
         return argument(_name_option(with_words))
 

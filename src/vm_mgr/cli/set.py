@@ -6,7 +6,14 @@ import click
 
 from vm_mgr.cli.disks import bytes_of
 from vm_mgr.cli.run import name_argument, run
-from vm_mgr.cli.settings import UNSETTABLE, SettingsCommand, settings_changes, settings_options
+from vm_mgr.cli.settings import (
+    UNSETTABLE,
+    SettingsCommand,
+    no_check_option,
+    settings_changes,
+    settings_options,
+)
+from vm_mgr.model.on_move import OnMove
 from vm_mgr.model.vm import VmName
 
 __all__ = ["set_command"]
@@ -24,6 +31,7 @@ __all__ = ["set_command"]
     type=click.Choice(sorted(UNSETTABLE)),
     help="Back to the default; can be repeated.",
 )
+@no_check_option
 @settings_options
 def set_command(name: VmName, memory: str | None, unset: tuple[str, ...], **options: Any) -> None:
     """Change how a VM is to be run; a running one is not disturbed.
@@ -35,16 +43,18 @@ def set_command(name: VmName, memory: str | None, unset: tuple[str, ...], **opti
     Example:
       vm-mgr set web1 --memory 4G --vcpus 2
       vm-mgr set web1 --priority 10 --unset pinned-host
+      vm-mgr set web1 --check qmp=60s --check guest-agent=2m
     """
     from vm_mgr.operations.set_vm import Changes, set_vm  # noqa: PLC0415
 
     vcpus, description = options.pop("vcpus"), options.pop("description")
     off, on = options.pop("disable_live_migration"), options["live_migration"]
-    if off and on:
+    if off and (on or options["on_move"] == OnMove.MIGRATE.value):
         raise click.UsageError("live migration can't be both enabled and disabled")
+    if off and options["on_move"] is None:
+        options["on_move"] = OnMove.RESTART.value
     settings = settings_changes(options)
     settings |= dict.fromkeys(UNSETTABLE[key] for key in unset)
-    settings |= {"live_migration": False} if off else {}
     memory_bytes = bytes_of(memory) if memory is not None else None
     changes = Changes(settings, memory_bytes, vcpus, description)
     if changes == Changes():

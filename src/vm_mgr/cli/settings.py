@@ -1,21 +1,34 @@
 """The options that say how a VM is to be run: the same for all commands that make one."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from vm_mgr.cli.complete import node_names, storage_labels
+from vm_mgr.model.checks import LEVELS
+from vm_mgr.model.failback import Failback
+from vm_mgr.model.fitness import Uplink
+from vm_mgr.model.migration import OnTimeout, Strategy
+from vm_mgr.model.on_move import OnMove, settings_for
 from vm_mgr.model.vm import VmSettings
 
 __all__ = [
+    "STRATEGIES",
+    "TIMEOUT_ACTIONS",
     "UNSETTABLE",
     "SettingsCommand",
+    "no_check_option",
     "settings_changes",
     "settings_from",
     "settings_options",
     "storage_option",
 ]
+
+STRATEGIES = [strategy.value for strategy in Strategy]
+TIMEOUT_ACTIONS = [action.value for action in OnTimeout]
+FAILBACKS = [word.value for word in Failback]
 
 storage_option = click.option(
     "--storage",
@@ -24,9 +37,22 @@ storage_option = click.option(
     help="The storage to make the VM in, where the configuration has several.",
 )
 
+no_check_option = click.option(
+    "--no-check",
+    multiple=True,
+    type=click.Choice(list(LEVELS)),
+    help="Make this check no more; can be repeated.",
+)
+
 _OPTIONS = (
     click.option(
         "--enable-live-migration", "live_migration", is_flag=True, help="Move without stopping the guest."
+    ),
+    click.option(
+        "--on-move",
+        type=click.Choice([word.value for word in OnMove]),
+        help="What a move does with the guest: keep it running (migrate, --enable-live-migration), go on "
+        "with its saved memory (hibernate), or boot it (restart, the default).",
     ),
     click.option("--migration-user", metavar="USER", help="The user of ssh between nodes."),
     click.option(
@@ -51,9 +77,49 @@ _OPTIONS = (
         metavar="MS",
         help="Milliseconds that the guest may pause at the end of a live migration.",
     ),
+    click.option(
+        "--migration-strategy",
+        type=click.Choice(STRATEGIES),
+        help="How a live migration deals with a guest that changes its memory; auto by default.",
+    ),
+    click.option(
+        "--migration-bandwidth",
+        "migration_bandwidth_mib",
+        type=click.IntRange(min=1),
+        metavar="MIB",
+        help="MiB/s that a live migration may take of the network.",
+    ),
+    click.option(
+        "--migration-parallel",
+        type=click.IntRange(1, 255),
+        metavar="N",
+        help="Connections that a live migration uses side by side.",
+    ),
+    click.option(
+        "--migration-timeout-action",
+        type=click.Choice(TIMEOUT_ACTIONS),
+        help="What a late live migration does: pause the guest to finish (the default), or abort.",
+    ),
+    click.option(
+        "--migration-max-pause",
+        "migration_max_pause_s",
+        type=click.IntRange(min=1),
+        metavar="S",
+        help="Seconds that a guest may be paused to finish; 10 by default.",
+    ),
     click.option("--pinned-host", metavar="NODE", shell_complete=node_names, help="Run on this node only."),
     click.option(
         "--preferred-host", metavar="NODE", shell_complete=node_names, help="Run on this node when possible."
+    ),
+    click.option(
+        "--failback",
+        type=click.Choice(FAILBACKS),
+        help="When the preferred host is back after a recovery: stay (the default), or return to it.",
+    ),
+    click.option(
+        "--uplink",
+        type=click.Choice(Uplink.WORDS),
+        help="Leave a node where a bridge has lost its uplink (follow, the default), or not (ignore).",
     ),
     click.option("--priority", type=int, metavar="N", help="Recover VMs of higher priority first."),
     click.option("--disk-bus", metavar="BUS", help="How the guest sees the disk; virtio by default."),
@@ -69,6 +135,12 @@ _OPTIONS = (
     click.option(
         "--pacemaker-utilization", multiple=True, metavar="KEY=VALUE", help="What the VM takes of a node."
     ),
+    click.option(
+        "--check",
+        multiple=True,
+        metavar="NAME=INTERVAL",
+        help="Look deeper while it runs: qmp, counters or guest-agent; for example qmp=60s; can be repeated.",
+    ),
     click.option("--add-crm-config-cmd", "crm_config_cmd", multiple=True, metavar="CMD",
                  help="Stored with the VM for older tools; not run."),
 )  # fmt: skip
@@ -77,7 +149,9 @@ _PAIRS = {
     "pacemaker_meta": "pacemaker_meta",
     "pacemaker_params": "pacemaker_params",
     "pacemaker_utilization": "pacemaker_utilization",
+    "check": "checks",
 }
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
 class SettingsCommand(click.Command):
@@ -94,8 +168,15 @@ UNSETTABLE = {
     "migrate-to-timeout": "migrate_to_timeout_s",
     "stop-timeout": "stop_timeout_s",
     "migration-downtime": "migration_downtime_ms",
+    "migration-strategy": "migration_strategy",
+    "migration-bandwidth": "migration_bandwidth_mib",
+    "migration-parallel": "migration_parallel",
+    "migration-timeout-action": "migration_timeout_action",
+    "migration-max-pause": "migration_max_pause_s",
     "pinned-host": "pinned_host",
     "preferred-host": "preferred_host",
+    "failback": "failback",
+    "uplink": "uplink",
     "priority": "priority",
     "disk-bus": "disk_bus",
     "add-crm-config-cmd": "crm_config_cmd",
@@ -112,23 +193,54 @@ def settings_options(command: Callable[..., object]) -> Callable[..., object]:
 def settings_from(options: dict[str, Any], base: VmSettings | None = None) -> VmSettings:
     """Take the settings out of a command's options, on top of a VM's own where there is a base."""
     pairs = {field: _pairs(name, options.pop(name)) for name, field in _PAIRS.items()}
+    pairs["checks"] = {check: seconds_of(check, text) for check, text in pairs["checks"].items()}
+    pairs["checks"] |= dict.fromkeys(options.pop("no_check", ()), "")
     commands = options.pop("crm_config_cmd")
+    moves = moves_from(options)
     given = {name: options.pop(name) for name in list(options) if name in VmSettings._fields}
     given = {name: value for name, value in given.items() if value is not None and value is not False}
     base = VmSettings() if base is None else base
     if {"pinned_host", "preferred_host"} & set(given):
         base = base._replace(pinned_host=None, preferred_host=None)
-    merged: Mapping[str, Any] = {field: {**getattr(base, field), **pairs[field]} for field in _PAIRS.values()}
+    if given.get("pinned_host"):
+        base = base._replace(failback=None)  # it has nowhere to return to
+    merged: dict[str, Any] = {field: {**getattr(base, field), **pairs[field]} for field in _PAIRS.values()}
     if commands:
         given["crm_config_cmd"] = "\n".join(commands)
-    return base._replace(**given, **merged)
+    return base._replace(**given, **merged, **moves)
+
+
+def moves_from(options: dict[str, Any]) -> dict[str, Any]:
+    """Take what is said about moves out of a command's options, by the new name or by the older one."""
+    live, on_move = options.pop("live_migration"), options.pop("on_move")
+    if live and on_move not in (None, OnMove.MIGRATE.value):
+        raise click.UsageError(f"--enable-live-migration means --on-move migrate, not {on_move}")
+    if on_move is not None:
+        return settings_for(OnMove(on_move))
+    return settings_for(OnMove.MIGRATE) if live else {}
 
 
 def settings_changes(options: dict[str, Any]) -> dict[str, Any]:
     """Take what is to be changed out of a command's options; an empty text is the default again."""
+    moves = moves_from(options)
+    options |= {"live_migration": False, "on_move": None}
     given, defaults = settings_from(options)._asdict(), VmSettings()._asdict()
     changed = {key: value for key, value in given.items() if value != defaults[key]}
-    return {key: None if value == "" else value for key, value in changed.items()}
+    return {key: None if value == "" else value for key, value in changed.items()} | moves
+
+
+def seconds_of(check: str, text: str) -> str:
+    """Read an interval: whole seconds, or with s, m, h.
+
+    >>> seconds_of("qmp", "90"), seconds_of("qmp", "2m")
+    ('90', '120')
+    """
+    found = re.fullmatch(r"([0-9]{1,6})([smh]?)", text)
+    if found is None:
+        raise click.UsageError(
+            f"--check {check}={text}: write seconds, or a number with s, m or h: {check}=60s"
+        )
+    return str(int(found[1]) * _UNITS[found[2]])
 
 
 def _pairs(name: str, given: tuple[str, ...]) -> dict[str, str]:

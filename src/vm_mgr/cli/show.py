@@ -8,8 +8,12 @@ import click
 
 from vm_mgr.cli.render import print_data, print_table
 from vm_mgr.cli.run import name_argument, output_option, run
+from vm_mgr.model.failback import Failback
+from vm_mgr.model.on_move import OnMove
+from vm_mgr.model.saved_state import SavedState
 from vm_mgr.model.storage import DiskInfo, Snapshot
 from vm_mgr.model.vm import VmName
+from vm_mgr.operations.saved import said
 from vm_mgr.operations.show import Shown, show, show_definition
 from vm_mgr.ports.cluster import VmResource
 
@@ -55,12 +59,26 @@ def _data(shown: Shown) -> dict[str, Any]:
         "placement": shown.placement and _placement(shown.placement),
         "colocations": [one._asdict() for one in shown.colocations],
         "constraints": [one._asdict() for one in shown.constraints],
+        "obstacles": [one._asdict() for one in shown.obstacles],
         "failures": [one._asdict() for one in shown.failures],
         "unfinished": mark.verb if mark else "",
         "unfinished_on": mark.node if mark else "",
         "unfinished_since": _utc(mark.began_utc) if mark else "",
+        "saved": _saved(shown.saved),
         "metadata": None if shown.metadata is None else dict(shown.metadata),
         "unknown": list(shown.unknown),
+    }
+
+
+def _saved(state: SavedState | None) -> dict[str, Any]:
+    told = "" if state is None else "used" if state.taken else "complete" if state.complete else "saving"
+    state = state or SavedState()
+    return {
+        "state": told,
+        "node": state.node,
+        "since": _utc(state.saved_utc) if state.saved_utc else "",
+        "size_bytes": state.size_bytes,
+        "resumed_at_start": state.waits,
     }
 
 
@@ -81,12 +99,17 @@ def _placement(vm: VmResource) -> dict[str, Any]:
     return {
         "pinned_host": vm.pinned_host or "",
         "preferred_host": vm.preferred_host or "",
+        "failback": (Failback.RETURN if vm.returns else Failback.STAY).value,
         "priority": vm.priority,
         "live_migration": vm.live_migration,
+        "on_move": _on_move(vm),
         "start_timeout_s": vm.start_timeout_s,
         "stop_timeout_s": vm.stop_timeout_s,
         "migrate_to_timeout_s": vm.migrate_to_timeout_s,
         "migrate_from_timeout_s": vm.migrate_from_timeout_s,
+        "checks": [{"name": name, "interval_s": seconds} for name, seconds in vm.checks.items()],
+        "asks": list(vm.asks),
+        "follow_uplink": vm.follow_uplink,
     }
 
 
@@ -116,6 +139,8 @@ def _state(shown: Shown) -> Iterator[tuple[str, str]]:
     yield "state", f"{status.state.value}{where}{since}" + (f" ({status.detail})" if status.detail else "")
     if shown.paused:
         yield "paused", f"{shown.paused} (vm-mgr resume {status.name})"
+    if shown.saved:
+        yield "memory", said(shown.saved)
     for failure in shown.failures:
         yield "failure", f"{failure.when}  {failure.text}".strip()
     if shown.unfinished:
@@ -143,17 +168,30 @@ def _placed(shown: Shown) -> Iterator[tuple[str, str]]:
         return
     yield "host", _host(vm)
     yield "priority", str(vm.priority)
-    yield "live migration", "yes" if vm.live_migration else "no"
+    yield "on-move", _on_move(vm)
     yield (
         "timeouts",
         f"start {vm.start_timeout_s} s, stop {vm.stop_timeout_s} s, migrate {vm.migrate_to_timeout_s} s",
     )
+    for name, seconds in vm.checks.items():
+        yield "check", f"{name} every {seconds} s"
+    if not vm.follow_uplink:
+        yield "uplink", "ignored"
+    for one in shown.obstacles:
+        yield ("not on" if one.never else "avoids"), f"{one.node}: {one.reason}"
+
+
+def _on_move(vm: VmResource) -> str:
+    if vm.hibernation_s:
+        return OnMove.HIBERNATE.value
+    return (OnMove.MIGRATE if vm.live_migration else OnMove.RESTART).value
 
 
 def _host(vm: VmResource) -> str:
     if vm.pinned_host:
         return f"pinned to {vm.pinned_host}"
-    return f"prefers {vm.preferred_host}" if vm.preferred_host else "any"
+    returns = ", and returns to it" if vm.returns else ""
+    return f"prefers {vm.preferred_host}{returns}" if vm.preferred_host else "any"
 
 
 def _others(shown: Shown) -> Iterator[tuple[str, str]]:

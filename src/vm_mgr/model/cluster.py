@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple, NewType
 
-__all__ = ["ClusterState", "Failure", "Node", "NodeName", "Resource"]
+__all__ = ["ClusterState", "Failure", "Fencing", "Node", "NodeName", "Resource"]
 
 NodeName = NewType("NodeName", str)
 
@@ -11,7 +11,10 @@ NodeName = NewType("NodeName", str)
 
 
 class Node(NamedTuple):
-    """A cluster node; observers vote and store but never run a VM."""
+    """A cluster node; observers vote and store but never run a VM; one that is leaving is being shut down.
+
+    answers: what VMs find on it, ask → answer (model/fitness.py).
+    """
 
     name: NodeName
     online: bool = True
@@ -20,6 +23,8 @@ class Node(NamedTuple):
     maintenance: bool = False
     pending: bool = False
     observer: bool = False
+    leaving: bool = False
+    answers: Mapping[str, str] = {}
 
     @property
     def gone(self) -> bool:
@@ -30,7 +35,7 @@ class Node(NamedTuple):
     def can_host(self) -> bool:
         """Tell whether a VM may be placed there now."""
         return self.online and not (
-            self.unclean or self.standby or self.maintenance or self.pending or self.observer
+            self.unclean or self.standby or self.maintenance or self.pending or self.observer or self.leaving
         )
 
 
@@ -39,6 +44,44 @@ class Failure(NamedTuple):
 
     text: str
     when: str = ""
+    task: str = ""
+    node: str = ""
+
+
+class Fencing(NamedTuple):
+    """The end of a try to fence a node, as Pacemaker remembers it.
+
+    completed is in Pacemaker's words, 2026-01-31 23:59:59.123456Z; 2.1 leaves the fraction out.
+    """
+
+    node: NodeName
+    succeeded: bool
+    completed: str = ""
+    action: str = "reboot"
+
+    @property
+    def fences(self) -> bool:
+        """Tell whether it cut the node off; `on` takes back an earlier cut, other actions only look."""
+        return self.succeeded and self.action in ("reboot", "off")
+
+    @property
+    def completed_utc(self) -> float | None:
+        """Give seconds since 1970, or None for what can't be read as a time.
+
+        >>> Fencing(NodeName("n2"), True, "1970-01-01 01:00:10.250000 +01:00").completed_utc
+        10.25
+        >>> Fencing(NodeName("n2"), True, "1970-01-01 00:00:10Z").completed_utc
+        10.0
+        >>> Fencing(NodeName("n2"), True, "yesterday").completed_utc
+        """
+        from datetime import datetime  # noqa: PLC0415 - not for `status`
+
+        try:
+            day, _, rest = self.completed.partition(" ")
+            when = datetime.fromisoformat(f"{day}T{rest.replace(' ', '')}")
+        except ValueError:
+            return None
+        return when.timestamp() if when.tzinfo else None
 
 
 class Resource(NamedTuple):
@@ -63,19 +106,30 @@ class Resource(NamedTuple):
         return self.failures[-1].text if self.failures else ""
 
     @property
+    def held_on(self) -> str:
+        """Name the node where a failed live migration keeps the cluster from acting on a VM; mostly none."""
+        moves = [failure.node for failure in self.failures if failure.task == "migrate_to"]
+        return moves[-1] if self.blocked and moves else ""
+
+    @property
     def is_vm(self) -> bool:
         """Tell a VM from the cluster's other resources by its agent's type."""
         return self.agent.endswith(":VirtualDomain")
 
 
 class ClusterState(NamedTuple):
-    """Everything that one look at the cluster tells."""
+    """Everything that one look at the cluster tells.
+
+    sets: of each clone and group, the nodes where all of it runs.
+    """
 
     nodes: tuple[Node, ...]
     resources: Mapping[str, Resource]
     quorate: bool = True
     fencing_enabled: bool = True
     fence_devices: int = 0
+    fencings: tuple[Fencing, ...] = ()
+    sets: Mapping[str, frozenset[NodeName]] = {}
 
     def node(self, name: str) -> Node | None:
         """Find a node by name."""

@@ -61,7 +61,13 @@ class VmStatus(NamedTuple):
 class VmSettings(NamedTuple):
     """How a VM is to be run; stored with its disk, turned into Pacemaker configuration by `enable`.
 
+    migration_bandwidth_mib: in MiB/s; migration_parallel: connections side by side;
+    migration_max_pause_s: how long the guest may be paused so that a migration ends.
     colocations: other resource → score, above 0 to run on the same node, below 0 to run on another one.
+    checks: deeper check of model/checks.py → how often it is made, in seconds.
+    failback: a word of model/failback.py.
+    uplink: whether the VM follows the uplinks of its bridges; a word of model/fitness.py.
+    on_move: hibernate, or nothing where live_migration decides (model/on_move.py).
     """
 
     live_migration: bool = False
@@ -78,7 +84,16 @@ class VmSettings(NamedTuple):
     pacemaker_params: Mapping[str, str] = {}
     pacemaker_utilization: Mapping[str, str] = {}
     colocations: Mapping[str, str] = {}
+    checks: Mapping[str, str] = {}
     user_metadata: Mapping[str, str] = {}
+    migration_strategy: str | None = None
+    migration_bandwidth_mib: int | None = None
+    migration_parallel: int | None = None
+    migration_timeout_action: str | None = None
+    migration_max_pause_s: int | None = None
+    failback: str | None = None
+    uplink: str | None = None
+    on_move: str | None = None
 
 
 def name_problems(name: str) -> list[VmMgrError]:

@@ -7,7 +7,8 @@ from types import FrameType
 from typing import NoReturn
 
 from vm_mgr.errors import Kind, SignalError, VmMgrError
-from vm_mgr.ocf.actions import ACTIONS
+from vm_mgr.ocf.actions import ACTIONS, failure
+from vm_mgr.ocf.monitor import monitor
 from vm_mgr.ocf.parameters import read
 from vm_mgr.wiring import RealEnv
 
@@ -15,22 +16,48 @@ __all__ = ["main"]
 
 # https://github.com/ClusterLabs/OCF-spec: ra/1.1/resource-agent-api.md
 OCF_SUCCESS, OCF_ERR_GENERIC, OCF_ERR_UNIMPLEMENTED, OCF_ERR_CONFIGURED = 0, 1, 3, 6
+# Python itself ends with 1 where it can't run this: only another status is a verdict on a VM.
+FAILED = 11
 
 
 def main(action: str) -> int:
     """Run the action and give the agent's exit status."""
+    if action == "monitor":
+        return _monitor()
     if action not in ACTIONS:
         return OCF_ERR_UNIMPLEMENTED
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        given = read()
-        # After the loss of a node Ceph answers only once that node's daemons have been missed.
-        ACTIONS[action](RealEnv(storage_patience_s=given.budget_s), given)
+        # A stop may not fail for a parameter that only a start or a move needs.
+        given = read(strict=action != "stop")
+        # After the loss of a node Ceph answers only once that node's daemons have been missed. Of a stop that
+        # saves memory so much must be left that the guest can go on and shut down.
+        saves = action == "stop" and given.hibernation_s
+        env = RealEnv(storage_patience_s=given.hibernation_s / 2 if saves else given.budget_s)
+        try:
+            ACTIONS[action](env, given)
+        except VmMgrError as error:
+            env.journal.record(failure(env, given.name, action, error))
+            raise
     except VmMgrError as error:
         message = f"{action}: {error.message}" + (f" ({error.hint})" if error.hint else "")
         print(f"ocf-exit-reason:{message}", file=sys.stderr)
-        return OCF_ERR_CONFIGURED if error.kind is Kind.INVALID else OCF_ERR_GENERIC
+        # "Configured wrongly" is for a VM that can run nowhere: one that is only not moved runs well.
+        hopeless = error.kind is Kind.INVALID and action != "migrate_to"
+        return OCF_ERR_CONFIGURED if hopeless else OCF_ERR_GENERIC
     return OCF_SUCCESS
+
+
+def _monitor() -> int:
+    """Make a deeper check; Pacemaker writes what is said on stderr to the journal."""
+    try:
+        found = monitor(RealEnv(), read(strict=False))
+    except VmMgrError as error:
+        print(f"WARNING: nothing is known: {error.message}", file=sys.stderr)
+        return OCF_SUCCESS
+    if found.text:
+        print(("ocf-exit-reason:" if found.failed else "WARNING: ") + found.text, file=sys.stderr)
+    return FAILED if found.failed else OCF_SUCCESS
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001

@@ -1,22 +1,26 @@
-"""Start, stop and move a VM on behalf of Pacemaker.
+"""Start and stop a VM on behalf of Pacemaker.
 
 Whether a VM runs is decided by its process alone; libvirt is asked to act, and believed only where the
 process agrees.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.event import AGENT_EXPECTED, Event, EventKind
 from vm_mgr.model.vm import VmName
+from vm_mgr.ocf import identity
+from vm_mgr.ocf.hibernation import clear, go_on, hibernate, wake
+from vm_mgr.ocf.moving import migrate_from, migrate_to, wait_gone
 from vm_mgr.ocf.parameters import Parameters
 from vm_mgr.ocf.unplug_times import remember, reserve_s
 from vm_mgr.operations.interlock import free_disks, gone_nodes
-from vm_mgr.ports.hypervisor import PAUSED_BY_USER, Migration
+from vm_mgr.operations.stopwatch import Stopwatch
 from vm_mgr.wiring import RealEnv
 
-__all__ = ["ACTIONS"]
+__all__ = ["ACTIONS", "failure"]
 
-POLL_S = 0.2
 CALL_S = 5.0
 PRESS_S = 3.0
 
@@ -25,86 +29,95 @@ def start(env: RealEnv, given: Parameters) -> None:
     """Start from the definition in the storage, after proving that nobody else has the disks open."""
     name = given.name
     deadline = env.clock.monotonic() + given.budget_s
-    if env.processes.find_vm(name) is not None:
+    running = env.processes.find_vm(name)
+    if running is not None:
+        _confirm(env, given, running)
         return
     rival = env.hypervisor.acts_alone(name)
     if rival:
         message = f"{name} is not started on a node where something else starts or stops VMs: {rival}"
         raise VmMgrError(Kind.WRONG_STATE, message)
+    env.journal.record(Event(env.clock.utc(), EventKind.STARTING, name))
+    waits = Stopwatch(env.clock)
     gone = gone_nodes(env)  # before Ceph is asked, which may have to wait while a fenced node reboots
+    waits.end("cluster")
     storage = env.storages.called(given.storage or env.storages.of(name))
     xml = storage.definition(name)
+    uuid = env.definitions.uuid(xml)
+    identity.expect(env, name, uuid)
     images = env.definitions.rbd_images(xml, env.pool) or storage.images(name)
+    agent = AGENT_EXPECTED if env.definitions.has_agent(xml) else ""
+    waits.end("definition")
     free_disks(
         env, storage, name, images, gone=gone, limit_s=max(deadline - env.clock.monotonic() - CALL_S, 0)
     )
-    remaining = max(deadline - env.clock.monotonic(), CALL_S)
+    waits.end("disk")
+    end = partial(_unplug, env, name, deadline + CALL_S)
+    found = wake(env, given, storage, uuid, deadline, end)
+    if not found.stands:
+        _create(env, xml, name, uuid, max(deadline - env.clock.monotonic(), CALL_S))
+    pid = env.processes.find_vm(name, uuid=uuid)
+    if pid is None:
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{name} ended right after its start")
+    identity.remember(env, name, pid, uuid)
+    go_on(env, name, found, end)
+    waits.end("libvirt")
+    env.journal.record(
+        Event(env.clock.utc(), EventKind.RUNNING, name, detail=agent, waited=waits.milliseconds)
+    )
+    if found.state is not None:
+        clear(env, storage, name)
+
+
+def _create(env: RealEnv, xml: str, name: VmName, uuid: str, timeout_s: float) -> None:
     try:
-        env.hypervisor.create(xml, name, timeout_s=remaining)
+        env.hypervisor.create(xml, name, timeout_s=timeout_s)
     except VmMgrError:
-        if env.processes.find_vm(name) is not None:
+        if env.processes.find_vm(name, uuid=uuid) is not None:
             _unplug(env, name, env.clock.monotonic() + CALL_S)
         raise
-    if env.processes.find_vm(name) is None:
-        raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{name} ended right after its start")
+
+
+def failure(env: RealEnv, name: VmName, action: str, error: VmMgrError) -> Event:
+    """Give the event of an action that has failed; Pacemaker's own has no reason."""
+    return Event(env.clock.utc(), EventKind.FAILED, name, detail=f"{action}: {error.message}")
 
 
 def stop(env: RealEnv, given: Parameters) -> None:
-    """Shut down, unplug when the time is up, kill when libvirt does not; success means that it is gone."""
+    """Shut down, unplug when the time is up, kill when libvirt does not; success means that it is gone.
+
+    Where the VM hibernates and the stop is part of a move, its memory is saved instead.
+    """
     name = given.name
-    if env.processes.find_vm(name) is None:
+    if identity.own_pid(env, name) is None:
+        identity.forget(env, name)
         return
     began = env.clock.monotonic()
     deadline = began + given.timeout_s - 2
-    if not given.force_stop:
-        _shut_down(env, name, began + given.timeout_s - reserve_s(env, given.timeout_s))
-    if env.processes.find_vm(name) is not None:
+    ordinary_s = given.timeout_s - given.hibernation_s
+    saved_until = began + given.hibernation_s
+    if not given.force_stop and not hibernate(env, given, saved_until, partial(_unplug, env, name, deadline)):
+        until = min(env.clock.monotonic(), saved_until) + ordinary_s
+        _shut_down(env, name, until - reserve_s(env, ordinary_s))
+    if identity.own_pid(env, name) is not None:
         _unplug(env, name, deadline)
+    identity.forget(env, name)
 
 
-def migrate_to(env: RealEnv, given: Parameters) -> None:
-    """Move the running VM to the node that Pacemaker names."""
+def _confirm(env: RealEnv, given: Parameters, pid: int) -> None:
+    """Find that the process is this VM's; a storage that does not answer is no reason to doubt it."""
     name = given.name
-    if not given.target_node:
-        raise VmMgrError(Kind.INVALID, "no target node is given")
-    if env.processes.find_vm(name) is None:
-        raise VmMgrError(Kind.WRONG_STATE, f"{name} does not run here")
-    target = given.target_node + given.network_suffix
-    user = f"{given.user}@" if given.user else ""
-    # no_tty: ssh fails instead of asking.
-    query = "?no_tty=1" if given.transport == "ssh" else ""
-    port = f":{given.port}" if given.port else ""
-    migration = Migration(
-        name=name,
-        destination_uri=f"qemu+{given.transport}://{user}{target}/system{query}",
-        migrate_uri=f"tcp://{target}{port}",
-        timeout_s=given.budget_s,
-        downtime_ms=given.downtime_ms,
-        speed_mib=given.speed_mib,
-        extra_options=given.options,
-    )
-    env.hypervisor.migrate(migration)
-    if not _wait_gone(env, name, env.clock.monotonic() + CALL_S):
-        raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{name} still runs here after its migration to {target}")
-
-
-def migrate_from(env: RealEnv, given: Parameters) -> None:
-    """Confirm that the VM has arrived and runs."""
-    deadline = env.clock.monotonic() + given.budget_s
-    while env.processes.find_vm(given.name) is not None:
-        if _has_arrived(env, given.name):
-            return
-        if env.clock.monotonic() > deadline:
-            raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{given.name} has arrived, but does not run")
-        env.clock.sleep(POLL_S)
-    raise VmMgrError(Kind.WRONG_STATE, f"{given.name} has not arrived here")
-
-
-def _has_arrived(env: RealEnv, name: VmName) -> bool:
-    """A guest that its user had paused arrives paused; any other pause is one of the migration."""
-    if env.hypervisor.domain_state(name, timeout_s=CALL_S) == "running":
-        return True
-    return env.hypervisor.paused(name, timeout_s=CALL_S) == PAUSED_BY_USER
+    try:
+        storage = env.storages.called(given.storage or env.storages.of(name))
+        uuid = env.definitions.uuid(storage.definition(name))
+    except VmMgrError:
+        uuid = ""
+    theirs = env.processes.uuid(pid)
+    if env.processes.find_vm(name, uuid=uuid) is None:
+        identity.expect(env, name, uuid)
+        message = f"another VM of the name {name} runs here: process {pid}, UUID {theirs} instead of {uuid}"
+        raise VmMgrError(Kind.WRONG_STATE, message, hint=f"end it or rename it: virsh dominfo {theirs}")
+    identity.remember(env, name, pid, uuid)
 
 
 def _shut_down(env: RealEnv, name: VmName, deadline: float) -> None:
@@ -114,7 +127,7 @@ def _shut_down(env: RealEnv, name: VmName, deadline: float) -> None:
     """
     if not _attempt(lambda: env.hypervisor.shutdown(name, timeout_s=CALL_S)):
         return  # libvirt hangs: the time is better spent on unplugging
-    while not _wait_gone(env, name, min(deadline, env.clock.monotonic() + PRESS_S)):
+    while not wait_gone(env, name, min(deadline, env.clock.monotonic() + PRESS_S)):
         remaining = deadline - env.clock.monotonic()
         if remaining <= 0:
             return
@@ -136,30 +149,15 @@ def _unplug(env: RealEnv, name: VmName, deadline: float) -> None:
 
 def _end(env: RealEnv, name: VmName, deadline: float) -> None:
     if _attempt(lambda: env.hypervisor.destroy(name, timeout_s=CALL_S)):
-        _wait_gone(env, name, min(deadline, env.clock.monotonic() + 2))
+        wait_gone(env, name, min(deadline, env.clock.monotonic() + 2))
     for force in (False, True):
-        pid = env.processes.find_vm(name)
+        pid = identity.own_pid(env, name)
         if pid is None:
             return
         env.processes.end(pid, force=force)
-        if _wait_gone(env, name, deadline if force else min(deadline, env.clock.monotonic() + 1)):
+        if wait_gone(env, name, deadline if force else min(deadline, env.clock.monotonic() + 1)):
             return
     raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{name} can't be stopped, not even by SIGKILL")
-
-
-def _wait_gone(env: RealEnv, name: VmName, deadline: float) -> bool:
-    while not _is_gone(env, name):
-        if env.clock.monotonic() > deadline:
-            return False
-        env.clock.sleep(POLL_S)
-    return True
-
-
-def _is_gone(env: RealEnv, name: VmName) -> bool:
-    try:
-        return env.processes.find_vm(name) is None
-    except VmMgrError:
-        return False  # a process that is ending shows nothing for a moment; the caller's next look raises
 
 
 def _attempt(action: Callable[[], None]) -> bool:

@@ -7,12 +7,14 @@ and refuses the start when the hook fails (https://libvirt.org/hooks.html). A ho
 would deadlock.
 """
 
+import re
 import sys
 import time
 from pathlib import Path
 
 from vm_mgr.config import CEPH
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.vm import VmName, name_problems
 from vm_mgr.operations.interlock import holder_node
 from vm_mgr.wiring import RealEnv
 
@@ -31,6 +33,7 @@ def main(env: RealEnv, arguments: list[str], xml: str) -> int:
         if (operation, sub_operation) == ("migrate", "begin"):
             _announce(env, name)
         elif (operation, sub_operation) == ("prepare", "begin") and not _announced(env, name):
+            _refuse_saved(env, xml)
             _refuse_held(env, name, xml)
     except (VmMgrError, OSError) as error:
         print(f"vm-mgr: {error}", file=sys.stderr)
@@ -46,6 +49,31 @@ def _refuse_held(env: RealEnv, name: str, xml: str) -> None:
         node = holder_node(env, holder) or "an unknown machine"
         message = f"refusing to start {name}: its disk {holder.image} is in use on {node} ({holder.address})"
         raise VmMgrError(Kind.WRONG_STATE, message)
+
+
+def _refuse_saved(env: RealEnv, xml: str) -> None:
+    """Refuse a boot next to saved memory, which would no longer fit; the agent has taken it by now."""
+    for label, name in _vms_in(env, xml):
+        state = env.storages.called(label).saved_state(name)
+        if state is not None and state.waits:
+            ways = f"vm-mgr start {name}, or give it up: vm-mgr stop --force {name}"
+            message = f"refusing to boot from disks of {name}: its memory is saved; let it go on: {ways}"
+            raise VmMgrError(Kind.WRONG_STATE, message)
+
+
+def _vms_in(env: RealEnv, xml: str) -> set[tuple[str, VmName]]:
+    """Name the storages and the VMs whose disks a domain of any name has."""
+    found = set()
+    for label, one in env.storage_settings.directories.items():
+        folder = re.escape(one.path.rstrip("/"))
+        found |= {(label, VmName(name)) for name in re.findall(rf"{folder}/([A-Za-z0-9._-]+)/", xml)}
+    images = env.definitions.rbd_images(xml, env.pool) if "rbd" in xml and env.storage_settings.ceph else []
+    for image in images:
+        kind, _, rest = image.partition("_")
+        name = rest if kind == "system" else rest.rpartition("_")[0]
+        if kind in ("system", "data") and not name_problems(name):
+            found.add((CEPH, VmName(name)))
+    return {(label, name) for label, name in found if not name_problems(name)}
 
 
 def _announce(env: RealEnv, name: str) -> None:

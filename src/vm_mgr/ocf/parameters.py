@@ -2,18 +2,25 @@
 
 import os
 from collections.abc import Mapping
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.migration import MAX_PAUSE_S, OnTimeout, Strategy, parse_terms
 from vm_mgr.model.vm import VmName
 
 __all__ = ["Parameters", "read"]
 
 RESERVE_S = 10.0
+W = TypeVar("W", Strategy, OnTimeout)
 
 
 class Parameters(NamedTuple):
-    """The agent's parameters, and the time that the action has."""
+    """The agent's parameters, and the time that the action has.
+
+    A single move's own terms stand above the parameters. move_timeout_s: after so long on_timeout is done.
+    hibernation_s: of timeout_s, what a stop that is part of a move has to save the guest's memory.
+    """
 
     name: VmName
     timeout_s: float = 120.0
@@ -27,6 +34,15 @@ class Parameters(NamedTuple):
     options: tuple[str, ...] = ()
     force_stop: bool = False
     storage: str = ""
+    check_level: int = 0
+    check_misses: int = 3
+    strategy: Strategy = Strategy.AUTO
+    pause_early: bool = False
+    parallel: int | None = None
+    move_timeout_s: float | None = None
+    on_timeout: OnTimeout = OnTimeout.PAUSE
+    max_pause_s: float | None = MAX_PAUSE_S
+    hibernation_s: float = 0.0
 
     @property
     def budget_s(self) -> float:
@@ -34,12 +50,18 @@ class Parameters(NamedTuple):
         return max(self.timeout_s - RESERVE_S, self.timeout_s / 2)
 
 
-def read(environment: Mapping[str, str] = os.environ) -> Parameters:
-    """Read the parameters; raises INVALID where one makes no sense.
+def read(environment: Mapping[str, str] = os.environ, *, strict: bool = True) -> Parameters:
+    """Read the parameters; raises INVALID where one makes no sense, or takes its default if not strict.
 
     >>> read({"OCF_RESOURCE_INSTANCE": "web1:0", "OCF_RESKEY_CRM_meta_timeout": "30000"}).timeout_s
     30.0
+    >>> read({"OCF_RESOURCE_INSTANCE": "web1", "OCF_RESKEY_migrateport": "ssh"}, strict=False).port
+    >>> given = {"OCF_RESOURCE_INSTANCE": "web1", "OCF_RESKEY_migration_strategy": "fast"}
+    >>> read(given, strict=False).strategy.value
+    'auto'
     """
+    number = partial(_number, strict=strict)
+    level = environment.get("OCF_CHECK_LEVEL", "")
     given = {
         key.removeprefix("OCF_RESKEY_"): value
         for key, value in environment.items()
@@ -48,26 +70,49 @@ def read(environment: Mapping[str, str] = os.environ) -> Parameters:
     name = given.get("domain") or environment.get("OCF_RESOURCE_INSTANCE", "").partition(":")[0]
     if not name:
         raise VmMgrError(Kind.INVALID, "neither the parameter domain nor OCF_RESOURCE_INSTANCE names the VM")
+    # What `vm-mgr migrate` asks of this one move, handed over by Pacemaker (adapters/pacemaker/moves.py).
+    terms = parse_terms(given.get("CRM_meta_vm_mgr_move", ""))
+    given |= {f"migration_{key.replace('-', '_')}": value for key, value in terms.items()}
     return Parameters(
         name=VmName(name),
-        timeout_s=(_number(given, "CRM_meta_timeout") or 120_000) / 1000,
+        timeout_s=(number(given, "CRM_meta_timeout") or 120_000) / 1000,
         target_node=given.get("CRM_meta_migrate_target", ""),
         transport=given.get("migration_transport") or "ssh",
         user=given.get("migration_user", ""),
-        downtime_ms=_number(given, "migration_downtime"),
-        speed_mib=_number(given, "migration_speed"),
-        port=_number(given, "migrateport"),
+        downtime_ms=number(given, "migration_downtime"),
+        speed_mib=number(given, "migration_bandwidth") or number(given, "migration_speed"),
+        port=number(given, "migrateport"),
         network_suffix=given.get("migration_network_suffix", ""),
         storage=given.get("storage", ""),
         options=tuple(given.get("migrate_options", "").split()),
+        strategy=_one_of(Strategy, given, "migration_strategy", Strategy.AUTO, strict=strict),
+        pause_early=bool(number(given, "migration_pause_early")),
+        parallel=number(given, "migration_parallel"),
+        move_timeout_s=number(given, "migration_timeout"),
+        on_timeout=_one_of(OnTimeout, given, "migration_timeout_action", OnTimeout.PAUSE, strict=strict),
+        max_pause_s=number(given, "migration_max_pause") or MAX_PAUSE_S,
         force_stop=given.get("force_stop", "").lower() in ("1", "true", "yes", "on"),
+        hibernation_s=number(given, "CRM_meta_vm_mgr_hibernation") or 0,
+        check_level=int(level) if level.isdecimal() else 0,
+        check_misses=number(given, "check_misses") or 3,
     )
 
 
-def _number(given: Mapping[str, str], key: str) -> int | None:
+def _number(given: Mapping[str, str], key: str, *, strict: bool) -> int | None:
     raw = given.get(key, "")
-    if not raw or raw == "0":
+    if not raw or raw == "0" or not (strict or raw.isdecimal()):
         return None
-    if not raw.isdigit():
+    if not raw.isdecimal():
         raise VmMgrError(Kind.INVALID, f"the parameter {key} is not a number: {raw}")
     return int(raw)
+
+
+def _one_of(words: type[W], given: Mapping[str, str], key: str, default: W, *, strict: bool) -> W:
+    raw = given.get(key, "")
+    try:
+        return words(raw) if raw else default
+    except ValueError as error:
+        if not strict:
+            return default
+        known = ", ".join(word.value for word in words)
+        raise VmMgrError(Kind.INVALID, f"the parameter {key} is {raw}; it is one of {known}") from error

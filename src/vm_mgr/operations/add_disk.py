@@ -10,6 +10,7 @@ from vm_mgr.operations.alone import Step, alone, marked
 from vm_mgr.operations.checks import quorum_problems, require_defined, steady_problems
 from vm_mgr.operations.create import bus_problems
 from vm_mgr.operations.plug import guest_sources, plug
+from vm_mgr.operations.saved import saved_problems
 from vm_mgr.operations.stillness import node_of
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress
@@ -39,7 +40,7 @@ def add_disk(env: Env, name: VmName, new: NewDisk) -> DiskInfo:
         raise_all(quorum_problems(state))
         require_defined(env, name)
         bus = new.bus or env.storage.settings(name).disk_bus or "virtio"
-        problems = steady_problems(state, name) + _problems(env, name, new, bus)
+        problems = steady_problems(state, name) + saved_problems(env, name) + _problems(env, name, new, bus)
         raise_all(problems)
         image = env.images.inspect(new.image, new.image_format) if new.image else None
         number = env.storage.next_disk(name)

@@ -48,7 +48,11 @@ def host_problems(state: ClusterState, host: str | None, *, now: bool = False) -
     if not node.online:
         return [VmMgrError(Kind.WRONG_STATE, f"node {host} is offline", hint=hint)]
     if now and not node.can_host:
-        return [VmMgrError(Kind.WRONG_STATE, f"node {host} is in standby or maintenance", hint=hint)]
+        return [
+            VmMgrError(
+                Kind.WRONG_STATE, f"node {host} is in standby or maintenance, or shuts down", hint=hint
+            )
+        ]
     return []
 
 

@@ -7,8 +7,12 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 from vm_mgr.errors import Kind, UuidTakenError, VmMgrError, raise_all
+from vm_mgr.model.checks import check_problems
 from vm_mgr.model.cluster import ClusterState, NodeName
+from vm_mgr.model.failback import failback_problems
+from vm_mgr.model.fitness import Uplink
 from vm_mgr.model.mark import Mark
+from vm_mgr.model.on_move import on_move_problems
 from vm_mgr.model.storage import ImageFile
 from vm_mgr.model.vm import (
     TargetRole,
@@ -30,6 +34,7 @@ from vm_mgr.operations.checks import (
 )
 from vm_mgr.operations.disable import halt, role_of
 from vm_mgr.operations.enable import resource_for
+from vm_mgr.operations.move_terms import move_problems
 from vm_mgr.operations.status import status
 from vm_mgr.operations.stillness import release
 from vm_mgr.operations.waiting import wait_started
@@ -229,12 +234,13 @@ def setting_problems(state: ClusterState, settings: VmSettings) -> list[VmMgrErr
     if settings.pinned_host and settings.preferred_host:
         message = "a VM is either pinned to a host or prefers one"
         problems.append(VmMgrError(Kind.INVALID, message, hint="drop --pinned-host or --preferred-host"))
-    problems += bus_problems(settings.disk_bus)
+    problems += bus_problems(settings.disk_bus) + move_problems(settings) + on_move_problems(settings)
+    problems += failback_problems(settings) + Uplink.problems(settings.uplink)
     if settings.migration_user:
         problems += word_problems("the migration user", settings.migration_user)
     for key in settings.user_metadata:
         problems += metadata_key_problems(key)
-    return problems + attribute_problems(settings)
+    return problems + check_problems(settings.checks) + attribute_problems(settings)
 
 
 def bus_problems(bus: str | None) -> list[VmMgrError]:

@@ -6,6 +6,7 @@ from vm_mgr.model.mark import Mark
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.alone import alone, marked
 from vm_mgr.operations.checks import quorum_problems, resource_of
+from vm_mgr.operations.held import let_go
 from vm_mgr.operations.waiting import known_settings, wait_stopped
 from vm_mgr.ports.env import Env
 
@@ -34,6 +35,9 @@ def settle(env: Env, name: VmName, mark: Mark) -> None:
 
 def halt(env: Env, name: VmName) -> None:
     """Stop a VM that the cluster has; only a stopped one may leave it, or it would stop as an orphan."""
+    resource = env.cluster.state().resources.get(name)
+    if resource is not None:
+        let_go(env, resource)
     env.cluster.set_target_role(name, TargetRole.STOPPED)
     wait_stopped(env, name, known_settings(env, name).stop_timeout_s or STOP_TIMEOUT_S)
 

@@ -3,6 +3,7 @@
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.alone import alone
+from vm_mgr.operations.asks import renew_asks
 from vm_mgr.operations.checks import require_defined
 from vm_mgr.operations.stillness import node_of
 from vm_mgr.ports.env import Env
@@ -32,9 +33,12 @@ def edit(env: Env, name: VmName, xml: str, before: str) -> bool:
         raise_all(edit_problems(env, name, xml, present))
         _warn_of_others(env, name, xml, present)
         env.storage.describe(name, {"xml": env.definitions.completed(xml)})
+        asks_else = env.definitions.asks(xml) != env.definitions.asks(present)
         if node_of(env, name) is not None:
             text = f"{name} runs on as it is; the change takes effect at its next start"
             env.say(Note(Level.INFO, "effect-start", text, f"vm-mgr restart {name}"))
+        elif asks_else:
+            renew_asks(env, name)
     return True
 
 

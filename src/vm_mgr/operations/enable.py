@@ -1,7 +1,11 @@
 """Put a defined VM under the cluster's control."""
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.model.checks import intervals_s
 from vm_mgr.model.cluster import NodeName
+from vm_mgr.model.failback import returns
+from vm_mgr.model.fitness import Uplink
+from vm_mgr.model.on_move import OnMove, on_move_of
 from vm_mgr.model.vm import TargetRole, VmName, VmSettings, VmStatus, name_problems
 from vm_mgr.operations.alone import alone
 from vm_mgr.operations.checks import (
@@ -17,6 +21,10 @@ from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 
 __all__ = ["enable", "resource_for"]
+
+# What saving a guest may take: half of what ocf/hibernation.py counts on, and some time beside it.
+SAVING_BPS = 25 << 20
+SAVING_S = 60
 
 
 def enable(env: Env, name: VmName, *, start: bool = True) -> VmStatus:
@@ -50,6 +58,11 @@ def resource_for(env: Env, name: VmName, settings: VmSettings, *, start: bool) -
         "storage": label if len(env.storages.labels()) > 1 else None,
         "migration_user": settings.migration_user,
         "migration_downtime": settings.migration_downtime_ms,
+        "migration_strategy": settings.migration_strategy,
+        "migration_speed": settings.migration_bandwidth_mib,
+        "migration_parallel": settings.migration_parallel,
+        "migration_timeout_action": settings.migration_timeout_action,
+        "migration_max_pause": settings.migration_max_pause_s,
         "migration_network_suffix": env.migration_network_suffix,
     }
     given = {key: str(value) for key, value in params.items() if value}
@@ -67,4 +80,14 @@ def resource_for(env: Env, name: VmName, settings: VmSettings, *, start: bool) -
         utilization=settings.pacemaker_utilization,
         colocations=settings.colocations,
         needs=env.storages.requirement(label) if label else "",
+        checks=intervals_s(settings.checks),
+        returns=returns(settings),
+        asks=env.definitions.asks(env.storage.definition(name)),
+        follow_uplink=settings.uplink != Uplink.IGNORE,
+        hibernation_s=_hibernation_s(env, name) if on_move_of(settings) is OnMove.HIBERNATE else 0,
     )
+
+
+def _hibernation_s(env: Env, name: VmName) -> int:
+    memory_bytes = env.definitions.machine(env.storage.definition(name)).memory_bytes
+    return SAVING_S + memory_bytes // SAVING_BPS

@@ -1,90 +1,256 @@
 """Move a running VM to another node."""
 
+from collections.abc import Generator
 from contextlib import ExitStack
+from typing import NamedTuple
 
-from vm_mgr.errors import Kind, VmMgrError, raise_all
-from vm_mgr.model.cluster import ClusterState, NodeName, Resource
-from vm_mgr.model.vm import VmName, VmState, VmStatus
+from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
+from vm_mgr.model.cluster import ClusterState, Failure, NodeName, Resource
+from vm_mgr.model.migration import JobSample, Plan, Strategy, render_terms
+from vm_mgr.model.on_move import Way
+from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.alone import alone
-from vm_mgr.operations.checks import host_problems, quorum_problems, resource_of
+from vm_mgr.operations.checks import quorum_problems, resource_of
+from vm_mgr.operations.held import let_go
+from vm_mgr.operations.lift import is_leaving
+from vm_mgr.operations.migration_plan import plan_for
+from vm_mgr.operations.move_checks import arrival_problems, goal_problems, harm_problems
+from vm_mgr.operations.move_terms import Goal, MoveTerms, agent_terms, limits_of, strategy_of, term_problems
+from vm_mgr.operations.move_ways import (
+    announcement,
+    expected_way,
+    finish,
+    longest_s,
+    was_restarted,
+    way_taken,
+)
 from vm_mgr.operations.view import view
-from vm_mgr.operations.waiting import known_settings, wait
+from vm_mgr.operations.waiting import SETTLED_LOOKS, known_settings, wait
+from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.env import Env
-from vm_mgr.reports import Level, Note
+from vm_mgr.ports.hypervisor import PAUSED_BY_USER
+from vm_mgr.reports import Level, Note, Progress
 
-__all__ = ["migrate"]
+__all__ = ["AS_SET", "Moved", "Moving", "migrate", "moving"]
 
-OTHER_STEPS_S = 120  # migrate_from and settling, or stop and start where a live migration has failed
 GRACE_S = 60
+LOOK_S = 10.0
+SETTLE_S = 30.0
+MIB = 1 << 20
+AS_SET = MoveTerms()
 
 
-def migrate(env: Env, name: VmName, to: NodeName | None = None) -> VmStatus:
-    """Constrain the VM for the time of the move, wait until it runs there, leave no constraint behind."""
+class Moved(NamedTuple):
+    """Where a VM is, and what its guest has noticed."""
+
+    status: VmStatus
+    how: Way
+
+
+# Stands still wherever there is nothing to do for a moment, so that one loop can watch several moves.
+Moving = Generator[None, None, Moved]
+
+
+def migrate(env: Env, name: VmName, to: NodeName | None = None, terms: MoveTerms = AS_SET) -> VmStatus:
+    """Constrain the VM for the time of the move, wait until it runs there, leave no constraint behind.
+
+    A live migration that fails leaves the VM where it runs; then its failure is cleared too, and
+    EXTERNAL_FAILURE says why (docs/design/0010-clean-abort.md).
+    """
+    return finish(env, moving(env, name, Goal(to), terms)).status
+
+
+def moving(env: Env, name: VmName, goal: Goal, terms: MoveTerms = AS_SET) -> Moving:
+    """Do the same step by step; who does not take all steps throws into it what has ended them."""
     with alone(env, name):
-        return _migrate(env, name, to)
+        return (yield from _moving(env, name, goal, terms))
 
 
-def _migrate(env: Env, name: VmName, to: NodeName | None) -> VmStatus:
+def _moving(env: Env, name: VmName, goal: Goal, terms: MoveTerms) -> Moving:
     state = env.cluster.state()
     raise_all(quorum_problems(state))
     before = resource_of(env, state, name)
     seen = view(before, state)
     source = NodeName(seen.node)
-    settings = known_settings(env, name)
-    raise_all(_problems(state, seen, to, settings.pinned_host))
-    if source == to:
-        return seen
-    if not settings.live_migration:
-        message = f"{name} has no live migration: it is stopped on {source} and started elsewhere"
-        env.say(Note(Level.WARNING, "not-live", message))
-    timeout_s = (settings.migrate_to_timeout_s or 120) + OTHER_STEPS_S
+    vm = env.cluster.configured(name).vm or VmResource(name, TargetRole.STARTED)
+    if goal.leaving not in (None, source):
+        return Moved(seen, expected_way(vm))
+    problems = goal_problems(state, seen, goal, known_settings(env, name))
+    raise_all(problems + term_problems(name, terms, vm, before.agent))
+    if source == goal.to:
+        return Moved(seen, Way.LIVE)
+    words = ""
+    asks = (vm.live_migration or vm.hibernation_s > 0) and _can_ask(env, state)
+    raise_all(arrival_problems(env, state, name, source, goal.to, goal.avoiding) if asks else [])
+    if vm.live_migration:
+        plan = _plan(env, name, source, terms, vm) if asks else None
+        words = render_terms(agent_terms(terms, plan))
+    else:
+        env.say(announcement(vm, source))
+    raise_all(harm_problems(env, state, vm, source, goal) if goal.to is None else [])
+    let_go(env, before)  # of an earlier try that nobody waited for
+    job, asked_utc = _Job(env, before, source, asks=asks and vm.live_migration), env.clock.utc()
+    seen, after = yield from _move(env, job, goal, vm, words)
+    if after is not None and _failed_moves(before, after):
+        raise _not_moved(env, seen, _failed_moves(before, after)[-1].text, source)
+    if not _arrived(seen, source, goal.to):
+        raise _failure(seen)
+    if vm.live_migration and was_restarted(env, before, seen):
+        return Moved(seen, Way.RESTARTED)
+    return Moved(seen, (yield from way_taken(env, vm, asked_utc)))
+
+
+def _move(env: Env, job: "_Job", goal: Goal, vm: VmResource, words: str) -> "_Watch":
+    name, source, timeout_s = job.name, job.source, longest_s(vm)
     with ExitStack() as stack:
         stack.callback(env.cluster.end_move, name)
-        env.cluster.begin_move(name, to=to, away_from=source, lifetime_s=timeout_s + GRACE_S)
-        seen = wait(env, name, f"moving {name}", lambda vm: _arrived(vm, source, to), timeout_s)
-    if not _arrived(seen, source, to):
-        raise _failure(seen)
-    if settings.live_migration:
-        _warn_of_restart(env, before, seen)
-    return seen
-
-
-def _warn_of_restart(env: Env, before: Resource, seen: VmStatus) -> None:
-    """Say so when the VM has arrived but not alive: Pacemaker restarts it where a live migration failed."""
-    after = env.cluster.state().resources.get(before.name)
-    new = [failure.text for failure in after.failures if failure not in before.failures] if after else []
-    if new:
-        reason = "; ".join(new)
-        message = f"{seen.name} was restarted on {seen.node}, because its live migration failed: {reason}"
-        env.say(Note(Level.WARNING, "not-live", message))
-
-
-def _problems(
-    state: ClusterState, seen: VmStatus, to: NodeName | None, pinned: str | None
-) -> list[VmMgrError]:
-    problems = host_problems(state, to, now=True)
-    if seen.state is not VmState.STARTED:
-        reason = f" ({seen.detail})" if seen.detail else ""
-        message = f"{seen.name} is {seen.state.value}{reason}; only a Started VM can be moved"
-        problems.append(VmMgrError(Kind.WRONG_STATE, message, hint=_way_to_started(state, seen)))
-    elif pinned and to != pinned:
-        message = f"{seen.name} is pinned to {pinned}"
-        problems.append(
-            VmMgrError(Kind.WRONG_STATE, message, hint=f"vm-mgr set {seen.name} --unset pinned-host")
+        env.cluster.begin_move(
+            name,
+            to=goal.to,
+            away_from=source,
+            lifetime_s=timeout_s + GRACE_S,
+            terms=words,
+            avoiding=goal.avoiding,
         )
-    elif to is None and not any(node.can_host for node in state.nodes if node.name != seen.node):
-        message = f"no other node can take {seen.name} now"
-        problems.append(VmMgrError(Kind.NO_RESOURCES, message, hint="see the nodes: crm_mon -1"))
-    return problems
+        try:
+            return (yield from _watch(env, job, goal.to, timeout_s))
+        except SignalError:
+            _cancel(env, name, source)
+            raise
 
 
-def _way_to_started(state: ClusterState, seen: VmStatus) -> str:
-    node = state.node(seen.node)
-    if node is not None and node.unclean:
-        return f"the cluster recovers it by itself once {node.name} is fenced; see how far it is: crm_mon -1"
-    if seen.state in (VmState.STOPPED, VmState.FAILED):
-        return f"start it: vm-mgr start {seen.name}"
-    return f"look again: vm-mgr status {seen.name}"
+def _can_ask(env: Env, state: ClusterState) -> bool:
+    """Tell whether this node may ask others' libvirt; an observer has no key for that, and warns instead."""
+    here = state.node(env.cluster.local_node())
+    if here is None or not here.observer:
+        return True
+    text = "an observer can't look whether the target is fit; the source does when the move begins"
+    env.say(Note(Level.WARNING, "not-checked", text, "for checks and progress call it on a hypervisor"))
+    return False
+
+
+def _cancel(env: Env, name: VmName, source: NodeName) -> None:
+    """Abort what is under way; the source's timer then lets the cluster act on the VM again."""
+    try:
+        env.hypervisor_at(source).abort_job(name)
+    except VmMgrError as error:
+        text = f"the migration of {name} may go on: {error.message}"
+        env.say(Note(Level.WARNING, "not-cancelled", text, f"see: vm-mgr status {name}"))
+
+
+def _plan(env: Env, name: VmName, source: NodeName, terms: MoveTerms, vm: VmResource) -> Plan | None:
+    """Pick here, where somebody hears why; None leaves it to the agent."""
+    strategy = strategy_of(terms, vm.params)
+    if strategy is not Strategy.AUTO:
+        return None
+    kept = vm.params.get("migration_speed", "")
+    try:
+        plan = plan_for(
+            env.hypervisor_at(source),
+            env.definitions,
+            name,
+            strategy=strategy,
+            bandwidth_mib=terms.bandwidth_mib or (int(kept) if kept.isdigit() else None),
+            limits=limits_of(terms, vm),
+        )
+    except VmMgrError as error:
+        env.say(
+            Note(Level.WARNING, "no-plan", f"{source} picks the strategy itself: {error.message}", error.hint)
+        )
+        return None
+    env.say(Note(Level.INFO, "migration-plan", f"{plan.strategy.value}: {plan.reason}"))
+    return plan
+
+
+_Watch = Generator[None, None, tuple[VmStatus, Resource | None]]
+
+
+def _watch(env: Env, job: "_Job", to: NodeName | None, timeout_s: float) -> _Watch:
+    """Look until it has arrived, is held at its source, has failed for good, or the time is up."""
+    name, before, source = job.name, job.before, job.source
+    deadline, failed_looks = env.clock.monotonic() + timeout_s, 0
+    while True:
+        state = env.cluster.state()
+        resource = state.resources.get(name)
+        seen = VmStatus(name, VmState.UNDEFINED) if resource is None else view(resource, state)
+        failed_looks = failed_looks + 1 if seen.state is VmState.FAILED else 0
+        held = resource is None or _failed_moves(before, resource)
+        if held or _arrived(seen, source, to) or failed_looks >= SETTLED_LOOKS:
+            return seen, resource
+        if env.clock.monotonic() > deadline:
+            return seen, resource
+        env.say(job.progress())
+        yield
+
+
+def _failed_moves(before: Resource, after: Resource) -> list[Failure]:
+    """Give the failures that hold the VM and that are none of an earlier move."""
+    new = [failure for failure in after.failures if failure not in before.failures]
+    return [failure for failure in new if after.held_on and failure.task == "migrate_to"]
+
+
+class _Job:
+    """The migration as libvirt has it at the source, asked now and then."""
+
+    def __init__(self, env: Env, before: Resource, source: NodeName, *, asks: bool) -> None:
+        self.env = env
+        self.name = VmName(before.name)
+        self.before = before
+        self.source = source
+        self.last = Progress(f"moving {self.name}")
+        self.next_s = env.clock.monotonic() if asks else float("inf")
+
+    def progress(self) -> Progress:
+        """Say how far it is; where libvirt does not answer, only that it moves."""
+        if self.env.clock.monotonic() < self.next_s:
+            return self.last
+        self.next_s = self.env.clock.monotonic() + 1
+        try:
+            sample = self.env.hypervisor_at(self.source).migration_progress(self.name)
+        except VmMgrError as error:
+            self.next_s = float("inf")
+            text = f"how far the move is can't be seen: {error.message}"
+            self.env.say(Note(Level.WARNING, "no-progress", text, error.hint))
+            return self.last
+        if sample is not None:
+            self.last = _progress(self.name, sample)
+        return self.last
+
+
+def _progress(name: VmName, sample: JobSample) -> Progress:
+    whole = sample.processed_bytes + sample.remaining_bytes
+    fraction = sample.processed_bytes / whole if whole else None
+    left = f"{sample.left_s:.0f} s left" if sample.left_s is not None else "no end in sight"
+    rates = f"{sample.rate_bps / MIB:.0f} MiB/s, dirties {sample.dirty_bps / MIB:.0f} MiB/s"
+    extra = f", slowed down by {sample.throttle_percent}%" if sample.throttle_percent else ""
+    extra += ", paused to finish" if sample.paused else ""
+    detail = f"{sample.processed_bytes // MIB} of {whole // MIB} MiB, {rates}, {left}{extra}"
+    return Progress(f"moving {name}", fraction, whole, detail)
+
+
+def _not_moved(env: Env, seen: VmStatus, reason: str, source: NodeName) -> VmMgrError:
+    """Let the cluster act on the VM again if it runs at its source, and say why it was not moved.
+
+    Where that is not proven, the source's timer goes on looking.
+    """
+    name = seen.name
+    try:
+        standing = env.hypervisor_at(source).paused(name, timeout_s=LOOK_S)
+    except VmMgrError as error:
+        standing = error.message
+    leaving = is_leaving(env, source)
+    if leaving or standing not in ("", PAUSED_BY_USER):
+        standing = f"{source} is being shut down" if leaving else standing
+        message = f"{name} was not moved, and it is not sure that it runs on {source} ({standing}): {reason}"
+        hint = f"{source} goes on looking and mends it; see: vm-mgr status {name}"
+        return VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint)
+    env.cluster.forget_failed_move(name, source)
+    wait(env, name, f"settling {name}", lambda vm: vm.state is VmState.STARTED and not vm.detail, SETTLE_S)
+    message = f"{name} was not moved and runs on {source} as before: {reason}"
+    hint = (
+        f"mend that, or let it pause longer: vm-mgr migrate {name} --max-pause 30; or slow the guest down: "
+    )
+    return VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint + "--strategy auto-converge")
 
 
 def _arrived(seen: VmStatus, source: NodeName, to: NodeName | None) -> bool:

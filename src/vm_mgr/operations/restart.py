@@ -4,6 +4,7 @@ from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.vm import TargetRole, VmName, VmStatus
 from vm_mgr.operations.alone import alone, marked
+from vm_mgr.operations.asks import renew_asks
 from vm_mgr.operations.checks import quorum_problems, resource_of
 from vm_mgr.operations.disable import halt
 from vm_mgr.operations.waiting import wait_started
@@ -23,6 +24,7 @@ def restart(env: Env, name: VmName) -> VmStatus:
             raise VmMgrError(Kind.WRONG_STATE, f"{name} does not run", hint=hint)
         with marked(env, name, "restart"):
             halt(env, name)
+            renew_asks(env, name)
             env.cluster.set_target_role(name, TargetRole.STARTED)
     return wait_started(env, name)
 

@@ -7,6 +7,7 @@ from vm_mgr.operations.alone import alone, marked
 from vm_mgr.operations.checks import quorum_problems, require_defined
 from vm_mgr.operations.disable import halt, role_of
 from vm_mgr.operations.remove_snapshot import find
+from vm_mgr.operations.saved import give_up
 from vm_mgr.operations.status import status
 from vm_mgr.operations.waiting import wait_started
 from vm_mgr.ports.env import Env
@@ -45,6 +46,7 @@ def settle(env: Env, name: VmName, mark: Mark) -> None:
 
 
 def _roll(env: Env, name: VmName, snapshot: str, was: str) -> None:
+    give_up(env, name)
     env.snapshots.roll_back(name, snapshot)
     if was:
         env.cluster.set_target_role(name, TargetRole(was))

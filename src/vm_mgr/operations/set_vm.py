@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState
+from vm_mgr.model.failback import failback_problems, returns
 from vm_mgr.model.mark import Mark
+from vm_mgr.model.on_move import OnMove, on_move_of
 from vm_mgr.model.vm import VmName, VmSettings
 from vm_mgr.operations.alone import alone, marked
 from vm_mgr.operations.checks import quorum_problems, require_defined
@@ -19,8 +21,14 @@ __all__ = ["Changes", "set_vm", "settle"]
 
 SMALLEST = 1 << 20
 # What the agent is given as parameters: Pacemaker would restart a VM for them.
-PARAMETERS = {"migration_user", "migration_downtime_ms", "pacemaker_params"}
+PARAMETERS = {
+    *("migration_user", "migration_downtime_ms", "pacemaker_params"),
+    *("migration_strategy", "migration_bandwidth_mib", "migration_parallel"),
+    *("migration_timeout_action", "migration_max_pause_s"),
+}
 PLACES = {"pinned_host", "preferred_host"}
+MOVES = {"live_migration", "on_move"}
+RETURN = {"failback", "preferred_host", *MOVES}
 
 
 class Changes(NamedTuple):
@@ -54,6 +62,10 @@ def set_vm(env: Env, name: VmName, changes: Changes) -> VmSettings:
         with marked(env, name, "set", xml=new_xml, settings=json.dumps(after._asdict())) as step:
             _apply(env, name, step.mark)
         _tell(env, state, name, fields, sorted(given))
+        resource = state.resources.get(name)
+        node = resource.nodes[0] if resource is not None and resource.active and resource.nodes else ""
+        if fields & RETURN and _goes_home(state, node, after):
+            env.say(Note(Level.INFO, "returns", f"{name} returns now from {node} to {after.preferred_host}"))
         return after
 
 
@@ -86,13 +98,17 @@ def _merged(before: VmSettings, changes: Mapping[str, Any]) -> VmSettings:
             merged[key] = {name: text for name, text in pairs.items() if text or keep_empty}
         else:
             merged[key] = value
-    return before._replace(**merged)
+    after = before._replace(**merged)
+    keeps_word = after.preferred_host or "failback" in changes  # else there is nowhere to return to
+    return after if keeps_word else after._replace(failback=None)
 
 
 def _problems(state: ClusterState, name: VmName, after: VmSettings, fields: set[str]) -> list[VmMgrError]:
     """Check what changes, not what was accepted earlier: a host may be down just now."""
-    looked_at = fields | PLACES if fields & PLACES else fields
+    looked_at = fields.union(*(group for group in (PLACES, MOVES) if fields & group)) - {"failback"}
     problems = setting_problems(state, VmSettings(**{key: getattr(after, key) for key in looked_at}))
+    if "failback" in fields or (returns(after) and "pacemaker_meta" in fields):
+        problems += failback_problems(after)
     resource = state.resources.get(name)
     node = resource.nodes[0] if resource is not None and resource.active and resource.nodes else ""
     pin = after.pinned_host
@@ -100,7 +116,20 @@ def _problems(state: ClusterState, name: VmName, after: VmSettings, fields: set[
         message = f"{name} runs on {node}: pinned to {pin}, it would be moved there at once"
         hint = f"move it first: vm-mgr migrate {name} {pin}"
         problems.append(VmMgrError(Kind.WRONG_STATE, message, hint=hint))
+    if fields & RETURN and not after.live_migration and _goes_home(state, node, after):
+        home = after.preferred_host
+        hibernates = on_move_of(after) is OnMove.HIBERNATE
+        how = "its memory would be saved, and resumed" if hibernates else "it would be stopped, and started"
+        message = f"{name} runs on {node}: to return, {how} on {home}, at once"
+        hint = f"do that when it suits you: vm-mgr migrate {name} {home}; then set it again"
+        problems.append(VmMgrError(Kind.WRONG_STATE, message, hint=hint))
     return problems
+
+
+def _goes_home(state: ClusterState, node: str, after: VmSettings) -> bool:
+    """Tell whether a VM on this node is to be on its preferred host, now that it returns there."""
+    home = state.node(after.preferred_host or "")
+    return returns(after) and node not in ("", after.preferred_host) and home is not None and home.can_host
 
 
 def _size_problems(changes: Changes) -> list[VmMgrError]:
@@ -136,4 +165,8 @@ def _tell(env: Env, state: ClusterState, name: VmName, fields: set[str], given: 
 
 
 def _words(fields: Sequence[str]) -> str:
-    return ", ".join(field.removesuffix("_bytes").removesuffix("_ms").removesuffix("_s") for field in fields)
+    units = ("_bytes", "_mib", "_ms", "_s")
+    names = [
+        next((field.removesuffix(unit) for unit in units if field.endswith(unit)), field) for field in fields
+    ]
+    return ", ".join(names)

@@ -6,10 +6,12 @@ from typing import NamedTuple, TypeVar
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import ClusterState, Failure, Resource
 from vm_mgr.model.mark import Mark
+from vm_mgr.model.saved_state import SavedState
 from vm_mgr.model.storage import DiskInfo, Snapshot
 from vm_mgr.model.vm import VmName, VmState, VmStatus
 from vm_mgr.operations.checks import require_defined
 from vm_mgr.operations.enable import resource_for
+from vm_mgr.operations.obstacles import Obstacle, obstacles
 from vm_mgr.operations.view import view
 from vm_mgr.ports.cluster import Configured, Constraint, Event, VmResource
 from vm_mgr.ports.definition import Machine
@@ -45,9 +47,11 @@ class Shown(NamedTuple):
     placement: VmResource | None = None
     colocations: Sequence[Colocation] = ()
     constraints: Sequence[Constraint] = ()
+    obstacles: Sequence[Obstacle] = ()
     failures: Sequence[Failure] = ()
     unfinished: Mark | None = None
     metadata: Mapping[str, str] | None = None
+    saved: SavedState | None = None
     unknown: Sequence[str] = ()
 
 
@@ -68,6 +72,7 @@ def show(env: Env, name: VmName) -> Shown:
         paused=_paused(env, looks, state, resource) if resource else "",
         colocations=tuple(_colocations(name, configured, shown.placement)),
         constraints=configured.others,
+        obstacles=obstacles(state, shown.placement, resource) if shown.placement else (),
         failures=resource.failures if resource else (),
         unknown=tuple(looks.unknown),
     )
@@ -122,8 +127,10 @@ def _stored(env: Env, looks: _Looks, name: VmName, configured: Configured) -> Sh
         machine=looks.at("machine", lambda: env.definitions.machine(env.storage.definition(name))),
         disks=looks.at("disks", lambda: env.storage.disks(name)),
         snapshots=looks.at("snapshots", lambda: env.snapshots.snapshots(name)),
-        placement=configured.vm or (resource_for(env, name, kept, start=True) if kept else None),
+        placement=configured.vm
+        or (looks.at("placement", lambda: resource_for(env, name, kept, start=True)) if kept else None),
         unfinished=marks.get(name),
+        saved=looks.at("saved", lambda: env.storage.saved_state(name)),
         metadata=kept.user_metadata if kept else None,
     )
 

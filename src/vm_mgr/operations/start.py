@@ -3,7 +3,10 @@
 from vm_mgr.errors import raise_all
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.alone import alone
+from vm_mgr.operations.asks import renew_asks
 from vm_mgr.operations.checks import quorum_problems, resource_of, warn_without_fencing
+from vm_mgr.operations.held import let_go
+from vm_mgr.operations.status import status
 from vm_mgr.operations.view import view
 from vm_mgr.operations.waiting import wait_started
 from vm_mgr.ports.env import Env
@@ -18,10 +21,15 @@ def start(env: Env, name: VmName) -> VmStatus:
         raise_all(quorum_problems(state))
         resource = resource_of(env, state, name)
         warn_without_fencing(env, state)
+        if resource.held_on:
+            let_go(env, resource)
+            return status(env, name)
         seen = view(resource, state)
         if seen.state is VmState.STARTED:
             return seen
         if resource.failed or resource.banned_by_failures or resource.last_failure:
             env.cluster.forget_failures(name)
+        if not resource.active:
+            renew_asks(env, name)
         env.cluster.set_target_role(name, TargetRole.STARTED)
     return wait_started(env, name)

@@ -10,7 +10,7 @@ from vm_mgr.operations.view import view
 if TYPE_CHECKING:
     from vm_mgr.ports.env import Env
 
-__all__ = ["status"]
+__all__ = ["full_status", "status"]
 
 
 def status(env: Env, name: VmName) -> VmStatus:
@@ -20,3 +20,13 @@ def status(env: Env, name: VmName) -> VmStatus:
     if resource is not None and resource.is_vm:
         return view(resource, state)
     return VmStatus(name, VmState.DISABLED if env.storage.exists(name) else VmState.UNDEFINED)
+
+
+def full_status(env: Env, name: VmName) -> VmStatus:
+    """Tell also of saved memory; a VM that runs has none, and no storage is asked for it."""
+    seen = status(env, name)
+    if seen.state in (VmState.STARTED, VmState.UNDEFINED):
+        return seen
+    from vm_mgr.operations.saved import with_saved  # noqa: PLC0415 - not for a VM that runs
+
+    return with_saved(env, seen)

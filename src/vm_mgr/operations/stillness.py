@@ -27,7 +27,8 @@ def still(env: Env, name: VmName) -> Iterator[Consistency]:
     """
     node = node_of(env, name)
     if node is None:
-        yield Consistency.OFFLINE
+        saved = env.storage.saved_state(name)
+        yield Consistency.OFFLINE if saved is None else Consistency.CRASH
         return
     hypervisor = env.hypervisor_at(node)
     if hypervisor.freeze(name):

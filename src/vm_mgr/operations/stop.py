@@ -6,6 +6,8 @@ from vm_mgr.model.vm import TargetRole, VmName, VmStatus
 from vm_mgr.operations.alone import alone_if_reachable
 from vm_mgr.operations.checks import quorum_problems, resource_of
 from vm_mgr.operations.disable import STOP_TIMEOUT_S
+from vm_mgr.operations.held import let_go
+from vm_mgr.operations.saved import give_up, with_saved
 from vm_mgr.operations.status import status
 from vm_mgr.operations.waiting import known_settings, wait_stopped
 from vm_mgr.ports.env import Env
@@ -23,7 +25,8 @@ def stop(env: Env, name: VmName, *, force: bool = False) -> VmStatus:
     """Ask for the VM not to run and wait until it has stopped; that needs no storage.
 
     By force it is unplugged, once the cluster is stopping it (docs/design/0007-forced-stop.md). That also
-    helps another command that waits for this VM to stop, so there it comes first.
+    helps another command that waits for this VM to stop, so there it comes first. Then saved memory is
+    given up, too.
     """
     unplugged = force and _unplug(env, name)
     with alone_if_reachable(env, name):
@@ -31,11 +34,24 @@ def stop(env: Env, name: VmName, *, force: bool = False) -> VmStatus:
         raise_all(quorum_problems(state))
         if unplugged and name not in state.resources:
             return status(env, name)  # the other command disabled or removed it
-        resource_of(env, state, name)
+        let_go(env, resource_of(env, state, name))
         env.cluster.set_target_role(name, TargetRole.STOPPED)
         if force:
             _unplug(env, name)  # before a storage that hangs is asked for anything more
-    return wait_stopped(env, name, _timeout_s(env, name))
+    seen = wait_stopped(env, name, _timeout_s(env, name))
+    if not force:
+        return with_saved(env, seen)
+    _give_up(env, name)
+    return seen
+
+
+def _give_up(env: Env, name: VmName) -> None:
+    """Have its next start boot it; a storage that hangs is no reason why it can't be stopped."""
+    try:
+        give_up(env, name)
+    except VmMgrError as error:
+        text = f"whether the memory of {name} is saved is unknown: {error.message}"
+        env.say(Note(Level.WARNING, "not-seen", text, error.hint))
 
 
 def _unplug(env: Env, name: VmName) -> bool:

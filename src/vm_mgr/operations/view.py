@@ -19,7 +19,7 @@ def _state(resource: Resource, state: ClusterState) -> tuple[VmState, str]:
     if lost:
         return VmState.FAILED, f"node {lost[0]} is lost and not yet fenced"
     if resource.blocked:
-        return VmState.FAILED, resource.last_failure or "blocked; see: crm_mon -1"
+        return _blocked(resource)
     # Pacemaker keeps calling a resource failed while it recovers it: what it is doing says more.
     if "Starting" in (resource.pending, resource.role):
         return VmState.STARTING, resource.last_failure
@@ -28,6 +28,13 @@ def _state(resource: Resource, state: ClusterState) -> tuple[VmState, str]:
     if resource.target_role == "Stopped":
         return (VmState.STOPPING if resource.active else VmState.STOPPED), ""
     return _running(resource) if resource.active else _waiting(resource, state)
+
+
+def _blocked(resource: Resource) -> tuple[VmState, str]:
+    """Tell a VM that runs on because its live migration failed from one that is broken."""
+    if resource.held_on and all(failure.task == "migrate_to" for failure in resource.failures):
+        return VmState.STARTED, f"not moved: {resource.last_failure}"
+    return VmState.FAILED, resource.last_failure or "blocked; see: crm_mon -1"
 
 
 def _running(resource: Resource) -> tuple[VmState, str]:

@@ -8,7 +8,7 @@ from vm_mgr.operations.status import status
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Progress
 
-__all__ = ["known_settings", "wait", "wait_started", "wait_stopped"]
+__all__ = ["SETTLED_LOOKS", "known_settings", "wait", "wait_started", "wait_stopped"]
 
 POLL_S = 0.25
 MARGIN_S = 30.0

@@ -1,18 +1,25 @@
 """Ask for cluster state and change the cluster's configuration."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from enum import Enum
 from typing import NamedTuple, Protocol
 
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.vm import TargetRole, VmName
 
-__all__ = ["Cluster", "Configured", "Constraint", "Event", "VmResource"]
+__all__ = ["Cluster", "Configured", "Constraint", "Event", "Harm", "VmResource"]
 
 
 class VmResource(NamedTuple):
     """A VM as the cluster is to run it; timeouts in seconds.
 
     needs: the resource that must run on a node before the VM may start there, like the mount of its storage.
+    checks: deeper check of model/checks.py → how often it is made, in seconds.
+    returns: whether it goes back to its preferred host when that can take it again.
+    asks: what a node must have for the VM to start there, in the words of model/fitness.py; with
+    follow_uplink it also leaves a node where one of its bridges has lost its uplink.
+    hibernation_s: what a stop that is part of a move has on top to save the guest's memory, and a start to
+    read it; 0 for a VM that is not saved.
     """
 
     name: VmName
@@ -32,6 +39,19 @@ class VmResource(NamedTuple):
     utilization: Mapping[str, str] = {}
     colocations: Mapping[str, str] = {}
     needs: str = ""
+    checks: Mapping[str, int] = {}
+    check_timeout_s: int = 60
+    returns: bool = False
+    asks: tuple[str, ...] = ()
+    follow_uplink: bool = True
+    hibernation_s: int = 0
+
+
+class Harm(Enum):
+    """What the cluster would do to a resource that runs, other than to move it live."""
+
+    STOPPED = "stopped"
+    RESTARTED = "stopped and started"
 
 
 class Constraint(NamedTuple):
@@ -93,6 +113,13 @@ class Cluster(Protocol):
         """
         ...
 
+    def change_asks(self, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool) -> None:
+        """Replace by what a VM avoids nodes (see VmResource), and nothing else; absent is fine.
+
+        A VM that runs by the agent of another tool keeps all that it has.
+        """
+        ...
+
     def remove(self, name: VmName) -> None:
         """Take a VM and every constraint that names it out of the configuration; absent is fine."""
         ...
@@ -105,8 +132,27 @@ class Cluster(Protocol):
         """Ask for a VM to run or not to run."""
         ...
 
-    def begin_move(self, name: VmName, *, to: NodeName | None, away_from: NodeName, lifetime_s: int) -> None:
-        """Constrain a VM to a node, or away from its present one, until end_move or the lifetime is over."""
+    def begin_move(
+        self,
+        name: VmName,
+        *,
+        to: NodeName | None,
+        away_from: NodeName,
+        lifetime_s: int,
+        terms: str = "",
+        avoiding: Collection[NodeName] = (),
+    ) -> None:
+        """Constrain a VM to a node, or away from its present one, until end_move or the lifetime is over.
+
+        Without a node to go to it also keeps off those that are to be avoided. The terms, words KEY=VALUE,
+        reach the agent with this move.
+        """
+        ...
+
+    def foresee_move(
+        self, name: VmName, *, away_from: NodeName, avoiding: Collection[NodeName] = ()
+    ) -> Mapping[str, Harm]:
+        """Tell which resources such a move would stop, or restart, the VM itself among them."""
         ...
 
     def end_move(self, name: VmName) -> None:
@@ -119,4 +165,29 @@ class Cluster(Protocol):
 
     def forget_failures(self, name: VmName) -> None:
         """Clear the failure history, so that every node is eligible again."""
+        ...
+
+    def forget_failed_move(self, name: VmName, node: NodeName) -> None:
+        """Clear the failure of a live migration from a node, which holds the VM there; none is fine.
+
+        Until the node was looked at anew the cluster takes the VM for stopped: never for a node that leaves.
+        """
+        ...
+
+    def look_again(self, name: VmName) -> None:
+        """Have the cluster look at every node whether the VM runs there, and go on from what it finds.
+
+        Until then it takes the VM for stopped: never while it may run on a node that leaves.
+        """
+        ...
+
+    def stand_by(self, node: NodeName) -> None:
+        """Have a node take no resource, and leave those that it has, until it is booted the next time."""
+        ...
+
+    def end_hold(self, name: VmName, *, lifetime_s: int) -> None:
+        """Have a VM that a failed live migration holds stopped and started elsewhere.
+
+        That is so for the lifetime, or until the next begin_move or end_move.
+        """
         ...

@@ -54,6 +54,10 @@ class Definitions(Protocol):
         """Replace the name, and the sources of the disks."""
         ...
 
+    def has_agent(self, xml: str) -> bool:
+        """Tell whether the domain has a channel to an agent in the guest."""
+        ...
+
     def machine(self, xml: str) -> Machine:
         """Read memory, processors and identity."""
         ...
@@ -95,6 +99,10 @@ class Definitions(Protocol):
 
     def completed(self, xml: str) -> str:
         """Give addresses to network cards that have none; where none is missing the text stays as it is."""
+        ...
+
+    def asks(self, xml: str) -> tuple[str, ...]:
+        """Name what a node must have for the domain to start there, in the words of model/fitness.py."""
         ...
 
     def rbd_images(self, xml: str, pool: str) -> list[str]:

@@ -4,16 +4,19 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from vm_mgr.model.cluster import NodeName
+from vm_mgr.ports.chronicle import Chronicle, Journal
 from vm_mgr.ports.clock import Clock
 from vm_mgr.ports.cluster import Cluster
 from vm_mgr.ports.definition import Definitions
 from vm_mgr.ports.hypervisor import Hypervisor
 from vm_mgr.ports.images import Images
 from vm_mgr.ports.ledger import Ledger
+from vm_mgr.ports.lost_nodes import LostNodes
 from vm_mgr.ports.processes import Processes
 from vm_mgr.ports.snapshots import Snapshots
 from vm_mgr.ports.storage import Storage
 from vm_mgr.ports.storages import Storages
+from vm_mgr.ports.timings import Timings
 from vm_mgr.reports import Say
 
 __all__ = ["Env"]
@@ -48,6 +51,21 @@ class Env(Protocol):
         ...
 
     @property
+    def lost_nodes(self) -> LostNodes:
+        """Whom to tell that a node is dead; raises NOT_SUPPORTED where no storage needs to know."""
+        ...
+
+    @property
+    def chronicle(self) -> Chronicle:
+        """What has happened."""
+        ...
+
+    @property
+    def journal(self) -> Journal:
+        """Where to say what happens."""
+        ...
+
+    @property
     def images(self) -> Images:
         """Image files of this machine."""
         ...
@@ -69,6 +87,11 @@ class Env(Protocol):
     @property
     def processes(self) -> Processes:
         """Processes on this node."""
+        ...
+
+    @property
+    def timings(self) -> Timings:
+        """Timeouts of cluster and storage."""
         ...
 
     @property

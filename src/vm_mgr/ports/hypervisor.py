@@ -1,28 +1,16 @@
 """Control running domains on a node."""
 
-from collections.abc import Sequence
-from typing import NamedTuple, NoReturn, Protocol
+from typing import NoReturn, Protocol
 
 from vm_mgr.model.vm import VmName
+from vm_mgr.ports.live_migration import LiveMigration
 
-__all__ = ["PAUSED_BY_USER", "Hypervisor", "Migration"]
+__all__ = ["PAUSED_BY_USER", "Hypervisor"]
 
 PAUSED_BY_USER = "user"
 
 
-class Migration(NamedTuple):
-    """How a running domain goes to another node."""
-
-    name: VmName
-    destination_uri: str
-    migrate_uri: str
-    timeout_s: float
-    downtime_ms: int | None = None
-    speed_mib: int | None = None
-    extra_options: Sequence[str] = ()
-
-
-class Hypervisor(Protocol):
+class Hypervisor(LiveMigration, Protocol):
     """Every call is bounded in time and raises EXTERNAL_FAILURE when it fails or hangs."""
 
     def create(self, xml: str, name: VmName, *, timeout_s: float) -> None:
@@ -41,20 +29,16 @@ class Hypervisor(Protocol):
         """Give libvirt's word for the state (running, paused, …), or "absent"."""
         ...
 
-    def migrate(self, migration: Migration) -> None:
-        """Move live; on failure the domain runs on here."""
-        ...
-
-    def abort_job(self, name: VmName) -> None:
-        """Cancel a migration under way; no job is fine."""
-        ...
-
     def freeze(self, name: VmName) -> bool:
         """Have the guest's agent freeze its file systems; False for a guest without an agent that answers."""
         ...
 
     def thaw(self, name: VmName) -> bool:
         """Let the guest's file systems go on; nothing frozen is fine. False if no agent answered."""
+        ...
+
+    def agent_answers(self, name: VmName) -> bool:
+        """Tell whether the guest's agent answers now, within a second or so."""
         ...
 
     def pause(self, name: VmName) -> None:
@@ -70,6 +54,21 @@ class Hypervisor(Protocol):
 
         A domain that is absent raises EXTERNAL_FAILURE.
         """
+        ...
+
+    def save_memory(self, name: VmName, path: str, *, timeout_s: float) -> None:
+        """Write the memory of a guest that stands to a new file; its disks are flushed, and it stands on.
+
+        Where it fails nothing goes on being written, and the guest can be resumed.
+        """
+        ...
+
+    def restore(self, path: str, name: VmName, *, timeout_s: float) -> None:
+        """Start a transient domain with the memory in a file; its processors stand until `resume`."""
+        ...
+
+    def running_definition(self, name: VmName) -> str:
+        """Give the XML of a running domain as another node would have to take it over."""
         ...
 
     def console(self, name: VmName, user: str = "") -> NoReturn:

@@ -10,8 +10,27 @@ __all__ = ["Processes"]
 class Processes(Protocol):
     """Evidence from the kernel; raises ENVIRONMENT where it can't be read, never guesses."""
 
-    def find_vm(self, name: VmName) -> int | None:
-        """Give the PID of the VM's QEMU process, or None when it is provably absent."""
+    def find_vm(self, name: VmName, *, uuid: str = "") -> int | None:
+        """Give the PID of the VM's QEMU process, or None when it is provably absent.
+
+        Where a UUID is given, a process of this name that shows another one is not the VM's.
+        """
+        ...
+
+    def uuid(self, pid: int) -> str:
+        """Read the UUID that a QEMU was started with; empty where it shows none."""
+        ...
+
+    def birth(self, pid: int) -> str:
+        """Give when a process began: with it a PID never means another one. Empty if it is gone."""
+        ...
+
+    def is_halted(self, pid: int) -> bool:
+        """Tell whether a signal or a debugger has stopped the process."""
+        ...
+
+    def vcpu_time_ns(self, pid: int) -> int | None:
+        """Give how long a QEMU's virtual processors have run; None where that can't be read."""
         ...
 
     def mentions(self, text: str) -> list[int]:

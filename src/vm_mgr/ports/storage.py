@@ -7,12 +7,13 @@ from typing import Protocol
 from vm_mgr.model.storage import Disk, DiskInfo, Holder
 from vm_mgr.model.vm import VmName, VmSettings
 from vm_mgr.ports.disks import Disks
+from vm_mgr.ports.saved_states import SavedStates
 from vm_mgr.ports.staged import Staged
 
 __all__ = ["Storage"]
 
 
-class Storage(Disks, Protocol):
+class Storage(Disks, SavedStates, Protocol):
     """Storage that is out of reach raises EXTERNAL_FAILURE within about 10 seconds."""
 
     def names(self) -> set[VmName]:

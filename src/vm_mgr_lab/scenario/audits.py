@@ -111,7 +111,11 @@ def _orphans(run: Run, ask: str) -> list[str]:
     if vms != set(wanted):
         problems.append(f"resources in the CIB: {sorted(vms)}")
     in_folder = "|".join(re.escape(vm) for vm in wanted if disks.in_shared_folder(run.lab, vm))
-    allowed = re.compile(rf"vm-mgr-(observers|fence-.*|dir-.*|(needs|after)-({in_folder}))$")
+    of_vm = "|".join(map(re.escape, wanted))
+    allowed = re.compile(
+        rf"vm-mgr-(observers|fence-.*|dir-.*|node-hypervisors|(needs|after)-({in_folder})"
+        rf"|(fits|uplink)-({of_vm})\.\..*)$"
+    )
     strange = sorted(c for c in constraints if not allowed.match(c))
     if strange:
         problems.append(f"constraints left in the CIB: {strange}")

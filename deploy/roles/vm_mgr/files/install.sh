@@ -23,9 +23,11 @@ done
 
 agents=/usr/lib/ocf/resource.d/vm-mgr
 mkdir -p $agents
-for agent in VirtualDomain DiskLocks; do
+for agent in VirtualDomain DiskLocks Node; do
     install -m 0755 "$work/ocf/$agent" $agents/.$agent.new
     mv $agents/.$agent.new $agents/$agent
 done
+install -m 0755 "$work/ocf/alert" $home/.alert.new
+mv $home/.alert.new $home/alert
 echo "$sum" >$home/installed
 echo changed

@@ -1,12 +1,13 @@
 """Find out who has an image open, and shut out clients that are dead."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.storage import Holder
 
-__all__ = ["evict", "holders"]
+__all__ = ["blocklist", "break_lock", "evict", "holders"]
 
 
 def holders(rbd: Any, ioctx: Any, image_name: str) -> list[Holder]:
@@ -23,20 +24,27 @@ def holders(rbd: Any, ioctx: Any, image_name: str) -> list[Holder]:
 
 def evict(rbd: Any, cluster: Any, ioctx: Any, holder: Holder) -> None:
     """Blocklist first: once the lock is broken nothing else stops a client that is alive after all."""
-    command = {"prefix": "osd blocklist", "blocklistop": "add", "addr": holder.address}
+    blocklist(cluster, holder.address)
+    cluster.wait_for_latest_osdmap()
+    break_lock(rbd, ioctx, holder)
+
+
+def blocklist(cluster: Any, address: str) -> None:
+    """Have Ceph refuse one client from now on; its address has a port and a nonce, so no later one."""
+    command = {"prefix": "osd blocklist", "blocklistop": "add", "addr": address}
     status, _, words = cluster.mon_command(json.dumps(command), b"")
     if status != 0:
         hint = "the client needs the monitor capability 'profile rbd': ceph auth get client.NAME"
-        message = f"Ceph refused to blocklist {holder.address}: {words or status}"
+        message = f"Ceph refused to blocklist {address}: {words or status}"
         raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint)
-    cluster.wait_for_latest_osdmap()
+
+
+def break_lock(rbd: Any, ioctx: Any, holder: Holder) -> None:
+    """Break the holder's lock, if it has one and nobody has done so meanwhile."""
     if not holder.client:
         return
-    with rbd.Image(ioctx, holder.image) as image:
-        try:
-            image.break_lock(holder.client, holder.cookie)
-        except rbd.ImageNotFound:
-            return  # broken meanwhile
+    with suppress(rbd.ImageNotFound), rbd.Image(ioctx, holder.image) as image:
+        image.break_lock(holder.client, holder.cookie)
 
 
 def _lock_list(image: Any) -> list[tuple[str, str, str]]:

@@ -11,17 +11,17 @@ from vm_mgr.model.storage import DiskInfo
 if TYPE_CHECKING:
     from vm_mgr.adapters.ceph.port import CephStorage
 
-__all__ = ["describe_image", "read_key", "removal_begun", "remove_image"]
+__all__ = ["DEAD_CLIENT_S", "describe_image", "read_key", "removal_begun", "remove_image"]
 
 DEAD_CLIENT_S = 35.0
 
 
-def remove_image(storage: CephStorage, image_name: str) -> bool:
+def remove_image(storage: CephStorage, image_name: str, *, patience_s: float = DEAD_CLIENT_S) -> bool:
     """Delete an image with its snapshots; wait while a client that has died still counts as watching.
 
     Tells whether it was there.
     """
-    deadline = storage.clock.monotonic() + DEAD_CLIENT_S
+    deadline = storage.clock.monotonic() + patience_s
     with storage.working(f"can't remove the disk {image_name}") as (rbd, ioctx):
         while True:
             try:

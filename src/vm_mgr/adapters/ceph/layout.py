@@ -9,7 +9,11 @@ __all__ = [
     "NEW",
     "OLD",
     "REMOVING",
+    "RESUMED",
+    "SAVED",
+    "SAVING",
     "SNAPSHOT",
+    "STATE",
     "UNFINISHED",
     "disk_image",
     "disk_number",
@@ -18,6 +22,7 @@ __all__ = [
     "old_image",
     "read_settings",
     "settings_keys",
+    "state_image",
     "write_settings",
 ]
 
@@ -26,14 +31,24 @@ REMOVING = "remove"
 SNAPSHOT = "_vm_mgr_snapshot_"
 NEW = "vm-mgr-new_"
 OLD = "vm-mgr-old_"
-_TEXTS = ("migration_user", "pinned_host", "preferred_host", "disk_bus", "crm_config_cmd")
+# What becomes of a guest's saved memory is told by the name of its image; its metadata say what it is.
+SAVING, SAVED, RESUMED = "vm-mgr-saving_", "vm-mgr-saved_", "vm-mgr-resumed_"
+STATE = "_vm_mgr_state"
+_TEXTS = (
+    *("migration_user", "pinned_host", "preferred_host", "disk_bus", "crm_config_cmd"),
+    *("migration_strategy", "migration_timeout_action", "failback"),
+    *("uplink", "on_move"),
+)
 _NUMBERS = {
     "stop_timeout_s": "_stop_timeout",
     "migrate_to_timeout_s": "_migrate_to_timeout",
     "migration_downtime_ms": "_migration_downtime",
+    "migration_bandwidth_mib": "_migration_bandwidth",
+    "migration_parallel": "_migration_parallel",
+    "migration_max_pause_s": "_migration_max_pause",
     "priority": "_priority",
 }
-_OBJECTS = ("pacemaker_meta", "pacemaker_params", "pacemaker_utilization", "colocations")
+_OBJECTS = ("pacemaker_meta", "pacemaker_params", "pacemaker_utilization", "colocations", "checks")
 _REMOTE = {
     "_remote_node": "remote-node",
     "_remote_node_address": "remote-addr",
@@ -71,6 +86,15 @@ def new_image(name: VmName, number: int) -> str:
 def old_image(name: VmName, number: int) -> str:
     """Name a disk that has been replaced and will be deleted."""
     return f"{OLD}{number}_{name}"
+
+
+def state_image(phase: str, name: VmName) -> str:
+    """Name the image of a VM's saved memory.
+
+    >>> state_image(SAVED, VmName("web1"))
+    'vm-mgr-saved_web1'
+    """
+    return f"{phase}{name}"
 
 
 def is_of(image: str, prefix: str, name: VmName) -> bool:

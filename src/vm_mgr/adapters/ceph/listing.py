@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from vm_mgr.adapters.ceph.connection import Connection
 
-__all__ = ["LEDGER", "Listing", "group_names", "raw_marks"]
+__all__ = ["LEDGER", "Listing", "group_names", "raw_marks", "read_omap"]
 
 DIRECTORY = "rbd_group_directory"
 NAME = "name_"
@@ -27,21 +27,21 @@ def group_names(connection: Connection) -> set[VmName]:
     Read with rados alone from the object that librbd keeps them in (group_dir_list in Ceph's
     src/cls/rbd/cls_rbd.cc): loading rbd takes 10 ms of `list`.
     """
-    return {VmName(key.removeprefix(NAME)) for key in _omap(connection, DIRECTORY, NAME)}
+    return {VmName(key.removeprefix(NAME)) for key in read_omap(connection, DIRECTORY, prefix=NAME)}
 
 
 def raw_marks(connection: Connection) -> dict[str, str]:
     """Read the ledger's marks, not yet parsed, by the VM's name."""
-    return _omap(connection, LEDGER, "")
+    return read_omap(connection, LEDGER)
 
 
-def _omap(connection: Connection, key: str, prefix: str) -> dict[str, str]:
-    """Read an object's omap, page by page: an OSD gives no more than it likes at a time."""
+def read_omap(connection: Connection, key: str, *, prefix: str = "", after: str = "") -> dict[str, str]:
+    """Read an object's omap after a key, page by page: an OSD gives no more than it likes at a time."""
     ioctx = connection.ioctx
     import rados  # noqa: PLC0415 - only in the background of `list`
 
     found: dict[str, str] = {}
-    last = ""
+    last = after
     try:
         while True:
             with rados.ReadOpCtx() as operation:

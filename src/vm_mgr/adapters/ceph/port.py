@@ -10,9 +10,11 @@ from vm_mgr.errors import Kind, VmMgrError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from vm_mgr.adapters.ceph.listing import Listing
     from vm_mgr.adapters.ceph.staging import StagedImages
+    from vm_mgr.model.saved_state import SavedState
     from vm_mgr.model.storage import Consistency, Disk, DiskInfo, DiskTies, Holder, ImageFile, Snapshot
     from vm_mgr.model.vm import VmName, VmSettings
     from vm_mgr.ports.clock import Clock
@@ -32,12 +34,15 @@ class CephStorage:
         *,
         cache: str = "writeback",
         listing: Listing | None = None,
+        spool: Path | None = None,
     ) -> None:
+        """spool is a folder of this node through which guests' memory passes to and from Ceph."""
         self.connection = connection
         self.runner = runner
         self.clock = clock
         self.cache = cache
         self.listing = listing
+        self._spool = spool
 
     def names(self) -> set[VmName]:
         """List the groups, or take the list that was begun earlier."""
@@ -257,6 +262,62 @@ class CephStorage:
         from vm_mgr.adapters.ceph import snapshots  # noqa: PLC0415
 
         snapshots.roll_back(self, name, snapshot)
+
+    @property
+    def spool(self) -> Path:
+        """Where guests' memory passes through."""
+        if self._spool is None:
+            hint = "this is a program of another kind; nothing on a node can be without it"
+            raise VmMgrError(Kind.NOT_SUPPORTED, "no folder for guests' memory is known here", hint=hint)
+        return self._spool
+
+    def begin_state(self, name: VmName, size_bytes: int) -> str:
+        """Look for room."""
+        from vm_mgr.adapters.ceph import saved_states  # noqa: PLC0415
+
+        return saved_states.begin(self, name, size_bytes)
+
+    def keep_state(self, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> SavedState:
+        """Copy the file into an image."""
+        from vm_mgr.adapters.ceph import saved_states  # noqa: PLC0415
+
+        return saved_states.keep(self, name, state, on_progress)
+
+    def finish_state(self, name: VmName, state: SavedState) -> None:
+        """Rename the image."""
+        from vm_mgr.adapters.ceph import saved_states  # noqa: PLC0415
+
+        saved_states.finish(self, name, state)
+
+    def saved_state(self, name: VmName) -> SavedState | None:
+        """Look for the image."""
+        from vm_mgr.adapters.ceph import saved_states  # noqa: PLC0415
+
+        return saved_states.found(self, name)
+
+    def moment(self, name: VmName) -> str:
+        """Describe the images."""
+        from vm_mgr.adapters.ceph import saved_states  # noqa: PLC0415
+
+        return saved_states.moment(self, name)
+
+    def take_state(self, name: VmName) -> None:
+        """Rename the image."""
+        from vm_mgr.adapters.ceph import saved_states  # noqa: PLC0415
+
+        saved_states.take(self, name)
+
+    def fetch_state(self, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> str:
+        """Copy the image into a file."""
+        from vm_mgr.adapters.ceph import saved_states  # noqa: PLC0415
+
+        return saved_states.fetch(self, name, state, on_progress)
+
+    def drop_state(self, name: VmName) -> None:
+        """Delete the image."""
+        from vm_mgr.adapters.ceph import saved_states  # noqa: PLC0415
+
+        saved_states.drop(self, name)
 
     def holders(self, images: Sequence[str]) -> list[Holder]:
         """Read watchers and locks; reading needs no watch of our own."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vm_mgr.adapters.ceph import layout
-from vm_mgr.adapters.ceph.images import removal_begun, remove_image
+from vm_mgr.adapters.ceph import layout, saved_states
+from vm_mgr.adapters.ceph.images import DEAD_CLIENT_S, removal_begun, remove_image
 from vm_mgr.adapters.ceph.staging import unstage
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ def remove_vm(storage: CephStorage, name: VmName) -> bool:
     Each is marked before it leaves the group, so that one that a kill leaves behind is known as ours.
     """
     removed = unstage(storage, name)
+    if storage.saved_state(name) is not None:
+        saved_states.drop(storage, name, patience_s=DEAD_CLIENT_S)
+        removed = True
     with storage.working(f"can't remove {name}") as (rbd, ioctx):
         known = name in rbd.RBD().group_list(ioctx)
         group = rbd.Group(ioctx, name) if known else None

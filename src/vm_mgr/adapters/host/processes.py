@@ -15,19 +15,29 @@ KERNEL_THREAD = 0x200000  # PF_KTHREAD in the flags of proc_pid_stat(5)
 # A QEMU that ends loses its command line before its memory is given back, which takes longer the more it has.
 ENDING_S = 5.0
 POLL_S = 0.05
+QEMU = ("qemu", "kvm")  # one of them is in the name of every QEMU's program
+# libvirt has QEMU name its threads: `CPU 0/KVM`, `CPU 0/TCG`, `ALL CPUs/TCG`.
+VCPUS = ("CPU ", "ALL CPUs")
 
 
-def is_vm_process(argv: list[str], name: str) -> bool:
+def is_vm_process(argv: list[str], name: str, uuid: str = "") -> bool:
     """Recognise the command line that libvirt gives QEMU.
 
     >>> is_vm_process(["/usr/bin/qemu-system-x86_64", "-name", "guest=web1,debug-threads=on"], "web1")
     True
     >>> is_vm_process(["/usr/bin/qemu-system-x86_64", "-name", "guest=web10,debug-threads=on"], "web1")
     False
+    >>> is_vm_process(["qemu-system-x86_64", "-name", "guest=web1,x", "-uuid", "1-2"], "web1", "1-3")
+    False
     """
-    return any(
+    named = any(
         option == "-name" and value.split(",")[0] == f"guest={name}" for option, value in pairwise(argv)
     )
+    return named and (not uuid or _uuid(argv) in ("", uuid.lower()))
+
+
+def _uuid(argv: list[str]) -> str:
+    return next((value.lower() for option, value in pairwise(argv) if option == "-uuid"), "")
 
 
 class HostProcesses:
@@ -40,16 +50,17 @@ class HostProcesses:
         self.proc = proc
         self.libvirt_run = libvirt_run
 
-    def find_vm(self, name: VmName) -> int | None:
+    def find_vm(self, name: VmName, *, uuid: str = "") -> int | None:
         """Look at every process; a short scan, and no daemon has to be believed.
 
-        Raises ENVIRONMENT where a QEMU shows no command line and does not end: it may be the VM.
+        Other programs can have the same words in their command line: only a QEMU's counts. Raises ENVIRONMENT
+        where a QEMU shows no command line and does not end: it may be the VM.
         """
         deadline = self.clock.monotonic() + ENDING_S
         while True:
             found = self._all()
             for pid, argv in found:
-                if is_vm_process(argv, name):
+                if is_vm_process(argv, name, uuid) and self._is_qemu(pid):
                     return pid
             hidden = [pid for pid, argv in found if not any(argv) and self._may_be_vm(pid, name)]
             if not hidden:
@@ -58,6 +69,32 @@ class HostProcesses:
                 text = f"process {hidden[0]} shows no command line: whether {name} runs is unknown"
                 raise VmMgrError(Kind.ENVIRONMENT, text, hint=f"look at /proc/{hidden[0]}/status")
             self.clock.sleep(POLL_S)
+
+    def uuid(self, pid: int) -> str:
+        """Read it from the command line."""
+        return _uuid(self._argv(pid))
+
+    def birth(self, pid: int) -> str:
+        """Read the 22nd field of proc_pid_stat(5): clock ticks since the boot."""
+        fields = self._stat(pid)
+        return fields[19] if len(fields) > 19 else ""
+
+    def is_halted(self, pid: int) -> bool:
+        """Read the state: T is stopped by a signal, t by a debugger."""
+        return self._stat(pid)[:1] in (["T"], ["t"])
+
+    def vcpu_time_ns(self, pid: int) -> int | None:
+        """Add up what the threads of the virtual processors have run: the first number of their schedstat."""
+        try:
+            threads = list((self.proc / str(pid) / "task").iterdir())
+            times = [
+                int((thread / "schedstat").read_text().split()[0])
+                for thread in threads
+                if (thread / "comm").read_text(errors="replace").startswith(VCPUS)
+            ]
+        except (OSError, ValueError, IndexError):
+            return None  # it ended meanwhile, or the kernel keeps no such statistics
+        return sum(times) if times else None
 
     def mentions(self, text: str) -> list[int]:
         """Find other processes with the text in their command line."""
@@ -83,6 +120,23 @@ class HostProcesses:
             raise VmMgrError(Kind.ENVIRONMENT, f"{self.proc} shows no process at all")
         return found
 
+    def _is_qemu(self, pid: int) -> bool:
+        try:
+            comm = (self.proc / str(pid) / "comm").read_text(errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        except OSError as error:
+            raise VmMgrError(Kind.ENVIRONMENT, f"can't read {self.proc}/{pid}: {error.strerror}") from error
+        return any(word in comm for word in QEMU)
+
+    def _stat(self, pid: int) -> list[str]:
+        """Give the fields of proc_pid_stat(5) from the state on; none of a process that is gone."""
+        try:
+            raw = (self.proc / str(pid) / "stat").read_text(errors="replace")
+        except OSError:
+            return []
+        return raw[raw.rfind(")") + 1 :].split()
+
     def _may_be_vm(self, pid: int, name: VmName) -> bool:
         """Tell whether a process without command line still holds what may be the VM's disks.
 
@@ -95,7 +149,7 @@ class HostProcesses:
         except OSError as error:
             raise VmMgrError(Kind.ENVIRONMENT, f"can't read {self.proc}/{pid}: {error.strerror}") from error
         comm, fields = stat[stat.index("(") : stat.rindex(")")], stat[stat.rindex(")") + 1 :].split()
-        if not ("qemu" in comm or "kvm" in comm) or int(fields[6]) & KERNEL_THREAD:
+        if not any(word in comm for word in QEMU) or int(fields[6]) & KERNEL_THREAD:
             return False
         # A process whose first thread has ended is a zombie, and its other threads may still write.
         if fields[0] in "ZX" and int(fields[17]) <= 1:

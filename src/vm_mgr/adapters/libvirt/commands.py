@@ -1,6 +1,6 @@
 """Build virsh's argv."""
 
-from vm_mgr.ports.hypervisor import Migration
+from vm_mgr.ports.live_migration import Migration
 
 __all__ = ["console", "domjobabort", "migrate", "remote_uri", "virsh"]
 
@@ -28,9 +28,9 @@ def console(name: str, uri: str, user: str = "") -> tuple[str, ...]:
     return virsh("console", name, uri=uri)
 
 
-def domjobabort(name: str) -> tuple[str, ...]:
+def domjobabort(name: str, uri: str = URI) -> tuple[str, ...]:
     """Cancel what the domain's job is doing."""
-    return virsh("domjobabort", name)
+    return virsh("domjobabort", name, uri=uri)
 
 
 def migrate(migration: Migration) -> tuple[str, ...]:

@@ -5,58 +5,22 @@ A virsh over ssh takes 0.5 to 1 s to connect, and the guest stands meanwhile.
 
 from __future__ import annotations
 
-import queue
-import threading
 from typing import TYPE_CHECKING, Any
 
+from vm_mgr.adapters.libvirt.connection import PAUSED, REASONS, STATES
 from vm_mgr.adapters.libvirt.port import FREEZE_S, MONITOR_S, SHORT_S, Virsh
-from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.errors import VmMgrError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from vm_mgr.model.vm import VmName
-    from vm_mgr.ports.runner import Runner
 
 __all__ = ["Connected"]
 
-# virDomainState and virDomainPausedReason (libvirt-domain.h), in virsh's words.
-STATES = ("no state", "running", "idle", "paused", "in shutdown", "shut off", "crashed", "pmsuspended")
-REASONS = (
-    "unknown",
-    "user",
-    "migrating",
-    "saving",
-    "dumping",
-    "I/O error",
-    "watchdog",
-    "from snapshot",
-    "shutting down",
-    "creating snapshot",
-    "crashed",
-    "starting up",
-    "post-copy",
-    "post-copy failed",
-)
-PAUSED = STATES.index("paused")
-
 
 class Connected(Virsh):
-    """The libvirt of another node; the connection is made at the first call.
-
-    libvirt's calls have no time limit of their own, so each is made in a thread that is given up in the end.
-    """
-
-    def __init__(self, runner: Runner, state_dir: Path, *, uri: str) -> None:
-        super().__init__(runner, state_dir, uri=uri)
-        self._connection: Any = None
-
-    def close(self) -> None:
-        """Leave; the next call connects again."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+    """The libvirt of another node."""
 
     def domain_state(self, name: VmName, *, timeout_s: float) -> str:
         """Give libvirt's word for the state, or "absent"."""
@@ -110,41 +74,20 @@ class Connected(Virsh):
 
         return str(self._call(ask, MONITOR_S))
 
+    def running_definition(self, name: VmName) -> str:
+        """Ask for the live XML, as a migration hands it over."""
+
+        def look(libvirt: Any) -> str:
+            return str(self._domain(libvirt, name).XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE))
+
+        return str(self._call(look, SHORT_S))
+
     def _states(self, libvirt: Any, name: VmName) -> list[int]:
-        try:
-            return list(self._domain(libvirt, name).state())
-        except libvirt.libvirtError as error:
-            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
-                raise
-            return []
+        domain = self.connection.find(libvirt, name)
+        return list(domain.state()) if domain is not None else []
 
     def _domain(self, libvirt: Any, name: VmName) -> Any:
-        if self._connection is None or not self._connection.isAlive():
-            libvirt.registerErrorHandler(lambda *_: None, None)  # it would print what is raised, too
-            self._connection = libvirt.open(self.uri)
-        return self._connection.lookupByName(name)
+        return self.connection.domain(libvirt, name)
 
     def _call(self, function: Callable[[Any], Any], timeout_s: float) -> Any:
-        """Call with the binding; a call that hangs leaves its thread and its connection behind."""
-        import libvirt  # noqa: PLC0415 - for VMs on other nodes only
-
-        answers: queue.SimpleQueue[tuple[Any, Exception | None]] = queue.SimpleQueue()
-
-        def work() -> None:
-            try:
-                answers.put((function(libvirt), None))
-            except libvirt.libvirtError as error:
-                answers.put((None, error))
-
-        threading.Thread(target=work, daemon=True).start()
-        try:
-            answer, error = answers.get(timeout=timeout_s)
-        except queue.Empty:
-            self._connection = None
-            message, cause = f"no answer of {self.uri} within {timeout_s:.0f} s", None
-        else:
-            if error is None:
-                return answer
-            message, cause = str(error), error
-        hint = f"try it: virsh --connect '{self.uri}' list"
-        raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint) from cause
+        return self.connection.call(function, timeout_s)

@@ -8,6 +8,7 @@ from itertools import chain, product
 
 from lxml import etree
 
+from vm_mgr.adapters.libvirt.asks import asks
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.storage import Disk, DiskKind
 from vm_mgr.model.vm import VmName
@@ -159,6 +160,14 @@ class DomainXml:
             return xml
         _give_addresses(root.find("devices"), fresh=False)
         return _text(root)
+
+    def has_agent(self, xml: str) -> bool:
+        """Look for the channel with the name that QEMU's agent has."""
+        return _parse(xml).find("devices/channel/target[@name='org.qemu.guest_agent.0']") is not None
+
+    def asks(self, xml: str) -> tuple[str, ...]:
+        """Read them; a text that is no domain asks for nothing."""
+        return () if self.problems(xml) else asks(_parse(xml))
 
     def rbd_images(self, xml: str, pool: str) -> list[str]:
         """Name the images of the pool that the domain opens for writing and doesn't share rightly.

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from vm_mgr.adapters.libvirt import commands
+from vm_mgr.adapters.libvirt.connection import Connection
 from vm_mgr.errors import Kind, ProgramError, VmMgrError
+from vm_mgr.ports.live_migration import quiet
 
 if TYPE_CHECKING:
+    from vm_mgr.model.migration import JobSample
     from vm_mgr.model.vm import VmName
-    from vm_mgr.ports.hypervisor import Migration
+    from vm_mgr.ports.live_migration import Migration, Tell
     from vm_mgr.ports.runner import Completed, Runner
 
 __all__ = ["Virsh"]
 
 SHORT_S = 5.0
+# The first call to another node's libvirt makes the connection, by ssh.
+CONNECT_S = 20.0
 FREEZE_S = 15.0
 # libvirt itself waits 5 s, on some machines 10, for a guest to let a device go.
 DEVICE_S = 30.0
@@ -33,6 +39,11 @@ class Virsh:
         self.etc = etc
         self.state_dir = state_dir
         self.uri = uri
+        self.connection = Connection(uri)
+
+    def close(self) -> None:
+        """Leave the kept connection; the next call that needs it connects again."""
+        self.connection.close()
 
     def create(self, xml: str, name: VmName, *, timeout_s: float) -> None:
         """Start a transient domain from a file that is gone afterwards."""
@@ -61,23 +72,41 @@ class Virsh:
         state = self._virsh("domstate", name, timeout_s=timeout_s)
         return state.stdout.strip() if state.exit_code == 0 else "absent"
 
-    def migrate(self, migration: Migration) -> None:
-        """Move live within the time limit; cancel it otherwise."""
-        if migration.speed_mib is not None:
-            argv = commands.virsh("migrate-setspeed", migration.name, str(migration.speed_mib))
-            _check(self.runner.run(argv, timeout_s=SHORT_S))
-        if migration.downtime_ms is not None:
-            self._limit_downtime(migration)
-        try:
-            _check(self.runner.run(commands.migrate(migration), timeout_s=migration.timeout_s))
-        except VmMgrError:
-            self.abort_job(migration.name)
-            raise
+    def migrate(self, migration: Migration, tell: Tell = quiet) -> None:
+        """Move live through libvirt's API; with virsh where an option is one that only virsh knows."""
+        from vm_mgr.adapters.libvirt.migration import LiveMove, understood  # noqa: PLC0415 - for moves only
+
+        if understood(migration.extra_options) is not None:
+            LiveMove(self.connection, migration, tell).run()
+        else:
+            self._migrate_with_virsh(migration)
+
+    def migration_progress(self, name: VmName) -> JobSample | None:
+        """Ask for the job's statistics."""
+        from vm_mgr.adapters.libvirt.migration import progress  # noqa: PLC0415 - for moves only
+
+        def look(libvirt: Any) -> JobSample | None:
+            domain = self.connection.find(libvirt, name)
+            return None if domain is None else progress(libvirt, domain)
+
+        return self.connection.call(look, SHORT_S)  # type: ignore[no-any-return]
+
+    def dirty_rate(self, name: VmName) -> float | None:
+        """Have QEMU measure it."""
+        from vm_mgr.adapters.libvirt.migration import measured_dirty_rate  # noqa: PLC0415 - for moves only
+
+        return measured_dirty_rate(self.connection, name, time.sleep)
+
+    def can_take(self, xml: str) -> list[VmMgrError]:
+        """Ask libvirt for what the definition names."""
+        from vm_mgr.adapters.libvirt.acceptance import problems  # noqa: PLC0415 - for moves only
+
+        return self.connection.call(lambda libvirt: problems(libvirt, self.connection, xml), CONNECT_S)  # type: ignore[no-any-return]
 
     def abort_job(self, name: VmName) -> None:
         """Cancel a migration under way."""
         # Fails when there is no job, which is what we want.
-        self.runner.run(commands.domjobabort(name), timeout_s=SHORT_S)
+        self.runner.run(commands.domjobabort(name, self.uri), timeout_s=SHORT_S)
 
     def freeze(self, name: VmName) -> bool:
         """Ask the guest's agent; libvirt says no at once where the domain has none."""
@@ -87,6 +116,11 @@ class Virsh:
     def thaw(self, name: VmName) -> bool:
         """Ask the guest's agent."""
         return self._virsh("domfsthaw", name, timeout_s=FREEZE_S).exit_code == 0
+
+    def agent_answers(self, name: VmName) -> bool:
+        """Send guest-ping, which does nothing."""
+        ping = ("qemu-agent-command", name, '{"execute": "guest-ping"}', "--timeout", "1")
+        return self._virsh(*ping).exit_code == 0
 
     def pause(self, name: VmName) -> None:
         """Suspend."""
@@ -149,6 +183,24 @@ class Virsh:
         _check(done)
         return done.stdout
 
+    def save_memory(self, name: VmName, path: str, *, timeout_s: float) -> None:
+        """Take a snapshot of the memory alone."""
+        from vm_mgr.adapters.libvirt.saving import save_memory  # noqa: PLC0415 - for moves only
+
+        save_memory(self.connection, name, path, timeout_s)
+
+    def restore(self, path: str, name: VmName, *, timeout_s: float) -> None:  # noqa: ARG002 - it is in the file
+        """Have libvirt start from the file."""
+        from vm_mgr.adapters.libvirt.saving import restore  # noqa: PLC0415 - for moves only
+
+        restore(self.connection, path, timeout_s)
+
+    def running_definition(self, name: VmName) -> str:
+        """Dump the live XML, as a migration hands it over."""
+        done = self._virsh("dumpxml", "--migratable", name)
+        _check(done)
+        return done.stdout
+
     def definition(self, name: VmName) -> str:
         """Dump the inactive XML, with what is usually kept back."""
         if name not in self._kept():
@@ -193,6 +245,18 @@ class Virsh:
 
     def _virsh(self, *arguments: str, timeout_s: float = SHORT_S) -> Completed:
         return self.runner.run(commands.virsh(*arguments, uri=self.uri), timeout_s=timeout_s)
+
+    def _migrate_with_virsh(self, migration: Migration) -> None:
+        if migration.speed_mib is not None:
+            argv = commands.virsh("migrate-setspeed", migration.name, str(migration.speed_mib))
+            _check(self.runner.run(argv, timeout_s=SHORT_S))
+        if migration.downtime_ms is not None:
+            self._limit_downtime(migration)
+        try:
+            _check(self.runner.run(commands.migrate(migration), timeout_s=migration.timeout_s))
+        except VmMgrError:
+            self.abort_job(migration.name)
+            raise
 
     def _limit_downtime(self, migration: Migration) -> None:
         argv = commands.virsh("migrate-setmaxdowntime", migration.name, str(migration.downtime_ms))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vm_mgr.model.cluster import ClusterState, Failure, Node, NodeName, Resource
+from vm_mgr.model.cluster import ClusterState, Failure, Fencing, Node, NodeName, Resource
 from vm_mgr.model.vm import TargetRole, VmName
-from vm_mgr.ports.cluster import Configured, Constraint, Event, VmResource
+from vm_mgr.ports.cluster import Configured, Constraint, Event, Harm, VmResource
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
 
 __all__ = ["MemoryCluster"]
@@ -26,6 +28,12 @@ class MemoryCluster:
         self.moves: dict[VmName, tuple[NodeName | None, NodeName]] = {}
         self.failing: dict[VmName, str] = {}
         self.failing_migrations: dict[VmName, str] = {}
+        self.held: dict[VmName, NodeName] = {}
+        self.restarting: set[VmName] = set()
+        self.terms: dict[VmName, str] = {}
+        self.harms: dict[VmName, Mapping[str, Harm]] = {}
+        self.avoided: dict[VmName, frozenset[NodeName]] = {}
+        self.sets: dict[str, frozenset[NodeName]] = {}
         self.failures: dict[VmName, list[Failure]] = {}
         self.foreign: dict[str, Resource] = {}
         self.leftovers: dict[VmName, list[Constraint]] = {}
@@ -34,6 +42,7 @@ class MemoryCluster:
         self.quorate = True
         self.fencing_enabled = True
         self.fence_devices = 3
+        self.fencings: list[Fencing] = []
 
     def state(self) -> ClusterState:
         """Show what is, after doing the next step."""
@@ -43,7 +52,13 @@ class MemoryCluster:
                 self._settle(name)
             resources[name] = self._resource(name)
         return ClusterState(
-            tuple(self.nodes.values()), resources, self.quorate, self.fencing_enabled, self.fence_devices
+            nodes=tuple(self.nodes.values()),
+            resources=resources,
+            quorate=self.quorate,
+            fencing_enabled=self.fencing_enabled,
+            fence_devices=self.fence_devices,
+            fencings=tuple(self.fencings),
+            sets=self.sets,
         )
 
     def configured(self, name: VmName) -> Configured:
@@ -71,6 +86,12 @@ class MemoryCluster:
             kept = resource._replace(target_role=present.target_role, params=present.params)
             self.resources[resource.name] = kept
 
+    def change_asks(self, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool) -> None:
+        """Replace what it asks for."""
+        if name in self.resources:
+            changed = self.resources[name]._replace(asks=asks, follow_uplink=follow_uplink)
+            self.resources[name] = changed
+
     def remove(self, name: VmName) -> None:
         """Take a VM out."""
         self.resources.pop(name, None)
@@ -95,13 +116,29 @@ class MemoryCluster:
         to: NodeName | None,
         away_from: NodeName,
         lifetime_s: int,  # noqa: ARG002 - this cluster is never killed
+        terms: str = "",
+        avoiding: Collection[NodeName] = (),
     ) -> None:
         """Constrain a VM."""
+        self.avoided[name] = frozenset(avoiding)
         self.moves[name] = (to, away_from)
+        self.terms[name] = terms
+        self.restarting.discard(name)
+
+    def foresee_move(
+        self, name: VmName, *, away_from: NodeName, avoiding: Collection[NodeName] = ()
+    ) -> Mapping[str, Harm]:
+        """Look at the one VM, and at what a test has said."""
+        able = [one for one in self.nodes.values() if one.can_host and one.name not in {away_from, *avoiding}]
+        if not able:
+            return {name: Harm.STOPPED}
+        restarted = {} if self.resources[name].live_migration else {str(name): Harm.RESTARTED}
+        return restarted | dict(self.harms.get(name, {}))
 
     def end_move(self, name: VmName) -> None:
         """Remove the constraint."""
         self.moves.pop(name, None)
+        self.restarting.discard(name)
 
     def clear_moves(self, name: VmName) -> tuple[Constraint, ...]:
         """Remove what moves left."""
@@ -115,9 +152,33 @@ class MemoryCluster:
         """Clear the failure history."""
         self.failing.pop(name, None)
         self.failures.pop(name, None)
+        self.held.pop(name, None)
+
+    def forget_failed_move(self, name: VmName, node: NodeName) -> None:
+        """Let a VM go that is held there."""
+        past = [one for one in self.failures.get(name, []) if (one.task, one.node) != ("migrate_to", node)]
+        self.failures[name] = past
+        self.held.pop(name, None)
+
+    def look_again(self, name: VmName) -> None:
+        """Forget everything, and find the VM where its domain runs."""
+        self.forget_failures(name)
+        if self.domains is not None and name not in self.domains.running:
+            self.places.pop(name, None)
+
+    def stand_by(self, node: NodeName) -> None:
+        """Have it take nothing, and leave what it has."""
+        self.nodes[node] = self.nodes[node]._replace(standby=True)
+
+    def end_hold(self, name: VmName, *, lifetime_s: int) -> None:  # noqa: ARG002
+        """Restart it where it may run."""
+        self.restarting.add(name)
+        self.held.pop(name, None)
 
     def _settle(self, name: VmName) -> None:
         resource = self.resources[name]
+        if name in self.held:
+            return
         if resource.target_role is TargetRole.STOPPED or name in self.failing:
             self._stop(name)
             return
@@ -127,18 +188,34 @@ class MemoryCluster:
             self._stop(name)
         to, away_from = self.moves.get(name, (None, NodeName("")))
         present = self.places.get(name)
-        if present and present != away_from and to in (None, present):
+        if present and present != away_from and to in (None, present) and not self._wants_away(name, present):
             return
-        able = [node.name for node in self.nodes.values() if node.can_host and node.name != away_from]
+        kept_off = {away_from, *(self.avoided.get(name, ()) if name in self.moves else ())}
+        able = [node.name for node in self.nodes.values() if node.can_host and node.name not in kept_off]
         wanted = to or resource.pinned_host or resource.preferred_host
         if wanted in able or able:
-            if present and self.domains is not None and not resource.live_migration:
+            if (
+                present
+                and self.domains is not None
+                and not (resource.live_migration or resource.hibernation_s)
+            ):
                 self.domains.halted.pop(name, None)
-            if present and name in self.failing_migrations:
-                # Pacemaker stops the VM then and starts it where it was to go, and remembers the failure.
+            if present and name in self.failing_migrations and name not in self.restarting:
+                # Pacemaker holds the VM then where it runs, and remembers the failure.
                 past = self.failures.setdefault(name, [])
-                past.append(Failure(self.failing_migrations[name], when=f"the {len(past) + 1}th time"))
+                text, when = self.failing_migrations[name], f"the {len(past) + 1}th time"
+                past.append(Failure(text, when, "migrate_to", present))
+                self.held[name] = present
+                return
             self._start(name, NodeName(wanted) if wanted in able and wanted else able[0])
+
+    def _wants_away(self, name: VmName, present: NodeName) -> bool:
+        """Tell whether the node or the VM's own wish has it leave: to where it can go, if anywhere."""
+        resource, here = self.resources[name], self.nodes[present]
+        if here.online and here.standby:
+            return True
+        home = self.nodes.get(resource.preferred_host or "")
+        return resource.returns and home is not None and home.can_host and home.name != present
 
     def _start(self, name: VmName, node: NodeName) -> None:
         self.events.setdefault(name, []).append(Event("start", node, 1_000_000.0))
@@ -172,7 +249,8 @@ class MemoryCluster:
             role=self._role(name),
             target_role=self.resources[name].target_role.value,
             active=place is not None,
-            failed=bool(failure),
+            failed=bool(failure) or name in self.held,
+            blocked=name in self.held,
             banned_by_failures=tuple(NodeName(node) for node in self.nodes) if failure else (),
             nodes=(place,) if place else (),
             failures=(*self.failures.get(name, ()), *([Failure(failure)] if failure else [])),

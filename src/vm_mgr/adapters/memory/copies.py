@@ -9,7 +9,7 @@ from vm_mgr.adapters.memory.cluster import MemoryCluster
 from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
 from vm_mgr.adapters.memory.storage import MemoryStorage
 from vm_mgr.errors import VmMgrError
-from vm_mgr.model.vm import TargetRole
+from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.ports.cluster import VmResource
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from vm_mgr.model.cluster import ClusterState, NodeName
     from vm_mgr.model.storage import DiskInfo
-    from vm_mgr.model.vm import VmName
     from vm_mgr.ports.env import Env
     from vm_mgr.ports.hypervisor import Hypervisor
 
@@ -30,7 +29,7 @@ class ClusterCopy(MemoryCluster):
     """The cluster at the first look; a VM's resource stays as it was seen until it is changed."""
 
     answers = frozenset({"local_node", "state"})
-    unread: ClassVar[frozenset[str]] = frozenset()
+    unread = frozenset({"stand_by"})  # it is about a node
 
     def __init__(self, env: Env) -> None:
         super().__init__()
@@ -46,6 +45,8 @@ class ClusterCopy(MemoryCluster):
             self.foreign = dict(seen.resources)
             self.quorate, self.fencing_enabled = seen.quorate, seen.fencing_enabled
             self.fence_devices = seen.fence_devices
+            self.fencings = list(seen.fencings)
+            self.sets = dict(seen.sets)
         return self._first
 
     def state(self) -> ClusterState:
@@ -60,6 +61,13 @@ class ClusterCopy(MemoryCluster):
         super().set_target_role(name, role)
         if role is TargetRole.STOPPED:
             self.stuck.add(name)
+
+    def stand_by(self, node: NodeName) -> None:
+        """Have it leave what it has, which are other resources of the cluster's too."""
+        for name, seen in self.look().resources.items():
+            if seen.is_vm and node in seen.nodes:
+                self.take(VmName(name))
+        super().stand_by(node)
 
     def local_node(self) -> NodeName:
         """Ask the real one."""
@@ -174,6 +182,9 @@ class StorageCopy(MemoryStorage):
             }
             staged.commit()
         self.images_of[name] = images
+        state = self.env.storage.saved_state(name)
+        if state is not None:
+            self.states[name] = state
 
 
 class HypervisorCopy(MemoryHypervisor):

@@ -2,17 +2,41 @@
 
 from pathlib import Path
 
+from vm_mgr.adapters.memory.chronicle import MemoryChronicle, MemoryJournal
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.adapters.memory.cluster import MemoryCluster
+from vm_mgr.adapters.memory.evidence import MemoryEvidence
 from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
 from vm_mgr.adapters.memory.images import MemoryImages
 from vm_mgr.adapters.memory.ledger import MemoryLedger
+from vm_mgr.adapters.memory.lost_nodes import MemoryLostNodes
 from vm_mgr.adapters.memory.storage import MemoryStorage, MemoryStorages
+from vm_mgr.adapters.memory.timings import MemoryTimings
+from vm_mgr.config import StorageSettings
 from vm_mgr.model.cluster import NodeName
+from vm_mgr.model.vm import VmName
 from vm_mgr.ports.definition import Definitions
 from vm_mgr.reports import Report
 
 __all__ = ["MemoryEnv"]
+
+
+class MemoryTimers:
+    """Timers that never go off by themselves."""
+
+    def __init__(self) -> None:
+        self.lifts: dict[str, float] = {}
+        self.made = 0
+
+    def set_lift(self, name: VmName, after_s: float) -> str:
+        """Remember it."""
+        self.made += 1
+        self.lifts[f"{name}..{self.made}"] = after_s
+        return f"{name}..{self.made}"
+
+    def cancel(self, timer: str) -> None:
+        """Forget it."""
+        self.lifts.pop(timer, None)
 
 
 class MemoryEnv:
@@ -27,14 +51,21 @@ class MemoryEnv:
         self.snapshots = self.storage
         self.storages = MemoryStorages(self.storage)
         self.ledger = MemoryLedger()
+        self.lost_nodes = MemoryLostNodes()
+        self.chronicle = MemoryChronicle()
+        self.journal = MemoryJournal()
         self.images = MemoryImages()
         self.processes = self.hypervisor
+        self.timings = MemoryTimings(self.cluster)
         self.clock = VirtualClock()
+        self.evidence = MemoryEvidence(self.hypervisor, self.clock)
+        self.timers = MemoryTimers()
         self.definitions = definitions
         self.said: list[Report] = []
         self.migration_network_suffix = "-cluster"
         self.node_addresses = {f"198.51.100.1{number}": NodeName(f"n{number}") for number in (1, 2, 3)}
         self.pool = "rbd"
+        self.storage_settings = StorageSettings()
 
     def hypervisor_at(self, node: NodeName) -> MemoryHypervisor:  # noqa: ARG002 - one stands for all
         """Give the only one."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.ports.hypervisor import PAUSED_BY_USER
+from vm_mgr.ports.live_migration import quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vm_mgr.model.migration import JobSample
     from vm_mgr.model.vm import VmName
-    from vm_mgr.ports.hypervisor import Migration
+    from vm_mgr.ports.live_migration import Migration, Tell
 
 __all__ = ["MemoryHypervisor"]
 
@@ -36,7 +40,23 @@ class MemoryHypervisor:
         self.ignores_shutdown = False
         self.ended: list[tuple[int, bool]] = []
         self.migrated: list[Migration] = []
+        self.failing_moves: dict[VmName, str] = {}
+        self.moving: dict[VmName, JobSample] = {}
+        self.dirty_rates: dict[VmName, float] = {}
+        self.refusals: list[VmMgrError] = []
         self.also_running: dict[int, str] = {}
+        self.uuids: dict[VmName, str] = {}
+        self.resumed: set[VmName] = set()
+        self.stopped_by_signal: set[int] = set()
+        self.vcpu_times_ns: dict[int, int] = {}
+        self.births: dict[int, str] = {}
+        # Each boot is a run of its own; a guest that is restored goes on with the one that was saved.
+        self.runs: dict[VmName, int] = {}
+        self.boots = 0
+        self.xmls: dict[VmName, str] = {}
+        self.restored: list[tuple[VmName, int]] = []
+        self.failing_save = ""
+        self.failing_restore = ""
         self.on_call: Callable[[str], None] = lambda _verb: None
 
     def create(self, xml: str, name: VmName, *, timeout_s: float) -> None:
@@ -47,6 +67,13 @@ class MemoryHypervisor:
         if not re.search("<domain", xml):
             raise VmMgrError(Kind.EXTERNAL_FAILURE, "not a domain")
         self.running[name] = 1000 + len(self.running)
+        self.boots += 1
+        self.runs[name] = self.boots
+        found = re.search("<uuid>([^<]+)</uuid>", xml)
+        self.resumed.discard(name)
+        self.vcpu_times_ns[self.running[name]] = 0
+        self.uuids[name] = found[1].strip().lower() if found else ""
+        self.xmls[name] = xml
 
     def shutdown(self, name: VmName, *, timeout_s: float) -> None:
         """Ask the guest."""
@@ -68,11 +95,30 @@ class MemoryHypervisor:
             return "paused" if name in self.halted else "running"
         return "shut off" if name in self.kept else "absent"
 
-    def migrate(self, migration: Migration) -> None:
+    def migrate(self, migration: Migration, tell: Tell = quiet) -> None:  # noqa: ARG002 - it takes no time
         """Move away."""
         self._call("migrate", migration.timeout_s)
         self.migrated.append(migration)
+        if migration.destination_uri.endswith(":1/system"):
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, "connection refused")  # nobody listens there
+        if migration.name in self.failing_moves:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, self.failing_moves[migration.name])
         self.running.pop(migration.name, None)
+
+    def migration_progress(self, name: VmName) -> JobSample | None:
+        """Give what a test has set."""
+        self._call("migration_progress", 0)
+        return self.moving.get(name)
+
+    def dirty_rate(self, name: VmName) -> float | None:
+        """Give what a test has set; a guest that is not there has no memory to look at."""
+        self._call("dirty_rate", 0)
+        return self.dirty_rates.get(name, 0.0) if name in self.running else None
+
+    def can_take(self, xml: str) -> list[VmMgrError]:
+        """Refuse what a test has set."""
+        self._call("can_take", 0)
+        return list(self.refusals) if "<domain" in xml else []
 
     def abort_job(self, name: VmName) -> None:
         """Do nothing: no job takes time here."""
@@ -93,6 +139,11 @@ class MemoryHypervisor:
         self.frozen.discard(name)
         return True
 
+    def agent_answers(self, name: VmName) -> bool:
+        """Ask it."""
+        self._call("agent_answers", 0)
+        return name in self.running and name in self.with_agent and name not in self.halted
+
     def pause(self, name: VmName) -> None:
         """Stop it."""
         self._call("pause", 0)
@@ -103,7 +154,8 @@ class MemoryHypervisor:
         """Let it go on."""
         self._call("resume", 0)
         self._require(name)
-        self.halted.pop(name, None)
+        if self.halted.pop(name, None):
+            self.resumed.add(name)
 
     def paused(self, name: VmName, *, timeout_s: float) -> str:
         """Say why."""
@@ -140,6 +192,40 @@ class MemoryHypervisor:
         if not self.keeps_disks:
             self.plugged[name].remove(source)
 
+    def save_memory(self, name: VmName, path: str, *, timeout_s: float) -> None:
+        """Write what tells this run from any other."""
+        self._call("save_memory", timeout_s)
+        self._require(name)
+        if name not in self.halted:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, f"the guest of {name} runs")
+        if self.failing_save:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, self.failing_save)
+        memory = {"pid": self.running[name], "uuid": self.uuids.get(name, ""), "run": self.runs.get(name, 0)}
+        Path(path).write_text(json.dumps(memory), encoding="utf-8")
+
+    def restore(self, path: str, name: VmName, *, timeout_s: float) -> None:
+        """Start with it; the run goes on."""
+        self._call("restore", timeout_s)
+        if name in self.running:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, f"the domain {name} exists")
+        if self.failing_restore:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, self.failing_restore)
+        try:
+            memory = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{path} is no guest's memory") from error
+        self.running[name] = 2000 + len(self.running)
+        self.vcpu_times_ns[self.running[name]] = 0
+        self.uuids[name], self.runs[name] = memory["uuid"], memory["run"]
+        self.halted[name] = PAUSED_BY_USER
+        self.restored.append((name, memory["run"]))
+
+    def running_definition(self, name: VmName) -> str:
+        """Give what it was started with, or any."""
+        self._call("running_definition", 0)
+        self._require(name)
+        return self.xmls.get(name, f"<domain><name>{name}</name></domain>")
+
     def definition(self, name: VmName) -> str:
         """Give what libvirt keeps."""
         self._call("definition", 0)
@@ -156,9 +242,26 @@ class MemoryHypervisor:
         self._call("undefine", 0)
         self.kept.pop(name, None)
 
-    def find_vm(self, name: VmName) -> int | None:
+    def find_vm(self, name: VmName, *, uuid: str = "") -> int | None:
         """Give the PID."""
-        return self.running.get(name)
+        foreign = uuid and self.uuids.get(name, "") not in ("", uuid)
+        return None if foreign else self.running.get(name)
+
+    def uuid(self, pid: int) -> str:
+        """Give what its definition had."""
+        return next((self.uuids.get(name, "") for name, one in self.running.items() if one == pid), "")
+
+    def birth(self, pid: int) -> str:
+        """Give what a test has set, or the same for every process."""
+        return self.births.get(pid, "1") if pid in self.running.values() else ""
+
+    def is_halted(self, pid: int) -> bool:
+        """Tell what a test has set."""
+        return pid in self.stopped_by_signal
+
+    def vcpu_time_ns(self, pid: int) -> int | None:
+        """Give what a test has set."""
+        return self.vcpu_times_ns.get(pid)
 
     def mentions(self, text: str) -> list[int]:
         """Search other processes."""

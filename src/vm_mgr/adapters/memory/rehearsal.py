@@ -21,17 +21,21 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from vm_mgr.model.cluster import NodeName
+    from vm_mgr.model.event import Event
     from vm_mgr.model.mark import Mark
     from vm_mgr.model.storage import Disk
+    from vm_mgr.ports.chronicle import Chronicle
     from vm_mgr.ports.cluster import Cluster
     from vm_mgr.ports.definition import Definitions
     from vm_mgr.ports.env import Env
     from vm_mgr.ports.hypervisor import Hypervisor
     from vm_mgr.ports.images import Images
+    from vm_mgr.ports.lost_nodes import LostNodes
     from vm_mgr.ports.processes import Processes
     from vm_mgr.ports.snapshots import Snapshots
     from vm_mgr.ports.staged import Staged
     from vm_mgr.ports.storage import Storage
+    from vm_mgr.ports.timings import Timings
     from vm_mgr.reports import Report
 
     Copy = ClusterCopy | StorageCopy | HypervisorCopy
@@ -211,6 +215,29 @@ class RehearsedLedger:
             self._tell(f"close the unfinished {found.verb} of {name}, begun on {found.node or 'some node'}")
 
 
+class RehearsedLostNodes:
+    """What is there of a lost node; what would be done about it is only said."""
+
+    def __init__(self, env: Env, tell: Tell) -> None:
+        self._real = env.lost_nodes
+        self._tell = tell
+
+    def __getattr__(self, verb: str) -> Callable[..., Any]:
+        if verb in READS["lost_nodes"]:
+            return cast("Callable[..., Any]", getattr(self._real, verb))
+        return lambda *arguments: self._tell(WORDS["lost_nodes"][verb](self, *arguments))
+
+
+class Unheard:
+    """A journal in which nothing is written: nothing has happened."""
+
+    def record(self, event: Event) -> None:
+        """Keep quiet."""
+
+    def write(self, event: Event) -> None:
+        """Keep quiet."""
+
+
 class Rehearsal:
     """An environment that changes nothing and shows the steps instead."""
 
@@ -222,6 +249,7 @@ class Rehearsal:
         cluster = ClusterCopy(real)
         self._storage = StorageCopy(real, cluster.ran)
         self.clock = VirtualClock()
+        self.clock.now = real.clock.utc()  # a fencing can be too long ago
         self.cluster = cast("Cluster", Rehearsed("cluster", lambda: real.cluster, cluster, self._tell))
         self.storages = RehearsedStorages(real, self._storage, self._tell)
         self.storage = cast("Storage", RehearsedStorage(real, self._storage, self._tell))
@@ -229,11 +257,22 @@ class Rehearsal:
             "Snapshots", Rehearsed("snapshots", lambda: real.snapshots, self._storage, self._tell)
         )
         self.ledger = RehearsedLedger(real, self._tell)
+        self.journal = Unheard()
         here = HypervisorCopy(lambda: real.hypervisor)
         self.hypervisor = cast(
             "Hypervisor", Rehearsed("hypervisor", lambda: real.hypervisor, here, self._tell)
         )
         self.processes = cast("Processes", Rehearsed("processes", lambda: real.processes, here, self._tell))
+
+    @property
+    def lost_nodes(self) -> LostNodes:
+        """The real ones, of which nothing is changed."""
+        return cast("LostNodes", RehearsedLostNodes(self._real, self._tell))
+
+    @property
+    def chronicle(self) -> Chronicle:
+        """The real one, to be read."""
+        return self._real.chronicle
 
     @property
     def images(self) -> Images:
@@ -244,6 +283,11 @@ class Rehearsal:
     def definitions(self) -> Definitions:
         """The real ones: they only read."""
         return self._real.definitions
+
+    @property
+    def timings(self) -> Timings:
+        """The real ones: they only read."""
+        return self._real.timings
 
     def hypervisor_at(self, node: NodeName) -> Hypervisor:
         """Rehearse on another node's domains."""

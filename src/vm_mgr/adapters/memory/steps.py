@@ -14,14 +14,16 @@ from vm_mgr.errors import VmMgrError
 from vm_mgr.model.vm import TargetRole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from vm_mgr.adapters.memory.storage import MemoryStaged
     from vm_mgr.model.cluster import NodeName
     from vm_mgr.model.storage import Consistency, Holder, ImageFile
     from vm_mgr.model.vm import VmName, VmSettings
     from vm_mgr.ports.cluster import Cluster, VmResource
-    from vm_mgr.ports.hypervisor import Hypervisor, Migration
+    from vm_mgr.ports.hypervisor import Hypervisor
+    from vm_mgr.ports.live_migration import Migration
+    from vm_mgr.ports.lost_nodes import LostNodes
     from vm_mgr.ports.snapshots import Snapshots
     from vm_mgr.ports.storage import Storage
 
@@ -31,13 +33,16 @@ __all__ = ["BOOKS", "READS", "WORDS"]
 
 TIMEOUT_S = 10.0
 READS: Mapping[str, frozenset[str]] = {
-    "cluster": frozenset({"configured", "local_node", "state"}),
+    "chronicle": frozenset({"read"}),
+    "cluster": frozenset({"configured", "foresee_move", "local_node", "state"}),
     "definitions": frozenset(
         {
+            "asks",
             "changed",
             "completed",
             "device",
             "hard_disks",
+            "has_agent",
             "machine",
             "name",
             "prepare",
@@ -50,10 +55,24 @@ READS: Mapping[str, frozenset[str]] = {
             "without_disk",
         }
     ),
-    "hypervisor": frozenset({"acts_alone", "definition", "disk_sources", "domain_state", "paused"}),
+    "hypervisor": frozenset(
+        {
+            "acts_alone",
+            "agent_answers",
+            "can_take",
+            "definition",
+            "dirty_rate",
+            "disk_sources",
+            "domain_state",
+            "migration_progress",
+            "paused",
+            "running_definition",
+        }
+    ),
     "images": frozenset({"inspect"}),
     "ledger": frozenset({"marks"}),
-    "processes": frozenset({"find_vm", "mentions"}),
+    "lost_nodes": frozenset({"clients", "daemons"}),
+    "processes": frozenset({"birth", "find_vm", "is_halted", "mentions", "uuid", "vcpu_time_ns"}),
     "snapshots": frozenset({"snapshots"}),
     "staged": frozenset(),
     "storage": frozenset(
@@ -68,16 +87,21 @@ READS: Mapping[str, frozenset[str]] = {
             "holders",
             "images",
             "metadata",
+            "moment",
             "names",
             "next_disk",
+            "saved_state",
             "settings",
         }
     ),
     "storages": frozenset({"called", "labels", "of", "requirement"}),
+    "timings": frozenset({"ceph", "cluster"}),
 }
 
 # What only keeps the books, tells by further calls what it changes, or leaves this process.
 BOOKS: Mapping[str, frozenset[str]] = {
+    "chronicle": frozenset({"append"}),
+    "journal": frozenset({"record", "write"}),
     "hypervisor": frozenset({"console"}),
     "ledger": frozenset({"claim", "erase", "write"}),
     "storage": frozenset({"stage"}),
@@ -95,6 +119,13 @@ def _reconfigure(cluster: Cluster, resource: VmResource) -> str:
     if resource.name not in cluster.state().resources:
         return ""
     return f"change the resource {_list(resource.name, _terms(resource) or ['nothing special'])}"
+
+
+def _change_asks(cluster: Cluster, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool) -> str:
+    vm = cluster.configured(name).vm
+    if vm is None or (vm.asks, vm.follow_uplink) == (asks, follow_uplink):
+        return ""
+    return f"have {name} avoid {'nodes that lack ' + ', '.join(asks) if asks else 'no node'}"
 
 
 def _take_out(cluster: Cluster, name: VmName) -> str:
@@ -115,11 +146,19 @@ def _set_target_role(cluster: Cluster, name: VmName, role: TargetRole) -> str:
 
 
 def _begin_move(
-    _: Cluster, name: VmName, *, to: NodeName | None, away_from: NodeName, lifetime_s: int
+    _: Cluster,
+    name: VmName,
+    *,
+    to: NodeName | None,
+    away_from: NodeName,
+    lifetime_s: int,
+    terms: str = "",
+    avoiding: Collection[NodeName] = (),
 ) -> str:
-    return (
-        f"move {name} from {away_from} to {to or 'another node'}, by a constraint for at most {lifetime_s} s"
-    )
+    where = f"from {away_from} to {to or 'another node'}"
+    where += f", not to {', '.join(sorted(avoiding))}" if avoiding and not to else ""
+    how = f" ({terms})" if terms else ""
+    return f"move {name} {where}{how}, by a constraint for at most {lifetime_s} s"
 
 
 def _clear_moves(cluster: Cluster, name: VmName) -> str:
@@ -131,15 +170,19 @@ def _terms(resource: VmResource) -> list[str]:
     """Say what is special about a resource, its role and its agent's parameters apart."""
     given = {
         "live migration": resource.live_migration,
+        "hibernates when it is moved": resource.hibernation_s,
         f"priority {resource.priority}": resource.priority,
         f"pinned to {resource.pinned_host}": resource.pinned_host,
         f"prefers {resource.preferred_host}": resource.preferred_host,
+        "returns there": resource.returns,
         f"needs {resource.needs}": resource.needs,
+        "ignores the uplinks of its bridges": not resource.follow_uplink,
     }
     placed = [
         f"{'apart from' if score.startswith('-') else 'beside'} {other} ({score})"
         for other, score in resource.colocations.items()
     ]
+    placed += [f"check {name} every {seconds} s" for name, seconds in resource.checks.items()]
     pairs = {**resource.meta, **resource.utilization}
     return [*(text for text in given if given[text]), *placed, *(f"{key}={pairs[key]}" for key in pairs)]
 
@@ -208,6 +251,15 @@ def _evict(_: Storage, holder: Holder) -> str:
     return f"shut out the client {holder.address} of {holder.image}"
 
 
+def _end_daemons(_: LostNodes, numbers: Sequence[int]) -> str:
+    return f"mark down, being dead for certain: {', '.join(f'osd.{number}' for number in numbers)}"
+
+
+def _shut_out(_: LostNodes, holders: Sequence[Holder]) -> str:
+    clients = sorted({f"{holder.address} of {holder.image}" for holder in holders})
+    return f"shut out clients and break their locks: {', '.join(clients)}"
+
+
 def _freeze(hypervisor: Hypervisor, name: VmName) -> str:
     if _stands(hypervisor, name):
         return ""
@@ -218,7 +270,7 @@ def _stands(hypervisor: Hypervisor, name: VmName) -> bool:
     return hypervisor.domain_state(name, timeout_s=TIMEOUT_S) == "paused"
 
 
-def _migrate(_: object, migration: Migration) -> str:
+def _migrate(_: object, migration: Migration, _tell: object = None) -> str:
     return f"migrate the domain {migration.name} to {migration.destination_uri}"
 
 
@@ -226,13 +278,18 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
     "cluster": {
         "add": _add,
         "begin_move": _begin_move,
+        "change_asks": _change_asks,
         "clear_moves": _clear_moves,
+        "end_hold": lambda _, name, **_named: f"have {name} stopped and started elsewhere",
         "end_move": lambda _, name: f"remove the constraint of the move of {name}",
+        "forget_failed_move": lambda _, name, node: f"forget the failed move of {name} from {node}",
         "forget_failures": lambda _, name: f"clear the failures of {name}",
+        "look_again": lambda _, name: f"have the cluster look on every node whether {name} runs there",
         "reconfigure": _reconfigure,
         "remove": _take_out,
         "rename": _rename_resource,
         "set_target_role": _set_target_role,
+        "stand_by": lambda _, node: f"put {node} in standby until it is booted the next time",
     },
     "hypervisor": {
         "abort_job": lambda _, name: f"cancel a migration of {name} under way",
@@ -244,11 +301,14 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
         "grow": lambda _, name, source, size: f"tell {name} that {source} has {_size(size)}",
         "migrate": _migrate,
         "pause": lambda hypervisor, name: "" if _stands(hypervisor, name) else f"pause {name}",
+        "restore": lambda _, _path, name, **_named: f"start the domain {name} with the memory that was saved",
         "resume": lambda _, name: f"let {name} go on",
+        "save_memory": lambda _, name, path, **_named: f"write the memory of {name} to {path}",
         "shutdown": lambda _, name, **_named: f"ask the guest of {name} to power off",
         "thaw": lambda _, name: f"let {name} go on",
         "undefine": lambda _, name: f"have this node's libvirt forget {name}; its files stay",
     },
+    "lost_nodes": {"end_daemons": _end_daemons, "shut_out": _shut_out},
     "processes": {"end": lambda _, pid, **_named: f"end the process {pid}"},
     "snapshots": {
         "drop_snapshot": _drop_snapshot,
@@ -265,18 +325,28 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
         "fill": _fill,
     },
     "storage": {
+        "begin_state": lambda _, name, size: f"make room for the memory of {name} ({_size(size)})",
         "change_settings": _change_settings,
         "describe": _describe,
         "drop_disk": lambda _, name, number: f"delete {_image(name, number)}",
+        "drop_state": lambda storage, name: (
+            f"give up the saved memory of {name}" if storage.saved_state(name) else ""
+        ),
         "evict": _evict,
+        "fetch_state": lambda _, name, _state, _progress: f"read the saved memory of {name}",
+        "finish_state": lambda _, name, _state: (
+            f"make the saved memory of {name} what its next start resumes"
+        ),
         "flatten": lambda _, _name, image, _progress: (
             f"give {image} blocks of its own for all that it shares"
         ),
+        "keep_state": lambda _, name, _state, _progress: f"store the memory of {name}",
         "make_disk": _make_disk,
         "place_disk": lambda _, name, number: f"put {_image(name, number)} in place",
         "remove": _remove,
         "rename": _rename,
         "resize": _resize,
+        "take_state": lambda _, name: f"mark the saved memory of {name} as used",
         "unstage": lambda _, name: f"finish or remove what a killed command has made of {name}",
     },
 }

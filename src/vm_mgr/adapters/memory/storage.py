@@ -3,6 +3,7 @@
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from vm_mgr.adapters.memory.saved_states import MemorySavedStates
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.storage import Consistency, Disk, DiskInfo, DiskTies, Holder, ImageFile, Snapshot
 from vm_mgr.model.vm import VmName, VmSettings
@@ -78,6 +79,7 @@ class MemoryStaged:
         """Make it visible."""
         self.storage.may_fail("commit")
         self.storage.vms[self.name] = self.vm
+        self.storage.states.pop(self.name, None)
 
     def _add(self, content: str, size_bytes: int, parent: str = "") -> None:
         self.vm.disks.append(content)
@@ -85,10 +87,11 @@ class MemoryStaged:
         self.vm.parents.append(parent)
 
 
-class MemoryStorage:
+class MemoryStorage(MemorySavedStates):
     """VMs in a dictionary; failing names the step that is to fail."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.vms: dict[VmName, _Vm] = {}
         self.held: list[Holder] = []
         self.evicted: list[Holder] = []
@@ -167,6 +170,7 @@ class MemoryStorage:
         """Delete."""
         self.may_fail("remove")
         self.made.pop(name, None)
+        self.states.pop(name, None)
         return self.vms.pop(name, None) is not None
 
     def images(self, name: VmName) -> list[str]:
@@ -183,6 +187,11 @@ class MemoryStorage:
     def resize(self, name: VmName, image: str, size_bytes: int) -> None:
         """Grow a disk."""
         self._vm(name).sizes[self.images(name).index(image)] = size_bytes
+
+    def moment(self, name: VmName) -> str:
+        """Give content and sizes."""
+        vm = self._vm(name)
+        return repr([vm.disks, vm.sizes])
 
     def next_disk(self, name: VmName) -> int:
         """Count."""

@@ -1,18 +1,19 @@
 """Change the CIB: read it, build the new one, apply the difference as one versioned patch."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from lxml import etree
 
-from vm_mgr.adapters.pacemaker import commands, reading
+from vm_mgr.adapters.pacemaker import commands, fitness, moves, reading
 from vm_mgr.adapters.pacemaker.call import CONFLICT, call, check
+from vm_mgr.adapters.pacemaker.foresight import foresee
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.ports.clock import Clock
-from vm_mgr.ports.cluster import Configured, Constraint, VmResource
+from vm_mgr.ports.cluster import Configured, Constraint, Harm, VmResource
 from vm_mgr.ports.runner import Runner
 
 __all__ = ["CibEditor"]
@@ -22,6 +23,8 @@ __all__ = ["CibEditor"]
 # always wins, so patience is enough.
 PATIENCE_S = 30.0
 LONGEST_PAUSE_S = 0.3
+# A constraint that is only thought of has to be in effect now.
+FORESIGHT_S = 600
 
 
 class CibEditor:
@@ -40,7 +43,7 @@ class CibEditor:
 
         def change(cib: etree._Element) -> None:
             commands.add_vm(cib, resource)
-            commands.sweep_moves(cib, resource.name, self.clock.utc())
+            moves.sweep_moves(cib, resource.name, self.clock.utc())
 
         self._edit(change)
 
@@ -48,12 +51,16 @@ class CibEditor:
         """Change resource and placement."""
         self._edit(lambda cib: commands.update_vm(cib, resource))
 
+    def change_asks(self, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool) -> None:
+        """Replace the rules by which it avoids nodes."""
+        self._edit(lambda cib: fitness.change_rules(cib, name, asks, follow_uplink=follow_uplink))
+
     def remove(self, name: VmName) -> None:
         """Take a VM out of the configuration."""
 
         def change(cib: etree._Element) -> None:
             commands.remove_vm(cib, name)
-            commands.sweep_moves(cib, name, self.clock.utc())
+            moves.sweep_moves(cib, name, self.clock.utc())
 
         self._edit(change)
 
@@ -66,23 +73,50 @@ class CibEditor:
 
         def change(cib: etree._Element) -> None:
             commands.set_target_role(cib, name, role)
-            commands.sweep_moves(cib, name, self.clock.utc())
+            moves.sweep_moves(cib, name, self.clock.utc())
 
         self._edit(change)
 
-    def begin_move(self, name: VmName, *, to: NodeName | None, away_from: NodeName, lifetime_s: int) -> None:
+    def begin_move(
+        self,
+        name: VmName,
+        *,
+        to: NodeName | None,
+        away_from: NodeName,
+        lifetime_s: int,
+        terms: str = "",
+        avoiding: Collection[NodeName] = (),
+    ) -> None:
         """Constrain a VM for the time of a move."""
         expires = self.clock.utc() + lifetime_s
 
         def change(cib: etree._Element) -> None:
-            commands.sweep_moves(cib, name, self.clock.utc())
-            commands.add_move(cib, name, to=to, away_from=away_from, expires_utc=expires)
+            moves.sweep_moves(cib, name, self.clock.utc())
+            moves.add_move(
+                cib, name, to=to, away_from=away_from, expires_utc=expires, terms=terms, avoiding=avoiding
+            )
 
         self._edit(change)
 
+    def foresee_move(
+        self, name: VmName, *, away_from: NodeName, avoiding: Collection[NodeName] = ()
+    ) -> dict[str, Harm]:
+        """Compare what would happen with the move's constraint with what happens anyway."""
+        before = self._query()
+        cib, expires = commands.parse_cib(before), self.clock.utc() + FORESIGHT_S
+        moves.add_move(cib, name, to=None, away_from=away_from, expires_utc=expires, avoiding=avoiding)
+        anyway = foresee(self.runner, before)
+        found = foresee(self.runner, etree.tostring(cib, encoding="unicode"))
+        return {resource: harm for resource, harm in found.items() if anyway.get(resource) is not harm}
+
     def end_move(self, name: VmName) -> None:
         """Remove the constraint of a move."""
-        self._edit(lambda cib: commands.sweep_moves(cib, name, self.clock.utc()))
+        self._edit(lambda cib: moves.sweep_moves(cib, name, self.clock.utc()))
+
+    def end_hold(self, name: VmName, *, lifetime_s: int) -> None:
+        """Have it recovered."""
+        expires = self.clock.utc() + lifetime_s
+        self._edit(lambda cib: moves.add_restart(cib, name, expires))
 
     def clear_moves(self, name: VmName) -> tuple[Constraint, ...]:
         """Remove what moves left."""

@@ -7,7 +7,8 @@ much as crm_mon itself; and the text comes from Pacemaker, not from users.
 import xml.etree.ElementTree as ET
 
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.cluster import ClusterState, Failure, Node, NodeName, Resource
+from vm_mgr.model.cluster import ClusterState, Failure, Fencing, Node, NodeName, Resource
+from vm_mgr.model.fitness import ask_of
 
 __all__ = ["parse_crm_mon"]
 
@@ -29,6 +30,12 @@ def parse_crm_mon(raw: str) -> ClusterState:
         quorate=quorum is not None and quorum.get("with_quorum") == "true",
         fencing_enabled=options is None or options.get("stonith-enabled") != "false",
         fence_devices=sum(1 for element in root.iter("resource") if _is_fence_device(element)),
+        fencings=tuple(map(_fencing, root.iterfind("fence_history/fence_event"))),
+        sets={
+            one.get("id", ""): _whole(one)
+            for tag in ("clone", "group")
+            for one in root.iterfind(f"resources/{tag}")
+        },
     )
 
 
@@ -39,6 +46,7 @@ def _nodes(root: ET.Element) -> tuple[Node, ...]:
         for attribute in node.iterfind("attribute")
         if attribute.get("name") == OBSERVER_ATTRIBUTE and attribute.get("value") == "observer"
     }
+    answers = {str(node.get("name")): _answers(node) for node in root.iterfind("node_attributes/node")}
     return tuple(
         Node(
             name=NodeName(element.get("name", "")),
@@ -48,14 +56,22 @@ def _nodes(root: ET.Element) -> tuple[Node, ...]:
             maintenance=_true(element, "maintenance"),
             pending=_true(element, "pending"),
             observer=element.get("name") in observers,
+            leaving=_true(element, "shutdown"),
+            answers=answers.get(element.get("name", ""), {}),
         )
         for element in root.iterfind("nodes/node")
         if element.get("type", "member") == "member"
     )
 
 
+def _answers(node: ET.Element) -> dict[str, str]:
+    told = {ask_of(one.get("name", "")): one.get("value", "") for one in node.iterfind("attribute")}
+    return {ask: answer for ask, answer in told.items() if ask}
+
+
 def _resource(element: ET.Element, root: ET.Element) -> Resource:
     name = element.get("id", "")
+    failures = _failures(name, root)
     return Resource(
         name=name,
         agent=element.get("resource_agent", "").replace("::", ":"),
@@ -66,10 +82,27 @@ def _resource(element: ET.Element, root: ET.Element) -> Resource:
         blocked=_true(element, "blocked"),
         managed=element.get("managed") != "false",
         pending=element.get("pending", "") or ("Migrating" if _is_on_its_way(name, root) else ""),
-        nodes=tuple(NodeName(node.get("name", "")) for node in element.iterfind("node")),
+        nodes=_places(element, failures),
         banned_by_failures=_banned(name, root),
-        failures=_failures(name, root),
+        failures=failures,
     )
+
+
+def _places(element: ET.Element, failures: tuple[Failure, ...]) -> tuple[NodeName, ...]:
+    """Name the nodes, the source of a failed live migration first: Pacemaker lists its target too."""
+    nodes = [NodeName(node.get("name", "")) for node in element.iterfind("node")]
+    sources = {failure.node for failure in failures if failure.task == "migrate_to"}
+    return tuple(sorted(nodes, key=lambda node: node not in sources))
+
+
+def _whole(element: ET.Element) -> frozenset[NodeName]:
+    """Name the nodes where each part of a clone or group that is a resource runs."""
+    places: dict[str, set[NodeName]] = {}
+    for one in element.iter("resource"):
+        there = places.setdefault(one.get("id", "").partition(":")[0], set())
+        if one.get("role") not in ("Stopped", "Starting", "Stopping") and _true(one, "active"):
+            there |= {NodeName(node.get("name", "")) for node in one.iterfind("node")}
+    return frozenset(set.intersection(*places.values()) if places else ())
 
 
 def _banned(name: str, root: ET.Element) -> tuple[NodeName, ...]:
@@ -109,8 +142,17 @@ def _failures(name: str, root: ET.Element) -> tuple[Failure, ...]:
         if failure.get("op_key", "").rpartition("_")[0] == f"{name}_{task}":
             reason = failure.get("exitreason") or failure.get("exitstatus") or "failed"
             text = f"{task} on {failure.get('node', '?')}: {reason}"
-            found.append(Failure(text, failure.get("last-rc-change", "")))
+            found.append(Failure(text, failure.get("last-rc-change", ""), task, failure.get("node", "")))
     return tuple(found)
+
+
+def _fencing(element: ET.Element) -> Fencing:
+    return Fencing(
+        NodeName(element.get("target", "")),
+        succeeded=element.get("status") == "success",
+        completed=element.get("completed", ""),
+        action=element.get("action", ""),
+    )
 
 
 def _is_fence_device(element: ET.Element) -> bool:

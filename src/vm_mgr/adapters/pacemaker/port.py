@@ -8,13 +8,13 @@ from vm_mgr.adapters.pacemaker.call import call, check, no_cluster
 from vm_mgr.errors import VmMgrError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from vm_mgr.adapters.pacemaker.edit import CibEditor
     from vm_mgr.model.cluster import ClusterState, NodeName
     from vm_mgr.model.vm import TargetRole, VmName
     from vm_mgr.ports.clock import Clock
-    from vm_mgr.ports.cluster import Configured, Constraint, VmResource
+    from vm_mgr.ports.cluster import Configured, Constraint, Harm, VmResource
     from vm_mgr.ports.runner import Pending, Runner
 
 __all__ = ["Pacemaker"]
@@ -69,6 +69,10 @@ class Pacemaker:
         """Change resource and placement."""
         self._claimed_editor().reconfigure(resource)
 
+    def change_asks(self, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool) -> None:
+        """Replace the rules."""
+        self._claimed_editor().change_asks(name, asks, follow_uplink=follow_uplink)
+
     def remove(self, name: VmName) -> None:
         """Take a VM out of the configuration."""
         self._claimed_editor().remove(name)
@@ -81,9 +85,26 @@ class Pacemaker:
         """Ask for a VM to run or not."""
         self._claimed_editor().set_target_role(name, role)
 
-    def begin_move(self, name: VmName, *, to: NodeName | None, away_from: NodeName, lifetime_s: int) -> None:
+    def begin_move(
+        self,
+        name: VmName,
+        *,
+        to: NodeName | None,
+        away_from: NodeName,
+        lifetime_s: int,
+        terms: str = "",
+        avoiding: Collection[NodeName] = (),
+    ) -> None:
         """Constrain a VM for the time of a move."""
-        self._editor().begin_move(name, to=to, away_from=away_from, lifetime_s=lifetime_s)
+        self._editor().begin_move(
+            name, to=to, away_from=away_from, lifetime_s=lifetime_s, terms=terms, avoiding=avoiding
+        )
+
+    def foresee_move(
+        self, name: VmName, *, away_from: NodeName, avoiding: Collection[NodeName] = ()
+    ) -> dict[str, Harm]:
+        """Ask the scheduler."""
+        return self._editor().foresee_move(name, away_from=away_from, avoiding=avoiding)
 
     def end_move(self, name: VmName) -> None:
         """Remove the constraint of a move."""
@@ -96,6 +117,25 @@ class Pacemaker:
     def forget_failures(self, name: VmName) -> None:
         """Clear the failure history on all nodes."""
         check(call(self.runner, ("crm_resource", "--cleanup", "--resource", name), timeout_s=60))
+
+    def forget_failed_move(self, name: VmName, node: NodeName) -> None:
+        """Clean up the one operation."""
+        only = ("--node", node, "--operation", "migrate_to", "--interval", "0")
+        argv = ("crm_resource", "--cleanup", "--resource", name, *only)
+        check(call(self.runner, argv, timeout_s=60))
+
+    def look_again(self, name: VmName) -> None:
+        """Have every node probed."""
+        check(call(self.runner, ("crm_resource", "--refresh", "--resource", name), timeout_s=60))
+
+    def stand_by(self, node: NodeName) -> None:
+        """Set the attribute that is forgotten when the node's Pacemaker ends."""
+        argv = ("crm_standby", "--node", node, "--lifetime", "reboot", "--update", "on")
+        check(call(self.runner, argv))
+
+    def end_hold(self, name: VmName, *, lifetime_s: int) -> None:
+        """Have it recovered, with the history as it is."""
+        self._editor().end_hold(name, lifetime_s=lifetime_s)
 
     def _claimed_editor(self) -> CibEditor:
         self.require()

@@ -9,24 +9,17 @@ from typing import Any
 
 from lxml import etree
 
-from vm_mgr.adapters.pacemaker.commands import COLOCATION, MOVE, PLACEMENT
+from vm_mgr.adapters.pacemaker.commands import COLOCATION, LEVEL, PLACEMENT
+from vm_mgr.adapters.pacemaker.fitness import read_rules
+from vm_mgr.adapters.pacemaker.moves import HIBERNATION, MOVE
+from vm_mgr.adapters.pacemaker.preference import comes_back
+from vm_mgr.adapters.pacemaker.times import seconds
+from vm_mgr.model.checks import LEVELS, SHORTEST_S
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.ports.cluster import Configured, Constraint, Event, VmResource
 
 __all__ = ["leftover_moves", "read_configured", "read_constraint"]
-
-_UNITS = {
-    "": 1.0,
-    "s": 1.0,
-    "sec": 1.0,
-    "ms": 0.001,
-    "msec": 0.001,
-    "m": 60.0,
-    "min": 60.0,
-    "h": 3600.0,
-    "hr": 3600.0,
-}
 
 
 def read_configured(cib: etree._Element, name: VmName) -> Configured:
@@ -95,18 +88,26 @@ def _vm(cib: etree._Element, primitive: etree._Element, name: VmName) -> VmResou
         str(op.get("name")): _seconds(str(op.get("timeout", ""))) for op in _find(primitive, "operations/op")
     }
     plain = VmResource(name, TargetRole.STARTED)
+    asks, follow_uplink = read_rules(cib, name)
     role = meta.get("target-role", "Started").capitalize()
+    extra = _find(primitive, "operations/op[@name='stop']//nvpair[@name=$name]", name=HIBERNATION)
+    extra_s = _number(str(extra[0].get("value"))) if extra else 0
     return plain._replace(
         target_role=TargetRole.STOPPED if role == "Stopped" else TargetRole.STARTED,
         live_migration=meta.get("allow-migrate", "").lower() in ("true", "yes", "on", "1", "y"),
         priority=_number(meta.get("priority", "")),
-        start_timeout_s=timeouts.get("start") or plain.start_timeout_s,
-        stop_timeout_s=timeouts.get("stop") or plain.stop_timeout_s,
+        start_timeout_s=max((timeouts.get("start") or plain.start_timeout_s) - extra_s, 1),
+        stop_timeout_s=max((timeouts.get("stop") or plain.stop_timeout_s) - extra_s, 1),
         migrate_to_timeout_s=timeouts.get("migrate_to") or plain.migrate_to_timeout_s,
         migrate_from_timeout_s=timeouts.get("migrate_from") or plain.migrate_from_timeout_s,
         pinned_host=_host(cib, name, "vm-mgr-pin-"),
         preferred_host=_host(cib, name, "vm-mgr-prefer-"),
+        returns=comes_back(_score(cib, name, "vm-mgr-prefer-"), meta),
         needs=_needed(cib, name),
+        checks=_checks(primitive),
+        asks=asks,
+        follow_uplink=follow_uplink,
+        hibernation_s=extra_s,
         params=_pairs(primitive, "instance_attributes"),
         meta={key: value for key, value in meta.items() if not key.startswith(COLOCATION)},
         utilization=_pairs(primitive, "utilization"),
@@ -114,6 +115,15 @@ def _vm(cib: etree._Element, primitive: etree._Element, name: VmName) -> VmResou
             key.removeprefix(COLOCATION): value for key, value in meta.items() if key.startswith(COLOCATION)
         },
     )
+
+
+def _checks(primitive: etree._Element) -> dict[str, int]:
+    """Read the deeper checks, in the order of their depths, whoever has written them."""
+    found = {}
+    for op in _find(primitive, "operations/op[@name='monitor']"):
+        level = next((pair.get("value") for pair in op.iter("nvpair") if pair.get("name") == LEVEL), "")
+        found[level] = _seconds(str(op.get("interval", "")))
+    return {name: found[str(level)] or SHORTEST_S for name, level in LEVELS.items() if str(level) in found}
 
 
 def _named_by(cib: etree._Element, name: VmName) -> dict[str, str]:
@@ -134,10 +144,16 @@ def _events(cib: etree._Element, name: VmName) -> Iterator[Event]:
 
 
 def _host(cib: etree._Element, name: VmName, prefix: str) -> NodeName | None:
-    for one in _find(cib, "configuration/constraints/rsc_location[@rsc=$name][@node]", name=name):
-        if str(one.get("id", "")).startswith(prefix):
-            return NodeName(str(one.get("node")))
-    return None
+    return next((NodeName(str(one.get("node"))) for one in _places(cib, name, prefix)), None)
+
+
+def _score(cib: etree._Element, name: VmName, prefix: str) -> str:
+    return next((str(one.get("score", "")) for one in _places(cib, name, prefix)), "")
+
+
+def _places(cib: etree._Element, name: VmName, prefix: str) -> list[etree._Element]:
+    found = _find(cib, "configuration/constraints/rsc_location[@rsc=$name][@node]", name=name)
+    return [one for one in found if str(one.get("id", "")).startswith(prefix)]
 
 
 def _needed(cib: etree._Element, name: VmName) -> str:
@@ -148,18 +164,14 @@ def _needed(cib: etree._Element, name: VmName) -> str:
 
 
 def _pairs(primitive: etree._Element, tag: str) -> dict[str, str]:
-    return {str(pair.get("name")): str(pair.get("value", "")) for pair in _find(primitive, f"{tag}/nvpair")}
+    """Read what holds at any time."""
+    pairs = _find(primitive, f"{tag}[not(rule)]/nvpair")
+    return {str(pair.get("name")): str(pair.get("value", "")) for pair in pairs}
 
 
 def _seconds(text: str) -> int | None:
-    """Read a time as Pacemaker writes it: 30, 30s, 30000ms, 2min.
-
-    >>> [_seconds(text) for text in ("30", "30s", "120000ms", "2min", "PT30S")]
-    [30, 30, 120, 120, None]
-    """
-    found = re.fullmatch(r"\s*([0-9]{1,9})\s*([a-z]*)\s*", text)
-    unit = _UNITS.get(found[2]) if found else None
-    return round(int(found[1]) * unit) if found and unit else None
+    found = seconds(text)
+    return None if found is None else round(found)
 
 
 def _number(text: str) -> int:

@@ -9,7 +9,10 @@ from vm_mgr.model.vm import VmName, name_problems
 __all__ = [
     "DECIDED",
     "DEFINITION",
+    "MEMORY",
     "METADATA",
+    "RESUMED",
+    "SAVED",
     "disk_file",
     "disk_image",
     "disk_number",
@@ -22,6 +25,8 @@ __all__ = [
 DEFINITION = "domain.xml"
 METADATA = "metadata.json"
 DECIDED = "decided"
+# A guest's saved memory, and what says that it is complete, or that it may never be resumed again.
+MEMORY, SAVED, RESUMED = "memory", "saved.json", "resumed.json"
 _DATA = re.compile(r"data_(0|[1-9][0-9]*)\.qcow2")
 # A name can have underscores too: the number is what follows the last one.
 _IMAGE = re.compile(

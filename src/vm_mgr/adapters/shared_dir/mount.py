@@ -63,6 +63,11 @@ class Mount:
         """One file for each unfinished operation."""
         return self.own / "marks"
 
+    @property
+    def events(self) -> Path:
+        """One file for each node, of what happened; made when there is something to keep."""
+        return self.own / "events"
+
     def initialise(self) -> None:
         """Make an existing, mounted directory a storage, once for the whole cluster; repeating it is fine."""
         with _translated(f"can't initialise {self.root}", self.root):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from vm_mgr.adapters.shared_dir import disks, layout, snapshots, staging
+from vm_mgr.adapters.shared_dir import disks, layout, saved_states, snapshots, staging
 from vm_mgr.adapters.shared_dir.files import delete, is_file, is_folder, read, write
 from vm_mgr.adapters.shared_dir.images import Images
 from vm_mgr.adapters.shared_dir.record import Record, render
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vm_mgr.adapters.shared_dir.mount import Mount
+    from vm_mgr.model.saved_state import SavedState
     from vm_mgr.model.storage import ImageFile
     from vm_mgr.ports.clock import Clock
     from vm_mgr.ports.open_disks import OpenDisks
@@ -242,6 +243,46 @@ class SharedDirectory:
         """Take every disk back."""
         with self.working(f"can't roll {name} back to {snapshot}"):
             snapshots.roll_back(self, name, snapshot)
+
+    def begin_state(self, name: VmName, size_bytes: int) -> str:
+        """Look for room."""
+        with self.working(f"can't begin to save the memory of {name}"):
+            return saved_states.begin(self, name, size_bytes)
+
+    def keep_state(self, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> SavedState:
+        """Have the file on the disk."""
+        with self.working(f"can't store the memory of {name}"):
+            return saved_states.keep(self, name, state, on_progress)
+
+    def finish_state(self, name: VmName, state: SavedState) -> None:
+        """Write beside it what it is."""
+        with self.working(f"can't finish the saved memory of {name}"):
+            saved_states.finish(self, name, state)
+
+    def saved_state(self, name: VmName) -> SavedState | None:
+        """Look for the files."""
+        with self.working(f"can't look for the saved memory of {name}"):
+            return saved_states.found(self, name)
+
+    def moment(self, name: VmName) -> str:
+        """Describe the disks' files."""
+        with self.working(f"can't look at the disks of {name}"):
+            return saved_states.moment(self, name)
+
+    def take_state(self, name: VmName) -> None:
+        """Rename what says that it is complete."""
+        with self.working(f"can't mark the saved memory of {name} as used"):
+            saved_states.take(self, name)
+
+    def fetch_state(self, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> str:
+        """Read the file and compare."""
+        with self.working(f"can't read the saved memory of {name}"):
+            return saved_states.fetch(self, name, state, on_progress)
+
+    def drop_state(self, name: VmName) -> None:
+        """Remove the files."""
+        with self.working(f"can't remove the saved memory of {name}"):
+            saved_states.drop(self, name)
 
     def holders(self, images: Sequence[str]) -> list[Holder]:
         """Name the disks that some QEMU has open; by which node, a shared file system tells nobody.

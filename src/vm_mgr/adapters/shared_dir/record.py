@@ -9,9 +9,16 @@ from vm_mgr.model.vm import VmSettings
 
 __all__ = ["Record", "parse", "render"]
 
-_NUMBERS = ("stop_timeout_s", "migrate_to_timeout_s", "migration_downtime_ms", "priority")
-_TEXTS = ("migration_user", "pinned_host", "preferred_host", "disk_bus", "crm_config_cmd")
-_OBJECTS = ("pacemaker_meta", "pacemaker_params", "pacemaker_utilization", "colocations")
+_NUMBERS = (
+    *("stop_timeout_s", "migrate_to_timeout_s", "migration_downtime_ms", "priority"),
+    *("migration_bandwidth_mib", "migration_parallel", "migration_max_pause_s"),
+)
+_TEXTS = (
+    *("migration_user", "pinned_host", "preferred_host", "disk_bus", "crm_config_cmd"),
+    *("migration_strategy", "migration_timeout_action", "failback"),
+    *("uplink", "on_move"),
+)
+_OBJECTS = ("pacemaker_meta", "pacemaker_params", "pacemaker_utilization", "colocations", "checks")
 
 
 class Record(NamedTuple):

@@ -1,0 +1,216 @@
+"""Keep guests' saved memory in images of their own, in no group: no disk, whoever looks.
+
+The name of the image says what it is, so that one rename decides: vm-mgr-saving_NAME is being written,
+vm-mgr-saved_NAME is complete, vm-mgr-resumed_NAME may never be resumed again. QEMU and libvirt can't write
+to an image that is no block device, so a file of this node stands between: QEMU waits, paused, until all of
+it is in Ceph.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from vm_mgr.adapters.ceph import layout
+from vm_mgr.adapters.ceph.images import remove_image
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.saved_state import SavedState, read_state, write_state
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from vm_mgr.adapters.ceph.port import CephStorage
+    from vm_mgr.model.vm import VmName
+
+__all__ = ["begin", "drop", "fetch", "finish", "found", "keep", "moment", "take"]
+
+CHUNK = 4 << 20
+AT_ONCE = 8
+PHASES = (layout.SAVED, layout.SAVING, layout.RESUMED)
+
+
+def begin(storage: CephStorage, name: VmName, size_bytes: int) -> str:
+    """Look for room on this node and in the pool; nothing of an earlier state may stay."""
+    drop(storage, name)
+    folder = storage.spool
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        here = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise VmMgrError(Kind.ENVIRONMENT, f"can't use {folder}: {error}", hint="see: df -h") from error
+    _require(name, size_bytes, here, f"in {folder} on this node", "df -h")
+    _require(name, size_bytes, _pool_room(storage), f"in the pool {storage.connection.pool}", "ceph df")
+    return str(folder / name)
+
+
+def keep(
+    storage: CephStorage, name: VmName, state: SavedState, on_progress: Callable[[float], None]
+) -> SavedState:
+    """Write the image from the file and flush it; each write's failure is an error here."""
+    path = storage.spool / name
+    image_name, digest = layout.state_image(layout.SAVING, name), blake2b()
+    with _file(path, name):
+        size = path.stat().st_size
+        with storage.working(f"can't store the memory of {name}") as (rbd, ioctx):
+            rbd.RBD().create(ioctx, image_name, max(size, 1))
+            with rbd.Image(ioctx, image_name) as image, ThreadPoolExecutor(AT_ONCE) as threads:
+                for batch in _batches(path):
+                    on_progress(batch[0][0] / size)
+                    for _, chunk in batch:
+                        digest.update(chunk)
+                    list(threads.map(lambda piece: image.write(piece[1], piece[0]), batch))
+                image.flush()
+        path.unlink()
+    return state._replace(size_bytes=size, digest=digest.hexdigest(), moment=moment(storage, name))
+
+
+def finish(storage: CephStorage, name: VmName, state: SavedState) -> None:
+    """Say what it is, then rename it."""
+    if moment(storage, name) != state.moment:
+        message = f"the disks of {name} have changed since its memory was saved"
+        raise VmMgrError(
+            Kind.WRONG_STATE, message, hint=f"nothing else may use them; see: vm-mgr show {name}"
+        )
+    saving, saved = (layout.state_image(phase, name) for phase in (layout.SAVING, layout.SAVED))
+    with storage.working(f"can't finish the saved memory of {name}") as (rbd, ioctx):
+        with rbd.Image(ioctx, saving) as image:
+            image.metadata_set(layout.STATE, write_state(state))
+        rbd.RBD().rename(ioctx, saving, saved)
+
+
+def found(storage: CephStorage, name: VmName) -> SavedState | None:
+    """Look for each name; where a rename was cut short and left two, the one that forbids more counts."""
+    for phase in (layout.RESUMED, layout.SAVED, layout.SAVING):
+        raw = _described(storage, layout.state_image(phase, name))
+        if raw is not None:
+            complete, taken = phase != layout.SAVING, phase == layout.RESUMED
+            return read_state(raw)._replace(complete=complete, taken=taken)
+    return None
+
+
+def moment(storage: CephStorage, name: VmName) -> str:
+    """Take what identifies the images, and when they were last written, as Ceph notes it.
+
+    It notes a write only where the last one noted is a minute old (rbd_mtime_update_interval): libvirt's hook
+    is what keeps a VM with saved memory from being started by hand.
+    """
+    disks = []
+    with storage.working(f"can't look at the disks of {name}") as (rbd, ioctx):
+        for image_name in storage.images(name):
+            with rbd.Image(ioctx, image_name, read_only=True) as image:
+                disks.append([image_name, image.id(), image.size(), str(image.modify_timestamp())])
+    return json.dumps(disks)
+
+
+def take(storage: CephStorage, name: VmName) -> None:
+    """Rename it; for whoever comes second the one name is gone or the other is there."""
+    saved, resumed = (layout.state_image(phase, name) for phase in (layout.SAVED, layout.RESUMED))
+    with storage.working(f"can't mark the saved memory of {name} as used") as (rbd, ioctx):
+        try:
+            rbd.RBD().rename(ioctx, saved, resumed)
+        except (rbd.ImageNotFound, rbd.ImageExists) as error:
+            message = f"{name} has no saved memory that was not used yet"
+            raise VmMgrError(Kind.WRONG_STATE, message, hint=f"look: vm-mgr show {name}") from error
+
+
+def fetch(storage: CephStorage, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> str:
+    """Write the file from the image, and compare."""
+    path, digest = storage.spool / name, blake2b()
+    with _file(path, name):
+        storage.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600)
+        with (
+            storage.working(f"can't read the saved memory of {name}") as (rbd, ioctx),
+            rbd.Image(ioctx, layout.state_image(layout.RESUMED, name), read_only=True) as image,
+            path.open("wb") as file,
+            ThreadPoolExecutor(AT_ONCE) as threads,
+        ):
+            for batch in _ranges(state.size_bytes):
+                on_progress(batch[0][0] / state.size_bytes)
+                for chunk in threads.map(lambda piece: bytes(image.read(*piece)), batch):
+                    digest.update(chunk)
+                    file.write(chunk)
+    if digest.hexdigest() != state.digest:
+        path.unlink(missing_ok=True)
+        message = f"the saved memory of {name} is not what was stored"
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint="look at Ceph's health: ceph -s")
+    return str(path)
+
+
+def drop(storage: CephStorage, name: VmName, *, patience_s: float = 0) -> None:
+    """Delete them; a complete one is first made one that nobody resumes, since deleting it can be cut short.
+
+    A client that has died may count as watching for 30 s: so long this waits only if it is told to.
+    """
+    with suppress(OSError):
+        (storage.spool / name).unlink(missing_ok=True)
+    if _described(storage, layout.state_image(layout.SAVED, name)) is not None and (
+        _described(storage, layout.state_image(layout.RESUMED, name)) is None
+    ):
+        take(storage, name)
+    for phase in PHASES:
+        remove_image(storage, layout.state_image(phase, name), patience_s=patience_s)
+
+
+def _described(storage: CephStorage, image_name: str) -> str | None:
+    with storage.working(f"can't read {image_name}") as (rbd, ioctx):
+        try:
+            with rbd.Image(ioctx, image_name, read_only=True) as image:
+                known = {str(key): str(value) for key, value in image.metadata_list()}
+        except rbd.ImageNotFound:
+            return None
+    return known.get(layout.STATE, "")
+
+
+def _pool_room(storage: CephStorage) -> int:
+    """Ask for what the pool can take, its copies counted."""
+    with storage.working("can't see how much room the pool has"):
+        status, answer, words = storage.connection.cluster.mon_command(
+            '{"prefix": "df", "format": "json"}', b""
+        )
+    pools: list[dict[str, Any]] = json.loads(answer).get("pools", []) if status == 0 else []
+    for pool in pools:
+        if pool.get("name") == storage.connection.pool:
+            return int(pool["stats"]["max_avail"])
+    message = f"Ceph does not tell how much room the pool has: {words or status}"
+    raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint="look: ceph df")
+
+
+def _require(name: VmName, size_bytes: int, free_bytes: int, where: str, look: str) -> None:
+    if size_bytes > free_bytes:
+        needed, free = size_bytes >> 20, free_bytes >> 20
+        message = f"the memory of {name} needs {needed} MiB {where}, of which {free} MiB are free"
+        raise VmMgrError(Kind.NO_RESOURCES, message, hint=f"make room; see: {look}")
+
+
+def _ranges(size: int) -> Iterator[list[tuple[int, int]]]:
+    """Divide so many bytes into pieces, offset and length, as many at once as go side by side.
+
+    >>> [list(batch) for batch in _ranges((4 << 20) + 1)]
+    [[(0, 4194304), (4194304, 1)]]
+    """
+    pieces = [(offset, min(CHUNK, size - offset)) for offset in range(0, size, CHUNK)]
+    for first in range(0, len(pieces), AT_ONCE):
+        yield pieces[first : first + AT_ONCE]
+
+
+def _batches(path: Path) -> Iterator[list[tuple[int, bytes]]]:
+    with path.open("rb") as file:
+        for batch in _ranges(path.stat().st_size):
+            yield [(offset, file.read(length)) for offset, length in batch]
+
+
+@contextmanager
+def _file(path: Path, name: VmName) -> Iterator[None]:
+    """Translate the errors of the file in between; Ceph's are no OSError of Python's."""
+    try:
+        yield
+    except OSError as error:
+        message = f"the memory of {name} can't pass through {path}: {error}"
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint="see: df -h") from error

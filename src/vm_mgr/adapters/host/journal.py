@@ -1,0 +1,83 @@
+"""Tell events to systemd's journal, and hand them to the service that keeps them (vm_mgr.alert).
+
+Both are one write that never waits: what happens to a VM must not depend on who listens.
+"""
+
+import errno
+import os
+import socket
+import sys
+from pathlib import Path
+
+from vm_mgr.model.event import Event, EventKind, told, write_event
+
+__all__ = ["MESSAGE_ID", "HostJournal"]
+
+# What `journalctl MESSAGE_ID=…` finds all events by; made for this purpose.
+MESSAGE_ID = "5c1e2b9d0f7a4c6e8a3d94b7e6f10d25"
+SOCKET = Path("/run/systemd/journal/socket")
+NOTICE, WARNING = 5, 4
+BAD = frozenset(
+    {
+        *(EventKind.LOST, EventKind.FENCING_FAILED, EventKind.RELEASE_FAILED, EventKind.FAILED),
+        *(EventKind.NOT_SAVED, EventKind.NOT_RESUMED),
+    }
+)
+# A longer write into a pipe may come out in pieces (pipe(7)).
+PIPE_BUF = 4096
+CUT = 1000
+
+
+class HostJournal:
+    """This machine's journal; listener is the pipe of the service that keeps events."""
+
+    def __init__(self, listener: Path, journal: Path = SOCKET) -> None:
+        self.listener = listener
+        self.journal = journal
+
+    def record(self, event: Event) -> None:
+        """Write it and hand it over; where nobody listens only the journal has it."""
+        self.write(event)
+        line = write_event(event).encode() + b"\n"
+        if len(line) > PIPE_BUF:
+            line = write_event(event._replace(detail=event.detail[:CUT], vms=())).encode() + b"\n"
+        try:
+            pipe = os.open(self.listener, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                os.write(pipe, line)
+            finally:
+                os.close(pipe)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENXIO):
+                print(f"vm-mgr: not kept, but in the journal: {told(event)}: {error}", file=sys.stderr)
+
+    def write(self, event: Event) -> None:
+        """Send one datagram (https://systemd.io/JOURNAL_NATIVE_PROTOCOL/)."""
+        text = told(event)
+        fields = {
+            "MESSAGE": text,
+            "MESSAGE_ID": MESSAGE_ID,
+            "PRIORITY": str(WARNING if event.kind in BAD else NOTICE),
+            "SYSLOG_IDENTIFIER": "vm-mgr",
+            "VM_MGR_KIND": event.kind.value,
+            "VM_MGR_SUBJECT": event.subject,
+            "VM_MGR_NODE": event.node,
+            "VM_MGR_TIME": f"{event.when_utc:.3f}",
+            "VM_MGR_VMS": " ".join(event.vms),
+            **{f"VM_MGR_WAITED_{_field(what)}_MS": str(ms) for what, ms in event.waited.items()},
+        }
+        lines = "".join(f"{key}={' '.join(value.split())}\n" for key, value in fields.items() if value)
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sending:
+                sending.sendto(lines.encode(), str(self.journal))
+        except OSError as error:
+            print(f"vm-mgr: not in the journal: {text}: {error}", file=sys.stderr)
+
+
+def _field(what: str) -> str:
+    """Write a key as a field's name.
+
+    >>> _field("guest agent")
+    'GUEST_AGENT'
+    """
+    return "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in what).upper()

@@ -1,0 +1,90 @@
+"""Meet the evidence port with virsh and libvirt's state file."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+from vm_mgr.adapters.libvirt import commands
+from vm_mgr.errors import Kind, ProgramError, VmMgrError
+from vm_mgr.ports.evidence import Control
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vm_mgr.model.vm import VmName
+    from vm_mgr.ports.runner import Completed, Runner
+
+__all__ = ["VirshEvidence"]
+
+CALL_S = 4.0
+# libvirt waits so long for the agent, and longer for whoever has it just now.
+AGENT_S = 5
+# tools/virsh-domain-monitor.c has these words for virDomainControlState and virDomainControlErrorReason. An
+# "internal (locking) error" is one of libvirt's own and says nothing of QEMU.
+WORDS = {"ok": "ok", "occupied": "busy", "background job": "job", "error: monitor failure": "broken"}
+REQUESTS = re.compile(r"^\s*block\.\d+\.(?:rd|wr|fl)\.reqs=(\d+)$", re.MULTILINE)
+
+
+class VirshEvidence:
+    """The libvirt of this node."""
+
+    def __init__(self, runner: Runner, libvirt_run: Path) -> None:
+        self.runner = runner
+        self.libvirt_run = libvirt_run
+
+    def state(self, name: VmName, pid: int) -> str:
+        """Read the file's element <domstatus>, which is on one line."""
+        try:
+            text = (self.libvirt_run / f"{name}.xml").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+        line = r"^<domstatus state='([^']*)' reason='([^']*)' pid='(\d+)'"
+        found = re.search(line, text, re.MULTILINE)
+        return f"{found[1]} ({found[2]})" if found and found[3] == str(pid) else ""
+
+    def control(self, name: VmName) -> Control:
+        """Read virsh domcontrol: `occupied (12.345s)`."""
+        said = self._ask("domcontrol", name).stdout.strip()
+        word, _, rest = said.partition(" (")
+        seconds = re.fullmatch(r"([0-9]+\.?[0-9]*)s\)", rest)
+        return Control(WORDS.get(word, said), float(seconds[1]) if seconds else 0.0)
+
+    def qemu_status(self, name: VmName) -> str:
+        """Send query-status."""
+        answer = self._ask("qemu-monitor-command", name, '{"execute": "query-status"}').stdout
+        try:
+            return str(json.loads(answer)["return"]["status"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, f"QEMU's answer makes no sense: {answer[:80]}") from error
+
+    def agent_answers(self, name: VmName) -> bool | None:
+        """Send guest-ping, which an agent answers also while it has frozen the guest's file systems.
+
+        virsh has one exit status for everything; these texts are those of VIR_ERR_AGENT_UNRESPONSIVE and
+        VIR_ERR_ARGUMENT_UNSUPPORTED. An agent that another command waits for is neither.
+        """
+        ping = ("qemu-agent-command", name, '{"execute": "guest-ping"}', "--timeout", str(AGENT_S))
+        done = self.runner.run(commands.virsh(*ping), timeout_s=CALL_S + AGENT_S)
+        if done.exit_code == 0:
+            return True
+        if "Guest agent is not responding" in done.stderr:
+            return False
+        if "agent is not configured" in done.stderr:
+            return None
+        raise ProgramError(done.argv, done.exit_code, done.stderr)
+
+    def disk_requests(self, name: VmName) -> int:
+        """Add up what virsh domstats says of each disk."""
+        told = self._ask("domstats", "--block", name).stdout
+        numbers = REQUESTS.findall(told)
+        if not numbers and "block.count=0" not in told:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, f"libvirt has no counters of the disks of {name}")
+        return sum(map(int, numbers))
+
+    def _ask(self, *arguments: str) -> Completed:
+        done = self.runner.run(commands.virsh(*arguments), timeout_s=CALL_S)
+        if done.exit_code != 0:
+            raise ProgramError(done.argv, done.exit_code, done.stderr)
+        return done

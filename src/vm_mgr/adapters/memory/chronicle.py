@@ -1,0 +1,48 @@
+"""A chronicle and a journal in memory."""
+
+from collections.abc import Sequence
+
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.event import Event
+
+__all__ = ["MemoryChronicle", "MemoryJournal"]
+
+
+class MemoryChronicle:
+    """Events in a list; hanging makes it fail as a storage does that is out of reach."""
+
+    def __init__(self) -> None:
+        self.kept: list[Event] = []
+        self.hanging = False
+
+    def append(self, events: Sequence[Event]) -> None:
+        """Keep them."""
+        self._reach()
+        self.kept.extend(event._replace(when_utc=round(event.when_utc, 3)) for event in events)
+
+    def read(self, since_utc: float = 0.0) -> list[Event]:
+        """Give them in order."""
+        self._reach()
+        found = [event for event in self.kept if event.when_utc >= since_utc]
+        return sorted(found, key=lambda event: event.when_utc)
+
+    def _reach(self) -> None:
+        if self.hanging:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, "the chronicle is out of reach")
+
+
+class MemoryJournal:
+    """What was told; handed names what is also to be kept."""
+
+    def __init__(self) -> None:
+        self.written: list[Event] = []
+        self.handed: list[Event] = []
+
+    def record(self, event: Event) -> None:
+        """Remember it as told and handed over."""
+        self.write(event)
+        self.handed.append(event)
+
+    def write(self, event: Event) -> None:
+        """Remember it as told."""
+        self.written.append(event)

@@ -1,0 +1,101 @@
+"""States of guests' memory, in memory; only the file that is handed to a hypervisor is a real one."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.saved_state import SavedState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vm_mgr.model.vm import VmName
+
+__all__ = ["MemorySavedStates"]
+
+
+class MemorySavedStates:
+    """A part of the storage in memory; room_bytes is what it has left."""
+
+    def __init__(self) -> None:
+        self.states: dict[VmName, SavedState] = {}
+        self.contents: dict[VmName, bytes] = {}
+        self.room_bytes = 1 << 40
+        self._folder = ""
+
+    def may_fail(self, step: str) -> None:
+        """Fail if this is the step that is to fail."""
+
+    def moment(self, name: VmName) -> str:
+        """Describe the disks."""
+        raise NotImplementedError
+
+    def begin_state(self, name: VmName, size_bytes: int) -> str:
+        """Forget an earlier one."""
+        self.may_fail("begin_state")
+        self.drop_state(name)
+        if size_bytes > self.room_bytes:
+            raise VmMgrError(Kind.NO_RESOURCES, f"no room for the memory of {name}")
+        self.states[name] = SavedState()
+        return str(self._path(name))
+
+    def keep_state(self, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> SavedState:
+        """Read the file."""
+        self.may_fail("keep_state")
+        on_progress(0.0)
+        content = self._path(name).read_bytes()
+        self.contents[name] = content
+        self._path(name).unlink()
+        return state._replace(
+            size_bytes=len(content), digest=blake2b(content).hexdigest(), moment=self.moment(name)
+        )
+
+    def finish_state(self, name: VmName, state: SavedState) -> None:
+        """Make it complete."""
+        self.may_fail("finish_state")
+        if self.moment(name) != state.moment:
+            raise VmMgrError(Kind.WRONG_STATE, f"the disks of {name} have changed meanwhile")
+        self.states[name] = state._replace(complete=True)
+
+    def saved_state(self, name: VmName) -> SavedState | None:
+        """Give it."""
+        self.may_fail("saved_state")
+        return self.states.get(name)
+
+    def take_state(self, name: VmName) -> None:
+        """Mark it."""
+        self.may_fail("take_state")
+        state = self.states.get(name)
+        if state is None or state.taken or not state.complete:
+            raise VmMgrError(Kind.WRONG_STATE, f"{name} has no saved memory that was not taken")
+        self.states[name] = state._replace(taken=True)
+
+    def fetch_state(self, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> str:
+        """Write the file."""
+        self.may_fail("fetch_state")
+        on_progress(0.0)
+        content = self.contents.get(name, b"")
+        if blake2b(content).hexdigest() != state.digest:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, f"the saved memory of {name} is not what was kept")
+        self._path(name).write_bytes(content)
+        return str(self._path(name))
+
+    def drop_state(self, name: VmName) -> None:
+        """Forget it."""
+        self.may_fail("drop_state")
+        self.states.pop(name, None)
+        self.contents.pop(name, None)
+        if self._folder:
+            self._path(name).unlink(missing_ok=True)
+
+    def _path(self, name: VmName) -> Path:
+        if not self._folder:
+            self._folder = tempfile.mkdtemp(prefix="vm-mgr-")
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        return Path(self._folder) / name

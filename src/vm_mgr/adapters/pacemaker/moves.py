@@ -1,0 +1,149 @@
+"""Edit what the CIB has for moves: the constraint of one, and what becomes of a VM whose move fails."""
+
+import time
+from collections.abc import Collection, Mapping
+
+from lxml import etree
+
+from vm_mgr.adapters.pacemaker.elements import (
+    PRIMITIVE,
+    detach,
+    find,
+    nvpair,
+    nvset,
+    operation,
+    our_id,
+    ours,
+    section,
+)
+from vm_mgr.model.cluster import NodeName
+from vm_mgr.model.vm import TargetRole, VmName
+from vm_mgr.ports.cluster import VmResource
+
+__all__ = ["HIBERNATION", "MOVE", "add_move", "add_restart", "hibernate", "hold", "sweep_moves"]
+
+MOVE = "vm-mgr-move-"
+RESTART = "vm-mgr-restart-"
+TERMS = "vm-mgr-terms-"
+# The parameter OCF_RESKEY_CRM_meta_vm_mgr_move, in which Pacemaker hands the agent a single move's terms.
+TERMS_KEY = "vm-mgr-move"
+# The parameter OCF_RESKEY_CRM_meta_vm_mgr_hibernation of the operation stop. No attribute of the resource:
+# those that the agent gets restart the VM when they change, and the others it does not get.
+HIBERNATION = "vm-mgr-hibernation"
+# Other agents keep their ways: nobody would clear the failure of a move that holds their VM.
+PROVIDER = "vm-mgr"
+
+
+def add_move(
+    cib: etree._Element,
+    name: VmName,
+    *,
+    to: NodeName | None,
+    away_from: NodeName,
+    expires_utc: float,
+    terms: str = "",
+    avoiding: Collection[NodeName] = (),
+) -> None:
+    """Add the temporary constraint of a move, with a date after which Pacemaker ignores it.
+
+    The terms go to the agent as a meta attribute of the operation, which ends at the same date.
+    """
+    sweep_moves(cib, name, expires_utc - 1)
+    ident = our_id("move", name)
+    location = etree.SubElement(section(cib, "constraints"), "rsc_location", id=ident, rsc=name)
+    score = "INFINITY" if to else "-INFINITY"
+    rule = {"id": our_id("move", name, "rule"), "score": score, "boolean-op": "and"}
+    element = etree.SubElement(location, "rule", rule)
+    _name_nodes(element, name, [to] if to else [away_from, *sorted(set(avoiding) - {away_from})])
+    _until(element, our_id("move", name, "end"), expires_utc)
+    for primitive in find(cib, PRIMITIVE, name=name):
+        if primitive.get("provider") == PROVIDER:
+            move = _move_operation(primitive, name)
+            if terms:
+                _nvset_until(move, our_id("terms", name), {TERMS_KEY: terms}, expires_utc)
+
+
+def _name_nodes(rule: etree._Element, name: VmName, nodes: list[NodeName]) -> None:
+    """Let the rule hold for the nodes; Pacemaker 3 knows only one rule at a constraint, but rules in it.
+
+    Only the outer rule's score counts; older schemas want one at each.
+    """
+    if len(nodes) > 1:
+        score = str(rule.get("score"))
+        either = {"id": our_id("move", name, "nodes"), "score": score, "boolean-op": "or"}
+        rule = etree.SubElement(rule, "rule", either)
+    for number, node in enumerate(nodes):
+        ident = our_id("move", name, f"node{number}" if number else "node")
+        place = {"attribute": "#uname", "operation": "eq", "value": node}
+        etree.SubElement(rule, "expression", {"id": ident, **place})
+
+
+def add_restart(cib: etree._Element, name: VmName, expires_utc: float) -> None:
+    """Have a VM that a failed live migration holds stopped and started, until a date."""
+    for move in find(cib, f"{PRIMITIVE}/operations/op[@name='migrate_to']", name=name):
+        for older in find(move, "meta_attributes[starts-with(@id, $name)]", name=RESTART):
+            detach(older)
+        added = _nvset_until(move, our_id("restart", name), {"on-fail": "restart"}, expires_utc)
+        added.set("score", "INFINITY")  # above what holds it
+
+
+def sweep_moves(cib: etree._Element, name: VmName, now_utc: float) -> None:
+    """Remove what moves of the name have added, and what those of other names have that has expired."""
+    now = _date(now_utc)
+    temporary = "configuration/resources//meta_attributes[starts-with(@id, $name)]"
+    found = [*find(cib, temporary, name=TERMS), *find(cib, temporary, name=RESTART)]
+    for element in [*ours(section(cib, "constraints"), MOVE), *found]:
+        expired = any(rule.get("end", now) < now for rule in find(element, ".//date_expression"))
+        owner = element.get("rsc") or next(element.iterancestors("primitive")).get("id")
+        if expired or owner == name:
+            detach(element)
+
+
+def hold(move: etree._Element, name: str) -> None:
+    """Let a failed migrate_to leave the VM where it runs, unless somebody wants it otherwise.
+
+    An attribute of the operation itself would stand above add_restart.
+    """
+    if "on-fail" not in move.attrib and not find(move, "meta_attributes[not(rule)]/nvpair[@name='on-fail']"):
+        nvset(move, "meta_attributes", our_id("hold", name), {"on-fail": "block"})
+
+
+def hibernate(stop: etree._Element, name: str, seconds: int) -> None:
+    """Have a stop that is part of a move save the guest's memory, for which it has so long."""
+    nvset(stop, "meta_attributes", our_id("hibernation", name), {HIBERNATION: str(seconds)})
+
+
+def _move_operation(primitive: etree._Element, name: VmName) -> etree._Element:
+    """Give the operation migrate_to, whose failure leaves the VM where it runs (docs/design/0010)."""
+    found = find(primitive, "operations/op[@name='migrate_to']")
+    operations = primitive.find("operations")
+    if not found:
+        if operations is None:
+            operations = etree.SubElement(primitive, "operations")
+        timeout_s = VmResource(name, TargetRole.STARTED).migrate_to_timeout_s
+        found = [operation(operations, our_id("op", name, "migrate_to"), "migrate_to", "0s", timeout_s)]
+    hold(found[0], name)
+    return found[0]
+
+
+def _nvset_until(
+    parent: etree._Element, ident: str, pairs: Mapping[str, str], expires_utc: float
+) -> etree._Element:
+    """Add attributes that Pacemaker ignores after a date."""
+    attributes = etree.SubElement(parent, "meta_attributes", id=ident)
+    _until(
+        etree.SubElement(attributes, "rule", id=f"{ident}..rule", score="INFINITY"),
+        f"{ident}..end",
+        expires_utc,
+    )
+    for key, value in pairs.items():
+        nvpair(attributes, ident, key, value)
+    return attributes
+
+
+def _until(rule: etree._Element, ident: str, expires_utc: float) -> None:
+    etree.SubElement(rule, "date_expression", id=ident, operation="lt", end=_date(expires_utc))
+
+
+def _date(utc: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(utc))

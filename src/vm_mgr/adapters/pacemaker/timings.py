@@ -1,0 +1,237 @@
+"""Read Corosync's and Pacemaker's timeouts: corosync-cmapctl for what is in effect, the CIB for the rest.
+
+Where the CIB doesn't set an option Pacemaker's documented default holds. A set of options under a rule holds
+only sometimes and is left out. A time that can't be understood is None.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from lxml import etree
+
+from vm_mgr.adapters.pacemaker.call import call, check
+from vm_mgr.adapters.pacemaker.commands import parse_cib
+from vm_mgr.adapters.pacemaker.times import seconds
+from vm_mgr.model.timings import ClusterTimes, FenceDevice, PacemakerTimes, TotemTimes, VmTimes
+from vm_mgr.model.vm import VmName
+from vm_mgr.ports.runner import Runner
+
+__all__ = ["parse_cluster", "parse_totem", "read_cluster"]
+
+TOTEM = "runtime.config.totem."
+INFINITY = 1_000_000
+TRUE = ("true", "yes", "on", "1", "y")
+# Agents whose power_wait is not 0 by default: fence_ipmilan and its other names.
+POWER_WAIT = {
+    "fence_ipmilan": 2.0,
+    "fence_ipmilanplus": 2.0,
+    "fence_idrac": 2.0,
+    "fence_imm": 2.0,
+    "fence_ilo3": 4.0,
+    "fence_ilo4": 2.0,
+    "fence_ilo5": 2.0,
+}
+
+Pairs = Mapping[str, str]
+
+
+def read_cluster(runner: Runner) -> ClusterTimes:
+    """Ask Pacemaker first: without a running cluster it says so best."""
+    cib = check(call(runner, ("cibadmin", "--query"))).stdout
+    totem = check(call(runner, ("corosync-cmapctl", TOTEM))).stdout
+    return parse_cluster(cib, parse_totem(totem))
+
+
+def parse_totem(raw: str) -> TotemTimes:
+    """Read lines like `runtime.config.totem.token (u32) = 1300`; the times are milliseconds (cmap_keys(7)).
+
+    >>> parse_totem("runtime.config.totem.token (u32) = 1300").token
+    1.3
+    """
+    lines = re.findall(rf"^{re.escape(TOTEM)}(\w+) \(\w+\) = (\d+)$", raw, flags=re.MULTILINE)
+    found = {key: int(value) for key, value in lines}
+    times = {
+        key: found[key] / 1000 if key in found else None
+        for key in ("token", "token_retransmit", "join", "consensus")
+    }
+    number = found.get("token_retransmits_before_loss_const")
+    return TotemTimes(**times, token_retransmits_before_loss_const=number)
+
+
+def parse_cluster(raw: str, totem: TotemTimes) -> ClusterTimes:
+    """Read the CIB."""
+    cib = parse_cib(raw)
+    primitives = _find(cib, "configuration/resources//primitive")
+    common = _common(cib)
+    return ClusterTimes(
+        nodes=tuple(
+            str(one.get("uname")) for one in _find(cib, "configuration/nodes/node") if _is_member(one)
+        ),
+        totem=totem,
+        pacemaker=_pacemaker(_pairs(_find(cib, "configuration/crm_config/cluster_property_set"))),
+        devices=tuple(_device(one) for one in primitives if one.get("class") == "stonith"),
+        vms=tuple(_vm(cib, one, common) for one in primitives if _agent(cib, one) == "VirtualDomain"),
+    )
+
+
+class _Common(NamedTuple):
+    """What holds for all VMs, and which resource each of them needs."""
+
+    meta: Pairs
+    op_timeout: str
+    needs: Pairs
+
+
+def _common(cib: etree._Element) -> _Common:
+    ops = _pairs(_find(cib, "configuration/op_defaults/meta_attributes"))
+    needs = _find(cib, "configuration/constraints/rsc_colocation[starts-with(@id, 'vm-mgr-needs-')]")
+    return _Common(
+        meta=_pairs(_find(cib, "configuration/rsc_defaults/meta_attributes")),
+        op_timeout=ops.get("timeout", "20s"),
+        needs={str(one.get("rsc")): str(one.get("with-rsc")) for one in needs},
+    )
+
+
+def _is_member(node: etree._Element) -> bool:
+    return node.get("type", "member") in ("member", "normal")
+
+
+def _pacemaker(options: Pairs) -> PacemakerTimes:
+    """Read the cluster options; newer releases say fencing where older ones say stonith, and know both."""
+    plain = PacemakerTimes()
+
+    def text(name: str, default: str) -> str:
+        newer = name.replace("stonith", "fencing")
+        return options.get(name, options.get(newer, default))
+
+    def time(name: str, default: float | None) -> float | None:
+        return seconds(text(name, f"{default:g}"))
+
+    return PacemakerTimes(
+        stonith_enabled=text("stonith-enabled", "true").lower() in TRUE,
+        stonith_action=text("stonith-action", plain.stonith_action),
+        no_quorum_policy=options.get("no-quorum-policy", plain.no_quorum_policy),
+        stonith_timeout=time("stonith-timeout", plain.stonith_timeout),
+        stonith_watchdog_timeout=time("stonith-watchdog-timeout", plain.stonith_watchdog_timeout),
+        priority_fencing_delay=time("priority-fencing-delay", plain.priority_fencing_delay),
+        dc_deadtime=time("dc-deadtime", plain.dc_deadtime),
+        cluster_delay=time("cluster-delay", plain.cluster_delay),
+        cluster_recheck_interval=time("cluster-recheck-interval", plain.cluster_recheck_interval),
+        shutdown_escalation=time("shutdown-escalation", plain.shutdown_escalation),
+    )
+
+
+def _device(primitive: etree._Element) -> FenceDevice:
+    given = _pairs(primitive.findall("instance_attributes"))
+    agent = str(primitive.get("type"))
+    hosts = re.split(r"[\s,;]+", given.get("pcmk_host_list", "").strip())
+    mapped = re.findall(r"([^\s;:=]+)[:=]", given.get("pcmk_host_map", ""))
+
+    def time(name: str, default: str) -> float | None:
+        return seconds(given.get(name, default))
+
+    def own(name: str) -> float | None:
+        return seconds(given[name]) if name in given else None
+
+    return FenceDevice(
+        name=str(primitive.get("id")),
+        agent=agent,
+        targets=tuple(dict.fromkeys(host for host in (*hosts, *mapped) if host)),
+        pcmk_delay_base=_longest_delay(given.get("pcmk_delay_base", "0")),
+        pcmk_delay_max=time("pcmk_delay_max", "0"),
+        pcmk_reboot_timeout=own("pcmk_reboot_timeout"),
+        pcmk_off_timeout=own("pcmk_off_timeout"),
+        pcmk_reboot_action=given.get("pcmk_reboot_action", "reboot"),
+        method=given.get("method", ""),
+        delay=time("delay", "0"),
+        power_wait=time("power_wait", f"{POWER_WAIT.get(agent, 0.0):g}"),
+        power_timeout=time("power_timeout", "20"),
+        login_timeout=time("login_timeout", "5"),
+        waits=given.get("disable_timeout", "").lower() in ("0", "no", "off", "false"),
+    )
+
+
+def _longest_delay(text: str) -> float | None:
+    """Read a delay, or the longest of those that are given node by node (pacemaker-fenced(7)).
+
+    >>> _longest_delay("5s"), _longest_delay("n1:1s;n2:5")
+    (5.0, 5.0)
+    """
+    each = [seconds(part.rpartition(":")[2]) for part in re.split(r"[\s;]+", text.strip()) if part]
+    known = [one for one in each if one is not None]
+    return max(known) if known and len(known) == len(each) else None
+
+
+def _vm(cib: etree._Element, primitive: etree._Element, common: _Common) -> VmTimes:
+    """Read a VM, and what its template says besides."""
+    name = str(primitive.get("id"))
+    parts = [primitive, *_templates(cib, primitive)]
+    meta = {**common.meta, **_pairs([one for part in parts for one in part.findall("meta_attributes")])}
+    params = _pairs([one for part in parts for one in part.findall("instance_attributes")])
+    ops = _operations(parts)
+    timeouts = {
+        action: seconds(_timeout(ops.get(action)) or common.op_timeout)
+        for action in ("start", "stop", "monitor", "migrate_to", "migrate_from")
+    }
+    threshold = meta.get("migration-threshold", "").strip()
+    times = int(threshold) if threshold.isdigit() else 0  # INFINITY
+    return VmTimes(
+        name=VmName(name),
+        **timeouts,
+        monitor_interval=(_interval(ops["monitor"]) or None) if "monitor" in ops else None,
+        live_migration=meta.get("allow-migrate", "").lower() in TRUE,
+        migration_threshold=times if times < INFINITY else 0,
+        failure_timeout=seconds(meta.get("failure-timeout", "0")),
+        io_error_timeout=seconds(params.get("io_error_timeout", "60")),
+        storage=params.get("storage", ""),
+        needs=common.needs.get(name, ""),
+    )
+
+
+def _operations(parts: list[etree._Element]) -> dict[str, etree._Element]:
+    """Find the operations by name; of several monitors the one that looks most often."""
+    ops: dict[str, etree._Element] = {}
+    for op in (one for part in parts for one in part.findall("operations/op")):
+        name = str(op.get("name"))
+        known = ops.get(name)
+        if known is None or (name == "monitor" and 0 < _interval(op) < (_interval(known) or INFINITY)):
+            ops[name] = op
+    return ops
+
+
+def _timeout(op: etree._Element | None) -> str:
+    if op is None:
+        return ""
+    return op.get("timeout") or _pairs(op.findall("meta_attributes")).get("timeout", "")
+
+
+def _interval(op: etree._Element) -> float:
+    enabled = op.get("enabled", "true").lower() in TRUE
+    return (seconds(op.get("interval", "0")) or 0.0) if enabled else 0.0
+
+
+def _templates(cib: etree._Element, primitive: etree._Element) -> list[etree._Element]:
+    named = primitive.get("template")
+    return _find(cib, "configuration/resources/template[@id=$name]", str(named)) if named else []
+
+
+def _agent(cib: etree._Element, primitive: etree._Element) -> str:
+    return next(
+        (str(one.get("type")) for one in (primitive, *_templates(cib, primitive)) if one.get("type")), ""
+    )
+
+
+def _pairs(sets: list[etree._Element]) -> dict[str, str]:
+    """Join sets of name-value pairs; of several values the first holds, sets with rules are left out."""
+    found: dict[str, str] = {}
+    for one in sets:
+        if one.find("rule") is None:
+            for pair in one.findall("nvpair"):
+                found.setdefault(str(pair.get("name")), str(pair.get("value", "")))
+    return found
+
+
+def _find(element: etree._Element, path: str, name: str = "") -> list[etree._Element]:
+    found: Any = element.xpath(path, name=name)
+    return list(found)

@@ -1,0 +1,82 @@
+"""Read what comes through the pipe: the lines of the alert agent (ocf/alert) and events of our own.
+
+What Pacemaker puts into the agent's environment is in "Pacemaker Explained", chapter Alerts. On each node its
+controller alerts of every change of membership that it sees, and of every end of a fencing; of a resource's
+operation only the node that ran it does. The begin of a fencing is not alerted.
+"""
+
+from typing import NamedTuple
+
+from vm_mgr.model.event import Event, EventKind, read_event
+
+__all__ = ["from_pacemaker", "read_line"]
+
+MEMBERSHIP = {"member": EventKind.JOINED, "lost": EventKind.LOST}
+DONE = {"start": EventKind.RUNNING, "stop": EventKind.STOPPED, "migrate_from": EventKind.MOVED}
+DONE_STATUS = "0"  # PCMK_EXEC_DONE: the agent has answered, whatever it said
+
+
+class Alert(NamedTuple):
+    """The fields of a line as ocf/alert writes them."""
+
+    kind: str
+    node: str
+    epoch: str
+    usec: str
+    task: str
+    rc: str
+    rsc: str
+    target_rc: str
+    status: str
+    exec_ms: str
+    desc: str
+
+
+def read_line(line: str) -> Event | None:
+    """Read a line; None for what is nobody's business, or no line of ours.
+
+    >>> read_line("node|n2|1000|250000|||||||lost")[:3]
+    (1000.25, <EventKind.LOST: 'lost'>, 'n2')
+    """
+    if not from_pacemaker(line):
+        return read_event(line)
+    fields = line.split("|", len(Alert._fields) - 1)
+    if len(fields) != len(Alert._fields):
+        return None
+    alert = Alert(*fields)
+    reader = {"node": _of_node, "fencing": _of_fencing, "resource": _of_resource}.get(alert.kind)
+    event = reader(alert) if reader and _is_number(alert.epoch) else None
+    fraction_s = int(alert.usec) / 1_000_000 if _is_number(alert.usec) else 0
+    return event and event._replace(when_utc=int(alert.epoch) + fraction_s)
+
+
+def from_pacemaker(line: str) -> bool:
+    """Tell the agent's lines from events, which are JSON."""
+    return not line.startswith("{")
+
+
+def _of_node(alert: Alert) -> Event | None:
+    kind = MEMBERSHIP.get(alert.desc)
+    return Event(0, kind, alert.node) if kind else None
+
+
+def _of_fencing(alert: Alert) -> Event | None:
+    """Read the end of a fencing; `on` takes back an earlier one."""
+    if alert.task == "on":
+        return None
+    kind = EventKind.FENCED if alert.rc == "0" else EventKind.FENCING_FAILED
+    return Event(0, kind, alert.node, detail=alert.desc)
+
+
+def _of_resource(alert: Alert) -> Event | None:
+    waited = {alert.task: int(alert.exec_ms)} if _is_number(alert.exec_ms) and int(alert.exec_ms) else {}
+    if alert.status == DONE_STATUS and alert.rc == alert.target_rc:
+        kind = DONE.get(alert.task)
+        return Event(0, kind, alert.rsc, alert.node, waited=waited) if kind else None
+    if alert.task == "monitor" and alert.rc == "0":
+        return None  # found running where that was not expected, as after a cleanup
+    return Event(0, EventKind.FAILED, alert.rsc, alert.node, f"{alert.task}: {alert.desc}", waited)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()

@@ -1,0 +1,33 @@
+"""Commands about nodes."""
+
+import click
+
+from vm_mgr.cli.complete import node_names
+from vm_mgr.cli.run import run
+from vm_mgr.model.cluster import NodeName
+
+__all__ = ["release_node_command"]
+
+
+@click.command("release-node")
+@click.argument("node", shell_complete=node_names)
+def release_node_command(node: str) -> None:
+    """Tell Ceph at once that a fenced node is dead.
+
+    Its OSDs are marked down, its clients shut out, their locks broken. The cluster does this by itself after
+    each fencing; by hand it is of use where that failed. It is refused for a node that Pacemaker has not
+    fenced in the last ten minutes, and for one that is back.
+
+    \b
+    Example:
+      vm-mgr release-node n2
+    """
+    from vm_mgr.operations.release_node import release_node  # noqa: PLC0415
+
+    released = run(lambda env: release_node(env, NodeName(node)))
+    for number in released.daemons:
+        print(f"osd.{number} is marked down")
+    for address in released.clients:
+        print(f"the client {address} is shut out")
+    if not (released.daemons or released.clients):
+        print(f"nothing of {node} is left")

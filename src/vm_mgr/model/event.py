@@ -1,0 +1,123 @@
+"""Describe what happened to a node or a VM, for the record that is kept of failovers."""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import NamedTuple
+
+__all__ = ["AGENT_EXPECTED", "OF_NODES", "Event", "EventKind", "read_event", "told", "waiting", "write_event"]
+
+
+class EventKind(Enum):
+    """What can happen; the set is closed, the values are in the chronicle and in the journal."""
+
+    LOST = "lost"  # a node, which may also have left in good order
+    JOINED = "joined"
+    FENCED = "fenced"
+    FENCING_FAILED = "fencing-failed"
+    RELEASED = "released"  # the storage was told that a node is dead
+    RELEASE_FAILED = "release-failed"
+    STARTING = "starting"  # a VM: its start has begun
+    RUNNING = "running"  # its QEMU runs
+    ALIVE = "alive"  # its guest's agent has answered
+    MOVING = "moving"  # its live migration has begun
+    MOVED = "moved"
+    STOPPED = "stopped"
+    SAVED = "saved"  # its memory, for its next start
+    NOT_SAVED = "not-saved"  # although it was to be: its guest is shut down instead
+    RESUMED = "resumed"  # with the memory that was saved
+    NOT_RESUMED = "not-resumed"  # its memory is given up: it boots, as after a power cut
+    FAILED = "failed"
+
+
+OF_NODES = frozenset(
+    {
+        EventKind.LOST,
+        EventKind.JOINED,
+        EventKind.FENCED,
+        EventKind.FENCING_FAILED,
+        EventKind.RELEASED,
+        EventKind.RELEASE_FAILED,
+    }
+)
+
+# The detail of a VM that runs from now on: its definition has a channel to an agent in the guest.
+AGENT_EXPECTED = "guest agent expected"
+
+
+class Event(NamedTuple):
+    """One thing that happened to a subject, a node or a VM, at a time in seconds since 1970.
+
+    node: that saw it; empty for one that did not know its name. waited: for what this took how many
+    milliseconds. vms: of a lost node, the VMs that ran there.
+    """
+
+    when_utc: float
+    kind: EventKind
+    subject: str
+    node: str = ""
+    detail: str = ""
+    waited: Mapping[str, int] = {}
+    vms: tuple[str, ...] = ()
+
+
+def told(event: Event) -> str:
+    """Say an event in one line.
+
+    >>> told(Event(7.1, EventKind.RUNNING, "web1", "n1", waited={"disk": 1200, "libvirt": 300}))
+    'web1: running on n1; waited 1200 ms for disk, 300 ms for libvirt'
+    """
+    where = f" on {event.node}" if event.node and event.kind not in OF_NODES else ""
+    parts = (f"{event.kind.value}{where}", event.detail, waiting(event.waited))
+    return f"{event.subject}: {'; '.join(filter(None, parts))}"
+
+
+def waiting(waited: Mapping[str, int]) -> str:
+    """Say what was waited for.
+
+    >>> waiting({"disk": 1200}), waiting({})
+    ('waited 1200 ms for disk', '')
+    """
+    parts = ", ".join(f"{ms} ms for {what}" for what, ms in waited.items())
+    return f"waited {parts}" if parts else ""
+
+
+def write_event(event: Event) -> str:
+    """Give an event as one line of JSON; times have milliseconds.
+
+    >>> event = Event(7.1239, EventKind.FENCED, "n2", "n1", waited={"power": 1500})
+    >>> read_event(write_event(event))
+    Event(when_utc=7.124, kind=<EventKind.FENCED: 'fenced'>, subject='n2', node='n1', detail='', \
+waited={'power': 1500}, vms=())
+    """
+    import json  # noqa: PLC0415 - the module is also loaded where nothing is written
+
+    known = {
+        **event._asdict(),
+        "when_utc": round(event.when_utc, 3),
+        "kind": event.kind.value,
+        "waited": dict(event.waited),
+    }
+    return json.dumps({key: value for key, value in known.items() if value})
+
+
+def read_event(raw: str) -> Event | None:
+    """Read an event; None for what is none, or one of a newer vm-mgr that this one can't understand.
+
+    >>> read_event("{") is read_event('{"kind": "melted"}') is None
+    True
+    """
+    import json  # noqa: PLC0415
+
+    try:
+        value = json.loads(raw)
+        return Event(
+            float(value["when_utc"]),
+            EventKind(value["kind"]),
+            str(value["subject"]),
+            str(value.get("node", "")),
+            str(value.get("detail", "")),
+            {str(what): int(ms) for what, ms in value.get("waited", {}).items()},
+            tuple(map(str, value.get("vms", ()))),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,66 @@
+"""Describe a guest's memory that is kept beside its disks until the guest goes on elsewhere."""
+
+from typing import NamedTuple
+
+__all__ = ["SavedState", "read_state", "write_state"]
+
+
+class SavedState(NamedTuple):
+    """What was saved, of whom, and of which moment of its disks.
+
+    uuid: the VM's; node: where it was saved; digest: of the memory's bytes; moment: what the storage tells
+    of the disks, which differs once one was written, replaced or resized. stood: its user had paused the
+    guest. complete: it may be resumed. taken: it was, or somebody has begun to; never again.
+    """
+
+    uuid: str = ""
+    node: str = ""
+    saved_utc: float = 0.0
+    size_bytes: int = 0
+    digest: str = ""
+    moment: str = ""
+    stood: bool = False
+    complete: bool = False
+    taken: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Tell whether the next start resumes it."""
+        return self.complete and not self.taken
+
+
+def write_state(state: SavedState) -> str:
+    """Give a state as text; whether it is complete or taken is told by where the text is.
+
+    >>> read_state(write_state(SavedState("u", "n1", 7.5, 3, "d", "m", stood=True))).stood
+    True
+    """
+    import json  # noqa: PLC0415 - for moves only
+
+    return json.dumps({key: value for key, value in state._asdict().items() if key not in _PLACES})
+
+
+def read_state(raw: str) -> SavedState:
+    """Read a state; what can't be read is one that fits no VM.
+
+    >>> read_state("{") == read_state('{"uuid": 1, "size_bytes": "x"}') == SavedState()
+    True
+    """
+    import json  # noqa: PLC0415
+
+    try:
+        value = json.loads(raw)
+        return SavedState(
+            str(value["uuid"]),
+            str(value["node"]),
+            float(value["saved_utc"]),
+            int(value["size_bytes"]),
+            str(value["digest"]),
+            str(value["moment"]),
+            stood=value["stood"] is True,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return SavedState()
+
+
+_PLACES = ("complete", "taken")

@@ -1,0 +1,254 @@
+"""Save a guest's memory at a stop that is part of a move, and go on with it at the next start.
+
+The rules (docs/design/0012-hibernation.md): a state is complete only when its QEMU has ended, and marked as
+taken before a QEMU is started from it, which stands until it is known to be the VM's.
+"""
+
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from vm_mgr.errors import Kind, SignalError, VmMgrError
+from vm_mgr.model.event import Event, EventKind
+from vm_mgr.model.saved_state import SavedState
+from vm_mgr.model.storage import Holder
+from vm_mgr.model.vm import VmName
+from vm_mgr.ocf import identity
+from vm_mgr.ocf.parameters import Parameters
+from vm_mgr.operations.leaving import reason_to_move
+from vm_mgr.operations.stopwatch import Stopwatch
+from vm_mgr.ports.hypervisor import PAUSED_BY_USER
+from vm_mgr.ports.storage import Storage
+from vm_mgr.wiring import RealEnv
+
+__all__ = ["Found", "clear", "go_on", "hibernate", "wake"]
+
+CALL_S = 5.0
+# Kept of a start's time for an ordinary boot, should the memory be of no use.
+BOOT_S = 30.0
+# What any storage surely takes, written and read again: slower than this, a guest is not begun to be saved.
+SURELY_BPS = 50 << 20
+# Beside its memory a guest has devices with a state, and memory of their own.
+DEVICES = 64 << 20
+
+
+class Found(NamedTuple):
+    """What a start has found: a state, and whether the guest stands here with it."""
+
+    state: SavedState | None = None
+    stands: bool = False
+
+
+def hibernate(env: RealEnv, given: Parameters, until: float, end: Callable[[], None]) -> bool:
+    """Save it and end its process; False where the guest runs on and is to be shut down.
+
+    Until everything is in the storage, which is so by the time until, the guest only stands: whatever fails
+    before, it is let go on.
+    """
+    name = given.name
+    if not given.hibernation_s:
+        return False
+    saving = _Saving(env, given, until)
+    try:
+        reason = reason_to_move(env, name)
+        if not reason:
+            _say(f"{name} is shut down: nothing says that it is moved")
+            return False
+        saving.save()
+    except VmMgrError as error:
+        saving.take_back()
+        _tell(env, name, EventKind.NOT_SAVED, f"its guest is shut down instead: {error.message}")
+        if isinstance(error, SignalError):
+            raise
+        return False
+    end()
+    try:
+        saving.finish()
+    except VmMgrError as error:
+        clear(env, saving.storage, name)
+        _tell(env, name, EventKind.NOT_SAVED, f"it will boot, as after a power cut: {error.message}")
+        return True
+    _tell(env, name, EventKind.SAVED, reason, saving.waits)
+    return True
+
+
+class _Saving:
+    """The steps of saving; until is when the guest must have been let go on, should it not be done."""
+
+    def __init__(self, env: RealEnv, given: Parameters, until: float) -> None:
+        self.env = env
+        self.given = given
+        self.name = given.name
+        self.until = until
+        self.waits = Stopwatch(env.clock)
+        self.storage: Storage | None = None
+        self.state = SavedState()
+        self.paused = False
+
+    def save(self) -> None:
+        """Have all of it in the storage, while the guest stands."""
+        env, name = self.env, self.name
+        self.storage = env.storages.called(self.given.storage or env.storages.of(name))
+        stands = env.hypervisor.paused(name, timeout_s=CALL_S)
+        if stands not in ("", PAUSED_BY_USER):
+            raise VmMgrError(Kind.WRONG_STATE, f"its guest stands: {stands}")
+        machine = env.definitions.machine(env.hypervisor.running_definition(name))
+        self._require_time(machine.memory_bytes)
+        needed = machine.memory_bytes + machine.memory_bytes // 50 + DEVICES
+        path = self.storage.begin_state(name, needed)
+        self.state = SavedState(
+            uuid=machine.uuid,
+            node=env.cluster.local_node(),
+            saved_utc=env.clock.utc(),
+            stood=stands == PAUSED_BY_USER and not self._was_paused_by_us(),
+        )
+        self.waits.end("checks")
+        if not self.state.stood:
+            self.paused = True  # it may stand even where the call fails
+            self._note_pause()
+            env.hypervisor.pause(name)
+        env.hypervisor.save_memory(name, path, timeout_s=max(self.until - env.clock.monotonic(), CALL_S))
+        self.waits.end("memory")
+        self.state = self.storage.keep_state(name, self.state, partial(_in_time, env, self.until))
+        self.waits.end("storage")
+
+    def finish(self) -> None:
+        """Make it complete; who may have opened the disks meanwhile makes it worthless."""
+        if self.storage is None or identity.own_pid(self.env, self.name) is not None:
+            raise VmMgrError(Kind.WRONG_STATE, "its process has not ended")
+        self.waits.end("end")
+        held = self.storage.holders(self.storage.images(self.name))
+        alive = [one for one in held if not self._is_our_own(one)]
+        if alive:
+            raise VmMgrError(Kind.WRONG_STATE, f"its disk {alive[0].image} is in use at {alive[0].address}")
+        self.storage.finish_state(self.name, self.state)
+
+    def take_back(self) -> None:
+        """Let the guest go on, then remove what was written."""
+        if self.paused:
+            try:
+                self.env.hypervisor.resume(self.name)
+            except VmMgrError as error:
+                _say(f"the guest of {self.name} may stand: {error.message}")
+            else:
+                self._marker().unlink(missing_ok=True)
+        if self.storage is not None:
+            clear(self.env, self.storage, self.name)
+
+    def _note_pause(self) -> None:
+        """Tell a later stop, should this one be killed, that it was not the guest's user."""
+        with suppress(OSError):
+            self._marker().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._marker().write_text(self._process(), encoding="utf-8")
+
+    def _was_paused_by_us(self) -> bool:
+        try:
+            return self._marker().read_text(encoding="utf-8") == self._process()
+        except OSError:
+            return False
+
+    def _process(self) -> str:
+        pid = identity.own_pid(self.env, self.name)
+        return "" if pid is None else f"{pid} {self.env.processes.birth(pid)}"
+
+    def _marker(self) -> Path:
+        return identity.path(self.env, "saving", self.name)
+
+    def _require_time(self, memory_bytes: int) -> None:
+        left_s = self.until - self.env.clock.monotonic()
+        needed_s = memory_bytes / SURELY_BPS
+        if needed_s > left_s:
+            message = f"saving {memory_bytes >> 20} MiB may take {needed_s:.0f} s; it has {left_s:.0f} s"
+            hint = f"have its time counted anew: vm-mgr set {self.name} --metadata hibernation=1"
+            raise VmMgrError(Kind.TRY_LATER, message, hint=hint)
+
+    def _is_our_own(self, holder: Holder) -> bool:
+        """Tell the client that has just died here, which counts as watching for some seconds."""
+        env = self.env
+        here = holder.host and env.node_addresses.get(holder.host) == env.cluster.local_node()
+        return bool(here) and not env.processes.mentions(holder.image)
+
+
+def wake(
+    env: RealEnv, given: Parameters, storage: Storage, uuid: str, deadline: float, end: Callable[[], None]
+) -> Found:
+    """Start the guest with its saved memory, standing; where that can't be, nothing runs and it is to boot.
+
+    Raises where a state could be resumed a second time, or next to a boot: then nothing may be started.
+    """
+    name = given.name
+    state = storage.saved_state(name)
+    if state is None:
+        return Found()
+    if state.taken or not state.complete:
+        why = "resuming it was begun before" if state.taken else "saving it did not end"
+        _tell(env, name, EventKind.NOT_RESUMED, f"{why}: it boots, as after a power cut")
+        return Found(state)
+    misfit = _misfit(storage, name, state, uuid)
+    storage.take_state(name)
+    if misfit:
+        _tell(env, name, EventKind.NOT_RESUMED, f"{misfit}: it boots")
+        return Found(state)
+    waits, until = Stopwatch(env.clock), deadline - BOOT_S
+    try:
+        path = storage.fetch_state(name, state, partial(_in_time, env, until))
+        waits.end("storage")
+        env.hypervisor.restore(path, name, timeout_s=max(until - env.clock.monotonic(), CALL_S))
+        waits.end("libvirt")
+    except VmMgrError as error:
+        if env.processes.find_vm(name) is not None:
+            end()  # it stands: none of its processors has run
+        _tell(env, name, EventKind.NOT_RESUMED, f"it boots, as after a power cut: {error.message}")
+        if isinstance(error, SignalError):
+            raise
+        return Found(state)
+    _tell(env, name, EventKind.RESUMED, f"saved on {state.node}", waits)
+    return Found(state, stands=True)
+
+
+def go_on(env: RealEnv, name: VmName, found: Found, end: Callable[[], None]) -> None:
+    """Let the guest's processors run, unless its user had paused it; they may have run where this fails."""
+    if found.state is None or not found.stands or found.state.stood:
+        return
+    try:
+        env.hypervisor.resume(name)
+    except VmMgrError:
+        end()
+        raise
+
+
+def clear(env: RealEnv, storage: Storage | None, name: VmName) -> None:  # noqa: ARG001 - all steps are alike
+    """Remove what is of no use any more; what stays is never resumed, and goes at the next time."""
+    if storage is None:
+        return
+    try:
+        storage.drop_state(name)
+    except VmMgrError as error:
+        _say(f"what was saved of {name} is of no use any more and stays for now: {error.message}")
+
+
+def _misfit(storage: Storage, name: VmName, state: SavedState, uuid: str) -> str:
+    if not state.uuid or state.uuid != uuid:
+        return f"the saved memory is of another VM ({state.uuid or 'unknown'})"
+    if state.moment != storage.moment(name):
+        return "its disks have changed since its memory was saved"
+    return ""
+
+
+def _in_time(env: RealEnv, until: float, fraction: float) -> None:
+    if env.clock.monotonic() > until:
+        raise VmMgrError(Kind.TRY_LATER, f"the time was up after {fraction:.0%} of its memory")
+
+
+def _tell(env: RealEnv, name: VmName, kind: EventKind, detail: str, waits: Stopwatch | None = None) -> None:
+    waited = waits.milliseconds if waits else {}
+    with suppress(VmMgrError):
+        env.journal.record(Event(env.clock.utc(), kind, name, detail=detail, waited=waited))
+    _say(f"{name} {kind.value}: {detail}")
+
+
+def _say(text: str) -> None:
+    print(f"vm-mgr: {text}", file=sys.stderr)

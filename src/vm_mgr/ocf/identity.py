@@ -1,0 +1,71 @@
+"""Remember which process is a VM's, so that no other process and no other VM is taken for it.
+
+The file running..NAME holds the PID, the time of the process's start, and the VM's UUID. The agent's monitor
+goes by it, and renews it, with the shell alone. It is an aid: without it, and where it can't be written, a VM
+is known by its name.
+"""
+
+from contextlib import suppress
+from pathlib import Path
+
+from vm_mgr.errors import VmMgrError
+from vm_mgr.model.checks import LEVELS
+from vm_mgr.model.vm import VmName
+from vm_mgr.wiring import RealEnv
+
+__all__ = ["expect", "forget", "own_pid", "path", "remember"]
+
+NOBODY = "-"
+UUID_LENGTH = 36
+
+
+def own_pid(env: RealEnv, name: VmName) -> int | None:
+    """Find the VM's process; one with its name and another UUID than the VM was last seen with is not it."""
+    return env.processes.find_vm(name, uuid=_uuid(env, name))
+
+
+def remember(env: RealEnv, name: VmName, pid: int, uuid: str = "") -> None:
+    """Keep what is known of the VM's process; the UUID is read from the process if none is given."""
+    with suppress(VmMgrError):
+        uuid = uuid or env.processes.uuid(pid)
+        birth = env.processes.birth(pid)
+        if birth:
+            _write(env, name, f"{pid} {birth} {uuid}")
+
+
+def expect(env: RealEnv, name: VmName, uuid: str) -> None:
+    """Keep the UUID of a VM that does not run, for the time in which another one has its name."""
+    _write(env, name, f"{NOBODY} {NOBODY} {uuid}")
+
+
+def forget(env: RealEnv, name: VmName) -> None:
+    """Forget a VM that does not run here, unless another one has its name and could be taken for it."""
+    with suppress(VmMgrError, OSError):
+        if env.processes.find_vm(name) is None:
+            path(env, "running", name).unlink(missing_ok=True)
+            path(env, "saving", name).unlink(missing_ok=True)
+            for check in LEVELS:
+                path(env, f"check-{check}", name).unlink(missing_ok=True)
+
+
+def path(env: RealEnv, kind: str, name: VmName) -> Path:
+    """Name a file about a VM; ".." is in no VM's name, so it can't be the file of another one."""
+    return env.state_dir / f"{kind}..{name.replace('/', '..')}"
+
+
+def _uuid(env: RealEnv, name: VmName) -> str:
+    try:
+        words = path(env, "running", name).read_text(encoding="utf-8").split()
+    except (OSError, ValueError):
+        return ""
+    # Of a half UUID every VM would be another one.
+    return words[2] if len(words) == 3 and len(words[2]) == UUID_LENGTH else ""
+
+
+def _write(env: RealEnv, name: VmName, line: str) -> None:
+    file = path(env, "running", name)
+    with suppress(OSError):
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new = file.with_name(f"{file.name}.new")
+        new.write_text(f"{line}\n", encoding="utf-8")
+        new.replace(file)

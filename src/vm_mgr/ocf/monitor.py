@@ -1,0 +1,84 @@
+"""Make a deeper check of a running VM, and count its misses: only several in a row are a failure."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.checks import LEVELS, level_for
+from vm_mgr.model.vm import VmName
+from vm_mgr.ocf import identity
+from vm_mgr.ocf.checks import CHECKS, Kept, Verdict, Word
+from vm_mgr.ocf.parameters import Parameters
+from vm_mgr.wiring import RealEnv
+
+__all__ = ["Finding", "monitor"]
+
+
+class Finding(NamedTuple):
+    """Whether the VM has failed, and what there is to say."""
+
+    failed: bool = False
+    text: str = ""
+
+
+def monitor(env: RealEnv, given: Parameters) -> Finding:
+    """Make the check of the depth that is asked for.
+
+    Raises VmMgrError where nothing is known, which is no failure of the VM.
+    """
+    level = level_for(given.check_level)
+    check = next((name for name, depth in LEVELS.items() if depth == level), "")
+    pid = identity.own_pid(env, given.name) if check else None
+    if pid is None:
+        return Finding()  # it has ended since the agent looked, whose next look will say so
+    kept = _read(env, given.name, check, f"{pid} {env.processes.birth(pid)}")
+    verdict = _look(env, given.name, check, pid, kept)
+    misses = {Word.ALIVE: 0, Word.UNKNOWN: kept.misses, Word.MISSED: kept.misses + 1}[verdict.word]
+    _write(env, given.name, check, verdict.kept._replace(misses=misses))
+    if verdict.word is Word.MISSED:
+        text = f"check {check} of {given.name}: {verdict.why} (miss {misses} of {given.check_misses})"
+        return Finding(misses >= given.check_misses, text)
+    return Finding(
+        text=f"check {check} of {given.name}: nothing is known: {verdict.why}" if verdict.why else ""
+    )
+
+
+def _look(env: RealEnv, name: VmName, check: str, pid: int, kept: Kept) -> Verdict:
+    """Judge only a guest that is to run: one that stands by somebody's will, or moves, is left alone."""
+    state = env.evidence.state(name, pid)
+    # libvirt does not know why QEMU has stopped the vCPUs: QEMU does.
+    if not (state.startswith("running") or (check == "qmp" and state == "paused (unknown)")):
+        if state:
+            return Verdict(Word.ALIVE, "", Kept(kept.process, answered=kept.answered))
+        return Verdict(Word.UNKNOWN, "libvirt's state file does not tell its state", kept)
+    try:
+        return CHECKS[check](env, name, pid, kept)
+    except VmMgrError as error:
+        return Verdict(Word.UNKNOWN, error.message, kept)
+
+
+def _read(env: RealEnv, name: VmName, check: str, process: str) -> Kept:
+    """Read what was kept of this process; what can't be understood is no more than a first look."""
+    try:
+        whole = json.loads(_file(env, name, check).read_text(encoding="utf-8"))
+        kept = Kept(**{key: value for key, value in whole.items() if key in Kept._fields})
+    except (OSError, ValueError, TypeError, AttributeError):
+        return Kept(process)
+    return kept if kept.process == process else Kept(process)
+
+
+def _write(env: RealEnv, name: VmName, check: str, kept: Kept) -> None:
+    path = _file(env, name, check)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new = path.with_name(f"{path.name}.new")
+        new.write_text(json.dumps(kept._asdict()), encoding="utf-8")
+        new.replace(path)
+    except OSError as error:
+        message = f"can't keep what the check {check} of {name} has found: {error}"
+        raise VmMgrError(Kind.ENVIRONMENT, message, hint=f"see: df {path.parent}") from error
+
+
+def _file(env: RealEnv, name: VmName, check: str) -> Path:
+    return identity.path(env, f"check-{check}", name)

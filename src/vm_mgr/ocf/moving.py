@@ -1,0 +1,187 @@
+"""Move a VM on behalf of Pacemaker, and see to it that a move that fails does not hold the VM for ever."""
+
+import sys
+
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.event import Event, EventKind
+from vm_mgr.model.migration import Decision, JobSample, Limits, OnTimeout, Plan, Step, Strategy, limits_within
+from vm_mgr.model.vm import VmName
+from vm_mgr.ocf import identity, tries
+from vm_mgr.ocf.parameters import Parameters
+from vm_mgr.operations.lift import is_leaving
+from vm_mgr.operations.migration_plan import plan_for
+from vm_mgr.ports.hypervisor import PAUSED_BY_USER
+from vm_mgr.ports.live_migration import Migration
+from vm_mgr.wiring import RealEnv
+
+__all__ = ["migrate_from", "migrate_to", "wait_gone"]
+
+POLL_S = 0.2
+CALL_S = 5.0
+
+
+def migrate_to(env: RealEnv, given: Parameters) -> None:
+    """Move the running VM to the node that Pacemaker names.
+
+    A failure makes Pacemaker leave the VM alone (on-fail=block). The timer that ends this is set first: a
+    process that is killed can't set one.
+    """
+    number = tries.add(env, given.name)
+    timer = _set_timer(env, given.name, given.timeout_s + tries.pause_s(number))
+    try:
+        _move(env, given)
+    except BaseException:
+        _set_timer(env, given.name, tries.pause_s(number))
+        raise
+    finally:
+        _cancel(env, given.name, timer)
+    tries.forget(env, given.name)
+
+
+def migrate_from(env: RealEnv, given: Parameters) -> None:
+    """Confirm that the VM has arrived and runs."""
+    deadline = env.clock.monotonic() + given.budget_s
+    while (pid := env.processes.find_vm(given.name)) is not None:
+        if _has_arrived(env, given.name):
+            identity.remember(env, given.name, pid)
+            return
+        if env.clock.monotonic() > deadline:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{given.name} has arrived, but does not run")
+        env.clock.sleep(POLL_S)
+    raise VmMgrError(Kind.WRONG_STATE, f"{given.name} has not arrived here")
+
+
+def _move(env: RealEnv, given: Parameters) -> None:
+    name = given.name
+    if not given.target_node:
+        raise VmMgrError(Kind.INVALID, "no target node is given")
+    if identity.own_pid(env, name) is None:
+        raise VmMgrError(Kind.WRONG_STATE, f"{name} does not run here")
+    began = env.clock.monotonic()
+    limits = _limits(env, given)
+    plan = _plan(env, given, limits)
+    chosen = f"{plan.strategy.value}{', pausing early' if plan.pause_early else ''}: {plan.reason}"
+    _record(name, chosen)
+    env.journal.record(
+        Event(env.clock.utc(), EventKind.MOVING, name, detail=f"to {given.target_node} by {chosen}")
+    )
+    measured_s = env.clock.monotonic() - began
+    limits = limits._replace(end_s=limits.end_s - measured_s)
+    env.hypervisor.migrate(_migration(given, plan, limits), Teller(name))
+    if not wait_gone(env, name, env.clock.monotonic() + CALL_S):
+        message = f"{name} still runs here after its migration to {given.target_node}"
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, message)
+    identity.forget(env, name)
+
+
+def _limits(env: RealEnv, given: Parameters) -> Limits:
+    """Take the parameters', but on a node that shuts down pause without a limit: next comes a stop."""
+    on_timeout, max_pause_s = given.on_timeout, given.max_pause_s
+    try:
+        if is_leaving(env, env.cluster.local_node()):
+            on_timeout, max_pause_s = OnTimeout.PAUSE, None
+    except VmMgrError as error:
+        _record(given.name, f"whether this node shuts down is unknown: {error}")
+    return limits_within(
+        given.budget_s, timeout_s=given.move_timeout_s, on_timeout=on_timeout, max_pause_s=max_pause_s
+    )
+
+
+def _plan(env: RealEnv, given: Parameters, limits: Limits) -> Plan:
+    if given.strategy is not Strategy.AUTO:
+        return Plan(given.strategy, pause_early=given.pause_early)
+    try:
+        return plan_for(
+            env.hypervisor,
+            env.definitions,
+            given.name,
+            strategy=given.strategy,
+            bandwidth_mib=given.speed_mib,
+            limits=limits,
+        )
+    except VmMgrError as error:
+        return Plan(Strategy.AUTO_CONVERGE, reason=f"nothing could be measured ({error})")
+
+
+def _migration(given: Parameters, plan: Plan, limits: Limits) -> Migration:
+    target = given.target_node + given.network_suffix
+    user = f"{given.user}@" if given.user else ""
+    # no_tty: ssh fails instead of asking.
+    query = "?no_tty=1" if given.transport == "ssh" else ""
+    port = f":{given.port}" if given.port else ""
+    return Migration(
+        name=given.name,
+        destination_uri=f"qemu+{given.transport}://{user}{target}/system{query}",
+        migrate_uri=f"tcp://{target}{port}",
+        timeout_s=limits.end_s,
+        downtime_ms=given.downtime_ms,
+        speed_mib=given.speed_mib,
+        extra_options=given.options,
+        parallel=given.parallel,
+        plan=plan,
+        limits=limits,
+    )
+
+
+class Teller:
+    """Write into Pacemaker's log what is done for a migration, and now and then how far it is."""
+
+    def __init__(self, name: VmName) -> None:
+        self.name = name
+        self.next_s = 0.0
+
+    def __call__(self, sample: JobSample, decision: Decision) -> None:
+        """Hear of a look."""
+        if decision.step is not Step.GO_ON:
+            _record(self.name, f"{decision.step.value}: {decision.reason}")
+        elif sample.elapsed_s >= self.next_s:
+            self.next_s = sample.elapsed_s + 10
+            done, left = sample.processed_bytes >> 20, sample.remaining_bytes >> 20
+            rates = (
+                f"{sample.rate_bps / (1 << 20):.0f} MiB/s, dirtied {sample.dirty_bps / (1 << 20):.0f} MiB/s"
+            )
+            _record(self.name, f"{done} MiB sent, {left} MiB left, {rates}")
+
+
+def _record(name: VmName, text: str) -> None:
+    print(f"vm-mgr: migration of {name}: {text}", file=sys.stderr)
+
+
+def _has_arrived(env: RealEnv, name: VmName) -> bool:
+    """A guest that its user had paused arrives paused; any other pause is one of the migration."""
+    if env.hypervisor.domain_state(name, timeout_s=CALL_S) == "running":
+        return True
+    return env.hypervisor.paused(name, timeout_s=CALL_S) == PAUSED_BY_USER
+
+
+def wait_gone(env: RealEnv, name: VmName, deadline: float) -> bool:
+    """Wait until the VM's process has ended here; False when it is too late."""
+    while not _is_gone(env, name):
+        if env.clock.monotonic() > deadline:
+            return False
+        env.clock.sleep(POLL_S)
+    return True
+
+
+def _is_gone(env: RealEnv, name: VmName) -> bool:
+    try:
+        return identity.own_pid(env, name) is None
+    except VmMgrError:
+        return False  # a process that is ending shows nothing for a moment; the caller's next look raises
+
+
+def _set_timer(env: RealEnv, name: VmName, after_s: float) -> str:
+    """Set it; a migration does not fail for this, but somebody has to hear of it."""
+    try:
+        return env.timers.set_lift(name, after_s)
+    except VmMgrError as error:
+        _record(name, f"no timer could be set ({error}); if it stays held: vm-mgr start {name}")
+        return ""
+
+
+def _cancel(env: RealEnv, name: VmName, timer: str) -> None:
+    try:
+        if timer:
+            env.timers.cancel(timer)
+    except VmMgrError as error:
+        _record(name, f"its timer stays and will find nothing to do ({error})")

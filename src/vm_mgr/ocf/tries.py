@@ -1,0 +1,55 @@
+"""Count on this node how often a VM's live migrations have failed; the more, the longer is the next pause."""
+
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from vm_mgr.model.vm import VmName
+from vm_mgr.ocf import identity
+from vm_mgr.wiring import RealEnv
+
+__all__ = ["add", "count", "forget", "pause_s"]
+
+SHORTEST_S = 5
+LONGEST_S = 120
+# What failed before that says nothing about the next time.
+FORGOTTEN_S = 3600.0
+
+
+def count(env: RealEnv, name: VmName) -> int:
+    """Give the number of failures in a row."""
+    try:
+        path = _path(env, name)
+        recent = time.time() - path.stat().st_mtime < FORGOTTEN_S
+        return int(path.read_text(encoding="utf-8")) if recent else 0
+    except (OSError, ValueError):
+        return 0  # none yet, or a file that was cut
+
+
+def add(env: RealEnv, name: VmName) -> int:
+    """Count one more and give the number; what can't be kept is counted as the first."""
+    tries = count(env, name) + 1
+    with suppress(OSError):
+        env.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _path(env, name).write_text(f"{tries}\n", encoding="utf-8")
+    return tries
+
+
+def forget(env: RealEnv, name: VmName) -> None:
+    """Begin anew."""
+    with suppress(OSError):
+        _path(env, name).unlink(missing_ok=True)
+
+
+def pause_s(tries: int) -> int:
+    """Give the time until the next try.
+
+    >>> [pause_s(tries) for tries in (1, 2, 3, 9)]
+    [5, 10, 20, 120]
+    """
+    doublings = min(tries - 1, 10)
+    return min(SHORTEST_S << doublings, LONGEST_S)
+
+
+def _path(env: RealEnv, name: VmName) -> Path:
+    return identity.path(env, "move-tries", name)

@@ -1,0 +1,33 @@
+"""Tell what happened to nodes and VMs, and how failovers went."""
+
+from typing import NamedTuple
+
+from vm_mgr.model.event import Event
+from vm_mgr.model.failover import Failover, distinct, failovers
+from vm_mgr.ports.env import Env
+
+__all__ = ["Told", "events"]
+
+
+class Told(NamedTuple):
+    """What happened, the oldest first, and what of it were failovers."""
+
+    events: list[Event]
+    failovers: list[Failover]
+
+
+def events(env: Env, name: str = "", *, since_s: float) -> Told:
+    """Read what was kept in the last since_s seconds; of one VM, or of one node, if it is named."""
+    since_utc = env.clock.utc() - since_s
+    known = env.chronicle.read()
+    found = [one for one in distinct(known) if one.when_utc >= since_utc]
+    if name:
+        found = [one for one in found if name == one.subject or name in one.vms]
+    # A VM's place before a loss may have been seen long ago, so all is looked at.
+    recent = [one for one in failovers(known) if one.began_utc >= since_utc]
+    return Told(found, [one for one in recent if not name or _concerns(one, name)])
+
+
+def _concerns(failover: Failover, name: str) -> bool:
+    back = {one.vm for one in failover.recoveries}
+    return name == failover.node or name in back or name in failover.unseen

@@ -1,0 +1,94 @@
+"""Let the cluster act again on a VM that a failed live migration holds where it runs.
+
+Nobody may be waiting: the agent has this called on the node where the migration has failed, again and again
+until it is done (docs/design/0010-clean-abort.md).
+"""
+
+from contextlib import ExitStack
+from enum import Enum
+
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.cluster import NodeName
+from vm_mgr.model.vm import VmName
+from vm_mgr.ports.env import Env
+from vm_mgr.ports.hypervisor import PAUSED_BY_USER
+
+__all__ = ["Place", "is_leaving", "lift", "place_of"]
+
+LOOK_S = 5.0
+# Within this time the cluster begins to recover; the history that this is about goes with the node.
+RESTART_S = 600
+
+
+class Place(Enum):
+    """What can be proven of a VM on this node."""
+
+    RUNS = "runs here"
+    GONE = "has no process here"
+    LEFT = "has left by post-copy, as far as it came"
+    UNKNOWN = "unknown"
+
+
+def lift(env: Env, name: VmName) -> bool:
+    """Clear the failure, and only that; False where it has to be looked at again later.
+
+    On a node that is being shut down nothing is cleared while the VM may run there: until it has looked, the
+    cluster takes the VM for stopped, and lets the node go. There the VM is stopped and started instead.
+    """
+    state, here = env.cluster.state(), env.cluster.local_node()
+    resource = state.resources.get(name)
+    if resource is None or resource.held_on != here:
+        return True
+    if not state.quorate:
+        return False
+    place, leaving = place_of(env, name), is_leaving(env, here)
+    if not leaving and (place is Place.UNKNOWN or _is_being_moved(env, name)):
+        return False
+    env.cluster.end_move(name)
+    if leaving and place is not Place.GONE:
+        env.cluster.end_hold(name, lifetime_s=RESTART_S)
+    elif place is Place.RUNS:
+        env.cluster.forget_failed_move(name, here)
+    else:
+        # It may have arrived, or have ended: only a look at every node tells, and starts it if it is on none.
+        env.cluster.look_again(name)
+    return True
+
+
+def is_leaving(env: Env, node: NodeName) -> bool:
+    """Tell whether a node is being shut down, which must not wait for ever."""
+    seen = env.cluster.state().node(node)
+    return seen is not None and seen.leaving
+
+
+def place_of(env: Env, name: VmName) -> Place:
+    """Look at process and guest; one that stands since the migration is let go on.
+
+    A guest that has begun to run at the target by post-copy can't go on here any more.
+    """
+    try:
+        if env.processes.find_vm(name) is None:
+            return Place.GONE
+        if env.hypervisor.migration_progress(name) is not None:
+            return Place.UNKNOWN
+        reason = env.hypervisor.paused(name, timeout_s=LOOK_S)
+        if reason.startswith("post-copy"):
+            return Place.LEFT
+        if reason not in ("", PAUSED_BY_USER):
+            env.hypervisor.resume(name)
+            reason = env.hypervisor.paused(name, timeout_s=LOOK_S)
+    except VmMgrError:
+        return Place.UNKNOWN
+    return Place.RUNS if reason in ("", PAUSED_BY_USER) else Place.UNKNOWN
+
+
+def _is_being_moved(env: Env, name: VmName) -> bool:
+    """Tell whether a command is at work that sees to it by itself: it has a constraint, and claims the VM."""
+    if not any(one.leftover for one in env.cluster.configured(name).others):
+        return False
+    with ExitStack() as claim:
+        try:
+            claim.enter_context(env.ledger.claim(name))
+        except VmMgrError as error:
+            return error.kind is Kind.TRY_LATER  # a storage that is down has no command either
+    return False

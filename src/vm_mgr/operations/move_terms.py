@@ -1,0 +1,128 @@
+"""Say where a single move goes, and what it wants differently from the VM's settings; check both."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.cluster import NodeName
+from vm_mgr.model.migration import MAX_PAUSE_S, Limits, OnTimeout, Plan, Strategy, limits_within
+from vm_mgr.model.vm import VmName, VmSettings
+from vm_mgr.ports.cluster import VmResource
+
+__all__ = ["Goal", "MoveTerms", "agent_terms", "limits_of", "move_problems", "strategy_of", "term_problems"]
+
+# What the agent keeps of its operation's timeout for cleaning up (ocf/parameters.py).
+RESERVE_S = 12
+
+
+class MoveTerms(NamedTuple):
+    """The wishes of one call; None leaves it to the VM's settings. bandwidth in MiB/s."""
+
+    strategy: Strategy | None = None
+    bandwidth_mib: int | None = None
+    parallel: int | None = None
+    downtime_ms: int | None = None
+    timeout_s: int | None = None
+    on_timeout: OnTimeout | None = None
+    max_pause_s: int | None = None
+
+
+class Goal(NamedTuple):
+    """Where a VM is to go: to a node, or to any other one but those that are to be avoided.
+
+    leaving: the node that it is to leave; where it has left it already, there is nothing to do.
+    restarting: whether other VMs, which are kept together with it, may be restarted for it.
+    """
+
+    to: NodeName | None = None
+    leaving: NodeName | None = None
+    avoiding: frozenset[NodeName] = frozenset()
+    restarting: bool = True
+
+
+# The agent's parameters without their prefix (ocf/parameters.py).
+_WORDS = {
+    "bandwidth_mib": "bandwidth",
+    "parallel": "parallel",
+    "downtime_ms": "downtime",
+    "timeout_s": "timeout",
+    "on_timeout": "timeout-action",
+    "max_pause_s": "max-pause",
+}
+
+
+def agent_terms(terms: MoveTerms, plan: Plan | None) -> dict[str, str]:
+    """Write them as the agent reads them; without a plan the agent picks by itself.
+
+    >>> agent_terms(MoveTerms(bandwidth_mib=8), Plan(Strategy.AUTO_CONVERGE))
+    {'bandwidth': '8', 'strategy': 'auto-converge'}
+    """
+    given = {word: str(value) for key, word in _WORDS.items() if (value := getattr(terms, key)) is not None}
+    if plan is not None:
+        given["strategy"] = plan.strategy.value
+        given |= {"pause-early": "1"} if plan.pause_early else {}
+    elif terms.strategy is not None:
+        given["strategy"] = terms.strategy.value
+    return given
+
+
+def strategy_of(terms: MoveTerms, params: Mapping[str, str]) -> Strategy:
+    """Take the call's, or the VM's as the agent has it, which refuses one that is unknown."""
+    kept = params.get("migration_strategy", "")
+    known = [strategy.value for strategy in Strategy]
+    return terms.strategy or Strategy(kept if kept in known else Strategy.AUTO)
+
+
+def limits_of(terms: MoveTerms, vm: VmResource) -> Limits:
+    """Give the limits that the agent will go by."""
+    kept, longest = vm.params.get("migration_timeout_action", ""), vm.params.get("migration_max_pause", "")
+    kept_pause_s = float(longest) if longest.isdigit() else MAX_PAUSE_S
+    return limits_within(
+        vm.migrate_to_timeout_s - RESERVE_S,
+        timeout_s=terms.timeout_s,
+        on_timeout=terms.on_timeout or (OnTimeout.ABORT if kept == "abort" else OnTimeout.PAUSE),
+        max_pause_s=terms.max_pause_s or kept_pause_s,
+    )
+
+
+def term_problems(name: VmName, terms: MoveTerms, vm: VmResource, agent: str) -> list[VmMgrError]:
+    """Refuse what has no effect, or can't be done."""
+    if terms == MoveTerms():
+        return []
+    problems = []
+    if not vm.live_migration:
+        message = f"{name} has no live migration, which the options are for"
+        hint = f"vm-mgr set {name} --enable-live-migration"
+        problems.append(VmMgrError(Kind.INVALID, message, hint=hint))
+    elif agent != "ocf:vm-mgr:VirtualDomain":
+        message = f"{name} is run by {agent}, which can't be told what a single move wants"
+        hint = f"leave the options out, or: vm-mgr disable {name}; vm-mgr enable {name}"
+        problems.append(VmMgrError(Kind.NOT_SUPPORTED, message, hint=hint))
+    longest_s = vm.migrate_to_timeout_s - RESERVE_S
+    if terms.timeout_s is not None and terms.timeout_s > longest_s:
+        message = f"a migration of {name} may take {vm.migrate_to_timeout_s} s as a whole"
+        longer = f"vm-mgr set {name} --migrate-to-timeout {terms.timeout_s + RESERVE_S}"
+        hint = f"give at most {longest_s} s, or: {longer}"
+        problems.append(VmMgrError(Kind.INVALID, message, hint=hint))
+    parallel = terms.parallel or vm.params.get("migration_parallel")
+    return problems + _parallel_problems(strategy_of(terms, vm.params), several=bool(parallel))
+
+
+def move_problems(settings: VmSettings) -> list[VmMgrError]:
+    """Check what is to be stored about live migrations."""
+    problems = []
+    strategy, action = settings.migration_strategy, settings.migration_timeout_action
+    for what, given, words in (("strategy", strategy, Strategy), ("timeout action", action, OnTimeout)):
+        known = [word.value for word in words]
+        if given is not None and given not in known:
+            hint = f"use one of {', '.join(known)}"
+            problems.append(VmMgrError(Kind.INVALID, f"unknown migration {what} {given!r}", hint=hint))
+    postcopy = Strategy.POSTCOPY if strategy == Strategy.POSTCOPY.value else Strategy.AUTO
+    return problems + _parallel_problems(postcopy, several=bool(settings.migration_parallel))
+
+
+def _parallel_problems(strategy: Strategy, *, several: bool) -> list[VmMgrError]:
+    if strategy is not Strategy.POSTCOPY or not several:
+        return []
+    hint = "leave out the parallel connections, or choose auto-converge"
+    return [VmMgrError(Kind.INVALID, "QEMU has no post-copy over parallel connections", hint=hint)]

@@ -1,0 +1,112 @@
+"""Say how a VM is moved: before, how long that may take, and after, what its guest has noticed."""
+
+from collections.abc import Generator
+from typing import TypeVar
+
+from vm_mgr.errors import VmMgrError
+from vm_mgr.model.cluster import NodeName, Resource
+from vm_mgr.model.event import Event, EventKind
+from vm_mgr.model.on_move import Way
+from vm_mgr.model.vm import VmName, VmStatus
+from vm_mgr.ports.cluster import VmResource
+from vm_mgr.ports.env import Env
+from vm_mgr.reports import Level, Note
+
+__all__ = [
+    "POLL_S",
+    "announcement",
+    "expected_way",
+    "finish",
+    "longest_s",
+    "was_restarted",
+    "way_taken",
+]
+
+POLL_S = 0.25
+OTHER_STEPS_S = 120  # migrate_from and settling, or stop and start of a VM that is restarted
+# How far the chronicle may be behind what has happened.
+CHRONICLE_S = 5.0
+_WAYS = {
+    EventKind.RESUMED: Way.RESUMED,
+    EventKind.NOT_SAVED: Way.RESTARTED,
+    EventKind.NOT_RESUMED: Way.RESTARTED,
+}
+_Result = TypeVar("_Result")
+
+
+def finish(env: Env, steps: Generator[None, None, _Result]) -> _Result:
+    """Take all steps, sleeping in between; what happens then is also for them to undo."""
+    try:
+        while True:
+            next(steps)
+            env.clock.sleep(POLL_S)
+    except StopIteration as end:
+        result: _Result = end.value
+        return result
+    except BaseException as error:
+        steps.throw(error)
+        raise
+
+
+def longest_s(vm: VmResource) -> int:
+    """Give the seconds after which a move is given up.
+
+    A guest that can't be saved is shut down and booted after that was tried: a VM that hibernates has the
+    time of both.
+    """
+    if vm.live_migration or not vm.hibernation_s:
+        return OTHER_STEPS_S + vm.migrate_to_timeout_s
+    return OTHER_STEPS_S + 2 * vm.hibernation_s + vm.stop_timeout_s + vm.start_timeout_s
+
+
+def announcement(vm: VmResource, source: NodeName) -> Note:
+    """Say what the guest of a VM without live migration has to expect."""
+    if not vm.hibernation_s:
+        message = f"{vm.name} has no live migration: it is stopped on {source} and started elsewhere"
+        return Note(Level.WARNING, "not-live", message)
+    text = f"the memory of {vm.name} is saved on {source} and resumed elsewhere; its guest stands meanwhile"
+    return Note(Level.INFO, "hibernating", text)
+
+
+def expected_way(vm: VmResource) -> Way:
+    """Give the way of a move in which nothing fails; whether a memory was resumed, only events tell."""
+    if vm.live_migration:
+        return Way.LIVE
+    return Way.UNKNOWN if vm.hibernation_s else Way.RESTARTED
+
+
+def was_restarted(env: Env, before: Resource, seen: VmStatus) -> bool:
+    """Say so when the VM has arrived but not alive: Pacemaker restarts it where a live migration failed."""
+    after = env.cluster.state().resources.get(before.name)
+    new = [failure.text for failure in after.failures if failure not in before.failures] if after else []
+    if new:
+        reason = "; ".join(new)
+        message = f"{seen.name} was restarted on {seen.node}, because its live migration failed: {reason}"
+        env.say(Note(Level.WARNING, "not-live", message))
+    return bool(new)
+
+
+def way_taken(env: Env, vm: VmResource, since_utc: float) -> Generator[None, None, Way]:
+    """Tell how a VM has arrived; whether its guest went on is in the chronicle, maybe a moment later."""
+    expected = expected_way(vm)
+    if expected is not Way.UNKNOWN:
+        return expected
+    deadline = env.clock.monotonic() + CHRONICLE_S
+    while (event := _outcome(env, vm.name, since_utc)) is None and env.clock.monotonic() < deadline:
+        yield
+    if event is None:
+        text = f"whether {vm.name} went on with its memory is told by: vm-mgr events {vm.name}"
+        env.say(Note(Level.INFO, "see-events", text))
+        return Way.UNKNOWN
+    if event.kind is not EventKind.RESUMED:
+        text = f"{vm.name} was booted anew, {event.kind.value}: {event.detail}"
+        env.say(Note(Level.WARNING, "not-resumed", text, f"see: vm-mgr events {vm.name}"))
+    return _WAYS[event.kind]
+
+
+def _outcome(env: Env, name: VmName, since_utc: float) -> Event | None:
+    try:
+        events = env.chronicle.read(since_utc - 1)  # clocks of nodes differ
+    except VmMgrError:
+        return None
+    return next((one for one in events if one.subject == name and one.kind in _WAYS), None)

@@ -1,0 +1,58 @@
+"""Move running domains between nodes, and look at what moves."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from vm_mgr.errors import VmMgrError
+from vm_mgr.model.migration import Decision, JobSample, Limits, Plan
+from vm_mgr.model.vm import VmName
+
+__all__ = ["LiveMigration", "Migration", "Tell", "quiet"]
+
+Tell = Callable[[JobSample, Decision], None]
+
+
+def quiet(sample: JobSample, decision: Decision) -> None:
+    """Say nothing."""
+
+
+class Migration(NamedTuple):
+    """How a running domain goes to another node; bandwidth in MiB/s, parallel in connections."""
+
+    name: VmName
+    destination_uri: str
+    migrate_uri: str
+    timeout_s: float
+    downtime_ms: int | None = None
+    speed_mib: int | None = None
+    extra_options: Sequence[str] = ()
+    parallel: int | None = None
+    plan: Plan = Plan()
+    limits: Limits | None = None
+
+
+class LiveMigration(Protocol):
+    """Every call is bounded in time and raises EXTERNAL_FAILURE when it fails or hangs."""
+
+    def migrate(self, migration: Migration, tell: Tell = quiet) -> None:
+        """Move live; tell hears of each look at the job and of what is done for it.
+
+        On failure the domain runs on here, as it did before; what is not so is said in the error.
+        """
+        ...
+
+    def abort_job(self, name: VmName) -> None:
+        """Cancel a migration under way; no job is fine."""
+        ...
+
+    def migration_progress(self, name: VmName) -> JobSample | None:
+        """Look at the migration that is under way; None where there is none."""
+        ...
+
+    def dirty_rate(self, name: VmName) -> float | None:
+        """Measure for a second what the guest dirties, in bytes per second; None where nobody can."""
+        ...
+
+    def can_take(self, xml: str) -> list[VmMgrError]:
+        """Say what keeps a domain, given as it runs elsewhere, from running here too."""
+        ...

@@ -1,0 +1,46 @@
+"""Tell the storage that a node is dead, so that it needn't find out by waiting."""
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple, Protocol
+
+from vm_mgr.model.cluster import NodeName
+from vm_mgr.model.storage import Holder
+
+__all__ = ["Daemons", "LostNodes"]
+
+
+class Daemons(NamedTuple):
+    """A node's storage daemons that the storage takes for alive.
+
+    newest_boot_utc: when the last of them came up, in seconds since 1970; None for longer ago than the
+    storage remembers, and where there are none.
+    """
+
+    numbers: tuple[int, ...] = ()
+    newest_boot_utc: float | None = None
+
+
+class LostNodes(Protocol):
+    """A storage with daemons and clients on the cluster's nodes; out of reach raises EXTERNAL_FAILURE.
+
+    Nothing here asks whether the node is dead: the caller has proof of it.
+    """
+
+    def daemons(self, node: NodeName, addresses: Collection[str]) -> Daemons:
+        """Find the daemons that say that they run on this node and have one of its addresses."""
+        ...
+
+    def end_daemons(self, numbers: Sequence[int]) -> None:
+        """Take the daemons for dead for certain; repeating it is fine."""
+        ...
+
+    def clients(self, addresses: Collection[str]) -> list[Holder]:
+        """Say which clients at these addresses have disks open for writing or locked."""
+        ...
+
+    def shut_out(self, holders: Sequence[Holder]) -> None:
+        """Shut these very clients out, by address, port and nonce, and break their locks; all at once.
+
+        Repeating it is fine. Another client at the same address, after a boot, is not concerned.
+        """
+        ...

@@ -1,0 +1,19 @@
+"""Have something done on this node later, when nobody waits for it any more."""
+
+from typing import Protocol
+
+from vm_mgr.model.vm import VmName
+
+__all__ = ["Timers"]
+
+
+class Timers(Protocol):
+    """A timer outlives the process that sets it, and a shutdown of the node that has begun."""
+
+    def set_lift(self, name: VmName, after_s: float) -> str:
+        """Have a VM looked at that a failed live migration may hold here; gives the timer's own name."""
+        ...
+
+    def cancel(self, timer: str) -> None:
+        """Forget a timer; one that has gone off is fine."""
+        ...

@@ -1,0 +1,216 @@
+"""What a failure costs: from the loss of a node until its guests work again."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.bench import subjects
+from tests.bench.measure import Measure, Result, Row, ratio, seconds
+from tests.bench.subjects import MAC, RUNS, Guest, script
+from vm_mgr_lab import demo
+from vm_mgr_lab import up as bring
+from vm_mgr_lab.errors import LabError
+from vm_mgr_lab.guest import console_log, domain_xml, read_console
+from vm_mgr_lab.lab import Lab
+from vm_mgr_lab.process import wait_until
+
+__all__ = ["MEASURES"]
+
+VICTIM, WITNESS = "n2", "n1"
+FLEET = {f"fleet{number}": 180 + number for number in range(20)}
+FLEET_RUNS = 3
+PHASES = ("membership lost", "fenced", "VM started", "guest writes again", "guest's boot")
+
+
+def measure_failover() -> Result:
+    """Cut the power of the VM's node, again and again."""
+    lab = subjects.lab()
+    with Guest(lab, "bench"):
+        result = _cuts(lab, RUNS)
+        bring.wait_ready(lab, print)
+    return result
+
+
+def measure_defaults() -> Result:
+    """Measure the same with the timeouts of the distribution, and nobody who tells Ceph of a fenced node."""
+    lab = subjects.lab()
+    with Guest(lab, "bench"), _distribution_defaults(lab):
+        return _cuts(lab, RUNS, before=_set_defaults)
+
+
+def measure_fleet() -> Result:
+    """Cut the power of a node with one VM, then of one with twenty; all are back when the last one writes."""
+    lab = subjects.lab()
+    with Guest(lab, "bench"):
+        result = {f"one VM: {name}": values for name, values in _cuts(lab, FLEET_RUNS).items()}
+        bring.wait_ready(lab, print)
+    result |= {"twenty VMs: last one started": [], "twenty VMs: last one writes again": []}
+    with _fleet(lab):
+        for run in range(FLEET_RUNS):
+            if run:
+                _bring_home(lab)
+            started, wrote = _cut_fleet(lab)
+            result["twenty VMs: last one started"].append(started)
+            result["twenty VMs: last one writes again"].append(wrote)
+            bring.wait_ready(lab, print)
+    return result
+
+
+def _cuts(lab: Lab, runs: int, before=lambda lab: None) -> Result:
+    result: Result = {name: [] for name in PHASES}
+    for _ in range(runs):
+        bring.wait_ready(lab, print)
+        before(lab)
+        seen = demo.power_loss(lab, "bench", print, mac_byte=MAC)
+        if seen.problems:
+            raise LabError("; ".join(seen.problems))
+        times = (seen.membership_lost_s, seen.fenced_s, seen.started_s, seen.writes_again_s)
+        numbers = [float("nan") if value is None else value for value in times]
+        for name, value in zip(PHASES, [*numbers, numbers[-1] - numbers[-2]], strict=True):
+            result[name].append(value)
+    return result
+
+
+@contextlib.contextmanager
+def _distribution_defaults(lab: Lab) -> Iterator[None]:
+    """Give corosync the distribution's timeouts, and the roles' again afterwards."""
+    keep = "cp -n /etc/corosync/corosync.conf /root/corosync.conf.roles"
+    forget = "sed -i -E '/^ *(token|consensus|token_coefficient):/d' /etc/corosync/corosync.conf"
+    for node in lab.nodes:
+        lab.execute(node.name, ["sh", "-ec", f"{keep}; {forget}"])
+    try:
+        yield
+    finally:
+        bring.wait_ready(lab, print)
+        for node in lab.nodes:
+            back = "mv /root/corosync.conf.roles /etc/corosync/corosync.conf"
+            lab.execute(node.name, ["sh", "-ec", f"{back}; systemctl start vm-mgr-alerts.socket"])
+        lab.execute(WITNESS, ["corosync-cfgtool", "-R"])
+        lab.execute(WITNESS, ["sh", "-ec", script("ceph_defaults.sh"), "sh", "unset"])
+        bring.wait_ready(lab, print)
+
+
+def _set_defaults(lab: Lab) -> None:
+    """Give the daemons that run Ceph's own timeouts, too; a node that was cut has booted with the roles'."""
+    for node in lab.nodes:
+        lab.execute(node.name, ["systemctl", "stop", "vm-mgr-alerts.socket", "vm-mgr-alerts.service"])
+    lab.execute(WITNESS, ["corosync-cfgtool", "-R"])
+    lab.execute(WITNESS, ["sh", "-ec", script("ceph_defaults.sh"), "sh", "set"], timeout_s=120)
+
+
+@contextlib.contextmanager
+def _fleet(lab: Lab) -> Iterator[None]:
+    _remove_fleet(lab)
+    first, *others = FLEET
+    try:
+        options = ("--preferred-host", VICTIM)
+        demo.create_guest(lab, first, print, mac_byte=FLEET[first], node=WITNESS, options=options)
+        disk = f"/root/guest-{FLEET[first]}.qcow2"
+        for name in others:
+            definition = domain_xml(mac_byte=FLEET[name], kvm=lab.topology.kvm)
+            lab.execute(WITNESS, ["sh", "-c", "cat >/root/fleet.xml"], stdin=definition)
+            files = ["--xml", "/root/fleet.xml", "--image", disk]
+            lab.execute(WITNESS, ["vm-mgr", "create", "--name", name, *files, *options], timeout_s=180)
+        yield
+    finally:
+        _remove_fleet(lab)
+
+
+def _remove_fleet(lab: Lab) -> None:
+    bring.wait_ready(lab, print)
+    for name in FLEET:
+        demo.remove_guest(lab, name, node=WITNESS)
+
+
+def _bring_home(lab: Lab) -> None:
+    for verb in ("stop --force", "start"):
+        for name in FLEET:
+            lab.execute(WITNESS, ["vm-mgr", *verb.split(), name], timeout_s=180)
+
+
+def _cut_fleet(lab: Lab) -> tuple[float, float]:
+    """Cut the power of the node of all of them; give when the last QEMU ran, and the last one wrote."""
+    logs = {
+        name: [
+            lab.disk_of(node.name) / console_log(mac).lstrip("/") for node in lab.nodes if node.name != VICTIM
+        ]
+        for name, mac in FLEET.items()
+    }
+    wait_until(lambda: set(_homes(lab)) == set(FLEET), what=f"the fleet on {VICTIM}", timeout_s=120)
+    time.sleep(10)  # the last one boots
+    before = {name: [_size(log) for log in files] for name, files in logs.items()}
+    cut_s = time.time()
+    lab.cut_power(VICTIM)
+    started: dict[str, float] = {}
+    wrote: dict[str, float] = {}
+    while len(wrote) < len(FLEET):
+        now_s = time.time() - cut_s
+        if now_s > 300:
+            raise LabError(f"not back: {', '.join(sorted(set(FLEET) - set(wrote)))}")
+        for name in set(_running_elsewhere(lab)) - set(started):
+            started[name] = now_s
+        for name in set(FLEET) - set(wrote):
+            if any(_has_written(log, size) for log, size in zip(logs[name], before[name], strict=True)):
+                wrote[name] = now_s
+        time.sleep(0.2)
+    return max(started.values()), max(wrote.values())
+
+
+def _homes(lab: Lab) -> list[str]:
+    return lab.execute(VICTIM, ["virsh", "list", "--name"]).stdout.split()
+
+
+def _running_elsewhere(lab: Lab) -> list[str]:
+    found = []
+    for node in lab.nodes:
+        for pid in lab.processes(node.name) if node.name != VICTIM else []:
+            with contextlib.suppress(OSError):
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+                found += [name for name in FLEET if f"guest={name}," in words]
+    return found
+
+
+def _has_written(log: Path, size: int) -> bool:
+    if _size(log) <= size:
+        return False
+    with log.open("rb") as console:
+        console.seek(size)
+        return read_console(console.read().decode(errors="replace")) != []
+
+
+def _size(log: Path) -> int:
+    return log.stat().st_size if log.exists() else 0
+
+
+MEASURES = {
+    "failover": Measure(
+        measure_failover,
+        (
+            Row("power cut → guest's next acknowledged record", "≤ 10 s", seconds("guest writes again")),
+            Row("— of these, until membership was lost", "", seconds("membership lost")),
+            Row("— until the node was fenced", "", seconds("fenced")),
+            Row("— until QEMU was started", "", seconds("VM started")),
+            Row("— the guest's own boot, from QEMU's start to the record", "", seconds("guest's boot")),
+        ),
+    ),
+    "defaults": Measure(
+        measure_defaults,
+        (
+            Row("the same with the distribution's timeouts, record", "", seconds("guest writes again")),
+            Row("— until membership was lost, with these", "", seconds("membership lost")),
+            Row("— until QEMU was started, with these", "", seconds("VM started")),
+        ),
+    ),
+    "fleet": Measure(
+        measure_fleet,
+        (
+            Row(
+                "power cut of a node with 20 VMs → the last one's record : the same with one VM",
+                "≤ 3",
+                ratio("twenty VMs: last one writes again", "one VM: guest writes again"),
+            ),
+            Row("— until the last one's QEMU was started", "", seconds("twenty VMs: last one started")),
+        ),
+    ),
+}

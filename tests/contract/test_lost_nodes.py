@@ -1,0 +1,21 @@
+"""What every storage does that is told of lost nodes; nothing of a living one is touched here."""
+
+from vm_mgr.ports.lost_nodes import Daemons
+
+NOBODY = "192.0.2.254"
+
+
+def test_unknown_node_has_no_daemons(env):
+    assert env.lost_nodes.daemons("contract-n9", [NOBODY]) == Daemons()
+
+
+def test_node_has_no_daemons_at_addresses_of_others(env):
+    assert env.lost_nodes.daemons(env.cluster.local_node(), [NOBODY]) == Daemons()
+
+
+def test_unknown_address_has_no_clients(env):
+    assert env.lost_nodes.clients([NOBODY]) == []
+
+
+def test_nobody_is_shut_out(env):
+    env.lost_nodes.shut_out([])

@@ -1,0 +1,481 @@
+"""From an alert of Pacemaker to what is done and kept: the agent under a node's shells, the service."""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from vm_mgr.adapters.host.journal import MESSAGE_ID, PIPE_BUF, HostJournal
+from vm_mgr.adapters.libvirt.definition import DomainXml
+from vm_mgr.adapters.memory.env import MemoryEnv
+from vm_mgr.adapters.memory.lost_nodes import MemoryDaemon
+from vm_mgr.alert.__main__ import listen
+from vm_mgr.alert.message import read_line
+from vm_mgr.alert.service import GUEST_S, KEEP_S, RELEASE_S, Guests, Keeper, Nodes, Service
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.cluster import Fencing, Node, NodeName, Resource
+from vm_mgr.model.event import AGENT_EXPECTED, Event, EventKind, read_event, write_event
+
+AGENT = Path(__file__).parents[2] / "ocf" / "alert"
+SHELLS = ("dash", "busybox", "bash")
+# What Pacemaker 2.1 and 3.0 set for every alert; without a recipient that variable is empty.
+ALWAYS = {
+    "CRM_alert_recipient": "",
+    "CRM_alert_node_sequence": "42",
+    "CRM_alert_timestamp": "00:00:10.250000",
+    "CRM_alert_timestamp_epoch": "1000010",
+    "CRM_alert_timestamp_usec": "250000",
+}
+NODE = {"CRM_alert_kind": "node", "CRM_alert_node": "n2", "CRM_alert_nodeid": "2"}
+LOST = {**NODE, "CRM_alert_desc": "lost"}
+MEMBER = {**NODE, "CRM_alert_desc": "member"}
+FENCED = {
+    "CRM_alert_kind": "fencing",
+    "CRM_alert_node": "n2",
+    "CRM_alert_task": "reboot",
+    "CRM_alert_rc": "0",
+    "CRM_alert_desc": "Operation reboot of n2 by n1 for pacemaker-controld.225@n3: OK (Done) (ref=1a2b)",
+}
+NOT_FENCED = {**FENCED, "CRM_alert_rc": "-62", "CRM_alert_desc": "Operation reboot of n2: Timer expired"}
+STARTED = {
+    "CRM_alert_kind": "resource",
+    "CRM_alert_node": "n1",
+    "CRM_alert_rsc": "web1",
+    "CRM_alert_task": "start",
+    "CRM_alert_interval": "0",
+    "CRM_alert_target_rc": "0",
+    "CRM_alert_status": "0",
+    "CRM_alert_rc": "0",
+    "CRM_alert_exec_time": "1200",
+    "CRM_alert_desc": "ok",
+}
+MONITOR = {**STARTED, "CRM_alert_task": "monitor", "CRM_alert_interval": "10000", "CRM_alert_exec_time": "0"}
+ATTRIBUTE = {"CRM_alert_kind": "attribute", "CRM_alert_node": "n1", "CRM_alert_attribute_name": "a|b"}
+
+
+@pytest.fixture(params=["2.1.5", "3.0.0"])
+def version(request):
+    return request.param
+
+
+def spelled(alert, version):
+    """Give the environment as a version of Pacemaker does: 2.1 sets the names of older agents, too."""
+    alert = {**ALWAYS, **alert, "CRM_alert_version": version}
+    old = {key.replace("CRM_alert_", "CRM_notify_"): value for key, value in alert.items()}
+    return {**(old if version.startswith("2.") else {}), **alert}
+
+
+def run_agent(shell, pipe, alert):
+    argv = ["busybox", "sh"] if shell == "busybox" else [shell]
+    environment = {"PATH": "/nonexistent", "VM_MGR_ALERTS": str(pipe), **alert}
+    command = [f"/usr/bin/{argv[0]}", *argv[1:], str(AGENT)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=20)
+
+
+@pytest.fixture
+def pipe(tmp_path):
+    path = tmp_path / "alerts"
+    os.mkfifo(path)
+    return path
+
+
+@pytest.fixture
+def reading(pipe):
+    """Hold the pipe open as systemd does."""
+    descriptor = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    yield lambda: _lines(descriptor)
+    os.close(descriptor)
+
+
+def _lines(descriptor):
+    try:
+        return os.read(descriptor, 65536).decode(errors="replace").splitlines()
+    except BlockingIOError:
+        return []
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+class TestAgent:
+    def heard(self, shell, pipe, reading, alert, version):
+        done = run_agent(shell, pipe, spelled(alert, version))
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        lines = reading()
+        assert len(lines) <= 1
+        return read_line(lines[0]) if lines else None
+
+    @pytest.mark.parametrize(
+        ("alert", "kind", "subject"),
+        [
+            (LOST, EventKind.LOST, "n2"),
+            (MEMBER, EventKind.JOINED, "n2"),
+            (FENCED, EventKind.FENCED, "n2"),
+            (NOT_FENCED, EventKind.FENCING_FAILED, "n2"),
+            (STARTED, EventKind.RUNNING, "web1"),
+            ({**STARTED, "CRM_alert_task": "stop"}, EventKind.STOPPED, "web1"),
+            ({**STARTED, "CRM_alert_task": "migrate_from"}, EventKind.MOVED, "web1"),
+            ({**STARTED, "CRM_alert_rc": "1"}, EventKind.FAILED, "web1"),
+            ({**STARTED, "CRM_alert_status": "2", "CRM_alert_rc": "1"}, EventKind.FAILED, "web1"),
+            ({**MONITOR, "CRM_alert_rc": "7"}, EventKind.FAILED, "web1"),
+        ],
+    )
+    def test_events_are_heard(self, shell, pipe, reading, version, alert, kind, subject):
+        event = self.heard(shell, pipe, reading, alert, version)
+        assert (event.kind, event.subject, event.when_utc) == (kind, subject, 1000010.25)
+
+    def test_details_are_kept(self, shell, pipe, reading, version):
+        assert self.heard(shell, pipe, reading, FENCED, version).detail == FENCED["CRM_alert_desc"]
+        started = self.heard(shell, pipe, reading, STARTED, version)
+        assert (started.node, started.waited) == ("n1", {"start": 1200})
+        failed = self.heard(shell, pipe, reading, {**MONITOR, "CRM_alert_rc": "7"}, version)
+        assert failed.detail == "monitor: ok"
+
+    @pytest.mark.parametrize(
+        "alert",
+        [
+            MONITOR,
+            ATTRIBUTE,
+            {**STARTED, "CRM_alert_rsc": "vm-mgr-fence-n1"},
+            {**STARTED, "CRM_alert_task": "notify"},
+            {**STARTED, "CRM_alert_status": "1"},
+            {**MONITOR, "CRM_alert_target_rc": "7"},
+            {**FENCED, "CRM_alert_task": "on"},
+            {**STARTED, "CRM_alert_task": "migrate_to"},
+            {},
+        ],
+    )
+    def test_what_is_of_no_interest_is_dropped(self, shell, pipe, reading, version, alert):
+        assert self.heard(shell, pipe, reading, alert, version) is None
+
+    def test_any_text_is_one_line(self, shell, pipe, reading, version):
+        text = "a|b * $(id)\n\tc %s \\n" + "ö" * 5000
+        event = self.heard(shell, pipe, reading, {**FENCED, "CRM_alert_desc": text}, version)
+        assert event.detail.startswith("a|b * $(id) c %s \\nöö")
+        assert len(event.detail.encode()) < 2500
+
+    def test_nobody_listening_is_a_failure_and_does_not_hang(self, shell, tmp_path):
+        done = run_agent(shell, tmp_path / "none", spelled(LOST, "3.0.0"))
+        assert done.returncode == 1
+        assert "vm-mgr-alerts.socket" in done.stderr
+
+    def test_pipe_without_a_reader_does_not_hang(self, shell, pipe):
+        assert run_agent(shell, pipe, spelled(LOST, "3.0.0")).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "line", ["", "node", "node|n2|x|y|||||||lost", "a|b|1|c|d|e|f|g|h|i|j", "{", "[]", "{}"]
+)
+def test_lines_of_others_are_no_events(line):
+    assert read_line(line) is None
+
+
+@pytest.fixture
+def failover(env):
+    """n2, which ran web1, is lost and fenced; the cluster's word comes with the test's own hands."""
+    env.cluster.foreign = {
+        "web1": Resource("web1", role="Started", active=True, nodes=(NodeName("n2"),)),
+        "web2": Resource("web2", role="Started", active=True, nodes=(NodeName("n3"),)),
+        "ip": Resource("ip", agent="ocf:heartbeat:IPaddr2", active=True, nodes=(NodeName("n2"),)),
+    }
+    env.lost_nodes.all_daemons = [MemoryDaemon(1, "n2", "198.51.100.12")]
+    return env
+
+
+def fence(env):
+    env.cluster.nodes["n2"] = Node(NodeName("n2"), online=False)
+    env.cluster.fencings = [Fencing(NodeName("n2"), succeeded=True, completed="1970-01-12 13:46:40Z")]
+
+
+FENCING = Event(1_000_000.0, EventKind.FENCED, "n2")
+
+
+def kinds(events):
+    return [event.kind for event in events]
+
+
+def test_lost_node_names_its_vms(failover):
+    seen = Nodes(failover).seen(Event(1.0, EventKind.LOST, "n2"))
+    assert seen.vms == ("web1",)
+
+
+def test_node_that_is_cut_off_does_not_tell_that_the_others_are_lost(failover):
+    failover.cluster.quorate = False
+    service = Service(lambda: failover)
+    service.handle(line_of(LOST))
+    settle(service)
+    assert not failover.chronicle.kept
+    assert kinds(failover.journal.written) == [EventKind.LOST]
+
+
+def test_election_of_a_coordinator_is_waited_for(failover):
+    failover.cluster.quorate = False
+
+    def sleep(_seconds):
+        failover.clock.now += 1
+        failover.cluster.quorate = True
+
+    failover.clock.sleep = sleep
+    assert Nodes(failover).seen(Event(1.0, EventKind.LOST, "n2")).vms == ("web1",)
+
+
+def test_lost_node_is_not_released_but_made_ready_for(failover):
+    asked = []
+    failover.lost_nodes.on_call = asked.append
+    Nodes(failover).act(Event(1.0, EventKind.LOST, "n2"))
+    assert asked == ["daemons"]
+    assert not failover.journal.written
+
+
+def test_fenced_node_is_released(failover):
+    fence(failover)
+    Nodes(failover).act(FENCING)
+    assert failover.lost_nodes.ended == [1]
+    assert kinds(failover.journal.handed) == [EventKind.RELEASED]
+
+
+def test_failed_fencing_releases_nothing(failover):
+    fence(failover)
+    Nodes(failover).act(FENCING._replace(kind=EventKind.FENCING_FAILED))
+    assert not failover.lost_nodes.ended
+
+
+def test_word_of_a_fencing_that_the_cluster_does_not_confirm_releases_nothing(failover):
+    Nodes(failover).act(FENCING)
+    assert not failover.lost_nodes.ended
+    assert kinds(failover.journal.handed) == [EventKind.RELEASE_FAILED]
+
+
+def test_storage_that_does_not_answer_is_asked_again(failover):
+    fence(failover)
+    tries = []
+
+    def fail(verb):
+        tries.append(verb)
+        if len(tries) < 4:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, "the monitors elect")
+
+    failover.lost_nodes.on_call = fail
+    Nodes(failover).act(FENCING)
+    assert failover.lost_nodes.ended == [1]
+    assert kinds(failover.journal.handed) == [EventKind.RELEASED]
+
+
+def test_storage_that_never_answers_is_given_up(failover):
+    fence(failover)
+
+    def fail(_verb):
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, "the monitors elect")
+
+    failover.lost_nodes.on_call = fail
+    Nodes(failover).act(FENCING)
+    assert RELEASE_S <= failover.clock.now - 1_000_000 < RELEASE_S + 5
+    (event,) = failover.journal.handed
+    assert (event.kind, event.detail) == (EventKind.RELEASE_FAILED, "the monitors elect")
+
+
+def test_where_no_storage_needs_it_nothing_is_said(failover):
+    class WithoutCeph(MemoryEnv):
+        @property
+        def lost_nodes(self):
+            raise VmMgrError(Kind.NOT_SUPPORTED, "no storage")
+
+        @lost_nodes.setter
+        def lost_nodes(self, _):
+            pass
+
+    env = WithoutCeph(DomainXml())
+    Nodes(env).act(FENCING)
+    assert not env.journal.written
+
+
+def test_events_are_kept_with_the_name_of_the_node(env):
+    keeper = Keeper(env)
+    keeper.keep(Event(1.0, EventKind.STARTING, "web1"))
+    keeper.keep(Event(2.0, EventKind.RUNNING, "web1", "n3"))
+    assert keeper.flush()
+    assert [event.node for event in env.chronicle.kept] == ["n1", "n3"]
+    assert not keeper.waiting
+
+
+def test_hanging_storage_gets_the_events_later(env):
+    keeper = Keeper(env)
+    env.chronicle.hanging = True
+    keeper.keep(FENCING)
+    assert not keeper.flush()
+    keeper.keep(Event(2.0, EventKind.STARTING, "web1"))
+    env.chronicle.hanging = False
+    assert keeper.flush()
+    assert kinds(env.chronicle.kept) == [EventKind.FENCED, EventKind.STARTING]
+
+
+def test_storage_that_hangs_for_long_gets_only_what_comes_later(env, capsys):
+    keeper = Keeper(env)
+    env.chronicle.hanging = True
+    keeper.keep(FENCING)
+    began = env.clock.now
+    while not keeper.flush():
+        pass
+    assert KEEP_S <= env.clock.now - began < KEEP_S + 5
+    assert "journal only" in capsys.readouterr().err
+    env.chronicle.hanging = False
+    assert keeper.flush()
+    assert not env.chronicle.kept
+
+
+def test_resources_that_are_no_vms_are_not_kept(failover):
+    keeper = Keeper(failover)
+    for name in ("ip", "web2", "gone"):
+        keeper.keep_of_resource(Event(1.0, EventKind.STOPPED, name, "n1"))
+    keeper.flush()
+    assert [event.subject for event in failover.chronicle.kept] == ["web2", "gone"]
+    assert [event.subject for event in failover.journal.written] == ["web2", "gone"]
+
+
+def test_guest_is_alive_when_its_agent_answers(env):
+    env.hypervisor.running = {"web1": 7, "web2": 8}
+    guests = Guests(env)
+    guests.expect("web1")
+    guests.expect("web2")
+    asleep = env.clock.sleep
+
+    def sleep(seconds):
+        asleep(seconds)
+        if env.clock.now >= 1_000_005:
+            env.hypervisor.with_agent.add("web1")
+        if env.clock.now >= 1_000_008:
+            env.hypervisor.running.pop("web2", None)
+
+    env.clock.sleep = sleep
+    guests.ask()
+    (event,) = env.journal.handed
+    assert (event.kind, event.subject, event.waited) == (EventKind.ALIVE, "web1", {"guest agent": 5000})
+    assert env.clock.now < 1_000_010  # the other one has ended
+
+
+def test_silent_guest_is_not_asked_for_ever(env):
+    env.hypervisor.running = {"web1": 7}
+    guests = Guests(env)
+    guests.expect("web1")
+    guests.ask()
+    assert not env.journal.handed
+    assert GUEST_S <= env.clock.now - 1_000_000 < GUEST_S + 5
+
+
+def settle(service):
+    deadline = time.monotonic() + 10
+    while service.busy:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def line_of(alert):
+    fields = ("kind", "node", "timestamp_epoch", "timestamp_usec", "task", "rc", "rsc", "target_rc", "status")
+    values = {**ALWAYS, **alert}
+    return "|".join(values.get(f"CRM_alert_{name}", "") for name in (*fields, "exec_time", "desc"))
+
+
+def test_service_does_it_all(failover):
+    service = Service(lambda: failover)
+    service.handle(line_of(LOST))
+    settle(service)
+    fence(failover)
+    service.handle(line_of(FENCED))
+    settle(service)
+    for event in failover.journal.handed:
+        service.handle(write_event(event))
+    service.handle(write_event(Event(1_000_020.0, EventKind.RUNNING, "web1", detail=AGENT_EXPECTED)))
+    settle(service)
+    assert kinds(failover.chronicle.kept) == [
+        EventKind.LOST,
+        EventKind.FENCED,
+        EventKind.RELEASED,
+        EventKind.RUNNING,
+    ]
+    assert {event.node for event in failover.chronicle.kept} == {"n1"}
+    assert failover.chronicle.kept[0].vms == ("web1",)
+    assert failover.lost_nodes.ended == [1]
+
+
+class Slow:
+    busy = False
+
+    def __init__(self):
+        self.lines = []
+
+    def handle(self, line):
+        self.lines.append(line)
+
+
+def test_lines_may_come_in_pieces(pipe):
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    writing = os.open(pipe, os.O_WRONLY)
+    handler = Slow()
+
+    def write():
+        for piece in (b"one\ntw", b"o\nthr", b"ee\nrest"):
+            os.write(writing, piece)
+            time.sleep(0.05)
+        os.close(writing)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    listen(reading, handler, idle_s=10, poll_s=0.1)
+    thread.join()
+    os.close(reading)
+    assert handler.lines == ["one", "two", "three"]
+
+
+def test_listening_ends_when_nothing_comes(pipe):
+    reading = os.open(pipe, os.O_RDWR)
+    began = time.monotonic()
+    listen(reading, Slow(), idle_s=0.2, poll_s=0.05)
+    os.close(reading)
+    assert 0.2 <= time.monotonic() - began < 5
+
+
+class TestJournal:
+    @pytest.fixture
+    def heard(self, tmp_path):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+            listening.bind(str(tmp_path / "socket"))
+            listening.setblocking(False)
+            yield lambda: dict(line.split("=", 1) for line in listening.recv(65536).decode().splitlines())
+
+    EVENT = Event(7.0, EventKind.FENCING_FAILED, "n2", "n1", "no\nanswer", {"guest agent": 12})
+
+    def test_events_are_told_and_handed_over(self, tmp_path, pipe, reading, heard):
+        HostJournal(pipe, tmp_path / "socket").record(self.EVENT)
+        fields = heard()
+        assert fields["MESSAGE"] == "n2: fencing-failed; no answer; waited 12 ms for guest agent"
+        assert (fields["MESSAGE_ID"], fields["PRIORITY"]) == (MESSAGE_ID, "4")
+        assert (fields["VM_MGR_KIND"], fields["VM_MGR_SUBJECT"]) == ("fencing-failed", "n2")
+        assert fields["VM_MGR_WAITED_GUEST_AGENT_MS"] == "12"
+        assert [read_event(line) for line in reading()] == [self.EVENT]
+
+    def test_without_journal_and_listener_it_goes_on(self, tmp_path, capsys):
+        HostJournal(tmp_path / "none", tmp_path / "nothing").record(self.EVENT)
+        assert "n2: fencing-failed" in capsys.readouterr().err
+
+    def test_pipe_that_nobody_reads_is_not_waited_for(self, tmp_path, pipe, heard):
+        HostJournal(pipe, tmp_path / "socket").record(self.EVENT)
+        assert heard()["VM_MGR_KIND"] == "fencing-failed"
+
+    def test_full_pipe_is_not_waited_for(self, tmp_path, pipe, reading, heard, capsys):
+        filling = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(filling, bytes(PIPE_BUF))
+        os.close(filling)
+        HostJournal(pipe, tmp_path / "socket").record(self.EVENT)
+        assert "not kept" in capsys.readouterr().err
+
+    def test_long_event_is_cut_so_that_it_comes_in_one_piece(self, tmp_path, pipe, reading, heard):
+        HostJournal(pipe, tmp_path / "socket").record(self.EVENT._replace(detail="x" * 9000))
+        (line,) = reading()
+        assert len(line) < PIPE_BUF
+        assert json.loads(line)["subject"] == "n2"

@@ -1,0 +1,401 @@
+"""A move that is looked at before, seen on its way, and cleanly aborted where it fails."""
+
+import pytest
+
+from vm_mgr.errors import EXIT_CODES, Kind, SignalError, VmMgrError
+from vm_mgr.model.cluster import Failure, Resource
+from vm_mgr.model.migration import JobSample, OnTimeout, Strategy, parse_terms
+from vm_mgr.model.vm import VmSettings, VmState
+from vm_mgr.operations.create import CreateRequest, create
+from vm_mgr.operations.disable import disable
+from vm_mgr.operations.enable import enable
+from vm_mgr.operations.lift import lift
+from vm_mgr.operations.migrate import migrate
+from vm_mgr.operations.move_terms import MoveTerms
+from vm_mgr.operations.set_vm import Changes, set_vm
+from vm_mgr.operations.start import start
+from vm_mgr.operations.status import status
+from vm_mgr.operations.stop import stop
+from vm_mgr.reports import Level, Note, Progress
+
+from .conftest import DOMAIN
+
+MIB = 1 << 20
+FAILED = "migrate_to on n1: it did not end within 98 s"
+
+
+@pytest.fixture
+def vm(env, image):
+    create(env, CreateRequest("web1", DOMAIN, (image,), VmSettings(live_migration=True)))
+    return "web1"
+
+
+@pytest.fixture
+def held(env, vm):
+    """Give a VM whose migration has failed, and for which nobody waits any more."""
+    env.cluster.failing_migrations[vm] = FAILED
+    env.cluster.begin_move(vm, to="n2", away_from="n1", lifetime_s=60)
+    assert status(env, vm).detail
+    return vm
+
+
+def failure(env, *arguments):
+    with pytest.raises(VmMgrError) as caught:
+        migrate(env, *arguments)
+    return caught.value
+
+
+def notes(env, level=Level.WARNING):
+    return [one.code for one in env.said if isinstance(one, Note) and one.level is level]
+
+
+class TestFailure:
+    def test_vm_runs_on_at_its_source_and_nothing_is_left(self, env, vm):
+        pid = env.hypervisor.find_vm(vm)
+        env.cluster.failing_migrations[vm] = FAILED
+        error = failure(env, vm, "n2")
+        assert EXIT_CODES[error.kind] == 11
+        assert "98 s" in error.message
+        assert error.hint
+        seen = status(env, vm)
+        assert (seen.state, seen.node, seen.detail) == (VmState.STARTED, "n1", "")
+        assert env.hypervisor.find_vm(vm) == pid
+        assert not env.cluster.moves
+        assert not env.cluster.state().resources[vm].failures
+
+    def test_next_move_succeeds(self, env, vm):
+        env.cluster.failing_migrations[vm] = FAILED
+        failure(env, vm, "n2")
+        env.cluster.failing_migrations.clear()
+        assert migrate(env, vm, "n2").node == "n2"
+
+    def test_failure_is_kept_where_it_is_not_proven_that_the_vm_runs(self, env, vm):
+        env.cluster.failing_migrations[vm] = FAILED
+        real = env.hypervisor.paused
+
+        def unreachable(*_, **__):
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, "no route to host")
+
+        env.hypervisor.paused = unreachable
+        assert "no route" in failure(env, vm, "n2").message
+        assert env.cluster.held
+        assert not env.cluster.moves
+        env.hypervisor.paused = real
+
+    def test_failure_of_an_earlier_move_does_not_end_this_one(self, env, held):
+        env.cluster.end_move(held)
+        env.cluster.failing_migrations.clear()
+        assert migrate(env, held, "n3").node == "n3"
+
+    def test_interrupted_move_is_cancelled(self, env, vm):
+        cancelled = []
+        env.hypervisor.abort_job = cancelled.append
+        env.cluster.stuck.add(vm)
+
+        def interrupt(_seconds):
+            raise SignalError(2)
+
+        env.clock.sleep = interrupt
+        with pytest.raises(SignalError):
+            migrate(env, vm, "n3")
+        assert cancelled == [vm]
+        assert not env.cluster.moves
+
+
+class TestHeld:
+    def test_vm_is_shown_where_it_runs(self, env, held):
+        seen = status(env, held)
+        assert (seen.state, seen.node) == (VmState.STARTED, "n1")
+        assert "98 s" in seen.detail
+
+    def test_other_failures_are_no_running_vm(self, env, held):
+        env.cluster.failures[held].append(Failure("monitor on n1: gone", "now", "monitor", "n1"))
+        assert status(env, held).state is VmState.FAILED
+
+    def test_start_has_the_cluster_look_where_it_runs(self, env, held):
+        env.cluster.end_move(held)
+        assert start(env, held).detail == ""
+        assert not env.cluster.held
+
+    @pytest.mark.parametrize("verb", [stop, disable])
+    def test_vm_can_be_stopped(self, env, held, verb):
+        env.cluster.end_move(held)
+        assert verb(env, held).state in (VmState.STOPPED, VmState.DISABLED)
+
+    def test_nobody_waits_so_the_cluster_is_let_act_again(self, env, held):
+        assert lift(env, held)
+        seen = status(env, held)
+        assert (seen.state, seen.node, seen.detail) == (VmState.STARTED, "n1", "")
+        assert not env.cluster.moves
+        assert lift(env, held)
+
+    def test_command_that_is_at_work_is_left_alone(self, env, held):
+        with env.ledger.claim(held):
+            assert not lift(env, held)
+            assert env.cluster.moves
+            env.cluster.moves.clear()  # another command, that moves nothing, may itself wait for this
+            assert lift(env, held)
+
+    def test_storage_that_is_down_has_no_command(self, env, held):
+        def unreachable(_name):
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, "Ceph can't be reached")
+
+        env.ledger.claim = unreachable
+        assert lift(env, held)
+        assert not env.cluster.held
+
+    @pytest.mark.parametrize(
+        "unproven",
+        [
+            lambda env: setattr(env.hypervisor, "hanging", True),
+            lambda env: env.hypervisor.moving.update(web1=JobSample()),
+            lambda env: setattr(env.cluster, "quorate", False),
+        ],
+        ids=["libvirt hangs", "a job is under way", "no quorum"],
+    )
+    def test_nothing_is_done_without_proof(self, env, held, unproven):
+        unproven(env)
+        assert not lift(env, held)
+        assert env.cluster.held
+
+    def test_unreadable_process_is_no_proof(self, env, held):
+        def unknown(_name):
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, "whether it runs is unknown")
+
+        env.processes.find_vm = unknown
+        assert not lift(env, held)
+        assert env.cluster.held
+
+    def test_another_node_does_not_act(self, env, held):
+        env.cluster.local = "n3"
+        assert lift(env, held)
+        assert env.cluster.held
+
+    def test_guest_that_stands_since_the_migration_is_let_go_on(self, env, held):
+        env.hypervisor.halted[held] = "migrating"
+        assert lift(env, held)
+        assert not env.hypervisor.halted
+
+    def test_guest_that_its_user_has_paused_stays_paused(self, env, held):
+        env.hypervisor.halted[held] = "user"
+        assert lift(env, held)
+        assert env.hypervisor.halted
+
+    @pytest.mark.parametrize("lost", [True, False], ids=["it is gone", "post-copy has failed"])
+    def test_vm_that_is_not_here_any_more_is_looked_for_everywhere(self, env, held, lost):
+        looked = []
+        env.cluster.look_again = looked.append
+        if lost:
+            env.hypervisor.running.pop(held)
+        else:
+            env.hypervisor.halted[held] = "post-copy failed"
+        assert lift(env, held)
+        assert looked == [held]
+
+    @pytest.mark.parametrize(
+        "unproven",
+        [
+            lambda env: None,
+            lambda env: setattr(env.hypervisor, "hanging", True),
+            lambda env: env.hypervisor.halted.update(web1="post-copy failed"),
+        ],
+        ids=["it runs", "libvirt hangs", "post-copy has failed"],
+    )
+    def test_node_that_shuts_down_ends_in_a_restart_and_its_history_stays(self, env, held, unproven):
+        env.cluster.nodes["n1"] = env.cluster.nodes["n1"]._replace(leaving=True)
+        env.cluster.forget_failed_move = env.cluster.look_again = None
+        unproven(env)
+        with env.ledger.claim(held):  # a command that waits can't help it
+            assert lift(env, held)
+        assert held in env.cluster.restarting
+        assert not env.cluster.moves
+
+    def test_vm_that_is_gone_is_looked_for_when_its_node_shuts_down_too(self, env, held):
+        looked = []
+        env.cluster.look_again = looked.append
+        env.cluster.nodes["n1"] = env.cluster.nodes["n1"]._replace(leaving=True)
+        env.hypervisor.running.pop(held)
+        assert lift(env, held)
+        assert looked == [held]
+        assert not env.cluster.restarting
+
+    def test_command_clears_nothing_of_a_node_that_shuts_down(self, env, vm):
+        env.cluster.failing_migrations[vm] = FAILED
+        env.cluster.forget_failed_move = env.cluster.look_again = None
+        env.cluster.nodes["n1"] = env.cluster.nodes["n1"]._replace(leaving=True)
+        assert "shut down" in failure(env, vm, "n2").message
+        assert env.cluster.held
+        start(env, vm)
+
+
+class TestChecks:
+    def test_what_the_target_lacks_is_told_at_once_and_nothing_moves(self, env, vm):
+        env.hypervisor.refusals = [
+            VmMgrError(Kind.NOT_SUPPORTED, "n2 can't run the machine", hint="upgrade"),
+            VmMgrError(Kind.NO_RESOURCES, "n2 has no memory", hint="free some"),
+        ]
+        env.cluster.sets = {"vm-mgr-dir-vms": frozenset({"n1"})}
+        env.storages.requirement = lambda _label: "vm-mgr-dir-vms"
+        error = failure(env, vm, "n2")
+        kinds = [one.kind for one in (error, *error.others)]
+        assert kinds == [Kind.WRONG_STATE, Kind.NOT_SUPPORTED, Kind.NO_RESOURCES]
+        assert all(one.hint for one in (error, *error.others))
+        assert not env.cluster.terms
+
+    def test_libvirt_that_does_not_answer_is_told(self, env, vm):
+        def unreachable(_xml):
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, "connection refused")
+
+        env.hypervisor.can_take = unreachable
+        error = failure(env, vm, "n2")
+        assert error.kind is Kind.WRONG_STATE
+        assert "libvirtd" in error.hint
+        assert not env.cluster.terms
+
+    def test_one_node_of_several_is_enough(self, env, vm):
+        answers = [[VmMgrError(Kind.NO_RESOURCES, "n2 is full", hint="x")], []]
+        env.hypervisor.can_take = lambda _xml: answers.pop(0)
+        migrate(env, vm)
+        assert notes(env) == ["node-unfit"]
+
+    def test_observer_says_that_it_can_not_ask_and_moves(self, env, vm):
+        env.cluster.nodes["n1"] = env.cluster.nodes["n1"]._replace(observer=True)
+        env.cluster.places[vm] = "n2"
+        env.hypervisor.can_take = env.hypervisor.dirty_rate = env.hypervisor.migration_progress = None
+        assert migrate(env, vm, "n3", MoveTerms(parallel=2)).node == "n3"
+        assert notes(env) == ["not-checked"]
+        assert parse_terms(env.cluster.terms[vm]) == {"parallel": "2"}
+
+    def test_stop_and_start_needs_no_libvirt(self, env, vm):
+        set_vm(env, vm, Changes({"live_migration": False}))
+        env.hypervisor.can_take = None
+        assert migrate(env, vm, "n2").node == "n2"
+
+
+class TestTerms:
+    def test_terms_reach_the_agent_with_the_picked_strategy(self, env, vm):
+        env.hypervisor.dirty_rates[vm] = 90.0 * MIB
+        wanted = MoveTerms(bandwidth_mib=1, timeout_s=60, on_timeout=OnTimeout.ABORT, parallel=2)
+        migrate(env, vm, "n2", wanted)
+        assert parse_terms(env.cluster.terms[vm]) == {
+            "strategy": "auto-converge",
+            "bandwidth": "1",
+            "timeout": "60",
+            "timeout-action": "abort",
+            "parallel": "2",
+        }
+        assert notes(env, Level.INFO) == ["migration-plan"]
+
+    def test_given_strategy_is_not_measured(self, env, vm):
+        env.hypervisor.dirty_rate = None
+        migrate(env, vm, "n2", MoveTerms(strategy=Strategy.POSTCOPY))
+        assert parse_terms(env.cluster.terms[vm]) == {"strategy": "postcopy"}
+
+    def test_strategy_of_the_vm_is_left_to_its_agent(self, env, vm):
+        set_vm(env, vm, Changes({"migration_strategy": "precopy"}))
+        disable(env, vm)
+        node = enable(env, vm).node
+        migrate(env, vm, "n3" if node != "n3" else "n2")
+        assert env.cluster.terms[vm] == ""
+
+    @pytest.mark.parametrize(
+        "terms",
+        [
+            MoveTerms(timeout_s=109),
+            MoveTerms(strategy=Strategy.POSTCOPY, parallel=2),
+        ],
+    )
+    def test_what_can_not_be_done_is_refused(self, env, vm, terms):
+        assert failure(env, vm, "n2", terms).kind is Kind.INVALID
+        assert not env.cluster.terms
+
+    def test_terms_of_a_vm_without_live_migration_are_refused(self, env, vm):
+        set_vm(env, vm, Changes({"live_migration": False}))
+        assert failure(env, vm, "n2", MoveTerms(parallel=2)).kind is Kind.INVALID
+
+    def test_other_agent_can_not_be_told(self, env, vm):
+        real = env.cluster.state
+
+        def state():
+            seen = real()
+            foreign = seen.resources[vm]._replace(agent="ocf:heartbeat:VirtualDomain")
+            return seen._replace(resources={vm: foreign})
+
+        env.cluster.state = state
+        assert failure(env, vm, "n2", MoveTerms(parallel=2)).kind is Kind.NOT_SUPPORTED
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"migration_strategy": "fast"},
+            {"migration_timeout_action": "restart"},
+            {"migration_strategy": "postcopy", "migration_parallel": 2},
+        ],
+    )
+    def test_settings_that_can_not_be_are_refused(self, env, vm, changes):
+        with pytest.raises(VmMgrError) as caught:
+            set_vm(env, vm, Changes(changes))
+        assert caught.value.kind is Kind.INVALID
+        assert caught.value.hint
+
+    def test_settings_are_the_agents_parameters(self, env, vm):
+        changes = {
+            "migration_strategy": "auto-converge",
+            "migration_bandwidth_mib": 100,
+            "migration_parallel": 4,
+            "migration_timeout_action": "abort",
+            "migration_max_pause_s": 3,
+        }
+        set_vm(env, vm, Changes(changes))
+        disable(env, vm)
+        enable(env, vm)
+        params = env.cluster.resources[vm].params
+        assert {key: value for key, value in params.items() if key != "migration_network_suffix"} == {
+            "migration_strategy": "auto-converge",
+            "migration_speed": "100",
+            "migration_parallel": "4",
+            "migration_timeout_action": "abort",
+            "migration_max_pause": "3",
+        }
+
+
+def test_progress_shows_bytes_rates_and_the_end(env, vm):
+    sample = JobSample(4.0, 30 * MIB, 70 * MIB, 100 * MIB, 10.0 * MIB, 3.0 * MIB, throttle_percent=20)
+    env.hypervisor.moving[vm] = sample
+    env.cluster.stuck.add(vm)
+    looks = []
+
+    def sleep(seconds):
+        env.clock.now += seconds
+        looks.append(seconds)
+        if len(looks) == 3:
+            env.cluster.stuck.clear()
+
+    env.clock.sleep = sleep
+    migrate(env, vm, "n2")
+    told = [one for one in env.said if isinstance(one, Progress) and one.detail]
+    assert told[0].fraction == 0.3
+    for part in ("30 of 100 MiB", "10 MiB/s", "dirties 3 MiB/s", "10 s left", "20%"):
+        assert part in told[0].detail
+
+
+def test_progress_that_can_not_be_seen_is_told_once(env, vm):
+    def unreachable(_name):
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, "no route to host")
+
+    env.hypervisor.migration_progress = unreachable
+    env.cluster.stuck.add(vm)
+
+    def sleep(seconds):
+        env.clock.now += 2
+        if env.clock.now > 20:
+            env.cluster.stuck.clear()
+
+    env.clock.sleep = sleep
+    migrate(env, vm, "n2")
+    assert notes(env) == ["no-progress"]
+
+
+def test_view_of_a_resource_that_is_blocked_for_other_reasons():
+    broken = Resource("web1", blocked=True, failures=(Failure("stop on n1: x", "", "stop", "n1"),))
+    assert broken.held_on == ""

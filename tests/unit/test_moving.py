@@ -1,0 +1,248 @@
+"""The agent's part of a move: what it asks of libvirt, and what happens when nobody waits for a failure."""
+
+import os
+import time
+
+import pytest
+
+from vm_mgr.adapters.host.timers import SystemdTimers
+from vm_mgr.adapters.memory.clock import VirtualClock
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.event import EventKind
+from vm_mgr.model.migration import Decision, JobSample, OnTimeout, Step, Strategy
+from vm_mgr.model.vm import TargetRole
+from vm_mgr.ocf import __main__ as agent
+from vm_mgr.ocf import identity, lift, tries
+from vm_mgr.ocf.moving import Teller, migrate_to
+from vm_mgr.ocf.parameters import Parameters, read
+from vm_mgr.ports.cluster import VmResource
+from vm_mgr.ports.runner import Completed
+
+GIVEN = Parameters(name="web1", timeout_s=120, target_node="n2")
+MIB = 1 << 20
+
+
+@pytest.fixture
+def node(env, tmp_path):
+    env.state_dir = tmp_path / "state"
+    env.hypervisor.running["web1"] = 1000
+    env.cluster.add(VmResource("web1", TargetRole.STARTED, live_migration=True, preferred_host="n1"))
+    env.cluster.state()
+    return env
+
+
+def fails(node, reason="no ssh", **changes):
+    node.hypervisor.failing_moves["web1"] = reason
+    with pytest.raises(VmMgrError):
+        migrate_to(node, GIVEN._replace(**changes))
+    return node.hypervisor.migrated[-1]
+
+
+def parameters(**given):
+    named = {f"OCF_RESKEY_{key}": value for key, value in given.items()}
+    return read({"OCF_RESOURCE_INSTANCE": "web1", **named})
+
+
+def test_successful_move_leaves_no_timer_and_no_count(node):
+    migrate_to(node, GIVEN)
+    assert node.timers.lifts == {}
+    assert tries.count(node, "web1") == 0
+
+
+def test_timer_is_set_before_anything_moves(node):
+    seen = []
+    node.hypervisor.on_call = lambda verb: seen.append((verb, dict(node.timers.lifts)))
+    migrate_to(node, GIVEN)
+    at_move = dict(seen)["migrate"]
+    assert [after_s > GIVEN.timeout_s for after_s in at_move.values()] == [True]
+
+
+def test_each_failure_waits_longer_for_the_next_try(node):
+    for pause_s in (5, 10, 20):
+        fails(node)
+        assert list(node.timers.lifts.values()) == [pause_s]
+        node.timers.lifts.clear()
+    node.hypervisor.failing_moves.clear()
+    migrate_to(node, GIVEN)
+    node.hypervisor.running["web1"] = 1000
+    fails(node)
+    assert list(node.timers.lifts.values()) == [5]
+
+
+def test_failures_of_long_ago_do_not_count(node):
+    fails(node)
+    old = time.time() - 4000
+    os.utime(node.state_dir / "move-tries..web1", (old, old))
+    assert tries.count(node, "web1") == 0
+
+
+def test_failure_before_the_move_sets_the_timer_too(node):
+    node.hypervisor.running.clear()
+    with pytest.raises(VmMgrError):
+        migrate_to(node, GIVEN)
+    assert list(node.timers.lifts.values()) == [5]
+
+
+def test_move_does_not_fail_for_a_timer_that_can_not_be_set(node, capsys):
+    def broken(_name, _after_s):
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, "no systemd")
+
+    node.timers.set_lift = broken
+    migrate_to(node, GIVEN)
+    assert "vm-mgr start web1" in capsys.readouterr().err
+
+
+def test_node_that_shuts_down_pauses_without_a_limit(node):
+    limits = fails(node, on_timeout=OnTimeout.ABORT).limits
+    assert limits.on_timeout is OnTimeout.ABORT
+    node.cluster.nodes["n1"] = node.cluster.nodes["n1"]._replace(leaving=True)
+    limits = fails(node, on_timeout=OnTimeout.ABORT).limits
+    assert (limits.on_timeout, limits.max_pause_s) == (OnTimeout.PAUSE, None)
+
+
+def test_agent_picks_by_the_dirty_rate_and_says_why(node, capsys):
+    node.hypervisor.dirty_rates["web1"] = 90.0 * MIB
+    assert fails(node, speed_mib=50).plan.strategy is Strategy.AUTO_CONVERGE
+    assert "90 MiB/s" in capsys.readouterr().err
+    node.hypervisor.dirty_rates["web1"] = 1.0 * MIB
+    assert fails(node, speed_mib=50).plan.strategy is Strategy.PRECOPY
+
+
+def test_events_tell_what_was_picked_and_why(node):
+    node.hypervisor.dirty_rates["web1"] = 1.0 * MIB
+    fails(node, speed_mib=50)
+    (event,) = node.journal.handed
+    assert (event.kind, event.subject) == (EventKind.MOVING, "web1")
+    assert event.detail.startswith("to n2 by precopy: the guest dirties 1 MiB/s")
+
+
+def test_failed_move_leaves_known_which_process_is_the_vms(node):
+    identity.remember(node, "web1", 1000)
+    fails(node)
+    assert identity.path(node, "running", "web1").exists()
+    node.hypervisor.failing_moves.clear()
+    migrate_to(node, GIVEN)
+    assert not identity.path(node, "running", "web1").exists()
+
+
+def test_move_does_not_fail_for_what_can_not_be_measured(node, capsys):
+    def broken(*_):
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, "no answer")
+
+    node.cluster.state = node.hypervisor.running_definition = broken
+    migrate_to(node, GIVEN)
+    assert node.hypervisor.migrated[0].plan.strategy is Strategy.AUTO_CONVERGE
+    assert capsys.readouterr().err.count("no answer") == 2
+
+
+def test_decisions_and_progress_are_in_the_log(capsys):
+    tell = Teller("web1")
+    for second in range(30):
+        tell(JobSample(elapsed_s=second, processed_bytes=5 * MIB), Decision(Step.GO_ON))
+    tell(JobSample(elapsed_s=30), Decision(Step.PAUSE, "it is late"))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4
+    assert "5 MiB sent" in lines[0]
+    assert "pause: it is late" in lines[-1]
+
+
+def test_terms_of_a_move_stand_above_the_parameters():
+    words = (
+        "strategy=precopy bandwidth=8 timeout=30 timeout-action=abort max-pause=3 parallel=2 pause-early=1"
+    )
+    kept = {"migration_strategy": "postcopy", "migration_speed": "50", "migration_downtime": "300"}
+    given = parameters(CRM_meta_vm_mgr_move=words, **kept)
+    assert (given.strategy, given.speed_mib, given.downtime_ms) == (Strategy.PRECOPY, 8, 300)
+    assert (given.move_timeout_s, given.on_timeout, given.max_pause_s) == (30, OnTimeout.ABORT, 3)
+    assert (given.parallel, given.pause_early) == (2, True)
+    alone = parameters(**kept)
+    assert (alone.strategy, alone.speed_mib) == (Strategy.POSTCOPY, 50)
+    assert parameters().strategy is Strategy.AUTO
+
+
+def test_word_that_is_none_is_refused():
+    with pytest.raises(VmMgrError) as caught:
+        parameters(migration_strategy="fast")
+    assert caught.value.kind is Kind.INVALID
+    assert "auto-converge" in caught.value.message
+
+
+def test_stop_goes_by_no_word_of_a_move():
+    given = {"OCF_RESOURCE_INSTANCE": "web1", "OCF_RESKEY_migration_timeout_action": "wait"}
+    assert read({**given, "OCF_RESKEY_migration_parallel": "few"}, strict=False).name == "web1"
+
+
+def test_move_that_is_configured_wrongly_is_no_vm_that_can_run_nowhere(monkeypatch):
+    monkeypatch.setenv("OCF_RESOURCE_INSTANCE", "web1")
+    monkeypatch.setenv("OCF_RESKEY_migration_strategy", "fast")
+    assert agent.main("migrate_to") == agent.OCF_ERR_GENERIC
+    assert agent.main("start") == agent.OCF_ERR_CONFIGURED
+
+
+class TestLift:
+    @pytest.fixture
+    def held(self, node):
+        node.cluster.failing_migrations["web1"] = "migrate_to on n1: no ssh"
+        node.cluster.begin_move("web1", to="n2", away_from="n1", lifetime_s=60)
+        node.cluster.state()
+        return node
+
+    def test_done_is_done(self, held):
+        assert lift.main(held, "web1") == 0
+        assert held.timers.lifts == {}
+        assert not held.cluster.held
+
+    def test_next_look_is_set_first_and_stays_until_it_is_done(self, held):
+        held.hypervisor.hanging = True
+        assert lift.main(held, "web1") == 0
+        assert list(held.timers.lifts.values()) == [5]
+        held.timers.lifts.clear()
+
+        def killed(_name):
+            raise KeyboardInterrupt
+
+        held.cluster.end_move = killed
+        held.hypervisor.hanging = False
+        with pytest.raises(KeyboardInterrupt):
+            lift.main(held, "web1")
+        assert list(held.timers.lifts.values()) == [5]
+
+    def test_failure_is_told_and_looked_at_again(self, held, capsys):
+        def unreachable():
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, "crm_mon failed")
+
+        held.cluster.state = unreachable
+        assert lift.main(held, "web1") == 1
+        assert "crm_mon failed" in capsys.readouterr().err
+        assert held.timers.lifts
+
+
+class Systemd:
+    def __init__(self, exit_code=0):
+        self.exit_code = exit_code
+        self.calls = []
+
+    def run(self, argv, *, timeout_s, stdin=None, on_line=None):
+        self.calls.append(tuple(argv))
+        return Completed(tuple(argv), self.exit_code, "", "no")
+
+
+def test_timer_outlives_a_shutdown_that_has_begun():
+    systemd = Systemd()
+    timer = SystemdTimers(systemd, VirtualClock()).set_lift("web1", 5.2)
+    argv = systemd.calls[0]
+    assert argv[0] == "systemd-run"
+    for word in (
+        "--on-active=5s",
+        "--timer-property=DefaultDependencies=no",
+        "--property=DefaultDependencies=no",
+    ):
+        assert word in argv
+    assert argv[-3:] == ("-m", "vm_mgr.ocf.lift", "web1")
+    SystemdTimers(systemd, VirtualClock()).cancel(timer)
+    assert systemd.calls[1] == ("systemctl", "stop", f"{timer}.timer")
+
+
+def test_timer_that_is_refused_is_an_error():
+    with pytest.raises(VmMgrError):
+        SystemdTimers(Systemd(1), VirtualClock()).set_lift("web1", 5)

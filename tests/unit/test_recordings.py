@@ -1,0 +1,21 @@
+"""The recorded earlier version is whole: the lab upgrades from it."""
+
+import tarfile
+from pathlib import Path
+
+RECORDED = Path(__file__).parents[1] / "recordings" / "vm-mgr-0.1.tar.xz"
+
+
+def test_recorded_version_is_what_its_deployment_installed():
+    with tarfile.open(RECORDED) as recorded:
+        members = recorded.getmembers()
+        version = recorded.extractfile("lib/vm_mgr/__init__.py").read().decode()
+        script = recorded.extractfile("install.sh").read().decode()
+        agent = recorded.extractfile("ocf/VirtualDomain").read().decode()
+    names = {one.name for one in members}
+    assert {"lib/vm_mgr/cli/__init__.py", "lib/vm_manager/__init__.py", "ocf/DiskLocks"} <= names
+    assert all(one.isfile() or one.isdir() for one in members)
+    assert '__version__ = "0.1.0"' in version
+    assert "/usr/lib/ocf/resource.d/vm-mgr" in script
+    assert agent.startswith("#!/bin/sh")
+    assert "lib/vm_mgr/operations/events.py" not in names, "it is to be an earlier version than this one"
