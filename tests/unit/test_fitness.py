@@ -229,6 +229,16 @@ class TestMigration:
         assert "--uplink ignore" in caught.value.hint
         assert not env.cluster.moves
 
+    def test_vm_that_would_be_stopped_and_started_is_not_stopped_for_a_node_where_it_can_not_start(
+        self, env, vm
+    ):
+        set_vm(env, vm, Changes({"live_migration": False}))
+        answer(env, n2=NO_BRIDGE)
+        pid = env.hypervisor.find_vm(vm)
+        with pytest.raises(VmMgrError, match="is missing"):
+            migrate(env, vm, "n2")
+        assert env.hypervisor.find_vm(vm) == pid
+
     @pytest.mark.parametrize("here", [NO_UPLINK, NO_BRIDGE])
     def test_node_that_is_no_worse_is_fine(self, env, vm, here):
         answer(env, n1=here, n2=NO_UPLINK)

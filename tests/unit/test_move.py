@@ -271,6 +271,25 @@ class TestChecks:
         env.hypervisor.can_take = None
         assert migrate(env, vm, "n2").node == "n2"
 
+    def test_start_that_fails_at_the_target_is_told_once_the_vm_runs_elsewhere(self, env, vm):
+        set_vm(env, vm, Changes({"live_migration": False}))
+        env.cluster.stuck.add(vm)
+        real = env.cluster.state
+
+        def recovered():
+            state = real()
+            if not env.cluster.moves:
+                return state
+            failed = Failure("start on n2: no such disk", "Mon", "start", "n2")
+            resource = state.resources[vm]._replace(failures=(failed,), pending="", role="Started")
+            return state._replace(resources={**state.resources, vm: resource})
+
+        env.cluster.state = recovered
+        began = env.clock.monotonic()
+        error = failure(env, vm, "n2")
+        assert "Started on n1: start on n2: no such disk" in error.message
+        assert env.clock.monotonic() - began < 30
+
 
 class TestTerms:
     def test_terms_reach_the_agent_with_the_picked_strategy(self, env, vm):

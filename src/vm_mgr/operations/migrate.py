@@ -81,7 +81,7 @@ def _moving(env: Env, name: VmName, goal: Goal, terms: MoveTerms) -> Moving:
         return Moved(seen, Way.LIVE)
     words = ""
     asks = (vm.live_migration or vm.hibernation_s > 0) and _can_ask(env, state)
-    raise_all(arrival_problems(env, state, name, source, goal.to, goal.avoiding) if asks else [])
+    raise_all(arrival_problems(env, state, name, source, goal.to, goal.avoiding, alive=asks))
     if vm.live_migration:
         plan = _plan(env, name, source, terms, vm) if asks else None
         words = render_terms(agent_terms(terms, plan))
@@ -94,7 +94,7 @@ def _moving(env: Env, name: VmName, goal: Goal, terms: MoveTerms) -> Moving:
     if after is not None and _failed_moves(before, after):
         raise _not_moved(env, seen, _failed_moves(before, after)[-1].text, source)
     if not _arrived(seen, source, goal.to):
-        raise _failure(seen)
+        raise _failure(seen, _new_failures(before, after))
     if vm.live_migration and was_restarted(env, before, seen):
         return Moved(seen, Way.RESTARTED)
     return Moved(seen, (yield from way_taken(env, vm, asked_utc)))
@@ -166,14 +166,18 @@ _Watch = Generator[None, None, tuple[VmStatus, Resource | None]]
 
 
 def _watch(env: Env, job: "_Job", to: NodeName | None, timeout_s: float) -> _Watch:
-    """Look until it has arrived, is held at its source, has failed for good, or the time is up."""
+    """Look until it has arrived, is held at its source, has failed for good, or the time is up.
+
+    Failed for good is also one that could not start at its target, and runs elsewhere again.
+    """
     name, before, source = job.name, job.before, job.source
     deadline, failed_looks = env.clock.monotonic() + timeout_s, 0
     while True:
         state = env.cluster.state()
         resource = state.resources.get(name)
         seen = VmStatus(name, VmState.UNDEFINED) if resource is None else view(resource, state)
-        failed_looks = failed_looks + 1 if seen.state is VmState.FAILED else 0
+        recovered = seen.state is VmState.STARTED and not seen.detail and _new_failures(before, resource)
+        failed_looks = failed_looks + 1 if recovered or seen.state is VmState.FAILED else 0
         held = resource is None or _failed_moves(before, resource)
         if held or _arrived(seen, source, to) or failed_looks >= SETTLED_LOOKS:
             return seen, resource
@@ -185,8 +189,11 @@ def _watch(env: Env, job: "_Job", to: NodeName | None, timeout_s: float) -> _Wat
 
 def _failed_moves(before: Resource, after: Resource) -> list[Failure]:
     """Give the failures that hold the VM and that are none of an earlier move."""
-    new = [failure for failure in after.failures if failure not in before.failures]
-    return [failure for failure in new if after.held_on and failure.task == "migrate_to"]
+    return [one for one in _new_failures(before, after) if after.held_on and one.task == "migrate_to"]
+
+
+def _new_failures(before: Resource, after: Resource | None) -> list[Failure]:
+    return [failure for failure in after.failures if failure not in before.failures] if after else []
 
 
 class _Job:
@@ -258,9 +265,10 @@ def _arrived(seen: VmStatus, source: NodeName, to: NodeName | None) -> bool:
     return seen.state is VmState.STARTED and not seen.detail and there
 
 
-def _failure(seen: VmStatus) -> VmMgrError:
+def _failure(seen: VmStatus, failures: list[Failure]) -> VmMgrError:
     where = f" on {seen.node}" if seen.node else ""
-    reason = f": {seen.detail}" if seen.detail else ""
+    reason = seen.detail or "; ".join(failure.text for failure in failures)
+    reason = f": {reason}" if reason else ""
     hint = f"look at the agent's messages: journalctl -t pacemaker-execd; vm-mgr status {seen.name}"
     return VmMgrError(
         Kind.EXTERNAL_FAILURE,

@@ -21,11 +21,16 @@ def arrival_problems(
     source: NodeName,
     to: NodeName | None,
     avoiding: frozenset[NodeName] = frozenset(),
+    *,
+    alive: bool,
 ) -> list[VmMgrError]:
-    """Ask the node, or each that the cluster may choose: then one that can take the VM is enough."""
+    """Look at the node, or each that the cluster may choose: then one that can take the VM is enough.
+
+    alive: also ask the libvirt of each whether it can go on with the running guest.
+    """
     env.say(Progress(f"looking whether {name} can move"))
     try:
-        xml = env.hypervisor_at(source).running_definition(name)
+        xml = env.hypervisor_at(source).running_definition(name) if alive else ""
     except VmMgrError as error:
         return [_unreachable(source, error)]
     others = [node.name for node in state.nodes if node.can_host and node.name not in {source, *avoiding}]
@@ -104,7 +109,7 @@ def harm_problems(
 def _problems(env: Env, state: ClusterState, name: VmName, node: NodeName, xml: str) -> list[VmMgrError]:
     problems = _storage_problems(env, state, name, node)
     try:
-        return problems + env.hypervisor_at(node).can_take(xml)
+        return problems + (env.hypervisor_at(node).can_take(xml) if xml else [])
     except VmMgrError as error:
         return [*problems, _unreachable(node, error)]
 

@@ -188,6 +188,7 @@ class World:
             contents,
             [bool(disk.parent) for disk in disks],
             sorted(snapshot.name for snapshot in storage.snapshots(name)),
+            self._hidden(env, storage, name),
             storage.metadata(name).get("vm_name"),
         ]
 
@@ -199,6 +200,18 @@ class World:
                 return hashlib.md5(image.read(0, 65536)).hexdigest()  # noqa: S324 - to compare
         source = env.storage.disk(name, number, None).source
         return hashlib.md5(first_cluster(Path(source))).hexdigest()  # noqa: S324
+
+    def _hidden(self, env, storage, name):
+        """Count the snapshots of each disk that no user sees, as a clone needs one of its source."""
+        if self.storage != "ceph":
+            return []
+        import rbd  # noqa: PLC0415
+
+        shown, hidden = len(storage.snapshots(name)), []
+        for disk in env.storage.images(name):
+            with rbd.Image(env.connection.ioctx, disk, read_only=True) as image:
+                hidden.append(len(list(image.list_snaps())) - shown)
+        return hidden
 
     def _strays(self, env):
         """Name the disks in the making, and retired ones, that an operation must not leave."""

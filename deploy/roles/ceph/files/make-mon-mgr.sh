@@ -71,7 +71,16 @@ replace_bcrypt() {
     echo "changed $dropin"
 }
 
+# It has no key here, and with one it would warn for weeks of the modules that Debian's managers fail to load at each
+# start. Without a key it tries to connect several times a second; the reports stay in /var/lib/ceph/crash.
+stop_crash_collector() {
+    systemctl is-enabled --quiet ceph-crash.service 2>/dev/null || return 0
+    systemctl disable --quiet --now ceph-crash.service
+    echo "changed ceph-crash.service disabled"
+}
+
 chmod 0755 /etc/ceph
+stop_crash_collector
 install_key client.admin /etc/ceph/ceph.client.admin.keyring root
 install_key client.libvirt /etc/ceph/ceph.client.libvirt.keyring root
 install_key client.vm-mgr /etc/ceph/ceph.client.vm-mgr.keyring root
