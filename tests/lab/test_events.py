@@ -102,8 +102,8 @@ def test_power_cut_is_told_in_its_phases(lab: Lab, vm: str) -> None:
     assert phases["fenced"]["at_ms"] <= starting["at_ms"] < running["at_ms"] < RUNNING_S * 1000
     assert {"disk", "libvirt"} <= set(running["waited_ms"])
 
-    # Ceph was told of the OSD while it still took it for alive. By itself it misses one after its grace, and the
-    # interval of the pings, from the last that was answered.
+    # Ceph was told of the OSD while it still took it for alive. By itself it misses one after its grace and
+    # the interval of the pings.
     released = next(one for one in told(lab, VICTIM)["events"] if one["event"] == "released")
     assert released["detail"].startswith("1 OSD marked down"), released
     waited = released["waited_ms"]
