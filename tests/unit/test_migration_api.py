@@ -328,6 +328,22 @@ def test_dirty_rate_is_measured_and_unknown_where_it_cannot_be(domain, tmp_path)
     assert virsh.dirty_rate("web1") is None
 
 
+def test_measuring_that_has_begun_is_not_begun_again(domain, tmp_path):
+    virsh = Virsh(None, tmp_path)
+    virsh.begin_dirty_rate("web1")
+    assert virsh.dirty_rate("web1") == 3 * MIB
+    assert domain.calls == [("measure", 1)]
+    virsh.dirty_rate("web1")
+    assert domain.calls == [("measure", 1)] * 2
+
+
+def test_measuring_that_can_not_begin_is_told_by_its_end(domain, tmp_path):
+    virsh = Virsh(None, tmp_path)
+    domain.startDirtyRateCalc = lambda _seconds: (_ for _ in ()).throw(FakeError("not supported"))
+    virsh.begin_dirty_rate("web1")
+    assert virsh.dirty_rate("web1") is None
+
+
 def test_progress_is_that_of_an_outgoing_migration(domain, tmp_path):
     virsh = Virsh(None, tmp_path)
     assert virsh.migration_progress("web1").processed_bytes == 7 * MIB

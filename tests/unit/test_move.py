@@ -305,8 +305,15 @@ class TestTerms:
         }
         assert notes(env, Level.INFO) == ["migration-plan"]
 
+    def test_second_of_measuring_passes_while_the_target_is_asked(self, env, vm):
+        meanwhile = []
+        env.hypervisor.can_take = lambda _xml: meanwhile.extend(env.hypervisor.measuring) or []
+        migrate(env, vm, "n2")
+        assert meanwhile == [vm]
+        assert not env.hypervisor.measuring
+
     def test_given_strategy_is_not_measured(self, env, vm):
-        env.hypervisor.dirty_rate = None
+        env.hypervisor.dirty_rate = env.hypervisor.begin_dirty_rate = None
         migrate(env, vm, "n2", MoveTerms(strategy=Strategy.POSTCOPY))
         assert parse_terms(env.cluster.terms[vm]) == {"strategy": "postcopy"}
 

@@ -79,11 +79,13 @@ def _moving(env: Env, name: VmName, goal: Goal, terms: MoveTerms) -> Moving:
     raise_all(problems + term_problems(name, terms, vm, before.agent))
     if source == goal.to:
         return Moved(seen, Way.LIVE)
-    words = ""
+    words, picks = "", strategy_of(terms, vm.params) is Strategy.AUTO
     asks = (vm.live_migration or vm.hibernation_s > 0) and _can_ask(env, state)
+    if asks and picks and vm.live_migration:
+        env.hypervisor_at(source).begin_dirty_rate(name)
     raise_all(arrival_problems(env, state, name, source, goal.to, goal.avoiding, alive=asks))
     if vm.live_migration:
-        plan = _plan(env, name, source, terms, vm) if asks else None
+        plan = _plan(env, name, source, terms, vm) if asks and picks else None
         words = render_terms(agent_terms(terms, plan))
     else:
         env.say(announcement(vm, source))
@@ -140,16 +142,13 @@ def _cancel(env: Env, name: VmName, source: NodeName) -> None:
 
 def _plan(env: Env, name: VmName, source: NodeName, terms: MoveTerms, vm: VmResource) -> Plan | None:
     """Pick here, where somebody hears why; None leaves it to the agent."""
-    strategy = strategy_of(terms, vm.params)
-    if strategy is not Strategy.AUTO:
-        return None
     kept = vm.params.get("migration_speed", "")
     try:
         plan = plan_for(
             env.hypervisor_at(source),
             env.definitions,
             name,
-            strategy=strategy,
+            strategy=Strategy.AUTO,
             bandwidth_mib=terms.bandwidth_mib or (int(kept) if kept.isdigit() else None),
             limits=limits_of(terms, vm),
         )

@@ -49,6 +49,10 @@ class LiveMigration(Protocol):
         """Look at the migration that is under way; None where there is none."""
         ...
 
+    def begin_dirty_rate(self, name: VmName) -> None:
+        """Begin what dirty_rate then waits for: the second passes while others are asked; never fails."""
+        ...
+
     def dirty_rate(self, name: VmName) -> float | None:
         """Measure for a second what the guest dirties, in bytes per second; None where nobody can."""
         ...

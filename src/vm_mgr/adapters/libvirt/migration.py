@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vm_mgr.model.vm import VmName
     from vm_mgr.ports.live_migration import Migration, Tell
 
-__all__ = ["LiveMove", "measured_dirty_rate", "progress", "understood"]
+__all__ = ["LiveMove", "begin_dirty_rate", "measured_dirty_rate", "progress", "understood"]
 
 POLL_S = 0.5
 CALL_S = 5.0
@@ -102,8 +102,15 @@ def progress(libvirt: Any, domain: Any, elapsed_s: float | None = None) -> JobSa
     )
 
 
-def measured_dirty_rate(connection: Connection, name: VmName, sleep: Callable[[float], None]) -> float | None:
-    """Have QEMU sample the guest's memory for a second; None where it can't, or the guest stands."""
+def begin_dirty_rate(connection: Connection, name: VmName) -> None:
+    """Have QEMU sample the guest's memory for a second."""
+    connection.call(lambda libvirt: connection.domain(libvirt, name).startDirtyRateCalc(1), CALL_S)
+
+
+def measured_dirty_rate(
+    connection: Connection, name: VmName, sleep: Callable[[float], None], *, begun: bool
+) -> float | None:
+    """Wait for what was sampled, or have it done; None where QEMU can't, or the guest stands."""
 
     def look(libvirt: Any) -> Mapping[str, Any]:
         domain = connection.domain(libvirt, name)
@@ -111,12 +118,14 @@ def measured_dirty_rate(connection: Connection, name: VmName, sleep: Callable[[f
         return dict(connection.host(libvirt).domainListGetStats([domain], wanted)[0][1])
 
     try:
-        connection.call(lambda libvirt: connection.domain(libvirt, name).startDirtyRateCalc(1), CALL_S)
-        for _ in range(10):
-            sleep(0.3)
+        if not begun:
+            begin_dirty_rate(connection, name)
+            sleep(1)
+        for _ in range(20):
             stats = connection.call(look, CALL_S)
             if stats.get("dirtyrate.calc_status") == binding().VIR_DOMAIN_DIRTYRATE_MEASURED:
                 return float(stats["dirtyrate.megabytes_per_second"]) * MIB
+            sleep(0.1)
     except VmMgrError as error:
         if error.kind is not Kind.EXTERNAL_FAILURE:
             raise

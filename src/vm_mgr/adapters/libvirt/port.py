@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -40,6 +41,7 @@ class Virsh:
         self.state_dir = state_dir
         self.uri = uri
         self.connection = Connection(uri)
+        self._measuring: set[VmName] = set()
 
     def close(self) -> None:
         """Leave the kept connection; the next call that needs it connects again."""
@@ -91,11 +93,21 @@ class Virsh:
 
         return self.connection.call(look, SHORT_S)  # type: ignore[no-any-return]
 
+    def begin_dirty_rate(self, name: VmName) -> None:
+        """Have QEMU begin; what keeps it from that is met again by dirty_rate."""
+        from vm_mgr.adapters.libvirt.migration import begin_dirty_rate  # noqa: PLC0415 - for moves only
+
+        with suppress(VmMgrError):
+            begin_dirty_rate(self.connection, name)
+            self._measuring.add(name)
+
     def dirty_rate(self, name: VmName) -> float | None:
         """Have QEMU measure it."""
         from vm_mgr.adapters.libvirt.migration import measured_dirty_rate  # noqa: PLC0415 - for moves only
 
-        return measured_dirty_rate(self.connection, name, time.sleep)
+        begun = name in self._measuring
+        self._measuring.discard(name)
+        return measured_dirty_rate(self.connection, name, time.sleep, begun=begun)
 
     def can_take(self, xml: str) -> list[VmMgrError]:
         """Ask libvirt for what the definition names."""

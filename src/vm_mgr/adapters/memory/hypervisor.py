@@ -43,6 +43,7 @@ class MemoryHypervisor:
         self.failing_moves: dict[VmName, str] = {}
         self.moving: dict[VmName, JobSample] = {}
         self.dirty_rates: dict[VmName, float] = {}
+        self.measuring: set[VmName] = set()
         self.refusals: list[VmMgrError] = []
         self.also_running: dict[int, str] = {}
         self.uuids: dict[VmName, str] = {}
@@ -110,9 +111,15 @@ class MemoryHypervisor:
         self._call("migration_progress", 0)
         return self.moving.get(name)
 
+    def begin_dirty_rate(self, name: VmName) -> None:
+        """Begin; what is measured is what a test has set."""
+        self._call("begin_dirty_rate", 0)
+        self.measuring.add(name)
+
     def dirty_rate(self, name: VmName) -> float | None:
         """Give what a test has set; a guest that is not there has no memory to look at."""
         self._call("dirty_rate", 0)
+        self.measuring.discard(name)
         return self.dirty_rates.get(name, 0.0) if name in self.running else None
 
     def can_take(self, xml: str) -> list[VmMgrError]:

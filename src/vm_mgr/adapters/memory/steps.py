@@ -59,6 +59,7 @@ READS: Mapping[str, frozenset[str]] = {
         {
             "acts_alone",
             "agent_answers",
+            "begin_dirty_rate",
             "can_take",
             "definition",
             "dirty_rate",
