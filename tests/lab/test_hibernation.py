@@ -54,8 +54,8 @@ def saved(lab: Lab) -> str:
     return told
 
 
-def events(lab: Lab) -> list[str]:
-    told = json.loads(run(lab, f"vm-mgr events {VM} --since 10m --output json").stdout)["events"]
+def events(lab: Lab, subject: str = VM) -> list[str]:
+    told = json.loads(run(lab, f"vm-mgr events {subject} --since 10m --output json").stdout)["events"]
     return [one["event"] for one in told if one["time"] > BEGAN["utc"]]
 
 
@@ -203,11 +203,7 @@ def test_power_cut_between_saving_and_resuming_costs_nothing(lab: Lab, vm: str) 
     with session(lab):
         with asleep(lab):
             lab.cut_power(HOME)
-            wait_until(
-                lambda: run(lab, f"crm_mon -1 | grep -E 'OFFLINE:.*{HOME}|Online:.*{HOME}' || true").stdout,
-                what=f"{HOME} to be fenced",
-                timeout_s=120,
-            )
+            wait_until(lambda: "fenced" in events(lab, HOME), what=f"{HOME} to be fenced", timeout_s=120)
         wait_until(lambda: is_normal(lab), what=f"{VM} to go on", timeout_s=300)
     wait_until(
         lambda: run(lab, f"crm_mon -1 | grep -E 'Online:.*{HOME}' || true").stdout != "",
