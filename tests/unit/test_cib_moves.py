@@ -6,7 +6,7 @@ from lxml import etree
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.adapters.pacemaker import commands, moves
 from vm_mgr.adapters.pacemaker.parse import parse_crm_mon
-from vm_mgr.adapters.pacemaker.port import Pacemaker
+from vm_mgr.adapters.pacemaker.port import ENDED_MOVES, Pacemaker
 from vm_mgr.adapters.pacemaker.reading import read_configured
 from vm_mgr.model.vm import TargetRole, VmState
 from vm_mgr.operations.view import view
@@ -253,7 +253,36 @@ def test_tools_are_asked_for_the_one_failure_and_for_a_look_everywhere():
     cluster = Pacemaker(Recorder(), VirtualClock())
     cluster.forget_failed_move("web1", "n1")
     cluster.look_again("web1")
+    cluster.forget_failures("web1")
+    first = f"cibadmin --delete-all --force --xpath {ENDED_MOVES.format(name='web1')}"
     assert calls == [
+        first,
         "crm_resource --cleanup --resource web1 --node n1 --operation migrate_to --interval 0",
+        first,
         "crm_resource --refresh --resource web1",
+        first,
+        "crm_resource --cleanup --resource web1",
     ]
+
+
+def test_only_records_of_moves_that_a_stop_has_followed_are_removed():
+    """Of one under way Pacemaker has to know, and of one that has failed too."""
+    histories = {
+        "ended": [("migrate_to", 0, 8), ("stop", 0, 9)],
+        "under way": [("start", 0, 5), ("migrate_to", 0, 8)],
+        "again": [("stop", 0, 7), ("start", 0, 8), ("migrate_to", 0, 9)],
+        "failed": [("migrate_to", 1, 8), ("stop", 0, 9)],
+        "arrived": [("migrate_from", 0, 8), ("stop", 0, 9)],
+    }
+    cib = etree.Element("cib")
+    status = etree.SubElement(cib, "status")
+    for node, history in histories.items():
+        for name in ("web1", "web10"):
+            state = etree.SubElement(status, "node_state", uname=node)
+            resources = etree.SubElement(etree.SubElement(state, "lrm"), "lrm_resources")
+            resource = etree.SubElement(resources, "lrm_resource", id=name)
+            for operation, code, call in history:
+                given = {"operation": operation, "rc-code": str(code), "call-id": str(call), "on_node": node}
+                etree.SubElement(resource, "lrm_rsc_op", given)
+    found = cib.xpath(ENDED_MOVES.format(name="web1"))
+    assert [(one.get("on_node"), one.getparent().get("id")) for one in found] == [("ended", "web1")]

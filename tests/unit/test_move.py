@@ -87,6 +87,23 @@ class TestFailure:
         env.cluster.failing_migrations.clear()
         assert migrate(env, held, "n3").node == "n3"
 
+    def test_move_that_an_earlier_command_has_left_under_way_is_waited_for(self, env, vm):
+        real, looks = env.cluster.state, []
+
+        def moving_at_first():
+            state = real()
+            looks.append(state)
+            if len(looks) > 3:
+                return state
+            resource = state.resources[vm]._replace(pending="Migrating")
+            return state._replace(resources={**state.resources, vm: resource})
+
+        env.cluster.state = moving_at_first
+        env.hypervisor.running_definition = lambda _name: DOMAIN if len(looks) > 3 else None
+        assert migrate(env, vm, "n2").node == "n2"
+        steps = [one.step for one in env.said if isinstance(one, Progress)]
+        assert "earlier move" in steps[0]
+
     def test_interrupted_move_is_cancelled(self, env, vm):
         cancelled = []
         env.hypervisor.abort_job = cancelled.append

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import ClusterState, NodeName, Resource
 from vm_mgr.model.vm import VmName, VmSettings, VmState, pacemaker_problems
-from vm_mgr.operations.view import view
+from vm_mgr.operations.view import MOVING, view
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 
@@ -113,7 +113,7 @@ def steady_problems(state: ClusterState, name: VmName) -> list[VmMgrError]:
     if resource is None or not resource.is_vm:
         return []
     seen = view(resource, state)
-    on_its_way = seen.state in (VmState.STARTING, VmState.STOPPING) or seen.detail == "moving"
+    on_its_way = seen.state in (VmState.STARTING, VmState.STOPPING) or seen.detail == MOVING
     if not on_its_way and not (seen.state is VmState.FAILED and resource.active):
         return []
     message = f"{name} is {seen.state.value}" + (f" ({seen.detail})" if seen.detail else "")

@@ -24,7 +24,7 @@ from vm_mgr.operations.move_ways import (
     was_restarted,
     way_taken,
 )
-from vm_mgr.operations.view import view
+from vm_mgr.operations.view import MOVING, view
 from vm_mgr.operations.waiting import SETTLED_LOOKS, known_settings, wait
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.env import Env
@@ -67,9 +67,7 @@ def moving(env: Env, name: VmName, goal: Goal, terms: MoveTerms = AS_SET) -> Mov
 
 
 def _moving(env: Env, name: VmName, goal: Goal, terms: MoveTerms) -> Moving:
-    state = env.cluster.state()
-    raise_all(quorum_problems(state))
-    before = resource_of(env, state, name)
+    state, before = yield from _settled(env, name)
     seen = view(before, state)
     source = NodeName(seen.node)
     vm = env.cluster.configured(name).vm or VmResource(name, TargetRole.STARTED)
@@ -100,6 +98,19 @@ def _moving(env: Env, name: VmName, goal: Goal, terms: MoveTerms) -> Moving:
     if vm.live_migration and was_restarted(env, before, seen):
         return Moved(seen, Way.RESTARTED)
     return Moved(seen, (yield from way_taken(env, vm, asked_utc)))
+
+
+def _settled(env: Env, name: VmName) -> Generator[None, None, tuple[ClusterState, Resource]]:
+    """Look; at a VM on its way, for which nobody waits any more, look again for a while."""
+    deadline = env.clock.monotonic() + SETTLE_S
+    while True:
+        state = env.cluster.state()
+        raise_all(quorum_problems(state))
+        resource = resource_of(env, state, name)
+        if view(resource, state).detail != MOVING or env.clock.monotonic() > deadline:
+            return state, resource
+        env.say(Progress(f"waiting for the end of an earlier move of {name}"))
+        yield
 
 
 def _move(env: Env, job: "_Job", goal: Goal, vm: VmResource, words: str) -> "_Watch":

@@ -3,7 +3,10 @@
 from vm_mgr.model.cluster import ClusterState, Resource
 from vm_mgr.model.vm import VmName, VmState, VmStatus
 
-__all__ = ["view"]
+__all__ = ["MOVING", "view"]
+
+# What is told of a Started VM that is on its way to another node.
+MOVING = "moving"
 
 
 def view(resource: Resource, state: ClusterState) -> VmStatus:
@@ -40,7 +43,7 @@ def _blocked(resource: Resource) -> tuple[VmState, str]:
 def _running(resource: Resource) -> tuple[VmState, str]:
     if resource.failed:
         return VmState.FAILED, resource.last_failure or "about to be recovered"
-    return VmState.STARTED, "moving" if "Migrating" in (resource.pending, resource.role) else ""
+    return VmState.STARTED, MOVING if "Migrating" in (resource.pending, resource.role) else ""
 
 
 def _waiting(resource: Resource, state: ClusterState) -> tuple[VmState, str]:

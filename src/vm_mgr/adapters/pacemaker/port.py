@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["Pacemaker"]
 
 CRM_MON = ("crm_mon", "-1", "--output-as=xml")
+# Of successful live migrations away from a node, where a stop has followed: Pacemaker's last step of each.
+ENDED_MOVES = (
+    "//node_state/lrm/lrm_resources/lrm_resource[@id='{name}']/lrm_rsc_op[@operation='migrate_to'"
+    " and @rc-code='0' and ../lrm_rsc_op[@operation='stop']/@call-id > @call-id]"
+)
 
 
 class Pacemaker:
@@ -116,17 +121,29 @@ class Pacemaker:
 
     def forget_failures(self, name: VmName) -> None:
         """Clear the failure history on all nodes."""
+        self._forget_ended_moves(name)
         check(call(self.runner, ("crm_resource", "--cleanup", "--resource", name), timeout_s=60))
 
     def forget_failed_move(self, name: VmName, node: NodeName) -> None:
         """Clean up the one operation."""
+        self._forget_ended_moves(name)
         only = ("--node", node, "--operation", "migrate_to", "--interval", "0")
         argv = ("crm_resource", "--cleanup", "--resource", name, *only)
         check(call(self.runner, argv, timeout_s=60))
 
     def look_again(self, name: VmName) -> None:
         """Have every node probed."""
+        self._forget_ended_moves(name)
         check(call(self.runner, ("crm_resource", "--refresh", "--resource", name), timeout_s=60))
+
+    def _forget_ended_moves(self, name: VmName) -> None:
+        """Remove the records of moves that have ended long ago, where the VM was stopped after them.
+
+        Clearing removes the VM's history at a node, and with it that it has arrived there. By a record of its
+        departure from elsewhere Pacemaker then takes the move for unfinished, and restarts the VM.
+        """
+        argv = ("cibadmin", "--delete-all", "--force", "--xpath", ENDED_MOVES.format(name=name))
+        check(call(self.runner, argv))
 
     def stand_by(self, node: NodeName) -> None:
         """Set the attribute that is forgotten when the node's Pacemaker ends."""
