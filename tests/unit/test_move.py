@@ -89,6 +89,7 @@ class TestFailure:
 
     def test_move_that_an_earlier_command_has_left_under_way_is_waited_for(self, env, vm):
         real, looks = env.cluster.state, []
+        env.said.clear()
 
         def moving_at_first():
             state = real()
