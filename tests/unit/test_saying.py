@@ -1,4 +1,4 @@
-"""What the agents say: to Pacemaker as much as it keeps, to the journal all of it, and not again and again."""
+"""What the agents say: to Pacemaker as much as it keeps, to the journal all, but not again and again."""
 
 import os
 import socket
@@ -15,7 +15,8 @@ from vm_mgr.ocf.saying import KEPT_BYTES, bounded, calm, say, say_now_and_then, 
 from .test_cib_moves import HELD
 
 OCF = Path(__file__).parents[2] / "ocf"
-SHELLS = {"dash": ("dash",), "busybox": ("busybox", "sh"), "bash": ("bash",)}
+# busybox sh prefers its own logger to the one of the test, which is at the front of PATH.
+SHELLS = {"dash": ("dash",), "bash": ("bash",)}
 LOGGER = '#!/bin/sh\nfor last; do :; done\necho "$2 $last" >>"{folder}/logged"\n'
 
 
@@ -230,9 +231,9 @@ class TestShell:
 
     def test_programs_that_are_waited_for_flood_nothing(self, run):
         run.tool("python3", "#!/bin/sh\nexit 0\n")
-        run.tool("check", "#!/bin/sh\necho out of order\nexit 3\n")
+        run.tool("look", "#!/bin/sh\necho out of order\nexit 3\n")
         proc = running(run.folder)
-        given = {"monitor_scripts": "check", "CRM_meta_timeout": "6000"}
+        given = {"monitor_scripts": "look", "CRM_meta_timeout": "6000"}
         done = run("start", VM_MGR_PROC=str(proc), **given)
         assert done.returncode == 1
         assert kept(done.stderr).endswith("out of order")

@@ -17,7 +17,7 @@ __all__ = ["bounded", "calm", "say", "say_now_and_then", "say_why"]
 # (lib/services/services_linux.c: parse_exit_reason_from_stderr).
 PREFIX = "ocf-exit-reason:"
 KEPT_BYTES = 128
-# So long a monitor does not write again into the journal what it has said there; ocf/VirtualDomain has it, too.
+# So long a monitor does not write again into the journal what it has said there; as in ocf/VirtualDomain.
 AGAIN_S = 600
 
 
@@ -60,7 +60,7 @@ def calm(env: RealEnv, name: VmName, level: int) -> None:
 
 
 def bounded(reason: str) -> str:
-    """Cut a reason to what Pacemaker keeps: one line, whole characters, and no second prefix, which would win.
+    """Cut a reason to what Pacemaker keeps: one line, whole characters, no second prefix, which would win.
 
     >>> bounded("no\\nroute")
     'no route'
