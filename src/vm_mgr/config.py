@@ -77,6 +77,7 @@ class Places(NamedTuple):
     spool: str = "/var/lib/vm-mgr/memory"
     # Not below it, where only root may look: Pacemaker runs its alert agents as another user.
     alerts: str = "/run/vm-mgr-alerts"
+    journal: str = "/run/systemd/journal/socket"
 
 
 def places() -> Places:

@@ -236,7 +236,7 @@ class RealEnv:
         from vm_mgr.adapters.host.journal import HostJournal  # noqa: PLC0415
         from vm_mgr.config import places  # noqa: PLC0415
 
-        return HostJournal(Path(places().alerts))
+        return HostJournal(Path(places().alerts), Path(places().journal))
 
     @cached_property
     def images(self) -> Images:

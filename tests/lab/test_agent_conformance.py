@@ -143,7 +143,5 @@ def test_pause_and_hanging_libvirt_fail_no_check(lab: Lab) -> None:
         at(lab, node, f"{DAEMON}; {GO_ON}")
     assert pid(lab, "cmd1") == first
     assert failures(lab, "cmd1") == ""
-    told = at(
-        lab, node, "journalctl -b --since=-120s -t pacemaker-execd | grep -c 'nothing is known' || true"
-    )
+    told = at(lab, node, "journalctl -b --since=-120s -t vm-mgr-agent | grep -c 'nothing is known' || true")
     assert int(told) > 0, "nobody was told that the checks know nothing"

@@ -457,6 +457,20 @@ class TestJournal:
         assert fields["VM_MGR_WAITED_GUEST_AGENT_MS"] == "12"
         assert [read_event(line) for line in reading()] == [self.EVENT]
 
+    def test_lines_of_the_agent_have_their_own_name(self, tmp_path, heard):
+        HostJournal(tmp_path / "none", tmp_path / "socket").say("web1: no\nroute \udcff", warning=True)
+        assert heard() == {
+            "MESSAGE": "web1: no route ?",
+            "PRIORITY": "4",
+            "SYSLOG_IDENTIFIER": "vm-mgr-agent",
+        }
+
+    def test_line_that_the_journal_does_not_take_fails_nothing(self, tmp_path, heard):
+        HostJournal(tmp_path / "none", tmp_path / "nothing").say("web1")
+        HostJournal(tmp_path / "none", tmp_path / "socket").say("x" * (8 << 20))
+        with pytest.raises(BlockingIOError):
+            heard()
+
     def test_without_journal_and_listener_it_goes_on(self, tmp_path, capsys):
         HostJournal(tmp_path / "none", tmp_path / "nothing").record(self.EVENT)
         assert "n2: fencing-failed" in capsys.readouterr().err

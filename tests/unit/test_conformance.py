@@ -79,6 +79,10 @@ cat {recording}
 """
 
 
+LOGGER = """#!/bin/sh
+echo "$*" >>{box}/logged
+"""
+
 PYTHON = """#!/bin/sh
 exec {python} "$@"
 """
@@ -100,6 +104,7 @@ class Fakes(conformance.Machine):
         programs = {
             "bin/virsh": VIRSH,
             "bin/crm_mon": CRM_MON,
+            "bin/logger": LOGGER,
             "bin/python3": PYTHON,
             "qemu-system-fake": QEMU,
         }
@@ -122,6 +127,7 @@ class Fakes(conformance.Machine):
             "VM_MGR_PROC": str(self.proc),
             "VM_MGR_LIBVIRT_RUN": str(self.run),
             "VM_MGR_STATE": str(self.state),
+            "VM_MGR_JOURNAL": str(self.box / "journal"),
             "VM_MGR_LOOKS": "3",
             "PYTHONDONTWRITEBYTECODE": "1",
         }

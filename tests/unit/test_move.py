@@ -4,6 +4,7 @@ import pytest
 
 from vm_mgr.errors import EXIT_CODES, Kind, SignalError, VmMgrError
 from vm_mgr.model.cluster import Failure, Resource
+from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.migration import JobSample, OnTimeout, Strategy, parse_terms
 from vm_mgr.model.vm import VmSettings, VmState
 from vm_mgr.operations.create import CreateRequest, create
@@ -118,6 +119,51 @@ class TestFailure:
             migrate(env, vm, "n3")
         assert cancelled == [vm]
         assert not env.cluster.moves
+
+
+class TestReason:
+    """From 2.1.6 on Pacemaker drops the reason of a failed migrate_to: only the agent's event has it."""
+
+    REASON = "it did not end within 18 s (3 MiB/s, dirties 9 MiB/s), and a pause would take about 40 s; " * 2
+
+    @pytest.fixture(autouse=True)
+    def dropped(self, env, vm):
+        env.cluster.failing_migrations[vm] = "migrate_to on n1: Error occurred"
+
+    def tell(self, env, detail, node="n1", before_s=0.0, subject="web1", **more):
+        told = Event(env.clock.utc() - before_s, EventKind.FAILED, subject, node, detail, **more)
+        env.chronicle.append([told])
+
+    def test_agents_whole_reason_is_told(self, env, vm):
+        self.tell(env, f"migrate_to: {self.REASON}")
+        self.tell(env, "migrate_to: Error occurred", waited={"migrate_to": 18000})
+        assert f"migrate_to on n1: {self.REASON}" in failure(env, vm, "n2").message
+
+    def test_reason_may_come_a_moment_later(self, env, vm):
+        sleep, slept = env.clock.sleep, []
+
+        def later(seconds):
+            slept.append(seconds)
+            if env.cluster.held and not env.chronicle.kept:
+                self.tell(env, "migrate_to: no ssh")
+            sleep(seconds)
+
+        env.clock.sleep = later
+        assert "migrate_to on n1: no ssh" in failure(env, vm, "n2").message
+
+    def test_what_is_said_of_something_else_is_no_reason(self, env, vm):
+        self.tell(env, "migrate_to: of long ago", before_s=60)
+        self.tell(env, "migrate_to: of another node", node="n3")
+        self.tell(env, "migrate_to: of another VM", subject="web2")
+        self.tell(env, "start: of another task")
+        self.tell(env, "migrate_to: Timed Out", waited={"migrate_to": 120000})
+        began = env.clock.now
+        assert failure(env, vm, "n2").message.endswith("migrate_to on n1: Error occurred")
+        assert env.clock.now - began < 60
+
+    def test_without_a_chronicle_pacemakers_words_are_told(self, env, vm):
+        env.chronicle.hanging = True
+        assert failure(env, vm, "n2").message.endswith("migrate_to on n1: Error occurred")
 
 
 class TestHeld:

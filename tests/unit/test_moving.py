@@ -135,8 +135,8 @@ def test_move_does_not_fail_for_what_can_not_be_measured(node, capsys):
     assert capsys.readouterr().err.count("no answer") == 2
 
 
-def test_decisions_and_progress_are_in_the_log(capsys):
-    tell = Teller("web1")
+def test_decisions_and_progress_are_in_the_log_and_in_the_journal(node, capsys):
+    tell = Teller(node, "web1")
     for second in range(30):
         tell(JobSample(elapsed_s=second, processed_bytes=5 * MIB), Decision(Step.GO_ON))
     tell(JobSample(elapsed_s=30), Decision(Step.PAUSE, "it is late"))
@@ -144,6 +144,7 @@ def test_decisions_and_progress_are_in_the_log(capsys):
     assert len(lines) == 4
     assert "5 MiB sent" in lines[0]
     assert "pause: it is late" in lines[-1]
+    assert [f"vm-mgr: {line}" for line in node.journal.lines] == lines
 
 
 def test_terms_of_a_move_stand_above_the_parameters():
@@ -175,6 +176,7 @@ def test_stop_goes_by_no_word_of_a_move():
 def test_move_that_is_configured_wrongly_is_no_vm_that_can_run_nowhere(monkeypatch):
     monkeypatch.setenv("OCF_RESOURCE_INSTANCE", "web1")
     monkeypatch.setenv("OCF_RESKEY_migration_strategy", "fast")
+    monkeypatch.setenv("VM_MGR_JOURNAL", "/nonexistent")
     assert agent.main("migrate_to") == agent.OCF_ERR_GENERIC
     assert agent.main("start") == agent.OCF_ERR_CONFIGURED
 

@@ -31,6 +31,7 @@ class Node:
         self.dev = folder / "dev"
         self.dev.write_text("Inter-|   Receive\n face |bytes\n    lo: 12 0\n")
         self.tool("attrd_updater", TOOL)
+        self.tool("logger", TOOL)
         self.tool("cibadmin", TOOL + 'cat "{folder}/rules"\n')
         self.asks("bridge-br0")
 

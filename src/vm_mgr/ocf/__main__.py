@@ -8,8 +8,9 @@ from typing import NoReturn
 
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.ocf.actions import ACTIONS, failure
-from vm_mgr.ocf.monitor import monitor
-from vm_mgr.ocf.parameters import read
+from vm_mgr.ocf.monitor import Finding, monitor
+from vm_mgr.ocf.parameters import called, read
+from vm_mgr.ocf.saying import calm, say_now_and_then, say_why
 from vm_mgr.wiring import RealEnv
 
 __all__ = ["main"]
@@ -40,8 +41,7 @@ def main(action: str) -> int:
             env.journal.record(failure(env, given.name, action, error))
             raise
     except VmMgrError as error:
-        message = f"{action}: {error.message}" + (f" ({error.hint})" if error.hint else "")
-        print(f"ocf-exit-reason:{message}", file=sys.stderr)
+        say_why(RealEnv(), called(), f"{action}: {error.message}", error.hint)
         # "Configured wrongly" is for a VM that can run nowhere: one that is only not moved runs well.
         hopeless = error.kind is Kind.INVALID and action != "migrate_to"
         return OCF_ERR_CONFIGURED if hopeless else OCF_ERR_GENERIC
@@ -49,14 +49,21 @@ def main(action: str) -> int:
 
 
 def _monitor() -> int:
-    """Make a deeper check; Pacemaker writes what is said on stderr to the journal."""
+    """Make a deeper check; where nothing is known the VM has not failed."""
     try:
-        found = monitor(RealEnv(), read(strict=False))
+        given = read(strict=False)
     except VmMgrError as error:
         print(f"WARNING: nothing is known: {error.message}", file=sys.stderr)
         return OCF_SUCCESS
+    env = RealEnv()
+    try:
+        found = monitor(env, given)
+    except VmMgrError as error:
+        found = Finding(text=f"check of {given.name}: nothing is known: {error.message}")
     if found.text:
-        print(("ocf-exit-reason:" if found.failed else "WARNING: ") + found.text, file=sys.stderr)
+        say_now_and_then(env, given.name, given.check_level, found.text, failed=found.failed)
+    else:
+        calm(env, given.name, given.check_level)
     return FAILED if found.failed else OCF_SUCCESS
 
 

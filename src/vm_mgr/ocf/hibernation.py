@@ -4,7 +4,6 @@ The rules (docs/design/0012-hibernation.md): a state is complete only when its Q
 taken before a QEMU is started from it, which stands until it is known to be the VM's.
 """
 
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -18,6 +17,7 @@ from vm_mgr.model.storage import Holder
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity
 from vm_mgr.ocf.parameters import Parameters
+from vm_mgr.ocf.saying import say
 from vm_mgr.operations.leaving import reason_to_move
 from vm_mgr.operations.stopwatch import Stopwatch
 from vm_mgr.ports.hypervisor import PAUSED_BY_USER
@@ -55,7 +55,7 @@ def hibernate(env: RealEnv, given: Parameters, until: float, end: Callable[[], N
     try:
         reason = reason_to_move(env, name)
         if not reason:
-            _say(f"{name} is shut down: nothing says that it is moved")
+            say(env, f"{name} is shut down: nothing says that it is moved")
             return False
         saving.save()
     except VmMgrError as error:
@@ -132,7 +132,7 @@ class _Saving:
             try:
                 self.env.hypervisor.resume(self.name)
             except VmMgrError as error:
-                _say(f"the guest of {self.name} may stand: {error.message}")
+                say(self.env, f"the guest of {self.name} may stand: {error.message}")
             else:
                 self._marker().unlink(missing_ok=True)
         if self.storage is not None:
@@ -220,14 +220,14 @@ def go_on(env: RealEnv, name: VmName, found: Found, end: Callable[[], None]) -> 
         raise
 
 
-def clear(env: RealEnv, storage: Storage | None, name: VmName) -> None:  # noqa: ARG001 - all steps are alike
+def clear(env: RealEnv, storage: Storage | None, name: VmName) -> None:
     """Remove what is of no use any more; what stays is never resumed, and goes at the next time."""
     if storage is None:
         return
     try:
         storage.drop_state(name)
     except VmMgrError as error:
-        _say(f"what was saved of {name} is of no use any more and stays for now: {error.message}")
+        say(env, f"what was saved of {name} is of no use any more and stays for now: {error.message}")
 
 
 def _misfit(storage: Storage, name: VmName, state: SavedState, uuid: str) -> str:
@@ -247,8 +247,4 @@ def _tell(env: RealEnv, name: VmName, kind: EventKind, detail: str, waits: Stopw
     waited = waits.milliseconds if waits else {}
     with suppress(VmMgrError):
         env.journal.record(Event(env.clock.utc(), kind, name, detail=detail, waited=waited))
-    _say(f"{name} {kind.value}: {detail}")
-
-
-def _say(text: str) -> None:
-    print(f"vm-mgr: {text}", file=sys.stderr)
+    say(env, f"{name} {kind.value}: {detail}")

@@ -44,8 +44,9 @@ def forget(env: RealEnv, name: VmName) -> None:
         if env.processes.find_vm(name) is None:
             path(env, "running", name).unlink(missing_ok=True)
             path(env, "saving", name).unlink(missing_ok=True)
-            for check in LEVELS:
+            for check, level in LEVELS.items():
                 path(env, f"check-{check}", name).unlink(missing_ok=True)
+                path(env, f"said-{level}", name).unlink(missing_ok=True)
 
 
 def path(env: RealEnv, kind: str, name: VmName) -> Path:

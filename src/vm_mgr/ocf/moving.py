@@ -1,13 +1,12 @@
 """Move a VM on behalf of Pacemaker, and see to it that a move that fails does not hold the VM for ever."""
 
-import sys
-
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.migration import Decision, JobSample, Limits, OnTimeout, Plan, Step, Strategy, limits_within
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity, tries
 from vm_mgr.ocf.parameters import Parameters
+from vm_mgr.ocf.saying import say
 from vm_mgr.operations.lift import is_leaving
 from vm_mgr.operations.migration_plan import plan_for
 from vm_mgr.ports.hypervisor import PAUSED_BY_USER
@@ -61,13 +60,13 @@ def _move(env: RealEnv, given: Parameters) -> None:
     limits = _limits(env, given)
     plan = _plan(env, given, limits)
     chosen = f"{plan.strategy.value}{', pausing early' if plan.pause_early else ''}: {plan.reason}"
-    _record(name, chosen)
+    _record(env, name, chosen)
     env.journal.record(
         Event(env.clock.utc(), EventKind.MOVING, name, detail=f"to {given.target_node} by {chosen}")
     )
     measured_s = env.clock.monotonic() - began
     limits = limits._replace(end_s=limits.end_s - measured_s)
-    env.hypervisor.migrate(_migration(given, plan, limits), Teller(name))
+    env.hypervisor.migrate(_migration(given, plan, limits), Teller(env, name))
     if not wait_gone(env, name, env.clock.monotonic() + CALL_S):
         message = f"{name} still runs here after its migration to {given.target_node}"
         raise VmMgrError(Kind.EXTERNAL_FAILURE, message)
@@ -81,7 +80,7 @@ def _limits(env: RealEnv, given: Parameters) -> Limits:
         if is_leaving(env, env.cluster.local_node()):
             on_timeout, max_pause_s = OnTimeout.PAUSE, None
     except VmMgrError as error:
-        _record(given.name, f"whether this node shuts down is unknown: {error}")
+        _record(env, given.name, f"whether this node shuts down is unknown: {error}")
     return limits_within(
         given.budget_s, timeout_s=given.move_timeout_s, on_timeout=on_timeout, max_pause_s=max_pause_s
     )
@@ -124,27 +123,28 @@ def _migration(given: Parameters, plan: Plan, limits: Limits) -> Migration:
 
 
 class Teller:
-    """Write into Pacemaker's log what is done for a migration, and now and then how far it is."""
+    """Write into the journal what is done for a migration, and now and then how far it is."""
 
-    def __init__(self, name: VmName) -> None:
+    def __init__(self, env: RealEnv, name: VmName) -> None:
+        self.env = env
         self.name = name
         self.next_s = 0.0
 
     def __call__(self, sample: JobSample, decision: Decision) -> None:
         """Hear of a look."""
         if decision.step is not Step.GO_ON:
-            _record(self.name, f"{decision.step.value}: {decision.reason}")
+            _record(self.env, self.name, f"{decision.step.value}: {decision.reason}")
         elif sample.elapsed_s >= self.next_s:
             self.next_s = sample.elapsed_s + 10
             done, left = sample.processed_bytes >> 20, sample.remaining_bytes >> 20
             rates = (
                 f"{sample.rate_bps / (1 << 20):.0f} MiB/s, dirtied {sample.dirty_bps / (1 << 20):.0f} MiB/s"
             )
-            _record(self.name, f"{done} MiB sent, {left} MiB left, {rates}")
+            _record(self.env, self.name, f"{done} MiB sent, {left} MiB left, {rates}")
 
 
-def _record(name: VmName, text: str) -> None:
-    print(f"vm-mgr: migration of {name}: {text}", file=sys.stderr)
+def _record(env: RealEnv, name: VmName, text: str) -> None:
+    say(env, f"migration of {name}: {text}")
 
 
 def _has_arrived(env: RealEnv, name: VmName) -> bool:
@@ -175,7 +175,7 @@ def _set_timer(env: RealEnv, name: VmName, after_s: float) -> str:
     try:
         return env.timers.set_lift(name, after_s)
     except VmMgrError as error:
-        _record(name, f"no timer could be set ({error}); if it stays held: vm-mgr start {name}")
+        _record(env, name, f"no timer could be set ({error}); if it stays held: vm-mgr start {name}")
         return ""
 
 
@@ -184,4 +184,4 @@ def _cancel(env: RealEnv, name: VmName, timer: str) -> None:
         if timer:
             env.timers.cancel(timer)
     except VmMgrError as error:
-        _record(name, f"its timer stays and will find nothing to do ({error})")
+        _record(env, name, f"its timer stays and will find nothing to do ({error})")

@@ -9,7 +9,7 @@ from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.migration import MAX_PAUSE_S, OnTimeout, Strategy, parse_terms
 from vm_mgr.model.vm import VmName
 
-__all__ = ["Parameters", "read"]
+__all__ = ["Parameters", "called", "read"]
 
 RESERVE_S = 10.0
 W = TypeVar("W", Strategy, OnTimeout)
@@ -50,6 +50,12 @@ class Parameters(NamedTuple):
         return max(self.timeout_s - RESERVE_S, self.timeout_s / 2)
 
 
+def called(environment: Mapping[str, str] = os.environ) -> str:
+    """Give the VM's name; empty where nothing names it."""
+    instance = environment.get("OCF_RESOURCE_INSTANCE", "").partition(":")[0]
+    return environment.get("OCF_RESKEY_domain") or instance
+
+
 def read(environment: Mapping[str, str] = os.environ, *, strict: bool = True) -> Parameters:
     """Read the parameters; raises INVALID where one makes no sense, or takes its default if not strict.
 
@@ -67,7 +73,7 @@ def read(environment: Mapping[str, str] = os.environ, *, strict: bool = True) ->
         for key, value in environment.items()
         if key.startswith("OCF_RESKEY_")
     }
-    name = given.get("domain") or environment.get("OCF_RESOURCE_INSTANCE", "").partition(":")[0]
+    name = called(environment)
     if not name:
         raise VmMgrError(Kind.INVALID, "neither the parameter domain nor OCF_RESOURCE_INSTANCE names the VM")
     # What `vm-mgr migrate` asks of this one move, handed over by Pacemaker (adapters/pacemaker/moves.py).

@@ -23,6 +23,7 @@ from vm_mgr.operations.move_ways import (
     longest_s,
     was_restarted,
     way_taken,
+    why_failed,
 )
 from vm_mgr.operations.view import MOVING, view
 from vm_mgr.operations.waiting import SETTLED_LOOKS, known_settings, wait
@@ -92,7 +93,8 @@ def _moving(env: Env, name: VmName, goal: Goal, terms: MoveTerms) -> Moving:
     job, asked_utc = _Job(env, before, source, asks=asks and vm.live_migration), env.clock.utc()
     seen, after = yield from _move(env, job, goal, vm, words)
     if after is not None and _failed_moves(before, after):
-        raise _not_moved(env, seen, _failed_moves(before, after)[-1].text, source)
+        reason = yield from why_failed(env, name, _failed_moves(before, after)[-1], asked_utc)
+        raise _not_moved(env, seen, reason, source)
     if not _arrived(seen, source, goal.to):
         raise _failure(seen, _new_failures(before, after))
     if vm.live_migration and was_restarted(env, before, seen):
@@ -279,7 +281,9 @@ def _failure(seen: VmStatus, failures: list[Failure]) -> VmMgrError:
     where = f" on {seen.node}" if seen.node else ""
     reason = seen.detail or "; ".join(failure.text for failure in failures)
     reason = f": {reason}" if reason else ""
-    hint = f"look at the agent's messages: journalctl -t pacemaker-execd; vm-mgr status {seen.name}"
+    hint = (
+        f"look at the agent's messages, on each node: journalctl -t vm-mgr-agent; vm-mgr events {seen.name}"
+    )
     return VmMgrError(
         Kind.EXTERNAL_FAILURE,
         f"{seen.name} was not moved; it is {seen.state.value}{where}{reason}",

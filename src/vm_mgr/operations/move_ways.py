@@ -4,7 +4,7 @@ from collections.abc import Generator
 from typing import TypeVar
 
 from vm_mgr.errors import VmMgrError
-from vm_mgr.model.cluster import NodeName, Resource
+from vm_mgr.model.cluster import Failure, NodeName, Resource
 from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.on_move import Way
 from vm_mgr.model.vm import VmName, VmStatus
@@ -20,6 +20,7 @@ __all__ = [
     "longest_s",
     "was_restarted",
     "way_taken",
+    "why_failed",
 ]
 
 POLL_S = 0.25
@@ -104,9 +105,34 @@ def way_taken(env: Env, vm: VmResource, since_utc: float) -> Generator[None, Non
     return _WAYS[event.kind]
 
 
+def why_failed(env: Env, name: VmName, failure: Failure, since_utc: float) -> Generator[None, None, str]:
+    """Give the whole reason of a failed move, which only the chronicle has, maybe a moment later.
+
+    Pacemaker keeps 128 bytes of an agent's reasons, and nothing of those of migrations from 2.1.6 on.
+    """
+    deadline = env.clock.monotonic() + CHRONICLE_S
+    while not (detail := _agents_word(env, name, failure, since_utc)) and env.clock.monotonic() < deadline:
+        yield
+    return f"{failure.task} on {failure.node}: {detail}" if detail else failure.text
+
+
+def _agents_word(env: Env, name: VmName, failure: Failure, since_utc: float) -> str:
+    """Look for the event of the agent; Pacemaker's own has no reason, but how long the operation took."""
+    found = ""
+    for event in _told(env, name, since_utc):
+        task, _, reason = event.detail.partition(": ")
+        if event.kind is EventKind.FAILED and not event.waited and task == failure.task:
+            found = reason if event.node == failure.node else found
+    return found
+
+
 def _outcome(env: Env, name: VmName, since_utc: float) -> Event | None:
+    return next((one for one in _told(env, name, since_utc) if one.kind in _WAYS), None)
+
+
+def _told(env: Env, name: VmName, since_utc: float) -> list[Event]:
     try:
         events = env.chronicle.read(since_utc - 1)  # clocks of nodes differ
     except VmMgrError:
-        return None
-    return next((one for one in events if one.subject == name and one.kind in _WAYS), None)
+        return []
+    return [one for one in events if one.subject == name]

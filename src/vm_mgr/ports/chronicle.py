@@ -33,3 +33,7 @@ class Journal(Protocol):
     def write(self, event: Event) -> None:
         """Write an event to the system's journal only."""
         ...
+
+    def say(self, text: str, *, warning: bool = False) -> None:
+        """Write a line of the resource agent's to the system's journal (journalctl -t vm-mgr-agent)."""
+        ...

@@ -7,6 +7,8 @@ import errno
 import os
 import socket
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from vm_mgr.model.event import Event, EventKind, told, write_event
@@ -15,8 +17,9 @@ __all__ = ["MESSAGE_ID", "HostJournal"]
 
 # What `journalctl MESSAGE_ID=…` finds all events by; made for this purpose.
 MESSAGE_ID = "5c1e2b9d0f7a4c6e8a3d94b7e6f10d25"
-SOCKET = Path("/run/systemd/journal/socket")
 NOTICE, WARNING = 5, 4
+# What `journalctl -t` finds events and the agent's lines by; ocf/ has the second one, too.
+EVENTS, AGENT = "vm-mgr", "vm-mgr-agent"
 BAD = frozenset(
     {
         *(EventKind.LOST, EventKind.FENCING_FAILED, EventKind.RELEASE_FAILED, EventKind.FAILED),
@@ -31,7 +34,7 @@ CUT = 1000
 class HostJournal:
     """This machine's journal; listener is the pipe of the service that keeps events."""
 
-    def __init__(self, listener: Path, journal: Path = SOCKET) -> None:
+    def __init__(self, listener: Path, journal: Path) -> None:
         self.listener = listener
         self.journal = journal
 
@@ -52,13 +55,13 @@ class HostJournal:
                 print(f"vm-mgr: not kept, but in the journal: {told(event)}: {error}", file=sys.stderr)
 
     def write(self, event: Event) -> None:
-        """Send one datagram (https://systemd.io/JOURNAL_NATIVE_PROTOCOL/)."""
+        """Write it with fields to search by."""
         text = told(event)
         fields = {
             "MESSAGE": text,
             "MESSAGE_ID": MESSAGE_ID,
             "PRIORITY": str(WARNING if event.kind in BAD else NOTICE),
-            "SYSLOG_IDENTIFIER": "vm-mgr",
+            "SYSLOG_IDENTIFIER": EVENTS,
             "VM_MGR_KIND": event.kind.value,
             "VM_MGR_SUBJECT": event.subject,
             "VM_MGR_NODE": event.node,
@@ -66,12 +69,22 @@ class HostJournal:
             "VM_MGR_VMS": " ".join(event.vms),
             **{f"VM_MGR_WAITED_{_field(what)}_MS": str(ms) for what, ms in event.waited.items()},
         }
-        lines = "".join(f"{key}={' '.join(value.split())}\n" for key, value in fields.items() if value)
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sending:
-                sending.sendto(lines.encode(), str(self.journal))
+            self._send(fields)
         except OSError as error:
             print(f"vm-mgr: not in the journal: {text}: {error}", file=sys.stderr)
+
+    def say(self, text: str, *, warning: bool = False) -> None:
+        """Write a line; who calls this has said it on stderr, so that nothing is lost without a journal."""
+        priority = str(WARNING if warning else NOTICE)
+        with suppress(OSError):
+            self._send({"MESSAGE": text, "PRIORITY": priority, "SYSLOG_IDENTIFIER": AGENT})
+
+    def _send(self, fields: Mapping[str, str]) -> None:
+        """Send one datagram (https://systemd.io/JOURNAL_NATIVE_PROTOCOL/)."""
+        lines = "".join(f"{key}={' '.join(value.split())}\n" for key, value in fields.items() if value)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sending:
+            sending.sendto(lines.encode(errors="replace"), str(self.journal))
 
 
 def _field(what: str) -> str:

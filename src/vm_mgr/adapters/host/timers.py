@@ -19,7 +19,10 @@ __all__ = ["SystemdTimers"]
 TIMEOUT_S = 10.0
 # Without this a unit conflicts with a shutdown, and the node would wait for a VM that nobody lets go.
 _LASTING = "DefaultDependencies=no"
-_PASSED = ("VM_MGR_CONFIG", "VM_MGR_PROC", "VM_MGR_LIBVIRT_RUN", "VM_MGR_STATE", "VM_MGR_ALERTS")
+_PASSED = (
+    *("VM_MGR_CONFIG", "VM_MGR_PROC", "VM_MGR_LIBVIRT_RUN"),
+    *("VM_MGR_STATE", "VM_MGR_ALERTS", "VM_MGR_JOURNAL"),
+)
 
 
 class SystemdTimers:

@@ -37,6 +37,7 @@ class MemoryJournal:
     def __init__(self) -> None:
         self.written: list[Event] = []
         self.handed: list[Event] = []
+        self.lines: list[str] = []
 
     def record(self, event: Event) -> None:
         """Remember it as told and handed over."""
@@ -46,3 +47,7 @@ class MemoryJournal:
     def write(self, event: Event) -> None:
         """Remember it as told."""
         self.written.append(event)
+
+    def say(self, text: str, *, warning: bool = False) -> None:  # noqa: ARG002 - as the port has it
+        """Remember the line."""
+        self.lines.append(text)

@@ -237,6 +237,9 @@ class Unheard:
     def write(self, event: Event) -> None:
         """Keep quiet."""
 
+    def say(self, text: str, *, warning: bool = False) -> None:
+        """Keep quiet."""
+
 
 class Rehearsal:
     """An environment that changes nothing and shows the steps instead."""

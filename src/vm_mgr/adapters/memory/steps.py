@@ -102,7 +102,7 @@ READS: Mapping[str, frozenset[str]] = {
 # What only keeps the books, tells by further calls what it changes, or leaves this process.
 BOOKS: Mapping[str, frozenset[str]] = {
     "chronicle": frozenset({"append"}),
-    "journal": frozenset({"record", "write"}),
+    "journal": frozenset({"record", "say", "write"}),
     "hypervisor": frozenset({"console"}),
     "ledger": frozenset({"claim", "erase", "write"}),
     "storage": frozenset({"stage"}),

@@ -141,6 +141,9 @@ def _failures(name: str, root: ET.Element) -> tuple[Failure, ...]:
         # op_key is NAME_TASK_INTERVAL, and tasks have underscores too: migrate_to.
         if failure.get("op_key", "").rpartition("_")[0] == f"{name}_{task}":
             reason = failure.get("exitreason") or failure.get("exitstatus") or "failed"
+            # From 2.1.6 on Pacemaker drops the reasons of these (pcmk__create_history_xml).
+            if task in ("migrate_to", "migrate_from") and not failure.get("exitreason"):
+                reason += f" (why: vm-mgr events {name})"
             text = f"{task} on {failure.get('node', '?')}: {reason}"
             found.append(Failure(text, failure.get("last-rc-change", ""), task, failure.get("node", "")))
     return tuple(found)

@@ -1,0 +1,75 @@
+"""Say what the resource agent has to say: to Pacemaker on stderr, and to people in the journal.
+
+From 3.0 on Pacemaker keeps the agents' stderr in a log of its own (/var/log/pacemaker/pacemaker.log); in the
+journal `journalctl -t vm-mgr-agent` finds these lines with every version.
+"""
+
+import sys
+from contextlib import suppress
+
+from vm_mgr.model.vm import VmName
+from vm_mgr.ocf import identity
+from vm_mgr.wiring import RealEnv
+
+__all__ = ["bounded", "calm", "say", "say_now_and_then", "say_why"]
+
+# What Pacemaker looks for on stderr; of the last one it keeps so many bytes of the line
+# (lib/services/services_linux.c: parse_exit_reason_from_stderr).
+PREFIX = "ocf-exit-reason:"
+KEPT_BYTES = 128
+# So long a monitor does not write again into the journal what it has said there; as in ocf/VirtualDomain.
+AGAIN_S = 600
+
+
+def say(env: RealEnv, text: str, *, warning: bool = False) -> None:
+    """Say a line on stderr and in the journal; a journal that takes nothing fails nothing."""
+    print(f"vm-mgr: {text}", file=sys.stderr)
+    env.journal.say(text, warning=warning)
+
+
+def say_why(env: RealEnv, name: str, reason: str, hint: str = "") -> None:
+    """Tell Pacemaker why an action fails, in the words that it keeps, and the journal everything."""
+    whole = f"{reason} ({hint})" if hint else reason
+    fits = len(whole.encode(errors="replace")) <= KEPT_BYTES
+    print(f"{PREFIX}{bounded(whole if fits else reason)}", file=sys.stderr)
+    env.journal.say(f"{name}: {whole}" if name else whole, warning=True)
+
+
+def say_now_and_then(env: RealEnv, name: VmName, level: int, text: str, *, failed: bool) -> None:
+    """Say what a recurring monitor has found; to the journal only what is new, or was said long ago."""
+    if failed:
+        print(f"{PREFIX}{bounded(text)}", file=sys.stderr)
+    else:
+        print(f"WARNING: {text}", file=sys.stderr)
+    file, now = identity.path(env, f"said-{level}", name), env.clock.utc()
+    words = "".join(letter for letter in " ".join(text.split()) if not letter.isdigit())
+    with suppress(OSError, ValueError):
+        when, _, last = file.read_text(encoding="utf-8").partition("\n")
+        if last.rstrip("\n") == words and 0 <= now - int(when) < AGAIN_S:
+            return
+    env.journal.say(text, warning=True)
+    with suppress(OSError):
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.write_text(f"{now:.0f}\n{words}\n", encoding="utf-8")
+
+
+def calm(env: RealEnv, name: VmName, level: int) -> None:
+    """Note that a recurring monitor has nothing to say: what comes next is new."""
+    with suppress(OSError):
+        identity.path(env, f"said-{level}", name).unlink(missing_ok=True)
+
+
+def bounded(reason: str) -> str:
+    """Cut a reason to what Pacemaker keeps: one line, whole characters, no second prefix, which would win.
+
+    >>> bounded("no\\nroute")
+    'no route'
+    >>> len(bounded("é" * 200).encode()), bounded("é" * 200)[-4:]
+    (127, 'é...')
+    """
+    line = " ".join(reason.replace(PREFIX, "").split())
+    line = "".join(letter if letter.isprintable() else "?" for letter in line)
+    raw = line.encode(errors="replace")
+    if len(raw) <= KEPT_BYTES:
+        return raw.decode()
+    return raw[: KEPT_BYTES - 3].decode(errors="ignore") + "..."

@@ -1,0 +1,250 @@
+"""What the agents say: to Pacemaker as much as it keeps, to the journal all, but not again and again."""
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from vm_mgr.adapters.pacemaker.parse import parse_crm_mon
+from vm_mgr.ocf import __main__ as agent
+from vm_mgr.ocf import identity
+from vm_mgr.ocf.saying import KEPT_BYTES, bounded, calm, say, say_now_and_then, say_why
+
+from .test_cib_moves import HELD
+
+OCF = Path(__file__).parents[2] / "ocf"
+# busybox sh prefers its own logger to the one of the test, which is at the front of PATH.
+SHELLS = {"dash": ("dash",), "bash": ("bash",)}
+LOGGER = '#!/bin/sh\nfor last; do :; done\necho "$2 $last" >>"{folder}/logged"\n'
+
+
+def kept(stderr):
+    """Give what Pacemaker keeps of an agent's stderr: of the last prefix's line so many bytes."""
+    return stderr.encode().rpartition(b"ocf-exit-reason:")[2].partition(b"\n")[0][:KEPT_BYTES].decode()
+
+
+class TestReason:
+    @pytest.mark.parametrize(
+        "reason",
+        ["no ssh", "é" * 200, "first\nsecond", "a ocf-exit-reason:b", "x\x1by\ud800"],
+        ids=["short", "long", "lines", "prefix", "no text"],
+    )
+    def test_pacemaker_keeps_what_we_have_cut(self, reason, capsys, env):
+        say_why(env, "web1", reason)
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert kept(said) == bounded(reason)
+        assert bounded(reason).isprintable()
+
+    def test_beginning_is_kept_and_the_hint_goes_first(self, env, capsys):
+        reason, hint = (
+            "start: " + "the disk is in use " * 5,
+            "free it: vm-mgr free web1, and so on, and so on",
+        )
+        say_why(env, "web1", reason, hint)
+        assert kept(capsys.readouterr().err) == bounded(reason)
+        assert env.journal.lines == [f"web1: {reason} ({hint})"]
+
+    def test_short_hint_is_kept(self, env, capsys):
+        say_why(env, "web1", "no ssh", "see: ssh n2")
+        assert kept(capsys.readouterr().err) == "no ssh (see: ssh n2)"
+
+    def test_failed_action_tells_pacemaker_and_the_journal(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.setenv("OCF_RESOURCE_INSTANCE", "web1")
+        monkeypatch.setenv("OCF_RESKEY_migrateport", "ssh" * 60)
+        monkeypatch.setenv("VM_MGR_JOURNAL", str(tmp_path / "socket"))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+            listening.bind(str(tmp_path / "socket"))
+            listening.setblocking(False)
+            assert agent.main("start") == agent.OCF_ERR_CONFIGURED
+            lines = listening.recv(65536).decode().splitlines()
+        whole = f"start: the parameter migrateport is not a number: {'ssh' * 60}"
+        assert f"MESSAGE=web1: {whole}" in lines
+        assert "SYSLOG_IDENTIFIER=vm-mgr-agent" in lines
+        assert kept(capsys.readouterr().err) == bounded(whole)
+
+    def test_reason_that_pacemaker_has_dropped_is_looked_for_in_the_events(self):
+        dropped = HELD.replace('exitreason="migrate_to: no ssh"', 'exitreason=""')
+        (failure,) = parse_crm_mon(dropped).resources["web1"].failures
+        assert failure.text == "migrate_to on n1: Error occurred (why: vm-mgr events web1)"
+        (failure,) = parse_crm_mon(HELD).resources["web1"].failures
+        assert failure.text == "migrate_to on n1: migrate_to: no ssh"
+
+
+class TestNowAndThen:
+    @pytest.fixture
+    def node(self, env, tmp_path):
+        env.state_dir = tmp_path / "state"
+        return env
+
+    def warn(self, node, text, level=10):
+        say_now_and_then(node, "web1", level, text, failed=False)
+
+    def test_line_is_in_the_journal_too(self, node, capsys):
+        say(node, "web1 stands")
+        assert (node.journal.lines, capsys.readouterr().err) == (["web1 stands"], "vm-mgr: web1 stands\n")
+
+    def test_what_is_found_again_and_again_is_written_every_ten_minutes(self, node, capsys):
+        for second in range(0, 1260, 10):
+            node.clock.now = second
+            self.warn(node, f"nothing is known since {second} s")
+        assert len(node.journal.lines) == 3
+        assert capsys.readouterr().err.count("WARNING: nothing is known") == 126, "Pacemaker's log has all"
+
+    def test_what_is_new_is_written_at_once(self, node):
+        self.warn(node, "no libvirt")
+        self.warn(node, "no agent")
+        self.warn(node, "no agent", level=30)
+        assert node.journal.lines == ["no libvirt", "no agent", "no agent"]
+
+    def test_after_a_good_look_all_is_new(self, node):
+        self.warn(node, "no libvirt")
+        calm(node, "web1", 10)
+        self.warn(node, "no libvirt")
+        assert len(node.journal.lines) == 2
+
+    def test_vm_that_is_gone_leaves_nothing(self, node):
+        self.warn(node, "no libvirt")
+        identity.forget(node, "web1")
+        assert not list(node.state_dir.iterdir())
+
+    def test_state_that_can_not_be_kept_fails_nothing(self, node):
+        node.state_dir.write_text("no folder")
+        self.warn(node, "no libvirt")
+        calm(node, "web1", 10)
+        assert node.journal.lines == ["no libvirt"]
+
+    def test_failure_has_pacemakers_prefix(self, node, capsys):
+        say_now_and_then(node, "web1", 10, "dead " * 50, failed=True)
+        assert kept(capsys.readouterr().err) == bounded("dead " * 50)
+
+
+@pytest.fixture(params=SHELLS)
+def run(tmp_path, request):
+    """Give a function that runs an agent under a shell, with a logger that writes a file."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "vms").mkdir()
+
+    def tool(name, text):
+        (tmp_path / "bin" / name).write_text(text.format(folder=tmp_path))
+        (tmp_path / "bin" / name).chmod(0o755)
+
+    tool("logger", LOGGER)
+    environment = {
+        "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
+        "OCF_RESOURCE_INSTANCE": "web1",
+        "VM_MGR_PROC": str(tmp_path / "nothing"),
+        "VM_MGR_LIBVIRT_RUN": str(tmp_path / "run"),
+        "VM_MGR_STATE": str(tmp_path / "state"),
+        "VM_MGR_LIB": str(tmp_path / "lib"),
+    }
+
+    def call(action, program="VirtualDomain", **more):
+        own = ("OCF_", "VM_")
+        given = {key if key.startswith(own) else f"OCF_RESKEY_{key}": value for key, value in more.items()}
+        argv = [*SHELLS[request.param], str(OCF / program), action]
+        done = subprocess.run(argv, env=environment | given, capture_output=True, text=True, check=False)
+        log = tmp_path / "logged"
+        call.logged = log.read_text().splitlines() if log.exists() else []
+        return done
+
+    call.tool = tool
+    call.folder = tmp_path
+    return call
+
+
+def running(folder):
+    """Make a /proc in which web1's QEMU runs."""
+    qemu = "qemu\0-name\0guest=web1,x=y\0"
+    for pid, comm, line in (("1", "init", ""), ("42", "qemu-system-x86", qemu)):
+        (folder / "proc" / pid).mkdir(parents=True)
+        (folder / "proc" / pid / "comm").write_text(f"{comm}\n")
+        (folder / "proc" / pid / "cmdline").write_text(line)
+    return folder / "proc"
+
+
+UNKNOWN = "whether web1 runs is unknown"
+
+
+class TestShell:
+    def test_reason_is_also_in_the_journal(self, run):
+        done = run("monitor")
+        assert done.returncode == 1
+        assert UNKNOWN in kept(done.stderr)
+        (line,) = run.logged
+        assert line.startswith("vm-mgr-agent web1: ")
+        assert line.endswith(UNKNOWN)
+
+    def test_recurring_monitor_writes_the_same_every_ten_minutes(self, run):
+        for _ in range(3):
+            assert UNKNOWN in run("monitor", CRM_meta_interval="10000").stderr, "Pacemaker hears it each time"
+        assert len(run.logged) == 1
+        said = run.folder / "state" / "said-0..web1"
+        when, words = said.read_text().splitlines()
+        said.write_text(f"{int(when) - 601}\n{words}\n")
+        run("monitor", CRM_meta_interval="10000")
+        assert len(run.logged) == 2
+
+    def test_after_a_good_monitor_all_is_new(self, run):
+        run("monitor", CRM_meta_interval="10000")
+        proc = running(run.folder)
+        assert run("monitor", CRM_meta_interval="10000", VM_MGR_PROC=str(proc)).returncode == 0
+        assert not (run.folder / "state" / "said-0..web1").exists()
+        run("monitor", CRM_meta_interval="10000")
+        assert len(run.logged) == 2
+
+    def test_monitor_that_has_nothing_to_say_starts_no_program(self, run):
+        """Without a PATH every program would be missed on stderr."""
+        proc = run.folder / "proc"
+        (proc / "1").mkdir(parents=True)
+        (proc / "1" / "comm").write_text("init\n")
+        shell = "/bin/sh" if not Path("/usr/bin/dash").exists() else "/usr/bin/dash"
+        environment = {"PATH": "/nonexistent", "OCF_RESOURCE_INSTANCE": "web1", "VM_MGR_PROC": str(proc)}
+        environment |= {"VM_MGR_STATE": str(run.folder), "VM_MGR_LIBVIRT_RUN": str(run.folder)}
+        argv = [shell, str(OCF / "VirtualDomain"), "monitor"]
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (7, "")
+
+    def test_without_logger_the_operation_goes_on(self, run):
+        run.tool("logger", "#!/bin/sh\nexit 1\n")
+        assert run("monitor").returncode == 1
+        run.tool("logger", "#!/bin/sh\nexec sleep 60\n")
+        assert run("monitor").returncode == 1
+
+    def test_long_foreign_words_are_cut_to_what_pacemaker_keeps(self, run):
+        done = run("validate-all", migrateport="ö" * 100)
+        assert done.returncode == 6
+        reason = done.stderr.removeprefix("ocf-exit-reason:").rstrip("\n")
+        assert reason.isascii()
+        assert len(reason) == KEPT_BYTES
+        assert run.logged[0].endswith("ö" * 100)
+
+    def test_check_that_can_not_be_made_is_in_the_journal(self, run):
+        run.tool("python3", "#!/bin/sh\nexit 1\n")
+        proc = running(run.folder)
+        for _ in range(2):
+            done = run("monitor", CRM_meta_interval="10000", OCF_CHECK_LEVEL="10", VM_MGR_PROC=str(proc))
+            assert (done.returncode, "nothing is known" in done.stderr) == (0, True)
+        assert len(run.logged) == 1
+
+    def test_programs_that_are_waited_for_flood_nothing(self, run):
+        run.tool("python3", "#!/bin/sh\nexit 0\n")
+        run.tool("look", "#!/bin/sh\necho out of order\nexit 3\n")
+        proc = running(run.folder)
+        given = {"monitor_scripts": "look", "CRM_meta_timeout": "6000"}
+        done = run("start", VM_MGR_PROC=str(proc), **given)
+        assert done.returncode == 1
+        assert kept(done.stderr).endswith("out of order")
+        assert len(run.logged) == 1
+
+    def test_other_agents_tell_too(self, run):
+        run.tool("systemctl", "#!/bin/sh\nexit 1\n")
+        done = run("start", "DiskLocks")
+        assert (done.returncode, "virtlockd.service does not start" in kept(done.stderr)) == (1, True)
+        assert run("validate-all", "Node", dampening="long").returncode == 6
+        assert [line.split()[:2] for line in run.logged] == [
+            ["vm-mgr-agent", "vm-mgr-disk-locks:"],
+            ["vm-mgr-agent", "vm-mgr-node:"],
+        ]
