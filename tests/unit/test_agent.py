@@ -10,7 +10,7 @@ import pytest
 from vm_mgr.adapters.host.processes import HostProcesses
 from vm_mgr.adapters.libvirt.port import Virsh
 from vm_mgr.adapters.memory.clock import VirtualClock
-from vm_mgr.errors import VmMgrError
+from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.event import AGENT_EXPECTED, EventKind
 from vm_mgr.model.storage import Holder
 from vm_mgr.model.vm import VmSettings
@@ -149,6 +149,57 @@ def test_stop_keeps_waiting_when_only_a_later_press_fails(node):
     node.hypervisor.on_call = on_call
     act(node, "stop")
     assert not node.hypervisor.ended
+
+
+@pytest.mark.parametrize("end", ["killed", "unplugged"])
+def test_stop_waits_for_a_process_that_gives_much_memory_back(node, monkeypatch, end):
+    act(node, "start")
+    look, ended = node.processes.find_vm, []
+
+    def find_vm(name, *, uuid=""):
+        if look(name, uuid=uuid) is not None:
+            return look(name, uuid=uuid)
+        ended.append(node.clock.monotonic())
+        if ended[-1] - ended[0] < 20:
+            node.clock.sleep(5)  # as HostProcesses waits
+            raise VmMgrError(Kind.ENVIRONMENT, "process 1000 shows no command line")
+        return None
+
+    monkeypatch.setattr(node.processes, "find_vm", find_vm)
+    if end == "killed":
+        node.hypervisor.running.clear()
+    act(node, "stop", timeout_s=120, force_stop=True)
+    assert 20 <= ended[-1] - ended[0] < 30
+
+
+def test_stop_that_never_learns_whether_the_vm_runs_fails_within_its_time(node, monkeypatch):
+    def find_vm(name, *, uuid=""):
+        raise VmMgrError(Kind.ENVIRONMENT, f"whether {name} ({uuid}) runs is unknown")
+
+    monkeypatch.setattr(node.processes, "find_vm", find_vm)
+    began = node.clock.monotonic()
+    with pytest.raises(VmMgrError, match="unknown"):
+        act(node, "stop")
+    assert node.clock.monotonic() - began < 30
+
+
+def test_stop_ends_what_libvirt_still_starts_for_a_start_that_was_killed(node):
+    verbs = []
+
+    def on_call(verb):
+        verbs.append(verb)
+        if verb == "create":
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, "virsh was killed; libvirt goes on")
+        if verb == "destroy":
+            node.hypervisor.running["web1"] = 1000  # the start comes to its end before
+
+    node.hypervisor.on_call = on_call
+    with pytest.raises(VmMgrError):
+        act(node, "start")
+    for _ in range(2):
+        act(node, "stop")
+        assert verbs == ["create", "destroy"]
+        assert not node.hypervisor.running
 
 
 def unplugs(node, seconds):
@@ -308,6 +359,18 @@ class TestFindVm:
         hide(proc, 42)
         found.clock.sleep = lambda _seconds: hide(proc, 42, "Z")
         assert found.find_vm("web1") is None
+
+    @pytest.mark.parametrize(("shown", "time"), [("0 0 0", None), ("7 1 2", 7)])
+    def test_kernel_that_counts_nothing_does_not_tell(self, found, proc, shown, time):
+        (proc / "42/task/43").mkdir(parents=True)
+        (proc / "42/task/43/comm").write_text("CPU 0/KVM\n")
+        (proc / "42/task/43/schedstat").write_text(f"{shown}\n")
+        assert found.vcpu_time_ns(42) == time
+
+    def test_pid_file_that_is_removed_meanwhile_says_nothing(self, found, proc):
+        hide(proc, 42)
+        (proc.parent / "run" / "web0.pid").symlink_to("nowhere")
+        assert found.find_vm("web2") is None
 
     def test_hidden_process_does_not_hide_a_vm_that_is_seen(self, found, proc):
         hide(proc, 41)

@@ -31,6 +31,7 @@ def test_start_and_arrival_keep_who_the_vm_is_and_its_end_forgets_it(vm):
     act(vm, "start")
     assert known(vm) == ["1000", "1", OURS]
     (vm.state_dir / "check-qmp..web1").touch()
+    (vm.state_dir / "io-error..web1").touch()
     act(vm, "migrate_to", target_node="n2")
     assert not list(vm.state_dir.glob("*web1*"))
     vm.hypervisor.create(WITH_UUID, "web1", timeout_s=1)

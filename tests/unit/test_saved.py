@@ -25,6 +25,7 @@ from vm_mgr.operations.disable import disable
 from vm_mgr.operations.migrate import migrate
 from vm_mgr.operations.remove import remove
 from vm_mgr.operations.remove_disk import remove_disk
+from vm_mgr.operations.remove_snapshot import purge, remove_snapshot
 from vm_mgr.operations.rename import rename
 from vm_mgr.operations.resize_disk import resize_disk
 from vm_mgr.operations.rollback import rollback
@@ -78,6 +79,8 @@ def shell(env, *words):
         lambda env: remove_disk(env, "web1", 1),
         lambda env: resize_disk(env, "web1", 1 << 30),
         lambda env: rename(env, "web1", "web2"),
+        lambda env: remove_snapshot(env, "web1", "before"),
+        lambda env: purge(env, "web1"),
     ],
 )
 def test_disks_and_name_stay_while_the_memory_waits(env, saved, change):

@@ -11,6 +11,7 @@ from vm_mgr.adapters.ceph import port
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.saved_state import SavedState
+from vm_mgr.model.storage import Consistency
 
 from .test_shared_dir import Fate, Killed, make, opened, world
 
@@ -256,3 +257,29 @@ def test_memory_is_readable_to_root_alone(tmp_path):
     assert path.parent.stat().st_mode & 0o077 == 0
     with suppress(FileNotFoundError):
         path.unlink()
+
+
+@pytest.mark.parametrize("left", ["used", "unfinished"])
+def test_rename_leaves_nothing_of_the_old_name(tmp_path, left):
+    kept = InCeph(tmp_path / "pool")
+    storage, plain = kept.storage, kept.rbd.RBD
+    if left == "used":
+        save(storage)
+        storage.take_state("web1")
+    else:
+        Path(storage.begin_state("web1", 10)).write_bytes(b"x" * 10)
+        storage.keep_state("web1", STATE, lambda _fraction: None)
+    kept.rbd.RBD = lambda: SimpleNamespace(**vars(plain()), group_list=lambda _: [])
+    storage.rename("web1", "web2")
+    assert sorted(kept.rbd.images) == ["system_web2"]
+
+
+def test_snapshot_in_a_directory_is_refused_while_memory_waits(tmp_path):
+    """It would change the files, and the guest would boot."""
+    kept = InDirectory(tmp_path / "d")
+    save(kept.storage)
+    with pytest.raises(VmMgrError) as caught:
+        kept.storage.take_snapshot("web1", "s", Consistency.CRASH)
+    assert caught.value.kind is Kind.WRONG_STATE
+    state = kept.storage.saved_state("web1")
+    assert state.moment == kept.storage.moment("web1")

@@ -239,6 +239,23 @@ class TestShell:
         assert kept(done.stderr).endswith("out of order")
         assert len(run.logged) == 1
 
+    @pytest.mark.parametrize("name", ["check", "absent", "fail"])
+    def test_program_with_the_name_of_a_function_is_run_itself(self, run, name):
+        proc = running(run.folder)
+        given = {"monitor_scripts": name, "CRM_meta_interval": "10000", "VM_MGR_PROC": str(proc)}
+        assert run("validate-all", **given).returncode == 5
+        assert "ended with 127" in kept(run("monitor", **given).stderr)
+        run.tool(name, "#!/bin/sh\nexit 0\n")
+        assert run("validate-all", **given).returncode == 0
+        assert run("monitor", **given).returncode == 0
+
+    def test_vm_that_ends_while_its_programs_are_waited_for_fails_at_once(self, run):
+        run.tool("python3", "#!/bin/sh\nexit 0\n")
+        run.tool("look", "#!/bin/sh\nrm -r {folder}/proc/42\nexit 3\n")
+        proc = running(run.folder)
+        done = run("start", VM_MGR_PROC=str(proc), monitor_scripts="look", CRM_meta_timeout="60000")
+        assert (done.returncode, "has ended" in kept(done.stderr)) == (1, True)
+
     def test_other_agents_tell_too(self, run):
         run.tool("systemctl", "#!/bin/sh\nexit 1\n")
         done = run("start", "DiskLocks")

@@ -23,6 +23,7 @@ __all__ = ["ACTIONS", "failure"]
 
 CALL_S = 5.0
 PRESS_S = 3.0
+POLL_S = 0.2
 
 
 def start(env: RealEnv, given: Parameters) -> None:
@@ -89,19 +90,42 @@ def stop(env: RealEnv, given: Parameters) -> None:
     Where the VM hibernates and the stop is part of a move, its memory is saved instead.
     """
     name = given.name
-    if identity.own_pid(env, name) is None:
-        identity.forget(env, name)
-        return
     began = env.clock.monotonic()
     deadline = began + given.timeout_s - 2
+    if _pid(env, name, deadline) is None and not _begins(env, name, deadline):
+        identity.forget(env, name)
+        return
     ordinary_s = given.timeout_s - given.hibernation_s
     saved_until = began + given.hibernation_s
     if not given.force_stop and not hibernate(env, given, saved_until, partial(_unplug, env, name, deadline)):
         until = min(env.clock.monotonic(), saved_until) + ordinary_s
         _shut_down(env, name, until - reserve_s(env, ordinary_s))
-    if identity.own_pid(env, name) is not None:
+    if _pid(env, name, deadline) is not None:
         _unplug(env, name, deadline)
     identity.forget(env, name)
+
+
+def _pid(env: RealEnv, name: VmName, deadline: float) -> int | None:
+    """Find its process; at its end one shows nothing, the longer the more memory it has to give back."""
+    while True:
+        try:
+            return identity.own_pid(env, name)
+        except VmMgrError:
+            if env.clock.monotonic() + CALL_S > deadline:
+                raise
+            env.clock.sleep(POLL_S)
+
+
+def _begins(env: RealEnv, name: VmName, deadline: float) -> bool:
+    """End what libvirt may be about to run for a start that was killed or too slow; tell what runs after all.
+
+    libvirt goes on with a start that nobody waits for, and destroys only after its end.
+    """
+    if not identity.is_awaited(env, name) or env.processes.find_vm(name) is not None:
+        return False
+    left_s = deadline - env.clock.monotonic()
+    _attempt(lambda: env.hypervisor.destroy(name, timeout_s=max(left_s / 2, CALL_S)))
+    return _pid(env, name, deadline) is not None
 
 
 def _confirm(env: RealEnv, given: Parameters, pid: int) -> None:
@@ -151,7 +175,7 @@ def _end(env: RealEnv, name: VmName, deadline: float) -> None:
     if _attempt(lambda: env.hypervisor.destroy(name, timeout_s=CALL_S)):
         wait_gone(env, name, min(deadline, env.clock.monotonic() + 2))
     for force in (False, True):
-        pid = identity.own_pid(env, name)
+        pid = _pid(env, name, deadline)
         if pid is None:
             return
         env.processes.end(pid, force=force)

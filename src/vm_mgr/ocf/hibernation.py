@@ -4,11 +4,13 @@ The rules (docs/design/0012-hibernation.md): a state is complete only when its Q
 taken before a QEMU is started from it, which stands until it is known to be the VM's.
 """
 
+import queue
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.event import Event, EventKind
@@ -95,7 +97,12 @@ class _Saving:
         stands = env.hypervisor.paused(name, timeout_s=CALL_S)
         if stands not in ("", PAUSED_BY_USER):
             raise VmMgrError(Kind.WRONG_STATE, f"its guest stands: {stands}")
-        machine = env.definitions.machine(env.hypervisor.running_definition(name))
+        mark = env.ledger.marks().get(name)  # asked after the pause was seen: it may be that command's
+        if mark is not None:
+            raise VmMgrError(Kind.TRY_LATER, f"{mark.verb} of {name} is under way, or was left unfinished")
+        xml = env.hypervisor.running_definition(name)
+        machine = env.definitions.machine(xml)
+        self._require_own_disks(self.storage, xml)
         self._require_time(machine.memory_bytes)
         needed = machine.memory_bytes + machine.memory_bytes // 50 + DEVICES
         path = self.storage.begin_state(name, needed)
@@ -112,8 +119,11 @@ class _Saving:
             env.hypervisor.pause(name)
         env.hypervisor.save_memory(name, path, timeout_s=max(self.until - env.clock.monotonic(), CALL_S))
         self.waits.end("memory")
-        self.state = self.storage.keep_state(name, self.state, partial(_in_time, env, self.until))
+        keep = partial(self.storage.keep_state, name, self.state, partial(_in_time, env, self.until))
+        self.state = _bounded(keep, max(self.until - env.clock.monotonic(), CALL_S))
         self.waits.end("storage")
+        if not env.hypervisor.paused(name, timeout_s=CALL_S):
+            raise VmMgrError(Kind.WRONG_STATE, "somebody let its guest go on while it was saved")
 
     def finish(self) -> None:
         """Make it complete; who may have opened the disks meanwhile makes it worthless."""
@@ -136,7 +146,8 @@ class _Saving:
             else:
                 self._marker().unlink(missing_ok=True)
         if self.storage is not None:
-            clear(self.env, self.storage, self.name)
+            with suppress(VmMgrError):  # the guest is to shut down in the time that is left
+                _bounded(partial(clear, self.env, self.storage, self.name), CALL_S)
 
     def _note_pause(self) -> None:
         """Tell a later stop, should this one be killed, that it was not the guest's user."""
@@ -164,6 +175,16 @@ class _Saving:
             message = f"saving {memory_bytes >> 20} MiB may take {needed_s:.0f} s; it has {left_s:.0f} s"
             hint = f"have its time counted anew: vm-mgr set {self.name} --metadata hibernation=1"
             raise VmMgrError(Kind.TRY_LATER, message, hint=hint)
+
+    def _require_own_disks(self, storage: Storage, xml: str) -> None:
+        """Refuse where the guest writes to a disk that is in no moment: a change would go unseen."""
+        images = storage.images(self.name)
+        own = {storage.disk(self.name, number, None).source for number in range(len(images))}
+        own |= {f"{self.env.pool}/{image}" for image in images}
+        known = [source for source in self.env.definitions.sources(xml) if source in own]
+        if len(self.env.definitions.hard_disks(xml)) > len(known):
+            message = "it has a disk that vm-mgr does not keep, and which others may change meanwhile"
+            raise VmMgrError(Kind.NOT_SUPPORTED, message, hint=f"see: vm-mgr show {self.name}")
 
     def _is_our_own(self, holder: Holder) -> bool:
         """Tell the client that has just died here, which counts as watching for some seconds."""
@@ -236,6 +257,30 @@ def _misfit(storage: Storage, name: VmName, state: SavedState, uuid: str) -> str
     if state.moment != storage.moment(name):
         return "its disks have changed since its memory was saved"
     return ""
+
+
+def _bounded(call: Callable[[], Any], limit_s: float) -> Any:
+    """Give up on a storage that hangs, each of whose calls may take its patience: the guest stands meanwhile.
+
+    What goes on in the thread can't make a state complete, and ends with this process.
+    """
+    answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            answers.put((call(), None))
+        except BaseException as error:  # noqa: BLE001 - raised again where the answer is waited for
+            answers.put((None, error))
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        answer, error = answers.get(timeout=limit_s)
+    except queue.Empty:
+        message = f"the storage did not answer within {limit_s:.0f} s"
+        raise VmMgrError(Kind.TRY_LATER, message, hint="look at its health") from None
+    if error is not None:
+        raise error
+    return answer
 
 
 def _in_time(env: RealEnv, until: float, fraction: float) -> None:

@@ -13,7 +13,7 @@ from vm_mgr.model.checks import LEVELS
 from vm_mgr.model.vm import VmName
 from vm_mgr.wiring import RealEnv
 
-__all__ = ["expect", "forget", "own_pid", "path", "remember"]
+__all__ = ["expect", "forget", "is_awaited", "own_pid", "path", "remember"]
 
 NOBODY = "-"
 UUID_LENGTH = 36
@@ -38,12 +38,18 @@ def expect(env: RealEnv, name: VmName, uuid: str) -> None:
     _write(env, name, f"{NOBODY} {NOBODY} {uuid}")
 
 
+def is_awaited(env: RealEnv, name: VmName) -> bool:
+    """Tell whether a start was begun here and has not come to its end."""
+    return _words(env, name)[:1] == [NOBODY]
+
+
 def forget(env: RealEnv, name: VmName) -> None:
     """Forget a VM that does not run here, unless another one has its name and could be taken for it."""
     with suppress(VmMgrError, OSError):
         if env.processes.find_vm(name) is None:
             path(env, "running", name).unlink(missing_ok=True)
             path(env, "saving", name).unlink(missing_ok=True)
+            path(env, "io-error", name).unlink(missing_ok=True)
             for check, level in LEVELS.items():
                 path(env, f"check-{check}", name).unlink(missing_ok=True)
                 path(env, f"said-{level}", name).unlink(missing_ok=True)
@@ -55,12 +61,16 @@ def path(env: RealEnv, kind: str, name: VmName) -> Path:
 
 
 def _uuid(env: RealEnv, name: VmName) -> str:
-    try:
-        words = path(env, "running", name).read_text(encoding="utf-8").split()
-    except (OSError, ValueError):
-        return ""
+    words = _words(env, name)
     # Of a half UUID every VM would be another one.
     return words[2] if len(words) == 3 and len(words[2]) == UUID_LENGTH else ""
+
+
+def _words(env: RealEnv, name: VmName) -> list[str]:
+    try:
+        return path(env, "running", name).read_text(encoding="utf-8").split()
+    except (OSError, ValueError):
+        return []
 
 
 def _write(env: RealEnv, name: VmName, line: str) -> None:

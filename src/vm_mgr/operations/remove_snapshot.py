@@ -1,11 +1,12 @@
 """Remove snapshots: one by name, or many by age."""
 
-from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.storage import Snapshot
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.alone import alone, marked
 from vm_mgr.operations.checks import require_defined
+from vm_mgr.operations.saved import saved_problems
 from vm_mgr.ports.env import Env
 
 __all__ = ["find", "purge", "remove_snapshot", "settle"]
@@ -15,6 +16,7 @@ def remove_snapshot(env: Env, name: VmName, snapshot: str) -> None:
     """Remove one."""
     with alone(env, name):
         require_defined(env, name)
+        raise_all(saved_problems(env, name))
         _drop(env, name, find(env, name, snapshot).name)
 
 
@@ -26,6 +28,7 @@ def purge(
         raise VmMgrError(Kind.INVALID, f"{number} snapshots can't be removed", hint="give a number from 0 on")
     with alone(env, name):
         require_defined(env, name)
+        raise_all(saved_problems(env, name))
         found = env.snapshots.snapshots(name)[:number]
         chosen = [one for one in found if before_utc is None or one.taken_utc < before_utc]
         for one in chosen:

@@ -50,6 +50,8 @@ class Connection:
             except rados.ObjectNotFound as error:
                 hint = f"create it: ceph osd pool create {self.pool}; rbd pool init {self.pool}"
                 raise VmMgrError(Kind.ENVIRONMENT, f"Ceph has no pool {self.pool}", hint=hint) from error
+            except rados.Error as error:  # the first map did not come: there are no monitors in quorum
+                raise failed(f"can't open the pool {self.pool}", error) from error
         return self._ioctx
 
     def close(self) -> None:

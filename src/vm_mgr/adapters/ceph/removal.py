@@ -46,6 +46,8 @@ def remove_vm(storage: CephStorage, name: VmName) -> bool:
 
 def rename_vm(storage: CephStorage, name: VmName, new: VmName) -> None:
     """Rename image by image, then the group; members with names of their own keep them."""
+    if storage.saved_state(name) is not None:  # of no use, or the operation would have refused
+        saved_states.drop(storage, name, patience_s=DEAD_CLIENT_S)
     with storage.working(f"can't rename {name}") as (rbd, ioctx):
         for image in list(rbd.RBD().list(ioctx)):
             number = layout.disk_number(name, image)

@@ -54,6 +54,7 @@ def keep(
     """Write the image from the file and flush it; each write's failure is an error here."""
     path = storage.spool / name
     image_name, digest = layout.state_image(layout.SAVING, name), blake2b()
+    seen = moment(storage, name)  # before the copy: a guest that goes on meanwhile changes them
     with _file(path, name):
         size = path.stat().st_size
         with storage.working(f"can't store the memory of {name}") as (rbd, ioctx):
@@ -66,7 +67,7 @@ def keep(
                     list(threads.map(lambda piece: image.write(piece[1], piece[0]), batch))
                 image.flush()
         path.unlink()
-    return state._replace(size_bytes=size, digest=digest.hexdigest(), moment=moment(storage, name))
+    return state._replace(size_bytes=size, digest=digest.hexdigest(), moment=seen)
 
 
 def finish(storage: CephStorage, name: VmName, state: SavedState) -> None:

@@ -40,6 +40,13 @@ def _uuid(argv: list[str]) -> str:
     return next((value.lower() for option, value in pairwise(argv) if option == "-uuid"), "")
 
 
+def _names(file: Path, pid: int) -> bool:
+    try:
+        return file.read_text(errors="replace").strip() == str(pid)
+    except OSError:
+        return False  # libvirt has removed it since it was listed
+
+
 class HostProcesses:
     """Processes as /proc shows them."""
 
@@ -94,7 +101,7 @@ class HostProcesses:
             ]
         except (OSError, ValueError, IndexError):
             return None  # it ended meanwhile, or the kernel keeps no such statistics
-        return sum(times) if times else None
+        return sum(times) or None  # a kernel that does not count shows zeros
 
     def mentions(self, text: str) -> list[int]:
         """Find other processes with the text in their command line."""
@@ -154,10 +161,7 @@ class HostProcesses:
         # A process whose first thread has ended is a zombie, and its other threads may still write.
         if fields[0] in "ZX" and int(fields[17]) <= 1:
             return False
-        return not any(
-            file.stem != name and file.read_text().strip() == str(pid)
-            for file in self.libvirt_run.glob("*.pid")
-        )
+        return not any(file.stem != name and _names(file, pid) for file in self.libvirt_run.glob("*.pid"))
 
     def _argv(self, pid: int) -> list[str]:
         try:

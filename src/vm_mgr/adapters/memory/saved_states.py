@@ -48,13 +48,12 @@ class MemorySavedStates:
     def keep_state(self, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> SavedState:
         """Read the file."""
         self.may_fail("keep_state")
+        seen = self.moment(name)
         on_progress(0.0)
         content = self._path(name).read_bytes()
         self.contents[name] = content
         self._path(name).unlink()
-        return state._replace(
-            size_bytes=len(content), digest=blake2b(content).hexdigest(), moment=self.moment(name)
-        )
+        return state._replace(size_bytes=len(content), digest=blake2b(content).hexdigest(), moment=seen)
 
     def finish_state(self, name: VmName, state: SavedState) -> None:
         """Make it complete."""

@@ -49,10 +49,11 @@ def keep(
 ) -> SavedState:
     """Have the file and its name on the disk."""
     path = _folder(storage, name) / layout.MEMORY
+    seen = moment(storage, name)  # before the copy: a guest that goes on meanwhile changes them
     storage.mount.files.sync(path)
     storage.mount.files.sync(path.parent)
     size, digest = _read(path, on_progress)
-    return state._replace(size_bytes=size, digest=digest, moment=moment(storage, name))
+    return state._replace(size_bytes=size, digest=digest, moment=seen)
 
 
 def finish(storage: SharedDirectory, name: VmName, state: SavedState) -> None:

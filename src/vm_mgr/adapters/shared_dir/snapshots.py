@@ -34,6 +34,10 @@ def take(storage: SharedDirectory, name: VmName, snapshot: str, consistency: Con
     record, looks = storage.record(name), _looks(storage, name)
     if record.snapshots.get(snapshot) is not None:
         return
+    state = storage.saved_state(name)
+    if state is not None and state.waits:  # it would change the files, which the memory then no longer fits
+        hint = f"let it go on first: vm-mgr start {name}; or give its memory up: vm-mgr stop --force {name}"
+        raise VmMgrError(Kind.WRONG_STATE, f"the memory of {name} is saved, beside its disks", hint=hint)
     if snapshot not in record.snapshots and any(look.image.has(snapshot) for look in looks):
         hint = "choose another name"
         raise VmMgrError(Kind.EXISTS, f"another tool has made a snapshot {snapshot} of {name}", hint=hint)
