@@ -2,8 +2,8 @@
 
 VmMgrError            anything that vm-mgr reports in one line
 ├── ProgramError      an external program ended with a non-zero exit status
-├── UuidTakenError    another VM has the domain's UUID
-└── SignalError       a signal asked us to stop; undo steps have run
+└── UuidTakenError    another VM has the domain's UUID
+SignalError           a signal asked us to stop; undo steps have run
 """
 
 from collections.abc import Sequence
@@ -80,11 +80,15 @@ class UuidTakenError(VmMgrError):
         super().__init__(Kind.EXISTS, f"the UUID {uuid} belongs to the VM {owner}", hint=hint)
 
 
-class SignalError(VmMgrError):
-    """Report that SIGINT or SIGTERM ended the operation."""
+class SignalError(BaseException):
+    """Report that SIGINT or SIGTERM ended the operation.
+
+    No VmMgrError: who goes on after a failure would go on after Ctrl-C too, and the next one is not heard.
+    """
 
     def __init__(self, signal_number: int) -> None:
-        super().__init__(Kind.TRY_LATER, "interrupted; what was begun has been undone")
+        self.message = "interrupted; what was begun has been undone"
+        super().__init__(self.message)
         self.signal_number = signal_number
 
     @property

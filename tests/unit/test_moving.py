@@ -60,13 +60,13 @@ def test_timer_is_set_before_anything_moves(node):
 def test_each_failure_waits_longer_for_the_next_try(node):
     for pause_s in (5, 10, 20):
         fails(node)
-        assert list(node.timers.lifts.values()) == [pause_s]
+        assert list(node.timers.lifts.values()) == [GIVEN.timeout_s + pause_s, pause_s]
         node.timers.lifts.clear()
     node.hypervisor.failing_moves.clear()
     migrate_to(node, GIVEN)
     node.hypervisor.running["web1"] = 1000
     fails(node)
-    assert list(node.timers.lifts.values()) == [5]
+    assert list(node.timers.lifts.values()) == [GIVEN.timeout_s + 5, 5]
 
 
 def test_failures_of_long_ago_do_not_count(node):
@@ -80,7 +80,7 @@ def test_failure_before_the_move_sets_the_timer_too(node):
     node.hypervisor.running.clear()
     with pytest.raises(VmMgrError):
         migrate_to(node, GIVEN)
-    assert list(node.timers.lifts.values()) == [5]
+    assert list(node.timers.lifts.values()) == [GIVEN.timeout_s + 5, 5]
 
 
 def test_move_does_not_fail_for_a_timer_that_can_not_be_set(node, capsys):

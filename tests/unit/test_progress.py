@@ -118,7 +118,7 @@ def test_watched_terminal_is_painted_over(env, capsys):
 
     def look():
         seen = next(looks)
-        if isinstance(seen, Exception):
+        if isinstance(seen, BaseException):
             raise seen
         return seen
 

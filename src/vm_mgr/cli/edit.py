@@ -10,7 +10,7 @@ from vm_mgr.cli.complete import files
 from vm_mgr.cli.create import read_definition as read_file
 from vm_mgr.cli.dry_run import is_dry_run
 from vm_mgr.cli.run import name_argument, run
-from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.env import Env
 
@@ -69,6 +69,8 @@ def _edit(env: Env, name: VmName, *, yes: bool) -> bool:
     try:
         agreed = _agreed(before, draft, yes=yes)
         changed = agreed and edit(env, name, draft, before)
+    except SignalError as error:
+        raise _kept(name, draft, VmMgrError(Kind.TRY_LATER, error.message)) from error
     except VmMgrError as error:
         raise _kept(name, draft, error) from error
     if not agreed:

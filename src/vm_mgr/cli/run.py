@@ -46,7 +46,7 @@ def run(operation: Callable[["Env"], T]) -> T:
     signal.signal(signal.SIGINT, _interrupt)
     try:
         result = operation(rehearsal(env, steps.show) if dry else env)
-    except VmMgrError as error:
+    except (VmMgrError, SignalError) as error:
         printer.end(done=False)
         if debug:
             import traceback  # noqa: PLC0415
@@ -134,9 +134,12 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG00
     raise SignalError(number)
 
 
-def fail(error: VmMgrError) -> NoReturn:
+def fail(error: VmMgrError | SignalError) -> NoReturn:
     """Print every problem with its hint, and end with the exit status of the first."""
-    print_error(error)
+    if isinstance(error, SignalError):
+        click.echo(f"vm-mgr: error: {error.message}", err=True)
+    else:
+        print_error(error)
     sys.exit(error.exit_code)
 
 

@@ -37,9 +37,12 @@ def main(action: str) -> int:
         env = RealEnv(storage_patience_s=given.hibernation_s / 2 if saves else given.budget_s)
         try:
             ACTIONS[action](env, given)
-        except VmMgrError as error:
+        except (VmMgrError, SignalError) as error:
             env.journal.record(failure(env, given.name, action, error))
             raise
+    except SignalError as error:
+        say_why(RealEnv(), called(), f"{action}: {error.message}", "")
+        return OCF_ERR_GENERIC
     except VmMgrError as error:
         say_why(RealEnv(), called(), f"{action}: {error.message}", error.hint)
         # "Configured wrongly" is for a VM that can run nowhere: one that is only not moved runs well.

@@ -7,7 +7,7 @@ process agrees.
 from collections.abc import Callable
 from functools import partial
 
-from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.event import AGENT_EXPECTED, Event, EventKind
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity
@@ -73,13 +73,13 @@ def start(env: RealEnv, given: Parameters) -> None:
 def _create(env: RealEnv, xml: str, name: VmName, uuid: str, timeout_s: float) -> None:
     try:
         env.hypervisor.create(xml, name, timeout_s=timeout_s)
-    except VmMgrError:
+    except (VmMgrError, SignalError):
         if env.processes.find_vm(name, uuid=uuid) is not None:
             _unplug(env, name, env.clock.monotonic() + CALL_S)
         raise
 
 
-def failure(env: RealEnv, name: VmName, action: str, error: VmMgrError) -> Event:
+def failure(env: RealEnv, name: VmName, action: str, error: VmMgrError | SignalError) -> Event:
     """Give the event of an action that has failed; Pacemaker's own has no reason."""
     return Event(env.clock.utc(), EventKind.FAILED, name, detail=f"{action}: {error.message}")
 

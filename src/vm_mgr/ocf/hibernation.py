@@ -60,7 +60,7 @@ def hibernate(env: RealEnv, given: Parameters, until: float, end: Callable[[], N
             say(env, f"{name} is shut down: nothing says that it is moved")
             return False
         saving.save()
-    except VmMgrError as error:
+    except (VmMgrError, SignalError) as error:
         saving.take_back()
         _tell(env, name, EventKind.NOT_SAVED, f"its guest is shut down instead: {error.message}")
         if isinstance(error, SignalError):
@@ -219,7 +219,7 @@ def wake(
         waits.end("storage")
         env.hypervisor.restore(path, name, timeout_s=max(until - env.clock.monotonic(), CALL_S))
         waits.end("libvirt")
-    except VmMgrError as error:
+    except (VmMgrError, SignalError) as error:
         if env.processes.find_vm(name) is not None:
             end()  # it stands: none of its processors has run
         _tell(env, name, EventKind.NOT_RESUMED, f"it boots, as after a power cut: {error.message}")
@@ -236,7 +236,7 @@ def go_on(env: RealEnv, name: VmName, found: Found, end: Callable[[], None]) -> 
         return
     try:
         env.hypervisor.resume(name)
-    except VmMgrError:
+    except (VmMgrError, SignalError):
         end()
         raise
 

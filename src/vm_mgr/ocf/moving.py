@@ -30,10 +30,10 @@ def migrate_to(env: RealEnv, given: Parameters) -> None:
     try:
         _move(env, given)
     except BaseException:
+        # It may go off before Pacemaker knows of the failure. The first timer never does: that stays too.
         _set_timer(env, given.name, tries.pause_s(number))
         raise
-    finally:
-        _cancel(env, given.name, timer)
+    _cancel(env, given.name, timer)
     tries.forget(env, given.name)
 
 

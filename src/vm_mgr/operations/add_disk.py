@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.storage import DiskInfo, ImageFile
 from vm_mgr.model.vm import VmName
@@ -104,7 +104,7 @@ def _finish(step: Step) -> None:
         env.storage.describe(name, {"xml": env.definitions.with_disk(xml, disk)})
     try:
         plug(env, name, disk.source)
-    except VmMgrError:
+    except (VmMgrError, SignalError):
         step.now(TAKING_BACK)
         raise
 

@@ -9,6 +9,7 @@ from vm_mgr.model.vm import VmName, VmState
 from vm_mgr.operations.alone import claimed
 from vm_mgr.operations.checks import host_problems, quorum_problems
 from vm_mgr.operations.migrate import AS_SET, Moved, Moving, moving
+from vm_mgr.operations.move_checks import arrival_problems, harm_problems
 from vm_mgr.operations.move_terms import Goal, MoveTerms
 from vm_mgr.operations.move_ways import POLL_S, finish, longest_s, way_taken
 from vm_mgr.operations.waiting import wait
@@ -181,6 +182,7 @@ class _Drain:
 
     def stand_by(self) -> bool:
         """Put the node in standby, unless that would stop what is left on it."""
+        self._keep_stranded()
         if self.stays:
             text = f"{self.node} is not put in standby: that would stop what is left on it, or move it"
             self.env.say(Note(Level.WARNING, "no-standby", text, f"crm_standby -N {self.node} -v on"))
@@ -195,6 +197,17 @@ class _Drain:
             self.env.say(Note(Level.WARNING, "standby", text, undo))
             raise
         return True
+
+    def _keep_stranded(self) -> None:
+        """Look where those can go that standby is to move, which no move of their own has looked at."""
+        env, state = self.env, self.env.cluster.state()
+        goal = Goal(leaving=self.node, avoiding=self._drained_too(), restarting=self.wishes.restart_others)
+        for vm in tuple(self.returning):
+            problems = arrival_problems(env, state, vm.name, self.node, None, goal.avoiding, alive=False)
+            problems += harm_problems(env, state, vm, self.node, goal)
+            if problems:
+                self.returning.remove(vm)
+                self._keep(vm.name, "; ".join(one.message for one in problems), problems[0].hint)
 
     def _look(self) -> None:
         """Queue the VMs that have not been looked at yet."""
@@ -307,7 +320,7 @@ class _Drain:
             except BaseException as failed:
                 if failed is error:
                     continue
-                if not isinstance(failed, VmMgrError):
+                if not isinstance(failed, (VmMgrError, SignalError)):
                     raise
                 text = f"the move of {journey.name} may go on: {failed.message}"
                 self.env.say(Note(Level.WARNING, "not-cancelled", text, f"vm-mgr unmigrate {journey.name}"))

@@ -4,7 +4,7 @@ from collections.abc import Generator
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
+from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState, Failure, NodeName, Resource
 from vm_mgr.model.migration import JobSample, Plan, Strategy, render_terms
 from vm_mgr.model.on_move import Way
@@ -17,6 +17,7 @@ from vm_mgr.operations.migration_plan import plan_for
 from vm_mgr.operations.move_checks import arrival_problems, goal_problems, harm_problems
 from vm_mgr.operations.move_terms import Goal, MoveTerms, agent_terms, limits_of, strategy_of, term_problems
 from vm_mgr.operations.move_ways import (
+    POLL_S,
     announcement,
     expected_way,
     finish,
@@ -37,6 +38,9 @@ __all__ = ["AS_SET", "Moved", "Moving", "migrate", "moving"]
 GRACE_S = 60
 LOOK_S = 10.0
 SETTLE_S = 30.0
+# What Pacemaker, its agent and ssh to the target take until there is a job that can be aborted.
+CALL_OFF_S = 6.0
+CALM_LOOKS = 4
 MIB = 1 << 20
 AS_SET = MoveTerms()
 
@@ -74,7 +78,7 @@ def _moving(env: Env, name: VmName, goal: Goal, terms: MoveTerms) -> Moving:
     vm = env.cluster.configured(name).vm or VmResource(name, TargetRole.STARTED)
     if goal.leaving not in (None, source):
         return Moved(seen, expected_way(vm))
-    problems = goal_problems(state, seen, goal, known_settings(env, name))
+    problems = _still_moving(seen) or goal_problems(state, seen, goal, known_settings(env, name))
     raise_all(problems + term_problems(name, terms, vm, before.agent))
     if source == goal.to:
         return Moved(seen, Way.LIVE)
@@ -115,23 +119,64 @@ def _settled(env: Env, name: VmName) -> Generator[None, None, tuple[ClusterState
         yield
 
 
+def _still_moving(seen: VmStatus) -> list[VmMgrError]:
+    """Refuse a VM on its way: another constraint now would have it stopped and started."""
+    if seen.detail != MOVING:
+        return []
+    hint = f"wait until it has arrived: vm-mgr status {seen.name}"
+    return [VmMgrError(Kind.TRY_LATER, f"{seen.name} is still on its way from an earlier move", hint=hint)]
+
+
 def _move(env: Env, job: "_Job", goal: Goal, vm: VmResource, words: str) -> "_Watch":
     name, source, timeout_s = job.name, job.source, longest_s(vm)
     with ExitStack() as stack:
         stack.callback(env.cluster.end_move, name)
-        env.cluster.begin_move(
-            name,
-            to=goal.to,
-            away_from=source,
-            lifetime_s=timeout_s + GRACE_S,
-            terms=words,
-            avoiding=goal.avoiding,
-        )
         try:
-            return (yield from _watch(env, job, goal.to, timeout_s))
-        except SignalError:
-            _cancel(env, name, source)
+            env.cluster.begin_move(
+                name,
+                to=goal.to,
+                away_from=source,
+                lifetime_s=timeout_s + GRACE_S,
+                terms=words,
+                avoiding=goal.avoiding,
+            )
+            seen, after = yield from _watch(env, job, goal.to, timeout_s)
+        except BaseException:
+            if vm.live_migration:  # saving a guest's memory is a job too: aborted, the guest is shut down
+                _call_off(env, name, source)
             raise
+        if seen.detail != MOVING or not vm.live_migration:
+            return seen, after
+        _call_off(env, name, source)
+        return (yield from _watch(env, job, goal.to, SETTLE_S))
+
+
+def _call_off(env: Env, name: VmName, source: NodeName) -> None:
+    """Abort what is under way, or begins just now, before its constraint ends.
+
+    A migration without its constraint ends in a stop and a start: Pacemaker prefers the source again ("can no
+    longer migrate"). The agent may still be on its way to a job that can be aborted.
+    """
+    deadline, calm = env.clock.monotonic() + CALL_OFF_S, 0
+    _cancel(env, name, source)
+    while calm < CALM_LOOKS and env.clock.monotonic() < deadline:
+        env.clock.sleep(POLL_S)
+        if _is_on_its_way(env, name):
+            calm = 0
+            _cancel(env, name, source)
+        else:
+            calm += 1
+            env.cluster.end_move(name)
+
+
+def _is_on_its_way(env: Env, name: VmName) -> bool:
+    """Look; who can't be seen may be."""
+    try:
+        state = env.cluster.state()
+    except VmMgrError:
+        return True
+    resource = state.resources.get(name)
+    return resource is not None and view(resource, state).detail == MOVING
 
 
 def _can_ask(env: Env, state: ClusterState) -> bool:

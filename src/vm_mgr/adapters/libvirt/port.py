@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from vm_mgr.adapters.libvirt import commands
 from vm_mgr.adapters.libvirt.connection import Connection
-from vm_mgr.errors import Kind, ProgramError, VmMgrError
+from vm_mgr.errors import Kind, ProgramError, SignalError, VmMgrError
 from vm_mgr.ports.live_migration import quiet
 
 if TYPE_CHECKING:
@@ -266,7 +266,7 @@ class Virsh:
             self._limit_downtime(migration)
         try:
             _check(self.runner.run(commands.migrate(migration), timeout_s=migration.timeout_s))
-        except VmMgrError:
+        except (VmMgrError, SignalError):
             self.abort_job(migration.name)
             raise
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lxml import etree
 
-from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.errors import Kind, SignalError, VmMgrError
 
 if TYPE_CHECKING:
     from vm_mgr.adapters.libvirt.connection import Connection
@@ -36,7 +36,7 @@ def save_memory(connection: Connection, name: VmName, path: str, timeout_s: floa
 
     try:
         connection.call(take, timeout_s)
-    except VmMgrError as error:
+    except (VmMgrError, SignalError) as error:
         if not _is_quiet(connection, name):
             message = f"{error.message}; and writing the memory of {name} could not be ended"
             raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=f"look: virsh domjobinfo {name}") from error

@@ -48,7 +48,7 @@ def add_move(
 
     The terms go to the agent as a meta attribute of the operation, which ends at the same date.
     """
-    sweep_moves(cib, name, expires_utc - 1)
+    sweep_moves(cib, name, 0)  # what other VMs have is none of ours: they may be on their way
     ident = our_id("move", name)
     location = etree.SubElement(section(cib, "constraints"), "rsc_location", id=ident, rsc=name)
     score = "INFINITY" if to else "-INFINITY"
