@@ -337,6 +337,19 @@ def test_measuring_that_has_begun_is_not_begun_again(domain, tmp_path):
     assert domain.calls == [("measure", 1)] * 2
 
 
+@pytest.mark.parametrize(
+    ("answer", "asked"),
+    [('{"return": {}}', []), ('{"error": {"desc": "Parameter is unexpected"}}', [("measure", 1)])],
+)
+def test_qemu_measures_for_less_than_a_second_where_it_can(domain, tmp_path, monkeypatch, answer, asked):
+    told = []
+    qemu = SimpleNamespace(qemuMonitorCommand=lambda _, command, __: told.append(command) or answer)
+    monkeypatch.setitem(sys.modules, "libvirt_qemu", qemu)
+    assert Virsh(None, tmp_path).dirty_rate("web1") == 3 * MIB
+    assert '"calc-time": 250' in told[0]
+    assert domain.calls == asked
+
+
 def test_measuring_that_can_not_begin_is_told_by_its_end(domain, tmp_path):
     virsh = Virsh(None, tmp_path)
     domain.startDirtyRateCalc = lambda _seconds: (_ for _ in ()).throw(FakeError("not supported"))

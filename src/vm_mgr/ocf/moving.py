@@ -15,7 +15,7 @@ from vm_mgr.wiring import RealEnv
 
 __all__ = ["migrate_from", "migrate_to", "wait_gone"]
 
-POLL_S = 0.2
+POLL_S = 0.1
 CALL_S = 5.0
 
 

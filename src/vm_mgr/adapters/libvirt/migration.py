@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +27,8 @@ CONNECT_S = 20.0
 # After an abort QEMU goes back in a moment, and the target's libvirt ends its side.
 SETTLE_S = 10.0
 MIB = 1 << 20
+# How long the guest's memory is sampled before its migration.
+SAMPLE_MS = 250
 # virsh's options (virsh(1), migrate) that are flags of the API.
 _FLAGS = {
     "--live": "VIR_MIGRATE_LIVE",
@@ -103,8 +106,25 @@ def progress(libvirt: Any, domain: Any, elapsed_s: float | None = None) -> JobSa
 
 
 def begin_dirty_rate(connection: Connection, name: VmName) -> None:
-    """Have QEMU sample the guest's memory for a second."""
-    connection.call(lambda libvirt: connection.domain(libvirt, name).startDirtyRateCalc(1), CALL_S)
+    """Have QEMU sample the guest's memory; libvirt knows whole seconds only, QEMU less from 8.2 on."""
+
+    def begin(libvirt: Any) -> None:
+        domain = connection.domain(libvirt, name)
+        if not _samples_shortly(domain):
+            domain.startDirtyRateCalc(1)
+
+    connection.call(begin, CALL_S)
+
+
+def _samples_shortly(domain: Any) -> bool:
+    arguments = {"calc-time": SAMPLE_MS, "calc-time-unit": "millisecond"}
+    command = json.dumps({"execute": "calc-dirty-rate", "arguments": arguments})
+    try:
+        import libvirt_qemu  # noqa: PLC0415
+
+        return "return" in json.loads(libvirt_qemu.qemuMonitorCommand(domain, command, 0))
+    except (ImportError, ValueError, binding().libvirtError):
+        return False
 
 
 def measured_dirty_rate(
@@ -120,12 +140,11 @@ def measured_dirty_rate(
     try:
         if not begun:
             begin_dirty_rate(connection, name)
-            sleep(1)
-        for _ in range(20):
+        for _ in range(40):
             stats = connection.call(look, CALL_S)
             if stats.get("dirtyrate.calc_status") == binding().VIR_DOMAIN_DIRTYRATE_MEASURED:
                 return float(stats["dirtyrate.megabytes_per_second"]) * MIB
-            sleep(0.1)
+            sleep(0.05)
     except VmMgrError as error:
         if error.kind is not Kind.EXTERNAL_FAILURE:
             raise
