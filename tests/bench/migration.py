@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.bench import subjects
 from tests.bench.measure import Measure, Result, Row, ratio, seconds
-from tests.bench.subjects import MAC, RUNS, Guest, on_node, script
+from tests.bench.subjects import MAC, Guest, on_node, script
 from vm_mgr_lab import demo
 from vm_mgr_lab.history import consoles, qemu_nodes
 from vm_mgr_lab.lab import Lab
@@ -22,7 +22,9 @@ __all__ = ["MEASURES"]
 ENDS = ("n2", "n3")
 WITNESS = "n1"
 HAND_MAC = MAC + 1
-PINGS_S = 12
+PINGS_S = 15
+MOVES = 10
+BIG_MIB, FILLED_S = 1024, 20
 BUSY_RUNS, BUSY_TIMEOUT_S = 20, 20
 MIB_S = 8  # less than the busy guest dirties
 # Touches each page of 48 MiB again and again.
@@ -30,22 +32,43 @@ DIRTY = (
     'perl -e \'my $m = "x" x (48 << 20); while (1) { '
     "for (0 .. (48 << 8) - 1) { substr($m, $_ << 12, 1) = chr(rand 256) } }'"
 )
+FILL = "perl -e 'my $m = \"x\" x (768 << 20); sleep 86400'"
 LIVE = ("--enable-live-migration", "--preferred-host", ENDS[0])
 
 
 def measure_migration() -> Result:
-    """Move a guest to and fro with vm-mgr, and one like it with virsh, in turns, from the source."""
+    """Move a guest to and fro with vm-mgr, and one like it with virsh, in turns, from the source.
+
+    First an idle one of 192 MiB, then one of 1 GiB with its memory in use.
+    """
     lab = subjects.lab()
+    with Guest(lab, "bench", *LIVE):
+        with _by_hand(lab):
+            result = {f"idle, {name}": values for name, values in _in_turns(lab).items()}
+        lab.execute(WITNESS, ["vm-mgr", "set", "bench", "--memory", f"{BIG_MIB}M"])
+        lab.execute(WITNESS, ["vm-mgr", "stop", "--force", "bench"], timeout_s=180)
+        lab.execute(WITNESS, ["vm-mgr", "start", "bench"], timeout_s=180)
+        if demo.where_is(lab, "bench", ask=WITNESS)[1] != ENDS[0]:
+            lab.execute(WITNESS, ["vm-mgr", "migrate", "bench", ENDS[0]], timeout_s=300)
+        with _by_hand(lab):
+            for mac in (MAC, HAND_MAC):
+                _wait_ssh(lab, mac)
+                _in_guest(lab, f"setsid {FILL} >/dev/null 2>&1 </dev/null &", mac)
+            time.sleep(FILLED_S)
+            return result | _in_turns(lab)
+
+
+def _in_turns(lab: Lab) -> Result:
+    """Move both, which begin on the first node; an even number of times, so that they end there too."""
     result: Result = {f"{who}: {what}": [] for who in ("vm-mgr", "virsh") for what in ("total", "no answer")}
-    with Guest(lab, "bench", *LIVE), _by_hand(lab):
-        for turn in range(RUNS):
-            source, target = ENDS if turn % 2 == 0 else ENDS[::-1]
-            ours = ["vm-mgr", "migrate", "bench", target]
-            theirs = ["virsh", "migrate", "--live", "hand", f"qemu+ssh://{target}-cluster/system"]
-            for who, mac, command in (("vm-mgr", MAC, ours), ("virsh", HAND_MAC, theirs)):
-                total_s, gap_s = _watched(lab, mac, source, command)
-                result[f"{who}: total"].append(total_s)
-                result[f"{who}: no answer"].append(gap_s)
+    for turn in range(MOVES):
+        source, target = ENDS if turn % 2 == 0 else ENDS[::-1]
+        ours = ["vm-mgr", "migrate", "bench", target]
+        theirs = ["virsh", "migrate", "--live", "hand", f"qemu+ssh://{target}-cluster/system"]
+        for who, mac, command in (("vm-mgr", MAC, ours), ("virsh", HAND_MAC, theirs)):
+            total_s, gap_s = _watched(lab, mac, source, command)
+            result[f"{who}: total"].append(total_s)
+            result[f"{who}: no answer"].append(gap_s)
     return result
 
 
@@ -123,15 +146,15 @@ def _by_hand(lab: Lab) -> Iterator[None]:
         lab.execute(WITNESS, ["sh", "-c", script("domain_by_hand.sh"), "sh", "remove"], timeout_s=180)
 
 
-def _in_guest(lab: Lab, line: str) -> str:
-    command = [*lab.ssh_command(f"192.0.2.{MAC}"), line]
+def _in_guest(lab: Lab, line: str, mac: int = MAC) -> str:
+    command = [*lab.ssh_command(f"192.0.2.{mac}"), line]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
 
 
-def _wait_ssh(lab: Lab) -> None:
+def _wait_ssh(lab: Lab, mac: int = MAC) -> None:
     def answers() -> bool:
         try:
-            return _in_guest(lab, "echo yes") == "yes"
+            return _in_guest(lab, "echo yes", mac) == "yes"
         except subprocess.SubprocessError:
             return False
 
@@ -161,7 +184,8 @@ MEASURES = {
         measure_migration,
         (
             Row(
-                "live migration, total, `vm-mgr migrate` : bare `virsh migrate`",
+                "live migration of a guest of 1 GiB, 768 MiB of it in use, total, `vm-mgr migrate` : bare "
+                "`virsh migrate`",
                 "≤ 1.3",
                 ratio("vm-mgr: total", "virsh: total"),
             ),
@@ -169,6 +193,16 @@ MEASURES = {
                 "the longest time without an answer meanwhile, at 20 pings a second",
                 "≤ bare virsh + 100 ms",
                 _difference("vm-mgr: no answer", "virsh: no answer"),
+            ),
+            Row(
+                "the same of an idle guest of 192 MiB, total",
+                "",
+                ratio("idle, vm-mgr: total", "idle, virsh: total"),
+            ),
+            Row(
+                "— the longest time without an answer",
+                "",
+                _difference("idle, vm-mgr: no answer", "idle, virsh: no answer"),
             ),
         ),
     ),
