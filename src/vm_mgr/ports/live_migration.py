@@ -50,11 +50,11 @@ class LiveMigration(Protocol):
         ...
 
     def begin_dirty_rate(self, name: VmName) -> None:
-        """Begin what dirty_rate then waits for: the second passes while others are asked; never fails."""
+        """Begin what dirty_rate then waits for: the time passes while others are asked; never fails."""
         ...
 
     def dirty_rate(self, name: VmName) -> float | None:
-        """Measure for a second what the guest dirties, in bytes per second; None where nobody can."""
+        """Measure for a moment what the guest dirties, in bytes per second; None where nobody can."""
         ...
 
     def can_take(self, xml: str) -> list[VmMgrError]:
