@@ -47,7 +47,7 @@ def table(lab: Lab) -> Iterator[str]:
     lab.execute(NODE, ["sh", "-c", f"virsh destroy cmd1; rm -rf {FOLDER}"], check=False)
 
 
-@pytest.mark.parametrize(("storage", "kind"), zip(["ceph", "vms"], SHELLS, strict=True))
+@pytest.mark.parametrize(("storage", "kind"), list(zip(["ceph", "vms"], SHELLS, strict=True)))
 def test_agent_does_as_the_table_says(lab: Lab, table: str, storage: str, kind: str) -> None:
     """The VM is Disabled, so that nobody but the table calls the agent."""
     create(lab, "cmd1", storage, "--disable")
