@@ -64,6 +64,8 @@ class Deployment:
 
     def cluster(self):
         cib = etree.fromstring(f"<cib>{self.template('pacemaker', 'configuration.xml.j2')}</cib>")
+        alert = etree.parse(DEPLOY / "roles" / "vm_mgr" / "files" / "alert.xml").getroot()
+        cib.find("configuration").extend(alert)
         for section in ("resources", "constraints"):
             if cib.find(f"configuration/{section}") is None:
                 etree.SubElement(cib.find("configuration"), section)

@@ -13,6 +13,7 @@ __all__ = [
     "Phase",
     "Recovery",
     "ceph_back",
+    "ceph_told",
     "fencing_worst",
     "in_ceph",
     "node_lost",
@@ -25,6 +26,8 @@ CEPH = "ceph"
 # 0.8 s, a start without waiting for the storage about 1 s.
 AGENT_S = 1.0
 START_S = 1.0
+# What it takes to connect to Ceph's monitors, to mark daemons down and to shut clients out.
+TELL_S = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +60,7 @@ class Recovery:
 def node_lost(cluster: ClusterTimes, ceph: CephTimes | None, vm: VmTimes) -> Recovery:
     """Foresee what happens after the node of a VM has lost its power or its networks."""
     noticed, fenced = _membership(cluster), _fenced(cluster)
-    released = _released(noticed, fenced, ceph, vm)
+    released = _released(noticed, fenced, ceph, vm, tells=cluster.tells)
     return Recovery(phases=(noticed, fenced, released, _started(vm, released)))
 
 
@@ -141,6 +144,16 @@ def ceph_back(ceph: CephTimes) -> tuple[float | None, float | None]:
     )
 
 
+def ceph_told(ceph: CephTimes, fenced_s: float | None) -> float | None:
+    """Give how long after the loss of a node Ceph knows of it from vm-mgr, told once the node is fenced.
+
+    The node's monitor is lost too: Ceph listens when the others have elected.
+    """
+    lease, factor = ceph.mon_lease, ceph.mon_lease_ack_timeout_factor
+    elected = None if lease is None or factor is None else add(lease * factor, ceph.mon_election_timeout)
+    return add(_longest([elected, fenced_s]), TELL_S)
+
+
 def in_ceph(vm: VmTimes, ceph: CephTimes | None) -> bool:
     """Tell whether a VM's disks are in Ceph: one that isn't names its storage, or what mounts it."""
     return ceph is not None and not vm.needs and vm.storage in ("", CEPH)
@@ -198,17 +211,23 @@ def _typical(device: FenceDevice) -> float | None:
     return add(delay, device.delay, waits, AGENT_S)
 
 
-def _released(noticed: Phase, fenced: Phase, ceph: CephTimes | None, vm: VmTimes) -> Phase:
+def _released(noticed: Phase, fenced: Phase, ceph: CephTimes | None, vm: VmTimes, *, tells: bool) -> Phase:
     name = "storage released"
     if ceph is None or not in_ceph(vm, ceph):
         return _unknown(name, vm)
     typical, worst = ceph_back(ceph)
+    fenced_s = add(noticed.typical_s, fenced.typical_s)
+    made_of = "what Ceph still takes to miss the node's storage daemons and to tell the client; at worst"
+    told = ceph_told(ceph, fenced_s) if tells else None
+    if told is not None:
+        typical = told if typical is None else min(typical, told)
+        made_of = "what Ceph's monitors take to elect, and vm-mgr to tell them of the node; at worst until"
+        made_of += " Ceph has missed its storage daemons by itself,"
     return Phase(
         name=name,
-        typical_s=_beyond(typical, add(noticed.typical_s, fenced.typical_s)),
+        typical_s=_beyond(typical, fenced_s),
         worst_s=_within(_beyond(worst, noticed.typical_s), vm),
-        made_of="what Ceph still takes to miss the node's storage daemons and to tell the client; at worst"
-        " with an election of monitors, and with fencing done at once",
+        made_of=f"{made_of} with an election of monitors, and with fencing done at once",
     )
 
 

@@ -98,13 +98,17 @@ class VmTimes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterTimes:
-    """What Corosync and Pacemaker are configured to do."""
+    """What Corosync and Pacemaker are configured to do.
+
+    tells says whether vm-mgr hears of fenced nodes, and tells Ceph of them.
+    """
 
     nodes: tuple[str, ...]
     totem: TotemTimes = TotemTimes()
     pacemaker: PacemakerTimes = PacemakerTimes()
     devices: tuple[FenceDevice, ...] = ()
     vms: tuple[VmTimes, ...] = ()
+    tells: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,6 +72,7 @@ def parse_cluster(raw: str, totem: TotemTimes) -> ClusterTimes:
         pacemaker=_pacemaker(_pairs(_find(cib, "configuration/crm_config/cluster_property_set"))),
         devices=tuple(_device(one) for one in primitives if one.get("class") == "stonith"),
         vms=tuple(_vm(cib, one, common) for one in primitives if _agent(cib, one) == "VirtualDomain"),
+        tells=bool(_find(cib, "configuration/alerts/alert[@id='vm-mgr-alert']")),
     )
 
 
