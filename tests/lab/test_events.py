@@ -95,7 +95,9 @@ def test_power_cut_is_told_in_its_phases(lab: Lab, vm: str) -> None:
     assert phases["fenced"]["at_ms"] < FENCED_S * 1000
     assert phases["released"]["took_ms"] < RELEASED_S * 1000
     (back,) = failover["vms"]
-    assert (back["name"], failover["unseen"]) == (VM, [])
+    # The contract tests make and remove resources without the events that a VM has.
+    unseen = [name for name in failover["unseen"] if not name.startswith("contract-")]
+    assert (back["name"], unseen) == (VM, [])
     assert back["node"] != VICTIM
     starting, *_, running = back["phases"]
     assert (starting["event"], running["event"]) == ("starting", "running")
