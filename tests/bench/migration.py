@@ -24,7 +24,7 @@ WITNESS = "n1"
 HAND_MAC = MAC + 1
 PINGS_S = 15
 MOVES = 6
-BIG_MIB, FILLED_S = 1024, 20
+BIG_MIB, FILL_MIB = 1024, 768
 BUSY_RUNS, BUSY_TIMEOUT_S = 20, 20
 MIB_S = 8  # less than the busy guest dirties
 # Touches each page of 48 MiB again and again.
@@ -32,7 +32,7 @@ DIRTY = (
     'perl -e \'my $m = "x" x (48 << 20); while (1) { '
     "for (0 .. (48 << 8) - 1) { substr($m, $_ << 12, 1) = chr(rand 256) } }'"
 )
-FILL = "perl -e 'my $m = \"x\" x (768 << 20); sleep 86400'"
+FILL = "perl -e 'my $n = @ << 20; my $m = \"x\" x $n; sleep 86400'".replace("@", str(FILL_MIB))
 LIVE = ("--enable-live-migration", "--preferred-host", ENDS[0])
 
 
@@ -54,7 +54,13 @@ def measure_migration() -> Result:
             for mac in (MAC, HAND_MAC):
                 _wait_ssh(lab, mac)
                 _in_guest(lab, f"setsid {FILL} >/dev/null 2>&1 </dev/null &", mac)
-            time.sleep(FILLED_S)
+            for mac in (MAC, HAND_MAC):
+                wait_until(
+                    lambda mac=mac: _used_mib(lab, mac) >= FILL_MIB,  # type: ignore[misc]
+                    what="the guest's memory to be in use",
+                    timeout_s=180,
+                    interval_s=2,
+                )
             return result | _in_turns(lab)
 
 
@@ -149,6 +155,12 @@ def _by_hand(lab: Lab) -> Iterator[None]:
 def _in_guest(lab: Lab, line: str, mac: int = MAC) -> str:
     command = [*lab.ssh_command(f"192.0.2.{mac}"), line]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+
+
+def _used_mib(lab: Lab, mac: int) -> int:
+    lines = _in_guest(lab, "cat /proc/meminfo", mac).splitlines()
+    sizes = {line.split(":")[0]: int(line.split()[1]) for line in lines}
+    return (sizes["MemTotal"] - sizes["MemFree"]) >> 10
 
 
 def _wait_ssh(lab: Lab, mac: int = MAC) -> None:

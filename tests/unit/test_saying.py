@@ -10,7 +10,7 @@ import pytest
 from vm_mgr.adapters.pacemaker.parse import parse_crm_mon
 from vm_mgr.ocf import __main__ as agent
 from vm_mgr.ocf import identity
-from vm_mgr.ocf.saying import KEPT_BYTES, bounded, calm, say, say_now_and_then, say_why
+from vm_mgr.ocf.saying import KEPT_BYTES, calm, cut, say, say_now_and_then, say_why
 
 from .test_cib_moves import HELD
 
@@ -35,8 +35,8 @@ class TestReason:
         say_why(env, "web1", reason)
         said = capsys.readouterr().err
         assert said.count("\n") == 1
-        assert kept(said) == bounded(reason)
-        assert bounded(reason).isprintable()
+        assert kept(said) == cut(reason)
+        assert cut(reason).isprintable()
 
     def test_beginning_is_kept_and_the_hint_goes_first(self, env, capsys):
         reason, hint = (
@@ -44,7 +44,7 @@ class TestReason:
             "free it: vm-mgr free web1, and so on, and so on",
         )
         say_why(env, "web1", reason, hint)
-        assert kept(capsys.readouterr().err) == bounded(reason)
+        assert kept(capsys.readouterr().err) == cut(reason)
         assert env.journal.lines == [f"web1: {reason} ({hint})"]
 
     def test_short_hint_is_kept(self, env, capsys):
@@ -63,7 +63,7 @@ class TestReason:
         whole = f"start: the parameter migrateport is not a number: {'ssh' * 60}"
         assert f"MESSAGE=web1: {whole}" in lines
         assert "SYSLOG_IDENTIFIER=vm-mgr-agent" in lines
-        assert kept(capsys.readouterr().err) == bounded(whole)
+        assert kept(capsys.readouterr().err) == cut(whole)
 
     def test_reason_that_pacemaker_has_dropped_is_looked_for_in_the_events(self):
         dropped = HELD.replace('exitreason="migrate_to: no ssh"', 'exitreason=""')
@@ -118,7 +118,7 @@ class TestNowAndThen:
 
     def test_failure_has_pacemakers_prefix(self, node, capsys):
         say_now_and_then(node, "web1", 10, "dead " * 50, failed=True)
-        assert kept(capsys.readouterr().err) == bounded("dead " * 50)
+        assert kept(capsys.readouterr().err) == cut("dead " * 50)
 
 
 @pytest.fixture(params=SHELLS)

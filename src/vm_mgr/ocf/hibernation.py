@@ -4,14 +4,13 @@ The rules (docs/design/0012-hibernation.md): a state is complete only when its Q
 taken before a QEMU is started from it, which stands until it is known to be the VM's.
 """
 
-import queue
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
+from vm_mgr.bounded import OutOfTimeError, bounded
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.saved_state import SavedState
@@ -28,6 +27,7 @@ from vm_mgr.wiring import RealEnv
 
 __all__ = ["Found", "clear", "go_on", "hibernate", "wake"]
 
+T = TypeVar("T")
 CALL_S = 5.0
 # Kept of a start's time for an ordinary boot, should the memory be of no use.
 BOOT_S = 30.0
@@ -120,7 +120,7 @@ class _Saving:
         env.hypervisor.save_memory(name, path, timeout_s=max(self.until - env.clock.monotonic(), CALL_S))
         self.waits.end("memory")
         keep = partial(self.storage.keep_state, name, self.state, partial(_in_time, env, self.until))
-        self.state = _bounded(keep, max(self.until - env.clock.monotonic(), CALL_S))
+        self.state = _soon(keep, max(self.until - env.clock.monotonic(), CALL_S))
         self.waits.end("storage")
         if not env.hypervisor.paused(name, timeout_s=CALL_S):
             raise VmMgrError(Kind.WRONG_STATE, "somebody let its guest go on while it was saved")
@@ -147,7 +147,7 @@ class _Saving:
                 self._marker().unlink(missing_ok=True)
         if self.storage is not None:
             with suppress(VmMgrError):  # the guest is to shut down in the time that is left
-                _bounded(partial(clear, self.env, self.storage, self.name), CALL_S)
+                _soon(partial(clear, self.env, self.storage, self.name), CALL_S)
 
     def _note_pause(self) -> None:
         """Tell a later stop, should this one be killed, that it was not the guest's user."""
@@ -259,28 +259,16 @@ def _misfit(storage: Storage, name: VmName, state: SavedState, uuid: str) -> str
     return ""
 
 
-def _bounded(call: Callable[[], Any], limit_s: float) -> Any:
+def _soon(call: Callable[[], T], limit_s: float) -> T:
     """Give up on a storage that hangs, each of whose calls may take its patience: the guest stands meanwhile.
 
-    What goes on in the thread can't make a state complete, and ends with this process.
+    What goes on can't make a state complete.
     """
-    answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
-
-    def work() -> None:
-        try:
-            answers.put((call(), None))
-        except BaseException as error:  # noqa: BLE001 - raised again where the answer is waited for
-            answers.put((None, error))
-
-    threading.Thread(target=work, daemon=True).start()
     try:
-        answer, error = answers.get(timeout=limit_s)
-    except queue.Empty:
+        return bounded(call, limit_s)
+    except OutOfTimeError as error:
         message = f"the storage did not answer within {limit_s:.0f} s"
-        raise VmMgrError(Kind.TRY_LATER, message, hint="look at its health") from None
-    if error is not None:
-        raise error
-    return answer
+        raise VmMgrError(Kind.TRY_LATER, message, hint="look at its health") from error
 
 
 def _in_time(env: RealEnv, until: float, fraction: float) -> None:

@@ -11,7 +11,7 @@ from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity
 from vm_mgr.wiring import RealEnv
 
-__all__ = ["bounded", "calm", "say", "say_now_and_then", "say_why"]
+__all__ = ["calm", "cut", "say", "say_now_and_then", "say_why"]
 
 # What Pacemaker looks for on stderr; of the last one it keeps so many bytes of the line
 # (lib/services/services_linux.c: parse_exit_reason_from_stderr).
@@ -31,14 +31,14 @@ def say_why(env: RealEnv, name: str, reason: str, hint: str = "") -> None:
     """Tell Pacemaker why an action fails, in the words that it keeps, and the journal everything."""
     whole = f"{reason} ({hint})" if hint else reason
     fits = len(whole.encode(errors="replace")) <= KEPT_BYTES
-    print(f"{PREFIX}{bounded(whole if fits else reason)}", file=sys.stderr)
+    print(f"{PREFIX}{cut(whole if fits else reason)}", file=sys.stderr)
     env.journal.say(f"{name}: {whole}" if name else whole, warning=True)
 
 
 def say_now_and_then(env: RealEnv, name: VmName, level: int, text: str, *, failed: bool) -> None:
     """Say what a recurring monitor has found; to the journal only what is new, or was said long ago."""
     if failed:
-        print(f"{PREFIX}{bounded(text)}", file=sys.stderr)
+        print(f"{PREFIX}{cut(text)}", file=sys.stderr)
     else:
         print(f"WARNING: {text}", file=sys.stderr)
     file, now = identity.path(env, f"said-{level}", name), env.clock.utc()
@@ -59,12 +59,12 @@ def calm(env: RealEnv, name: VmName, level: int) -> None:
         identity.path(env, f"said-{level}", name).unlink(missing_ok=True)
 
 
-def bounded(reason: str) -> str:
+def cut(reason: str) -> str:
     """Cut a reason to what Pacemaker keeps: one line, whole characters, no second prefix, which would win.
 
-    >>> bounded("no\\nroute")
+    >>> cut("no\\nroute")
     'no route'
-    >>> len(bounded("é" * 200).encode()), bounded("é" * 200)[-4:]
+    >>> len(cut("é" * 200).encode()), cut("é" * 200)[-4:]
     (127, 'é...')
     """
     line = " ".join(reason.replace(PREFIX, "").split())

@@ -5,10 +5,9 @@ The binding is loaded at the first call: most commands never need it.
 
 from __future__ import annotations
 
-import queue
-import threading
 from typing import TYPE_CHECKING, Any
 
+from vm_mgr.bounded import OutOfTimeError, bounded
 from vm_mgr.errors import Kind, VmMgrError
 
 if TYPE_CHECKING:
@@ -86,25 +85,12 @@ class Connection:
     def call(self, function: Callable[[Any], Any], timeout_s: float) -> Any:
         """Call with the binding; a call that hangs leaves its thread and its connection behind."""
         libvirt = binding()
-        answers: queue.SimpleQueue[tuple[Any, Exception | None]] = queue.SimpleQueue()
-
-        def work() -> None:
-            try:
-                answers.put((function(libvirt), None))
-            except Exception as error:  # noqa: BLE001 - raised again where the answer is waited for
-                answers.put((None, error))
-
-        threading.Thread(target=work, daemon=True).start()
         try:
-            answer, error = answers.get(timeout=timeout_s)
-        except queue.Empty:
+            return bounded(lambda: function(libvirt), timeout_s)
+        except OutOfTimeError:
             self._open = None
             message, cause = f"no answer of {self.uri} within {timeout_s:.0f} s", None
-        else:
-            if error is None:
-                return answer
-            if not isinstance(error, libvirt.libvirtError):
-                raise error
+        except libvirt.libvirtError as error:
             message, cause = str(error), error
         hint = f"try it: virsh --connect '{self.uri}' list"
         raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint) from cause
