@@ -37,10 +37,11 @@ def test_domain_runs_until_it_is_destroyed(env):
 
 
 def test_second_start_is_refused(env):
-    env.hypervisor.create(DOMAIN, NAME, timeout_s=30)
+    with_uuid = DOMAIN.replace("<memory", "<uuid>0dd5afe0-0000-4000-8000-0000000000c1</uuid><memory", 1)
+    env.hypervisor.create(with_uuid, NAME, timeout_s=30)
     with pytest.raises(VmMgrError) as caught:
-        env.hypervisor.create(DOMAIN, NAME, timeout_s=30)
-    assert caught.value.kind is Kind.EXTERNAL_FAILURE
+        env.hypervisor.create(with_uuid, NAME, timeout_s=30)
+    assert caught.value.kind is Kind.TRY_LATER
 
 
 def test_killed_process_is_gone(env):

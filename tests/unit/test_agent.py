@@ -202,6 +202,23 @@ def test_stop_ends_what_libvirt_still_starts_for_a_start_that_was_killed(node):
         assert not node.hypervisor.running
 
 
+@pytest.mark.parametrize(("passes_s", "starts"), [(3, True), (60, False)])
+def test_start_waits_until_libvirt_has_seen_the_end_of_the_last_process(node, passes_s, starts):
+    def on_call(verb):
+        if verb == "create" and node.clock.monotonic() < began + passes_s:
+            raise VmMgrError(Kind.TRY_LATER, "domain 'web1' is already active")
+
+    node.hypervisor.on_call = on_call
+    began = node.clock.monotonic()
+    if starts:
+        act(node, "start")
+    else:
+        with pytest.raises(VmMgrError, match="already active"):
+            act(node, "start")
+        assert node.clock.monotonic() < began + 15
+    assert ("web1" in node.hypervisor.running) is starts
+
+
 def unplugs(node, seconds):
     """Stop a guest that ignores the power button, by a libvirt that takes so long; give the whole time."""
     act(node, "start")

@@ -24,6 +24,8 @@ __all__ = ["ACTIONS", "failure"]
 CALL_S = 5.0
 PRESS_S = 3.0
 POLL_S = 0.2
+# libvirt reads the end of a monitor at once, but acts on it only after the domain's job under way.
+NOTICE_S = 10.0
 
 
 def start(env: RealEnv, given: Parameters) -> None:
@@ -56,7 +58,7 @@ def start(env: RealEnv, given: Parameters) -> None:
     end = partial(_unplug, env, name, deadline + CALL_S)
     found = wake(env, given, storage, uuid, deadline, end)
     if not found.stands:
-        _create(env, xml, name, uuid, max(deadline - env.clock.monotonic(), CALL_S))
+        _create(env, xml, name, uuid, deadline)
     pid = env.processes.find_vm(name, uuid=uuid)
     if pid is None:
         raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{name} ended right after its start")
@@ -70,13 +72,23 @@ def start(env: RealEnv, given: Parameters) -> None:
         clear(env, storage, name)
 
 
-def _create(env: RealEnv, xml: str, name: VmName, uuid: str, timeout_s: float) -> None:
-    try:
-        env.hypervisor.create(xml, name, timeout_s=timeout_s)
-    except (VmMgrError, SignalError):
-        if env.processes.find_vm(name, uuid=uuid) is not None:
-            _unplug(env, name, env.clock.monotonic() + CALL_S)
-        raise
+def _create(env: RealEnv, xml: str, name: VmName, uuid: str, deadline: float) -> None:
+    """Have libvirt start it, again where libvirt has not yet seen that its last process is gone."""
+    began = env.clock.monotonic()
+    while True:
+        now = env.clock.monotonic()
+        try:
+            env.hypervisor.create(xml, name, timeout_s=max(deadline - now, CALL_S))
+        except (VmMgrError, SignalError) as error:
+            if env.processes.find_vm(name, uuid=uuid) is not None:
+                _unplug(env, name, env.clock.monotonic() + CALL_S)
+                raise
+            late = now + POLL_S > min(deadline, began + NOTICE_S)
+            if late or isinstance(error, SignalError) or error.kind is not Kind.TRY_LATER:
+                raise
+        else:
+            return
+        env.clock.sleep(POLL_S)
 
 
 def failure(env: RealEnv, name: VmName, action: str, error: VmMgrError | SignalError) -> Event:

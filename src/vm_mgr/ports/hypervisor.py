@@ -14,7 +14,10 @@ class Hypervisor(LiveMigration, Protocol):
     """Every call is bounded in time and raises EXTERNAL_FAILURE when it fails or hangs."""
 
     def create(self, xml: str, name: VmName, *, timeout_s: float) -> None:
-        """Start a transient domain."""
+        """Start a transient domain.
+
+        Raises TRY_LATER where libvirt has one of that name or UUID: its process may have ended just now.
+        """
         ...
 
     def shutdown(self, name: VmName, *, timeout_s: float) -> None:

@@ -53,9 +53,12 @@ class Virsh:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.write_text(xml, encoding="utf-8")
         try:
-            _check(self.runner.run(commands.virsh("create", str(path)), timeout_s=timeout_s))
+            done = self.runner.run(commands.virsh("create", str(path)), timeout_s=timeout_s)
         finally:
             path.unlink(missing_ok=True)
+        if "already active" in done.stderr:
+            raise VmMgrError(Kind.TRY_LATER, f"libvirt has a domain {name}", hint=f"virsh dominfo {name}")
+        _check(done)
 
     def shutdown(self, name: VmName, *, timeout_s: float) -> None:
         """Ask the guest to power off."""

@@ -64,7 +64,7 @@ class MemoryHypervisor:
         """Start."""
         self._call("create", timeout_s)
         if name in self.running:
-            raise VmMgrError(Kind.EXTERNAL_FAILURE, f"the domain {name} exists")
+            raise VmMgrError(Kind.TRY_LATER, f"the domain {name} exists")
         if not re.search("<domain", xml):
             raise VmMgrError(Kind.EXTERNAL_FAILURE, "not a domain")
         self.running[name] = 1000 + len(self.running)
