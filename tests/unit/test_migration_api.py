@@ -241,7 +241,7 @@ def test_pause_that_libvirt_refuses_ends_in_an_abort(domain, ticking):
 
     domain.suspend = refuse
     assert "did not end within 20 s" in failure(ticking, limits=Limits(5, 20)).message
-    assert domain.calls[1:] == ["abort"]
+    assert set(domain.calls[1:]) == {"abort"}
 
 
 def test_guest_that_does_not_go_on_after_an_abort_is_no_clean_abort(domain, ticking):
