@@ -1,6 +1,7 @@
-"""Control groups: find, freeze and kill every process of a node at once, whatever state it is in.
+"""Control groups: find, freeze and kill every process of a node at once, and share processors between nodes.
 
-Needs cgroup v2, on its own or beside v1 (kernel 5.14 for cgroup.kill); see cgroups(7).
+Needs cgroup v2, on its own or beside v1 (kernel 5.14 for cgroup.kill); see cgroups(7). Without the shares a node
+that boots takes the processors from those that work, which no real machine can do.
 """
 
 import contextlib
@@ -13,21 +14,38 @@ from vm_mgr_lab.process import wait_until
 __all__ = ["Cgroup", "all_groups", "remove_all"]
 
 TOP = "vm-mgr-lab"
+SYSTEMD_V1 = Path("/sys/fs/cgroup/systemd")
+# Where cgroup v1 has the processors, and how much of one a node's real-time processes, as Corosync, may use: none
+# by default, and all nodes together less than one (cpu.rt_runtime_us in sched-rt-group.rst).
+SHARES_V1 = Path("/sys/fs/cgroup/cpu")
+REALTIME_US, ALL_REALTIME_US = 90_000, 900_000
+ENTER = 'for one in "$0" "$1"; do [ ! -e "$one" ] || echo $$ >"$one/cgroup.procs"; done; shift; exec "$@"'
 
 
 class Cgroup:
     """One control group of the lab, named as the node or daemon whose processes are in it."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, realtime: bool = False) -> None:
         self.path = _hierarchy() / TOP / name
+        self._share = SHARES_V1 / TOP / name.partition("/")[0]
+        self._realtime = realtime
 
     def create(self) -> None:
         """Make the group; one that exists is fine."""
         self.path.mkdir(parents=True, exist_ok=True)
+        if (SHARES_V1 / "cpu.shares").exists():
+            self._share.mkdir(parents=True, exist_ok=True)
+            if self._realtime:
+                _allow_realtime(self._share.parent, ALL_REALTIME_US)
+                _allow_realtime(self._share, REALTIME_US)
+        else:
+            for top in (_hierarchy(), _hierarchy() / TOP):
+                with contextlib.suppress(OSError):  # a kernel or a host that does not give it
+                    (top / "cgroup.subtree_control").write_text("+cpu")
 
     def enter_command(self) -> list[str]:
         """Return a command prefix that starts a program inside this group."""
-        return ["sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', str(self.path)]
+        return ["sh", "-ec", ENTER, str(self.path), str(self._share)]
 
     def kill(self) -> None:
         """Send SIGKILL to every process of the group in one step; none can fork away from it."""
@@ -71,8 +89,8 @@ class Cgroup:
         )
 
     def remove(self) -> None:
-        """Remove the emptied group and what was made below it, also in systemd's own v1 hierarchy."""
-        for top in (self.path, Path("/sys/fs/cgroup/systemd") / TOP / self.path.name):
+        """Remove the emptied group and what was made below it, also in the v1 hierarchies."""
+        for top in (self.path, self._share, SYSTEMD_V1 / TOP / self.path.name):
             _remove_tree(top)
 
 
@@ -91,8 +109,13 @@ def remove_all() -> None:
     for group in groups:
         group.wait_empty(timeout_s=60)
         group.remove()
-    for top in (_hierarchy() / TOP, Path("/sys/fs/cgroup/systemd") / TOP):
+    for top in (_hierarchy() / TOP, SHARES_V1 / TOP, SYSTEMD_V1 / TOP):
         _remove_tree(top)
+
+
+def _allow_realtime(group: Path, limit_us: int) -> None:
+    with contextlib.suppress(OSError):  # a kernel without this limit, or more than ten nodes
+        (group / "cpu.rt_runtime_us").write_text(str(limit_us))
 
 
 def _hierarchy() -> Path:

@@ -1,5 +1,5 @@
 #!/bin/busybox sh
-# PID 1 of the lab's guest: drivers, an address from the MAC, ssh, and the recorder.
+# PID 1 of the lab's guest: the recorder, which waits for its disk, then drivers, an address from the MAC, and ssh.
 /bin/busybox mkdir -p /proc /sys /dev /run /tmp /root /var/run /var/log
 /bin/busybox --install -s /bin
 export PATH=/bin:/sbin:/usr/bin:/usr/sbin
@@ -8,6 +8,8 @@ mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev
 mkdir -p /dev/pts
 mount -t devpts devpts /dev/pts
+perl /recorder.pl &
+recorder=$!
 while read -r module; do
     insmod "/modules/$module" 2>/dev/null
 done < /modules/order
@@ -24,4 +26,5 @@ chmod 700 /root /root/.ssh
 chmod 600 /root/.ssh/authorized_keys
 dropbear -R -s -E 2>/dev/null
 perl /power-button.pl &
-exec perl /recorder.pl
+# Without the recorder the guest is of no use: its kernel panics, and says so.
+wait "$recorder"

@@ -14,9 +14,9 @@ $| = 1;
 open my $kernel, '<', '/proc/sys/kernel/random/boot_id' or die "boot id: $!";
 chomp(my $boot = <$kernel>);
 my $disk;
-for (1 .. 100) {
+for (1 .. 400) {
     last if sysopen $disk, '/dev/vda2', O_RDWR | O_DSYNC;
-    select undef, undef, undef, 0.1;
+    select undef, undef, undef, 0.05;
 }
 die "no disk: $!" unless $disk;
 open my $size, '<', '/sys/class/block/vda2/size' or die "size: $!";

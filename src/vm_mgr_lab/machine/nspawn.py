@@ -41,7 +41,7 @@ class NspawnMachine:
         self._layers = layers
         self._share = share
         self._kvm = kvm
-        self._cgroup = Cgroup(name)
+        self._cgroup = Cgroup(name, realtime=True)
         # What is run from outside belongs to the machine too: it must die and hang with it.
         self._visitors = Cgroup(f"{name}/exec")
 
