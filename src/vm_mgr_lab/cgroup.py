@@ -1,7 +1,7 @@
 """Control groups: find, freeze and kill every process of a node at once, and share processors between nodes.
 
-Needs cgroup v2, on its own or beside v1 (kernel 5.14 for cgroup.kill); see cgroups(7). Without the shares a node
-that boots takes the processors from those that work, which no real machine can do.
+Needs cgroup v2, on its own or beside v1 (kernel 5.14 for cgroup.kill); see cgroups(7). Without the shares a
+node that boots takes the processors from those that work, which no real machine can do.
 """
 
 import contextlib
@@ -15,8 +15,8 @@ __all__ = ["Cgroup", "all_groups", "remove_all"]
 
 TOP = "vm-mgr-lab"
 SYSTEMD_V1 = Path("/sys/fs/cgroup/systemd")
-# Where cgroup v1 has the processors, and how much of one a node's real-time processes, as Corosync, may use: none
-# by default, and all nodes together less than one (cpu.rt_runtime_us in sched-rt-group.rst).
+# Where cgroup v1 has the processors, and how much of one a node's real-time processes, as Corosync, may use:
+# none by default, and all nodes together less than one (cpu.rt_runtime_us in sched-rt-group.rst).
 SHARES_V1 = Path("/sys/fs/cgroup/cpu")
 REALTIME_US, ALL_REALTIME_US = 90_000, 900_000
 ENTER = 'for one in "$0" "$1"; do [ ! -e "$one" ] || echo $$ >"$one/cgroup.procs"; done; shift; exec "$@"'
