@@ -24,7 +24,7 @@ WITNESS = "n1"
 HAND_MAC = MAC + 1
 PINGS_S = 15
 MOVES = 6
-BIG_MIB, FILL_MIB = 1024, 768
+BIG_MIB, FILL_MIB = 2048, 1536
 BUSY_RUNS, BUSY_TIMEOUT_S = 20, 20
 MIB_S = 8  # less than the busy guest dirties
 # Touches each page of 48 MiB again and again.
@@ -39,7 +39,7 @@ LIVE = ("--enable-live-migration", "--preferred-host", ENDS[0])
 def measure_migration() -> Result:
     """Move a guest to and fro with vm-mgr, and one like it with virsh, in turns, from the source.
 
-    First an idle one of 192 MiB, then one of 1 GiB with its memory in use.
+    First an idle one of 192 MiB, then one of 2 GiB with most of its memory in use.
     """
     lab = subjects.lab()
     with Guest(lab, "bench", *LIVE):
@@ -196,7 +196,7 @@ MEASURES = {
         measure_migration,
         (
             Row(
-                "live migration of a guest of 1 GiB, 768 MiB of it in use, total, `vm-mgr migrate` : bare "
+                "live migration of a guest of 2 GiB, 1.5 GiB of it in use, total, `vm-mgr migrate` : bare "
                 "`virsh migrate`",
                 "≤ 1.3",
                 ratio("vm-mgr: total", "virsh: total"),
