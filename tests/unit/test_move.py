@@ -469,6 +469,24 @@ def test_progress_shows_bytes_rates_and_the_end(env, vm):
         assert part in told[0].detail
 
 
+def test_cluster_is_seldom_asked_while_memory_is_sent(env, vm, monkeypatch):
+    env.hypervisor.moving[vm] = JobSample(processed_bytes=30 * MIB, remaining_bytes=70 * MIB)
+    env.cluster.stuck.add(vm)
+    asked, state = [], env.cluster.state
+    monkeypatch.setattr(env.cluster, "state", lambda: asked.append(env.clock.now) or state())
+
+    def sleep(seconds):
+        env.clock.now += seconds
+        if env.clock.now > began + 8:
+            env.hypervisor.moving.clear()
+            env.cluster.stuck.clear()
+
+    env.clock.sleep, began = sleep, env.clock.now
+    migrate(env, vm, "n2")
+    sending = [when for when in asked if began < when <= began + 8]
+    assert 3 <= len(sending) <= 5
+
+
 def test_progress_that_can_not_be_seen_is_told_once(env, vm):
     def unreachable(_name):
         raise VmMgrError(Kind.EXTERNAL_FAILURE, "no route to host")

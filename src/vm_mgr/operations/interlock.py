@@ -17,7 +17,8 @@ __all__ = ["free_disks", "gone_nodes", "holder_node"]
 
 # A client that died with its node counts as watching for 30 s after its placement group answers again.
 PATIENCE_S = 60.0
-POLL_S = 0.5
+# Who was shut out is gone at once; whom Ceph or another node has to let go takes seconds.
+FIRST_POLL_S, POLL_S = 0.05, 0.5
 LIBVIRT_S = 5.0
 RUNNING = ("running", "paused", "idle", "in shutdown", "pmsuspended")
 
@@ -45,7 +46,7 @@ def free_disks(
     node's storage daemons to be missed, has told who holds the disks. Raises WRONG_STATE naming the holder's
     node when one is, or may be, alive.
     """
-    began = env.clock.monotonic()
+    began, pause_s = env.clock.monotonic(), FIRST_POLL_S
     while True:
         holders = storage.holders(images)
         if not holders:
@@ -61,7 +62,8 @@ def free_disks(
             raise _held(env, name, alive[0], state)
         if waited_s > limit_s:
             raise _held(env, name, holders[0], state)
-        env.clock.sleep(POLL_S)
+        env.clock.sleep(pause_s)
+        pause_s = min(2 * pause_s, POLL_S)
 
 
 def holder_node(env: Env, holder: Holder) -> NodeName | None:

@@ -37,6 +37,8 @@ __all__ = ["AS_SET", "Moved", "Moving", "migrate", "moving"]
 
 GRACE_S = 60
 LOOK_S = 10.0
+# While memory is sent the cluster has nothing new to say, and asking it takes processor time from the sender.
+SENDING_LOOK_S = 2.0
 SETTLE_S = 30.0
 # What Pacemaker, its agent and ssh to the target take until there is a job that can be aborted.
 CALL_OFF_S = 6.0
@@ -229,7 +231,13 @@ def _watch(env: Env, job: "_Job", to: NodeName | None, timeout_s: float) -> _Wat
     """
     name, before, source = job.name, job.before, job.source
     deadline, failed_looks = env.clock.monotonic() + timeout_s, 0
+    next_look_s = env.clock.monotonic()
     while True:
+        if job.is_sending() and env.clock.monotonic() < min(next_look_s, deadline):
+            env.say(job.last)
+            yield
+            continue
+        next_look_s = env.clock.monotonic() + SENDING_LOOK_S
         state = env.cluster.state()
         resource = state.resources.get(name)
         seen = VmStatus(name, VmState.UNDEFINED) if resource is None else view(resource, state)
@@ -240,7 +248,7 @@ def _watch(env: Env, job: "_Job", to: NodeName | None, timeout_s: float) -> _Wat
             return seen, resource
         if env.clock.monotonic() > deadline:
             return seen, resource
-        env.say(job.progress())
+        env.say(job.last)
         yield
 
 
@@ -262,23 +270,22 @@ class _Job:
         self.before = before
         self.source = source
         self.last = Progress(f"moving {self.name}")
-        self.next_s = env.clock.monotonic() if asks else float("inf")
+        self.asks = asks
 
-    def progress(self) -> Progress:
-        """Say how far it is; where libvirt does not answer, only that it moves."""
-        if self.env.clock.monotonic() < self.next_s:
-            return self.last
-        self.next_s = self.env.clock.monotonic() + 1
+    def is_sending(self) -> bool:
+        """Look how far it is; where libvirt does not answer, it is only said that the VM moves."""
+        if not self.asks:
+            return False
         try:
             sample = self.env.hypervisor_at(self.source).migration_progress(self.name)
         except VmMgrError as error:
-            self.next_s = float("inf")
+            self.asks = False
             text = f"how far the move is can't be seen: {error.message}"
             self.env.say(Note(Level.WARNING, "no-progress", text, error.hint))
-            return self.last
+            return False
         if sample is not None:
             self.last = _progress(self.name, sample)
-        return self.last
+        return sample is not None and sample.remaining_bytes > 0
 
 
 def _progress(name: VmName, sample: JobSample) -> Progress:
