@@ -22,7 +22,7 @@ from vm_mgr_lab.lab import Lab
 
 __all__ = ["Event", "History", "bmc_events", "consoles", "qemu_nodes"]
 
-# Looking takes processor time from those who are looked at: crm_mon 45 ms, the process table 5 ms.
+# Looking takes processor time from those who are looked at.
 FAST_S = 0.1
 SLOW_S = 0.5
 
