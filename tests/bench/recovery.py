@@ -1,24 +1,24 @@
 """What a failure costs: from the loss of a node until its guests work again."""
 
 import contextlib
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench import subjects
 from tests.bench.measure import Measure, Result, Row, ratio, seconds
-from tests.bench.subjects import MAC, RUNS, Guest, script
+from tests.bench.subjects import MAC, RUNS, Guest, TinyVms, script
 from vm_mgr_lab import demo
 from vm_mgr_lab import up as bring
 from vm_mgr_lab.errors import LabError
-from vm_mgr_lab.guest import console_log, domain_xml, read_console
 from vm_mgr_lab.lab import Lab
 from vm_mgr_lab.process import wait_until
 
 __all__ = ["MEASURES"]
 
 VICTIM, WITNESS = "n2", "n1"
-FLEET = {f"fleet{number}": 180 + number for number in range(20)}
+FLEET = 20
 FLEET_RUNS = 3
 PHASES = ("membership lost", "fenced", "VM started", "guest writes again", "guest's boot")
 
@@ -40,19 +40,20 @@ def measure_defaults() -> Result:
 
 
 def measure_fleet() -> Result:
-    """Cut the power of a node with one VM, then of one with twenty; all are back when the last one writes."""
+    """Cut the power of a node with one VM, then of one with twenty; all are back when the last QEMU runs.
+
+    The twenty have no system to boot: twenty emulated boots at once would be all that is measured.
+    """
     lab = subjects.lab()
     with Guest(lab, "bench"):
         result = {f"one VM: {name}": values for name, values in _cuts(lab, FLEET_RUNS).items()}
         bring.wait_ready(lab, print)
-    result |= {"twenty VMs: last one started": [], "twenty VMs: last one writes again": []}
-    with _fleet(lab):
+    result["twenty VMs: last one started"] = []
+    with TinyVms(lab, FLEET, VICTIM, placed="--preferred-host"):
         for run in range(FLEET_RUNS):
             if run:
                 _bring_home(lab)
-            started, wrote = _cut_fleet(lab)
-            result["twenty VMs: last one started"].append(started)
-            result["twenty VMs: last one writes again"].append(wrote)
+            result["twenty VMs: last one started"].append(_cut_fleet(lab))
             bring.wait_ready(lab, print)
     return result
 
@@ -99,88 +100,33 @@ def _set_defaults(lab: Lab) -> None:
     lab.execute(WITNESS, ["sh", "-ec", script("ceph_defaults.sh"), "sh", "set"], timeout_s=120)
 
 
-@contextlib.contextmanager
-def _fleet(lab: Lab) -> Iterator[None]:
-    _remove_fleet(lab)
-    first, *others = FLEET
-    try:
-        options = ("--preferred-host", VICTIM)
-        demo.create_guest(lab, first, print, mac_byte=FLEET[first], node=WITNESS, options=options)
-        disk = f"/root/guest-{FLEET[first]}.qcow2"
-        for name in others:
-            definition = domain_xml(mac_byte=FLEET[name], kvm=lab.topology.kvm)
-            lab.execute(WITNESS, ["sh", "-c", "cat >/root/fleet.xml"], stdin=definition)
-            files = ["--xml", "/root/fleet.xml", "--image", disk]
-            lab.execute(WITNESS, ["vm-mgr", "create", "--name", name, *files, *options], timeout_s=180)
-        yield
-    finally:
-        _remove_fleet(lab)
-
-
-def _remove_fleet(lab: Lab) -> None:
-    bring.wait_ready(lab, print)
-    for name in FLEET:
-        demo.remove_guest(lab, name, node=WITNESS)
-
-
 def _bring_home(lab: Lab) -> None:
     for verb in ("stop --force", "start"):
-        for name in FLEET:
-            lab.execute(WITNESS, ["vm-mgr", *verb.split(), name], timeout_s=180)
+        for number in range(FLEET):
+            lab.execute(WITNESS, ["vm-mgr", *verb.split(), f"tiny{number}"], timeout_s=180)
 
 
-def _cut_fleet(lab: Lab) -> tuple[float, float]:
-    """Cut the power of the node of all of them; give when the last QEMU ran, and the last one wrote."""
-    logs = {
-        name: [
-            lab.disk_of(node.name) / console_log(mac).lstrip("/") for node in lab.nodes if node.name != VICTIM
-        ]
-        for name, mac in FLEET.items()
-    }
-    wait_until(lambda: set(_homes(lab)) == set(FLEET), what=f"the fleet on {VICTIM}", timeout_s=120)
-    time.sleep(10)  # the last one boots
-    before = {name: [_size(log) for log in files] for name, files in logs.items()}
+def _cut_fleet(lab: Lab) -> float:
+    """Cut the power of the node of all of them; give when the last QEMU ran, wherever that is."""
+    wait_until(lambda: len(_running(lab, VICTIM)) == FLEET, what=f"the fleet on {VICTIM}", timeout_s=120)
+    time.sleep(10)
     cut_s = time.time()
     lab.cut_power(VICTIM)
-    started: dict[str, float] = {}
-    wrote: dict[str, float] = {}
-    while len(wrote) < len(FLEET):
-        now_s = time.time() - cut_s
-        if now_s > 300:
-            raise LabError(f"not back: {', '.join(sorted(set(FLEET) - set(wrote)))}")
-        for name in set(_running_elsewhere(lab)) - set(started):
-            started[name] = now_s
-        for name in set(FLEET) - set(wrote):
-            if any(_has_written(log, size) for log, size in zip(logs[name], before[name], strict=True)):
-                wrote[name] = now_s
-        time.sleep(0.2)
-    return max(started.values()), max(wrote.values())
+    wait_until(
+        lambda: len(set().union(*(_running(lab, node.name) for node in lab.nodes))) == FLEET,
+        what="all to run again",
+        timeout_s=300,
+    )
+    return time.time() - cut_s
 
 
-def _homes(lab: Lab) -> list[str]:
-    return lab.execute(VICTIM, ["virsh", "list", "--name"]).stdout.split()
-
-
-def _running_elsewhere(lab: Lab) -> list[str]:
-    found = []
-    for node in lab.nodes:
-        for pid in lab.processes(node.name) if node.name != VICTIM else []:
-            with contextlib.suppress(OSError):
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-                found += [name for name in FLEET if f"guest={name}," in words]
+def _running(lab: Lab, node: str) -> set[str]:
+    found = set()
+    for pid in lab.processes(node):
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+            found |= set(re.findall(r"guest=(tiny\d+),", words))
     return found
-
-
-def _has_written(log: Path, size: int) -> bool:
-    if _size(log) <= size:
-        return False
-    with log.open("rb") as console:
-        console.seek(size)
-        return read_console(console.read().decode(errors="replace")) != []
-
-
-def _size(log: Path) -> int:
-    return log.stat().st_size if log.exists() else 0
 
 
 MEASURES = {
@@ -206,11 +152,11 @@ MEASURES = {
         measure_fleet,
         (
             Row(
-                "power cut of a node with 20 VMs → the last one's record : the same with one VM",
+                "power cut of a node with 20 VMs without a system → the last one's QEMU runs : the same with "
+                "one VM",
                 "≤ 3",
-                ratio("twenty VMs: last one writes again", "one VM: guest writes again"),
+                ratio("twenty VMs: last one started", "one VM: VM started"),
             ),
-            Row("— until the last one's QEMU was started", "", seconds("twenty VMs: last one started")),
         ),
     ),
 }

@@ -75,10 +75,11 @@ def timed(lab: Lab, argv: list[str]) -> float:
 class TinyVms:
     """Running VMs of one node, tiny0 and so on: little memory, and firmware that finds no system."""
 
-    def __init__(self, lab: Lab, count: int, node: str) -> None:
+    def __init__(self, lab: Lab, count: int, node: str, *, placed: str = "--pinned-host") -> None:
         self._lab = lab
         self._count = count
         self._node = node
+        self._placed = placed
 
     def __enter__(self) -> None:
         self.__exit__()
@@ -88,7 +89,7 @@ class TinyVms:
         self._run("remove_tiny.sh")
 
     def _run(self, name: str, stdin: str | None = None) -> None:
-        argv = ["sh", "-ec", script(name), "sh", str(self._count), self._node]
+        argv = ["sh", "-ec", script(name), "sh", str(self._count), self._placed, self._node]
         self._lab.execute("n1", argv, stdin=stdin, timeout_s=3600)
 
 
