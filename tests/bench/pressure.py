@@ -63,15 +63,13 @@ def _start_stress(lab: Lab) -> subprocess.Popen[str]:
 
 @contextlib.contextmanager
 def _memory_limit(lab: Lab) -> Iterator[Path]:
-    """Bound the node's memory, cgroup v1, a little above what it has now."""
+    """Bound what the node may use from now on, cgroup v1; what its processes have already is not counted."""
     GROUP.mkdir(exist_ok=True)
-    (GROUP / "memory.move_charge_at_immigrate").write_text("3")  # with what they have already
     try:
+        (GROUP / "memory.limit_in_bytes").write_text(str(ROOM_MIB << 20))
         for pid in lab.processes(NODE):
             with contextlib.suppress(ProcessLookupError):
                 (GROUP / "cgroup.procs").write_text(str(pid))
-        limit = int((GROUP / "memory.usage_in_bytes").read_text()) + (ROOM_MIB << 20)
-        (GROUP / "memory.limit_in_bytes").write_text(str(limit))
         yield GROUP
     finally:
         for pid in (GROUP / "cgroup.procs").read_text().split():
