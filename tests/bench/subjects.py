@@ -34,6 +34,9 @@ PATHS = Paths.from_environment()
 
 DEFINITION = """<domain type="qemu"><name>any</name><memory unit="MiB">16</memory>
 <os><type arch="x86_64">hvm</type></os><devices/></domain>"""
+# A firmware of nothing but HLT, which stops the processor for good: no boot of a guest is measured with it.
+HALT_ROM = "/root/halt.rom"
+HALTED = DEFINITION.replace("</os>", f'<loader readonly="yes" type="rom">{HALT_ROM}</loader></os>')
 
 
 def lab() -> Lab:
@@ -73,7 +76,7 @@ def timed(lab: Lab, argv: list[str]) -> float:
 
 
 class TinyVms:
-    """Running VMs of one node, tiny0 and so on: little memory, and firmware that finds no system."""
+    """Running VMs of one node, tiny0 and so on: little memory, and a processor that halts at once."""
 
     def __init__(self, lab: Lab, count: int, node: str, *, placed: str = "--pinned-host") -> None:
         self._lab = lab
@@ -83,10 +86,15 @@ class TinyVms:
 
     def __enter__(self) -> None:
         self.__exit__()
-        self._run("make_tiny.sh", stdin=DEFINITION)
+        for node in self._lab.nodes:
+            fill = f"head -c 65536 /dev/zero | tr '\\0' '\\364' >{HALT_ROM}"
+            self._lab.execute(node.name, ["sh", "-ec", fill])
+        self._run("make_tiny.sh", stdin=HALTED)
 
     def __exit__(self, *_: object) -> None:
         self._run("remove_tiny.sh")
+        for node in self._lab.nodes:
+            self._lab.execute(node.name, ["rm", "-f", HALT_ROM])
 
     def _run(self, name: str, stdin: str | None = None) -> None:
         argv = ["sh", "-ec", script(name), "sh", str(self._count), self._placed, self._node]
