@@ -19,6 +19,7 @@ from vm_mgr_lab import bmc
 from vm_mgr_lab.errors import LabError
 from vm_mgr_lab.history import History, qemu_nodes
 from vm_mgr_lab.lab import Lab
+from vm_mgr_lab.process import run as execute
 from vm_mgr_lab.process import wait_until
 from vm_mgr_lab.topology import HOST_ADDRESS, NETWORKS
 
@@ -160,9 +161,10 @@ def open_ssh(run: Run) -> None:
     """Open an ssh session to the guest that counts, one line every 200 ms."""
     script = "i=0; while true; do i=$((i+1)); echo tick $i; sleep 0.2; done"
     for one in run.subjects:
-        address = f"{HOST_ADDRESS.rsplit('.', 1)[0]}.{one.mac_byte}"
+        command = run.lab.ssh_command(f"{HOST_ADDRESS.rsplit('.', 1)[0]}.{one.mac_byte}")
+        _wait_ssh(one.vm, command)  # a guest writes its first records before it has a network
         session = subprocess.Popen(
-            [*run.lab.ssh_command(address), script],
+            [*command, script],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -171,6 +173,14 @@ def open_ssh(run: Run) -> None:
         one.session = session
         run.cleanup.callback(_end, session)
         _next_tick(one)
+
+
+def _wait_ssh(vm: str, command: list[str]) -> None:
+    wait_until(
+        lambda: execute([*command, "true"], check=False, timeout_s=20).returncode == 0,
+        what=f"the ssh of {vm}",
+        timeout_s=WITHIN_S,
+    )
 
 
 def ssh_still_counts(run: Run) -> None:
