@@ -55,7 +55,8 @@ def measure_pressure() -> Result:
 
 
 def _start_stress(lab: Lab) -> subprocess.Popen[str]:
-    argv = [*lab.machine(NODE).enter_command(), "sh", "-c", STRESS]
+    limited = ["sh", "-c", f'echo $$ >{GROUP}/cgroup.procs && exec "$@"', "sh"]
+    argv = [*limited, *lab.machine(NODE).enter_command(), "sh", "-c", STRESS]
     return subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
