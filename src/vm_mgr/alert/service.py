@@ -71,6 +71,7 @@ class Keeper:
     def __init__(self, env: "Env") -> None:
         self.env = env
         self.waiting: list[Event] = []
+        self.vms: set[str] = set()
         self._refused_since: float | None = None
         self._node = ""
 
@@ -80,10 +81,11 @@ class Keeper:
 
     def keep_of_resource(self, event: Event) -> None:
         """Add an event of a resource, and tell it, unless the cluster says that it is no VM."""
-        with suppress(VmMgrError):
-            found = self.env.cluster.state().resources.get(event.subject)
-            if found is not None and not found.is_vm:
-                return
+        if event.subject not in self.vms:
+            with suppress(VmMgrError):
+                found = self.env.cluster.state().resources.get(event.subject)
+                if found is not None and not found.is_vm:
+                    return
         self.env.journal.write(event)
         self.keep(event)
 
@@ -226,6 +228,8 @@ class Service:
         if event is None:
             return
         if not from_pacemaker(line):  # it is in the journal already
+            if event.kind not in OF_NODES:
+                self.keeper.vms.add(event.subject)
             self._keep(event)
             if event.kind is EventKind.RUNNING and event.detail == AGENT_EXPECTED:
                 self.guests.expect(VmName(event.subject))  # also if those before it are still being asked
