@@ -55,6 +55,7 @@ def ratio(name: str, *bases: str) -> Callable[[Result], str | None]:
             return None
         total = sum(part for part in base if part is not None)
         unit, scale = ("ms", 1000) if value < 1 else ("s", 1)
-        return f"{value / total:.2f} x ({value * scale:.1f} {unit} : {total * scale:.1f} {unit})"
+        told = f"{value / total:.2f} x" if value * 10 > total else f"1 : {total / value:.0f}"
+        return f"{told} ({value * scale:.1f} {unit} : {total * scale:.1f} {unit})"
 
     return tell

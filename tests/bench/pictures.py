@@ -38,8 +38,10 @@ def _recovery(figure: Figure, results: dict[str, Result]) -> None:
     for row, measure in rows.items():
         _phases(axes, row, results[measure])
     axes.invert_yaxis()
+    axes.margins(x=0.1)
+    axes.spines["right"].set_visible(False)
     axes.set_xlabel("seconds after the power cut, medians")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, frameon=False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1), ncols=4, columnspacing=1, frameon=False)
 
 
 def _phases(axes: Axes, row: str, result: Result) -> None:
