@@ -161,7 +161,7 @@ def test_move_that_cannot_end_is_aborted_cleanly_and_says_how_far_it_was(lab: La
 @pytest.mark.usefixtures("at_home")
 def test_pause_that_would_be_too_long_is_none(lab: Lab) -> None:
     with unharmed(lab):
-        # Half of the memory is still to be sent the first time: what the guest changes meanwhile is not known yet.
+        # Half of the memory is still to be sent then; what the guest changes meanwhile is not known yet.
         options = f"--strategy precopy --bandwidth {MIB} --timeout 10 --max-pause 2"
         assert "a pause would take" in run(lab, f"vm-mgr migrate {VM} {TARGET} {options}", code=11).stderr
 
