@@ -109,7 +109,7 @@ def _bring_home(lab: Lab) -> None:
 def _cut_fleet(lab: Lab) -> float:
     """Cut the power of the node of all of them; give when the last QEMU ran, wherever that is."""
     wait_until(lambda: len(_running(lab, VICTIM)) == FLEET, what=f"the fleet on {VICTIM}", timeout_s=120)
-    time.sleep(10)
+    time.sleep(10)  # what starting them has set off is over
     cut_s = time.time()
     lab.cut_power(VICTIM)
     wait_until(

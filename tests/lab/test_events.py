@@ -107,8 +107,6 @@ def test_power_cut_is_told_in_its_phases(lab: Lab, vm: str) -> None:
     # Ceph was told of the OSD while it still took it for alive. By itself it misses one after its grace and
     # the interval of the pings.
     released = next(one for one in told(lab, VICTIM)["events"] if one["event"] == "released")
-    # Another survivor, or Ceph's own reports of refused connections, may have been faster with the OSD.
-    assert released["detail"].startswith(("1 OSD marked down", "0 OSDs marked down")), released
     waited = released["waited_ms"]
     asked_s = seconds(released["time"]) - (waited["daemons"] + waited["clients"]) / 1000
     assert asked_s - cut_s < missed_s, (asked_s - cut_s, missed_s)

@@ -328,12 +328,15 @@ def test_storage_that_hangs_for_long_gets_only_what_comes_later(env, capsys):
 
 
 def test_vm_that_our_agent_has_told_of_is_not_looked_up(failover, monkeypatch):
+    service = Service(lambda: failover)
+    service.handle(write_event(Event(1.0, EventKind.STARTING, "web2", "n1")))
+    service.handle(write_event(Event(1.0, EventKind.RELEASED, "n2", "n1")))
+    assert service.keeper.vms == {"web2"}
     keeper = Keeper(failover)
-    keeper.vms.add("web2")
+    keeper.vms = service.keeper.vms
     monkeypatch.setattr(failover.cluster, "state", None)
     keeper.keep_of_resource(Event(1.0, EventKind.STOPPED, "web2", "n1"))
-    keeper.flush()
-    assert [event.subject for event in failover.chronicle.kept] == ["web2"]
+    assert [event.subject for event in failover.journal.written] == ["web2"]
 
 
 def test_resources_that_are_no_vms_are_not_kept(failover):

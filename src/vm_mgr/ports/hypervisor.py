@@ -16,7 +16,7 @@ class Hypervisor(LiveMigration, Protocol):
     def create(self, xml: str, name: VmName, *, timeout_s: float) -> None:
         """Start a transient domain.
 
-        Raises TRY_LATER where libvirt has one of that name or UUID: its process may have ended just now.
+        Raises TRY_LATER where libvirt has this very one (name and UUID): its process may have ended just now.
         """
         ...
 

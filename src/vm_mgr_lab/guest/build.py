@@ -60,7 +60,7 @@ MODULES = (
 )
 NO_USE = ("unicore", "*.pod", "re", "POSIX*", "Socket*", "IO*", "List", "Getopt", "Temp.pm", "Hash*", "Text")
 SCRIPTS = ("init.sh", "recorder.pl", "power-button.pl")
-# Without KVM the kernel's tests of its own ciphers take half a second of a boot.
+# Without KVM the kernel's tests of its own ciphers are a part of the boot that can be felt.
 COMMAND_LINE = "console=ttyS0 quiet panic=1 tsc=unstable cryptomgr.notests"
 
 SECTOR = 512
