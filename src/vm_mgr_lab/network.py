@@ -15,7 +15,9 @@ from vm_mgr_lab.errors import LabError
 from vm_mgr_lab.process import run, spawn, wait_until
 from vm_mgr_lab.topology import HOST_ADDRESS, NETWORKS, Node, bmc_address
 
-__all__ = ["Namespace", "Network", "node_namespace", "switch_namespace"]
+__all__ = ["Namespace", "Network", "cards_command", "node_namespace", "switch_namespace"]
+
+CARDS = "1"  # the group of a node's network cards, see ip-link(8)
 
 
 class Namespace:
@@ -78,6 +80,12 @@ def node_namespace(name: str) -> Namespace:
     return Namespace(name)
 
 
+def cards_command(name: str, *, on: bool) -> list[str]:
+    """Return a command that turns all network cards of a node on or off; off, they answer nothing."""
+    switch = ["ip", "link", "set", "group", CARDS, "up" if on else "down"]
+    return [*node_namespace(name).enter_command(), *switch]
+
+
 class Network:
     """The cables between the nodes; every verb may be repeated."""
 
@@ -86,7 +94,7 @@ class Network:
         self._switch = switch_namespace()
 
     def create(self) -> None:
-        """Build the switch, the nodes' network cards and their addresses; all ports start unplugged."""
+        """Build the switch, the nodes' cards and their addresses; nothing is plugged in, no card is on."""
         self._switch.create()
         lines = []
         for number, network in enumerate(NETWORKS, start=1):
@@ -118,10 +126,9 @@ class Network:
         cards.ip(
             [
                 "link add name br0 type bridge forward_delay 0",  # guests are bridged onto the admin network
-                "link set admin0 master br0",
-                "link set admin0 up",
+                f"link set admin0 master br0 group {CARDS}",
+                f"link set cluster0 group {CARDS}",
                 "link set br0 up",
-                "link set cluster0 up",
                 f"address add {node.address('admin')}/24 dev br0",
                 f"address add {node.address('cluster')}/24 dev cluster0",
             ]

@@ -131,6 +131,13 @@ def test_ipmi_cuts_and_restores_power(lab: Lab) -> None:
     wait_until(lab.machine("n3").is_booted, what="n3", timeout_s=60)
 
 
+def test_node_in_its_firmware_is_silent(lab: Lab) -> None:
+    lab.reset("n3")
+    assert not any(reaches(lab, "n1", "n3", network) for network in NETWORKS)
+    for network in NETWORKS:
+        wait_reaches(lab, "n1", "n3", network)
+
+
 def test_ipmi_refuses_a_wrong_password(lab: Lab) -> None:
     tool = [
         "ipmitool",

@@ -3,28 +3,33 @@
 The overlay is mounted in a mount namespace that ends with the machine, so the host's mount table never
 shows it. It is volatile: fsync inside does not wait for the host's disk. A power cut here kills processes,
 not the host's kernel, so what a node wrote is there after it, as on a disk with a cache that survives power
-loss.
+loss. The network cards belong to the host's kernel, which would answer for a machine that is off or in its
+firmware that nobody listens there: they are on only from the beginning of the boot to its end.
 """
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from vm_mgr_lab.cgroup import Cgroup
 from vm_mgr_lab.errors import LabError
-from vm_mgr_lab.network import node_namespace
+from vm_mgr_lab.network import cards_command, node_namespace
 from vm_mgr_lab.process import run, spawn
 
 __all__ = ["SHARE", "NspawnMachine"]
 
 MOUNT_AND_BOOT = """\
 sleep "$3"
+$4
 rm -rf "$2/work/work/incompat"  # what an earlier volatile mount left, see overlayfs.rst
 mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work,volatile" "$2/root"
-shift 3
+cards_off=$5
+shift 5
 status=133  # what nspawn returns when the machine was rebooted from inside
 while [ "$status" = 133 ]; do
     "$@" && status=0 || status=$?
 done
+$cards_off
 """
 DEVICES = ("/dev/net/tun", "/dev/vhost-net")
 # Where a node sees the folder that stands for a file server.
@@ -73,6 +78,7 @@ class NspawnMachine:
             layers,
             str(self._folder),
             str(after_s),
+            *(shlex.join(cards_command(self._name, on=on)) for on in (True, False)),
             *self._nspawn_command(),
         ]
         # On a host with cgroup v1, systemd 257 refuses to boot and libvirt 11 to start a domain without this.
@@ -104,6 +110,7 @@ class NspawnMachine:
         self._cgroup.kill()
         self._cgroup.freeze(frozen=False)
         self._cgroup.wait_empty(timeout_s=60)
+        run(cards_command(self._name, on=False))
 
     def shut_down(self, *, timeout_s: float) -> None:
         """Ask systemd to power off, and wait until it has."""
