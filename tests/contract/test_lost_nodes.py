@@ -5,6 +5,13 @@ from vm_mgr.ports.lost_nodes import Daemons
 NOBODY = "192.0.2.254"
 
 
+def test_connecting_anew_changes_no_answer(env):
+    me = env.cluster.local_node()
+    before = env.lost_nodes.daemons(me, env.node_addresses)
+    env.lost_nodes.connect()
+    assert env.lost_nodes.daemons(me, env.node_addresses) == before
+
+
 def test_unknown_node_has_no_daemons(env):
     assert env.lost_nodes.daemons("contract-n9", [NOBODY]) == Daemons()
 

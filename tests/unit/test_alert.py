@@ -227,7 +227,7 @@ def test_lost_node_is_not_released_but_made_ready_for(failover):
     asked = []
     failover.lost_nodes.on_call = asked.append
     Nodes(failover).act(Event(1.0, EventKind.LOST, "n2"))
-    assert asked == ["daemons"]
+    assert asked == ["connect"]
     assert not failover.journal.written
 
 

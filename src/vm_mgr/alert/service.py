@@ -147,10 +147,8 @@ class Nodes:
     def act(self, event: Event) -> None:
         """Release a fenced node; for a lost one, which may be fenced next, get ready."""
         if event.kind is EventKind.LOST:
-            with suppress(
-                VmMgrError
-            ):  # loads Ceph's libraries and connects, which takes longer than the rest
-                self.env.lost_nodes.daemons(NodeName(event.subject), ())
+            with suppress(VmMgrError):  # takes longer than the rest of a release
+                self.env.lost_nodes.connect()
         if event.kind is EventKind.FENCED:
             self._release(NodeName(event.subject))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from vm_mgr.model.recovery import add, attempt, ceph_back, fencing_worst, in_ceph, noticed_worst
+from vm_mgr.model.recovery import PAUSE_S, add, attempt, ceph_back, fencing_worst, in_ceph, noticed_worst
 from vm_mgr.model.timings import CephTimes, ClusterTimes, FenceDevice, VmTimes
 
 __all__ = ["Inconsistency", "Severity", "inconsistencies", "spell"]
@@ -204,6 +204,10 @@ def _waiting(cluster: ClusterTimes) -> Iterator[Inconsistency]:
         yield _warning(
             "cluster-delay", ("cluster-delay", spell(pacemaker.cluster_delay)), ring, why, "cluster-delay=60s"
         )
+    if pacemaker.transition_delay == 0:
+        why = "the controller mostly pauses before it has a lost node fenced, for its own changes under way"
+        pause = ("Pacemaker's pause", f"{spell(PAUSE_S)}, often twice")
+        yield _warning("pause", ("transition-delay", "0 s"), pause, why, "transition-delay=100ms")
 
 
 def _ceph(ceph: CephTimes) -> Iterator[Inconsistency]:
@@ -222,6 +226,11 @@ def _ceph(ceph: CephTimes) -> Iterator[Inconsistency]:
         why = "the grace is stretched for storage daemons that were late before, just when they are lost"
         stretch = ("mon_osd_adjust_heartbeat_grace", "true")
         yield _warning("stretched-grace", stretch, shown, why, "mon_osd_adjust_heartbeat_grace = false")
+    patience = ceph.mon_client_ping_timeout
+    if grace is not None and patience is not None and patience > grace:
+        why = "a storage daemon whose monitor was lost, too, hears of it later than it would have missed it"
+        lost = ("mon_client_ping_timeout", spell(patience))
+        yield _warning("silent-monitor", lost, shown, why, f"mon_client_ping_timeout = {grace / 3:.0f}")
     reporters, hosts = ceph.mon_osd_min_down_reporters, ceph.osd_hosts
     if reporters is not None and hosts is not None and hosts > 1 and reporters > hosts - 2:
         why = "after one more loss too few machines are left to report it: I/O stands still for 15 minutes"

@@ -10,6 +10,7 @@ from vm_mgr.model.timings import CephTimes, ClusterTimes, FenceDevice, VmTimes
 
 __all__ = [
     "CEPH",
+    "PAUSE_S",
     "Phase",
     "Recovery",
     "ceph_back",
@@ -29,6 +30,9 @@ START_S = 1.0
 # To connect to Ceph's monitors, mark daemons down and shut clients out: 0.75 s in the power cut of
 # docs/explanation/recovery.md, and as much again where the monitors are met while they elect.
 TELL_S = 1.5
+# What Pacemaker's controller pauses where changes are under way at the moment of the loss, often twice:
+# do_pe_invoke_callback in its controld_schedulerd.c.
+PAUSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,20 +132,23 @@ def ceph_back(ceph: CephTimes) -> tuple[float | None, float | None]:
     grace is stretched by up to mon_osd_laggy_max_interval where mon_osd_adjust_heartbeat_grace is true. The
     monitors count these reports only with a leader: without it they elect after mon_lease times
     mon_lease_ack_timeout_factor, for up to mon_election_timeout. A client that waits for the OSD asks for
-    the newest map after objecter_timeout, which it checks every objecter_tick_interval.
+    the newest map after objecter_timeout, which it checks every objecter_tick_interval. A storage daemon
+    whose monitor was lost reports, and hears of the new map, when it has another one: after
+    mon_client_ping_timeout, which it checks every mon_client_ping_interval.
     """
     noticed = add(
         _longest([ceph.osd_heartbeat_grace, ceph.mon_osd_heartbeat_grace]), ceph.osd_heartbeat_interval
     )
     lease, factor = ceph.mon_lease, ceph.mon_lease_ack_timeout_factor
-    elected = None if lease is None or factor is None else lease * factor
+    elected = None if lease is None or factor is None else add(lease * factor, ceph.mon_election_timeout)
+    found = add(ceph.mon_client_ping_timeout, ceph.mon_client_ping_interval)
     stretched = ceph.mon_osd_laggy_max_interval if ceph.mon_osd_adjust_heartbeat_grace else 0.0
     asked = add(ceph.objecter_timeout, ceph.objecter_tick_interval)
     if ceph.mon_osd_adjust_heartbeat_grace is None:
         stretched = None
     return (
         add(noticed, ceph.objecter_timeout),
-        add(noticed, elected, ceph.mon_election_timeout, asked, stretched),
+        add(noticed, _longest([elected, found]), asked, stretched),
     )
 
 
@@ -197,10 +204,11 @@ def _fenced(cluster: ClusterTimes) -> Phase:
     first = [_typical(one) for node in _targets(cluster) for one in _for(cluster, node)[:1]]
     return Phase(
         name="fenced",
-        typical_s=_longest(first),
+        typical_s=add(_longest(first), pacemaker.transition_delay or PAUSE_S),
         worst_s=fencing_worst(cluster),
-        made_of="the slowest device's delay, power_wait for off and on, and its agent; at worst its timeout."
-        " While fencing fails, VMs of the node stay down",
+        made_of="Pacemaker's transition-delay, or its own pause where that is 0; the slowest device's delay,"
+        " power_wait for off and on, and its agent; at worst its timeout. While fencing fails, VMs of the"
+        " node stay down",
     )
 
 

@@ -45,6 +45,7 @@ class PacemakerTimes:
     dc_deadtime: float | None = 20
     cluster_delay: float | None = 60
     cluster_recheck_interval: float | None = 900
+    transition_delay: float | None = 0
     shutdown_escalation: float | None = 1200
 
 
@@ -117,7 +118,7 @@ class CephTimes:
 
     sources says where a value stands: ceph.conf, monitors; none for a default. exceptions names daemons,
     clients and machines that have a value of their own, which is not looked at further. osd_hosts is the
-    number of machines that storage daemons are on.
+    number of machines that storage daemons are on. mon_client_… are those of storage daemons.
     """
 
     osd_heartbeat_interval: float | None = 6
@@ -129,6 +130,8 @@ class CephTimes:
     mon_lease: float | None = 5
     mon_lease_ack_timeout_factor: float | None = 2
     mon_election_timeout: float | None = 5
+    mon_client_ping_interval: float | None = 10
+    mon_client_ping_timeout: float | None = 30
     mon_osd_blocklist_default_expire: float | None = 3600
     rbd_blocklist_expire_seconds: float | None = 0
     osd_client_watch_timeout: float | None = 30

@@ -26,6 +26,10 @@ class LostNodes(Protocol):
     Nothing here asks whether the node is dead: the caller has proof of it.
     """
 
+    def connect(self) -> None:
+        """Connect anew, ahead of need: whom one was connected to may have been on the lost node."""
+        ...
+
     def daemons(self, node: NodeName, addresses: Collection[str]) -> Daemons:
         """Find the daemons that say that they run on this node and have one of its addresses."""
         ...

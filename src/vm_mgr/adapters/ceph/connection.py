@@ -74,6 +74,8 @@ class Connection:
         # After the loss of a node the map that a new client gets still has its storage daemons: while one of
         # them leaves a request unanswered for half a second, a newer map is asked for, instead of after 10 s.
         limits |= {"objecter_timeout": "0.5", "objecter_tick_interval": "0.25"}
+        # Monitors that elect send a client away: it asks again after a fifth of a second instead of 3 s.
+        limits["mon_client_hunt_interval"] = "0.2"
         limits["rbd_default_clone_format"] = "2"  # Ceph 16's binding can't ask for it by itself
         try:
             cluster = rados.Rados(conffile=self.conf, rados_id=self.user, conf=limits)

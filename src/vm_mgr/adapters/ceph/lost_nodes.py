@@ -35,6 +35,15 @@ class CephLostNodes:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
 
+    def connect(self) -> None:
+        """Load Ceph's libraries, find a monitor that answers, and the pool.
+
+        A silent monitor is otherwise noticed after mon_client_ping_timeout only.
+        """
+        self.connection.close()
+        self._ask({"prefix": "osd dump"})
+        _ = self.connection.ioctx
+
     def daemons(self, node: NodeName, addresses: Collection[str]) -> Daemons:
         """Read map and metadata; both must say that an OSD is the node's.
 

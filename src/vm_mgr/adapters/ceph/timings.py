@@ -31,6 +31,8 @@ OPTIONS = {
     "mon_lease": ("mon_lease", MON),
     "mon_lease_ack_timeout_factor": ("mon_lease_ack_timeout_factor", MON),
     "mon_election_timeout": ("mon_election_timeout", MON),
+    "mon_client_ping_interval": ("mon_client_ping_interval", OSD),
+    "mon_client_ping_timeout": ("mon_client_ping_timeout", OSD),
     "mon_osd_blocklist_default_expire": ("mon_osd_blocklist_default_expire", MON),
     "rbd_blocklist_expire_seconds": ("rbd_blocklist_expire_seconds", CLIENT),
     "osd_client_watch_timeout": ("osd_client_watch_timeout", OSD),

@@ -31,6 +31,10 @@ class MemoryLostNodes:
         self.shut: list[Holder] = []
         self.on_call: Callable[[str], None] = lambda _verb: None
 
+    def connect(self) -> None:
+        """Note it."""
+        self.on_call("connect")
+
     def daemons(self, node: NodeName, addresses: Collection[str]) -> Daemons:
         """Find those that are up."""
         self.on_call("daemons")

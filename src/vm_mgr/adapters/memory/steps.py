@@ -72,7 +72,7 @@ READS: Mapping[str, frozenset[str]] = {
     ),
     "images": frozenset({"inspect"}),
     "ledger": frozenset({"marks"}),
-    "lost_nodes": frozenset({"clients", "daemons"}),
+    "lost_nodes": frozenset({"clients", "connect", "daemons"}),
     "processes": frozenset({"birth", "find_vm", "is_halted", "mentions", "uuid", "vcpu_time_ns"}),
     "snapshots": frozenset({"snapshots"}),
     "staged": frozenset(),

@@ -26,7 +26,7 @@ class MemoryTimings:
     def __init__(self, cluster: MemoryCluster) -> None:
         self._members = cluster
         self.totem = TotemTimes(token=1.3, consensus=1.56, join=0.05)
-        self.pacemaker = PacemakerTimes(dc_deadtime=10, priority_fencing_delay=5)
+        self.pacemaker = PacemakerTimes(dc_deadtime=10, priority_fencing_delay=5, transition_delay=0.1)
         self.devices = tuple(
             FenceDevice(name=f"fence-{node}", agent="fence_memory", targets=(node,), waits=True)
             for node in cluster.nodes
@@ -39,6 +39,8 @@ class MemoryTimings:
             mon_osd_min_down_reporters=1,
             mon_lease=2,
             mon_election_timeout=2,
+            mon_client_ping_interval=1,
+            mon_client_ping_timeout=2,
             objecter_timeout=2,
             objecter_tick_interval=1,
             osd_hosts=3,

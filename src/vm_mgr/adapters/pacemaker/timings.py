@@ -119,6 +119,7 @@ def _pacemaker(options: Pairs) -> PacemakerTimes:
         dc_deadtime=time("dc-deadtime", plain.dc_deadtime),
         cluster_delay=time("cluster-delay", plain.cluster_delay),
         cluster_recheck_interval=time("cluster-recheck-interval", plain.cluster_recheck_interval),
+        transition_delay=time("transition-delay", plain.transition_delay),
         shutdown_escalation=time("shutdown-escalation", plain.shutdown_escalation),
     )
 
