@@ -1,16 +1,15 @@
 """Measure the figures that vm-mgr promises, on the lab, and write docs/reference/performance.md.
 
 `python -m tests.bench` measures all, `python -m tests.bench status create` only those. Raw numbers go to
-tests/bench/results/NAME.json; the page, and the pictures in docs/explanation, are made of all that are there.
+tests/bench/results/NAME.json, with the machine, the versions and the command; the page, and the pictures in
+docs/explanation, are made of all that are there.
 """
 
-import json
 import statistics
 import sys
-from datetime import UTC, datetime
 
 from tests.bench import agent, commands, lab, migration, pressure, recovery, storage
-from tests.bench.page import RESULTS, render
+from tests.bench.page import render, write
 from tests.bench.pictures import draw
 
 MODULES = (lab, commands, storage, agent, pressure, recovery, migration)
@@ -22,11 +21,9 @@ def main(names: list[str]) -> None:
     unknown = set(names) - set(MEASURES)
     if unknown:
         sys.exit(f"bench: no {', '.join(sorted(unknown))}; there are: {', '.join(MEASURES)}")
-    RESULTS.mkdir(exist_ok=True)
     for name in names or MEASURES:
         times = MEASURES[name].take()
-        when = datetime.now(UTC).isoformat(timespec="seconds")
-        (RESULTS / f"{name}.json").write_text(json.dumps({"when": when, "times": times}, indent=1))
+        write(name, times)
         print(name, {what: round(statistics.median(values), 3) for what, values in times.items() if values})
     render(MEASURES)
     draw()

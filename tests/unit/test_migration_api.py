@@ -365,6 +365,14 @@ def test_progress_is_that_of_an_outgoing_migration(domain, tmp_path):
     assert virsh.migration_progress("web2") is None
 
 
+def test_domain_that_leaves_while_it_is_asked_has_no_progress(domain, tmp_path):
+    def gone():
+        raise FakeError("no domain with matching uuid", code=NO_DOMAIN)
+
+    domain.jobStats = gone
+    assert Virsh(None, tmp_path).migration_progress("web1") is None
+
+
 def test_missing_binding_is_told(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "libvirt", None)
     with pytest.raises(VmMgrError) as caught:

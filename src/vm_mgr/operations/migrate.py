@@ -103,7 +103,7 @@ def _moving(env: Env, name: VmName, goal: Goal, terms: MoveTerms) -> Moving:
         raise _not_moved(env, seen, reason, source)
     if not _arrived(seen, source, goal.to):
         raise _failure(seen, _new_failures(before, after))
-    if vm.live_migration and was_restarted(env, before, seen):
+    if vm.live_migration and was_restarted(env, before, after, seen):
         return Moved(seen, Way.RESTARTED)
     return Moved(seen, (yield from way_taken(env, vm, asked_utc)))
 

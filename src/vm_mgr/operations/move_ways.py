@@ -76,9 +76,8 @@ def expected_way(vm: VmResource) -> Way:
     return Way.UNKNOWN if vm.hibernation_s else Way.RESTARTED
 
 
-def was_restarted(env: Env, before: Resource, seen: VmStatus) -> bool:
+def was_restarted(env: Env, before: Resource, after: Resource | None, seen: VmStatus) -> bool:
     """Say so when the VM has arrived but not alive: Pacemaker restarts it where a live migration failed."""
-    after = env.cluster.state().resources.get(before.name)
     new = [failure.text for failure in after.failures if failure not in before.failures] if after else []
     if new:
         reason = "; ".join(new)

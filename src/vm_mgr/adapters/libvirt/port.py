@@ -87,12 +87,16 @@ class Virsh:
             self._migrate_with_virsh(migration)
 
     def migration_progress(self, name: VmName) -> JobSample | None:
-        """Ask for the job's statistics."""
+        """Ask for the job's statistics; a domain that leaves meanwhile has none."""
         from vm_mgr.adapters.libvirt.migration import progress  # noqa: PLC0415 - for moves only
 
         def look(libvirt: Any) -> JobSample | None:
-            domain = self.connection.find(libvirt, name)
-            return None if domain is None else progress(libvirt, domain)
+            try:
+                return progress(libvirt, self.connection.domain(libvirt, name))
+            except libvirt.libvirtError as error:
+                if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                    raise
+                return None
 
         return self.connection.call(look, SHORT_S)  # type: ignore[no-any-return]
 

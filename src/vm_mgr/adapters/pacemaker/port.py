@@ -36,6 +36,7 @@ class Pacemaker:
         self.clock = clock
         self.require = require
         self._look: Pending | None = None
+        self._local = ""
 
     def prefetch(self) -> None:
         """Start looking, so that the caller can load its own code meanwhile."""
@@ -61,10 +62,11 @@ class Pacemaker:
         return self._editor().configured(name)
 
     def local_node(self) -> NodeName:
-        """Ask Pacemaker for this node's name, which need not be the host's."""
+        """Ask Pacemaker once for this node's name, which need not be the host's."""
         from vm_mgr.model.cluster import NodeName  # noqa: PLC0415
 
-        return NodeName(check(call(self.runner, ("crm_node", "-n"))).stdout.strip())
+        self._local = self._local or check(call(self.runner, ("crm_node", "-n"))).stdout.strip()
+        return NodeName(self._local)
 
     def add(self, resource: VmResource) -> None:
         """Put a VM under the cluster's control."""
