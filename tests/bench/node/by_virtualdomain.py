@@ -7,7 +7,10 @@ from pathlib import Path
 
 verb, count, node = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 names = [f"by-hand{number}" for number in range(count)]
-DEFINITION = """<domain type="qemu"><name>{name}</name><memory unit="MiB">16</memory>
+# VirtualDomain finds the name in a line of its own only.
+DEFINITION = """<domain type="qemu">
+<name>{name}</name>
+<memory unit="MiB">16</memory>
 <os><type arch="x86_64">hvm</type></os><devices/></domain>"""
 PRIMITIVE = """<primitive id="{name}" class="ocf" provider="heartbeat" type="VirtualDomain">
 <instance_attributes id="{name}-i"><nvpair id="{name}-c" name="config" value="/root/{name}.xml"/>
