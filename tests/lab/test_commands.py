@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from lxml import etree
@@ -46,31 +47,7 @@ def bans(lab: Lab) -> list[str]:
     return [word for word in done.stdout.replace('"', " ").split() if word.startswith("cli-")]
 
 
-@BOTH
-def test_show_agrees_with_cluster_storage_and_libvirt(lab: Lab, storage: str) -> None:
-    options = (
-        "--preferred-host",
-        "n2",
-        "--priority",
-        "3",
-        "--metadata",
-        "owner=team grid",
-        "--stop-timeout",
-        "20",
-    )
-    create(
-        lab,
-        "cmd1",
-        storage,
-        *options,
-        *QUICK,
-        "--enable-live-migration",
-        "--additional-disk",
-        "/root/cmd.qcow2",
-    )
-    vm_mgr(lab, "create-snapshot", "cmd1", "--snap-name", "s")
-    shell(lab, "crm_resource --resource cmd1 --ban --node n3")
-    seen = shown(lab, "cmd1")
+def agrees_with_cluster(lab: Lab, seen: dict[str, Any]) -> None:
     cluster = etree.fromstring(shell(lab, "crm_mon -1 --output-as=xml").encode())
     assert (seen["state"], seen["node"]) == (
         "Started",
@@ -81,7 +58,9 @@ def test_show_agrees_with_cluster_storage_and_libvirt(lab: Lab, storage: str) ->
     )
     when = started[-1].get("last-rc-change")
     assert seen["since"] == at(lab, "n1", f"date -u -d '{when}' +%Y-%m-%dT%H:%M:%SZ").strip()
-    assert (seen["storage"], seen["paused"], seen["failures"], seen["unknown"]) == (storage, "", [], [])
+
+
+def agrees_with_libvirt(lab: Lab, seen: dict[str, Any]) -> None:
     info = dict(
         line.split(":", 1) for line in domain_of(lab, "cmd1", "dominfo NAME").splitlines() if ":" in line
     )
@@ -89,6 +68,19 @@ def test_show_agrees_with_cluster_storage_and_libvirt(lab: Lab, storage: str) ->
     assert seen["machine"]["vcpus"] == int(info["CPU(s)"])
     assert seen["machine"]["memory_bytes"] == int(info["Max memory"].split()[0]) << 10
     assert seen["machine"]["macs"] == [domain_of(lab, "cmd1", "domiflist NAME").split()[-1]]
+
+
+@BOTH
+def test_show_agrees_with_cluster_storage_and_libvirt(lab: Lab, storage: str) -> None:
+    options = ["--preferred-host", "n2", "--priority", "3", "--metadata", "owner=team grid"]
+    options += ["--stop-timeout", "20", "--enable-live-migration", "--additional-disk", "/root/cmd.qcow2"]
+    create(lab, "cmd1", storage, *options, *QUICK)
+    vm_mgr(lab, "create-snapshot", "cmd1", "--snap-name", "s")
+    shell(lab, "crm_resource --resource cmd1 --ban --node n3")
+    seen = shown(lab, "cmd1")
+    agrees_with_cluster(lab, seen)
+    assert (seen["storage"], seen["paused"], seen["failures"], seen["unknown"]) == (storage, "", [], [])
+    agrees_with_libvirt(lab, seen)
     assert [(disk["image"], disk["size_bytes"], disk["parent"]) for disk in seen["disks"]] == [
         ("system_cmd1", 8 << 20, ""),
         ("data_cmd1_0", 8 << 20, ""),
@@ -104,7 +96,7 @@ def test_show_agrees_with_cluster_storage_and_libvirt(lab: Lab, storage: str) ->
     assert placed.items() <= seen["placement"].items()
     assert [(one["id"], one["leftover"]) for one in seen["constraints"]] == [("cli-ban-cmd1-on-n3", True)]
     assert (seen["metadata"], seen["unfinished"]) == ({"owner": "team grid"}, "")
-    for part in ("team grid", info["UUID"].strip(), "system_cmd1", "vm-mgr unmigrate cmd1"):
+    for part in ("team grid", seen["machine"]["uuid"], "system_cmd1", "vm-mgr unmigrate cmd1"):
         assert part in vm_mgr(lab, "show", "cmd1")
     assert canonical(vm_mgr(lab, "show", "cmd1", "--xml")) == canonical(kept_xml(lab, storage, "cmd1"))
     listed = {vm["name"]: vm for vm in json.loads(vm_mgr(lab, "list", "--output", "json"))}

@@ -186,6 +186,10 @@ def test_steps_are_told_in_words_and_in_order(image):
         "remove the snapshot vm-mgr-clone-new1 of web1",
         "write the resource new1: Started, migration_network_suffix=-cluster",
     ]
+
+
+def test_steps_of_a_running_vm_are_told_in_words(image):
+    env = world(image)
     assert rehearse(env, lambda rehearsed: migrate(rehearsed, "web1", "n3"))[1] == [
         "move web1 from n1 to n3, by a constraint for at most 300 s",
         "remove the constraint of the move of web1",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
-import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from vm_mgr.adapters.shared_dir.files import Files, is_folder, write
+from vm_mgr.bounded import OutOfTimeError, bounded
 from vm_mgr.errors import Kind, VmMgrError
 
 if TYPE_CHECKING:
@@ -94,27 +94,18 @@ class Mount:
 
         The end of the process may still wait for the kernel, but its answer is out.
         """
-        failures: list[OSError | None] = []
-
-        def look() -> None:
-            try:
-                self.marker.stat()
-                failures.append(None)
-            except OSError as error:
-                failures.append(error)
-
-        looking = threading.Thread(target=look, daemon=True)
-        looking.start()
-        looking.join(self.patience_s)
-        if not failures:
+        try:
+            bounded(self.marker.stat, self.patience_s)
+        except OutOfTimeError as error:
             message = f"the storage {self.root} does not answer within {self.patience_s:.0f} s"
-            raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=f"look at it: findmnt {self.root}")
-        if isinstance(failures[0], FileNotFoundError | NotADirectoryError):
+            hint = f"look at it: findmnt {self.root}"
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint) from error
+        except (FileNotFoundError, NotADirectoryError) as error:
             message = f"the storage is not mounted: there is no {self.marker}"
             hint = f"mount it: mount {self.root}; a new one is initialised once, by hand"
-            raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint) from failures[0]
-        if failures[0] is not None:
-            raise _failed(f"can't reach the storage {self.root}", failures[0], self.root) from failures[0]
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint) from error
+        except OSError as error:
+            raise _failed(f"can't reach the storage {self.root}", error, self.root) from error
 
 
 @contextmanager
