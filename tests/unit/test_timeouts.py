@@ -104,10 +104,10 @@ def test_node_lost_adds_up_phase_by_phase(cluster, ceph):
 
 def test_ceph_that_is_told_of_the_fenced_node_need_not_miss_it(cluster, ceph):
     told = replace(cluster, tells=True)
-    # Twice the lease and an election, 6 s, and 1.5 s to tell; not the 10 s of above.
-    assert node_lost(told, ceph, VM).phases[2].typical_s == 3.54
+    # Twice the lease and an election, 6 s, and 0.6 s to tell; not the 10 s of above.
+    assert node_lost(told, ceph, VM).phases[2].typical_s == 2.64
     quick = replace(ceph, mon_lease=1.0, mon_election_timeout=1.0)
-    assert node_lost(told, quick, VM).phases[2].typical_s == 1.5
+    assert node_lost(told, quick, VM).phases[2].typical_s == 0.6
     assert node_lost(told, ceph, VM).worst_s == node_lost(cluster, ceph, VM).worst_s
 
 

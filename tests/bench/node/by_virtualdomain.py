@@ -14,7 +14,8 @@ DEFINITION = """<domain type="qemu">
 <os><type arch="x86_64">hvm</type></os><devices/></domain>"""
 PRIMITIVE = """<primitive id="{name}" class="ocf" provider="heartbeat" type="VirtualDomain">
 <instance_attributes id="{name}-i"><nvpair id="{name}-c" name="config" value="/root/{name}.xml"/>
-<nvpair id="{name}-h" name="hypervisor" value="qemu:///system"/></instance_attributes>
+<nvpair id="{name}-h" name="hypervisor" value="qemu:///system"/>
+<nvpair id="{name}-f" name="force_stop" value="1"/></instance_attributes>
 <operations><op id="{name}-s" name="start" interval="0" timeout="120s"/>
 <op id="{name}-m" name="monitor" interval="10s" timeout="60s"/></operations></primitive>"""
 PLACE = (
