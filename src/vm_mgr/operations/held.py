@@ -17,6 +17,8 @@ def let_go(env: Env, resource: Resource) -> None:
     Until then it takes the VM for one that is stopped: who asks it to stop in between would believe that. And
     it would let a node go that is being shut down, whose own timer sees to the VM (operations/lift.py).
     """
+    if not resource.held_on:
+        return
     held_on = env.cluster.state().node(resource.held_on)
     if held_on is None or held_on.leaving:
         return
