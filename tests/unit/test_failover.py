@@ -37,6 +37,13 @@ def times(phases):
     return [(phase.kind, phase.at_ms, phase.took_ms) for phase in phases]
 
 
+def test_agent_knows_better_than_pacemaker_what_was_waited_for():
+    words = ({"start": 950}, {"disk": 300, "libvirt": 400})
+    for order in (words, words[::-1]):
+        (one,) = distinct(event(1.0, K.RUNNING, "web1", waited=waited) for waited in order)
+        assert one.waited == words[1]
+
+
 def test_failover_has_its_phases_once_and_in_milliseconds():
     alive = event(20.0, K.ALIVE, "web1", waited={"guest agent": 17400})
     found = only([*loss(), *start(1.7), alive])

@@ -102,10 +102,11 @@ def failovers(events: Iterable[Event], vm: str = "") -> list[Failover]:
 
 
 def _joined(first: Event, again: Event) -> Event:
+    """Keep the word of who knows more; the times of Pacemaker and of the agent may be the same."""
     return first._replace(
         node=first.node or again.node,
         detail=first.detail or again.detail,
-        waited=first.waited or again.waited,
+        waited=max(first.waited, again.waited, key=len),
         vms=tuple(sorted({*first.vms, *again.vms})),
     )
 
