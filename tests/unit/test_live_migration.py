@@ -64,13 +64,6 @@ def test_late_migration_is_finished_by_a_pause_that_is_short_or_aborted(limits, 
     assert bool(decision.reason) == (step is not Step.GO_ON)
 
 
-def test_pause_in_the_first_round_counts_that_all_may_have_to_be_sent_again():
-    late = sample(61, remaining=10)._replace(processed_bytes=490 * MIB)
-    first, second = (decide(Plan(), LIMITS, late._replace(iteration=number), Course()) for number in (1, 2))
-    assert (first.step, second.step) == (Step.ABORT, Step.PAUSE)
-    assert "a pause would take about 50 s" in first.reason
-
-
 def test_pause_has_an_end():
     paused = Course(paused_at_s=60)
     assert decide(Plan(), LIMITS, sample(69), paused).step is Step.GO_ON

@@ -96,13 +96,10 @@ class JobSample(NamedTuple):
     def pause_s(self) -> float | None:
         """Estimate how long the guest would stand if it were paused now; None where nobody knows.
 
-        What has changed since it was sent is counted from the second round on; before, at worst all has.
-
-        >>> [JobSample(0, 80, 20, 100, 10, iteration=number).pause_s for number in (1, 2)]
-        [10.0, 2.0]
+        In the first round QEMU does not say what has changed since it was sent, so it may be longer: then the
+        longest pause is the end of it.
         """
-        again = self.processed_bytes if self.iteration < SECOND_ROUND else 0
-        return (self.remaining_bytes + again) / self.rate_bps if self.rate_bps > 0 else None
+        return self.remaining_bytes / self.rate_bps if self.rate_bps > 0 else None
 
     @property
     def left_s(self) -> float | None:
