@@ -19,7 +19,8 @@ HEAD = """# Performance
 
 Measured by `sudo make bench` (one figure: `sudo make bench BENCH=failover`) on the lab: medians, with minimum
 and maximum. {machine}, guests without KVM where it does not work; last run {when}.
-Nodes: {versions}. Times vary between runs on the same machine; ratios are taken within one run.
+Nodes: {versions}.
+Times vary between runs on the same machine; ratios are taken within one run.
 
 | what | bar | measured |
 |---|---|---|"""
