@@ -74,7 +74,11 @@ MEASURES = {
                 "≤ 1 : 10",
                 ratio(f"{OURS}, Pacemaker and agent", f"{THEIRS}, Pacemaker and agent"),
             ),
-            Row("the same for libvirt's daemon and the QEMUs, which are in its control group there", "", ratio(f"{OURS}, libvirt", f"{THEIRS}, libvirt")),
+            Row(
+                "the same for libvirt's daemon and the QEMUs, which are in its control group there",
+                "",
+                ratio(f"{OURS}, libvirt", f"{THEIRS}, libvirt"),
+            ),
         ),
     ),
 }
