@@ -121,6 +121,8 @@ def test_storage_daemon_whose_monitor_is_lost_too_hears_of_it_late(cluster, ceph
 def test_controller_pauses_where_nothing_delays_its_transitions(cluster, ceph):
     pausing = replace(cluster, pacemaker=replace(cluster.pacemaker, transition_delay=0))
     assert node_lost(pausing, ceph, VM).phases[1].typical_s == 2.0
+    unknown = replace(cluster, pacemaker=replace(cluster.pacemaker, transition_delay=None))
+    assert node_lost(unknown, ceph, VM).phases[1].typical_s is None
 
 
 def test_slow_fencing_hides_the_storages_part(cluster, ceph):

@@ -202,9 +202,10 @@ def _fenced(cluster: ClusterTimes) -> Phase:
         )
         return Phase(name="fenced", typical_s=limit, worst_s=limit, made_of=words)
     first = [_typical(one) for node in _targets(cluster) for one in _for(cluster, node)[:1]]
+    begins_s = PAUSE_S if pacemaker.transition_delay == 0 else pacemaker.transition_delay
     return Phase(
         name="fenced",
-        typical_s=add(_longest(first), pacemaker.transition_delay or PAUSE_S),
+        typical_s=add(_longest(first), begins_s),
         worst_s=fencing_worst(cluster),
         made_of="Pacemaker's transition-delay, or its own pause where that is 0; the slowest device's delay,"
         " power_wait for off and on, and its agent; at worst its timeout. While fencing fails, VMs of the"
