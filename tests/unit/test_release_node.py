@@ -319,6 +319,14 @@ def test_ceph_is_asked_for_the_osds_of_the_node_by_name_and_address(ceph, told):
     assert told.daemons("n1", {"198.51.100.12"}) == Daemons()
 
 
+def test_connecting_leaves_the_old_connection_before_it_asks(ceph, told):
+    order = []
+    told.connection.close = lambda: order.append("closed")
+    ceph.mon_command = lambda *_: order.append("asked") or (0, "{}", "")
+    told.connect()
+    assert order == ["closed", "asked"]
+
+
 def test_osd_whose_first_map_is_forgotten_came_up_long_ago(ceph, told):
     ceph.kept.clear()
     assert told.daemons("n2", {"198.51.100.12"}) == Daemons((1,), None)
