@@ -202,6 +202,41 @@ def test_stop_ends_what_libvirt_still_starts_for_a_start_that_was_killed(node):
         assert not node.hypervisor.running
 
 
+DISK = "<disk type='network' device='disk'><source protocol='rbd' name='rbd/system_web1'/></disk>"
+DEAD = Holder("system_web1", "198.51.100.11:0/7", "client.1", "auto 1")
+
+
+def test_stop_shuts_out_the_client_of_a_process_that_died(node):
+    node.storage.describe("web1", {"xml": DOMAIN.replace("<devices/>", f"<devices>{DISK}</devices>")})
+    node.storage.held = [DEAD]
+    act(node, "stop")  # nothing was known to run here
+    assert not node.storage.evicted
+    node.storage.held = []
+    act(node, "start")
+    node.storage.held = [DEAD]
+    node.hypervisor.running.clear()
+    act(node, "stop")
+    assert node.storage.evicted == [DEAD]
+    act(node, "start")
+    act(node, "stop")
+    assert node.storage.evicted == [DEAD]
+
+
+@pytest.mark.parametrize("error", [VmMgrError(Kind.EXTERNAL_FAILURE, "Ceph does not answer"), None])
+def test_stop_of_a_dead_vm_succeeds_without_ceph(node, monkeypatch, error):
+    monkeypatch.setattr("vm_mgr.ocf.actions.SHUT_OUT_S", 0.05)
+    act(node, "start")
+    node.hypervisor.running.clear()
+
+    def definition(name):
+        if error:
+            raise error
+        threading.Event().wait(0.5)
+
+    node.storage.definition = definition
+    act(node, "stop")
+
+
 @pytest.mark.parametrize(("passes_s", "starts"), [(3, True), (60, False)])
 def test_start_waits_until_libvirt_has_seen_the_end_of_the_last_process(node, passes_s, starts):
     def on_call(verb):

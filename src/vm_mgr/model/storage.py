@@ -86,12 +86,16 @@ class Disk(NamedTuple):
 
 
 class Holder(NamedTuple):
-    """A storage client that has a disk open or locked; the address tells its node."""
+    """A storage client that has a disk open or locked; the address tells its node.
+
+    watching is False for a client that the storage gave up: of it only a lock is left, which nobody broke.
+    """
 
     image: str
     address: str
     client: str = ""
     cookie: str = ""
+    watching: bool = True
 
     @property
     def host(self) -> str:

@@ -4,18 +4,22 @@ Whether a VM runs is decided by its process alone; libvirt is asked to act, and 
 process agrees.
 """
 
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
+from vm_mgr.bounded import OutOfTimeError, bounded
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.event import AGENT_EXPECTED, Event, EventKind
+from vm_mgr.model.storage import Holder
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity
 from vm_mgr.ocf.hibernation import clear, go_on, hibernate, wake
 from vm_mgr.ocf.moving import migrate_from, migrate_to, wait_gone
 from vm_mgr.ocf.parameters import Parameters
 from vm_mgr.ocf.unplug_times import remember, reserve_s
-from vm_mgr.operations.interlock import free_disks, gone_nodes
+from vm_mgr.operations.interlock import free_disks, gone_nodes, shut_out_dead
 from vm_mgr.operations.stopwatch import Stopwatch
 from vm_mgr.wiring import RealEnv
 
@@ -26,6 +30,8 @@ PRESS_S = 3.0
 POLL_S = 0.2
 # libvirt reads the end of a monitor at once, but acts on it only after the domain's job under way.
 NOTICE_S = 10.0
+# Ceph answers at once, or is in trouble; a stop has better things to do then.
+SHUT_OUT_S = 5.0
 
 
 def start(env: RealEnv, given: Parameters) -> None:
@@ -105,6 +111,8 @@ def stop(env: RealEnv, given: Parameters) -> None:
     began = env.clock.monotonic()
     deadline = began + given.timeout_s - 2
     if _pid(env, name, deadline) is None and not _begins(env, name, deadline):
+        if identity.was_seen(env, name):
+            _shut_out_dead(env, given)
         identity.forget(env, name)
         return
     ordinary_s = given.timeout_s - given.hibernation_s
@@ -114,7 +122,25 @@ def stop(env: RealEnv, given: Parameters) -> None:
         _shut_down(env, name, until - reserve_s(env, ordinary_s))
     if _pid(env, name, deadline) is not None:
         _unplug(env, name, deadline)
+        _shut_out_dead(env, given)
     identity.forget(env, name)
+
+
+def _shut_out_dead(env: RealEnv, given: Parameters) -> None:
+    """Have Ceph forget a process that could not close its disks, so that another node need not wait for that.
+
+    It is a help only: a stop never fails for it.
+    """
+    name = given.name
+
+    def shut_out() -> list[Holder]:
+        storage = env.storages.called(given.storage or env.storages.of(name))
+        images = env.definitions.rbd_images(storage.definition(name), env.pool)
+        return shut_out_dead(env, storage, name, images) if images else []
+
+    with suppress(VmMgrError, OutOfTimeError):
+        for one in bounded(shut_out, SHUT_OUT_S):
+            print(f"INFO: {name} died: Ceph was told to shut out {one.address}", file=sys.stderr)
 
 
 def _pid(env: RealEnv, name: VmName, deadline: float) -> int | None:

@@ -13,7 +13,7 @@ from vm_mgr.model.checks import LEVELS
 from vm_mgr.model.vm import VmName
 from vm_mgr.wiring import RealEnv
 
-__all__ = ["expect", "forget", "is_awaited", "own_pid", "path", "remember"]
+__all__ = ["expect", "forget", "is_awaited", "own_pid", "path", "remember", "was_seen"]
 
 NOBODY = "-"
 UUID_LENGTH = 36
@@ -41,6 +41,11 @@ def expect(env: RealEnv, name: VmName, uuid: str) -> None:
 def is_awaited(env: RealEnv, name: VmName) -> bool:
     """Tell whether a start was begun here and has not come to its end."""
     return _words(env, name)[:1] == [NOBODY]
+
+
+def was_seen(env: RealEnv, name: VmName) -> bool:
+    """Tell whether a process of the VM was known here, and no stop since."""
+    return _words(env, name)[:1] not in ([], [NOBODY])
 
 
 def forget(env: RealEnv, name: VmName) -> None:

@@ -13,13 +13,15 @@ from vm_mgr.model.vm import VmName
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.storage import Storage
 
-__all__ = ["free_disks", "gone_nodes", "holder_node"]
+__all__ = ["free_disks", "gone_nodes", "holder_node", "shut_out_dead"]
 
 # A client that died with its node counts as watching for 30 s after its placement group answers again.
 PATIENCE_S = 60.0
 # Who was shut out is gone at once; whom Ceph or another node has to let go takes seconds.
 FIRST_POLL_S, POLL_S = 0.05, 0.5
 LIBVIRT_S = 5.0
+# A living client that lost its watch, as with the storage daemon that knew it, watches anew within moments.
+GIVEN_UP_S = 5.0
 RUNNING = ("running", "paused", "idle", "in shutdown", "pmsuspended")
 
 
@@ -47,13 +49,16 @@ def free_disks(
     node when one is, or may be, alive.
     """
     began, pause_s = env.clock.monotonic(), FIRST_POLL_S
+    given_up: dict[Holder, float] = {}
     while True:
         holders = storage.holders(images)
         if not holders:
             return
-        me, state = env.cluster.local_node(), env.cluster.state()
+        me, state, now = env.cluster.local_node(), env.cluster.state(), env.clock.monotonic()
         gone |= _gone(state)
-        alive = [holder for holder in holders if not _dead(env, name, holder, gone, me)]
+        given_up = {one: given_up.get(one, now) for one in holders if _given_up(env, one, state)}
+        late = {one for one, since in given_up.items() if now - since >= GIVEN_UP_S}
+        alive = [one for one in holders if one not in late and not _dead(env, name, one, gone, me)]
         for holder in holders:
             if holder not in alive:
                 storage.evict(holder)
@@ -66,6 +71,18 @@ def free_disks(
         pause_s = min(2 * pause_s, POLL_S)
 
 
+def shut_out_dead(env: Env, storage: Storage, name: VmName, images: Sequence[str]) -> list[Holder]:
+    """Shut out the clients of this node that died with the VM's process, and give them.
+
+    Only this node can prove it at once; a start on another one has to wait until the storage gives them up.
+    """
+    me = env.cluster.local_node()
+    dead = [one for one in storage.holders(images) if _dead(env, name, one, frozenset(), me)]
+    for one in dead:
+        storage.evict(one)
+    return dead
+
+
 def holder_node(env: Env, holder: Holder) -> NodeName | None:
     """Name the node that a client's address belongs to."""
     return env.node_addresses.get(holder.host)
@@ -76,6 +93,15 @@ def _gone(state: ClusterState) -> frozenset[NodeName]:
     if not (state.quorate and state.fencing_enabled):
         return frozenset()
     return frozenset(node.name for node in state.nodes if node.gone)
+
+
+def _given_up(env: Env, holder: Holder, state: ClusterState) -> bool:
+    """Tell whether only a lock is left of a client on a member, which Pacemaker knows not to run the VM.
+
+    librbd breaks such a lock by itself, and shuts its owner out as we do, when it needs it.
+    """
+    node_name = holder_node(env, holder)
+    return not holder.watching and any(node.name == node_name and node.online for node in state.nodes)
 
 
 def _dead(env: Env, name: VmName, holder: Holder, gone: frozenset[NodeName], me: NodeName) -> bool:

@@ -1,6 +1,7 @@
 """Find out who has an image open, and shut out clients that are dead."""
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -9,14 +10,18 @@ from vm_mgr.model.storage import Holder
 
 __all__ = ["blocklist", "break_lock", "evict", "holders"]
 
+# librbd's ManagedLock names its lock after its watch.
+OF_A_WATCH = "auto "
+
 
 def holders(rbd: Any, ioctx: Any, image_name: str) -> list[Holder]:
     """List lockers first, then watchers without a lock; an absent image has none."""
     try:
         with rbd.Image(ioctx, image_name, read_only=True) as image:
-            lockers = [_locker(image_name, entry) for entry in _lock_list(image)]
-            locked = {holder.address for holder in lockers}
+            locks = _lock_list(image)  # first: who takes the lock watches already
             watching = [_bare(str(entry["addr"])) for entry in image.watchers_list()]
+            lockers = [_locker(image_name, entry, watching) for entry in locks]
+            locked = {holder.address for holder in lockers}
     except rbd.ImageNotFound:
         return []
     return lockers + [Holder(image_name, address) for address in watching if address not in locked]
@@ -52,9 +57,11 @@ def _lock_list(image: Any) -> list[tuple[str, str, str]]:
     return list(answer["lockers"]) if answer else []
 
 
-def _locker(image_name: str, entry: tuple[str, str, str]) -> Holder:
+def _locker(image_name: str, entry: tuple[str, str, str], watching: Sequence[str]) -> Holder:
+    """Describe who has a lock; one that RBD takes by itself belongs to a watch, a person's does not."""
     client, cookie, address = entry
-    return Holder(image_name, _bare(address), client, cookie)
+    lasting = not cookie.startswith(OF_A_WATCH)
+    return Holder(image_name, _bare(address), client, cookie, lasting or _bare(address) in watching)
 
 
 def _bare(address: str) -> str:
