@@ -15,6 +15,7 @@ from vm_mgr.model.event import AGENT_EXPECTED, EventKind
 from vm_mgr.model.storage import Holder
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.ocf.actions import ACTIONS, failure
+from vm_mgr.ocf.identity import path
 from vm_mgr.ocf.parameters import Parameters, read
 
 from .conftest import DOMAIN
@@ -206,7 +207,8 @@ DISK = "<disk type='network' device='disk'><source protocol='rbd' name='rbd/syst
 DEAD = Holder("system_web1", "198.51.100.11:0/7", "client.1", "auto 1")
 
 
-def test_stop_shuts_out_the_client_of_a_process_that_died(node):
+@pytest.mark.parametrize("emptied", ["", "1000 5 7211d24b-8a6d-4c1b-9953-f2bfac5d3272"])
+def test_stop_shuts_out_the_client_of_a_process_that_died(node, emptied):
     node.storage.describe("web1", {"xml": DOMAIN.replace("<devices/>", f"<devices>{DISK}</devices>")})
     node.storage.held = [DEAD]
     act(node, "stop")  # nothing was known to run here
@@ -215,6 +217,7 @@ def test_stop_shuts_out_the_client_of_a_process_that_died(node):
     act(node, "start")
     node.storage.held = [DEAD]
     node.hypervisor.running.clear()
+    path(node, "running", "web1").write_text(emptied)  # by the monitor that missed it
     act(node, "stop")
     assert node.storage.evicted == [DEAD]
     act(node, "start")

@@ -44,8 +44,8 @@ def is_awaited(env: RealEnv, name: VmName) -> bool:
 
 
 def was_seen(env: RealEnv, name: VmName) -> bool:
-    """Tell whether a process of the VM was known here, and no stop since."""
-    return _words(env, name)[:1] not in ([], [NOBODY])
+    """Tell whether it was known to run here, and no stop since; the monitor that misses it empties the file."""
+    return path(env, "running", name).exists() and not is_awaited(env, name)
 
 
 def forget(env: RealEnv, name: VmName) -> None:
