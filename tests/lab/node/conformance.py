@@ -43,7 +43,7 @@ def deep(level, code=0, says=""):
 
 
 MONITOR, START, STOP = Act("monitor", 0), Act("start", 0), Act("stop", 0)
-PROBE = "CRM_meta_interval=0"
+PROBE, RECURRING = "CRM_meta_interval=0", "CRM_meta_interval=10000"
 GONE = Act("monitor", 7)
 BAD = ("migrateport=ssh",)
 UNPLUG = Act("stop", 0, "", ("force_stop=1",))
@@ -132,7 +132,17 @@ CASES = {
         deep(10),
         deep(20),
     ),
-    "QEMU was killed": (START, Do("qemu_dies"), GONE, GONE._replace(params=(PROBE,)), STOP, STOP),
+    "QEMU was killed": (
+        START,
+        Do("qemu_dies"),
+        GONE,
+        *(deep(level)._replace(params=(f"OCF_CHECK_LEVEL={level}", RECURRING)) for level in (10, 20, 30)),
+        deep(10, 7)._replace(params=("OCF_CHECK_LEVEL=10", PROBE)),
+        GONE._replace(params=(RECURRING,)),
+        GONE._replace(params=(PROBE,)),
+        STOP,
+        STOP,
+    ),
     "a pause is no failure": (
         START,
         deep(20),
