@@ -6,7 +6,7 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.migration import MAX_PAUSE_S, OnTimeout, Strategy, parse_terms
+from vm_mgr.model.migration import AS_ASKED, MAX_PAUSE_S, OnTimeout, Strategy, parse_terms
 from vm_mgr.model.vm import VmName
 
 __all__ = ["Parameters", "called", "read"]
@@ -18,7 +18,7 @@ W = TypeVar("W", Strategy, OnTimeout)
 class Parameters(NamedTuple):
     """The agent's parameters, and the time that the action has.
 
-    A single move's own terms stand above the parameters. move_timeout_s: after so long on_timeout is done.
+    A single move's own terms stand above the parameters; reason: why it has its strategy. move_timeout_s: after so long on_timeout is done.
     hibernation_s: of timeout_s, what a stop that is part of a move has to save the guest's memory.
     """
 
@@ -37,6 +37,7 @@ class Parameters(NamedTuple):
     check_level: int = 0
     check_misses: int = 3
     strategy: Strategy = Strategy.AUTO
+    reason: str = AS_ASKED
     pause_early: bool = False
     parallel: int | None = None
     move_timeout_s: float | None = None
@@ -92,6 +93,7 @@ def read(environment: Mapping[str, str] = os.environ, *, strict: bool = True) ->
         storage=given.get("storage", ""),
         options=tuple(given.get("migrate_options", "").split()),
         strategy=_one_of(Strategy, given, "migration_strategy", Strategy.AUTO, strict=strict),
+        reason=terms.get("reason", AS_ASKED),
         pause_early=bool(number(given, "migration_pause_early")),
         parallel=number(given, "migration_parallel"),
         move_timeout_s=number(given, "migration_timeout"),
