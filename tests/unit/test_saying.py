@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from vm_mgr.adapters.pacemaker.parse import parse_crm_mon
+from vm_mgr.alert.message import read_line
+from vm_mgr.model.event import EventKind
 from vm_mgr.ocf import __main__ as agent
 from vm_mgr.ocf import identity
 from vm_mgr.ocf.saying import KEPT_BYTES, calm, cut, say, say_now_and_then, say_why
@@ -116,6 +118,13 @@ class TestNowAndThen:
         calm(node, "web1", 10)
         assert node.journal.lines == ["no libvirt"]
 
+    def test_failure_is_an_event_once_also_after_warnings_of_the_same_words(self, node):
+        for miss in range(1, 6):
+            say_now_and_then(node, "web1", 10, f"no answer (miss {miss} of 3)", failed=miss >= 3)
+        (event,) = node.journal.handed
+        assert (event.kind, event.detail) == (EventKind.FAILED, "monitor: no answer (miss 3 of 3)")
+        assert node.journal.lines == ["no answer (miss 1 of 3)", "no answer (miss 3 of 3)"]
+
     def test_failure_has_pacemakers_prefix(self, node, capsys):
         say_now_and_then(node, "web1", 10, "dead " * 50, failed=True)
         assert kept(capsys.readouterr().err) == cut("dead " * 50)
@@ -132,6 +141,8 @@ def run(tmp_path, request):
         (tmp_path / "bin" / name).chmod(0o755)
 
     tool("logger", LOGGER)
+    os.mkfifo(tmp_path / "alerts")
+    reading = os.open(tmp_path / "alerts", os.O_RDWR | os.O_NONBLOCK)
     environment = {
         "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
         "OCF_RESOURCE_INSTANCE": "web1",
@@ -139,6 +150,7 @@ def run(tmp_path, request):
         "VM_MGR_LIBVIRT_RUN": str(tmp_path / "run"),
         "VM_MGR_STATE": str(tmp_path / "state"),
         "VM_MGR_LIB": str(tmp_path / "lib"),
+        "VM_MGR_ALERTS": str(tmp_path / "alerts"),
     }
 
     def call(action, program="VirtualDomain", **more):
@@ -150,9 +162,14 @@ def run(tmp_path, request):
         call.logged = log.read_text().splitlines() if log.exists() else []
         return done
 
+    def heard():
+        return [read_line(line) for line in os.read(reading, 65536).decode().splitlines()]
+
     call.tool = tool
+    call.heard = heard
     call.folder = tmp_path
-    return call
+    yield call
+    os.close(reading)
 
 
 def running(folder):
@@ -186,6 +203,25 @@ class TestShell:
         said.write_text(f"{int(when) - 601}\n{words}\n")
         run("monitor", CRM_meta_interval="10000")
         assert len(run.logged) == 2
+
+    def test_failure_is_an_event_but_what_a_probe_or_a_person_asks_is_none(self, run):
+        run("monitor", CRM_meta_interval="0")
+        run("validate-all", migrateport="ssh")
+        for _ in range(3):
+            run("monitor", CRM_meta_interval="10000")
+        run("start", migrateport="s\nh")
+        monitor, start = run.heard()
+        assert (monitor.kind, monitor.subject, monitor.node) == (EventKind.FAILED, "web1", "")
+        assert monitor.detail.startswith("monitor: can't read")
+        assert monitor.detail.endswith(UNKNOWN)
+        assert start.detail == "start: the parameter migrateport is not a number: s h"
+        assert 0 <= start.when_utc - monitor.when_utc < 5
+
+    def test_events_that_nobody_takes_hold_up_nothing(self, run):
+        assert run("monitor", VM_MGR_ALERTS="/nowhere").returncode == 1
+        os.mkfifo(run.folder / "unread")
+        done = run("monitor", CRM_meta_interval="10000", VM_MGR_ALERTS=str(run.folder / "unread"))
+        assert (done.returncode, UNKNOWN in kept(done.stderr)) == (1, True)
 
     def test_after_a_good_monitor_all_is_new(self, run):
         run("monitor", CRM_meta_interval="10000")
