@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -280,10 +281,24 @@ class TestShell:
         proc = running(run.folder)
         given = {"monitor_scripts": name, "CRM_meta_interval": "10000", "VM_MGR_PROC": str(proc)}
         assert run("validate-all", **given).returncode == 5
-        assert "ended with 127" in kept(run("monitor", **given).stderr)
+        assert "can't be run" in kept(run("monitor", **given).stderr)
         run.tool(name, "#!/bin/sh\nexit 0\n")
         assert run("validate-all", **given).returncode == 0
         assert run("monitor", **given).returncode == 0
+
+    def test_start_does_not_wait_for_a_program_that_can_not_be_run_and_says_why(self, run):
+        """A program whose interpreter is missing is only found out by running it; the VM runs by then."""
+        run.tool("python3", "#!/bin/sh\nexit 0\n")
+        run.tool("a-program-with-a-rather-long-name", "#!/nowhere/interpreter\n")
+        script = f"{run.folder}/bin/a-program-with-a-rather-long-name"
+        given = {"monitor_scripts": script, "VM_MGR_PROC": str(running(run.folder))}
+        began = time.monotonic()
+        done = run("start", CRM_meta_timeout="60000", **given)
+        assert time.monotonic() - began < 20
+        (event,) = run.heard()
+        assert (done.returncode, event.detail.endswith(script)) == (1, True)
+        assert "a monitor script can't be run (" in kept(done.stderr)
+        assert run("monitor", CRM_meta_interval="10000", **given).returncode == 1, "it may not mean stopped"
 
     def test_vm_that_ends_while_its_programs_are_waited_for_fails_at_once(self, run):
         run.tool("python3", "#!/bin/sh\nexit 0\n")

@@ -61,6 +61,10 @@ CASES = {
         Act("validate-all", 6, "migration_timeout_action", ("migration_timeout_action=wait",)),
         Act("validate-all", 6, "migration_max_pause", ("migration_max_pause=short",)),
         Act("validate-all", 5, "monitor script", ("monitor_scripts=/nowhere/script",)),
+        Do("script_is_no_program"),
+        Act("validate-all", 5, "monitor script", SCRIPT),
+        Act("start", 5, "monitor script", SCRIPT),
+        Do("is_gone"),
     ),
     "monitor and stop before start": (GONE, GONE._replace(params=(PROBE,)), deep(10, 7), STOP, GONE),
     "double start": (START, MONITOR, Do("note"), START, Do("is_noted"), MONITOR),
@@ -284,6 +288,10 @@ class Machine:
 
     def script_fails(self):
         self.write_script("echo out of order >&2; exit 3")
+
+    def script_is_no_program(self):
+        self.write_script("exit 0")
+        (self.folder / "script").chmod(0o644)
 
     def write_script(self, line):
         script = self.folder / "script"
