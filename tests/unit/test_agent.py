@@ -11,7 +11,7 @@ from vm_mgr.adapters.host.processes import HostProcesses
 from vm_mgr.adapters.libvirt.port import Virsh
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.event import AGENT_EXPECTED, EventKind
+from vm_mgr.model.event import AGENT_EXPECTED, SCRIPTS_FOLLOW, EventKind
 from vm_mgr.model.storage import Holder
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.ocf.actions import ACTIONS, failure
@@ -59,6 +59,14 @@ def test_start_tells_its_beginning_and_what_it_waited_for(node, devices, expecte
     assert (running.kind, running.detail) == (EventKind.RUNNING, expected)
     assert running.waited == {"cluster": 0, "definition": 0, "disk": 0, "libvirt": 2000}
     assert running.when_utc - starting.when_utc == 2
+
+
+@pytest.mark.parametrize("devices", ["", AGENT_CHANNEL])
+def test_start_tells_that_qemu_runs_but_its_scripts_follow(node, devices):
+    node.storage.describe("web1", {"xml": DOMAIN.replace("<devices/>", f"<devices>{devices}</devices>")})
+    act(node, "start", scripts=True)
+    detail = node.journal.handed[-1].detail
+    assert (detail.startswith(AGENT_EXPECTED), detail.endswith(SCRIPTS_FOLLOW)) == (bool(devices), True)
 
 
 def test_start_of_what_runs_tells_nothing(node):

@@ -1,4 +1,4 @@
-"""Read what comes through the pipe: the lines of our agents (ocf/alert, ocf/VirtualDomain) and events of our own.
+"""Read what comes through the pipe: lines of ocf/alert and ocf/VirtualDomain, and events of our own.
 
 What Pacemaker puts into the agent's environment is in "Pacemaker Explained", chapter Alerts. On each node its
 controller alerts of every change of membership that it sees, and of every end of a fencing; of a resource's

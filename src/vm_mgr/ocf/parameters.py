@@ -18,7 +18,8 @@ W = TypeVar("W", Strategy, OnTimeout)
 class Parameters(NamedTuple):
     """The agent's parameters, and the time that the action has.
 
-    A single move's own terms stand above the parameters; reason: why it has its strategy. move_timeout_s: after so long on_timeout is done.
+    A single move's own terms stand above the parameters. move_timeout_s: after so long on_timeout is done.
+    reason: why a move has its strategy.
     hibernation_s: of timeout_s, what a stop that is part of a move has to save the guest's memory.
     """
 
@@ -34,6 +35,7 @@ class Parameters(NamedTuple):
     options: tuple[str, ...] = ()
     force_stop: bool = False
     storage: str = ""
+    scripts: bool = False
     check_level: int = 0
     check_misses: int = 3
     strategy: Strategy = Strategy.AUTO
@@ -91,6 +93,7 @@ def read(environment: Mapping[str, str] = os.environ, *, strict: bool = True) ->
         port=number(given, "migrateport"),
         network_suffix=given.get("migration_network_suffix", ""),
         storage=given.get("storage", ""),
+        scripts=bool(given.get("monitor_scripts", "").split()),
         options=tuple(given.get("migrate_options", "").split()),
         strategy=_one_of(Strategy, given, "migration_strategy", Strategy.AUTO, strict=strict),
         reason=terms.get("reason", AS_ASKED),

@@ -21,8 +21,7 @@ class Told(NamedTuple):
 def events(env: Env, name: str = "", *, since_s: float) -> Told:
     """Read what was kept in the last since_s seconds; of one VM, or of one node, if it is named.
 
-    Raises NOT_FOUND for a name that nothing was ever kept of and that nothing has: a VM that was removed has its
-    events.
+    Raises NOT_FOUND for a name that nothing has and of which nothing was kept: a removed VM has its events.
     """
     since_utc = env.clock.utc() - since_s
     known = env.chronicle.read()
