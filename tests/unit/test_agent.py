@@ -11,7 +11,7 @@ from vm_mgr.adapters.host.processes import HostProcesses
 from vm_mgr.adapters.libvirt.port import Virsh
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.event import AGENT_EXPECTED, EventKind
+from vm_mgr.model.event import AGENT_EXPECTED, SCRIPTS_FOLLOW, EventKind
 from vm_mgr.model.storage import Holder
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.ocf.actions import ACTIONS, failure
@@ -60,6 +60,14 @@ def test_start_tells_its_beginning_and_what_it_waited_for(node, devices, expecte
     assert (running.kind, running.detail) == (EventKind.RUNNING, expected)
     assert running.waited == {"cluster": 0, "definition": 0, "disk": 0, "libvirt": 2000}
     assert running.when_utc - starting.when_utc == 2
+
+
+@pytest.mark.parametrize("devices", ["", AGENT_CHANNEL])
+def test_start_tells_that_qemu_runs_but_its_scripts_follow(node, devices):
+    node.storage.describe("web1", {"xml": DOMAIN.replace("<devices/>", f"<devices>{devices}</devices>")})
+    act(node, "start", scripts=True)
+    detail = node.journal.handed[-1].detail
+    assert (detail.startswith(AGENT_EXPECTED), detail.endswith(SCRIPTS_FOLLOW)) == (bool(devices), True)
 
 
 def test_start_of_what_runs_tells_nothing(node):
@@ -369,7 +377,7 @@ def hide(proc, pid, state="S", flags=4194304, comm="qemu-system-x86", threads=1)
     )
 
 
-def run_agent(shell, proc, action="monitor", name="web1", looks=1, program=""):
+def run_agent(shell, proc, action="monitor", name="web1", looks=1, program="", **more):
     argv = [program or "busybox", "sh"] if shell == "busybox" else [program or shell]
     environment = {
         "PATH": os.environ["PATH"],
@@ -378,6 +386,7 @@ def run_agent(shell, proc, action="monitor", name="web1", looks=1, program=""):
         "VM_MGR_LIBVIRT_RUN": str(proc.parent / "run"),
         "VM_MGR_LOOKS": str(looks),
         "VM_MGR_STATE": str(proc.parent / "state"),
+        **more,
     }
     return subprocess.run(
         [*argv, str(AGENT), action], env=environment, capture_output=True, text=True, check=False
@@ -506,6 +515,19 @@ class TestMonitor:
         status.write_text("<domstatus state='running' reason='unpaused' pid='42'>\n")
         assert run_agent(shell, proc).returncode == 0
         assert not since.exists()
+
+    @pytest.mark.parametrize("state", ["gone", "crashed", "unknown"])
+    def test_recurring_deeper_check_leaves_it_to_the_monitor_that_finds_it_too(self, shell, proc, state):
+        name = "web2" if state == "gone" else "web1"
+        root = proc.parent / "nothing" if state == "unknown" else proc
+        if state == "crashed":
+            (proc.parent / "run" / "web1.xml").write_text("<domstatus state='crashed' reason='x' pid='42'>\n")
+        deep, recurring = {"OCF_CHECK_LEVEL": "10"}, {"OCF_RESKEY_CRM_meta_interval": "60010"}
+        done = run_agent(shell, root, name=name, **deep, **recurring)
+        assert (done.returncode, done.stderr) == (0, "")
+        verdict = 7 if state == "gone" else 1
+        assert run_agent(shell, root, name=name, **recurring).returncode == verdict
+        assert run_agent(shell, root, name=name, **deep).returncode == verdict
 
     def test_vm_paused_by_somebody_is_healthy(self, shell, proc):
         (proc.parent / "run" / "web1.xml").write_text("<domstatus state='paused' reason='user' pid='42'>\n")

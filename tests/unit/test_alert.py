@@ -133,7 +133,7 @@ class TestAgent:
         started = self.heard(shell, pipe, reading, STARTED, version)
         assert (started.node, started.waited) == ("n1", {"start": 1200})
         failed = self.heard(shell, pipe, reading, {**MONITOR, "CRM_alert_rc": "7"}, version)
-        assert failed.detail == "monitor: ok"
+        assert failed.detail == "monitor: ok (told by Pacemaker)"
 
     @pytest.mark.parametrize(
         "alert",
@@ -165,6 +165,12 @@ class TestAgent:
 
     def test_pipe_without_a_reader_does_not_hang(self, shell, pipe):
         assert run_agent(shell, pipe, spelled(LOST, "3.0.0")).returncode == 0
+
+
+def test_reason_of_the_agents_shell_is_a_failure_whatever_its_clock_can():
+    for fraction, when in (("250000", 1000.25), ("%6N", 1000.0)):
+        event = read_line(f"agent||1000|{fraction}|monitor||web1||||the script said a|b")
+        assert event == Event(when, EventKind.FAILED, "web1", detail="monitor: the script said a|b")
 
 
 @pytest.mark.parametrize(

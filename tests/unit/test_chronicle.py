@@ -15,6 +15,10 @@ from vm_mgr.adapters.shared_dir.mount import Mount
 from vm_mgr.cli.app import app
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.event import Event, EventKind
+from vm_mgr.model.vm import VmSettings
+from vm_mgr.operations.events import events
+
+from .conftest import DOMAIN
 
 EVENT = Event(1000.0, EventKind.STARTING, "web1", "n1")
 
@@ -188,6 +192,17 @@ class TestCommand:
     def test_one_vm_or_node(self, show, name, seen, failovers):
         told = json.loads(show(name, "--since", "1h", "-o", "json"))
         assert (len(told["events"]), len(told["failovers"])) == (seen, failovers)
+
+    def test_name_of_nothing_is_not_found_but_what_has_no_events_yet_is(self, show, env):
+        with env.storage.stage("new") as staged:
+            staged.add(1 << 20)
+            staged.describe(xml=DOMAIN, base_xml=DOMAIN, settings=VmSettings(), notes={})
+            staged.commit()
+        for name in ("new", "n3"):
+            assert json.loads(show(name, "-o", "json"))["events"] == []
+        with pytest.raises(VmMgrError) as caught:
+            events(env, "nope", since_s=60)
+        assert caught.value.kind is Kind.NOT_FOUND
 
     def test_since(self, show):
         assert len(json.loads(show("--since", "7d", "-o", "json"))["events"]) == 4

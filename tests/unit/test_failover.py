@@ -2,7 +2,7 @@
 
 import pytest
 
-from vm_mgr.model.event import Event, EventKind
+from vm_mgr.model.event import BY_PACEMAKER, Event, EventKind
 from vm_mgr.model.failover import distinct, failovers
 
 K = EventKind
@@ -206,6 +206,15 @@ def test_distinct_events_of_one_kind_stay():
     assert [one.when_utc - BEGAN for one in distinct(events)] == [0, 5]
     assert len(distinct([event(0, K.FAILED, "web1", "n1"), event(1, K.FAILED, "web1", "n3")])) == 2
     assert len(distinct([event(0, K.RUNNING, "web1"), event(0, K.RUNNING, "web2")])) == 2
+
+
+@pytest.mark.parametrize("at_s", [-0.004, 0.0, 0.1])
+def test_agents_reason_stands_wherever_pacemakers_clock_puts_its_own_words(at_s):
+    told = event(0, K.FAILED, "web1", detail="monitor: its disk is gone")
+    pacemaker = event(at_s, K.FAILED, "web1", detail=f"monitor: Error occurred{BY_PACEMAKER}")
+    for events in ((told, pacemaker), (pacemaker, told)):
+        (one,) = distinct(events)
+        assert one.detail == told.detail
 
 
 def test_joined_events_have_what_either_knew():

@@ -9,12 +9,13 @@ from vm_mgr.adapters.host.timers import SystemdTimers
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.event import EventKind
-from vm_mgr.model.migration import Decision, JobSample, OnTimeout, Step, Strategy
+from vm_mgr.model.migration import Decision, JobSample, OnTimeout, Plan, Step, Strategy, render_terms
 from vm_mgr.model.vm import TargetRole
 from vm_mgr.ocf import __main__ as agent
 from vm_mgr.ocf import identity, lift, tries
 from vm_mgr.ocf.moving import Teller, migrate_to
 from vm_mgr.ocf.parameters import Parameters, read
+from vm_mgr.operations.move_terms import MoveTerms, agent_terms
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.runner import Completed
 
@@ -114,6 +115,20 @@ def test_events_tell_what_was_picked_and_why(node):
     (event,) = node.journal.handed
     assert (event.kind, event.subject) == (EventKind.MOVING, "web1")
     assert event.detail.startswith("to n2 by precopy: the guest dirties 1 MiB/s")
+
+
+@pytest.mark.parametrize(
+    ("terms", "told"),
+    [
+        (agent_terms(MoveTerms(), Plan(reason="it is idle: 0 MiB/s")), "precopy: it is idle: 0 MiB/s"),
+        (agent_terms(MoveTerms(strategy=Strategy.POSTCOPY), None), "postcopy: as asked for"),
+    ],
+)
+def test_events_tell_why_the_command_has_picked_or_that_it_was_asked_for(node, terms, told):
+    words = {"CRM_meta_vm_mgr_move": render_terms(terms), "CRM_meta_migrate_target": "n2"}
+    migrate_to(node, parameters(**words))
+    (event,) = node.journal.handed
+    assert event.detail == f"to n2 by {told}"
 
 
 def test_failed_move_leaves_known_which_process_is_the_vms(node):

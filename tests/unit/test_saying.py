@@ -3,11 +3,14 @@
 import os
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from vm_mgr.adapters.pacemaker.parse import parse_crm_mon
+from vm_mgr.alert.message import read_line
+from vm_mgr.model.event import EventKind
 from vm_mgr.ocf import __main__ as agent
 from vm_mgr.ocf import identity
 from vm_mgr.ocf.saying import KEPT_BYTES, calm, cut, say, say_now_and_then, say_why
@@ -116,6 +119,13 @@ class TestNowAndThen:
         calm(node, "web1", 10)
         assert node.journal.lines == ["no libvirt"]
 
+    def test_failure_is_an_event_once_also_after_warnings_of_the_same_words(self, node):
+        for miss in range(1, 6):
+            say_now_and_then(node, "web1", 10, f"no answer (miss {miss} of 3)", failed=miss >= 3)
+        (event,) = node.journal.handed
+        assert (event.kind, event.detail) == (EventKind.FAILED, "monitor: no answer (miss 3 of 3)")
+        assert node.journal.lines == ["no answer (miss 1 of 3)", "no answer (miss 3 of 3)"]
+
     def test_failure_has_pacemakers_prefix(self, node, capsys):
         say_now_and_then(node, "web1", 10, "dead " * 50, failed=True)
         assert kept(capsys.readouterr().err) == cut("dead " * 50)
@@ -132,6 +142,8 @@ def run(tmp_path, request):
         (tmp_path / "bin" / name).chmod(0o755)
 
     tool("logger", LOGGER)
+    os.mkfifo(tmp_path / "alerts")
+    reading = os.open(tmp_path / "alerts", os.O_RDWR | os.O_NONBLOCK)
     environment = {
         "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
         "OCF_RESOURCE_INSTANCE": "web1",
@@ -139,6 +151,7 @@ def run(tmp_path, request):
         "VM_MGR_LIBVIRT_RUN": str(tmp_path / "run"),
         "VM_MGR_STATE": str(tmp_path / "state"),
         "VM_MGR_LIB": str(tmp_path / "lib"),
+        "VM_MGR_ALERTS": str(tmp_path / "alerts"),
     }
 
     def call(action, program="VirtualDomain", **more):
@@ -150,9 +163,14 @@ def run(tmp_path, request):
         call.logged = log.read_text().splitlines() if log.exists() else []
         return done
 
+    def heard():
+        return [read_line(line) for line in os.read(reading, 65536).decode().splitlines()]
+
     call.tool = tool
+    call.heard = heard
     call.folder = tmp_path
-    return call
+    yield call
+    os.close(reading)
 
 
 def running(folder):
@@ -186,6 +204,25 @@ class TestShell:
         said.write_text(f"{int(when) - 601}\n{words}\n")
         run("monitor", CRM_meta_interval="10000")
         assert len(run.logged) == 2
+
+    def test_failure_is_an_event_but_what_a_probe_or_a_person_asks_is_none(self, run):
+        run("monitor", CRM_meta_interval="0")
+        run("validate-all", migrateport="ssh")
+        for _ in range(3):
+            run("monitor", CRM_meta_interval="10000")
+        run("start", migrateport="s\nh")
+        monitor, start = run.heard()
+        assert (monitor.kind, monitor.subject, monitor.node) == (EventKind.FAILED, "web1", "")
+        assert monitor.detail.startswith("monitor: can't read")
+        assert monitor.detail.endswith(UNKNOWN)
+        assert start.detail == "start: the parameter migrateport is not a number: s h"
+        assert 0 <= start.when_utc - monitor.when_utc < 5
+
+    def test_events_that_nobody_takes_hold_up_nothing(self, run):
+        assert run("monitor", VM_MGR_ALERTS="/nowhere").returncode == 1
+        os.mkfifo(run.folder / "unread")
+        done = run("monitor", CRM_meta_interval="10000", VM_MGR_ALERTS=str(run.folder / "unread"))
+        assert (done.returncode, UNKNOWN in kept(done.stderr)) == (1, True)
 
     def test_after_a_good_monitor_all_is_new(self, run):
         run("monitor", CRM_meta_interval="10000")
@@ -244,10 +281,24 @@ class TestShell:
         proc = running(run.folder)
         given = {"monitor_scripts": name, "CRM_meta_interval": "10000", "VM_MGR_PROC": str(proc)}
         assert run("validate-all", **given).returncode == 5
-        assert "ended with 127" in kept(run("monitor", **given).stderr)
+        assert "can't be run" in kept(run("monitor", **given).stderr)
         run.tool(name, "#!/bin/sh\nexit 0\n")
         assert run("validate-all", **given).returncode == 0
         assert run("monitor", **given).returncode == 0
+
+    def test_start_does_not_wait_for_a_program_that_can_not_be_run_and_says_why(self, run):
+        """A program whose interpreter is missing is only found out by running it; the VM runs by then."""
+        run.tool("python3", "#!/bin/sh\nexit 0\n")
+        run.tool("a-program-with-a-rather-long-name", "#!/nowhere/interpreter\n")
+        script = f"{run.folder}/bin/a-program-with-a-rather-long-name"
+        given = {"monitor_scripts": script, "VM_MGR_PROC": str(running(run.folder))}
+        began = time.monotonic()
+        done = run("start", CRM_meta_timeout="60000", **given)
+        assert time.monotonic() - began < 20
+        (event,) = run.heard()
+        assert (done.returncode, event.detail.endswith(script)) == (1, True)
+        assert "a monitor script can't be run (" in kept(done.stderr)
+        assert run("monitor", CRM_meta_interval="10000", **given).returncode == 1, "it may not mean stopped"
 
     def test_vm_that_ends_while_its_programs_are_waited_for_fails_at_once(self, run):
         run.tool("python3", "#!/bin/sh\nexit 0\n")

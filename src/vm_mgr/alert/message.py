@@ -1,4 +1,4 @@
-"""Read what comes through the pipe: the lines of the alert agent (ocf/alert) and events of our own.
+"""Read what comes through the pipe: lines of ocf/alert and ocf/VirtualDomain, and events of our own.
 
 What Pacemaker puts into the agent's environment is in "Pacemaker Explained", chapter Alerts. On each node its
 controller alerts of every change of membership that it sees, and of every end of a fencing; of a resource's
@@ -7,7 +7,7 @@ operation only the node that ran it does. The begin of a fencing is not alerted.
 
 from typing import NamedTuple
 
-from vm_mgr.model.event import Event, EventKind, read_event
+from vm_mgr.model.event import BY_PACEMAKER, Event, EventKind, read_event
 
 __all__ = ["from_pacemaker", "read_line"]
 
@@ -17,7 +17,7 @@ DONE_STATUS = "0"  # PCMK_EXEC_DONE: the agent has answered, whatever it said
 
 
 class Alert(NamedTuple):
-    """The fields of a line as ocf/alert writes them."""
+    """The fields of a line as ocf/alert writes them; ocf/VirtualDomain leaves most empty."""
 
     kind: str
     node: str
@@ -44,14 +44,15 @@ def read_line(line: str) -> Event | None:
     if len(fields) != len(Alert._fields):
         return None
     alert = Alert(*fields)
-    reader = {"node": _of_node, "fencing": _of_fencing, "resource": _of_resource}.get(alert.kind)
+    readers = {"node": _of_node, "fencing": _of_fencing, "resource": _of_resource, "agent": _of_agent}
+    reader = readers.get(alert.kind)
     event = reader(alert) if reader and _is_number(alert.epoch) else None
     fraction_s = int(alert.usec) / 1_000_000 if _is_number(alert.usec) else 0
     return event and event._replace(when_utc=int(alert.epoch) + fraction_s)
 
 
 def from_pacemaker(line: str) -> bool:
-    """Tell the agent's lines from events, which are JSON."""
+    """Tell the agents' lines, which are in no journal as events, from events, which are JSON."""
     return not line.startswith("{")
 
 
@@ -75,7 +76,13 @@ def _of_resource(alert: Alert) -> Event | None:
         return Event(0, kind, alert.rsc, alert.node, waited=waited) if kind else None
     if alert.task == "monitor" and alert.rc == "0":
         return None  # found running where that was not expected, as after a cleanup
-    return Event(0, EventKind.FAILED, alert.rsc, alert.node, f"{alert.task}: {alert.desc}", waited)
+    detail = f"{alert.task}: {alert.desc}{BY_PACEMAKER}"
+    return Event(0, EventKind.FAILED, alert.rsc, alert.node, detail, waited)
+
+
+def _of_agent(alert: Alert) -> Event:
+    """Read why an action has failed that the agent's shell has ended."""
+    return Event(0, EventKind.FAILED, alert.rsc, detail=f"{alert.task}: {alert.desc}")
 
 
 def _is_number(text: str) -> bool:

@@ -229,7 +229,7 @@ class Service:
             if event.kind not in OF_NODES:
                 self.keeper.vms.add(event.subject)
             self._keep(event)
-            if event.kind is EventKind.RUNNING and event.detail == AGENT_EXPECTED:
+            if event.kind is EventKind.RUNNING and event.detail.startswith(AGENT_EXPECTED):
                 self.guests.expect(VmName(event.subject))  # also if those before it are still being asked
                 self._asking.do(self.guests.ask)
         elif event.kind in OF_NODES:

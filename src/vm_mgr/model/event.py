@@ -4,7 +4,18 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
 
-__all__ = ["AGENT_EXPECTED", "OF_NODES", "Event", "EventKind", "read_event", "told", "waiting", "write_event"]
+__all__ = [
+    "AGENT_EXPECTED",
+    "BY_PACEMAKER",
+    "OF_NODES",
+    "SCRIPTS_FOLLOW",
+    "Event",
+    "EventKind",
+    "read_event",
+    "told",
+    "waiting",
+    "write_event",
+]
 
 
 class EventKind(Enum):
@@ -40,8 +51,12 @@ OF_NODES = frozenset(
     }
 )
 
-# The detail of a VM that runs from now on: its definition has a channel to an agent in the guest.
+# How the detail of a VM that runs from now on begins: its definition has a channel to an agent in the guest.
 AGENT_EXPECTED = "guest agent expected"
+# How it ends: for Pacemaker the start goes on until the VM's monitor_scripts succeed.
+SCRIPTS_FOLLOW = "its monitor scripts follow"
+# How the detail of a failure ends of which Pacemaker tells: it does not know the reason.
+BY_PACEMAKER = " (told by Pacemaker)"
 
 
 class Event(NamedTuple):

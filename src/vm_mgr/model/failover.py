@@ -7,7 +7,7 @@ phase that nobody saw is left out. Nothing that was seen is left out because it 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from vm_mgr.model.event import OF_NODES, Event, EventKind
+from vm_mgr.model.event import BY_PACEMAKER, OF_NODES, Event, EventKind
 
 __all__ = ["Failover", "Phase", "Recovery", "distinct", "failovers"]
 
@@ -102,10 +102,11 @@ def failovers(events: Iterable[Event], vm: str = "") -> list[Failover]:
 
 
 def _joined(first: Event, again: Event) -> Event:
-    """Keep the word of who knows more; the times of Pacemaker and of the agent may be the same."""
+    """Keep the word of who knows more; of the times of Pacemaker and of the agent either may be the first."""
+    words = [one.detail for one in (first, again) if one.detail]
     return first._replace(
         node=first.node or again.node,
-        detail=first.detail or again.detail,
+        detail=min(words, key=lambda word: word.endswith(BY_PACEMAKER), default=""),
         waited=max(first.waited, again.waited, key=len),
         vms=tuple(sorted({*first.vms, *again.vms})),
     )

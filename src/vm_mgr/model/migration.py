@@ -5,8 +5,10 @@ Rates are in bytes per second, times in seconds.
 
 from enum import StrEnum
 from typing import NamedTuple
+from urllib.parse import quote, unquote
 
 __all__ = [
+    "AS_ASKED",
     "MAX_PAUSE_S",
     "Course",
     "Decision",
@@ -24,6 +26,7 @@ __all__ = [
 ]
 
 MAX_PAUSE_S = 10.0
+AS_ASKED = "as asked for"
 # A guest that dirties less than this part of the bandwidth converges in a few rounds.
 CONVERGES = 0.5
 # What any network of a cluster carries while the real bandwidth is not known: 100 Mbit/s, well within.
@@ -67,7 +70,7 @@ class Plan(NamedTuple):
 
     strategy: Strategy = Strategy.PRECOPY
     pause_early: bool = False
-    reason: str = "as asked for"
+    reason: str = AS_ASKED
 
 
 class Limits(NamedTuple):
@@ -226,18 +229,18 @@ def _rate(bps: float) -> str:
 
 
 def render_terms(terms: dict[str, str]) -> str:
-    """Write what a single move wants differently, for the agent.
+    """Write what a single move wants differently, for the agent: words, also of a sentence.
 
-    >>> render_terms({"strategy": "precopy", "bandwidth": "8"})
-    'strategy=precopy bandwidth=8'
+    >>> render_terms({"strategy": "precopy", "bandwidth": "8", "reason": "it is idle"})
+    'strategy=precopy bandwidth=8 reason=it%20is%20idle'
     """
-    return " ".join(f"{key}={value}" for key, value in terms.items())
+    return " ".join(f"{key}={quote(value)}" for key, value in terms.items())
 
 
 def parse_terms(text: str) -> dict[str, str]:
     """Read it again.
 
-    >>> parse_terms("strategy=precopy bandwidth=8")
-    {'strategy': 'precopy', 'bandwidth': '8'}
+    >>> parse_terms("strategy=precopy bandwidth=8 reason=it%20is%20idle")
+    {'strategy': 'precopy', 'bandwidth': '8', 'reason': 'it is idle'}
     """
-    return {key: value for key, _, value in (word.partition("=") for word in text.split())}
+    return {key: unquote(value) for key, _, value in (word.partition("=") for word in text.split())}

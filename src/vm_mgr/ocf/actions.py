@@ -11,7 +11,7 @@ from functools import partial
 
 from vm_mgr.bounded import OutOfTimeError, bounded
 from vm_mgr.errors import Kind, SignalError, VmMgrError
-from vm_mgr.model.event import AGENT_EXPECTED, Event, EventKind
+from vm_mgr.model.event import AGENT_EXPECTED, SCRIPTS_FOLLOW, Event, EventKind
 from vm_mgr.model.storage import Holder
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity
@@ -55,7 +55,7 @@ def start(env: RealEnv, given: Parameters) -> None:
     uuid = env.definitions.uuid(xml)
     identity.expect(env, name, uuid)
     images = env.definitions.rbd_images(xml, env.pool) or storage.images(name)
-    agent = AGENT_EXPECTED if env.definitions.has_agent(xml) else ""
+    expected = _expected(given, has_agent=env.definitions.has_agent(xml))
     waits.end("definition")
     free_disks(
         env, storage, name, images, gone=gone, limit_s=max(deadline - env.clock.monotonic() - CALL_S, 0)
@@ -72,10 +72,16 @@ def start(env: RealEnv, given: Parameters) -> None:
     go_on(env, name, found, end)
     waits.end("libvirt")
     env.journal.record(
-        Event(env.clock.utc(), EventKind.RUNNING, name, detail=agent, waited=waits.milliseconds)
+        Event(env.clock.utc(), EventKind.RUNNING, name, detail=expected, waited=waits.milliseconds)
     )
     if found.state is not None:
         clear(env, storage, name)
+
+
+def _expected(given: Parameters, *, has_agent: bool) -> str:
+    """Say what comes after QEMU runs, for the record."""
+    words = (AGENT_EXPECTED if has_agent else "", SCRIPTS_FOLLOW if given.scripts else "")
+    return "; ".join(filter(None, words))
 
 
 def _create(env: RealEnv, xml: str, name: VmName, uuid: str, deadline: float) -> None:

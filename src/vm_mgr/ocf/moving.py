@@ -88,7 +88,7 @@ def _limits(env: RealEnv, given: Parameters) -> Limits:
 
 def _plan(env: RealEnv, given: Parameters, limits: Limits) -> Plan:
     if given.strategy is not Strategy.AUTO:
-        return Plan(given.strategy, pause_early=given.pause_early)
+        return Plan(given.strategy, pause_early=given.pause_early, reason=given.reason)
     try:
         return plan_for(
             env.hypervisor,

@@ -6,7 +6,7 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.migration import MAX_PAUSE_S, OnTimeout, Strategy, parse_terms
+from vm_mgr.model.migration import AS_ASKED, MAX_PAUSE_S, OnTimeout, Strategy, parse_terms
 from vm_mgr.model.vm import VmName
 
 __all__ = ["Parameters", "called", "read"]
@@ -19,6 +19,7 @@ class Parameters(NamedTuple):
     """The agent's parameters, and the time that the action has.
 
     A single move's own terms stand above the parameters. move_timeout_s: after so long on_timeout is done.
+    reason: why a move has its strategy.
     hibernation_s: of timeout_s, what a stop that is part of a move has to save the guest's memory.
     """
 
@@ -34,9 +35,11 @@ class Parameters(NamedTuple):
     options: tuple[str, ...] = ()
     force_stop: bool = False
     storage: str = ""
+    scripts: bool = False
     check_level: int = 0
     check_misses: int = 3
     strategy: Strategy = Strategy.AUTO
+    reason: str = AS_ASKED
     pause_early: bool = False
     parallel: int | None = None
     move_timeout_s: float | None = None
@@ -90,8 +93,10 @@ def read(environment: Mapping[str, str] = os.environ, *, strict: bool = True) ->
         port=number(given, "migrateport"),
         network_suffix=given.get("migration_network_suffix", ""),
         storage=given.get("storage", ""),
+        scripts=bool(given.get("monitor_scripts", "").split()),
         options=tuple(given.get("migrate_options", "").split()),
         strategy=_one_of(Strategy, given, "migration_strategy", Strategy.AUTO, strict=strict),
+        reason=terms.get("reason", AS_ASKED),
         pause_early=bool(number(given, "migration_pause_early")),
         parallel=number(given, "migration_parallel"),
         move_timeout_s=number(given, "migration_timeout"),

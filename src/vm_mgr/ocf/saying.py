@@ -7,6 +7,7 @@ journal `journalctl -t vm-mgr-agent` finds these lines with every version.
 import sys
 from contextlib import suppress
 
+from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity
 from vm_mgr.wiring import RealEnv
@@ -36,18 +37,22 @@ def say_why(env: RealEnv, name: str, reason: str, hint: str = "") -> None:
 
 
 def say_now_and_then(env: RealEnv, name: VmName, level: int, text: str, *, failed: bool) -> None:
-    """Say what a recurring monitor has found; to the journal only what is new, or was said long ago."""
+    """Say what a recurring monitor has found; only what is new, or was said long ago, is written down."""
     if failed:
         print(f"{PREFIX}{cut(text)}", file=sys.stderr)
     else:
         print(f"WARNING: {text}", file=sys.stderr)
     file, now = identity.path(env, f"said-{level}", name), env.clock.utc()
-    words = "".join(letter for letter in " ".join(text.split()) if not letter.isdigit())
+    # The last miss says the same as those before it, but is a failure.
+    said = f"{'failed: ' if failed else ''}{' '.join(text.split())}"
+    words = "".join(letter for letter in said if not letter.isdigit())
     with suppress(OSError, ValueError):
         when, _, last = file.read_text(encoding="utf-8").partition("\n")
         if last.rstrip("\n") == words and 0 <= now - int(when) < AGAIN_S:
             return
     env.journal.say(text, warning=True)
+    if failed:
+        env.journal.record(Event(now, EventKind.FAILED, name, detail=f"monitor: {text}"))
     with suppress(OSError):
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file.write_text(f"{now:.0f}\n{words}\n", encoding="utf-8")

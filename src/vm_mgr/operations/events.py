@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from vm_mgr.model.event import Event
 from vm_mgr.model.failover import Failover, distinct, failovers
+from vm_mgr.model.vm import VmName
+from vm_mgr.operations.checks import require_defined
 from vm_mgr.ports.env import Env
 
 __all__ = ["Told", "events"]
@@ -17,15 +19,27 @@ class Told(NamedTuple):
 
 
 def events(env: Env, name: str = "", *, since_s: float) -> Told:
-    """Read what was kept in the last since_s seconds; of one VM, or of one node, if it is named."""
+    """Read what was kept in the last since_s seconds; of one VM, or of one node, if it is named.
+
+    Raises NOT_FOUND for a name that nothing has and of which nothing was kept: a removed VM has its events.
+    """
     since_utc = env.clock.utc() - since_s
     known = env.chronicle.read()
-    found = [one for one in distinct(known) if one.when_utc >= since_utc]
+    found = distinct(known)
     if name:
         found = [one for one in found if name == one.subject or name in one.vms]
+    if name and not found:
+        _require_known(env, name)
+    found = [one for one in found if one.when_utc >= since_utc]
     # A VM's place before a loss may have been seen long ago, so all is looked at.
     recent = [one for one in failovers(known) if one.began_utc >= since_utc]
     return Told(found, [one for one in recent if not name or _concerns(one, name)])
+
+
+def _require_known(env: Env, name: str) -> None:
+    state = env.cluster.state()
+    if state.node(name) is None and name not in state.resources:
+        require_defined(env, VmName(name))
 
 
 def _concerns(failover: Failover, name: str) -> bool:

@@ -54,12 +54,14 @@ _WORDS = {
 def agent_terms(terms: MoveTerms, plan: Plan | None) -> dict[str, str]:
     """Write them as the agent reads them; without a plan the agent picks by itself.
 
-    >>> agent_terms(MoveTerms(bandwidth_mib=8), Plan(Strategy.AUTO_CONVERGE))
-    {'bandwidth': '8', 'strategy': 'auto-converge'}
+    The agent keeps the reason of the pick in its record of the move.
+
+    >>> agent_terms(MoveTerms(bandwidth_mib=8), Plan(Strategy.AUTO_CONVERGE, reason="it is busy"))
+    {'bandwidth': '8', 'strategy': 'auto-converge', 'reason': 'it is busy'}
     """
     given = {word: str(value) for key, word in _WORDS.items() if (value := getattr(terms, key)) is not None}
     if plan is not None:
-        given["strategy"] = plan.strategy.value
+        given |= {"strategy": plan.strategy.value, "reason": plan.reason}
         given |= {"pause-early": "1"} if plan.pause_early else {}
     elif terms.strategy is not None:
         given["strategy"] = terms.strategy.value

@@ -43,7 +43,7 @@ def deep(level, code=0, says=""):
 
 
 MONITOR, START, STOP = Act("monitor", 0), Act("start", 0), Act("stop", 0)
-PROBE = "CRM_meta_interval=0"
+PROBE, RECURRING = "CRM_meta_interval=0", "CRM_meta_interval=10000"
 GONE = Act("monitor", 7)
 BAD = ("migrateport=ssh",)
 UNPLUG = Act("stop", 0, "", ("force_stop=1",))
@@ -61,6 +61,10 @@ CASES = {
         Act("validate-all", 6, "migration_timeout_action", ("migration_timeout_action=wait",)),
         Act("validate-all", 6, "migration_max_pause", ("migration_max_pause=short",)),
         Act("validate-all", 5, "monitor script", ("monitor_scripts=/nowhere/script",)),
+        Do("script_is_no_program"),
+        Act("validate-all", 5, "monitor script", SCRIPT),
+        Act("start", 5, "monitor script", SCRIPT),
+        Do("is_gone"),
     ),
     "monitor and stop before start": (GONE, GONE._replace(params=(PROBE,)), deep(10, 7), STOP, GONE),
     "double start": (START, MONITOR, Do("note"), START, Do("is_noted"), MONITOR),
@@ -132,7 +136,17 @@ CASES = {
         deep(10),
         deep(20),
     ),
-    "QEMU was killed": (START, Do("qemu_dies"), GONE, GONE._replace(params=(PROBE,)), STOP, STOP),
+    "QEMU was killed": (
+        START,
+        Do("qemu_dies"),
+        GONE,
+        *(deep(level)._replace(params=(f"OCF_CHECK_LEVEL={level}", RECURRING)) for level in (10, 20, 30)),
+        deep(10, 7)._replace(params=("OCF_CHECK_LEVEL=10", PROBE)),
+        GONE._replace(params=(RECURRING,)),
+        GONE._replace(params=(PROBE,)),
+        STOP,
+        STOP,
+    ),
     "a pause is no failure": (
         START,
         deep(20),
@@ -274,6 +288,10 @@ class Machine:
 
     def script_fails(self):
         self.write_script("echo out of order >&2; exit 3")
+
+    def script_is_no_program(self):
+        self.write_script("exit 0")
+        (self.folder / "script").chmod(0o644)
 
     def write_script(self, line):
         script = self.folder / "script"

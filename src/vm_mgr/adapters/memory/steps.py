@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.vm import TargetRole
@@ -158,7 +159,7 @@ def _begin_move(
 ) -> str:
     where = f"from {away_from} to {to or 'another node'}"
     where += f", not to {', '.join(sorted(avoiding))}" if avoiding and not to else ""
-    how = f" ({terms})" if terms else ""
+    how = f" ({unquote(terms)})" if terms else ""
     return f"move {name} {where}{how}, by a constraint for at most {lifetime_s} s"
 
 
