@@ -106,6 +106,14 @@ class TestFailure:
         steps = [one.step for one in env.said if isinstance(one, Progress)]
         assert "earlier move" in steps[0]
 
+    def test_unknown_node_is_told_before_anything_is_waited_for(self, env, vm):
+        moving = env.cluster.state()
+        resource = moving.resources[vm]._replace(pending="Migrating")
+        env.cluster.state = lambda: moving._replace(resources={vm: resource})
+        env.said.clear()
+        assert failure(env, vm, "n9").kind is Kind.NOT_FOUND
+        assert not env.said
+
     def test_interrupted_move_is_cancelled(self, env, vm):
         cancelled = []
         env.hypervisor.abort_job = cancelled.append

@@ -10,7 +10,7 @@ from vm_mgr.model.migration import JobSample, Plan, Strategy, render_terms
 from vm_mgr.model.on_move import Way
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.alone import alone
-from vm_mgr.operations.checks import quorum_problems, resource_of
+from vm_mgr.operations.checks import host_problems, quorum_problems, resource_of
 from vm_mgr.operations.held import let_go
 from vm_mgr.operations.lift import is_leaving
 from vm_mgr.operations.migration_plan import plan_for
@@ -74,6 +74,9 @@ def migrate(env: Env, name: VmName, to: NodeName | None = None, terms: MoveTerms
     A live migration that fails leaves the VM where it runs; then its failure is cleared too, and
     EXTERNAL_FAILURE says why (docs/design/0010-clean-abort.md).
     """
+    if to is not None:  # who has mistyped a name is not to wait for an earlier move, or another command
+        state = env.cluster.state()
+        raise_all(quorum_problems(state) + host_problems(state, to))
     return finish(env, moving(env, name, Goal(to), terms)).status
 
 
