@@ -183,7 +183,7 @@ class TestCommand:
             ["3000", "ms", "web1", "running"],
         ]
         assert "(+1500 ms; waited 300 ms for disk)" in lines[8]
-        assert "never" in lines[9]
+        assert "web2 has not been seen to start" in lines[9]
         assert "web2" in lines[9]
 
     @pytest.mark.parametrize(

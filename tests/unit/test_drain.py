@@ -442,6 +442,7 @@ class TestCommand:
         done = self.shell(env, "--all-from", "n1", "--dry-run")
         assert done.exit_code == 5
         assert done.stdout.splitlines()[0].startswith("1. move web1 from n1 to another node")
+        assert done.stdout.splitlines()[-1] == "nothing was changed"
         assert env.cluster.places["web1"] == "n1"
 
     @pytest.mark.parametrize(

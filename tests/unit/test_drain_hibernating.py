@@ -3,6 +3,7 @@
 import pytest
 from click.testing import CliRunner
 
+from vm_mgr.adapters.memory.rehearsal import Rehearsal
 from vm_mgr.adapters.pacemaker import commands
 from vm_mgr.adapters.pacemaker.moves import add_move
 from vm_mgr.adapters.pacemaker.reading import read_configured
@@ -91,6 +92,12 @@ class TestDrain:
         env.clock.sleep(600)
         assert ways(drain(env, "n1")) == [(vm, "n2", Way.UNKNOWN)]
         assert "see-events" in codes(env)
+
+    def test_rehearsal_tells_no_outcome(self, env, vm):
+        drained = drain(Rehearsal(env, [].append), "n1")
+        assert [one.name for one in drained.moved] == [vm]
+        assert not {"moved", "see-events"} & set(codes(env))
+        assert "hibernating" in codes(env)
 
     def test_its_move_gets_no_terms_of_a_live_migration(self, env, vm):
         drain(env, "n1", Wishes(terms=MoveTerms(bandwidth_mib=8)))

@@ -5,7 +5,7 @@ import pytest
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.cluster import Resource
 from vm_mgr.model.mark import Mark
-from vm_mgr.model.vm import VmSettings, VmState
+from vm_mgr.model.vm import TargetRole, VmSettings, VmState
 from vm_mgr.operations.clone import CloneRequest, clone
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.create_snapshot import create_snapshot
@@ -15,6 +15,7 @@ from vm_mgr.operations.list_vms import list_vms
 from vm_mgr.operations.migrate import migrate
 from vm_mgr.operations.registry import OPERATIONS
 from vm_mgr.operations.remove import remove
+from vm_mgr.operations.restart import restart
 from vm_mgr.operations.start import start
 from vm_mgr.operations.status import status
 from vm_mgr.operations.stop import stop
@@ -159,6 +160,51 @@ def test_vm_whose_unfinished_operation_can_not_be_settled_can_be_stopped(env, vm
     assert env.ledger.marks()
     with pytest.raises(VmMgrError):
         start(env, vm)
+
+
+def lose(env, vm):
+    """Lose its node, whose fencing fails."""
+    node = status(env, vm).node
+    env.cluster.nodes[node] = env.cluster.nodes[node]._replace(online=False, unclean=True)
+    env.cluster.stuck.add(vm)
+    return node
+
+
+def test_stop_that_fails_stays_in_force_and_is_told(env, vm):
+    node = lose(env, vm)
+    with pytest.raises(VmMgrError) as caught:
+        stop(env, vm)
+    assert caught.value.kind is Kind.TRY_LATER
+    assert f"stonith_admin --confirm {node}" in caught.value.hint
+    assert f"vm-mgr start {vm}" in caught.value.hint
+    assert env.cluster.resources[vm].target_role is TargetRole.STOPPED
+
+
+def test_restart_that_fails_is_taken_back_so_no_wish_is_told(env, vm):
+    node = lose(env, vm)
+    with pytest.raises(VmMgrError) as caught:
+        restart(env, vm)
+    assert f"stonith_admin --confirm {node}" in caught.value.hint
+    assert f"vm-mgr start {vm}" not in caught.value.hint
+    assert env.cluster.resources[vm].target_role is TargetRole.STARTED
+
+
+def test_start_of_a_lost_vm_waits_for_fencing_and_is_told_to_stay(env, vm):
+    node = lose(env, vm)
+    with pytest.raises(VmMgrError) as caught:
+        start(env, vm)
+    assert f"stonith_admin --confirm {node}" in caught.value.hint
+    assert f"vm-mgr stop {vm}" in caught.value.hint
+
+
+def test_move_to_a_node_that_can_not_take_it_names_the_way_out(env, vm):
+    env.cluster.nodes["n2"] = env.cluster.nodes["n2"]._replace(standby=True)
+    env.cluster.nodes["n3"] = env.cluster.nodes["n3"]._replace(online=False, unclean=True)
+    for node, way in {"n2": "crm_standby -N n2 -D", "n3": "stonith_admin --confirm n3"}.items():
+        with pytest.raises(VmMgrError) as caught:
+            migrate(env, vm, node)
+        assert caught.value.kind is Kind.WRONG_STATE
+        assert way in caught.value.hint
 
 
 def test_vm_of_a_lost_node_waits_for_fencing_not_for_a_start(env, vm):

@@ -5,7 +5,7 @@ import pytest
 from vm_mgr.errors import EXIT_CODES, Kind, SignalError, VmMgrError
 from vm_mgr.model.cluster import Failure, Resource
 from vm_mgr.model.event import Event, EventKind
-from vm_mgr.model.migration import JobSample, OnTimeout, Strategy, parse_terms
+from vm_mgr.model.migration import Course, JobSample, Limits, OnTimeout, Plan, Strategy, decide, parse_terms
 from vm_mgr.model.vm import VmSettings, VmState
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.disable import disable
@@ -106,6 +106,14 @@ class TestFailure:
         steps = [one.step for one in env.said if isinstance(one, Progress)]
         assert "earlier move" in steps[0]
 
+    def test_unknown_node_is_told_before_anything_is_waited_for(self, env, vm):
+        moving = env.cluster.state()
+        resource = moving.resources[vm]._replace(pending="Migrating")
+        env.cluster.state = lambda: moving._replace(resources={vm: resource})
+        env.said.clear()
+        assert failure(env, vm, "n9").kind is Kind.NOT_FOUND
+        assert not env.said
+
     def test_interrupted_move_is_cancelled(self, env, vm):
         cancelled = []
         env.hypervisor.abort_job = cancelled.append
@@ -164,6 +172,89 @@ class TestReason:
     def test_without_a_chronicle_pacemakers_words_are_told(self, env, vm):
         env.chronicle.hanging = True
         assert failure(env, vm, "n2").message.endswith("migrate_to on n1: Error occurred")
+
+
+class TestAdvice:
+    """What would help depends on what has ended the move."""
+
+    def hint(self, env, vm, monkeypatch, reason, terms=MoveTerms(), **sample):  # noqa: B008 - immutable
+        env.cluster.failing_migrations[vm] = f"migrate_to on n1: {reason}"
+        looks = iter([JobSample(remaining_bytes=190 * MIB, **sample)] if sample else [])
+        monkeypatch.setattr(env.hypervisor, "migration_progress", lambda _name: next(looks, None))
+        return failure(env, vm, "n2", terms).hint
+
+    def late(self, limits, **sample):
+        sample = JobSample(elapsed_s=200, remaining_bytes=190 * MIB, **sample)
+        return decide(Plan(), limits, sample, Course()).reason
+
+    def test_what_is_too_narrow_is_widened(self, env, vm, monkeypatch):
+        terms = MoveTerms(bandwidth_mib=1, timeout_s=5, on_timeout=OnTimeout.ABORT)
+        rates = {"rate_bps": 1.0 * MIB, "dirty_bps": 0.0}
+        reason = self.late(Limits(5, 98, OnTimeout.ABORT), **rates)
+        hint = self.hint(env, vm, monkeypatch, reason, terms, **rates)
+        assert "--bandwidth" in hint
+        assert "--timeout" in hint
+        assert "--max-pause" not in hint
+        assert "auto-converge" not in hint
+
+    @pytest.mark.parametrize(
+        ("terms", "way", "other"),
+        [
+            (MoveTerms(strategy=Strategy.PRECOPY), "--max-pause 38", "--on-timeout"),
+            (MoveTerms(on_timeout=OnTimeout.ABORT), "--on-timeout pause", "--max-pause"),
+        ],
+    )
+    def test_busy_guest_is_paused_or_slowed_down(self, env, vm, monkeypatch, terms, way, other):
+        rates = {"rate_bps": 10.0 * MIB, "dirty_bps": 90.0 * MIB}
+        reason = self.late(Limits(98, 110, terms.on_timeout or OnTimeout.PAUSE), **rates)
+        hint = self.hint(env, vm, monkeypatch, reason, terms, **rates)
+        assert way in hint
+        assert other not in hint
+        assert "--bandwidth" not in hint
+        assert "auto-converge" in hint
+
+    def test_what_slows_it_down_already_is_not_advised(self, env, vm, monkeypatch):
+        terms = MoveTerms(strategy=Strategy.AUTO_CONVERGE)
+        rates = {"rate_bps": 10.0 * MIB, "dirty_bps": 90.0 * MIB}
+        reason = self.late(Limits(98, 110), **rates)
+        assert "auto-converge" not in self.hint(env, vm, monkeypatch, reason, terms, **rates)
+
+    def test_pause_that_was_too_short_is_prolonged(self, env, vm, monkeypatch):
+        sample = JobSample(elapsed_s=50, remaining_bytes=MIB)
+        reason = decide(Plan(), Limits(98, 110), sample, Course(paused_at_s=30)).reason
+        rates = {"rate_bps": 90.0 * MIB, "dirty_bps": 0.0}
+        assert "--max-pause 20" in self.hint(env, vm, monkeypatch, reason, **rates)
+
+    def test_other_causes_are_to_be_mended(self, env, vm, monkeypatch):
+        reason = "its live migration failed: Cannot open log file: Device or resource busy"
+        hint = self.hint(env, vm, monkeypatch, reason, rate_bps=1.0, dirty_bps=1.0)
+        assert "--" not in hint
+        assert f"vm-mgr events {vm}" in hint
+
+    def test_bandwidth_that_can_not_carry_all_in_time_is_told_before(self, env, vm):
+        machine = env.definitions.machine
+        env.definitions.machine = lambda xml: machine(xml)._replace(memory_bytes=256 * MIB)
+        migrate(env, vm, "n2", MoveTerms(bandwidth_mib=1, timeout_s=5))
+        assert "too-slow" in notes(env, Level.INFO)
+        env.said.clear()
+        migrate(env, vm, "n3", MoveTerms(bandwidth_mib=100, timeout_s=5))
+        assert "too-slow" not in notes(env, Level.INFO)
+
+    def test_move_that_failed_is_not_told_as_done(self, env, vm):
+        """The end of a step is told as done when another one begins."""
+        env.cluster.failing_migrations[vm] = FAILED
+        forget, sleep, asked = env.cluster.forget_failed_move, env.clock.sleep, []
+        env.cluster.forget_failed_move = lambda *names: asked.append(names)
+
+        def later(seconds):
+            sleep(seconds)
+            if asked:
+                forget(*asked[0])
+
+        env.clock.sleep = later
+        failure(env, vm, "n2")
+        steps = [one.step for one in env.said if isinstance(one, Progress)]
+        assert steps[-1] == f"moving {vm}"
 
 
 class TestHeld:

@@ -10,7 +10,7 @@ from vm_mgr.adapters.pacemaker import commands, moves, reading
 from vm_mgr.adapters.pacemaker.edit import CibEditor
 from vm_mgr.adapters.pacemaker.parse import parse_crm_mon
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.vm import TargetRole
+from vm_mgr.model.vm import TargetRole, VmState
 from vm_mgr.operations.view import view
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.runner import Completed
@@ -121,6 +121,40 @@ def test_recorded_state_is_read_as_its_name_says(path):
     assert len(state.nodes) == 3
     assert state.fence_devices == 3
     assert view(state.resources["guest1"], state).state.value.lower() == expected
+
+
+def failed_guest(*changes):
+    raw = next(path for path in RECORDED if path.stem == "crm_mon--failed").read_text()
+    for before, after in changes:
+        assert before in raw
+        raw = raw.replace(before, after, 1)
+    return parse_crm_mon(raw)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "count", "barred"),
+    [("3", "4", True), ("3", "3", True), ("3", "2", False), ("1000000", "4", False), ("0", "1000000", False)],
+)
+def test_node_is_barred_from_the_threshold_on(threshold, count, barred):
+    limits = 'id="guest1" orphan="false" migration-threshold="{}" fail-count="{}"'
+    state = failed_guest((limits.format("3", "1000000"), limits.format(threshold, count)))
+    guest = state.resources["guest1"]
+    assert guest.banned_by_failures == (("n1", "n2") if barred else ("n2",))
+    assert view(guest, state).state is (VmState.FAILED if barred else VmState.STARTING)
+
+
+def test_detail_is_the_newest_failure_and_the_way_out():
+    times = (f'call="91" status="Done" last-rc-change="2026-11-21 03:26:0{end}Z"' for end in (1, 9))
+    state = failed_guest(tuple(times))
+    detail = view(state.resources["guest1"], state).detail
+    assert detail.startswith("start on n1: ")
+    assert detail.endswith("(vm-mgr start guest1)")
+
+
+def test_vm_that_no_node_can_take_is_stopped():
+    path = next(path for path in RECORDED if path.stem == "crm_mon--failed")
+    state = parse_crm_mon(path.read_text().replace('standby="false"', 'standby="true"'))
+    assert view(state.resources["guest1"], state).state is VmState.STOPPED
 
 
 @pytest.mark.parametrize("task", ["start", "migrate_to", "migrate_from"])

@@ -1,7 +1,9 @@
 """Settings, memory and processors that change while a VM runs."""
 
 import pytest
+from click.testing import CliRunner
 
+from vm_mgr.cli.app import app
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.operations.create import CreateRequest, create
@@ -122,6 +124,14 @@ def test_host_that_was_accepted_earlier_may_be_down(env, vm):
     env.cluster.nodes["n3"] = env.cluster.nodes["n3"]._replace(online=False)
     set_vm(env, vm, Changes({"priority": 1}))
     assert env.cluster.resources[vm].preferred_host == "n3"
+
+
+def test_command_says_changed_only_of_what_is(env, vm):
+    def shell(*words):
+        return CliRunner(mix_stderr=False).invoke(app, ["set", vm, *words], obj=env)
+
+    assert shell("--no-check", "qmp").stdout == ""
+    assert shell("--priority", "7").stdout == f"{vm} is changed\n"
 
 
 def test_disabled_vm_and_no_change(env, vm):

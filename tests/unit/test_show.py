@@ -10,6 +10,8 @@ from vm_mgr.adapters.libvirt.definition import DomainXml
 from vm_mgr.cli.app import app
 from vm_mgr.errors import EXIT_CODES, Kind, VmMgrError
 from vm_mgr.model.cluster import Failure
+from vm_mgr.model.event import Event as ChronicleEvent
+from vm_mgr.model.event import EventKind
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.operations.colocation import add_colocation, separate
@@ -19,7 +21,7 @@ from vm_mgr.operations.disable import disable
 from vm_mgr.operations.pause import pause
 from vm_mgr.operations.show import show, show_definition
 from vm_mgr.operations.stop import stop
-from vm_mgr.ports.cluster import Constraint
+from vm_mgr.ports.cluster import Constraint, Event
 from vm_mgr.reports import Note
 
 from .conftest import DOMAIN
@@ -112,6 +114,52 @@ def test_without_storage_the_rest_is_shown_and_the_storage_is_asked_once(env, vm
 def test_hanging_libvirt_hides_only_the_pause(env, vm):
     env.hypervisor.hanging = True
     assert show(env, vm).unknown == ("paused",)
+
+
+def test_vm_that_has_just_ended_is_no_fault_of_libvirt(env, vm):
+    env.hypervisor.running.pop(vm)
+    env.cluster.stuck.add(vm)
+    shown = show(env, vm)
+    assert (shown.paused, shown.unknown) == ("", ())
+    assert [one.code for one in env.said if isinstance(one, Note)] == ["absent"]
+
+
+@pytest.mark.parametrize(("reason", "hinted"), [("user", True), ("I/O error", True), ("starting up", False)])
+def test_only_a_pause_that_lasts_has_a_hint(env, vm, shell, reason, hinted):
+    env.hypervisor.halted[vm] = reason
+    text = shell("show", vm).stdout
+    assert reason in text
+    assert ("vm-mgr resume" in text) is hinted
+
+
+def told(kind, node, when_utc):
+    return ChronicleEvent(when_utc, kind, "web1", node)
+
+
+@pytest.mark.parametrize(
+    ("events", "since_utc"),
+    [
+        ([], 900.0),
+        ([told(EventKind.RUNNING, "n1", 100), told(EventKind.MOVED, "n2", 200)], 200.0),
+        ([told(EventKind.MOVED, "n2", 200), told(EventKind.STOPPED, "n1", 201)], 200.0),
+        ([told(EventKind.RUNNING, "n2", 100), told(EventKind.STOPPED, "n2", 200)], 900.0),
+        ([told(EventKind.RUNNING, "n2", 100), told(EventKind.MOVED, "n1", 200)], 900.0),
+    ],
+)
+def test_arrival_that_the_cluster_has_forgotten_is_looked_up(env, vm, events, since_utc):
+    """A cleanup, as an aborted move ends with one, leaves only the probe."""
+    env.cluster.events[vm] = [Event("monitor", "n2", 900.0)]
+    env.chronicle.append(events)
+    assert show(env, vm).since_utc == since_utc
+    env.chronicle.hanging = True
+    assert show(env, vm).since_utc == 900.0
+
+
+def test_what_a_disk_takes_is_a_column_only_where_it_is_known(env, vm, shell):
+    assert "USED" not in shell("show", vm).stdout
+    disks = env.storage.disks(vm)
+    env.storage.disks = lambda _name: [one._replace(used_bytes=512) for one in disks]
+    assert "USED" in shell("show", vm).stdout
 
 
 def test_unreadable_definition_hides_only_the_machine(env, vm):

@@ -43,8 +43,13 @@ class Steps:
 
     def end(self) -> NoReturn:
         """Say that this was all, and end the command: it has no result."""
-        click.echo("nothing was changed" if self.count else "nothing would be changed")
+        click.echo(self.summary or "nothing would be changed")
         click.get_current_context().exit()
+
+    @property
+    def summary(self) -> str:
+        """Say that the steps were none, where there are any; also before an error."""
+        return "nothing was changed" if self.count else ""
 
 
 def is_dry_run() -> bool:

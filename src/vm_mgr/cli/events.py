@@ -120,7 +120,7 @@ def _timeline(failover: Failover) -> Iterator[str]:
     for back in failover.recoveries:
         yield from (_step(back.vm, phase) for phase in back.phases)
     for vm in failover.unseen:
-        yield f"{'never':>9}     {vm} was not seen to start again"
+        yield f"{'-':>9}     {vm} has not been seen to start again so far"
 
 
 def _step(subject: str, phase: Phase) -> str:

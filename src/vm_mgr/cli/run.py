@@ -52,6 +52,9 @@ def run(operation: Callable[["Env"], T]) -> T:
             import traceback  # noqa: PLC0415
 
             traceback.print_exc()
+        if steps.summary:
+            click.echo(steps.summary)
+            sys.stdout.flush()
         fail(error)
     except BaseException:
         printer.end(done=False)

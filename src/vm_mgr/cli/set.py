@@ -59,5 +59,5 @@ def set_command(name: VmName, memory: str | None, unset: tuple[str, ...], **opti
     changes = Changes(settings, memory_bytes, vcpus, description)
     if changes == Changes():
         raise click.UsageError("say what to change; see: vm-mgr set --help")
-    run(lambda env: set_vm(env, name, changes))
-    print(f"{name} is changed")
+    if run(lambda env: set_vm(env, name, changes)):
+        print(f"{name} is changed")

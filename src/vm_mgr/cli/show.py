@@ -1,6 +1,6 @@
 """The command show."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,8 +16,12 @@ from vm_mgr.model.vm import VmName
 from vm_mgr.operations.saved import said
 from vm_mgr.operations.show import Shown, show, show_definition
 from vm_mgr.ports.cluster import VmResource
+from vm_mgr.ports.hypervisor import PAUSED_BY_USER
 
 __all__ = ["show_command"]
+
+# Pauses that only their user ends; others are steps of something that is under way.
+RESUMABLE = (PAUSED_BY_USER, "I/O error", "watchdog", "unknown")
 
 
 @click.command("show")
@@ -119,16 +123,21 @@ def _print(shown: Shown) -> None:
     for label, text in lines:
         print(f"{label:<{width}}  {text}".rstrip())
     if shown.disks:
-        disks = [
-            (one.image, _size(one.size_bytes), _size(one.used_bytes), one.parent or "-")
-            for one in shown.disks
-        ]
         print()
-        print_table([("disk", "size", "used", "parent"), *disks])
+        print_table(list(_disk_rows(shown.disks)))
     if shown.snapshots:
         taken = [(one.name, _local(one.taken_utc), one.consistency.value) for one in shown.snapshots]
         print()
         print_table([("snapshot", "taken", "consistency"), *taken])
+
+
+def _disk_rows(disks: Sequence[DiskInfo]) -> Iterator[list[str]]:
+    """Leave out what they take where the storage does not tell: Ceph would have to look at all objects."""
+    told = any(one.used_bytes is not None for one in disks)
+    yield ["disk", "size", *(["used"] if told else []), "parent"]
+    for one in disks:
+        used = [_size(one.used_bytes)] if told else []
+        yield [one.image, _size(one.size_bytes), *used, one.parent or "-"]
 
 
 def _state(shown: Shown) -> Iterator[tuple[str, str]]:
@@ -138,7 +147,8 @@ def _state(shown: Shown) -> Iterator[tuple[str, str]]:
     yield "name", status.name
     yield "state", f"{status.state.value}{where}{since}" + (f" ({status.detail})" if status.detail else "")
     if shown.paused:
-        yield "paused", f"{shown.paused} (vm-mgr resume {status.name})"
+        hint = f" (vm-mgr resume {status.name})" if shown.paused in RESUMABLE else ""
+        yield "paused", shown.paused + hint
     if shown.saved:
         yield "memory", said(shown.saved)
     for failure in shown.failures:

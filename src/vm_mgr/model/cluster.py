@@ -102,8 +102,8 @@ class Resource(NamedTuple):
 
     @property
     def last_failure(self) -> str:
-        """Say what failed, or nothing."""
-        return self.failures[-1].text if self.failures else ""
+        """Say what failed last, or nothing: Pacemaker lists failures by node, and its times sort as text."""
+        return max(reversed(self.failures), key=lambda one: one.when).text if self.failures else ""
 
     @property
     def held_on(self) -> str:

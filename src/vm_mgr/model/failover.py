@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from vm_mgr.model.event import BY_PACEMAKER, OF_NODES, Event, EventKind
 
-__all__ = ["Failover", "Phase", "Recovery", "distinct", "failovers"]
+__all__ = ["PLACES", "Failover", "Phase", "Recovery", "distinct", "failovers"]
 
 # Several nodes see the same; what is further apart has happened twice.
 SAME_S = 2.0

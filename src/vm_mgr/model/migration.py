@@ -9,7 +9,9 @@ from urllib.parse import quote, unquote
 
 __all__ = [
     "AS_ASKED",
+    "LATE",
     "MAX_PAUSE_S",
+    "STOOD",
     "Course",
     "Decision",
     "JobSample",
@@ -35,6 +37,9 @@ SURELY_BPS = 10 << 20
 SECOND_ROUND = 2
 # Left of the time for the last round, the switch to the target and the check of the outcome.
 MARGIN_S = 2.0
+# How the reasons of aborts begin; the command that hears of one goes by them.
+LATE = "it did not end within"
+STOOD = "the guest was paused to finish and stood for"
 
 
 class Strategy(StrEnum):
@@ -115,6 +120,15 @@ class JobSample(NamedTuple):
         gain = self.rate_bps - dirty
         return self.remaining_bytes / gain if gain > 0 else None
 
+    @property
+    def converges(self) -> bool:
+        """Tell whether the guest changes little enough.
+
+        >>> JobSample(rate_bps=40, dirty_bps=10).converges, JobSample(rate_bps=40, dirty_bps=20).converges
+        (True, False)
+        """
+        return self.dirty_bps < CONVERGES * self.rate_bps
+
 
 class Course(NamedTuple):
     """What was done so far: when the guest was paused to finish, whether it runs at the target already."""
@@ -188,16 +202,16 @@ def _when_over(limits: Limits, sample: JobSample, course: Course) -> str:
     """Say why it can't go on at all; mostly nothing."""
     if sample.elapsed_s > limits.end_s:
         still = ", even with the guest paused" if course.paused_at_s is not None else ""
-        return f"it did not end within {limits.end_s:.0f} s{still}"
+        return f"{LATE} {limits.end_s:.0f} s{still}"
     stood_s = 0.0 if course.paused_at_s is None else sample.elapsed_s - course.paused_at_s
     if limits.max_pause_s is not None and stood_s > limits.max_pause_s:
-        reason = f"the guest was paused to finish and stood for {stood_s:.0f} s"
+        reason = f"{STOOD} {stood_s:.0f} s"
         return f"{reason}, the longest pause is {limits.max_pause_s:.0f} s"
     return ""
 
 
 def _when_late(limits: Limits, sample: JobSample) -> Decision:
-    late = f"it did not end within {limits.timeout_s:.0f} s ({_progress(sample)})"
+    late = f"{LATE} {limits.timeout_s:.0f} s ({_progress(sample)})"
     if limits.on_timeout is OnTimeout.ABORT:
         return Decision(Step.ABORT, late)
     if _fits(limits, sample.pause_s):

@@ -12,6 +12,7 @@ from vm_mgr.reports import Level, Note
 __all__ = [
     "attribute_problems",
     "clone_problems",
+    "fencing_hint",
     "flatten_hint",
     "host_problems",
     "name_conflicts",
@@ -34,6 +35,15 @@ def quorum_problems(state: ClusterState) -> list[VmMgrError]:
     return [VmMgrError(Kind.TRY_LATER, "the cluster has no quorum", hint=hint)]
 
 
+def fencing_hint(state: ClusterState, name: str) -> str:
+    """Say what has to happen to a node that is lost and not yet fenced; nothing for any other one."""
+    node = state.node(name)
+    if node is None or not node.unclean:
+        return ""
+    confirm = f"mend its BMC or, only if you know that it is off: stonith_admin --confirm {name}"
+    return f"the cluster goes on once {name} is fenced (see: crm_mon -1); if that fails, {confirm}"
+
+
 def host_problems(state: ClusterState, host: str | None, *, now: bool = False) -> list[VmMgrError]:
     """Refuse a node that can't run VMs; with now, also one that can't at this moment."""
     if host is None:
@@ -46,13 +56,14 @@ def host_problems(state: ClusterState, host: str | None, *, now: bool = False) -
     if node.observer:
         return [VmMgrError(Kind.INVALID, f"{host} is an observer and never runs VMs", hint=hint)]
     if not node.online:
+        hint = fencing_hint(state, host) or hint
         return [VmMgrError(Kind.WRONG_STATE, f"node {host} is offline", hint=hint)]
     if now and not node.can_host:
-        return [
-            VmMgrError(
-                Kind.WRONG_STATE, f"node {host} is in standby or maintenance, or shuts down", hint=hint
-            )
-        ]
+        if node.standby:  # which of both it was, crm_mon does not tell
+            end = f"crm_standby -N {host} -D"
+            hint += f"; end the standby: {end} -l reboot (after a drain), {end} (of any other)"
+        message = f"node {host} is in standby or maintenance, or shuts down"
+        return [VmMgrError(Kind.WRONG_STATE, message, hint=hint)]
     return []
 
 
@@ -81,7 +92,8 @@ def running_node(env: Env, state: ClusterState, name: VmName) -> NodeName:
     node = state.node(resource.nodes[0])
     if node is None or not node.online or node.unclean:
         message = f"{name} was last seen on {resource.nodes[0]}, which is lost"
-        raise VmMgrError(Kind.WRONG_STATE, message, hint=f"look again: vm-mgr status {name}")
+        hint = fencing_hint(state, resource.nodes[0]) or f"look again: vm-mgr status {name}"
+        raise VmMgrError(Kind.WRONG_STATE, message, hint=hint)
     return node.name
 
 

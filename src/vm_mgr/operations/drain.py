@@ -87,7 +87,7 @@ def require_empty(drained: Drained) -> None:
     if not drained.stays:
         return
     names = ", ".join(one.name for one in drained.stays)
-    message = f"not all VMs have left {drained.node}: {names}"
+    message = f"VMs stay on {drained.node}: {names}"
     hint = next(
         (one.hint for one in drained.stays if one.hint), f"see: vm-mgr status {drained.stays[0].name}"
     )

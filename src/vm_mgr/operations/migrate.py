@@ -1,7 +1,7 @@
 """Move a running VM to another node."""
 
 from collections.abc import Generator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
@@ -10,12 +10,22 @@ from vm_mgr.model.migration import JobSample, Plan, Strategy, render_terms
 from vm_mgr.model.on_move import Way
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.alone import alone
-from vm_mgr.operations.checks import quorum_problems, resource_of
+from vm_mgr.operations.checks import host_problems, quorum_problems, resource_of
 from vm_mgr.operations.held import let_go
 from vm_mgr.operations.lift import is_leaving
 from vm_mgr.operations.migration_plan import plan_for
 from vm_mgr.operations.move_checks import arrival_problems, goal_problems, harm_problems
-from vm_mgr.operations.move_terms import Goal, MoveTerms, agent_terms, limits_of, strategy_of, term_problems
+from vm_mgr.operations.move_terms import (
+    Goal,
+    MoveTerms,
+    advice,
+    agent_terms,
+    bandwidth_of,
+    limits_of,
+    strategy_of,
+    term_problems,
+    too_slow,
+)
 from vm_mgr.operations.move_ways import (
     POLL_S,
     announcement,
@@ -64,6 +74,9 @@ def migrate(env: Env, name: VmName, to: NodeName | None = None, terms: MoveTerms
     A live migration that fails leaves the VM where it runs; then its failure is cleared too, and
     EXTERNAL_FAILURE says why (docs/design/0010-clean-abort.md).
     """
+    if to is not None:  # who has mistyped a name is not to wait for an earlier move, or another command
+        state = env.cluster.state()
+        raise_all(quorum_problems(state) + host_problems(state, to))
     return finish(env, moving(env, name, Goal(to), terms)).status
 
 
@@ -84,14 +97,16 @@ def _moving(env: Env, name: VmName, goal: Goal, terms: MoveTerms) -> Moving:
     raise_all(problems + term_problems(name, terms, vm, before.agent))
     if source == goal.to:
         return Moved(seen, Way.LIVE)
-    words, picks = "", strategy_of(terms, vm.params) is Strategy.AUTO
+    words, strategy = "", strategy_of(terms, vm.params)
+    picks = strategy is Strategy.AUTO
     asks = (vm.live_migration or vm.hibernation_s > 0) and _can_ask(env, state)
     if asks and picks and vm.live_migration:
         env.hypervisor_at(source).begin_dirty_rate(name)
     raise_all(arrival_problems(env, state, name, source, goal.to, goal.avoiding, alive=asks))
     if vm.live_migration:
+        _say_if_too_slow(env, source, terms, vm, asks=asks)
         plan = _plan(env, name, source, terms, vm) if asks and picks else None
-        words = render_terms(agent_terms(terms, plan))
+        words, strategy = render_terms(agent_terms(terms, plan)), plan.strategy if plan else strategy
     else:
         env.say(announcement(vm, source))
     raise_all(harm_problems(env, state, vm, source, goal) if goal.to is None else [])
@@ -100,7 +115,7 @@ def _moving(env: Env, name: VmName, goal: Goal, terms: MoveTerms) -> Moving:
     seen, after = yield from _move(env, job, goal, vm, words)
     if after is not None and _failed_moves(before, after):
         reason = yield from why_failed(env, name, _failed_moves(before, after)[-1], asked_utc)
-        raise _not_moved(env, seen, reason, source)
+        raise _not_moved(env, seen, reason, source, advice(reason, terms, vm, job.sample, strategy))
     if not _arrived(seen, source, goal.to):
         raise _failure(seen, _new_failures(before, after))
     if vm.live_migration and was_restarted(env, before, after, seen):
@@ -202,14 +217,13 @@ def _cancel(env: Env, name: VmName, source: NodeName) -> None:
 
 def _plan(env: Env, name: VmName, source: NodeName, terms: MoveTerms, vm: VmResource) -> Plan | None:
     """Pick here, where somebody hears why; None leaves it to the agent."""
-    kept = vm.params.get("migration_speed", "")
     try:
         plan = plan_for(
             env.hypervisor_at(source),
             env.definitions,
             name,
             strategy=Strategy.AUTO,
-            bandwidth_mib=terms.bandwidth_mib or (int(kept) if kept.isdigit() else None),
+            bandwidth_mib=bandwidth_of(terms, vm),
             limits=limits_of(terms, vm),
         )
     except VmMgrError as error:
@@ -219,6 +233,16 @@ def _plan(env: Env, name: VmName, source: NodeName, terms: MoveTerms, vm: VmReso
         return None
     env.say(Note(Level.INFO, "migration-plan", f"{plan.strategy.value}: {plan.reason}"))
     return plan
+
+
+def _say_if_too_slow(env: Env, source: NodeName, terms: MoveTerms, vm: VmResource, *, asks: bool) -> None:
+    if not asks or bandwidth_of(terms, vm) is None:
+        return
+    with suppress(VmMgrError):  # whoever asks next says why there is no answer
+        xml = env.hypervisor_at(source).running_definition(vm.name)
+        note = too_slow(terms, vm, env.definitions.machine(xml).memory_bytes)
+        if note is not None:
+            env.say(note)
 
 
 _Watch = Generator[None, None, tuple[VmStatus, Resource | None]]
@@ -270,6 +294,7 @@ class _Job:
         self.before = before
         self.source = source
         self.last = Progress(f"moving {self.name}")
+        self.sample: JobSample | None = None
         self.asks = asks
 
     def is_sending(self) -> bool:
@@ -284,7 +309,7 @@ class _Job:
             self.env.say(Note(Level.WARNING, "no-progress", text, error.hint))
             return False
         if sample is not None:
-            self.last = _progress(self.name, sample)
+            self.last, self.sample = _progress(self.name, sample), sample
         return sample is not None and sample.remaining_bytes > 0
 
 
@@ -299,7 +324,7 @@ def _progress(name: VmName, sample: JobSample) -> Progress:
     return Progress(f"moving {name}", fraction, whole, detail)
 
 
-def _not_moved(env: Env, seen: VmStatus, reason: str, source: NodeName) -> VmMgrError:
+def _not_moved(env: Env, seen: VmStatus, reason: str, source: NodeName, hint: str) -> VmMgrError:
     """Let the cluster act on the VM again if it runs at its source, and say why it was not moved.
 
     Where that is not proven, the source's timer goes on looking.
@@ -316,12 +341,10 @@ def _not_moved(env: Env, seen: VmStatus, reason: str, source: NodeName) -> VmMgr
         hint = f"{source} goes on looking and mends it; see: vm-mgr status {name}"
         return VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint)
     env.cluster.forget_failed_move(name, source)
-    wait(env, name, f"settling {name}", lambda vm: vm.state is VmState.STARTED and not vm.detail, SETTLE_S)
+    # Still the same step: the end of another one would be told as done.
+    wait(env, name, f"moving {name}", lambda vm: vm.state is VmState.STARTED and not vm.detail, SETTLE_S)
     message = f"{name} was not moved and runs on {source} as before: {reason}"
-    hint = (
-        f"mend that, or let it pause longer: vm-mgr migrate {name} --max-pause 30; or slow the guest down: "
-    )
-    return VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint + "--strategy auto-converge")
+    return VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint)
 
 
 def _arrived(seen: VmStatus, source: NodeName, to: NodeName | None) -> bool:

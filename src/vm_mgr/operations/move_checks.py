@@ -4,7 +4,7 @@ from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.failback import Failback
 from vm_mgr.model.vm import VmName, VmSettings, VmState, VmStatus
-from vm_mgr.operations.checks import host_problems
+from vm_mgr.operations.checks import fencing_hint, host_problems
 from vm_mgr.operations.move_terms import Goal
 from vm_mgr.operations.obstacles import misfit, without
 from vm_mgr.ports.cluster import Harm, VmResource
@@ -142,9 +142,8 @@ def _unreachable(node: NodeName, error: VmMgrError) -> VmMgrError:
 
 
 def _way_to_started(state: ClusterState, seen: VmStatus) -> str:
-    node = state.node(seen.node)
-    if node is not None and node.unclean:
-        return f"the cluster recovers it by itself once {node.name} is fenced; see how far it is: crm_mon -1"
+    if lost := fencing_hint(state, seen.node):
+        return lost
     if seen.state in (VmState.STOPPED, VmState.FAILED):
         return f"start it: vm-mgr start {seen.name}"
     return f"look again: vm-mgr status {seen.name}"

@@ -1,15 +1,40 @@
 """Say where a single move goes, and what it wants differently from the VM's settings; check both."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from math import ceil
 from typing import NamedTuple
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import NodeName
-from vm_mgr.model.migration import MAX_PAUSE_S, Limits, OnTimeout, Plan, Strategy, limits_within
+from vm_mgr.model.migration import (
+    LATE,
+    MAX_PAUSE_S,
+    STOOD,
+    JobSample,
+    Limits,
+    OnTimeout,
+    Plan,
+    Strategy,
+    limits_within,
+)
 from vm_mgr.model.vm import VmName, VmSettings
 from vm_mgr.ports.cluster import VmResource
+from vm_mgr.reports import Level, Note
 
-__all__ = ["Goal", "MoveTerms", "agent_terms", "limits_of", "move_problems", "strategy_of", "term_problems"]
+__all__ = [
+    "Goal",
+    "MoveTerms",
+    "advice",
+    "agent_terms",
+    "bandwidth_of",
+    "limits_of",
+    "move_problems",
+    "strategy_of",
+    "term_problems",
+    "too_slow",
+]
+
+MIB = 1 << 20
 
 # What the agent keeps of its operation's timeout for cleaning up (ocf/parameters.py).
 RESERVE_S = 12
@@ -85,6 +110,57 @@ def limits_of(terms: MoveTerms, vm: VmResource) -> Limits:
         on_timeout=terms.on_timeout or (OnTimeout.ABORT if kept == "abort" else OnTimeout.PAUSE),
         max_pause_s=terms.max_pause_s or kept_pause_s,
     )
+
+
+def bandwidth_of(terms: MoveTerms, vm: VmResource) -> int | None:
+    """Give the MiB/s that the agent will keep to; None where nobody has limited them."""
+    kept = vm.params.get("migration_speed", "")
+    return terms.bandwidth_mib or (int(kept) if kept.isdigit() else None) or None
+
+
+def too_slow(terms: MoveTerms, vm: VmResource, memory_bytes: int) -> Note | None:
+    """Tell what the bandwidth carries in time, where that is less than all memory.
+
+    How much of it is in use, which is what has to be sent, is not known here.
+    """
+    bandwidth_mib, timeout_s = bandwidth_of(terms, vm), limits_of(terms, vm).timeout_s
+    if bandwidth_mib is None or bandwidth_mib * timeout_s >= memory_bytes / MIB:
+        return None
+    text = (
+        f"at {bandwidth_mib} MiB/s the first {timeout_s:.0f} s carry {bandwidth_mib * timeout_s:.0f} MiB: "
+        f"{vm.name} is late if it uses more of its {memory_bytes // MIB} MiB"
+    )
+    return Note(Level.INFO, "too-slow", text, "raise --bandwidth or --timeout")
+
+
+def advice(
+    reason: str, terms: MoveTerms, vm: VmResource, sample: JobSample | None, strategy: Strategy
+) -> str:
+    """Say what would help a live migration that has failed for this reason; sample is the last one."""
+    if LATE not in reason and STOOD not in reason:
+        return f"mend that, and move it again; what the nodes have to say: vm-mgr events {vm.name}"
+    return "; or ".join(_ways(reason, terms, vm, sample, strategy))
+
+
+def _ways(
+    reason: str, terms: MoveTerms, vm: VmResource, sample: JobSample | None, strategy: Strategy
+) -> Iterator[str]:
+    limits, bandwidth_mib = limits_of(terms, vm), bandwidth_of(terms, vm)
+    pauses = limits.on_timeout is OnTimeout.PAUSE
+    if bandwidth_mib is not None:
+        yield f"allow it more than {bandwidth_mib} MiB/s: --bandwidth"
+    if LATE in reason and (sample is None or sample.converges):
+        more = f"vm-mgr set {vm.name} --migrate-to-timeout {2 * vm.migrate_to_timeout_s}"
+        yield f"give it more time: {'--timeout' if terms.timeout_s else more}"
+    if STOOD not in reason and sample is not None and sample.converges:
+        return
+    if not pauses:
+        yield "let the guest be paused to finish: --on-timeout pause"
+    elif limits.max_pause_s is not None:
+        needed_s = 2 * (sample.pause_s or 0) if sample is not None else 0
+        yield f"let it pause longer: --max-pause {ceil(max(2 * limits.max_pause_s, needed_s))}"
+    if strategy is not Strategy.AUTO_CONVERGE:
+        yield "slow the guest down: --strategy auto-converge"
 
 
 def term_problems(name: VmName, terms: MoveTerms, vm: VmResource, agent: str) -> list[VmMgrError]:

@@ -56,7 +56,7 @@ def _bars(state: ClusterState, vm: VmResource, resource: Resource | None, node: 
     if vm.pinned_host and vm.pinned_host != node.name:
         yield f"the VM is pinned to {vm.pinned_host}"
     if resource is not None and node.name in resource.banned_by_failures:
-        yield "it has failed there; the cluster tries again once that is forgotten"
+        yield "it has failed there too often; the cluster tries again once that is forgotten"
     if without(state, vm.needs, node.name):
         yield f"{vm.needs} does not run there"
 

@@ -43,8 +43,11 @@ class Changes(NamedTuple):
     description: str | None = None
 
 
-def set_vm(env: Env, name: VmName, changes: Changes) -> VmSettings:
-    """Change what is stored, tell the cluster without disturbing the VM, say what takes effect when."""
+def set_vm(env: Env, name: VmName, changes: Changes) -> bool:
+    """Change what is stored, tell the cluster without disturbing the VM, say what takes effect when.
+
+    Gives whether there was anything to change.
+    """
     with alone(env, name):
         state = env.cluster.state()
         raise_all(quorum_problems(state))
@@ -58,7 +61,7 @@ def set_vm(env: Env, name: VmName, changes: Changes) -> VmSettings:
         new_xml = env.definitions.changed(env.storage.definition(name), **given) if given else ""
         if not fields and not given:
             env.say(Note(Level.INFO, "unchanged", f"nothing is changed of {name}"))
-            return before
+            return False
         with marked(env, name, "set", xml=new_xml, settings=json.dumps(after._asdict())) as step:
             _apply(env, name, step.mark)
         _tell(env, state, name, fields, sorted(given))
@@ -66,7 +69,7 @@ def set_vm(env: Env, name: VmName, changes: Changes) -> VmSettings:
         node = resource.nodes[0] if resource is not None and resource.active and resource.nodes else ""
         if fields & RETURN and _goes_home(state, node, after):
             env.say(Note(Level.INFO, "returns", f"{name} returns now from {node} to {after.preferred_host}"))
-        return after
+        return True
 
 
 def settle(env: Env, name: VmName, mark: Mark) -> None:

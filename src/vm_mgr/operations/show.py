@@ -5,6 +5,8 @@ from typing import NamedTuple, TypeVar
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import ClusterState, Failure, Resource
+from vm_mgr.model.event import EventKind
+from vm_mgr.model.failover import PLACES
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.saved_state import SavedState
 from vm_mgr.model.storage import DiskInfo, Snapshot
@@ -16,6 +18,7 @@ from vm_mgr.operations.view import view
 from vm_mgr.ports.cluster import Configured, Constraint, Event, VmResource
 from vm_mgr.ports.definition import Machine
 from vm_mgr.ports.env import Env
+from vm_mgr.ports.hypervisor import Hypervisor
 from vm_mgr.reports import Level, Note
 
 __all__ = ["Colocation", "Shown", "show", "show_definition"]
@@ -68,7 +71,7 @@ def show(env: Env, name: VmName) -> Shown:
     shown = _stored(env, looks, name, configured)
     return shown._replace(
         status=seen,
-        since_utc=_since(resource, configured.events) if resource else None,
+        since_utc=_since(looks, resource, configured.events) if resource else None,
         paused=_paused(env, looks, state, resource) if resource else "",
         colocations=tuple(_colocations(name, configured, shown.placement)),
         constraints=configured.others,
@@ -135,27 +138,56 @@ def _stored(env: Env, looks: _Looks, name: VmName, configured: Configured) -> Sh
     )
 
 
-def _since(resource: Resource, events: Sequence[Event]) -> float | None:
+def _since(looks: _Looks, resource: Resource, events: Sequence[Event]) -> float | None:
     """Tell when the VM came to its node, or stopped.
 
-    After a cleanup the cluster only knows since when it has seen the VM run: the first good monitor.
+    After a cleanup, as an aborted move ends with one, the cluster only knows since when it has seen the VM
+    run, the first good monitor; then the chronicle may know more.
     """
     if not resource.active:
         return max((event.when_utc for event in events if event.task == "stop"), default=None)
     here = [event for event in events if event.node in resource.nodes]
     came = [event.when_utc for event in here if event.task in ARRIVALS]
-    return max(came) if came else min((one.when_utc for one in here if one.task == "monitor"), default=None)
+    if came:
+        return max(came)
+    seen = min((one.when_utc for one in here if one.task == "monitor"), default=None)
+    return (None if looks.silent else _told_arrival(looks.env, resource)) or seen
+
+
+def _told_arrival(env: Env, resource: Resource) -> float | None:
+    """Look for it in the chronicle: the last that it tells of the VM has to be that it came here."""
+    try:
+        events = [one for one in env.chronicle.read() if one.subject == resource.name]
+    except VmMgrError:
+        return None
+    # After a live migration there is also a stop where it came from.
+    kinds = (*PLACES, EventKind.STOPPED)
+    told = [one for one in events if one.kind in kinds and (one.kind in PLACES or one.node in resource.nodes)]
+    last = told[-1] if told else None
+    return last.when_utc if last and last.kind in PLACES and last.node in resource.nodes else None
 
 
 def _paused(env: Env, looks: _Looks, state: ClusterState, resource: Resource) -> str:
     node = state.node(resource.nodes[0]) if resource.active and resource.nodes else None
     if node is None or not node.online:
         return ""
+    name, hypervisor = VmName(resource.name), env.hypervisor_at(node.name)
     try:
-        return env.hypervisor_at(node.name).paused(VmName(resource.name), timeout_s=LOOK_S)
+        return hypervisor.paused(name, timeout_s=LOOK_S)
     except VmMgrError as error:
-        looks.missed("paused", error)
+        if _is_absent(hypervisor, name):
+            text = f"{name} does not run on {node.name} at this moment"
+            env.say(Note(Level.INFO, "absent", text, "the cluster recovers it, or has just moved it"))
+        else:
+            looks.missed("paused", error)
         return ""
+
+
+def _is_absent(hypervisor: Hypervisor, name: VmName) -> bool:
+    try:
+        return hypervisor.domain_state(name, timeout_s=LOOK_S) == "absent"
+    except VmMgrError:
+        return False
 
 
 def _colocations(name: VmName, configured: Configured, placement: VmResource | None) -> Iterator[Colocation]:

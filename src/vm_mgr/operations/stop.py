@@ -38,7 +38,8 @@ def stop(env: Env, name: VmName, *, force: bool = False) -> VmStatus:
         env.cluster.set_target_role(name, TargetRole.STOPPED)
         if force:
             _unplug(env, name)  # before a storage that hangs is asked for anything more
-    seen = wait_stopped(env, name, _timeout_s(env, name))
+    undo = f"; the cluster still stops it as soon as it can: vm-mgr start {name} takes that back"
+    seen = wait_stopped(env, name, _timeout_s(env, name), undo)
     if not force:
         return with_saved(env, seen)
     _give_up(env, name)

@@ -51,6 +51,9 @@ def _waiting(resource: Resource, state: ClusterState) -> tuple[VmState, str]:
     if not state.quorate:
         return VmState.STOPPED, "the cluster has no quorum"
     able = {node.name for node in state.nodes if node.can_host}
-    if able and able <= set(resource.banned_by_failures):
-        return VmState.FAILED, resource.last_failure or "failed on every node"
+    if not able:
+        return VmState.STOPPED, "no node can run VMs now"
+    if able <= set(resource.banned_by_failures):
+        barred = f"barred on all nodes after failures (vm-mgr start {resource.name})"
+        return VmState.FAILED, "; ".join(filter(None, (resource.last_failure, barred)))
     return VmState.STARTING, resource.last_failure

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Rehearsal"]
 
+# Notes that tell how something has ended.
+OUTCOMES = {"moved", "see-events"}
+
 
 class Readable:
     """A real port of which only the verbs that read can be reached."""
@@ -303,8 +306,8 @@ class Rehearsal:
         return self._hypervisors[node]
 
     def say(self, report: Report) -> None:
-        """Pass on what the real operation would have remarked; nothing here takes time."""
-        if isinstance(report, Note):
+        """Pass on what the real operation would have remarked; nothing here takes time, or has happened."""
+        if isinstance(report, Note) and report.code not in OUTCOMES:
             self._real.say(report)
 
     @property

@@ -13,6 +13,7 @@ from vm_mgr.model.fitness import ask_of
 __all__ = ["parse_crm_mon"]
 
 OBSERVER_ATTRIBUTE = "vm-mgr-role"
+INFINITY = "INFINITY"
 
 
 def parse_crm_mon(raw: str) -> ClusterState:
@@ -110,8 +111,19 @@ def _banned(name: str, root: ET.Element) -> tuple[NodeName, ...]:
         NodeName(node.get("name", ""))
         for node in root.iterfind("node_history/node")
         for history in node.iterfind("resource_history")
-        if history.get("id") == name and history.get("fail-count") in ("INFINITY", "1000000")
+        if history.get("id") == name and _is_barred(history)
     )
+
+
+def _is_barred(history: ET.Element) -> bool:
+    """Judge as Pacemaker does (pcmk__threshold_reached): a threshold of 0 never bars."""
+    threshold = _score(history.get("migration-threshold", INFINITY))
+    return 0 < threshold <= _score(history.get("fail-count", "0"))
+
+
+def _score(text: str) -> int:
+    text = text.replace(INFINITY, "1000000")
+    return int(text) if text.isdigit() else 0
 
 
 def _is_on_its_way(name: str, root: ET.Element) -> bool:
