@@ -13,7 +13,7 @@ from vm_mgr.model.checks import LEVELS
 from vm_mgr.model.vm import VmName
 from vm_mgr.wiring import RealEnv
 
-__all__ = ["expect", "forget", "is_awaited", "own_pid", "path", "remember"]
+__all__ = ["expect", "forget", "is_awaited", "known_uuid", "own_pid", "path", "remember"]
 
 NOBODY = "-"
 UUID_LENGTH = 36
@@ -21,7 +21,14 @@ UUID_LENGTH = 36
 
 def own_pid(env: RealEnv, name: VmName) -> int | None:
     """Find the VM's process; one with its name and another UUID than the VM was last seen with is not it."""
-    return env.processes.find_vm(name, uuid=_uuid(env, name))
+    return env.processes.find_vm(name, uuid=known_uuid(env, name))
+
+
+def known_uuid(env: RealEnv, name: VmName) -> str:
+    """Give the UUID that the VM was last seen with here; empty where it has left, or nothing is known."""
+    words = _words(env, name)
+    # Of a half UUID every VM would be another one.
+    return words[2] if len(words) == 3 and len(words[2]) == UUID_LENGTH else ""
 
 
 def remember(env: RealEnv, name: VmName, pid: int, uuid: str = "") -> None:
@@ -58,12 +65,6 @@ def forget(env: RealEnv, name: VmName) -> None:
 def path(env: RealEnv, kind: str, name: VmName) -> Path:
     """Name a file about a VM; ".." is in no VM's name, so it can't be the file of another one."""
     return env.state_dir / f"{kind}..{name.replace('/', '..')}"
-
-
-def _uuid(env: RealEnv, name: VmName) -> str:
-    words = _words(env, name)
-    # Of a half UUID every VM would be another one.
-    return words[2] if len(words) == 3 and len(words[2]) == UUID_LENGTH else ""
 
 
 def _words(env: RealEnv, name: VmName) -> list[str]:

@@ -11,7 +11,7 @@ from vm_mgr.model.on_move import Way
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.alone import alone
 from vm_mgr.operations.checks import quorum_problems, resource_of
-from vm_mgr.operations.held import let_go
+from vm_mgr.operations.held import elsewhere, let_go
 from vm_mgr.operations.lift import is_leaving
 from vm_mgr.operations.migration_plan import plan_for
 from vm_mgr.operations.move_checks import arrival_problems, goal_problems, harm_problems
@@ -100,7 +100,10 @@ def _moving(env: Env, name: VmName, goal: Goal, terms: MoveTerms) -> Moving:
     seen, after = yield from _move(env, job, goal, vm, words)
     if after is not None and _failed_moves(before, after):
         reason = yield from why_failed(env, name, _failed_moves(before, after)[-1], asked_utc)
-        raise _not_moved(env, seen, reason, source)
+        there = elsewhere(env, name, source)
+        if there is None:
+            raise _not_moved(env, seen, reason, source)
+        return Moved(_found(env, after, goal.to, there, reason), Way.LIVE)
     if not _arrived(seen, source, goal.to):
         raise _failure(seen, _new_failures(before, after))
     if vm.live_migration and was_restarted(env, before, after, seen):
@@ -312,7 +315,9 @@ def _not_moved(env: Env, seen: VmStatus, reason: str, source: NodeName) -> VmMgr
     leaving = is_leaving(env, source)
     if leaving or standing not in ("", PAUSED_BY_USER):
         standing = f"{source} is being shut down" if leaving else standing
-        message = f"{name} was not moved, and it is not sure that it runs on {source} ({standing}): {reason}"
+        message = (
+            f"{name}: its move failed, and whether it runs on {source} is not sure ({standing}): {reason}"
+        )
         hint = f"{source} goes on looking and mends it; see: vm-mgr status {name}"
         return VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint)
     env.cluster.forget_failed_move(name, source)
@@ -322,6 +327,25 @@ def _not_moved(env: Env, seen: VmStatus, reason: str, source: NodeName) -> VmMgr
         f"mend that, or let it pause longer: vm-mgr migrate {name} --max-pause 30; or slow the guest down: "
     )
     return VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint + "--strategy auto-converge")
+
+
+def _found(env: Env, after: Resource, to: NodeName | None, there: NodeName, reason: str) -> VmStatus:
+    """Have the cluster find a VM that runs at another node than it believes; raise if it is not where asked.
+
+    Its move has succeeded, and what Pacemaker calls failed was to move it once more.
+    """
+    name, wanted = VmName(after.name), to or there
+    let_go(env, after)
+    seen = wait(env, name, f"settling {name}", lambda vm: _is_there(vm, wanted), SETTLE_S)
+    if _is_there(seen, wanted):
+        return seen
+    on = f" on {seen.node}" if seen.node else ""
+    message = f"{name} runs on {there}, for the cluster it is {seen.state.value}{on}: {reason}"
+    raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=f"look again: vm-mgr status {name}; crm_mon -1")
+
+
+def _is_there(seen: VmStatus, node: NodeName) -> bool:
+    return seen.state is VmState.STARTED and not seen.detail and seen.node == node
 
 
 def _arrived(seen: VmStatus, source: NodeName, to: NodeName | None) -> bool:
