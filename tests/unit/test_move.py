@@ -112,7 +112,10 @@ class TestFailure:
         env.hypervisor.abort_job = cancelled.append
         env.cluster.stuck.add(vm)
 
+        sleep = env.clock.sleep
+
         def interrupt(_seconds):
+            env.clock.sleep = sleep
             raise SignalError(2)
 
         env.clock.sleep = interrupt
