@@ -3,6 +3,7 @@
 import pytest
 from lxml import etree
 
+from vm_mgr.adapters.memory.rehearsal import Rehearsal
 from vm_mgr.adapters.pacemaker import commands, moves
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.vm import TargetRole, VmSettings
@@ -10,6 +11,7 @@ from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.drain import Wishes, drain
 from vm_mgr.operations.migrate import migrate
 from vm_mgr.operations.status import status
+from vm_mgr.operations.unmigrate import unmigrate
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.reports import Note
 
@@ -250,3 +252,79 @@ class TestInterrupt:
         env.cluster.failing_migrations[vm] = "migrate_to on n1: Error occurred"
         assert self.interrupt(env, vm)[0] == []
         assert not env.cluster.held
+
+
+class TestUnmigrate:
+    """A move that nobody waits for any more, or somebody elsewhere."""
+
+    @pytest.fixture
+    def moving(self, env, vm):
+        """Move it from n1 to n2; once it is aborted it is held there."""
+        env.cluster.stuck.add(vm)
+        env.cluster.begin_move(vm, to="n2", away_from="n1", lifetime_s=60)
+        env.cluster.failing_migrations[vm] = "migrate_to on n1: Error occurred"
+        real = env.cluster.state
+        self.aborted, self.goes_on = [], False
+
+        def state():
+            found = real()
+            pending = "" if self.aborted and not self.goes_on else "Migrating"
+            return found._replace(resources={vm: found.resources[vm]._replace(pending=pending)})
+
+        def abort(name):
+            self.aborted.append(name)
+            if not self.goes_on:
+                env.cluster.stuck.clear()
+                real()
+
+        env.cluster.state, env.hypervisor.abort_job = state, abort
+        env.said.clear()
+        return vm
+
+    def codes(self, env):
+        return [one.code for one in env.said if isinstance(one, Note)]
+
+    def test_move_is_called_off_and_the_vm_is_as_before(self, env, moving):
+        assert [one.id for one in unmigrate(env, moving)] == [f"vm-mgr-move-{moving}"]
+        seen = status(env, moving)
+        assert (seen.node, seen.detail) == ("n1", "")
+        assert not env.cluster.moves
+        assert not env.cluster.held
+        assert self.codes(env) == ["called-off"]
+
+    def test_move_of_a_command_that_waits_is_aborted_before_that_has_ended(self, env, moving):
+        claim = env.ledger.claim
+
+        def claimed(name):
+            assert self.aborted
+            return claim(name)
+
+        env.ledger.claim = claimed
+        unmigrate(env, moving)
+
+    def test_move_that_can_not_be_called_off_keeps_its_constraint(self, env, moving):
+        self.goes_on = True
+        with pytest.raises(VmMgrError) as caught:
+            unmigrate(env, moving)
+        assert caught.value.kind is Kind.TRY_LATER
+        assert env.cluster.moves
+
+    def test_move_out_of_a_node_that_shuts_down_goes_on(self, env, moving):
+        env.cluster.nodes["n1"] = env.cluster.nodes["n1"]._replace(leaving=True)
+        with pytest.raises(VmMgrError) as caught:
+            unmigrate(env, moving)
+        assert caught.value.kind is Kind.TRY_LATER
+        assert not self.aborted
+        assert env.cluster.moves
+
+    def test_move_that_the_cluster_makes_by_itself_goes_on(self, env, moving):
+        env.cluster.moves.clear()
+        assert unmigrate(env, moving) == ()
+        assert not self.aborted
+
+    def test_dry_run_aborts_nothing(self, env, moving):
+        steps = []
+        assert unmigrate(Rehearsal(env, steps.append), moving)
+        assert steps[0] == f"cancel a migration of {moving} under way"
+        assert not self.aborted
+        assert env.cluster.moves

@@ -12,7 +12,7 @@ from vm_mgr.ports.env import Env
 from vm_mgr.ports.hypervisor import PAUSED_BY_USER
 from vm_mgr.reports import Level, Note
 
-__all__ = ["call_off", "settle", "take_back"]
+__all__ = ["abort", "call_off", "settle", "take_back", "what_goes_on"]
 
 LOOK_S = 10.0
 SETTLE_S = 30.0
@@ -31,7 +31,7 @@ def take_back(env: Env, vm: VmResource, source: NodeName, to: NodeName | None) -
     try:
         ended = call_off(env, vm.name, source) if vm.live_migration else _end_unbegun(env, vm.name, source)
         where = "where the cluster places it" if ended else f"on {to or 'another node'}"
-        return _what_goes_on(env, vm.name, source, where)
+        return what_goes_on(env, vm.name, source, where)
     except VmMgrError as error:
         return f"what becomes of {vm.name} is not known: {error.message}"
 
@@ -43,16 +43,25 @@ def call_off(env: Env, name: VmName, source: NodeName) -> bool:
     longer migrate"). The agent may still be on its way to a job that can be aborted.
     """
     deadline, calm = env.clock.monotonic() + CALL_OFF_S, 0
-    _abort(env, name, source)
+    abort(env, name, source)
     while calm < CALM_LOOKS and env.clock.monotonic() < deadline:
         env.clock.sleep(POLL_S)
         if _is_on_its_way(env, name):
             calm = 0
-            _abort(env, name, source)
+            abort(env, name, source)
         else:
             calm += 1
             env.cluster.end_move(name)
     return calm == CALM_LOOKS
+
+
+def abort(env: Env, name: VmName, source: NodeName) -> None:
+    """Abort what is under way; the source's timer then lets the cluster act on the VM again."""
+    try:
+        env.hypervisor_at(source).abort_job(name)
+    except VmMgrError as error:
+        text = f"the migration of {name} may go on: {error.message}"
+        env.say(Note(Level.WARNING, "not-cancelled", text, f"see: vm-mgr status {name}"))
 
 
 def settle(env: Env, name: VmName, source: NodeName) -> str:
@@ -73,7 +82,11 @@ def settle(env: Env, name: VmName, source: NodeName) -> str:
     return ""
 
 
-def _what_goes_on(env: Env, name: VmName, source: NodeName, where: str) -> str:
+def what_goes_on(env: Env, name: VmName, source: NodeName, where: str) -> str:
+    """Say what of a move goes on; nothing for a VM that runs at its source, which is settled if it is held.
+
+    where: in words, where a VM that is being stopped will run.
+    """
     state = env.cluster.state()
     if name not in state.resources:
         return ""
@@ -115,12 +128,3 @@ def _is_on_its_way(env: Env, name: VmName) -> bool:
         return True
     resource = state.resources.get(name)
     return resource is not None and view(resource, state).detail == MOVING
-
-
-def _abort(env: Env, name: VmName, source: NodeName) -> None:
-    """Abort what is under way; the source's timer then lets the cluster act on the VM again."""
-    try:
-        env.hypervisor_at(source).abort_job(name)
-    except VmMgrError as error:
-        text = f"the migration of {name} may go on: {error.message}"
-        env.say(Note(Level.WARNING, "not-cancelled", text, f"see: vm-mgr status {name}"))
