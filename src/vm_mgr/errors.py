@@ -3,7 +3,7 @@
 VmMgrError            anything that vm-mgr reports in one line
 ├── ProgramError      an external program ended with a non-zero exit status
 └── UuidTakenError    another VM has the domain's UUID
-SignalError           a signal asked us to stop; undo steps have run
+SignalError           a signal asked us to stop; undo steps have run, or a report says what goes on
 """
 
 from collections.abc import Sequence
@@ -90,6 +90,10 @@ class SignalError(BaseException):
         self.message = "interrupted; what was begun has been undone"
         super().__init__(self.message)
         self.signal_number = signal_number
+
+    def leave(self) -> None:
+        """Claim no longer that all has been undone: a report has said what goes on."""
+        self.message = "interrupted; what could not be undone goes on"
 
     @property
     def exit_code(self) -> int:

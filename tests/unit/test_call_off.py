@@ -3,13 +3,17 @@
 import pytest
 from lxml import etree
 
+from vm_mgr.adapters.memory.rehearsal import Rehearsal
 from vm_mgr.adapters.pacemaker import commands, moves
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.vm import TargetRole, VmSettings
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.drain import Wishes, drain
 from vm_mgr.operations.migrate import migrate
+from vm_mgr.operations.status import status
+from vm_mgr.operations.unmigrate import unmigrate
 from vm_mgr.ports.cluster import VmResource
+from vm_mgr.reports import Note
 
 from .conftest import DOMAIN
 
@@ -156,17 +160,171 @@ def test_interrupt_before_the_job_has_begun_is_called_off_when_it_begins(env, vm
     assert not env.cluster.moves
 
 
-def test_interrupt_lets_the_memory_be_saved(env, image):
-    create(env, CreateRequest("hib", DOMAIN, (image,), VmSettings(on_move="hibernate")))
-    env.cluster.stuck.add("hib")
-    aborted = []
-    env.hypervisor.abort_job = aborted.append
+class TestInterrupt:
+    """What is said to have been undone is undone; what goes on keeps its constraint, which has a date."""
 
-    def interrupt(_seconds):
-        raise SignalError(2)
+    @pytest.fixture(params=["hibernate", "restart"])
+    def stopping(self, env, image, request):
+        create(env, CreateRequest("hib", DOMAIN, (image,), VmSettings(on_move=request.param)))
+        env.cluster.stuck.add("hib")
+        return "hib"
 
-    env.clock.sleep = interrupt
-    with pytest.raises(SignalError):
-        migrate(env, "hib")
-    assert not aborted
-    assert not env.cluster.moves
+    def interrupt(self, env, vm, then=lambda: None, **changes):
+        """Move it to n2; at the first pause the VM is as in changes, and Ctrl-C comes."""
+        real, sleep, aborted = env.cluster.state, env.clock.sleep, []
+        env.hypervisor.abort_job = aborted.append
+
+        def state():
+            found = real()
+            return found._replace(resources={vm: found.resources[vm]._replace(**changes)})
+
+        def ctrl_c(_seconds):
+            then()
+            env.cluster.state, env.clock.sleep = state, sleep
+            raise SignalError(2)
+
+        env.clock.sleep = ctrl_c
+        env.said.clear()
+        with pytest.raises(SignalError) as caught:
+            migrate(env, vm, "n2")
+        told = [one.message for one in env.said if isinstance(one, Note) and one.code == "goes-on"]
+        assert bool(told) == caught.value.message.endswith("goes on")
+        return told, aborted
+
+    def test_stop_that_has_not_begun_is_taken_back(self, env, stopping):
+        assert self.interrupt(env, stopping) == ([], [])
+        assert not env.cluster.moves
+
+    @pytest.mark.parametrize("pending", ["Stopping", "Starting"])
+    def test_stop_that_has_begun_goes_on_to_where_it_was_asked(self, env, stopping, pending):
+        told, aborted = self.interrupt(env, stopping, pending=pending)
+        assert not aborted  # saving a guest's memory is a job too
+        assert f"{pending}: that can't be taken back; it will run on n2" in told[0]
+        assert env.cluster.moves
+
+    def test_stop_that_begins_when_its_constraint_has_ended_is_told(self, env, stopping):
+        end = env.cluster.end_move
+
+        def begins(name):
+            end(name)
+            found = env.cluster.state()
+            resource = found.resources[name]._replace(pending="Stopping")
+            env.cluster.state = lambda: found._replace(resources={name: resource})
+
+        env.cluster.end_move = begins
+        (told,), _ = self.interrupt(env, stopping)
+        assert "where the cluster places it" in told
+
+    def test_vm_that_has_arrived_is_told(self, env, vm):
+        env.cluster.stuck.add(vm)
+        told, _ = self.interrupt(env, vm, then=lambda: env.cluster.places.update({vm: "n2"}))
+        assert told == ["web1 is on n2 already"]
+        assert not env.cluster.moves
+
+    def test_migration_that_can_not_be_aborted_keeps_its_constraint(self, env, vm):
+        env.cluster.stuck.add(vm)
+        (told,), aborted = self.interrupt(env, vm, pending="Migrating")
+        assert "still on its way" in told
+        assert set(aborted) == {vm}
+        assert env.cluster.moves
+
+    def test_command_ends_when_the_vm_is_as_before(self, env, vm):
+        env.cluster.stuck.add(vm)
+        env.cluster.failing_migrations[vm] = "migrate_to on n1: Error occurred"
+        assert self.interrupt(env, vm, then=env.cluster.stuck.clear)[0] == []
+        assert not env.cluster.moves
+        assert not env.cluster.held
+        assert status(env, vm).detail == ""
+
+    def test_vm_that_is_held_and_can_not_be_seen_is_told(self, env, vm):
+        env.cluster.stuck.add(vm)
+        env.cluster.failing_migrations[vm] = "migrate_to on n1: Error occurred"
+
+        def hangs():
+            env.cluster.stuck.clear()
+            env.hypervisor.hanging = True
+
+        (told,), _ = self.interrupt(env, vm, then=hangs)
+        assert "goes on looking" in told
+        assert env.cluster.held
+
+    def test_wait_for_the_reason_of_a_failure_is_taken_back_too(self, env, vm):
+        env.cluster.failing_migrations[vm] = "migrate_to on n1: Error occurred"
+        assert self.interrupt(env, vm)[0] == []
+        assert not env.cluster.held
+
+
+class TestUnmigrate:
+    """A move that nobody waits for any more, or somebody elsewhere."""
+
+    @pytest.fixture
+    def moving(self, env, vm):
+        """Move it from n1 to n2; once it is aborted it is held there."""
+        env.cluster.stuck.add(vm)
+        env.cluster.begin_move(vm, to="n2", away_from="n1", lifetime_s=60)
+        env.cluster.failing_migrations[vm] = "migrate_to on n1: Error occurred"
+        real = env.cluster.state
+        self.aborted, self.goes_on = [], False
+
+        def state():
+            found = real()
+            pending = "" if self.aborted and not self.goes_on else "Migrating"
+            return found._replace(resources={vm: found.resources[vm]._replace(pending=pending)})
+
+        def abort(name):
+            self.aborted.append(name)
+            if not self.goes_on:
+                env.cluster.stuck.clear()
+                real()
+
+        env.cluster.state, env.hypervisor.abort_job = state, abort
+        env.said.clear()
+        return vm
+
+    def codes(self, env):
+        return [one.code for one in env.said if isinstance(one, Note)]
+
+    def test_move_is_called_off_and_the_vm_is_as_before(self, env, moving):
+        assert [one.id for one in unmigrate(env, moving)] == [f"vm-mgr-move-{moving}"]
+        seen = status(env, moving)
+        assert (seen.node, seen.detail) == ("n1", "")
+        assert not env.cluster.moves
+        assert not env.cluster.held
+        assert self.codes(env) == ["called-off"]
+
+    def test_move_of_a_command_that_waits_is_aborted_before_that_has_ended(self, env, moving):
+        claim = env.ledger.claim
+
+        def claimed(name):
+            assert self.aborted
+            return claim(name)
+
+        env.ledger.claim = claimed
+        unmigrate(env, moving)
+
+    def test_move_that_can_not_be_called_off_keeps_its_constraint(self, env, moving):
+        self.goes_on = True
+        with pytest.raises(VmMgrError) as caught:
+            unmigrate(env, moving)
+        assert caught.value.kind is Kind.TRY_LATER
+        assert env.cluster.moves
+
+    def test_move_out_of_a_node_that_shuts_down_goes_on(self, env, moving):
+        env.cluster.nodes["n1"] = env.cluster.nodes["n1"]._replace(leaving=True)
+        with pytest.raises(VmMgrError) as caught:
+            unmigrate(env, moving)
+        assert caught.value.kind is Kind.TRY_LATER
+        assert not self.aborted
+        assert env.cluster.moves
+
+    def test_move_that_the_cluster_makes_by_itself_goes_on(self, env, moving):
+        env.cluster.moves.clear()
+        assert unmigrate(env, moving) == ()
+        assert not self.aborted
+
+    def test_dry_run_aborts_nothing(self, env, moving):
+        steps = []
+        assert unmigrate(Rehearsal(env, steps.append), moving)
+        assert steps[0] == f"cancel a migration of {moving} under way"
+        assert not self.aborted
+        assert env.cluster.moves

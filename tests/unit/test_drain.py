@@ -344,7 +344,7 @@ class TestInterruption:
         with pytest.raises(SignalError):
             drain(env, "n1")
         assert set(env.cluster.moves) == {"high"}
-        assert "high" in notes(env, "not-cancelled")[0].message
+        assert "high" in notes(env, "goes-on")[0].message
         assert not env.ledger.claimed
 
     def test_signal_in_the_middle_of_a_look_ends_all_moves_too(self, env):

@@ -112,7 +112,10 @@ def test_move_that_fails_leaves_no_constraint(env, vm):
 def test_interrupted_move_leaves_no_constraint(env, vm):
     env.cluster.stuck.add(vm)
 
-    def interrupt(seconds):
+    sleep = env.clock.sleep
+
+    def interrupt(_seconds):
+        env.clock.sleep = sleep
         raise SignalError(2)
 
     env.clock.sleep = interrupt

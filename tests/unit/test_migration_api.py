@@ -16,7 +16,7 @@ from vm_mgr.ports.live_migration import Migration
 
 HERE, THERE = "qemu:///system", "qemu+ssh://n2/system"
 RUNNING, BY_USER, MIGRATING, POSTCOPY_FAILED = [1, 1], [3, 1], [3, 2], [3, 13]
-NO_DOMAIN, NO_NETWORK, CPU = 42, 43, 84
+NO_DOMAIN, NO_NETWORK, ABORTED, CPU = 42, 43, 78, 84
 MIB = 1 << 20
 JOB = {
     "type": 2,
@@ -67,7 +67,7 @@ class Domain:
             raise FakeError(self.refuses)
         assert self.end.wait(20), "nobody ended the migration"
         if not self.arrives:
-            raise FakeError("operation aborted")
+            raise FakeError("job 'migration out' canceled by client", ABORTED)
         self.hosts[HERE].domains.clear()
         target.domains["web1"] = SimpleNamespace(state=lambda: RUNNING)
         if self.leaves_half:
@@ -139,6 +139,7 @@ def hosts(monkeypatch):
         libvirtError=FakeError,
         VIR_ERR_NO_DOMAIN=NO_DOMAIN,
         VIR_ERR_NO_NETWORK=NO_NETWORK,
+        VIR_ERR_OPERATION_ABORTED=ABORTED,
         VIR_ERR_CPU_INCOMPATIBLE=CPU,
         VIR_CONNECT_COMPARE_CPU_FAIL_INCOMPATIBLE=1,
         VIR_CONNECT_LIST_NODE_DEVICES_CAP_NET=16,
@@ -226,6 +227,11 @@ def test_migration_that_cannot_end_is_aborted_and_the_guest_goes_on_here(domain,
     assert domain.calls[-1] == "abort"
     assert domain.now == RUNNING
     assert not hosts[THERE].domains
+
+
+def test_migration_that_somebody_else_has_aborted_was_called_off(domain, ticking):
+    domain.abortJob()
+    assert "it was called off" in failure(ticking).message
 
 
 def test_pause_that_takes_too_long_ends_with_the_guest_going_on_here(domain, ticking):

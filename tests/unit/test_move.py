@@ -2,6 +2,7 @@
 
 import pytest
 
+from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
 from vm_mgr.errors import EXIT_CODES, Kind, SignalError, VmMgrError
 from vm_mgr.model.cluster import Failure, Resource
 from vm_mgr.model.event import Event, EventKind
@@ -119,7 +120,10 @@ class TestFailure:
         env.hypervisor.abort_job = cancelled.append
         env.cluster.stuck.add(vm)
 
+        sleep = env.clock.sleep
+
         def interrupt(_seconds):
+            env.clock.sleep = sleep
             raise SignalError(2)
 
         env.clock.sleep = interrupt
@@ -127,6 +131,45 @@ class TestFailure:
             migrate(env, vm, "n3")
         assert cancelled == [vm]
         assert not env.cluster.moves
+
+
+class TestMovedAllTheSame:
+    """The migrate_to that Pacemaker calls failed was one more, after the first one had succeeded."""
+
+    @pytest.fixture
+    def there(self, env, vm):
+        env.cluster.failing_migrations[vm] = "migrate_to on n1: Error occurred"
+        nodes = {node: MemoryHypervisor() for node in ("n1", "n2", "n3")}
+        begin = env.cluster.begin_move
+
+        def begin_move(name, **given):
+            begin(name, **given)
+            nodes["n2"].running[vm] = nodes["n1"].running.pop(vm)
+
+        nodes["n1"].running[vm] = 1000
+        env.hypervisor_at, env.cluster.begin_move = nodes.__getitem__, begin_move
+        return nodes["n2"]
+
+    @pytest.mark.parametrize("to", ["n2", None])
+    def test_vm_that_runs_at_its_target_was_moved(self, env, vm, there, to):
+        def look_again(name):
+            env.cluster.held.clear()
+            env.cluster.places[name] = "n2"
+
+        env.cluster.look_again = look_again
+        seen = migrate(env, vm, to)
+        assert (seen.state, seen.node, seen.detail) == (VmState.STARTED, "n2", "")
+        assert not notes(env)
+
+    def test_what_the_cluster_does_not_find_is_told_with_where_it_runs(self, env, vm, there):
+        env.cluster.look_again = lambda _name: None
+        assert "runs on n2" in failure(env, vm, "n2").message
+
+    def test_vm_that_is_seen_nowhere_is_not_said_to_run(self, env, vm, there):
+        begin = env.cluster.begin_move
+        env.cluster.begin_move = lambda name, **given: begin(name, **given) or setattr(there, "hanging", True)
+        assert "is not sure" in failure(env, vm, "n2").message
+        assert env.cluster.held
 
 
 class TestReason:

@@ -7,6 +7,7 @@ import pytest
 
 from vm_mgr.adapters.host.timers import SystemdTimers
 from vm_mgr.adapters.memory.clock import VirtualClock
+from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.event import EventKind
 from vm_mgr.model.migration import Decision, JobSample, OnTimeout, Plan, Step, Strategy, render_terms
@@ -21,6 +22,7 @@ from vm_mgr.ports.runner import Completed
 
 GIVEN = Parameters(name="web1", timeout_s=120, target_node="n2")
 MIB = 1 << 20
+OURS, OTHER = (f"5f3c0000-0000-4000-8000-00000000000{last}" for last in (1, 2))
 
 
 @pytest.fixture
@@ -48,6 +50,48 @@ def test_successful_move_leaves_no_timer_and_no_count(node):
     migrate_to(node, GIVEN)
     assert node.timers.lifts == {}
     assert tries.count(node, "web1") == 0
+
+
+class TestAskedAgain:
+    """A new DC calls once more for a migrate_to that has ended under the old one."""
+
+    @pytest.fixture
+    def left(self, node):
+        there = MemoryHypervisor()
+        node.hypervisor.running.clear()
+        node.hypervisor_at = {"n1": node.hypervisor, "n2": there}.__getitem__
+        return there
+
+    @pytest.mark.parametrize(("stands", "known"), [("", True), ("", False), ("user", False)])
+    def test_vm_that_runs_at_its_target_has_been_moved(self, node, left, stands, known):
+        left.running["web1"] = 1000
+        left.halted.update({"web1": stands} if stands else {})
+        left.xmls["web1"] = f"<domain><uuid>{OURS}</uuid></domain>"
+        if known:
+            identity.expect(node, "web1", OURS)
+        migrate_to(node, GIVEN)
+        assert not node.hypervisor.migrated
+        assert node.timers.lifts == {}
+        assert tries.count(node, "web1") == 0
+
+    @pytest.mark.parametrize(
+        "disturb",
+        [
+            lambda there: there.running.clear(),
+            lambda there: there.halted.update(web1="migrating"),
+            lambda there: setattr(there, "hanging", True),
+            lambda there: there.xmls.update(web1=f"<domain><uuid>{OTHER}</uuid></domain>"),
+        ],
+        ids=["it runs nowhere", "it has not arrived yet", "the target does not answer", "it is another one"],
+    )
+    def test_nothing_is_claimed_without_proof(self, node, left, disturb):
+        left.running["web1"] = 1000
+        disturb(left)
+        identity.expect(node, "web1", OURS)
+        with pytest.raises(VmMgrError) as caught:
+            migrate_to(node, GIVEN)
+        assert "n2" in caught.value.message
+        assert node.timers.lifts
 
 
 def test_timer_is_set_before_anything_moves(node):

@@ -143,7 +143,8 @@ def repair_command() -> None:
 def unmigrate_command(name: VmName) -> None:
     """Remove the constraints that moves left at a VM, ours and those of crm, pcs and crm_resource.
 
-    Without them the cluster places the VM freely again, which may move it at once.
+    Without them the cluster places the VM freely again, which may move it at once. A live migration that
+    goes on by one of them is called off, also one that another command waits for: the VM runs on where it is.
 
     \b
     Example:

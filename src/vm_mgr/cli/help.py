@@ -47,7 +47,7 @@ COMMANDS = {
     "status": ("queries", "Show the state of a VM."),
     "stop": ("changes", "Stop a VM."),
     "timeouts": ("timeouts", "Show how long recoveries take, and which timeouts contradict each other."),
-    "unmigrate": ("changes", "Remove the constraints that moves left at a VM."),
+    "unmigrate": ("changes", "Remove the constraints that moves left at a VM, and call a move off."),
 }
 
 HEAD = """\

@@ -133,7 +133,8 @@ def _name(given: str | None) -> VmName:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
-    signal.signal(number, signal.SIG_IGN)  # the undo steps are not to be interrupted
+    for one in (signal.SIGINT, signal.SIGTERM):  # the undo steps are not to be interrupted
+        signal.signal(one, signal.SIG_IGN)
     raise SignalError(number)
 
 

@@ -13,7 +13,16 @@ from vm_mgr.model.checks import LEVELS
 from vm_mgr.model.vm import VmName
 from vm_mgr.wiring import RealEnv
 
-__all__ = ["expect", "forget", "is_awaited", "own_pid", "path", "remember", "was_seen"]
+__all__ = [
+    "expect",
+    "forget",
+    "is_awaited",
+    "known_uuid",
+    "own_pid",
+    "path",
+    "remember",
+    "was_seen",
+]
 
 NOBODY = "-"
 UUID_LENGTH = 36
@@ -21,7 +30,14 @@ UUID_LENGTH = 36
 
 def own_pid(env: RealEnv, name: VmName) -> int | None:
     """Find the VM's process; one with its name and another UUID than the VM was last seen with is not it."""
-    return env.processes.find_vm(name, uuid=_uuid(env, name))
+    return env.processes.find_vm(name, uuid=known_uuid(env, name))
+
+
+def known_uuid(env: RealEnv, name: VmName) -> str:
+    """Give the UUID that the VM was last seen with here; empty where it has left, or nothing is known."""
+    words = _words(env, name)
+    # Of a half UUID every VM would be another one.
+    return words[2] if len(words) == 3 and len(words[2]) == UUID_LENGTH else ""
 
 
 def remember(env: RealEnv, name: VmName, pid: int, uuid: str = "") -> None:
@@ -44,7 +60,7 @@ def is_awaited(env: RealEnv, name: VmName) -> bool:
 
 
 def was_seen(env: RealEnv, name: VmName) -> bool:
-    """Tell whether it was known to run here, and no stop since; the monitor that misses it empties the file."""
+    """Tell whether it was known to run here, and no stop since; a monitor that misses it empties the file."""
     return path(env, "running", name).exists() and not is_awaited(env, name)
 
 
@@ -63,12 +79,6 @@ def forget(env: RealEnv, name: VmName) -> None:
 def path(env: RealEnv, kind: str, name: VmName) -> Path:
     """Name a file about a VM; ".." is in no VM's name, so it can't be the file of another one."""
     return env.state_dir / f"{kind}..{name.replace('/', '..')}"
-
-
-def _uuid(env: RealEnv, name: VmName) -> str:
-    words = _words(env, name)
-    # Of a half UUID every VM would be another one.
-    return words[2] if len(words) == 3 and len(words[2]) == UUID_LENGTH else ""
 
 
 def _words(env: RealEnv, name: VmName) -> list[str]:

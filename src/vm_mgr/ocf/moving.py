@@ -1,15 +1,16 @@
 """Move a VM on behalf of Pacemaker, and see to it that a move that fails does not hold the VM for ever."""
 
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.migration import Decision, JobSample, Limits, OnTimeout, Plan, Step, Strategy, limits_within
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity, tries
 from vm_mgr.ocf.parameters import Parameters
 from vm_mgr.ocf.saying import say
+from vm_mgr.operations.held import has_arrived
 from vm_mgr.operations.lift import is_leaving
 from vm_mgr.operations.migration_plan import plan_for
-from vm_mgr.ports.hypervisor import PAUSED_BY_USER
 from vm_mgr.ports.live_migration import Migration
 from vm_mgr.wiring import RealEnv
 
@@ -17,6 +18,8 @@ __all__ = ["migrate_from", "migrate_to", "wait_gone"]
 
 POLL_S = 0.1
 CALL_S = 5.0
+# ssh to the target.
+CONNECT_S = 20.0
 
 
 def migrate_to(env: RealEnv, given: Parameters) -> None:
@@ -41,7 +44,7 @@ def migrate_from(env: RealEnv, given: Parameters) -> None:
     """Confirm that the VM has arrived and runs."""
     deadline = env.clock.monotonic() + given.budget_s
     while (pid := env.processes.find_vm(given.name)) is not None:
-        if _has_arrived(env, given.name):
+        if has_arrived(env.hypervisor, given.name, CALL_S):
             identity.remember(env, given.name, pid)
             return
         if env.clock.monotonic() > deadline:
@@ -55,7 +58,9 @@ def _move(env: RealEnv, given: Parameters) -> None:
     if not given.target_node:
         raise VmMgrError(Kind.INVALID, "no target node is given")
     if identity.own_pid(env, name) is None:
-        raise VmMgrError(Kind.WRONG_STATE, f"{name} does not run here")
+        _require_arrived(env, name, NodeName(given.target_node))
+        identity.forget(env, name)
+        return
     began = env.clock.monotonic()
     limits = _limits(env, given)
     plan = _plan(env, given, limits)
@@ -71,6 +76,27 @@ def _move(env: RealEnv, given: Parameters) -> None:
         message = f"{name} still runs here after its migration to {given.target_node}"
         raise VmMgrError(Kind.EXTERNAL_FAILURE, message)
     identity.forget(env, name)
+
+
+def _require_arrived(env: RealEnv, name: VmName, target: NodeName) -> None:
+    """Raise where a VM that has left this node does not run at its target.
+
+    A new DC does not know how the migrate_to ended that a lost one had called for, and calls again.
+    """
+    try:
+        there = has_arrived(env.hypervisor_at(target), name, CONNECT_S) and _is_the_same(env, name, target)
+    except VmMgrError as error:
+        message = f"{name} does not run here, and whether it runs on {target} is unknown: {error.message}"
+        raise VmMgrError(Kind.WRONG_STATE, message) from error
+    if not there:
+        raise VmMgrError(Kind.WRONG_STATE, f"{name} runs neither here nor on {target}")
+    _record(env, name, f"it runs on {target} already")
+
+
+def _is_the_same(env: RealEnv, name: VmName, target: NodeName) -> bool:
+    """Tell another VM of its name, where it is still known here which one it was."""
+    uuid = identity.known_uuid(env, name)
+    return not uuid or env.definitions.uuid(env.hypervisor_at(target).running_definition(name)) == uuid
 
 
 def _limits(env: RealEnv, given: Parameters) -> Limits:
@@ -145,13 +171,6 @@ class Teller:
 
 def _record(env: RealEnv, name: VmName, text: str) -> None:
     say(env, f"migration of {name}: {text}")
-
-
-def _has_arrived(env: RealEnv, name: VmName) -> bool:
-    """A guest that its user had paused arrives paused; any other pause is one of the migration."""
-    if env.hypervisor.domain_state(name, timeout_s=CALL_S) == "running":
-        return True
-    return env.hypervisor.paused(name, timeout_s=CALL_S) == PAUSED_BY_USER
 
 
 def wait_gone(env: RealEnv, name: VmName, deadline: float) -> bool:

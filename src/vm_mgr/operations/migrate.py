@@ -1,18 +1,18 @@
 """Move a running VM to another node."""
 
-from collections.abc import Generator
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Generator
+from contextlib import suppress
 from typing import NamedTuple
 
-from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState, Failure, NodeName, Resource
 from vm_mgr.model.migration import JobSample, Plan, Strategy, render_terms
 from vm_mgr.model.on_move import Way
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.alone import alone
+from vm_mgr.operations.call_off import call_off, settle, take_back
 from vm_mgr.operations.checks import host_problems, quorum_problems, resource_of
-from vm_mgr.operations.held import let_go
-from vm_mgr.operations.lift import is_leaving
+from vm_mgr.operations.held import elsewhere, let_go
 from vm_mgr.operations.migration_plan import plan_for
 from vm_mgr.operations.move_checks import arrival_problems, goal_problems, harm_problems
 from vm_mgr.operations.move_terms import (
@@ -27,7 +27,6 @@ from vm_mgr.operations.move_terms import (
     too_slow,
 )
 from vm_mgr.operations.move_ways import (
-    POLL_S,
     announcement,
     expected_way,
     finish,
@@ -40,19 +39,14 @@ from vm_mgr.operations.view import MOVING, view
 from vm_mgr.operations.waiting import SETTLED_LOOKS, known_settings, wait
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.env import Env
-from vm_mgr.ports.hypervisor import PAUSED_BY_USER
 from vm_mgr.reports import Level, Note, Progress
 
 __all__ = ["AS_SET", "Moved", "Moving", "migrate", "moving"]
 
 GRACE_S = 60
-LOOK_S = 10.0
 # While memory is sent the cluster has nothing new to say, and asking it takes processor time from the sender.
 SENDING_LOOK_S = 2.0
 SETTLE_S = 30.0
-# What Pacemaker, its agent and ssh to the target take until there is a job that can be aborted.
-CALL_OFF_S = 6.0
-CALM_LOOKS = 4
 MIB = 1 << 20
 AS_SET = MoveTerms()
 
@@ -111,16 +105,40 @@ def _moving(env: Env, name: VmName, goal: Goal, terms: MoveTerms) -> Moving:
         env.say(announcement(vm, source))
     raise_all(harm_problems(env, state, vm, source, goal) if goal.to is None else [])
     let_go(env, before)  # of an earlier try that nobody waited for
-    job, asked_utc = _Job(env, before, source, asks=asks and vm.live_migration), env.clock.utc()
+    job = _Job(env, before, source, asks=asks and vm.live_migration)
     seen, after = yield from _move(env, job, goal, vm, words)
+
+    def advise(reason: str) -> str:
+        return advice(reason, terms, vm, job.sample, strategy)
+
+    try:
+        return (yield from _outcome(job, goal, vm, seen, after, advise))
+    except SignalError as error:
+        _take_back(env, vm, source, goal, error)
+        raise
+
+
+def _outcome(
+    job: "_Job",
+    goal: Goal,
+    vm: VmResource,
+    seen: VmStatus,
+    after: Resource | None,
+    advise: Callable[[str], str],
+) -> Moving:
+    """Say how it has arrived, or raise for what reason it has not, with what would help then."""
+    env, name, before, source = job.env, job.name, job.before, job.source
     if after is not None and _failed_moves(before, after):
-        reason = yield from why_failed(env, name, _failed_moves(before, after)[-1], asked_utc)
-        raise _not_moved(env, seen, reason, source, advice(reason, terms, vm, job.sample, strategy))
+        reason = yield from why_failed(env, name, _failed_moves(before, after)[-1], job.asked_utc)
+        there = elsewhere(env, name, source)
+        if there is None:
+            raise _not_moved(env, seen, reason, source, advise(reason))
+        return Moved(_found(env, after, goal.to, there, reason), Way.LIVE)
     if not _arrived(seen, source, goal.to):
         raise _failure(seen, _new_failures(before, after))
     if vm.live_migration and was_restarted(env, before, after, seen):
         return Moved(seen, Way.RESTARTED)
-    return Moved(seen, (yield from way_taken(env, vm, asked_utc)))
+    return Moved(seen, (yield from way_taken(env, vm, job.asked_utc)))
 
 
 def _settled(env: Env, name: VmName) -> Generator[None, None, tuple[ClusterState, Resource]]:
@@ -140,60 +158,42 @@ def _still_moving(seen: VmStatus) -> list[VmMgrError]:
     """Refuse a VM on its way: another constraint now would have it stopped and started."""
     if seen.detail != MOVING:
         return []
-    hint = f"wait until it has arrived: vm-mgr status {seen.name}"
+    hint = (
+        f"wait until it has arrived: vm-mgr status {seen.name}; or call it off: vm-mgr unmigrate {seen.name}"
+    )
     return [VmMgrError(Kind.TRY_LATER, f"{seen.name} is still on its way from an earlier move", hint=hint)]
 
 
 def _move(env: Env, job: "_Job", goal: Goal, vm: VmResource, words: str) -> "_Watch":
     name, source, timeout_s = job.name, job.source, longest_s(vm)
-    with ExitStack() as stack:
-        stack.callback(env.cluster.end_move, name)
-        try:
-            env.cluster.begin_move(
-                name,
-                to=goal.to,
-                away_from=source,
-                lifetime_s=timeout_s + GRACE_S,
-                terms=words,
-                avoiding=goal.avoiding,
-            )
-            seen, after = yield from _watch(env, job, goal.to, timeout_s)
-        except BaseException:
-            if vm.live_migration:  # saving a guest's memory is a job too: aborted, the guest is shut down
-                _call_off(env, name, source)
-            raise
-        if seen.detail != MOVING or not vm.live_migration:
-            return seen, after
-        _call_off(env, name, source)
-        return (yield from _watch(env, job, goal.to, SETTLE_S))
-
-
-def _call_off(env: Env, name: VmName, source: NodeName) -> None:
-    """Abort what is under way, or begins just now, before its constraint ends.
-
-    A migration without its constraint ends in a stop and a start: Pacemaker prefers the source again ("can no
-    longer migrate"). The agent may still be on its way to a job that can be aborted.
-    """
-    deadline, calm = env.clock.monotonic() + CALL_OFF_S, 0
-    _cancel(env, name, source)
-    while calm < CALM_LOOKS and env.clock.monotonic() < deadline:
-        env.clock.sleep(POLL_S)
-        if _is_on_its_way(env, name):
-            calm = 0
-            _cancel(env, name, source)
-        else:
-            calm += 1
-            env.cluster.end_move(name)
-
-
-def _is_on_its_way(env: Env, name: VmName) -> bool:
-    """Look; who can't be seen may be."""
     try:
-        state = env.cluster.state()
-    except VmMgrError:
-        return True
-    resource = state.resources.get(name)
-    return resource is not None and view(resource, state).detail == MOVING
+        env.cluster.begin_move(
+            name,
+            to=goal.to,
+            away_from=source,
+            lifetime_s=timeout_s + GRACE_S,
+            terms=words,
+            avoiding=goal.avoiding,
+        )
+        seen, after = yield from _watch(env, job, goal.to, timeout_s)
+        if seen.detail == MOVING and vm.live_migration:
+            call_off(env, name, source)
+            seen, after = yield from _watch(env, job, goal.to, SETTLE_S)
+        env.cluster.end_move(name)
+    except BaseException as error:
+        _take_back(env, vm, source, goal, error)
+        raise
+    return seen, after
+
+
+def _take_back(env: Env, vm: VmResource, source: NodeName, goal: Goal, error: BaseException) -> None:
+    """Undo it, and say what could not be undone."""
+    left = take_back(env, vm, source, goal.to)
+    if not left:
+        return
+    env.say(Note(Level.WARNING, "goes-on", left, f"see: vm-mgr status {vm.name}"))
+    if isinstance(error, SignalError):
+        error.leave()
 
 
 def _can_ask(env: Env, state: ClusterState) -> bool:
@@ -204,15 +204,6 @@ def _can_ask(env: Env, state: ClusterState) -> bool:
     text = "an observer can't look whether the target is fit; the source does when the move begins"
     env.say(Note(Level.WARNING, "not-checked", text, "for checks and progress call it on a hypervisor"))
     return False
-
-
-def _cancel(env: Env, name: VmName, source: NodeName) -> None:
-    """Abort what is under way; the source's timer then lets the cluster act on the VM again."""
-    try:
-        env.hypervisor_at(source).abort_job(name)
-    except VmMgrError as error:
-        text = f"the migration of {name} may go on: {error.message}"
-        env.say(Note(Level.WARNING, "not-cancelled", text, f"see: vm-mgr status {name}"))
 
 
 def _plan(env: Env, name: VmName, source: NodeName, terms: MoveTerms, vm: VmResource) -> Plan | None:
@@ -293,6 +284,7 @@ class _Job:
         self.name = VmName(before.name)
         self.before = before
         self.source = source
+        self.asked_utc = env.clock.utc()
         self.last = Progress(f"moving {self.name}")
         self.sample: JobSample | None = None
         self.asks = asks
@@ -325,26 +317,33 @@ def _progress(name: VmName, sample: JobSample) -> Progress:
 
 
 def _not_moved(env: Env, seen: VmStatus, reason: str, source: NodeName, hint: str) -> VmMgrError:
-    """Let the cluster act on the VM again if it runs at its source, and say why it was not moved.
-
-    Where that is not proven, the source's timer goes on looking.
-    """
-    name = seen.name
-    try:
-        standing = env.hypervisor_at(source).paused(name, timeout_s=LOOK_S)
-    except VmMgrError as error:
-        standing = error.message
-    leaving = is_leaving(env, source)
-    if leaving or standing not in ("", PAUSED_BY_USER):
-        standing = f"{source} is being shut down" if leaving else standing
-        message = f"{name} was not moved, and it is not sure that it runs on {source} ({standing}): {reason}"
+    """Let the cluster act on the VM again if it runs at its source, and say why it was not moved."""
+    name, doubt = seen.name, settle(env, seen.name, source)
+    if doubt:
+        message = f"{name}: its move failed, and whether it runs on {source} is not sure ({doubt}): {reason}"
         hint = f"{source} goes on looking and mends it; see: vm-mgr status {name}"
         return VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint)
-    env.cluster.forget_failed_move(name, source)
-    # Still the same step: the end of another one would be told as done.
-    wait(env, name, f"moving {name}", lambda vm: vm.state is VmState.STARTED and not vm.detail, SETTLE_S)
     message = f"{name} was not moved and runs on {source} as before: {reason}"
     return VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint)
+
+
+def _found(env: Env, after: Resource, to: NodeName | None, there: NodeName, reason: str) -> VmStatus:
+    """Have the cluster find a VM that runs at another node than it believes; raise if it is not where asked.
+
+    Its move has succeeded, and what Pacemaker calls failed was to move it once more.
+    """
+    name, wanted = VmName(after.name), to or there
+    let_go(env, after)
+    seen = wait(env, name, f"settling {name}", lambda vm: _is_there(vm, wanted), SETTLE_S)
+    if _is_there(seen, wanted):
+        return seen
+    on = f" on {seen.node}" if seen.node else ""
+    message = f"{name} runs on {there}, for the cluster it is {seen.state.value}{on}: {reason}"
+    raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=f"look again: vm-mgr status {name}; crm_mon -1")
+
+
+def _is_there(seen: VmStatus, node: NodeName) -> bool:
+    return seen.state is VmState.STARTED and not seen.detail and seen.node == node
 
 
 def _arrived(seen: VmStatus, source: NodeName, to: NodeName | None) -> bool:

@@ -1,21 +1,67 @@
-"""Remove the constraints that moves left at a VM."""
+"""Remove the constraints that moves left at a VM; a live migration that goes on by one is called off."""
 
 from collections.abc import Sequence
 
-from vm_mgr.errors import raise_all
+from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.alone import alone_if_reachable
+from vm_mgr.operations.call_off import abort, call_off, what_goes_on
 from vm_mgr.operations.checks import quorum_problems, resource_of
+from vm_mgr.operations.view import MOVING, view
 from vm_mgr.ports.cluster import Constraint
 from vm_mgr.ports.env import Env
+from vm_mgr.reports import Level, Note
 
 __all__ = ["unmigrate"]
 
 
 def unmigrate(env: Env, name: VmName) -> Sequence[Constraint]:
-    """Remove those of every tool, keep all others, and give what was removed."""
+    """Remove those of every tool, keep all others, and give what was removed.
+
+    A live migration is aborted before its constraint goes, which would end it in a stop and a start; raises
+    TRY_LATER where that fails. It is aborted first of all: so ends another command that waits for the move.
+    """
+    source = _leaving(env, name)
+    if source:
+        abort(env, name, source)
     with alone_if_reachable(env, name):
-        state = env.cluster.state()
-        raise_all(quorum_problems(state))
-        resource_of(env, state, name)
-        return env.cluster.clear_moves(name)
+        source = _leaving(env, name) or source
+        left = [one for one in env.cluster.configured(name).others if one.leftover]
+        if source and not call_off(env, name, source):
+            raise _on_its_way(name, "can't be called off any more")
+        removed = env.cluster.clear_moves(name)
+        if source:
+            _tell(env, name, source)
+        return tuple(dict.fromkeys((*left, *removed)))
+
+
+def _leaving(env: Env, name: VmName) -> NodeName | None:
+    """Name the node that a VM leaves because of a constraint; none where the cluster moves it by itself.
+
+    Raises TRY_LATER where both are so: the cluster would begin anew, or stop it where the node shuts down.
+    """
+    state = env.cluster.state()
+    raise_all(quorum_problems(state))
+    seen = view(resource_of(env, state, name), state)
+    asked = any(one.leftover for one in env.cluster.configured(name).others)
+    node = state.node(seen.node)
+    if seen.detail != MOVING or not asked or node is None:
+        return None
+    if not node.can_host:
+        raise _on_its_way(name, f"has to leave {node.name}, which can't run VMs now")
+    return node.name
+
+
+def _on_its_way(name: VmName, why: str) -> VmMgrError:
+    hint = f"wait until it has arrived: vm-mgr status {name}"
+    return VmMgrError(Kind.TRY_LATER, f"{name} is on its way and {why}", hint=hint)
+
+
+def _tell(env: Env, name: VmName, source: NodeName) -> None:
+    told = what_goes_on(env, name, source, "where the cluster places it")
+    if told:
+        env.say(Note(Level.WARNING, "goes-on", told, f"see: vm-mgr status {name}"))
+    else:
+        text = f"the move of {name} was called off: it runs on {source} as before"
+        env.say(Note(Level.INFO, "called-off", text))

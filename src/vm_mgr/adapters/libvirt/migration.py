@@ -174,7 +174,7 @@ class LiveMove:
         self.aborted = ""
         self._aborted_at: float | None = None
         self._moved = False
-        self._failure: Exception | None = None
+        self._failure: Any = None
         self._ended = threading.Event()
 
     def run(self) -> None:
@@ -195,8 +195,7 @@ class LiveMove:
             raise
         if self._moved or self._has_arrived():
             return
-        reason = self.aborted or f"its live migration failed: {self._failure or 'it did not end'}"
-        raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{reason}; {self._restored(stood)}")
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{self.aborted or self._reason()}; {self._restored(stood)}")
 
     def _terms(self) -> tuple[int, dict[str, Any]]:
         libvirt, wanted = binding(), self.wanted
@@ -268,6 +267,13 @@ class LiveMove:
         """Ask for it; after the switch to post-copy that would be the end of the guest."""
         if not self.course.postcopy:
             self._attempt(lambda domain: domain.abortJob())
+
+    def _reason(self) -> str:
+        """Say why it has ended; libvirt has a code of its own for a job that somebody else has aborted."""
+        failure, called_off = self._failure, binding().VIR_ERR_OPERATION_ABORTED
+        if failure is not None and failure.get_error_code() == called_off:
+            return "it was called off: its vm-mgr migrate was interrupted, or somebody has aborted it"
+        return f"its live migration failed: {failure or 'it did not end'}"
 
     def _has_arrived(self) -> bool:
         """Tell a failure after the fact: the domain has left, and runs at the target."""

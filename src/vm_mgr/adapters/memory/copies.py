@@ -193,9 +193,11 @@ class HypervisorCopy(MemoryHypervisor):
     answers: ClassVar[frozenset[str]] = frozenset()
     unread: ClassVar[frozenset[str]] = frozenset()
 
-    def __init__(self, real: Callable[[], Hypervisor]) -> None:
+    def __init__(self, real: Callable[[], Hypervisor], stay: Callable[[VmName], None]) -> None:
+        """Call stay for a VM whose move has ended where it began."""
         super().__init__()
         self.real = real
+        self.stay = stay
         self.changed: set[str] = set()
 
     def take(self, name: VmName) -> None:
@@ -213,6 +215,10 @@ class HypervisorCopy(MemoryHypervisor):
             with suppress(VmMgrError):  # one that has just ended has none
                 self.plugged[name] = list(self.real().disk_sources(name))
         self.changed.add(name)
+
+    def abort_job(self, name: VmName) -> None:
+        """Have the cluster see it."""
+        self.stay(name)
 
     def freeze(self, name: VmName) -> bool:
         """Suppose an agent: only asking it for real would tell."""

@@ -252,7 +252,7 @@ class Rehearsal:
         real = self._real = cast("Env", ReadableEnv(env))
         self._last = ""
         self._hypervisors: dict[NodeName, Hypervisor] = {}
-        cluster = ClusterCopy(real)
+        cluster = self._cluster = ClusterCopy(real)
         self._storage = StorageCopy(real, cluster.ran)
         self.clock = VirtualClock()
         self.clock.now = real.clock.utc()  # a fencing can be too long ago
@@ -264,7 +264,7 @@ class Rehearsal:
         )
         self.ledger = RehearsedLedger(real, self._tell)
         self.journal = Unheard()
-        here = HypervisorCopy(lambda: real.hypervisor)
+        here = HypervisorCopy(lambda: real.hypervisor, cluster.take)
         self.hypervisor = cast(
             "Hypervisor", Rehearsed("hypervisor", lambda: real.hypervisor, here, self._tell)
         )
@@ -301,7 +301,7 @@ class Rehearsal:
             return self.hypervisor
         if node not in self._hypervisors:
             there = partial(self._real.hypervisor_at, node)
-            copy = HypervisorCopy(there)
+            copy = HypervisorCopy(there, self._cluster.take)
             self._hypervisors[node] = cast("Hypervisor", Rehearsed("hypervisor", there, copy, self._tell))
         return self._hypervisors[node]
 
