@@ -213,6 +213,38 @@ def test_vm_that_libvirt_starts_by_itself_is_refused(lab: Lab, vms: dict[str, st
         on(lab, THIRD, f"vm-mgr start {vm}")
 
 
+def test_qemu_that_died_is_followed_on_another_node_at_once(lab: Lab, vms: dict[str, str]) -> None:
+    """The stop on its node shuts its client out; another node would wait for Ceph to give it up."""
+    vm = VMS["ceph"]
+    threshold = f"crm_resource -r {vm} --meta -p migration-threshold"
+    on(lab, THIRD, f"{threshold} -v 1")
+    try:
+        on(lab, OWN, f"kill -9 {pid(lab, vm)}")
+        wait_until(lambda: qemu_nodes(lab, vm), what="the next QEMU", timeout_s=90)
+        assert OWN not in qemu_nodes(lab, vm)
+        status = f"vm-mgr status {vm}"
+        wait_until(lambda: "Started" in on(lab, THIRD, status).stdout, what="it to be Started", timeout_s=30)
+        told = json.loads(on(lab, THIRD, f"vm-mgr events {vm} --since 2m --output json").stdout)["events"]
+        running = [event for event in told if event["event"] == "running"][-1]
+        assert running["node"] != OWN
+        assert running["waited_ms"]["disk"] < 5000
+    finally:
+        on(lab, THIRD, f"{threshold} -d; crm_resource -r {vm} -C; vm-mgr migrate {vm} {OWN}", code=None)
+    assert qemu_nodes(lab, vm) == (OWN,)
+
+
+def test_lock_of_a_client_that_died_does_not_keep_a_vm_down(lab: Lab, vms: dict[str, str]) -> None:
+    """Ceph ends the watch of a client that died, but not its lock; nobody fences its node for that."""
+    vm = VMS["ceph"]
+    image = f"rbd/system_{vm}"
+    on(lab, THIRD, f"vm-mgr stop {vm}")
+    write = f"rbd --id vm-mgr bench --io-type write --io-threads 1 --io-total 1T {image}"
+    on(lab, OTHER, f"{write} >/dev/null 2>&1 & sleep 3; kill -9 $!")
+    assert "auto " in on(lab, THIRD, f"rbd --id vm-mgr lock ls {image}").stdout
+    on(lab, THIRD, f"vm-mgr start {vm}")
+    assert qemu_nodes(lab, vm) == (OWN,)
+
+
 def test_moving_vm_is_not_started_on_the_third_node(lab: Lab) -> None:
     vm = "safe3"
     params = ("--pacemaker-params", "migration_speed=8", "--preferred-host", OWN)

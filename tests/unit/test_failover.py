@@ -223,3 +223,10 @@ def test_joined_events_have_what_either_knew():
     (one,) = distinct([again, first])
     assert (one.when_utc, one.detail, one.waited) == (BEGAN, first.detail, {"start": 7})
     assert len(distinct([first, again._replace(detail="monitor: not running")])) == 2
+
+
+def test_late_news_of_a_node_that_is_back_begins_no_failover():
+    back = [event(30, K.JOINED, "n2", "n1"), event(31, K.RELEASE_FAILED, "n2", detail="n2 is online")]
+    died = [event(300, K.FAILED, "web1", "n2"), *start(301, node="n3")]
+    (found,) = failovers([*loss(), *start(1.7), *back, event(40, K.MOVED, "web1", "n2"), *died])
+    assert found.began_utc == BEGAN

@@ -134,8 +134,8 @@ def test_qemu_died_is_noticed_by_the_monitor(ceph):
     noticed, stopped, released, started = qemu_died(ceph, VM).phases
     assert (noticed.typical_s, noticed.worst_s) == (5, 70)
     assert (stopped.typical_s, stopped.worst_s) == (0, 30)
-    assert (released.typical_s, released.worst_s) == (0, 30)
-    assert started.worst_s == 90
+    assert (released.typical_s, released.worst_s) == (0, 35)
+    assert started.worst_s == 85
     assert qemu_died(ceph, replace(VM, monitor_interval=None)).worst_s is None
 
 

@@ -127,6 +127,8 @@ def _episodes(events: Sequence[Event]) -> list[tuple[Event, ...]]:
         episode = under_way.get(event.subject)
         if event.kind is EventKind.JOINED:
             under_way.pop(event.subject, None)
+        elif episode is None and event.kind is EventKind.RELEASE_FAILED:
+            continue  # late news of a node that is back: nothing was lost with it
         elif episode is None or _is_new(episode, event):
             found.append([event])
             under_way[event.subject] = found[-1]

@@ -6,6 +6,7 @@ Corosync does, and the agent's start waits for the storage within the start's ow
 
 from dataclasses import dataclass
 
+from vm_mgr.model.storage import GIVEN_UP_S
 from vm_mgr.model.timings import CephTimes, ClusterTimes, FenceDevice, VmTimes
 
 __all__ = [
@@ -248,9 +249,9 @@ def _let_go(ceph: CephTimes | None, vm: VmTimes) -> Phase:
     return Phase(
         name=name,
         typical_s=0.0,
-        worst_s=_within(ceph.osd_client_watch_timeout, vm),
-        made_of="at once on the same node, which shuts out its dead client; on another one at worst"
-        " osd_client_watch_timeout",
+        worst_s=_within(add(ceph.osd_client_watch_timeout, GIVEN_UP_S), vm),
+        made_of="at once, as the node shuts out its dead client; at worst, where Ceph does not answer it,"
+        f" osd_client_watch_timeout and {GIVEN_UP_S:.0f} s",
     )
 
 

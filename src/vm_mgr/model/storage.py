@@ -6,6 +6,7 @@ from typing import NamedTuple
 from vm_mgr.errors import Kind, VmMgrError
 
 __all__ = [
+    "GIVEN_UP_S",
     "Consistency",
     "Disk",
     "DiskInfo",
@@ -18,6 +19,8 @@ __all__ = [
 ]
 
 SNAPSHOT_NAME_MAX = 64
+# A living client that lost its watch, as with the storage daemon that knew it, watches anew within moments.
+GIVEN_UP_S = 5.0
 
 
 class ImageFile(NamedTuple):

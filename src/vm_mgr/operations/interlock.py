@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import ClusterState, NodeName
-from vm_mgr.model.storage import Holder
+from vm_mgr.model.storage import GIVEN_UP_S, Holder
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.storage import Storage
@@ -20,8 +20,6 @@ PATIENCE_S = 60.0
 # Who was shut out is gone at once; whom Ceph or another node has to let go takes seconds.
 FIRST_POLL_S, POLL_S = 0.05, 0.5
 LIBVIRT_S = 5.0
-# A living client that lost its watch, as with the storage daemon that knew it, watches anew within moments.
-GIVEN_UP_S = 5.0
 RUNNING = ("running", "paused", "idle", "in shutdown", "pmsuspended")
 
 
