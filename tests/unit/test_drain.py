@@ -9,6 +9,7 @@ from vm_mgr.adapters.memory.rehearsal import Rehearsal
 from vm_mgr.cli.app import app
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.cluster import Resource
+from vm_mgr.model.migration import GAVE_WAY
 from vm_mgr.model.on_move import Way
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.operations.create import CreateRequest, create
@@ -193,6 +194,30 @@ class TestStays:
         assert env.cluster.places["bad"] == "n1"
         assert not env.cluster.moves
         assert not env.cluster.held
+
+    def test_move_that_gave_way_is_made_again_after_the_fencing(self, env, make, begun):
+        make("first")
+        node, lost = env.cluster.nodes["n3"], env.cluster.nodes["n3"]._replace(online=False, unclean=True)
+        env.cluster.failing_migrations["first"] = f"migrate_to on n1: {GAVE_WAY}: node n3 is lost"
+        env.cluster.nodes["n3"] = lost
+        sleep = env.clock.sleep
+
+        def sleeping(seconds):
+            sleep(seconds)
+            if notes(env, "again"):
+                env.cluster.failing_migrations.clear()
+                env.cluster.nodes["n3"] = node._replace(online=False)
+
+        env.clock.sleep = sleeping
+        drained = drain(env, "n1")
+        assert (names(drained.moved), drained.stays) == (["first"], ())
+        assert begun.names() == ["first", "first"]
+
+    def test_move_that_gives_way_each_time_is_made_twice(self, env, make, begun):
+        make("first")
+        env.cluster.failing_migrations["first"] = f"migrate_to on n1: {GAVE_WAY}: web has failed on n2"
+        assert names(drain(env, "n1").stays) == ["first"]
+        assert begun.names() == ["first", "first"]
 
     def test_vm_that_another_command_has_is_told(self, env, make):
         make("busy")

@@ -321,6 +321,23 @@ def test_interruption_aborts(domain, ticking):
     assert domain.now == RUNNING
 
 
+def test_who_is_told_may_end_it(domain, hosts, ticking):
+    with pytest.raises(VmMgrError) as caught:
+        move(ticking, lambda *_: "something else goes first")
+    assert caught.value.message.startswith("something else goes first; it was aborted cleanly")
+    assert not hosts[THERE].domains
+
+
+def test_nobody_ends_it_after_the_switch_to_postcopy(domain, ticking):
+    def tell(_sample, decision):
+        if decision.step is Step.POSTCOPY:
+            domain.end.set()
+        return "something else goes first" if domain.end.is_set() else ""
+
+    move(ticking, tell, plan=Plan(Strategy.POSTCOPY))
+    assert "abort" not in domain.calls
+
+
 def test_postcopy_is_switched_to_once_and_never_aborted(domain, ticking):
     move(ticking, plan=Plan(Strategy.POSTCOPY), limits=Limits(5, 10))
     assert domain.calls[1:] == ["postcopy"]

@@ -9,11 +9,22 @@ from vm_mgr.adapters.host.timers import SystemdTimers
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.cluster import Failure, Resource
 from vm_mgr.model.event import EventKind
-from vm_mgr.model.migration import Decision, JobSample, OnTimeout, Plan, Step, Strategy, render_terms
+from vm_mgr.model.migration import (
+    GAVE_WAY,
+    Decision,
+    JobSample,
+    OnTimeout,
+    Plan,
+    Step,
+    Strategy,
+    render_terms,
+)
 from vm_mgr.model.vm import TargetRole
 from vm_mgr.ocf import __main__ as agent
 from vm_mgr.ocf import identity, lift, tries
+from vm_mgr.ocf.giving_way import GivingWay
 from vm_mgr.ocf.moving import Teller, migrate_to
 from vm_mgr.ocf.parameters import Parameters, read
 from vm_mgr.operations.move_terms import MoveTerms, agent_terms
@@ -195,7 +206,7 @@ def test_move_does_not_fail_for_what_can_not_be_measured(node, capsys):
 
 
 def test_decisions_and_progress_are_in_the_log_and_in_the_journal(node, capsys):
-    tell = Teller(node, "web1")
+    tell = Teller(node, "web1", None)
     for second in range(30):
         tell(JobSample(elapsed_s=second, processed_bytes=5 * MIB), Decision(Step.GO_ON))
     tell(JobSample(elapsed_s=30), Decision(Step.PAUSE, "it is late"))
@@ -307,3 +318,75 @@ def test_timer_outlives_a_shutdown_that_has_begun():
 def test_timer_that_is_refused_is_an_error():
     with pytest.raises(VmMgrError):
         SystemdTimers(Systemd(1), VirtualClock()).set_lift("web1", 5)
+
+
+LONG = JobSample(remaining_bytes=60 * MIB, rate_bps=MIB)
+
+
+class TestGivingWay:
+    """Pacemaker fences, and recovers, only when a migration under way has ended."""
+
+    def lose(self, node, **changes):
+        node.cluster.nodes["n3"] = node.cluster.nodes["n3"]._replace(online=False, **changes)
+
+    def fail(self, node, name="web2", **failure):
+        failed = (Failure("monitor on n3", "now", "monitor", "n3")._replace(**failure),)
+        state = node.cluster.state()
+        others = {**state.resources, name: Resource(name, failures=failed)}
+        node.cluster.state = lambda: state._replace(resources=others)
+
+    def test_a_node_that_has_to_be_fenced_goes_first(self, node):
+        way = GivingWay(node, "web1")
+        assert way.reason(LONG) == ""
+        self.lose(node, unclean=True)
+        assert way.reason(LONG) == ""  # looked at once a second
+        later = LONG._replace(elapsed_s=1.5)
+        assert way.reason(later) == f"{GAVE_WAY}: node n3 is lost"
+
+    def test_a_vm_that_has_failed_goes_first(self, node):
+        way = GivingWay(node, "web1")
+        self.fail(node)
+        assert way.reason(LONG) == f"{GAVE_WAY}: web2 has failed on n3"
+
+    @pytest.mark.parametrize("failure", [{"task": "migrate_to"}, {"name": "web1"}])
+    def test_moves_of_others_and_ones_own_past_do_not(self, node, failure):
+        way = GivingWay(node, "web1")
+        self.fail(node, **failure)
+        assert way.reason(LONG) == ""
+
+    def test_what_was_lost_before_is_no_reason(self, node):
+        self.lose(node, unclean=True)
+        assert GivingWay(node, "web1").reason(LONG) == ""
+
+    def test_a_node_that_left_in_good_order_is_no_reason(self, node):
+        way = GivingWay(node, "web1")
+        self.lose(node)
+        assert way.reason(LONG) == ""
+
+    @pytest.mark.parametrize("change", [{"remaining_bytes": MIB}, {"paused": True}])
+    def test_a_move_that_is_about_to_end_goes_on(self, node, change):
+        way = GivingWay(node, "web1")
+        self.lose(node, unclean=True)
+        assert way.reason(LONG._replace(**change)) == ""
+
+    @pytest.mark.parametrize("before", [True, False])
+    def test_silent_cluster_is_no_reason(self, node, before):
+        state = node.cluster.state
+
+        def silent():
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, "no answer")
+
+        node.cluster.state = silent if before else state
+        way = GivingWay(node, "web1")
+        node.cluster.state = state if before else silent
+        self.lose(node, unclean=True)
+        assert way.reason(LONG) == ""
+
+    def test_on_a_node_that_shuts_down_nothing_goes_first(self, node, monkeypatch):
+        tellers = []
+        monkeypatch.setattr(node.hypervisor, "migrate", lambda _, tell: tellers.append(tell))
+        monkeypatch.setattr("vm_mgr.ocf.moving.wait_gone", lambda *_: True)
+        for leaving in (False, True):
+            monkeypatch.setattr("vm_mgr.ocf.moving.is_leaving", lambda *_, now=leaving: now)
+            migrate_to(node, GIVEN)
+        assert [tell.way is None for tell in tellers] == [False, True]

@@ -6,6 +6,7 @@ from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.migration import Decision, JobSample, Limits, OnTimeout, Plan, Step, Strategy, limits_within
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity, tries
+from vm_mgr.ocf.giving_way import GivingWay
 from vm_mgr.ocf.parameters import Parameters
 from vm_mgr.ocf.saying import say
 from vm_mgr.operations.held import has_arrived
@@ -71,7 +72,9 @@ def _move(env: RealEnv, given: Parameters) -> None:
     )
     measured_s = env.clock.monotonic() - began
     limits = limits._replace(end_s=limits.end_s - measured_s)
-    env.hypervisor.migrate(_migration(given, plan, limits), Teller(env, name))
+    # On a node that shuts down a stop would be next.
+    way = None if limits.max_pause_s is None else GivingWay(env, name)
+    env.hypervisor.migrate(_migration(given, plan, limits), Teller(env, name, way))
     if not wait_gone(env, name, env.clock.monotonic() + CALL_S):
         message = f"{name} still runs here after its migration to {given.target_node}"
         raise VmMgrError(Kind.EXTERNAL_FAILURE, message)
@@ -149,15 +152,16 @@ def _migration(given: Parameters, plan: Plan, limits: Limits) -> Migration:
 
 
 class Teller:
-    """Write into the journal what is done for a migration, and now and then how far it is."""
+    """Write into the journal what is done for a migration, and how far it is; end it for a recovery."""
 
-    def __init__(self, env: RealEnv, name: VmName) -> None:
+    def __init__(self, env: RealEnv, name: VmName, way: GivingWay | None) -> None:
         self.env = env
         self.name = name
+        self.way = way
         self.next_s = 0.0
 
-    def __call__(self, sample: JobSample, decision: Decision) -> None:
-        """Hear of a look."""
+    def __call__(self, sample: JobSample, decision: Decision) -> str:
+        """Hear of a look, and say why the migration is to end, if it is."""
         if decision.step is not Step.GO_ON:
             _record(self.env, self.name, f"{decision.step.value}: {decision.reason}")
         elif sample.elapsed_s >= self.next_s:
@@ -167,6 +171,7 @@ class Teller:
                 f"{sample.rate_bps / (1 << 20):.0f} MiB/s, dirtied {sample.dirty_bps / (1 << 20):.0f} MiB/s"
             )
             _record(self.env, self.name, f"{done} MiB sent, {left} MiB left, {rates}")
+        return self.way.reason(sample) if self.way and decision.step is Step.GO_ON else ""
 
 
 def _record(env: RealEnv, name: VmName, text: str) -> None:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState, NodeName, Resource
+from vm_mgr.model.migration import GAVE_WAY
 from vm_mgr.model.on_move import Way
 from vm_mgr.model.vm import VmName, VmState
 from vm_mgr.operations.alone import claimed
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["AT_ONCE", "Drained", "Left", "Stays", "Wishes", "drain", "require_empty"]
 
 AT_ONCE = 2
+# How long a drain waits for the end of a fencing; one that takes longer has failed, or needs a person.
+FENCING_S = 60.0
 
 
 class Wishes(NamedTuple):
@@ -127,6 +130,7 @@ class _Journey:
 
     def __init__(self, env: Env, vm: VmResource, goal: Goal, terms: MoveTerms) -> None:
         self.env = env
+        self.vm = vm
         self.name = vm.name
         self.began_s = env.clock.monotonic()
         self.progress = Progress(f"moving {vm.name}")
@@ -159,6 +163,7 @@ class _Drain:
         self.returning: list[VmResource] = []
         self.under_way: list[_Journey] = []
         self.seen: set[VmName] = set()
+        self.again: dict[VmName, float] = {}
 
     def run(self) -> None:
         """Take a step of each move in turn, until nothing is left that could move.
@@ -171,10 +176,10 @@ class _Drain:
                 self._begin()
                 for journey in tuple(self.under_way):
                     self._step(journey)
-                if self.under_way:
+                if self.under_way or self.waiting:
                     self.env.say(self._progress())
                     self.env.clock.sleep(POLL_S)
-                elif not self.waiting:
+                else:
                     self._look()  # what has been started or recovered there meanwhile
         except BaseException as error:
             self._undo(error)
@@ -237,11 +242,18 @@ class _Drain:
 
     def _begin(self) -> None:
         while self.waiting and len(self.under_way) < self.wishes.at_once:
+            if self._gives_way(self.waiting[0].name):
+                return
             vm = self.waiting.pop(0)
             terms = self.wishes.terms if vm.live_migration else AS_SET
             avoiding, restarting = self._drained_too(), self.wishes.restart_others
             goal = Goal(leaving=self.node, avoiding=avoiding, restarting=restarting)
             self.under_way.append(_Journey(self.env, vm, goal, terms))
+
+    def _gives_way(self, name: VmName) -> bool:
+        """Tell whether a VM whose move has made way for a fencing is to wait for the end of that."""
+        late = self.env.clock.monotonic() > self.again.get(name, 0)
+        return not late and any(node.unclean for node in self.env.cluster.state().nodes)
 
     def _drained_too(self) -> frozenset[NodeName]:
         """Name the other nodes that somebody drains at this moment."""
@@ -267,6 +279,12 @@ class _Drain:
             raise
         except VmMgrError as error:
             self.under_way.remove(journey)
+            if GAVE_WAY in error.message and journey.name not in self.again:
+                self.again[journey.name] = self.env.clock.monotonic() + FENCING_S
+                self.waiting.append(journey.vm)
+                text = f"{journey.name} is moved again after that: {error.message}"
+                self.env.say(Note(Level.INFO, "again", text))
+                return
             hint = next((one.hint for one in (error, *error.others) if one.hint), "")
             self._keep(journey.name, "; ".join(one.message for one in (error, *error.others)), hint)
 

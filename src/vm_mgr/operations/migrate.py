@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState, Failure, NodeName, Resource
-from vm_mgr.model.migration import JobSample, Plan, Strategy, render_terms
+from vm_mgr.model.migration import GAVE_WAY, JobSample, Plan, Strategy, render_terms
 from vm_mgr.model.on_move import Way
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.alone import alone
@@ -324,6 +324,8 @@ def _not_moved(env: Env, seen: VmStatus, reason: str, source: NodeName, hint: st
         hint = f"{source} goes on looking and mends it; see: vm-mgr status {name}"
         return VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint)
     message = f"{name} was not moved and runs on {source} as before: {reason}"
+    if GAVE_WAY in reason:
+        return VmMgrError(Kind.TRY_LATER, message, hint=hint)
     return VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint)
 
 

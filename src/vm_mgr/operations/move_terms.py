@@ -7,6 +7,7 @@ from typing import NamedTuple
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.migration import (
+    GAVE_WAY,
     LATE,
     MAX_PAUSE_S,
     STOOD,
@@ -137,6 +138,8 @@ def advice(
     reason: str, terms: MoveTerms, vm: VmResource, sample: JobSample | None, strategy: Strategy
 ) -> str:
     """Say what would help a live migration that has failed for this reason; sample is the last one."""
+    if GAVE_WAY in reason:
+        return f"when that is over: vm-mgr migrate {vm.name}"
     if LATE not in reason and STOOD not in reason:
         return f"mend that, and move it again; what the nodes have to say: vm-mgr events {vm.name}"
     return "; or ".join(_ways(reason, terms, vm, sample, strategy))

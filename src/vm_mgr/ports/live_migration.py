@@ -9,11 +9,13 @@ from vm_mgr.model.vm import VmName
 
 __all__ = ["LiveMigration", "Migration", "Tell", "quiet"]
 
-Tell = Callable[[JobSample, Decision], None]
+# What it gives is why the move has to end now, where there is a reason.
+Tell = Callable[[JobSample, Decision], str]
 
 
-def quiet(sample: JobSample, decision: Decision) -> None:
+def quiet(sample: JobSample, decision: Decision) -> str:  # noqa: ARG001
     """Say nothing."""
+    return ""
 
 
 class Migration(NamedTuple):
@@ -35,7 +37,7 @@ class LiveMigration(Protocol):
     """Every call is bounded in time and raises EXTERNAL_FAILURE when it fails or hangs."""
 
     def migrate(self, migration: Migration, tell: Tell = quiet) -> None:
-        """Move live; tell hears of each look at the job and of what is done for it.
+        """Move live; tell hears of each look at the job and of what is done for it, and may end it.
 
         On failure the domain runs on here, as it did before; what is not so is said in the error.
         """

@@ -240,7 +240,9 @@ class LiveMove:
                 return
             decision = decide(self.wanted.plan, self.limits, sample, self.course)
             self._do(decision, sample)
-            self.tell(sample, decision)
+            reason = self.tell(sample, decision)
+            if reason and not self.course.postcopy:
+                self._do(Decision(Step.ABORT, reason), sample)
 
     def _look(self, elapsed_s: float) -> JobSample | None:
         def look(libvirt: Any) -> JobSample | None:

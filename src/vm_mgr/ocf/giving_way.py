@@ -1,0 +1,63 @@
+"""Have a live migration give way to a recovery.
+
+Pacemaker does nothing about a loss before all actions that it has begun have ended: a migration of two
+minutes would hold up the fencing of a lost node for two minutes.
+"""
+
+from vm_mgr.bounded import OutOfTimeError, bounded
+from vm_mgr.errors import VmMgrError
+from vm_mgr.model.cluster import ClusterState, Failure
+from vm_mgr.model.migration import GAVE_WAY, JobSample
+from vm_mgr.model.vm import VmName
+from vm_mgr.wiring import RealEnv
+
+__all__ = ["GivingWay"]
+
+INTERVAL_S = 1.0
+# What the cluster takes to answer; a migration has decisions of its own to make meanwhile.
+LOOK_S = 2.0
+# Not worth giving up: it ends by itself as soon as an abort would.
+SOON_S = 2.0
+
+
+class GivingWay:
+    """Tell when something is lost that was not when the migration began; nothing is no reason."""
+
+    def __init__(self, env: RealEnv, name: VmName) -> None:
+        self.env = env
+        self.name = name
+        self.next_s = 0.0
+        self.known = self._look()
+
+    def reason(self, sample: JobSample) -> str:
+        """Say why the migration is to end at once; mostly nothing."""
+        ends_soon = sample.left_s is not None and sample.left_s < SOON_S
+        if self.known is None or ends_soon or sample.paused or sample.elapsed_s < self.next_s:
+            return ""
+        self.next_s = sample.elapsed_s + INTERVAL_S
+        now = self._look() or self.known
+        new = sorted(now.keys() - self.known.keys())
+        return f"{GAVE_WAY}: {now[new[0]]}" if new else ""
+
+    def _look(self) -> dict[str, str] | None:
+        """Give what is lost, in words; None if the cluster doesn't answer."""
+        try:
+            return _losses(bounded(self.env.cluster.state, LOOK_S), self.name)
+        except (VmMgrError, OutOfTimeError):
+            return None
+
+
+def _losses(state: ClusterState, name: VmName) -> dict[str, str]:
+    nodes = {f"node {node.name}": f"node {node.name} is lost" for node in state.nodes if node.unclean}
+    vms = {
+        f"{vm.name} {failure.when} {failure.node}": f"{vm.name} has failed on {failure.node}"
+        for vm in state.resources.values()
+        if vm.is_vm and vm.name != name and vm.managed and not vm.blocked
+        for failure in vm.failures
+        if not _is_move(failure)
+    }
+    return nodes | vms
+
+
+def _is_move(failure: Failure) -> bool:
+    return failure.task.startswith("migrate")
