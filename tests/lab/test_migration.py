@@ -13,6 +13,7 @@ from vm_mgr_lab import demo
 from vm_mgr_lab.history import qemu_nodes
 from vm_mgr_lab.lab import Lab
 from vm_mgr_lab.process import wait_until
+from vm_mgr_lab.up import wait_ready
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
@@ -255,3 +256,35 @@ def test_change_of_the_operation_does_not_disturb_the_vm(lab: Lab) -> None:
         run(lab, holds)
         run(lab, f"vm-mgr set {VM} --unset priority")
         time.sleep(5)  # a restart would begin at once
+
+
+@pytest.mark.usefixtures("at_home")
+def test_move_gives_way_to_the_fencing_of_another_node(lab: Lab) -> None:
+    """Pacemaker fences only when what it has begun has ended; this move would take 100 s."""
+    began_s = time.time()
+    with unharmed(lab):
+        options = "--strategy precopy --bandwidth 1 --timeout 100 --on-timeout abort"
+        line = f"vm-mgr migrate {VM} {TARGET} {options} >/root/gave-way 2>&1; echo $? >>/root/gave-way"
+        run(lab, f"({line}) </dev/null >/dev/null 2>&1 &", node=HOME)
+        wait_until(lambda: set(qemu_nodes(lab, VM)) == {HOME, TARGET}, what="the move", timeout_s=60)
+        time.sleep(3)
+        lab.cut_power(ASKED)
+        wait_until(lambda: fenced_s(lab, began_s) is not None, what="the fencing", timeout_s=120)
+        waited_s = fenced_s(lab, began_s)
+        wait_ready(lab, print)
+        told = run(lab, "cat /root/gave-way; rm /root/gave-way", node=HOME).stdout
+    assert f"gave way to a recovery: node {ASKED} is lost" in told
+    assert told.splitlines()[-1] == "7"
+    assert waited_s is not None
+    assert waited_s < 40, "a loaded machine takes longer, but never as long as the move"
+
+
+def fenced_s(lab: Lab, since_s: float) -> float | None:
+    """Give how long after its loss the node that asks was fenced, if it was since a time."""
+    told = json.loads(run(lab, "vm-mgr events --since 10m --output json", node=HOME).stdout)
+    for failover in told["failovers"]:
+        if datetime.fromisoformat(failover["began"]).timestamp() > since_s and failover["node"] == ASKED:
+            for phase in failover["phases"]:
+                if phase["event"] == "fenced":
+                    return float(phase["at_ms"]) / 1000
+    return None

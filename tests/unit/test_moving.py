@@ -390,3 +390,10 @@ class TestGivingWay:
             monkeypatch.setattr("vm_mgr.ocf.moving.is_leaving", lambda *_, now=leaving: now)
             migrate_to(node, GIVEN)
         assert [tell.way is None for tell in tellers] == [False, True]
+
+    def test_the_reason_is_told_once_and_stays(self, node, capsys):
+        tell = Teller(node, "web1", GivingWay(node, "web1"))
+        self.fail(node)
+        for second in range(3):
+            assert tell(LONG._replace(elapsed_s=second), Decision(Step.GO_ON)) == tell.ending != ""
+        assert capsys.readouterr().err.count("abort: ") == 1

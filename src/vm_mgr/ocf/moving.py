@@ -158,6 +158,7 @@ class Teller:
         self.env = env
         self.name = name
         self.way = way
+        self.ending = ""
         self.next_s = 0.0
 
     def __call__(self, sample: JobSample, decision: Decision) -> str:
@@ -171,7 +172,11 @@ class Teller:
                 f"{sample.rate_bps / (1 << 20):.0f} MiB/s, dirtied {sample.dirty_bps / (1 << 20):.0f} MiB/s"
             )
             _record(self.env, self.name, f"{done} MiB sent, {left} MiB left, {rates}")
-        return self.way.reason(sample) if self.way and decision.step is Step.GO_ON else ""
+        if self.way and not self.ending and decision.step is Step.GO_ON:
+            self.ending = self.way.reason(sample)
+            if self.ending:
+                _record(self.env, self.name, f"abort: {self.ending}")
+        return self.ending
 
 
 def _record(env: RealEnv, name: VmName, text: str) -> None:
