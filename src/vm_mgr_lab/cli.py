@@ -207,6 +207,20 @@ def shell(node: str) -> None:
 
 
 @main.command()
+@click.argument("address")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def ssh(address: str, command: tuple[str, ...]) -> None:
+    """Open a guest, or run a command in it, over the nodes' network and with the lab's key.
+
+    \b
+    Example:
+      sudo vm-mgr-lab ssh 192.0.2.201
+      sudo vm-mgr-lab ssh 192.0.2.201 uptime
+    """
+    sys.exit(subprocess.run([*_lab().ssh_command(address), *command], check=False).returncode)
+
+
+@main.command()
 @NODE
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def logs(node: str, arguments: tuple[str, ...]) -> None:

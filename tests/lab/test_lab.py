@@ -188,6 +188,11 @@ def test_exec_passes_the_exit_status_on(lab: Lab) -> None:
     assert command("exec", "n1", "--", "sh", "-c", "exit 7").returncode == 7
 
 
+def test_ssh_opens_what_has_an_address_there(lab: Lab) -> None:
+    done = command("ssh", "192.0.2.11", "hostname; exit 7")
+    assert (done.stdout.strip(), done.returncode) == ("n1", 7)
+
+
 def test_host_has_none_of_the_labs_interfaces_and_mounts(lab: Lab) -> None:
     ours = {"br0", *NETWORKS, *(f"{node.name}-{network}" for node in lab.nodes for network in NETWORKS)}
     assert not ours & {path.name for path in Path("/sys/class/net").iterdir()}

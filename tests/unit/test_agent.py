@@ -127,6 +127,23 @@ def test_stop_unplugs_a_guest_that_ignores_shutdown_within_the_timeout(node):
     act(node, "stop")
     assert not node.hypervisor.running
     assert node.clock.now - began < 30
+    told = node.journal.handed[-1]
+    assert (told.kind, told.subject) == (EventKind.STOPPED, "web1")
+    assert "unplugged" in told.detail
+
+
+def test_stop_waits_for_a_libvirt_that_is_just_started_anew(node):
+    act(node, "start")
+    began = node.clock.now
+
+    def on_call(verb):
+        if verb == "shutdown" and node.clock.now - began < 3:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, "connection refused")
+
+    node.hypervisor.on_call = on_call
+    act(node, "stop")
+    assert not node.hypervisor.running
+    assert EventKind.STOPPED not in [event.kind for event in node.journal.handed]
 
 
 def test_stop_presses_the_power_button_again_for_a_guest_that_boots(node):

@@ -30,6 +30,8 @@ PRESS_S = 3.0
 POLL_S = 0.2
 # libvirt reads the end of a monitor at once, but acts on it only after the domain's job under way.
 NOTICE_S = 10.0
+# What libvirt takes to be started anew.
+BACK_S = 5.0
 # Ceph answers at once, or is in trouble; a stop has better things to do then.
 SHUT_OUT_S = 5.0
 
@@ -129,6 +131,9 @@ def stop(env: RealEnv, given: Parameters) -> None:
     if _pid(env, name, deadline) is not None:
         _unplug(env, name, deadline)
         _shut_out_dead(env, given)
+        if not given.force_stop:
+            why = "its guest did not shut down in its time, or libvirt did not answer: it was unplugged"
+            env.journal.record(Event(env.clock.utc(), EventKind.STOPPED, name, detail=why))
     identity.forget(env, name)
 
 
@@ -191,10 +196,14 @@ def _confirm(env: RealEnv, given: Parameters, pid: int) -> None:
 def _shut_down(env: RealEnv, name: VmName, deadline: float) -> None:
     """Press the power button until the VM is gone: a guest that is still booting ignores it.
 
-    A paused one can't hear it and is let go on, unless a snapshot holds it for these seconds.
+    A paused one can't hear it and is let go on, unless a snapshot holds it for these seconds. libvirt
+    may be just about to be back, as when it is upgraded.
     """
-    if not _attempt(lambda: env.hypervisor.shutdown(name, timeout_s=CALL_S)):
-        return  # libvirt hangs: the time is better spent on unplugging
+    patient_until = min(env.clock.monotonic() + BACK_S, deadline)
+    while not _attempt(lambda: env.hypervisor.shutdown(name, timeout_s=CALL_S)):
+        if env.clock.monotonic() > patient_until:
+            return  # libvirt hangs, or is stopped: the time is better spent on unplugging
+        env.clock.sleep(POLL_S)
     while not wait_gone(env, name, min(deadline, env.clock.monotonic() + PRESS_S)):
         remaining = deadline - env.clock.monotonic()
         if remaining <= 0:

@@ -307,7 +307,9 @@ class _Job:
 
 def _progress(name: VmName, sample: JobSample) -> Progress:
     whole = sample.processed_bytes + sample.remaining_bytes
-    fraction = sample.processed_bytes / whole if whole else None
+    if not whole:  # nothing is known of it yet
+        return Progress(f"moving {name}")
+    fraction = sample.processed_bytes / whole
     left = f"{sample.left_s:.0f} s left" if sample.left_s is not None else "no end in sight"
     rates = f"{sample.rate_bps / MIB:.0f} MiB/s, dirties {sample.dirty_bps / MIB:.0f} MiB/s"
     extra = f", slowed down by {sample.throttle_percent}%" if sample.throttle_percent else ""
