@@ -141,7 +141,9 @@ def tell(failover: Failover, vm: str) -> list[str]:
 
     lines = [
         f"  {0:6.2f} s  power of {failover.victim} cut",
-        row(failover.membership_lost_s, f"membership lost (asked 4 times a second): without {failover.victim}"),
+        row(
+            failover.membership_lost_s, f"membership lost: without {failover.victim} (seen 4 times a second)"
+        ),
         row(failover.fenced_s, f"node fenced: {failover.victim} is off, says its BMC (IPMI)"),
         row(failover.started_s, f"VM started: QEMU runs on {failover.survivor}"),
         row(failover.writes_again_s, "guest writes again: its first acknowledged record"),
