@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,7 +88,7 @@ def deploy(paths: Paths, say: Say, *, extra: tuple[str, ...] = ()) -> None:
         f"ANSIBLE_CONFIG={CHECKOUT / 'deploy' / 'ansible.cfg'}",
         f"ANSIBLE_SSH_CONTROL_PATH_DIR={paths.state / 'ssh'}",
         f"ANSIBLE_LOCAL_TEMP={paths.state / 'ansible'}",
-        "ansible-playbook",
+        f"{sys.prefix}/bin/ansible-playbook",
         "-i",
         str(paths.inventory),
         "-e",
