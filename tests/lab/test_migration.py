@@ -274,7 +274,6 @@ def test_move_gives_way_to_the_fencing_of_another_node(lab: Lab) -> None:
         line = f"vm-mgr migrate {VM} {TARGET} {options} >/root/gave-way 2>&1; echo $? >>/root/gave-way"
         run(lab, f"({line}) </dev/null >/dev/null 2>&1 &", node=HOME)
         wait_until(lambda: set(qemu_nodes(lab, VM)) == {HOME, TARGET}, what="the move", timeout_s=60)
-        time.sleep(3)
         lab.cut_power(ASKED)
         wait_until(lambda: fenced_s(lab, began_s) is not None, what="the fencing", timeout_s=120)
         waited_s = fenced_s(lab, began_s)
