@@ -139,11 +139,10 @@ def tell(failover: Failover, vm: str) -> list[str]:
     def row(seconds: float | None, what: str) -> str:
         return f"  {seconds:6.2f} s  {what}" if seconds is not None else f"     never  {what}"
 
+    lost = f"the others, asked 4 times a second, no longer count {failover.victim}"
     lines = [
         f"  {0:6.2f} s  power of {failover.victim} cut",
-        row(
-            failover.membership_lost_s, f"membership lost: without {failover.victim} (seen 4 times a second)"
-        ),
+        row(failover.membership_lost_s, f"membership lost: {lost}"),
         row(failover.fenced_s, f"node fenced: {failover.victim} is off, says its BMC (IPMI)"),
         row(failover.started_s, f"VM started: QEMU runs on {failover.survivor}"),
         row(failover.writes_again_s, "guest writes again: its first acknowledged record"),

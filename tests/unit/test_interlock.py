@@ -150,6 +150,14 @@ def test_lock_of_a_client_that_was_given_up_stays_while_its_node_is_no_member(en
     assert not env.storage.evicted
 
 
+def test_client_that_still_watches_another_disk_lives(env):
+    data = REMOTE._replace(image="data_web1_0")
+    env.storage.held = [GIVEN_UP, data]
+    with pytest.raises(VmMgrError):
+        free_disks(env, env.storage, "web1", [IMAGE, data.image])
+    assert not env.storage.evicted
+
+
 def test_only_the_dead_of_this_node_are_shut_out(env):
     mine, image = Holder(IMAGE, "198.51.100.11:0/3", "client.3", "auto 3"), "data_web1_0"
     living = mine._replace(image=image)

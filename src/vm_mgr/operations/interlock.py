@@ -54,7 +54,7 @@ def free_disks(
             return
         me, state, now = env.cluster.local_node(), env.cluster.state(), env.clock.monotonic()
         gone |= _gone(state)
-        given_up = {one: given_up.get(one, now) for one in holders if _given_up(env, one, state)}
+        given_up = {h: given_up.get(h, now) for h in holders if _given_up(env, h, holders, state)}
         late = {one for one, since in given_up.items() if now - since >= GIVEN_UP_S}
         alive = [one for one in holders if one not in late and not _dead(env, name, one, gone, me)]
         for holder in holders:
@@ -93,13 +93,14 @@ def _gone(state: ClusterState) -> frozenset[NodeName]:
     return frozenset(node.name for node in state.nodes if node.gone)
 
 
-def _given_up(env: Env, holder: Holder, state: ClusterState) -> bool:
-    """Tell whether only a lock is left of a client on a member, which Pacemaker knows not to run the VM.
+def _given_up(env: Env, holder: Holder, holders: Sequence[Holder], state: ClusterState) -> bool:
+    """Tell whether only locks are left of a client on a member, which Pacemaker knows not to run the VM.
 
-    librbd breaks such a lock by itself, and shuts its owner out as we do, when it needs it.
+    Who still watches one of the disks lives, and would lose them all. librbd breaks such a lock by itself, and shuts its owner out as we do, when it needs it.
     """
     node_name = holder_node(env, holder)
-    return not holder.watching and any(node.name == node_name and node.online for node in state.nodes)
+    lives = any(one.watching for one in holders if one.address == holder.address)
+    return not lives and any(node.name == node_name and node.online for node in state.nodes)
 
 
 def _dead(env: Env, name: VmName, holder: Holder, gone: frozenset[NodeName], me: NodeName) -> bool:
