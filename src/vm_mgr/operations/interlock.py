@@ -96,8 +96,8 @@ def _gone(state: ClusterState) -> frozenset[NodeName]:
 def _given_up(env: Env, holder: Holder, holders: Sequence[Holder], state: ClusterState) -> bool:
     """Tell whether only locks are left of a client on a member, which Pacemaker knows not to run the VM.
 
-    Who still watches one of the disks lives, and would lose them all. librbd breaks such a lock by itself, and
-    shuts its owner out as we do, when it needs it.
+    Who still watches one of the disks lives, and would lose them all. librbd breaks such a lock by itself,
+    and shuts its owner out as we do, when it needs it.
     """
     node_name = holder_node(env, holder)
     lives = any(one.watching for one in holders if one.address == holder.address)
