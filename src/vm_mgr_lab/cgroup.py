@@ -13,7 +13,8 @@ from vm_mgr_lab.process import wait_until
 
 __all__ = ["Cgroup", "all_groups", "remove_all"]
 
-TOP = "vm-mgr-lab"
+# Two labs with state folders of two names don't meet.
+TOP = Path(os.environ.get("VM_MGR_LAB_STATE", "vm-mgr-lab")).name
 SYSTEMD_V1 = Path("/sys/fs/cgroup/systemd")
 # Where cgroup v1 has the processors, and how much of one a node's real-time processes, as Corosync, may use:
 # none by default, and all nodes together less than one (cpu.rt_runtime_us in sched-rt-group.rst).
