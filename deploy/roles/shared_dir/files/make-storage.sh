@@ -18,7 +18,7 @@ exec 9>>"$1/.vm-mgr.lock"
 flock 9
 for path; do
     [ -e "$path/.vm-mgr/storage" ] || {
-        PYTHONPATH=/usr/lib/vm-mgr python3 -P -c 'import sys
+        PYTHONPATH=/usr/lib/vm-mgr/current python3 -P -c 'import sys
 from pathlib import Path
 from vm_mgr.adapters.shared_dir.mount import Mount
 Mount(Path(sys.argv[1])).initialise()' "$path"
