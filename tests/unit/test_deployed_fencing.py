@@ -4,18 +4,20 @@ import base64
 import os
 import subprocess
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import pytest
 
 from .test_deployed_timeouts import DEPLOY, Deployment
 
 FILES = DEPLOY / "roles" / "fencing" / "files"
-WORDS = "-I lanplus -H 192.0.2.101 -p 623 -U admin -P {} -C 17 -L ADMINISTRATOR -N 2 chassis power status".split()
+WORDS = [
+    *("-I", "lanplus", "-H", "192.0.2.101", "-p", "623", "-U", "admin", "-P", "{}"),
+    *("-C", "17", "-L", "ADMINISTRATOR", "-N", "2", "chassis", "power", "status"),
+]
 
 
 def call(folder, password, *, words=WORDS):
-    """Call the wrapper as fence_ipmilan does; what stands for ipmitool shows its arguments and what -f names."""
+    """Call the wrapper as fence_ipmilan does; what stands for ipmitool shows what it was given."""
     tool = folder / "ipmitool"
     tool.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\necho --\ncat "$2"\n')
     tool.chmod(0o755)
@@ -38,7 +40,7 @@ def write(root, passwords, *, umask=0o022):
     ).stdout
 
 
-PASSWORDS = {"n1": "secret one's \"$(id)\" \\ x", "n2": " spaces ", "n3": "-f"}
+PASSWORDS = {"n1": 'secret one\'s "$(id)" \\ x', "n2": " spaces ", "n3": "-f"}
 
 
 def test_wrapper_hands_over_a_file_in_place_of_the_name(tmp_path):
@@ -80,7 +82,9 @@ def test_files_are_for_root_only_whatever_the_umask(tmp_path, umask):
 def test_what_fencing_calls_prints_no_password(tmp_path):
     write(tmp_path, PASSWORDS)
     for name in PASSWORDS:
-        done = subprocess.run([tmp_path / f"etc/vm-mgr/fence/{name}.name"], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [tmp_path / f"etc/vm-mgr/fence/{name}.name"], capture_output=True, text=True, check=True
+        )
         assert done.stdout == f"{name}\n"
 
 

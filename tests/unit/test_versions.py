@@ -1,4 +1,4 @@
-"""Versions stand side by side: an upgrade that is killed anywhere leaves one in use, and what runs ends with its own."""
+"""Versions stand side by side: a killed upgrade leaves one in use, and what runs ends with its own."""
 
 import base64
 import gzip
@@ -106,7 +106,11 @@ class Node:
             capture_output=True,
             text=True,
             check=False,
-            env={"VM_MGR_HOME": str(self.home), "VM_MGR_PYTHON": sys.executable, "PYTHONDONTWRITEBYTECODE": "1"},
+            env={
+                "VM_MGR_HOME": str(self.home),
+                "VM_MGR_PYTHON": sys.executable,
+                "PYTHONDONTWRITEBYTECODE": "1",
+            },
         )
         if versions:
             assert done.stderr.strip() in [f"{REFUSED} {one} {one}" for one in versions]
@@ -271,7 +275,9 @@ def test_process_that_lives_through_an_upgrade_loads_the_rest_of_itself_from_its
     assert (begun.returncode, output) == (0, "old old\n")
     assert node.in_use() == "new"
     node.boot()
-    assert [one.name for one in (node.home / "versions").iterdir()] == [(node.home / "current").readlink().name]
+    assert [one.name for one in (node.home / "versions").iterdir()] == [
+        (node.home / "current").readlink().name
+    ]
 
 
 def test_agent_that_lives_through_an_upgrade_calls_its_own_version(node):
@@ -289,7 +295,7 @@ def test_command_knows_its_version_once(node):
     node.upgrade("old")
     text = (node.root / "usr/bin/vm-mgr").read_text().replace("from vm_mgr.cli import main", "import vm_mgr")
     version = (node.home / "current").resolve()
-    assert f'main())\n' in text
+    assert "main())\n" in text
     (version / "entry/vm-mgr").write_text(text.replace("main())", "sys.path[0])"))
     for name in ("vm-mgr", "vm_manager_cmd"):
         command = [sys.executable, "-IS", node.root / "usr/bin" / name]

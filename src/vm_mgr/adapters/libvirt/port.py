@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from vm_mgr import private
 from vm_mgr.adapters.libvirt import commands
 from vm_mgr.adapters.libvirt.connection import Connection
 from vm_mgr.errors import Kind, ProgramError, SignalError, VmMgrError
@@ -50,9 +51,8 @@ class Virsh:
     def create(self, xml: str, name: VmName, *, timeout_s: float) -> None:
         """Start a transient domain from a file that is gone afterwards."""
         path = self.state_dir / f"{name}.xml"
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.write_text(xml, encoding="utf-8")
         try:
+            private.write(path, xml)  # a console's password may be in it
             done = self.runner.run(commands.virsh("create", str(path)), timeout_s=timeout_s)
         finally:
             path.unlink(missing_ok=True)
@@ -176,9 +176,8 @@ class Virsh:
         virsh reads the device from a file of this machine, whichever node's libvirt it speaks to.
         """
         path = self.state_dir / f"{name}-device.xml"
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.write_text(device, encoding="utf-8")
         try:
+            private.write(path, device)
             _check(self._virsh("attach-device", name, str(path), "--live", timeout_s=DEVICE_S))
         finally:
             path.unlink(missing_ok=True)
