@@ -111,8 +111,10 @@ def test_agents_keep_their_state_to_themselves(tmp_path, agent, umask, exists):
 @pytest.mark.parametrize("umask", [0, 0o022])
 def test_monitor_keeps_what_it_has_seen_to_itself(tmp_path, umask):
     """A QEMU that stands for an I/O error makes it keep the process, the time and its own words."""
+    for pid in ("1", "42"):
+        (tmp_path / "proc" / pid).mkdir(parents=True)
+        (tmp_path / "proc" / pid / "comm").write_text("init\n")
     process = tmp_path / "proc" / "42"
-    process.mkdir(parents=True)
     (process / "cmdline").write_bytes(b"/usr/bin/qemu-system-x86_64\0-name\0guest=web1,debug-threads=on\0")
     (process / "comm").write_text("qemu-system-x86\n")
     (process / "stat").write_text("42 (qemu) S " + " ".join(["1"] * 49) + "\n")
