@@ -1,7 +1,7 @@
 """Look for secrets in the arguments and environments of all processes.
 
-Names and secrets come as JSON in the first line. Runs until standard input ends, then prints which secret stood where.
-Runs on a node, with nothing but Python.
+Names and secrets come as JSON in the first line. Runs until standard input ends, then prints which secret was
+where. Runs on a node, with nothing but Python.
 """
 
 import json
