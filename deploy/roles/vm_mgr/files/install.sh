@@ -23,9 +23,10 @@ if [ ! -d "$version" ]; then
     # Compiled before it is put in place: neither a first call nor a restricted user finds sources only.
     ${VM_MGR_PYTHON:-/usr/bin/python3} -m compileall -q --invalidation-mode unchecked-hash -s "$work/tree" -p "$version" "$work/tree"
     # An agent knows its version from the beginning, also one that runs while another version is put to use.
-    chmod 0755 "$work/tree/ocf"/* "$work/tree/entry/vm-mgr"
-    sed -i "s,/usr/lib/vm-mgr/current,$version,g" "$work/tree/ocf"/*
-    chmod 0755 "$work/tree"
+    for agent in alert VirtualDomain DiskLocks Node; do
+        sed -i "s,/usr/lib/vm-mgr/current,$version,g" "$work/tree/ocf/$agent"
+    done
+    chmod 0755 "$work/tree" "$work/tree/ocf"/* "$work/tree/entry/vm-mgr"
     sync -f "$work/tree"
     mv -T "$work/tree" "$version"
 fi
