@@ -9,12 +9,13 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main():
     """Look at each user, and change what differs."""
-    module = AnsibleModule(argument_spec={"clients": {"type": "dict", "required": True}}, supports_check_mode=True)
+    wanted = {"clients": {"type": "dict", "required": True}}
+    module = AnsibleModule(argument_spec=wanted, supports_check_mode=True)
     changed = False
     try:
         with rados.Rados(conffile="/etc/ceph/ceph.conf", rados_id="admin") as cluster:
-            for name, wanted in module.params["clients"].items():
-                changed |= bring_about(cluster, f"client.{name}", wanted, only_look=module.check_mode)
+            for name, capabilities in module.params["clients"].items():
+                changed |= bring_about(cluster, f"client.{name}", capabilities, only_look=module.check_mode)
     except rados.Error as error:
         module.fail_json(msg=f"Ceph: {error}")
     module.exit_json(changed=changed)
