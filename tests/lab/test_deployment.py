@@ -127,7 +127,8 @@ def test_no_secret_is_in_an_argument_or_an_environment_or_a_journal(lab: Lab) ->
             lab.execute(node.name, ["sh", "-c", "sleep 0.5; :", secrets["decoy"]])
         fence_and_monitor(lab)
         console = f'<graphics type="vnc" listen="127.0.0.1" passwd="{VNC}"/></devices>'
-        shell(lab, f"sed -i 's,</devices>,{console},' /root/cmd.xml")
+        definition = shell(lab, "cat /root/cmd.xml").replace("</devices>", console)
+        lab.execute("n1", ["sh", "-c", "cat >/root/cmd.xml"], stdin=definition)
         create(lab, "cmd1", "ceph", "--enable-live-migration", *QUICK)
         vm_mgr(lab, "migrate", "cmd1")
     assert all(one.pop("decoy", None) for one in found.values()), "what looks can find something"
