@@ -19,7 +19,8 @@ from vm_mgr.ocf.hibernation import clear, go_on, hibernate, wake
 from vm_mgr.ocf.moving import migrate_from, migrate_to, wait_gone
 from vm_mgr.ocf.parameters import Parameters
 from vm_mgr.ocf.unplug_times import remember, reserve_s
-from vm_mgr.operations.interlock import free_disks, gone_nodes, shut_out_dead
+from vm_mgr.operations.halves import end_half, end_halves
+from vm_mgr.operations.interlock import free_disks, gone_nodes, holder_node, shut_out_dead
 from vm_mgr.operations.stopwatch import Stopwatch
 from vm_mgr.wiring import RealEnv
 
@@ -41,7 +42,7 @@ def start(env: RealEnv, given: Parameters) -> None:
     name = given.name
     deadline = env.clock.monotonic() + given.budget_s
     running = env.processes.find_vm(name)
-    if running is not None:
+    if running is not None and not _ended_half(env, name):
         _confirm(env, given, running)
         return
     rival = env.hypervisor.acts_alone(name)
@@ -59,6 +60,8 @@ def start(env: RealEnv, given: Parameters) -> None:
     images = env.definitions.rbd_images(xml, env.pool) or storage.images(name)
     expected = _expected(given, has_agent=env.definitions.has_agent(xml))
     waits.end("definition")
+    if any(holder_node(env, one) != env.cluster.local_node() for one in storage.holders(images)):
+        end_halves(env, name, env.cluster.local_node(), shuts_out=False)
     free_disks(
         env, storage, name, images, gone=gone, limit_s=max(deadline - env.clock.monotonic() - CALL_S, 0)
     )
@@ -78,6 +81,19 @@ def start(env: RealEnv, given: Parameters) -> None:
     )
     if found.state is not None:
         clear(env, storage, name)
+
+
+def _ended_half(env: RealEnv, name: VmName) -> bool:
+    """End what stands here of a failed live migration: for the cluster the VM runs nowhere, so it boots."""
+    try:
+        if not end_half(env.hypervisor, name):
+            return False
+    except VmMgrError:
+        return False  # what is not known to be a half is confirmed, or not, as any other process
+    if not wait_gone(env, name, env.clock.monotonic() + CALL_S):
+        raise VmMgrError(Kind.TRY_LATER, f"what a live migration has left of {name} does not end here")
+    print(f"WARNING: a half of {name} that a live migration had left here was ended", file=sys.stderr)
+    return True
 
 
 def _expected(given: Parameters, *, has_agent: bool) -> str:

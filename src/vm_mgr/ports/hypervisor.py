@@ -5,9 +5,11 @@ from typing import NoReturn, Protocol
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.live_migration import LiveMigration
 
-__all__ = ["PAUSED_BY_USER", "Hypervisor"]
+__all__ = ["ARRIVING", "PAUSED_BY_USER", "Hypervisor"]
 
 PAUSED_BY_USER = "user"
+# Its memory and devices are all there, and it waits for the end of its source (LiveMigration.let_go).
+ARRIVING = "arriving"
 
 
 class Hypervisor(LiveMigration, Protocol):

@@ -36,10 +36,19 @@ class Migration(NamedTuple):
 class LiveMigration(Protocol):
     """Every call is bounded in time and raises EXTERNAL_FAILURE when it fails or hangs."""
 
-    def migrate(self, migration: Migration, tell: Tell = quiet) -> None:
+    def migrate(self, migration: Migration, tell: Tell = quiet) -> bool:
         """Move live; tell hears of each look at the job and of what is done for it, and may end it.
 
-        On failure the domain runs on here, as it did before; what is not so is said in the error.
+        True where it goes on at the target; False where it waits there for the end of its process here: the
+        caller sees to that end, and then calls let_go at the target. On failure the domain runs on here, as
+        it did before; what is not so is said in the error.
+        """
+        ...
+
+    def let_go(self, name: VmName, *, timeout_s: float) -> None:
+        """Let a guest go on that waits for the end of its source; nothing to be done is fine.
+
+        Only for who knows that the source has ended, and did not go on after the guest had left it.
         """
         ...
 

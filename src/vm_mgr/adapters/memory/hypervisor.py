@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.ports.hypervisor import PAUSED_BY_USER
+from vm_mgr.ports.hypervisor import ARRIVING, PAUSED_BY_USER
 from vm_mgr.ports.live_migration import quiet
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class MemoryHypervisor:
         self.ignores_shutdown = False
         self.ended: list[tuple[int, bool]] = []
         self.migrated: list[Migration] = []
+        self.lets_go = True
         self.failing_moves: dict[VmName, str] = {}
         self.moving: dict[VmName, JobSample] = {}
         self.dirty_rates: dict[VmName, float] = {}
@@ -96,7 +97,7 @@ class MemoryHypervisor:
             return "paused" if name in self.halted else "running"
         return "shut off" if name in self.kept else "absent"
 
-    def migrate(self, migration: Migration, tell: Tell = quiet) -> None:  # noqa: ARG002 - it takes no time
+    def migrate(self, migration: Migration, tell: Tell = quiet) -> bool:  # noqa: ARG002 - it takes no time
         """Move away."""
         self._call("migrate", migration.timeout_s)
         self.migrated.append(migration)
@@ -105,6 +106,14 @@ class MemoryHypervisor:
         if migration.name in self.failing_moves:
             raise VmMgrError(Kind.EXTERNAL_FAILURE, self.failing_moves[migration.name])
         self.running.pop(migration.name, None)
+        return self.lets_go
+
+    def let_go(self, name: VmName, *, timeout_s: float) -> None:
+        """Let it go on, if that is what it waits for."""
+        self._call("let_go", timeout_s)
+        self._require(name)
+        if self.halted.get(name) == ARRIVING:
+            del self.halted[name]
 
     def migration_progress(self, name: VmName) -> JobSample | None:
         """Give what a test has set."""

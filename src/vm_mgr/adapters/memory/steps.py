@@ -301,6 +301,7 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
         "detach": lambda _, name, source: f"ask the guest of {name} to let go of {source}",
         "freeze": _freeze,
         "grow": lambda _, name, source, size: f"tell {name} that {source} has {_size(size)}",
+        "let_go": lambda _, name, **_named: f"let {name} go on where it has arrived",
         "migrate": _migrate,
         "pause": lambda hypervisor, name: "" if _stands(hypervisor, name) else f"pause {name}",
         "restore": lambda _, _path, name, **_named: f"start the domain {name} with the memory that was saved",
