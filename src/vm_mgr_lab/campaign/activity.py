@@ -9,13 +9,19 @@ from dataclasses import dataclass, field
 
 __all__ = ["Burst", "Sighting", "longest_stand_s", "ran_twice"]
 
+TOGETHER_S = 0.3  # two looks, and a machine that is loaded
+# A guest that has just been let go uses ten times that in a twentieth of a second; setting up one that stands
+# uses a tenth of it, ten times as long on a machine that is loaded.
+RUNS_MS = 5.0
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Burst:
-    """A time in which a virtual processor ran, as exactly as it was looked at; seconds since 1970."""
+    """A time in which virtual processors ran, as exactly as it was looked at, and how much time they used."""
 
     began_s: float
     ended_s: float
+    used_ms: float
 
 
 @dataclass(slots=True, kw_only=True)
@@ -29,16 +35,22 @@ class Sighting:
     last_s: float
     bursts: list[Burst] = field(default_factory=list)
 
-    def ran(self, began_s: float, ended_s: float, *, within_s: float) -> None:
-        """Note that it ran; times that follow each other closely become one."""
-        if self.bursts and began_s - self.bursts[-1].ended_s <= within_s:
-            began_s = self.bursts.pop().began_s
-        self.bursts.append(Burst(began_s, ended_s))
+    def used(self, began_s: float, ended_s: float, used_ms: float) -> None:
+        """Note what its processors used; times that follow each other closely become one."""
+        if self.bursts and began_s - self.bursts[-1].ended_s <= TOGETHER_S:
+            before = self.bursts.pop()
+            began_s, used_ms = before.began_s, used_ms + before.used_ms
+        self.bursts.append(Burst(began_s, ended_s, used_ms))
+
+    @property
+    def runs(self) -> list[Burst]:
+        """When it ran; what a processor that stands uses while it is set up or woken is left out."""
+        return [burst for burst in self.bursts if burst.used_ms >= RUNS_MS]
 
     @property
     def last_ran_s(self) -> float:
         """When it ran last; 0 if it never did."""
-        return self.bursts[-1].ended_s if self.bursts else 0.0
+        return next((burst.ended_s for burst in reversed(self.bursts) if burst.used_ms >= RUNS_MS), 0.0)
 
 
 def ran_twice(sightings: Iterable[Sighting]) -> list[str]:
@@ -60,7 +72,7 @@ def ran_twice(sightings: Iterable[Sighting]) -> list[str]:
 
 def longest_stand_s(sightings: Iterable[Sighting], began_s: float, ended_s: float) -> float:
     """Return the longest time between two instants in which none of a VM's QEMUs ran."""
-    bursts = sorted(burst for one in sightings for burst in one.bursts if burst.ended_s >= began_s)
+    bursts = sorted(burst for one in sightings for burst in one.runs if burst.ended_s >= began_s)
     longest, last = 0.0, began_s
     for burst in bursts:
         longest = max(longest, burst.began_s - last)
@@ -68,19 +80,16 @@ def longest_stand_s(sightings: Iterable[Sighting], began_s: float, ended_s: floa
     return max(longest, ended_s - last)
 
 
-BLUR_S = 0.3  # two looks, and a machine that is loaded
-
-
 def _take_turns(first: Sighting, second: Sighting) -> bool:
-    if not first.bursts or not second.bursts:
+    if not first.runs or not second.runs:
         return False
     # The one that ran first must have stopped for good before the other begins.
-    old, new = (first, second) if first.bursts[0] <= second.bursts[0] else (second, first)
-    return old.last_ran_s > new.bursts[0].began_s + BLUR_S
+    old, new = (first, second) if first.runs[0] <= second.runs[0] else (second, first)
+    return old.last_ran_s > new.runs[0].began_s + TOGETHER_S
 
 
 def _shown(first: Sighting, second: Sighting) -> str:
     return "; ".join(
-        f"{one.node} " + ", ".join(f"{b.began_s:.2f}–{b.ended_s:.2f}" for b in one.bursts[-6:])
+        f"{one.node} " + ", ".join(f"{b.began_s:.2f}–{b.ended_s:.2f}" for b in one.runs[-6:])
         for one in (first, second)
     )

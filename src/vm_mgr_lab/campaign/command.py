@@ -49,7 +49,9 @@ def campaign(  # noqa: PLR0913
     require_programs()
     lab = Lab.load()
     seed = seed if seed is not None else random.SystemRandom().randrange(1_000_000)
-    keep = keep or lab.paths.state.with_name(f"{lab.paths.state.name}-campaign") / f"{scenario}-{storage}-{seed}"
+    keep = (
+        keep or lab.paths.state.with_name(f"{lab.paths.state.name}-campaign") / f"{scenario}-{storage}-{seed}"
+    )
     began = time.monotonic()
 
     def say(line: str) -> None:
@@ -96,7 +98,10 @@ def _play(  # noqa: PLR0913
 def _line(one: Outcome, say: "object") -> None:
     met = "missed" if not one.hit else "" if one.offset_s is None else f"{one.offset_s:+.2f} s of the switch"
     runs = f"stood {one.stood_s:.1f} s"
-    say(f"{one.plan.round:4} {one.plan.fault:22} {met:24} {runs:20} {one.took_s:5.1f} s " + ("ok" if not one.problems else "FAILED"))  # type: ignore[operator]  # noqa: E501
+    say(
+        f"{one.plan.round:4} {one.plan.fault:22} {met:24} {runs:20} {one.took_s:5.1f} s "
+        + ("ok" if not one.problems else "FAILED")
+    )  # type: ignore[operator]  # noqa: E501
     for problem in one.problems:
         say(f"     {problem[:400]}")  # type: ignore[operator]
 

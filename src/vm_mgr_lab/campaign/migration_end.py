@@ -85,7 +85,9 @@ class MoveEnds:
         outcome.took_s = time.time() - began_s
         if outcome.problems:
             told += ["", *(f"PROBLEM: {problem}" for problem in outcome.problems)]
-            keep_evidence(self._lab, self._keep / f"round-{plan.round}", self._watch, began_s=began_s, story=told)
+            keep_evidence(
+                self._lab, self._keep / f"round-{plan.round}", self._watch, began_s=began_s, story=told
+            )
         self._watch.forget(before_s=time.time() - 1)
         return outcome
 
@@ -223,9 +225,9 @@ class MoveEnds:
     ) -> None:
         """Remember when the target began to run, so that the next fault meets its time."""
         ran = [
-            one.bursts[0].began_s
+            one.runs[0].began_s
             for one in self._watch.sightings(since_s=began_s)
-            if one.vm == self._vm and one.node == target and one.bursts and one.first_s <= appeared_s + 0.01
+            if one.vm == self._vm and one.node == target and one.runs and one.first_s <= appeared_s + 0.01
         ]
         if ran and ran[0] > appeared_s:
             outcome.offset_s = fault_s - ran[0]

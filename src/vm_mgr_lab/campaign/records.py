@@ -21,9 +21,7 @@ def new_on_disk(lab: Lab, vm: str, *, node: str) -> list[Record]:
     return read_disk(content[start : start + RECORDS_SECTORS * SECTOR])
 
 
-def judge_records(
-    acknowledged: Iterable[tuple[float, str, Record]], disk: Iterable[Record]
-) -> list[str]:
+def judge_records(acknowledged: Iterable[tuple[float, str, Record]], disk: Iterable[Record]) -> list[str]:
     """Find acknowledged records that are missing, changed, or that were acknowledged twice."""
     problems = []
     first: dict[int, tuple[str, Record]] = {}

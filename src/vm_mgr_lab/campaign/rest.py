@@ -84,7 +84,9 @@ def vm_trouble(lab: Lab, vms: Sequence[str]) -> str:
     told += [f"failures: {failed}"] if any(key.startswith(vm) for key in failed for vm in vms) else []
     cib = etree.fromstring(lab.execute(ask, ["cibadmin", "--query"], timeout_s=20).stdout.encode())
     ids = [str(one.get("id")) for one in cib.iterfind("configuration/constraints/*")]
-    left = [one for one in ids if any(vm in one for vm in vms) and one.split("-")[2:3] in (["move"], ["restart"])]
+    left = [
+        one for one in ids if any(vm in one for vm in vms) and one.split("-")[2:3] in (["move"], ["restart"])
+    ]
     left += [one for one in ids if one.startswith("cli-")]
     told += [f"constraints left: {left}"] if left else []
     return "; ".join(told)

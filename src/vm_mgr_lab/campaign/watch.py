@@ -20,8 +20,7 @@ __all__ = ["Watch"]
 LOOK_S = 0.05
 SCAN_EVERY = 4  # looks
 YOUNG_S = 3.0  # a process that was just forked still has its parent's command line
-RAN_NS = 400_000  # in one look; a virtual processor that stands is woken now and then for an instant
-TOGETHER_S = 0.12
+WOKEN_NS = 100_000  # in one look: less is no run
 GUEST = re.compile(rb"guest=([^,\0]+),")
 
 
@@ -78,9 +77,7 @@ class Watch:
         """Return when and on which node which records of a VM were acknowledged."""
         with self._lock:
             return [
-                (at_s, node, one)
-                for at_s, name, node, one in self._records
-                if name == vm and at_s >= since_s
+                (at_s, node, one) for at_s, name, node, one in self._records if name == vm and at_s >= since_s
             ]
 
     def forget(self, *, before_s: float) -> None:
@@ -144,8 +141,8 @@ class Watch:
                 one.last_s = now
                 before_s, before_ns = self._clocks.get(pid, (now, used_ns))
                 self._clocks[pid] = (now, used_ns)
-                if used_ns - before_ns >= RAN_NS:
-                    one.ran(before_s, now, within_s=TOGETHER_S)
+                if used_ns - before_ns >= WOKEN_NS:
+                    one.used(before_s, now, (used_ns - before_ns) / 1e6)
 
     def _read_consoles(self) -> None:
         for node in self._lab.nodes:
