@@ -20,7 +20,17 @@ from vm_mgr_lab.paths import Paths
 from vm_mgr_lab.process import require_programs, require_root, run, wait_clear, wait_until
 from vm_mgr_lab.topology import Node, Topology
 
-__all__ = ["Request", "Say", "down", "exclusive", "make_key", "up", "wait_ready"]
+__all__ = [
+    "Request",
+    "Say",
+    "ceph_trouble",
+    "down",
+    "exclusive",
+    "make_key",
+    "pacemaker_trouble",
+    "up",
+    "wait_ready",
+]
 
 Say = Callable[[str], None]
 
@@ -104,12 +114,12 @@ def wait_ready(lab: Lab, say: Say) -> None:
     """Wait until every node is online, every fence device is started and Ceph is healthy."""
     say("waiting for Pacemaker: nodes online, fencing started")
     wait_clear(
-        lambda: _pacemaker_trouble(lab),
+        lambda: pacemaker_trouble(lab),
         what="all nodes online and all fence devices started",
         timeout_s=READY_S,
     )
     say("waiting for Ceph: HEALTH_OK")
-    wait_clear(lambda: _ceph_trouble(lab), what="Ceph's HEALTH_OK", timeout_s=READY_S)
+    wait_clear(lambda: ceph_trouble(lab), what="Ceph's HEALTH_OK", timeout_s=READY_S)
 
 
 def make_key(paths: Paths) -> None:
@@ -177,7 +187,7 @@ def _forget_old_layers(newest: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _pacemaker_trouble(lab: Lab) -> str:
+def pacemaker_trouble(lab: Lab) -> str:
     """Say what keeps Pacemaker from being ready; nothing when it is."""
     probe = lab.nodes[0].name
     try:
@@ -198,7 +208,7 @@ def _pacemaker_trouble(lab: Lab) -> str:
     return f"online: {sorted(map(str, online))}, fence devices started: {len(fencing)}"
 
 
-def _ceph_trouble(lab: Lab) -> str:
+def ceph_trouble(lab: Lab) -> str:
     """Say what keeps Ceph from being ready; nothing when it is.
 
     The storage daemons are asked too: after a cold start the monitors repeat what was true before.

@@ -1,0 +1,95 @@
+"""Judge when the processors of a VM's QEMUs ran: only one of them may ever be let go on.
+
+While a VM moves two QEMUs exist, and one of them stands. Which one runs is not asked of libvirt, whose daemon may
+just have been killed: a virtual processor that runs uses time of a real one, and one that stands does not.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+__all__ = ["Burst", "Sighting", "longest_stand_s", "ran_twice"]
+
+TOGETHER_S = 0.3  # two looks, and a machine that is loaded
+# A guest that has just been let go uses ten times that in a twentieth of a second; setting up one that stands
+# uses a tenth of it, ten times as long on a machine that is loaded.
+RUNS_MS = 5.0
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Burst:
+    """A time in which virtual processors ran, as exactly as it was looked at, and how much time they used."""
+
+    began_s: float
+    ended_s: float
+    used_ms: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Sighting:
+    """One QEMU of a VM: where it was seen, when, and when its processors ran."""
+
+    vm: str
+    node: str
+    pid: int
+    first_s: float
+    last_s: float
+    bursts: list[Burst] = field(default_factory=list)
+
+    def used(self, began_s: float, ended_s: float, used_ms: float) -> None:
+        """Note what its processors used; times that follow each other closely become one."""
+        if self.bursts and began_s - self.bursts[-1].ended_s <= TOGETHER_S:
+            before = self.bursts.pop()
+            began_s, used_ms = before.began_s, used_ms + before.used_ms
+        self.bursts.append(Burst(began_s, ended_s, used_ms))
+
+    @property
+    def runs(self) -> list[Burst]:
+        """When it ran; what a processor that stands uses while it is set up or woken is left out."""
+        return [burst for burst in self.bursts if burst.used_ms >= RUNS_MS]
+
+    @property
+    def last_ran_s(self) -> float:
+        """When it ran last; 0 if it never did."""
+        return next((burst.ended_s for burst in reversed(self.bursts) if burst.used_ms >= RUNS_MS), 0.0)
+
+
+def ran_twice(sightings: Iterable[Sighting]) -> list[str]:
+    """Find two QEMUs of one VM of which both ran while both existed.
+
+    A VM that moves runs in the source, then in the target, and never in the source again. So the two may take
+    turns once; bursts that overlap count as turns only where one goes on after the other has begun and ended,
+    or where they share more than a look at them can blur.
+    """
+    seen = sorted(sightings, key=lambda one: one.first_s)
+    return [
+        f"{first.vm} ran in two QEMUs: in {first.node}'s {first.pid} and in {second.node}'s {second.pid}: "
+        + _shown(first, second)
+        for number, first in enumerate(seen)
+        for second in seen[number + 1 :]
+        if first.vm == second.vm and _take_turns(first, second)
+    ]
+
+
+def longest_stand_s(sightings: Iterable[Sighting], began_s: float, ended_s: float) -> float:
+    """Return the longest time between two instants in which none of a VM's QEMUs ran."""
+    bursts = sorted(burst for one in sightings for burst in one.runs if burst.ended_s >= began_s)
+    longest, last = 0.0, began_s
+    for burst in bursts:
+        longest = max(longest, burst.began_s - last)
+        last = max(last, burst.ended_s)
+    return max(longest, ended_s - last)
+
+
+def _take_turns(first: Sighting, second: Sighting) -> bool:
+    if not first.runs or not second.runs:
+        return False
+    # The one that ran first must have stopped for good before the other begins.
+    old, new = (first, second) if first.runs[0] <= second.runs[0] else (second, first)
+    return old.last_ran_s > new.runs[0].began_s + TOGETHER_S
+
+
+def _shown(first: Sighting, second: Sighting) -> str:
+    return "; ".join(
+        f"{one.node} " + ", ".join(f"{b.began_s:.2f}–{b.ended_s:.2f}" for b in one.runs[-6:])
+        for one in (first, second)
+    )
