@@ -1,5 +1,8 @@
 """What a live migration may leave: one half here, one there, and never two that run."""
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
@@ -7,7 +10,7 @@ from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.event import EventKind
 from vm_mgr.model.storage import Holder
 from vm_mgr.model.vm import VmSettings
-from vm_mgr.ocf import actions, identity
+from vm_mgr.ocf import actions, departure, identity
 from vm_mgr.ocf import lift as lifting
 from vm_mgr.ocf.giving_way import GivingWay
 from vm_mgr.ocf.moving import migrate_from, migrate_to
@@ -22,6 +25,7 @@ from .conftest import DOMAIN
 from .test_moving import LONG
 
 VM = "web1"
+DEPLOYED = Path(__file__).parents[2] / "deploy/roles/vm_mgr/files"
 HALVES = ["migrating", "starting up", ARRIVING]
 
 
@@ -315,3 +319,70 @@ class TestGivingWay:
             lost = f"n{3 - number}"
             env.cluster.nodes[lost] = env.cluster.nodes[lost]._replace(online=False, unclean=True)
             assert lost in way.reason(LONG)
+
+
+class TestDeparture:
+    """libvirt's hook has said why the source ended; the agent was killed."""
+
+    @pytest.fixture
+    def left(self, env, there):
+        """Give a VM whose source has ended for good, and which stands at its target."""
+        ident = departure.begin(env, VM)
+        env.hypervisor.running.clear()
+        there.halted[VM], there.arrived_by[VM] = ARRIVING, ident
+        moving = identity.path(env, "moving", VM)
+        moving.rename(moving.with_name(moving.name.replace("moving", "left")))
+        return there
+
+    def test_guest_goes_on_where_it_has_arrived(self, env, left):
+        assert lifting.main(env, VM) == 0
+        assert not left.halted
+        assert left.running
+        assert env.looked == [VM]
+        assert not identity.path(env, "left", VM).exists()
+
+    def test_migrate_to_that_is_called_once_more_lets_it_go_on(self, env, left):
+        migrate_to(env, Parameters(name=VM, timeout_s=120, target_node="n2"))
+        assert not left.halted
+
+    @pytest.mark.parametrize(
+        "unproven",
+        [
+            lambda env, _: identity.path(env, "left", VM).unlink(),
+            lambda env, _: identity.path(env, "left", VM).write_text(""),
+            lambda env, _: identity.path(env, "left", VM).write_text("0" * 32),
+            lambda _, left: left.arrived_by.update(web1="another"),
+        ],
+        ids=["no word of libvirt", "an empty file", "another migration", "a half of an earlier one"],
+    )
+    def test_without_proof_it_is_ended_and_boots(self, env, left, unproven):
+        unproven(env, left)
+        assert lifting.main(env, VM) == 0
+        assert not left.running
+        assert env.looked == [VM]
+
+    def test_source_that_libvirt_has_not_yet_let_go_of_is_waited_for(self, env, left):
+        env.hypervisor.domain_state = lambda *_, **__: "paused"
+        assert not lift(env, VM)
+        assert left.halted[VM] == ARRIVING
+
+    def test_next_migration_knows_nothing_of_the_last_one(self, env, left):
+        departure.begin(env, VM)
+        assert departure.finish(env, VM) is None
+        assert left.halted[VM] == ARRIVING
+
+    def test_process_that_is_here_has_not_left(self, env, left):
+        env.hypervisor.running[VM] = 1000
+        assert departure.finish(env, VM) is None
+
+    @pytest.mark.parametrize(
+        ("reason", "kept"), [("migrated", True), ("crashed", False), ("destroyed", False)]
+    )
+    def test_hook_keeps_why_the_source_ended(self, tmp_path, reason, kept):
+        hook = (DEPLOYED / "hook").read_text().replace("/run/vm-mgr", str(tmp_path))
+        (tmp_path / "moving..web1").write_text("1f\n")
+        done = subprocess.run(
+            ["sh", "-c", hook, "hook", VM, "release", "end", reason], input="", text=True, check=False
+        )
+        assert done.returncode == 0
+        assert (tmp_path / "left..web1").exists() == kept

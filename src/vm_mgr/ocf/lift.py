@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.vm import VmName
-from vm_mgr.ocf import identity, tries
+from vm_mgr.ocf import departure, identity, tries
 from vm_mgr.operations.lift import lift
 from vm_mgr.wiring import RealEnv
 
@@ -22,9 +22,11 @@ def main(env: RealEnv, name: VmName) -> int:
     number = max(tries.count(env, name), 1)
     try:
         timer = env.timers.set_lift(name, tries.pause_s(number))
+        departure.finish(env, name)
         if lift(env, name, patient=_is_patient(env, name)):
             env.timers.cancel(timer)
             identity.path(env, "lifting", name).unlink(missing_ok=True)
+            departure.end(env, name)
     except (VmMgrError, OSError) as error:
         print(f"vm-mgr: {name} may still be held by its failed migration: {error}", file=sys.stderr)
         return 1

@@ -8,7 +8,7 @@ from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.migration import Decision, JobSample, Limits, OnTimeout, Plan, Step, Strategy, limits_within
 from vm_mgr.model.vm import VmName
-from vm_mgr.ocf import identity, tries
+from vm_mgr.ocf import departure, identity, tries
 from vm_mgr.ocf.giving_way import GivingWay
 from vm_mgr.ocf.parameters import Parameters
 from vm_mgr.ocf.saying import say
@@ -89,10 +89,12 @@ def _move(env: RealEnv, given: Parameters) -> None:
     limits = limits._replace(end_s=limits.end_s - measured_s)
     # On a node that shuts down a stop would be next.
     way = None if limits.max_pause_s is None else GivingWay(env, name)
-    goes_on = env.hypervisor.migrate(_migration(given, plan, limits), Teller(env, name, way))
+    ident = departure.begin(env, name)
+    goes_on = env.hypervisor.migrate(_migration(given, plan, limits, ident), Teller(env, name, way))
     _end_here(env, name)
     if not goes_on:
-        _let_go(env, name, NodeName(given.target_node))
+        _let_go(env, name, NodeName(given.target_node), ident)
+    departure.end(env, name)
     identity.forget(env, name)
 
 
@@ -112,10 +114,10 @@ def _end_here(env: RealEnv, name: VmName) -> None:
         raise VmMgrError(Kind.EXTERNAL_FAILURE, message)
 
 
-def _let_go(env: RealEnv, name: VmName, target: NodeName) -> None:
+def _let_go(env: RealEnv, name: VmName, target: NodeName, ident: str) -> None:
     """Let the guest go on at the target; where that does not work now, migrate_from does it there."""
     try:
-        env.hypervisor_at(target).let_go(name, timeout_s=CONNECT_S)
+        env.hypervisor_at(target).let_go(name, timeout_s=CONNECT_S, ident=ident)
     except VmMgrError as error:
         _record(env, name, f"it has arrived on {target}, which is to let it go on: {error}")
 
@@ -126,6 +128,7 @@ def _require_arrived(env: RealEnv, name: VmName, target: NodeName) -> None:
     A new DC does not know how the migrate_to ended that a lost one had called for, and calls again.
     """
     try:
+        departure.finish(env, name)
         there = has_arrived(env.hypervisor_at(target), name, CONNECT_S) and _is_the_same(env, name, target)
     except VmMgrError as error:
         message = f"{name} does not run here, and whether it runs on {target} is unknown: {error.message}"
@@ -170,7 +173,7 @@ def _plan(env: RealEnv, given: Parameters, limits: Limits) -> Plan:
         return Plan(Strategy.AUTO_CONVERGE, reason=f"nothing could be measured ({error})")
 
 
-def _migration(given: Parameters, plan: Plan, limits: Limits) -> Migration:
+def _migration(given: Parameters, plan: Plan, limits: Limits, ident: str) -> Migration:
     target = given.target_node + given.network_suffix
     user = f"{given.user}@" if given.user else ""
     # no_tty: ssh fails instead of asking.
@@ -187,6 +190,7 @@ def _migration(given: Parameters, plan: Plan, limits: Limits) -> Migration:
         parallel=given.parallel,
         plan=plan,
         limits=limits,
+        ident=ident,
     )
 
 

@@ -57,6 +57,9 @@ def lift(env: Env, name: VmName, *, patient: bool = True) -> bool:
         env.cluster.forget_failed_move(name, here)
     else:
         # It may have arrived, or have ended: only a look at every node tells, and starts it if it is on none.
+        # What stands elsewhere by now nobody can let go on: whether its source went on is not known.
+        if place is Place.GONE:
+            end_halves(env, name, here)
         env.cluster.look_again(name)
     return True
 
@@ -74,7 +77,7 @@ def place_of(env: Env, name: VmName) -> Place:
     """
     try:
         if env.processes.find_vm(name) is None:
-            return Place.GONE
+            return Place.UNKNOWN if _is_being_ended(env, name) else Place.GONE
         if env.hypervisor.migration_progress(name) is not None:
             return Place.UNKNOWN
         reason = env.hypervisor.paused(name, timeout_s=LOOK_S)
@@ -94,6 +97,14 @@ def _place_beside(env: Env, name: VmName, reason: str) -> Place:
         env.hypervisor.resume(name)
         stands = env.hypervisor.paused(name, timeout_s=LOOK_S) not in ("", PAUSED_BY_USER)
     return Place.UNKNOWN if stands else Place.RUNS
+
+
+def _is_being_ended(env: Env, name: VmName) -> bool:
+    """Tell whether libvirt is just about to see that the process has ended; a moment later it tells why."""
+    try:
+        return env.hypervisor.domain_state(name, timeout_s=LOOK_S) not in ("absent", "shut off")
+    except VmMgrError:
+        return False
 
 
 def _left(env: Env, name: VmName) -> Place:

@@ -19,7 +19,10 @@ def quiet(sample: JobSample, decision: Decision) -> str:  # noqa: ARG001
 
 
 class Migration(NamedTuple):
-    """How a running domain goes to another node; bandwidth in MiB/s, parallel in connections."""
+    """How a running domain goes to another node; bandwidth in MiB/s, parallel in connections.
+
+    ident tells this migration from any other.
+    """
 
     name: VmName
     destination_uri: str
@@ -31,6 +34,7 @@ class Migration(NamedTuple):
     parallel: int | None = None
     plan: Plan = Plan()
     limits: Limits | None = None
+    ident: str = ""
 
 
 class LiveMigration(Protocol):
@@ -45,10 +49,11 @@ class LiveMigration(Protocol):
         """
         ...
 
-    def let_go(self, name: VmName, *, timeout_s: float) -> None:
+    def let_go(self, name: VmName, *, timeout_s: float, ident: str = "") -> None:
         """Let a guest go on that waits for the end of its source; nothing to be done is fine.
 
-        Only for who knows that the source has ended, and did not go on after the guest had left it.
+        Only for who knows that the source has ended, and did not go on after the guest had left it. One that
+        has come by another migration than ident stays as it is.
         """
         ...
 

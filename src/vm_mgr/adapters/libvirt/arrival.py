@@ -23,8 +23,10 @@ PREFIX = "vm-mgr"
 _AHEAD = ("name", "uuid", "genid", "title", "description")
 
 
-def mark(xml: str, *, stands: bool) -> str:
-    """Add the mark to the XML that the target is to take over; stands: its user had paused the guest.
+def mark(xml: str, ident: str = "", *, stands: bool) -> str:
+    """Add the mark to the XML that the target is to take over.
+
+    ident tells this migration from any other; stands: its user had paused the guest.
 
     >>> marked = mark("<domain><name>a</name><os/></domain>", stands=False)
     >>> marked[24:-14]
@@ -41,6 +43,8 @@ def mark(xml: str, *, stands: bool) -> str:
     for older in metadata.findall(f"{{{ARRIVAL}}}arrival"):
         metadata.remove(older)
     arrival = etree.SubElement(metadata, f"{{{ARRIVAL}}}arrival", nsmap={PREFIX: ARRIVAL})
+    if ident:
+        arrival.set("id", ident)
     if stands:
         arrival.set("stands", "yes")
     return etree.tostring(domain, encoding="unicode")
@@ -51,13 +55,16 @@ def is_marked(libvirt: Any, domain: Any) -> bool:
     return _mark_of(libvirt, domain) is not None
 
 
-def let_go(connection: Connection, name: VmName, timeout_s: float) -> None:
-    """Let the guest run, unless its user had paused it, and take the mark away; both may be done already."""
+def let_go(connection: Connection, name: VmName, timeout_s: float, ident: str = "") -> None:
+    """Let the guest run, unless its user had paused it, and take the mark away; both may be done already.
+
+    Where ident is given, one that has come by another migration stays as it is.
+    """
 
     def act(libvirt: Any) -> None:
         domain = connection.domain(libvirt, name)
         found = _mark_of(libvirt, domain)
-        if found is None:
+        if found is None or (ident and found.get("id") != ident):
             return
         if found.get("stands") is None and domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
             domain.resume()

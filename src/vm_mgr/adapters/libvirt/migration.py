@@ -140,7 +140,7 @@ class LiveMove:
         return self.switchover.has_gone
 
     def _let_go(self) -> None:
-        arrival.let_go(self.target, self.wanted.name, CALL_S)
+        arrival.let_go(self.target, self.wanted.name, CALL_S, self.wanted.ident)
 
     def _marked(self, *, stands: bool) -> str:
         """Give the definition for the target; ABI and secrets stay, as libvirt itself hands it over."""
@@ -149,7 +149,7 @@ class LiveMove:
             wanted = libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE
             return str(self.source.domain(libvirt, self.wanted.name).XMLDesc(wanted))
 
-        return arrival.mark(self.source.call(look, CALL_S), stands=stands)
+        return arrival.mark(self.source.call(look, CALL_S), self.wanted.ident, stands=stands)
 
     def _terms(self) -> tuple[int, dict[str, Any]]:
         libvirt, wanted = binding(), self.wanted

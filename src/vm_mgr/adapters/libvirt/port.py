@@ -96,11 +96,11 @@ class Virsh:
 
         return migrate(self, migration)
 
-    def let_go(self, name: VmName, *, timeout_s: float) -> None:
+    def let_go(self, name: VmName, *, timeout_s: float, ident: str = "") -> None:
         """Take the mark away and resume."""
         from vm_mgr.adapters.libvirt.arrival import let_go  # noqa: PLC0415 - for moves only
 
-        let_go(self.connection, name, timeout_s)
+        let_go(self.connection, name, timeout_s, ident)
 
     def migration_progress(self, name: VmName) -> JobSample | None:
         """Ask for the job's statistics; a domain that leaves meanwhile has none."""

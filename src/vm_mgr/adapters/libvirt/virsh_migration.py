@@ -51,7 +51,7 @@ def _marked(virsh: Virsh, migration: Migration) -> str:
     dump = commands.virsh("dumpxml", "--migratable", "--security-info", migration.name)
     done = virsh.runner.run(dump, timeout_s=SHORT_S)
     check(done)
-    return mark(done.stdout, stands=stands)
+    return mark(done.stdout, migration.ident, stands=stands)
 
 
 def _set(virsh: Virsh, *arguments: str) -> None:

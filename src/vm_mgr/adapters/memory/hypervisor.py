@@ -41,6 +41,7 @@ class MemoryHypervisor:
         self.ended: list[tuple[int, bool]] = []
         self.migrated: list[Migration] = []
         self.lets_go = True
+        self.arrived_by: dict[VmName, str] = {}
         self.failing_moves: dict[VmName, str] = {}
         self.moving: dict[VmName, JobSample] = {}
         self.dirty_rates: dict[VmName, float] = {}
@@ -108,11 +109,11 @@ class MemoryHypervisor:
         self.running.pop(migration.name, None)
         return self.lets_go
 
-    def let_go(self, name: VmName, *, timeout_s: float) -> None:
+    def let_go(self, name: VmName, *, timeout_s: float, ident: str = "") -> None:
         """Let it go on, if that is what it waits for."""
         self._call("let_go", timeout_s)
         self._require(name)
-        if self.halted.get(name) == ARRIVING:
+        if self.halted.get(name) == ARRIVING and ident in ("", self.arrived_by.get(name, ident)):
             del self.halted[name]
 
     def migration_progress(self, name: VmName) -> JobSample | None:
