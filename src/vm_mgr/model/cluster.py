@@ -13,7 +13,8 @@ NodeName = NewType("NodeName", str)
 class Node(NamedTuple):
     """A cluster node; observers vote and store but never run a VM; one that is leaving is being shut down.
 
-    answers: what VMs find on it, ask → answer (model/fitness.py).
+    answers: what VMs find on it, ask → answer (model/fitness.py). alarms: the VMs of which a second QEMU was
+    found on it since it was booted.
     """
 
     name: NodeName
@@ -25,6 +26,7 @@ class Node(NamedTuple):
     observer: bool = False
     leaving: bool = False
     answers: Mapping[str, str] = {}
+    alarms: tuple[str, ...] = ()
 
     @property
     def gone(self) -> bool:

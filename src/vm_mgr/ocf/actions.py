@@ -79,8 +79,17 @@ def start(env: RealEnv, given: Parameters) -> None:
     env.journal.record(
         Event(env.clock.utc(), EventKind.RUNNING, name, detail=expected, waited=waits.milliseconds)
     )
+    _end_alarm(env, name)
     if found.state is not None:
         clear(env, storage, name)
+
+
+def _end_alarm(env: RealEnv, name: VmName) -> None:
+    """Take back that a second one was found: this is a new one."""
+    with suppress(VmMgrError):
+        for node in env.cluster.state().nodes:
+            if name in node.alarms:
+                env.cluster.alarm(name, node.name, on=False)
 
 
 def _ended_half(env: RealEnv, name: VmName) -> bool:

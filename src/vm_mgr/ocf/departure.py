@@ -1,8 +1,8 @@
 """Keep what proves that a VM has left this node for good, for who goes on where the agent was killed.
 
-The agent names a migration before it begins, in a file. libvirt's hook (deploy/roles/vm_mgr/files/hook) renames
-that file when libvirt has ended the source because the target has it all: from then on the guest may go on
-there, and only there. Both files end with the boot, as the process does that they are about.
+The agent names a migration before it begins, in a file. libvirt's hook renames that file when libvirt has
+ended the source because the target has it all: from then on the guest may go on there, and only there. Both
+files end with the boot, as the process does. The hook is deploy/roles/vm_mgr/files/hook.
 """
 
 from contextlib import suppress

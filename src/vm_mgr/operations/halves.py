@@ -4,6 +4,7 @@ A source may go on only when the target can't write: its libvirt knows no such d
 was ended first, or its clients of the VM's disks are shut out of the storage (docs/design/0016).
 """
 
+from contextlib import suppress
 from typing import NamedTuple
 
 from vm_mgr.errors import Kind, VmMgrError
@@ -68,8 +69,10 @@ def unplug_second(env: Env, name: VmName, nodes: tuple[NodeName, ...]) -> None:
     Raises EXTERNAL_FAILURE where one goes on.
     """
     for node in nodes:
-        text = f"it also runs on {node}: that one is unplugged, and the VM restarted; check its file systems"
+        text = f"it also runs on {node}: that one is unplugged; check its file systems"
         env.journal.record(Event(env.clock.utc(), EventKind.SECOND, name, detail=text))
+        with suppress(VmMgrError):  # it is ended all the same
+            env.cluster.alarm(name, node, on=True)
     for node in nodes:
         env.hypervisor_at(node).destroy(name, timeout_s=LOOK_S)
 

@@ -185,6 +185,10 @@ class Cluster(Protocol):
         """Have a node take no resource, and leave those that it has, until it is booted the next time."""
         ...
 
+    def alarm(self, name: VmName, node: NodeName, *, on: bool) -> None:
+        """Say for all to see that a second QEMU of a VM was found on a node; a boot of that node forgets it."""
+        ...
+
     def end_hold(self, name: VmName, *, lifetime_s: int) -> None:
         """Have a VM that a failed live migration holds stopped and started elsewhere.
 

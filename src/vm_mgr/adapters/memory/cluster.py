@@ -166,6 +166,11 @@ class MemoryCluster:
         if self.domains is not None and name not in self.domains.running:
             self.places.pop(name, None)
 
+    def alarm(self, name: VmName, node: NodeName, *, on: bool) -> None:
+        """Remember it."""
+        others = [one for one in self.nodes[node].alarms if one != name]
+        self.nodes[node] = self.nodes[node]._replace(alarms=tuple([*others, name] if on else others))
+
     def stand_by(self, node: NodeName) -> None:
         """Have it take nothing, and leave what it has."""
         self.nodes[node] = self.nodes[node]._replace(standby=True)

@@ -291,6 +291,7 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
         "remove": _take_out,
         "rename": _rename_resource,
         "set_target_role": _set_target_role,
+        "alarm": lambda _, name, node, **_named: f"tell all that {name} was found on {node} too",
         "stand_by": lambda _, node: f"put {node} in standby until it is booted the next time",
     },
     "hypervisor": {

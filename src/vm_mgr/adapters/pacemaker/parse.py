@@ -13,6 +13,8 @@ from vm_mgr.model.fitness import ask_of
 __all__ = ["parse_crm_mon"]
 
 OBSERVER_ATTRIBUTE = "vm-mgr-role"
+# Followed by a VM's name: a transient attribute of a node on which a second QEMU of the VM was found.
+ALARM = "vm-mgr-second-"
 INFINITY = "INFINITY"
 
 
@@ -48,6 +50,7 @@ def _nodes(root: ET.Element) -> tuple[Node, ...]:
         if attribute.get("name") == OBSERVER_ATTRIBUTE and attribute.get("value") == "observer"
     }
     answers = {str(node.get("name")): _answers(node) for node in root.iterfind("node_attributes/node")}
+    alarms = {str(node.get("name")): _alarms(node) for node in root.iterfind("node_attributes/node")}
     return tuple(
         Node(
             name=NodeName(element.get("name", "")),
@@ -59,6 +62,7 @@ def _nodes(root: ET.Element) -> tuple[Node, ...]:
             observer=element.get("name") in observers,
             leaving=_true(element, "shutdown"),
             answers=answers.get(element.get("name", ""), {}),
+            alarms=alarms.get(element.get("name", ""), ()),
         )
         for element in root.iterfind("nodes/node")
         if element.get("type", "member") == "member"
@@ -68,6 +72,11 @@ def _nodes(root: ET.Element) -> tuple[Node, ...]:
 def _answers(node: ET.Element) -> dict[str, str]:
     told = {ask_of(one.get("name", "")): one.get("value", "") for one in node.iterfind("attribute")}
     return {ask: answer for ask, answer in told.items() if ask}
+
+
+def _alarms(node: ET.Element) -> tuple[str, ...]:
+    names = [one.get("name", "") for one in node.iterfind("attribute")]
+    return tuple(name.removeprefix(ALARM) for name in names if name.startswith(ALARM))
 
 
 def _resource(element: ET.Element, root: ET.Element) -> Resource:

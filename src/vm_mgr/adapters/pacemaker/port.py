@@ -152,6 +152,13 @@ class Pacemaker:
         argv = ("crm_standby", "--node", node, "--lifetime", "reboot", "--update", "on")
         check(call(self.runner, argv))
 
+    def alarm(self, name: VmName, node: NodeName, *, on: bool) -> None:
+        """Set, or delete, a transient attribute of the node."""
+        from vm_mgr.adapters.pacemaker.parse import ALARM  # noqa: PLC0415
+
+        change = ("--update", "1") if on else ("--delete",)
+        check(call(self.runner, ("attrd_updater", "--name", ALARM + name, *change, "--node", node)))
+
     def end_hold(self, name: VmName, *, lifetime_s: int) -> None:
         """Have it recovered, with the history as it is."""
         self._editor().end_hold(name, lifetime_s=lifetime_s)
