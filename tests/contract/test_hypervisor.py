@@ -95,6 +95,16 @@ def test_domain_stands_until_it_is_let_go_on(env, hypervisor):
     assert hypervisor.paused(NAME, timeout_s=5) == ""
 
 
+def test_guest_that_waits_for_no_source_is_not_let_go_on(env, hypervisor):
+    env.hypervisor.create(DOMAIN, NAME, timeout_s=30)
+    hypervisor.let_go(NAME, timeout_s=10)
+    hypervisor.pause(NAME)
+    hypervisor.let_go(NAME, timeout_s=10, ident="1f")
+    assert hypervisor.paused(NAME, timeout_s=5) == "user"
+    hypervisor.take_back(NAME)
+    assert hypervisor.paused(NAME, timeout_s=5) == ""
+
+
 def test_absent_domain_is_not_paused(hypervisor):
     with pytest.raises(VmMgrError):
         hypervisor.paused(NAME, timeout_s=5)

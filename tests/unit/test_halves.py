@@ -19,6 +19,7 @@ from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.held import let_go
 from vm_mgr.operations.lift import Place, lift, place_of
 from vm_mgr.operations.migrate import migrate
+from vm_mgr.operations.pause import resume
 from vm_mgr.ports.hypervisor import ARRIVING
 
 from .conftest import DOMAIN
@@ -103,7 +104,7 @@ class TestStandingSource:
         env.hypervisor.on_call = lambda verb: seen.append((verb, len(evicted)))
         assert lift(env, VM)
         assert [one.host for one in evicted] == ["198.51.100.12"]
-        assert dict(seen)["resume"] == 1
+        assert dict(seen)["take_back"] == 1
 
     @pytest.mark.parametrize("doubt", ["holders", "evict", "images"])
     def test_what_can_not_be_shut_out_keeps_it_standing(self, env, there, doubt):
@@ -228,6 +229,40 @@ class TestStart:
             actions.start(env, self.GIVEN)
         assert "n2" in caught.value.message
         assert there.running
+
+
+class TestStop:
+    """The half at a target is stopped before its source, which may still run, is fenced."""
+
+    @pytest.mark.parametrize("reason", HALVES)
+    def test_half_is_ended_and_never_let_go_on(self, env, nodes, reason):
+        env.hypervisor.halted[VM] = reason
+        calls = []
+        env.hypervisor.on_call = calls.append
+        actions.stop(env, Parameters(name=VM, timeout_s=30))
+        assert not env.hypervisor.running
+        assert not {"resume", "take_back", "let_go", "shutdown"} & set(calls)
+
+    @pytest.mark.parametrize("reason", HALVES)
+    def test_half_that_is_seen_late_is_unplugged(self, env, nodes, reason):
+        shutdown = env.hypervisor.shutdown
+
+        def turns(name, *, timeout_s):
+            env.hypervisor.halted[name] = reason
+            shutdown(name, timeout_s=timeout_s)
+
+        env.hypervisor.shutdown = turns
+        actions.stop(env, Parameters(name=VM, timeout_s=30))
+        assert not env.hypervisor.running
+        assert VM not in env.hypervisor.resumed
+
+    @pytest.mark.parametrize("reason", HALVES)
+    def test_nobody_lets_it_go_on_by_hand(self, env, nodes, reason):
+        env.hypervisor.halted[VM] = reason
+        with pytest.raises(VmMgrError) as caught:
+            resume(env, VM)
+        assert caught.value.kind is Kind.WRONG_STATE
+        assert env.hypervisor.halted[VM] == reason
 
 
 class TestAgent:

@@ -93,7 +93,7 @@ def _end_alarm(env: RealEnv, name: VmName) -> None:
 
 
 def _ended_half(env: RealEnv, name: VmName) -> bool:
-    """End what stands here of a failed live migration: for the cluster the VM runs nowhere, so it boots."""
+    """End what stands here of a failed live migration: its guest can neither be started nor shut down."""
     try:
         if not end_half(env.hypervisor, name):
             return False
@@ -146,6 +146,9 @@ def stop(env: RealEnv, given: Parameters) -> None:
     if _pid(env, name, deadline) is None and not _begins(env, name, deadline):
         if identity.was_seen(env, name):
             _shut_out_dead(env, given)
+        identity.forget(env, name)
+        return
+    if _ended_half(env, name):
         identity.forget(env, name)
         return
     ordinary_s = given.timeout_s - given.hibernation_s
@@ -238,7 +241,7 @@ def _shut_down(env: RealEnv, name: VmName, deadline: float) -> None:
 
 def _press(env: RealEnv, name: VmName, timeout_s: float) -> None:
     if env.hypervisor.paused(name, timeout_s=timeout_s):
-        env.hypervisor.resume(name)
+        env.hypervisor.resume(name)  # refused for a half of a migration, which is unplugged in the end
     env.hypervisor.shutdown(name, timeout_s=timeout_s)
 
 

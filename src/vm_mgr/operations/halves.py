@@ -13,13 +13,11 @@ from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.interlock import holder_node
 from vm_mgr.ports.env import Env
-from vm_mgr.ports.hypervisor import ARRIVING, Hypervisor
+from vm_mgr.ports.hypervisor import HALVES, Hypervisor
 
 __all__ = ["Others", "end_half", "end_halves", "unplug_second"]
 
 LOOK_S = 10.0
-# Why a guest stands that is but a half of a migration: its source has what it would go on with.
-HALVES = ("migrating", ARRIVING, "starting up")
 ABSENT = ("absent", "shut off")
 
 

@@ -94,7 +94,7 @@ def _place_beside(env: Env, name: VmName, reason: str) -> Place:
     if others.unsure:
         return Place.UNKNOWN
     if stands:
-        env.hypervisor.resume(name)
+        env.hypervisor.take_back(name)
         stands = env.hypervisor.paused(name, timeout_s=LOOK_S) not in ("", PAUSED_BY_USER)
     return Place.UNKNOWN if stands else Place.RUNS
 

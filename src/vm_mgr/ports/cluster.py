@@ -186,7 +186,7 @@ class Cluster(Protocol):
         ...
 
     def alarm(self, name: VmName, node: NodeName, *, on: bool) -> None:
-        """Say for all to see that a second QEMU of a VM was found on a node; a boot of that node forgets it."""
+        """Say for all to see that a second QEMU of a VM was found on a node, until that boots anew."""
         ...
 
     def end_hold(self, name: VmName, *, lifetime_s: int) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vm_mgr.adapters.libvirt.connection import PAUSED, REASONS, STATES
 from vm_mgr.adapters.libvirt.port import FREEZE_S, MONITOR_S, SHORT_S, Virsh
 from vm_mgr.errors import VmMgrError
-from vm_mgr.ports.hypervisor import ARRIVING, PAUSED_BY_USER
+from vm_mgr.ports.hypervisor import ARRIVING, HALVES, PAUSED_BY_USER, half_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,6 +67,14 @@ class Connected(Virsh):
 
     def resume(self, name: VmName) -> None:
         """Resume; libvirt refuses that for a domain that runs."""
+        reason = self.paused(name, timeout_s=SHORT_S)
+        if reason in HALVES:
+            raise half_error(name, reason)
+        if reason:
+            self.take_back(name)
+
+    def take_back(self, name: VmName) -> None:
+        """Resume, whatever it stands for."""
         try:
             self._call(lambda libvirt: self._domain(libvirt, name).resume(), SHORT_S)
         except VmMgrError:

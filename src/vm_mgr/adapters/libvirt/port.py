@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from vm_mgr.adapters.libvirt import commands
 from vm_mgr.adapters.libvirt.connection import Connection
 from vm_mgr.errors import Kind, ProgramError, VmMgrError
-from vm_mgr.ports.hypervisor import ARRIVING, PAUSED_BY_USER
+from vm_mgr.ports.hypervisor import ARRIVING, HALVES, PAUSED_BY_USER, half_error
 from vm_mgr.ports.live_migration import quiet
 
 if TYPE_CHECKING:
@@ -163,6 +163,14 @@ class Virsh:
 
     def resume(self, name: VmName) -> None:
         """Resume; libvirt refuses that for a domain that runs."""
+        reason = self.paused(name, timeout_s=SHORT_S)
+        if reason in HALVES:
+            raise half_error(name, reason)
+        if reason:
+            self.take_back(name)
+
+    def take_back(self, name: VmName) -> None:
+        """Resume, whatever it stands for."""
         done = self._virsh("resume", name)
         if done.exit_code != 0 and self.domain_state(name, timeout_s=SHORT_S) != "running":
             check(done)

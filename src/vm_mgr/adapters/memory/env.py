@@ -37,7 +37,8 @@ class Elsewhere:
     def domain_state(self, name: VmName, *, timeout_s: float) -> str:
         """Look whether it is there."""
         state = self._hypervisor.domain_state(name, timeout_s=timeout_s)
-        return state if self._cluster.places.get(name) == self._node else "absent"
+        elsewhere = name in self._cluster.resources and self._cluster.places.get(name) != self._node
+        return "absent" if elsewhere else state
 
 
 class MemoryTimers:

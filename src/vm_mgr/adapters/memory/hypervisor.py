@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.ports.hypervisor import ARRIVING, PAUSED_BY_USER
+from vm_mgr.ports.hypervisor import ARRIVING, HALVES, PAUSED_BY_USER, half_error
 from vm_mgr.ports.live_migration import quiet
 
 if TYPE_CHECKING:
@@ -170,6 +170,15 @@ class MemoryHypervisor:
     def resume(self, name: VmName) -> None:
         """Let it go on."""
         self._call("resume", 0)
+        self._require(name)
+        if self.halted.get(name) in HALVES:
+            raise half_error(name, self.halted[name])
+        if self.halted.pop(name, None):
+            self.resumed.add(name)
+
+    def take_back(self, name: VmName) -> None:
+        """Let it go on, whatever it stands for."""
+        self._call("take_back", 0)
         self._require(name)
         if self.halted.pop(name, None):
             self.resumed.add(name)

@@ -309,6 +309,7 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
         "resume": lambda _, name: f"let {name} go on",
         "save_memory": lambda _, name, path, **_named: f"write the memory of {name} to {path}",
         "shutdown": lambda _, name, **_named: f"ask the guest of {name} to power off",
+        "take_back": lambda _, name: f"let {name} go on where it was",
         "thaw": lambda _, name: f"let {name} go on",
         "undefine": lambda _, name: f"have this node's libvirt forget {name}; its files stay",
     },
