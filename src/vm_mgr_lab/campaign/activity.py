@@ -1,7 +1,7 @@
 """Judge when the processors of a VM's QEMUs ran: only one of them may ever be let go on.
 
-While a VM moves two QEMUs exist, and one of them stands. Which one runs is not asked of libvirt, whose daemon may
-just have been killed: a virtual processor that runs uses time of a real one, and one that stands does not.
+While a VM moves two QEMUs exist, and one of them stands. Which one runs is not asked of libvirt, whose
+daemon may just have been killed: a virtual processor that runs uses time of a real one, and one that stands does not.
 """
 
 from collections.abc import Iterable
@@ -33,6 +33,7 @@ class Sighting:
     pid: int
     first_s: float
     last_s: float
+    incoming: bool = False  # it was started to take over from another one
     bursts: list[Burst] = field(default_factory=list)
 
     def used(self, began_s: float, ended_s: float, used_ms: float) -> None:
@@ -90,6 +91,6 @@ def _take_turns(first: Sighting, second: Sighting) -> bool:
 
 def _shown(first: Sighting, second: Sighting) -> str:
     return "; ".join(
-        f"{one.node} " + ", ".join(f"{b.began_s:.2f}–{b.ended_s:.2f}" for b in one.runs[-6:])
+        f"{one.node} " + ", ".join(f"{b.began_s:.2f} to {b.ended_s:.2f}" for b in one.runs[-6:])
         for one in (first, second)
     )

@@ -27,10 +27,12 @@ GUEST = re.compile(rb"guest=([^,\0]+),")
 class Watch:
     """Looks on from start to stop; use it as a context manager. vms: name → last byte of its MAC."""
 
-    def __init__(self, lab: Lab, vms: dict[str, int]) -> None:
+    def __init__(self, lab: Lab, vms: dict[str, int], secrets: dict[str, bytes] | None = None) -> None:
         self._lab = lab
         self._vms = vms
         self._lock = threading.Lock()
+        self._secrets = secrets or {}
+        self.shown_secrets: set[str] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._repeat, daemon=True)
         self._born: dict[int, float] = {}
@@ -124,11 +126,21 @@ class Watch:
                     self._ended.append(self._qemus.pop(pid))
 
     def _add_if_qemu(self, node: str, pid: int, now: float) -> None:
-        found = GUEST.search(_command_line(pid))
+        line = _command_line(pid)
+        self._look_for_secrets(node, line)
+        found = GUEST.search(line)
         if found and found[1].decode() in self._vms:
             one = Sighting(vm=found[1].decode(), node=node, pid=pid, first_s=now, last_s=now)
+            one.incoming = b"\0-incoming\0" in line
             with self._lock:
                 self._qemus[pid] = one
+
+    def _look_for_secrets(self, node: str, line: bytes) -> None:
+        program = line.partition(b"\0")[0].decode(errors="replace")
+        with self._lock:
+            for name, secret in self._secrets.items():
+                if secret in line:
+                    self.shown_secrets.add(f"{name} stands in the command line of {program} on {node}")
 
     def _look(self) -> None:
         """See of each QEMU whether its virtual processors have run since the last look."""
