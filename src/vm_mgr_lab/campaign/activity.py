@@ -1,7 +1,8 @@
 """Judge when the processors of a VM's QEMUs ran: only one of them may ever be let go on.
 
 While a VM moves two QEMUs exist, and one of them stands. Which one runs is not asked of libvirt, whose
-daemon may just have been killed: a virtual processor that runs uses time of a real one, and one that stands does not.
+daemon may just have been killed: a virtual processor that runs uses time of a real one,
+and one that stands does not.
 """
 
 from collections.abc import Iterable

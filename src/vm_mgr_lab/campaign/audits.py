@@ -33,7 +33,7 @@ ELAPSED = re.compile(r"\s*(\d+)\s+(.*)")
 def never_two(
     sightings: Sequence[Sighting], cuts: Sequence[tuple[float, str]], fenced: Sequence[Event]
 ) -> list[str]:
-    """Check that no VM ran twice, none was started beside another, and none before its lost node was fenced."""
+    """Check that no VM ran twice, was started beside another, or before its lost node was fenced."""
     problems = ran_twice(sightings)
     for old, new in combinations(sorted(sightings, key=lambda one: one.first_s), 2):
         if old.vm != new.vm or new.incoming or old.node == new.node:

@@ -293,7 +293,7 @@ MEMORY_V1 = Path("/sys/fs/cgroup/memory")
 
 @dataclass(frozen=True, slots=True)
 class MemoryPressure:
-    """Pacemaker's executor and the agents that it starts may use so little memory that the kernel kills some."""
+    """Pacemaker's executor and its agents may use so little memory that the kernel kills some."""
 
     limit_mib: int = 60
 

@@ -19,7 +19,8 @@ LOOKS = {
     "list": "vm-mgr list",
     "virsh": "virsh list --all",
     "processes": "ps -eo pid,ppid,stat,lstart,args",
-    "ceph": "timeout 10 ceph -s; timeout 5 ceph osd blocklist ls; timeout 5 rados -p rbd listomapvals vm-mgr.ledger",
+    "ceph": "timeout 9 ceph -s; timeout 9 ceph osd blocklist ls",
+    "ledger": "timeout 9 rados -p rbd listomapvals vm-mgr.ledger",
     "run": "ls -la /run/vm-mgr /run/libvirt/qemu",
 }
 

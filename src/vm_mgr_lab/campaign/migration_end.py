@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from vm_mgr_lab import demo
@@ -133,7 +134,7 @@ class MoveEnds:
         fault_s = time.time()
         outcome.hit = self._do(plan.fault, source, target, command)
         outcome.story.append(
-            f"{time.strftime('%H:%M:%S', time.gmtime(fault_s))}.{int(fault_s * 1000) % 1000:03d} UTC the fault"
+            f"{datetime.fromtimestamp(fault_s, UTC):%H:%M:%S.%f} the fault"
             + ("" if outcome.hit else ": nobody was there to be hit")
         )
         return fault_s

@@ -108,7 +108,7 @@ def _remove_disk(scene: Scene, vm: str, chance: Random) -> Ask:
     return Ask(words=("remove-disk", vm, str(last), "--yes"), wants=(want,), vm=vm)
 
 
-def _set(scene: Scene, vm: str, chance: Random) -> Ask:
+def _set(scene: Scene, vm: str, chance: Random) -> Ask:  # noqa: ARG001
     value = chance.randrange(1, 50)
     want = Want(vm=vm, fact="priority", value=value)
     return Ask(words=("set", vm, "--priority", str(value)), wants=(want,), vm=vm)

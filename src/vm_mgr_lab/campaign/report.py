@@ -15,7 +15,8 @@ def line_of_move_end(one: Outcome) -> str:
     """Return a round of the end of a migration in a line."""
     met = "missed" if not one.hit else "" if one.offset_s is None else f"{one.offset_s:+.2f} s of the switch"
     verdict = "FAILED" if one.problems else "ok"
-    return f"{one.plan.round:4} {one.plan.fault:22} {met:24} stood {one.stood_s:4.1f} s {one.took_s:6.1f} s {verdict}"
+    times = f"stood {one.stood_s:4.1f} s {one.took_s:6.1f} s"
+    return f"{one.plan.round:4} {one.plan.fault:22} {met:24} {times} {verdict}"
 
 
 def line_of_round(one: Played) -> str:

@@ -113,7 +113,8 @@ def vm_trouble(lab: Lab, vms: Sequence[str], *, all_started: bool) -> str:
 
 
 FORGET = """
-for vm in $(cibadmin -Q --scope constraints | sed -n 's/.* id="vm-mgr-move-\\([^".]*\\)".*/\\1/p'); do vm-mgr unmigrate "$vm"; done
+moved=$(cibadmin -Q --scope constraints | sed -n 's/.* id="vm-mgr-move-\\([^".]*\\)".*/\\1/p')
+for vm in $moved; do vm-mgr unmigrate "$vm"; done
 crm_resource --cleanup; stonith_admin --cleanup --history '*'
 """
 

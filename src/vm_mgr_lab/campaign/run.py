@@ -32,6 +32,7 @@ Say = Callable[[str], None]
 
 COMMAND_S = 240.0
 BACK_S = 120.0
+COMPARED_S = 300.0
 SMALL = """<domain type="qemu"><name>any</name><memory unit="MiB">192</memory>
 <os><type arch="x86_64">hvm</type></os><devices><memballoon model="none"/></devices></domain>"""
 
@@ -303,37 +304,34 @@ class Campaign:
     def _restore(self, look: ClusterLook) -> None:
         """Let every VM run again, remove spare VMs beyond a few, and forget what was judged."""
         forget_failures(self._lab)
-        names = {row["name"]: row for row in look.rows}
-        spares = sorted((n for n in names if n.startswith(f"{self._spare.prefix}s")), key=len)
-        jobs = [lambda one=one: self._bring_back(names, one) for one in self._core]
-        jobs += [lambda name=name: self._vm_mgr("remove", name) for name in spares[:-3]]
+        self._facts = self._facts_in(look)
+        rows = {row["name"]: row["state"] for row in look.rows}
+        spares = sorted((n for n in rows if n.startswith(f"{self._spare.prefix}s")), key=len)
+        orders = [words for one in self._core for words in self._to_run_again(one.name, rows)]
+        orders += [("remove", name) for name in spares[:-3]]
         with ThreadPoolExecutor(2) as pool:
-            for done in [pool.submit(job) for job in jobs]:
-                done.result()
-        after = self._look(self._site.vms) if acted else look
-        self._facts = self._facts_in(after)
-        for name in spares[:-3]:
-            self._facts.pop(name, None)
-        self._watch.forget(before_s=min(self._since_s.values()) if self._since_s else time.time())
-        for vm in self._site.vms:  # what was compared two rounds long is enough
-            self._since_s[vm] = max(self._since_s[vm], time.time() - 300)
+            list(pool.map(lambda words: self._vm_mgr(*words), orders))
+        for vm in self._site.vms:
+            self._wait_for_write(vm)
+        if orders:
+            self._facts = self._facts_in(self._look(self._site.vms))
+        for vm in self._site.vms:  # what was compared for so long is enough
+            self._since_s[vm] = max(self._since_s[vm], time.time() - COMPARED_S)
+        self._watch.forget(before_s=min(self._since_s.values()))
 
-    def _bring_back(self, rows: dict[str, dict[str, str]], one: Core) -> None:
-        if one.name not in rows:
-            raise LabError(f"{one.name} is gone")
-        facts = self._facts.get(one.name, {})
-        state = rows[one.name]["state"]
-        if state == "Disabled":
-            self._vm_mgr("enable", one.name)
-        elif state != "Started":
-            self._vm_mgr("start", one.name)
-        if "paused" in str(facts.get("state", "")) and state == "Started":
-            self._vm_mgr("resume", one.name)
+    def _to_run_again(self, vm: str, rows: dict[str, str]) -> list[tuple[str, ...]]:
+        if vm not in rows:
+            raise LabError(f"{vm} is gone")
+        if rows[vm] == "Disabled":
+            return [("enable", vm)]
+        if rows[vm] != "Started":
+            return [("start", vm)]
+        return [("resume", vm)] if "paused" in str(self._facts[vm].get("state")) else []
+
+    def _wait_for_write(self, vm: str) -> None:
         since_s = time.time()
         wait_until(
-            lambda: bool(self._watch.records(one.name, since_s=since_s)),
-            what=f"a write of {one.name}",
-            timeout_s=BACK_S,
+            lambda: bool(self._watch.records(vm, since_s=since_s)), what=f"a write of {vm}", timeout_s=BACK_S
         )
 
     def _vm_mgr(self, *words: str) -> None:
