@@ -90,7 +90,8 @@ def judge_facts(
                 allowed = [asked[0][0]]
             if fact == "snapshots" and asked:
                 allowed = _mixtures(was.get(fact), [value for value, _ in asked])
-            if now.get(fact) not in allowed and not comes_or_goes:
+            was_told = fact in was or not was.get("exists")
+            if was_told and now.get(fact) not in allowed and not comes_or_goes:
                 problems.append(
                     f"{vm}: {fact} was {was.get(fact)!r}, is {now.get(fact)!r}, asked for {asked}"
                 )

@@ -27,8 +27,7 @@ class Scene:
 
     def spares(self) -> list[str]:
         """Return the names of the VMs that come and go and are there now."""
-        names = {one.name for one in self.core}
-        return sorted(vm for vm, facts in self.facts.items() if vm not in names and facts["exists"])
+        return sorted(vm for vm in self.facts if vm.startswith(f"{self.spare.prefix}s"))
 
 
 def make_ask(asked: Asked, scene: Scene) -> Ask:
