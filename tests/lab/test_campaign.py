@@ -19,7 +19,7 @@ SEED = 1
         ("all", "ceph", 3, ("libvirt-killed", "command-killed", "power-cut")),
     ],
 )
-def test_rounds_are_clean(  # noqa: PLR0917
+def test_rounds_are_clean(
     lab: Lab, tmp_path: Path, scenario: str, storage: str, faults: int, wanted: tuple[str, ...]
 ) -> None:
     request = Request(

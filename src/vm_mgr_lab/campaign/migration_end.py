@@ -21,7 +21,7 @@ from vm_mgr_lab.campaign.activity import longest_stand_s, ran_twice
 from vm_mgr_lab.campaign.keep import keep_evidence
 from vm_mgr_lab.campaign.plan import MoveEnd
 from vm_mgr_lab.campaign.records import judge_records, on_disk
-from vm_mgr_lab.campaign.rest import RestTimes, come_to_rest, forget_failures
+from vm_mgr_lab.campaign.rest import RestTimes, come_to_rest, forget_failures, mend
 from vm_mgr_lab.campaign.watch import Watch
 from vm_mgr_lab.errors import LabError
 from vm_mgr_lab.lab import Lab
@@ -77,7 +77,6 @@ class MoveEnds:
         outcome.problems += self._end_of(command, told)
         times = RestTimes()
         rest = come_to_rest(self._lab, [self._vm], times)
-        outcome.rested = not rest
         outcome.problems += rest
         told.append(f"at rest after {time.time() - fault_s:.1f} s {times}")
         outcome.problems += self._audit(began_s, fault_s, outcome)
@@ -88,6 +87,8 @@ class MoveEnds:
             keep_evidence(
                 self._lab, self._keep / f"round-{plan.round}", self._watch, began_s=began_s, story=told
             )
+        if rest:
+            outcome.rested = mend(self._lab, [self._vm], heal=self._lab.heal)
         forget_failures(self._lab)
         self._watch.forget(before_s=time.time() - 1)
         return outcome

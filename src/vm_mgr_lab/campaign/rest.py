@@ -1,5 +1,6 @@
 """Heal everything, and wait until the cluster has come to rest by itself; say what keeps it from that."""
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -12,9 +13,10 @@ from vm_mgr_lab.errors import LabError
 from vm_mgr_lab.lab import Lab
 from vm_mgr_lab.up import ceph_trouble, pacemaker_trouble
 
-__all__ = ["RestTimes", "come_to_rest", "forget_failures", "settle"]
+__all__ = ["RestTimes", "come_to_rest", "forget_failures", "mend", "settle"]
 
 REST_S = 150.0
+MEND_S = 120.0
 POWER_AFTER_S = 40.0  # a node that was fenced is switched on by its BMC; one that nobody fenced, by us
 GATHER = """
 echo '{'; echo '"status": ['; sep=
@@ -125,6 +127,17 @@ def _is_calm(one: dict[str, str], *, all_started: bool) -> bool:
     unfinished = "unfinished" in one["detail"]  # `vm-mgr repair` is for that
     paused = "paused" in one["detail"] or unfinished
     return one["state"] in ("Started", "Stopped", "Disabled") and (not one["detail"] or paused)
+
+
+def mend(lab: Lab, vms: Sequence[str], *, heal: Callable[[], None]) -> bool:
+    """Do by hand what did not come to rest by itself, so that a campaign can go on; tell whether it helped."""
+    for node in lab.nodes:
+        lab.power_on(node.name)
+    with contextlib.suppress(LabError):
+        forget_failures(lab)
+        ask = next(node.name for node in lab.nodes if lab.machine(node.name).is_on())
+        lab.execute(ask, ["vm-mgr", "repair"], check=False, timeout_s=MEND_S)
+    return not settle(lab, vms, RestTimes(), heal=heal, within_s=MEND_S)
 
 
 def forget_failures(lab: Lab) -> None:

@@ -18,7 +18,7 @@ from vm_mgr_lab.campaign.model import Ask, Core, Facts, Spare, facts_of, judge_f
 from vm_mgr_lab.campaign.operations import DEFINITION, IMAGE, Scene, make_ask
 from vm_mgr_lab.campaign.plan import Asked, Round, Strike
 from vm_mgr_lab.campaign.records import judge_records, on_disk
-from vm_mgr_lab.campaign.rest import RestTimes, forget_failures, settle
+from vm_mgr_lab.campaign.rest import RestTimes, forget_failures, mend, settle
 from vm_mgr_lab.campaign.watch import Watch
 from vm_mgr_lab.disks import OWN
 from vm_mgr_lab.errors import LabError
@@ -125,7 +125,6 @@ class Campaign:
         rest = settle(self._lab, self._site.vms, times, heal=lambda: heal_all(self._site))
         rested_s = time.time()
         played.problems += rest + self._ends_of(commands, asks, played)
-        played.healed = not rest
         with contextlib.suppress(LabError):
             self._lab.execute(self._ask(), ["vm-mgr", "repair"], check=False, timeout_s=COMMAND_S)
         try:
@@ -135,8 +134,11 @@ class Campaign:
         audited_s = time.time()
         if played.problems:
             self._keep_all(plan, began_s, played)
+        if rest:
+            played.healed = mend(self._lab, self._site.vms, heal=lambda: heal_all(self._site))
         try:
-            self._restore(self._last or self._look(self._site.vms))
+            look = self._last if not rest else None
+            self._restore(look or self._look(self._site.vms))
         except LabError as error:
             played.problems.append(f"the VMs can't be brought back: {error}")
             played.healed = False
