@@ -36,7 +36,7 @@ DAEMONS = {
     "osd": ("/usr/bin/ceph-osd",),
     "mgr": ("/usr/bin/ceph-mgr",),
     "virtlockd": ("/usr/sbin/virtlockd",),
-    "virtlogd": ("/usr/sbin/virtlogd",),
+    # Not virtlogd: libvirt's QEMUs then never write to their consoles' logs again, and nothing shows any more.
     "alert": ("vm_mgr.alert",),
 }
 COMMAND_SIGNALS = {"killed": signal.SIGKILL, "hung-up": signal.SIGHUP, "terminated": signal.SIGTERM}

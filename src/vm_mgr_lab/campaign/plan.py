@@ -104,7 +104,6 @@ NAMED_FAULTS = (
     "osd-killed",
     "mgr-killed",
     "virtlockd-killed",
-    "virtlogd-killed",
     "alert-killed",
     "qemu-killed",
     "agent-killed",

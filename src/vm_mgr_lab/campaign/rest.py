@@ -130,7 +130,7 @@ def _is_calm(one: dict[str, str], *, all_started: bool) -> bool:
 
 
 def mend(lab: Lab, vms: Sequence[str], *, heal: Callable[[], None]) -> bool:
-    """Do by hand what did not come to rest by itself, so that a campaign can go on; tell whether it helped."""
+    """Do by hand what did not come to rest by itself, so that a campaign can go on; tell if it helped."""
     for node in lab.nodes:
         lab.power_on(node.name)
     with contextlib.suppress(LabError):

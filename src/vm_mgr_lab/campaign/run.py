@@ -109,9 +109,13 @@ class Campaign:
         for name in rows:
             if name.startswith(f"{self._spare.prefix}s"):
                 self._vm_mgr("remove", name)
-        if trouble := settle(self._lab, self._site.vms, RestTimes(), heal=lambda: heal_all(self._site)):
-            raise LabError("the lab is not healthy: " + "; ".join(trouble))
-        self._restore(self._look(self._site.vms))
+        if not mend(self._lab, self._site.vms, heal=lambda: heal_all(self._site)):
+            raise LabError("the lab is not healthy", hint="vm-mgr-lab exec n1 -- vm-mgr list")
+        try:
+            self._restore(self._look(self._site.vms))
+        except LabError:
+            if not self._start_anew():
+                raise
         self._since_s = dict.fromkeys(self._site.vms, time.time())
 
     def play(self, plan: Round) -> Played:
@@ -141,7 +145,7 @@ class Campaign:
             self._restore(look or self._look(self._site.vms))
         except LabError as error:
             played.problems.append(f"the VMs can't be brought back: {error}")
-            played.healed = False
+            played.healed = self._start_anew()
         played.took_s = time.time() - began_s
         played.phases = (
             f"{struck_s - began_s:.0f}+{rested_s - struck_s:.0f}+{audited_s - rested_s:.0f}"
@@ -320,6 +324,19 @@ class Campaign:
         for vm in self._site.vms:  # what was compared for so long is enough
             self._since_s[vm] = max(self._since_s[vm], time.time() - COMPARED_S)
         self._watch.forget(before_s=min(self._since_s.values()))
+
+    def _start_anew(self) -> bool:
+        """Unplug and start all VMs, so that the campaign can go on; tell whether they write then."""
+        try:
+            for vm in self._site.vms:
+                self._lab.execute(
+                    self._ask(), ["vm-mgr", "stop", "--force", vm], check=False, timeout_s=COMMAND_S
+                )
+            mend(self._lab, self._site.vms, heal=lambda: heal_all(self._site))
+            self._restore(self._look(self._site.vms))
+        except LabError:
+            return False
+        return True
 
     def _to_run_again(self, vm: str, rows: dict[str, str]) -> list[tuple[str, ...]]:
         if vm not in rows:
