@@ -36,7 +36,7 @@ DAEMONS = {
     "osd": ("/usr/bin/ceph-osd",),
     "mgr": ("/usr/bin/ceph-mgr",),
     "virtlockd": ("/usr/sbin/virtlockd",),
-    # Not virtlogd: libvirt's QEMUs then never write to their consoles' logs again, and nothing shows any more.
+    # Not virtlogd: QEMUs that run would never write to their consoles' logs again.
     "alert": ("vm_mgr.alert",),
 }
 COMMAND_SIGNALS = {"killed": signal.SIGKILL, "hung-up": signal.SIGHUP, "terminated": signal.SIGTERM}
