@@ -23,7 +23,9 @@ def sighting(node, *runs, vm="web1", incoming=False, last_s=None):
         vm=vm, node=node, pid=1, first_s=runs[0][0], last_s=last_s or runs[-1][1], incoming=incoming
     )
     for began_s, ended_s in runs:
-        seen.used(began_s, ended_s, 100)
+        looks = int((ended_s - began_s) / 0.05)
+        for number in range(looks):
+            seen.used(began_s + number * 0.05, began_s + (number + 1) * 0.05, 3)
     return seen
 
 
@@ -72,6 +74,17 @@ def test_move_runs_in_the_source_and_then_in_the_target():
 )
 def test_source_that_runs_after_its_target_has_is_found(source):
     assert ran_twice([sighting("n1", *source), sighting("n2", (10.1, 20), incoming=True)])
+
+
+def test_machine_that_rarely_looks_proves_nothing():
+    source, target = sighting("n1", (0, 10)), sighting("n2", (10.8, 20), incoming=True)
+    source.used(10.0, 10.8, 3)  # ran at some time in between
+    target.bursts.clear()
+    target.used(10.0, 10.8, 20)
+    target.used(10.8, 10.9, 20)
+    assert ran_twice([source, target]) == []
+    source.used(10.9, 11.0, 3)
+    assert ran_twice([source, target])
 
 
 def test_processor_that_is_only_set_up_has_not_run():

@@ -117,6 +117,7 @@ def vm_trouble(lab: Lab, vms: Sequence[str], *, all_started: bool) -> str:
 FORGET = """
 moved=$(cibadmin -Q --scope constraints | sed -n 's/.* id="vm-mgr-move-\\([^".]*\\)".*/\\1/p')
 for vm in $moved; do vm-mgr unmigrate "$vm"; done
+crm_mon -1 --output-as=xml | grep -qE '<failure |fail-count=.[1-9I]' || exit 0  # a clean-up probes everything
 crm_resource --cleanup; stonith_admin --cleanup --history '*'
 """
 

@@ -146,15 +146,15 @@ class Watch:
         """See of each QEMU whether its virtual processors have run since the last look."""
         with self._lock:
             for pid, one in self._qemus.items():
-                used_ns = _processor_ns(pid)
-                now = time.time()
+                # We may be held up before or after the reading: the time in between is the longest it can be.
+                asked_s, used_ns, told_s = time.time(), _processor_ns(pid), time.time()
                 if used_ns is None:
                     continue
-                one.last_s = now
-                before_s, before_ns = self._clocks.get(pid, (now, used_ns))
-                self._clocks[pid] = (now, used_ns)
+                one.last_s = told_s
+                before_s, before_ns = self._clocks.get(pid, (asked_s, used_ns))
+                self._clocks[pid] = (asked_s, used_ns)
                 if used_ns - before_ns >= WOKEN_NS:
-                    one.used(before_s, now, (used_ns - before_ns) / 1e6)
+                    one.used(before_s, told_s, (used_ns - before_ns) / 1e6)
 
     def _read_consoles(self) -> None:
         for node in self._lab.nodes:
