@@ -68,10 +68,13 @@ def up(paths: Paths, request: Request, say: Say) -> Lab:
         kvm = kvm_works(paths, image, base_image(paths, request.suite, say), say)
         layers = deployment.layers_folder(paths, image, nodes)
         cached = layers.exists() and not request.fresh and not request.bare
-        lower = {n.name: [str(layers / n.name), str(image)] if cached else [str(image)] for n in nodes}
+        lower = {
+            n.name: [str(layers.resolve() / n.name), str(image)] if cached else [str(image)] for n in nodes
+        }
         lab = Lab(paths, Topology(suite=request.suite, nodes=nodes, kvm=kvm, lower=lower))
         lab.topology.save(paths)
         if cached:
+            deployment.note_use(layers.resolve(), paths)
             deployment.restore_shared(paths, layers)
         _switch_on(lab, say, new=not cached)
         deployment.write_inventory(paths, nodes)
@@ -171,20 +174,13 @@ def _deploy_and_reboot(lab: Lab, layers: Path, say: Say) -> Lab:
         lab.machine(node.name).shut_down(timeout_s=BOOT_S)
         lab.network.unplug(node)
     lower = deployment.keep_layers(lab, layers)
-    _forget_old_layers(layers)
+    deployment.forget_old_layers(lab.paths.cache, kept=KEPT_LAYERS)
     again = Lab(lab.paths, replace(lab.topology, lower=lower))
     again.topology.save(lab.paths)
     say("booting the deployed nodes")
     for node in again.nodes:
         again.power_on(node.name, firmware_s=0)
     return again
-
-
-def _forget_old_layers(newest: Path) -> None:
-    """Keep a few sets of layers: each costs some hundred MB."""
-    others = sorted((p for p in newest.parent.iterdir() if p != newest), key=lambda p: p.stat().st_mtime)
-    for folder in others[: 1 - KEPT_LAYERS]:
-        shutil.rmtree(folder)
 
 
 def pacemaker_trouble(lab: Lab) -> str:

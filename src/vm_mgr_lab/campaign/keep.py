@@ -1,4 +1,4 @@
-"""Keep what tells how a round failed: the journals of all nodes, the cluster's configuration, what was seen."""
+"""Keep what tells how a round failed: journals of all nodes, the cluster's configuration, what was seen."""
 
 import contextlib
 import json
@@ -19,13 +19,14 @@ LOOKS = {
     "list": "vm-mgr list",
     "virsh": "virsh list --all",
     "processes": "ps -eo pid,ppid,stat,lstart,args",
-    "ceph": "timeout 10 ceph -s; timeout 10 ceph osd blocklist ls; timeout 10 rados -p rbd listomapvals vm-mgr.ledger",
+    "ceph": "timeout 9 ceph -s; timeout 9 ceph osd blocklist ls",
+    "ledger": "timeout 9 rados -p rbd listomapvals vm-mgr.ledger",
     "run": "ls -la /run/vm-mgr /run/libvirt/qemu",
 }
 
 
 def keep_evidence(lab: Lab, folder: Path, watch: Watch, *, began_s: float, story: Sequence[str]) -> None:
-    """Write a folder that holds all there is about a round that began at a time; never fails for a lost node."""
+    """Write a folder with all there is about a round that began at a time; a lost node is left out."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "story.txt").write_text("\n".join(story) + "\n")
     seen = [asdict(one) for one in watch.sightings(since_s=began_s)]

@@ -13,20 +13,21 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from vm_mgr_lab import demo
 from vm_mgr_lab.campaign.activity import longest_stand_s, ran_twice
 from vm_mgr_lab.campaign.keep import keep_evidence
 from vm_mgr_lab.campaign.plan import MoveEnd
-from vm_mgr_lab.campaign.records import judge_records, new_on_disk
-from vm_mgr_lab.campaign.rest import RestTimes, come_to_rest
+from vm_mgr_lab.campaign.records import judge_records, on_disk
+from vm_mgr_lab.campaign.rest import RestTimes, come_to_rest, forget_failures, mend
 from vm_mgr_lab.campaign.watch import Watch
 from vm_mgr_lab.errors import LabError
 from vm_mgr_lab.lab import Lab
 from vm_mgr_lab.process import wait_until
 
-__all__ = ["MoveEnds", "Outcome"]
+__all__ = ["MAC_BYTES", "MoveEnds", "Outcome", "make_vm", "vm_of"]
 
 Say = Callable[[str], None]
 
@@ -54,11 +55,10 @@ class Outcome:
 class MoveEnds:
     """Plays rounds on one VM in one storage."""
 
-    def __init__(self, lab: Lab, storage: str, watch: Watch, keep: Path, say: Say) -> None:
+    def __init__(self, lab: Lab, storage: str, watch: Watch, keep: Path) -> None:
         self._lab = lab
         self._watch = watch
         self._keep = keep
-        self._say = say
         self._vm = vm_of(storage)
         self._switches: list[float] = []
 
@@ -77,7 +77,6 @@ class MoveEnds:
         outcome.problems += self._end_of(command, told)
         times = RestTimes()
         rest = come_to_rest(self._lab, [self._vm], times)
-        outcome.rested = not rest
         outcome.problems += rest
         told.append(f"at rest after {time.time() - fault_s:.1f} s {times}")
         outcome.problems += self._audit(began_s, fault_s, outcome)
@@ -88,6 +87,9 @@ class MoveEnds:
             keep_evidence(
                 self._lab, self._keep / f"round-{plan.round}", self._watch, began_s=began_s, story=told
             )
+        if rest:
+            outcome.rested = mend(self._lab, [self._vm], heal=self._lab.heal)
+        forget_failures(self._lab)
         self._watch.forget(before_s=time.time() - 1)
         return outcome
 
@@ -133,7 +135,7 @@ class MoveEnds:
         fault_s = time.time()
         outcome.hit = self._do(plan.fault, source, target, command)
         outcome.story.append(
-            f"{time.strftime('%H:%M:%S', time.gmtime(fault_s))}.{int(fault_s * 1000) % 1000:03d} UTC the fault"
+            f"{datetime.fromtimestamp(fault_s, UTC):%H:%M:%S.%f} the fault"
             + ("" if outcome.hit else ": nobody was there to be hit")
         )
         return fault_s
@@ -217,7 +219,7 @@ class MoveEnds:
         acknowledged = self._watch.records(self._vm)  # before the disk is read: the guest goes on writing
         with contextlib.suppress(StopIteration):
             ask = next(n.name for n in self._lab.nodes if self._lab.machine(n.name).is_on())
-            problems += judge_records(acknowledged, new_on_disk(self._lab, self._vm, node=ask))
+            problems += judge_records(acknowledged, on_disk(self._lab, self._vm, acknowledged, node=ask))
         return problems
 
     def _learn(

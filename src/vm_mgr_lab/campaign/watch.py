@@ -27,10 +27,12 @@ GUEST = re.compile(rb"guest=([^,\0]+),")
 class Watch:
     """Looks on from start to stop; use it as a context manager. vms: name → last byte of its MAC."""
 
-    def __init__(self, lab: Lab, vms: dict[str, int]) -> None:
+    def __init__(self, lab: Lab, vms: dict[str, int], secrets: dict[str, bytes] | None = None) -> None:
         self._lab = lab
         self._vms = vms
         self._lock = threading.Lock()
+        self._secrets = secrets or {}
+        self.shown_secrets: set[str] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._repeat, daemon=True)
         self._born: dict[int, float] = {}
@@ -124,25 +126,35 @@ class Watch:
                     self._ended.append(self._qemus.pop(pid))
 
     def _add_if_qemu(self, node: str, pid: int, now: float) -> None:
-        found = GUEST.search(_command_line(pid))
+        line = _command_line(pid)
+        self._look_for_secrets(node, line)
+        found = GUEST.search(line)
         if found and found[1].decode() in self._vms:
             one = Sighting(vm=found[1].decode(), node=node, pid=pid, first_s=now, last_s=now)
+            one.incoming = b"\0-incoming\0" in line
             with self._lock:
                 self._qemus[pid] = one
+
+    def _look_for_secrets(self, node: str, line: bytes) -> None:
+        program = line.partition(b"\0")[0].decode(errors="replace")
+        with self._lock:
+            for name, secret in self._secrets.items():
+                if secret in line:
+                    self.shown_secrets.add(f"{name} stands in the command line of {program} on {node}")
 
     def _look(self) -> None:
         """See of each QEMU whether its virtual processors have run since the last look."""
         with self._lock:
             for pid, one in self._qemus.items():
-                used_ns = _processor_ns(pid)
-                now = time.time()
+                # We may be held up before or after the reading: the time in between is the longest it can be.
+                asked_s, used_ns, told_s = time.time(), _processor_ns(pid), time.time()
                 if used_ns is None:
                     continue
-                one.last_s = now
-                before_s, before_ns = self._clocks.get(pid, (now, used_ns))
-                self._clocks[pid] = (now, used_ns)
+                one.last_s = told_s
+                before_s, before_ns = self._clocks.get(pid, (asked_s, used_ns))
+                self._clocks[pid] = (asked_s, used_ns)
                 if used_ns - before_ns >= WOKEN_NS:
-                    one.used(before_s, now, (used_ns - before_ns) / 1e6)
+                    one.used(before_s, told_s, (used_ns - before_ns) / 1e6)
 
     def _read_consoles(self) -> None:
         for node in self._lab.nodes:
