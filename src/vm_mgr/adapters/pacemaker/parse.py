@@ -14,6 +14,8 @@ __all__ = ["parse_crm_mon"]
 
 OBSERVER_ATTRIBUTE = "vm-mgr-role"
 INFINITY = "INFINITY"
+# What the one option is called, up to 3.0 and from then on; what says neither is not known to fence.
+FENCING = ("fencing-enabled", "stonith-enabled")
 
 
 def parse_crm_mon(raw: str) -> ClusterState:
@@ -29,7 +31,7 @@ def parse_crm_mon(raw: str) -> ClusterState:
         nodes=_nodes(root),
         resources={resource.name: resource for resource in resources},
         quorate=quorum is not None and quorum.get("with_quorum") == "true",
-        fencing_enabled=options is None or options.get("stonith-enabled") != "false",
+        fencing_enabled=options is not None and any(_true(options, name) for name in FENCING),
         fence_devices=sum(1 for element in root.iter("resource") if _is_fence_device(element)),
         fencings=tuple(map(_fencing, root.iterfind("fence_history/fence_event"))),
         sets={
@@ -167,6 +169,7 @@ def _fencing(element: ET.Element) -> Fencing:
         succeeded=element.get("status") == "success",
         completed=element.get("completed", ""),
         action=element.get("action", ""),
+        delegate=element.get("delegate", ""),
     )
 
 
