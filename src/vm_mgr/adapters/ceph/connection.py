@@ -12,7 +12,7 @@ from vm_mgr.errors import Kind, VmMgrError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["BLOCKLIST_S", "TIME_LIMITS", "Connection", "failed", "translated", "wait_for_map"]
+__all__ = ["BLOCKLIST_S", "TIME_LIMITS", "Connection", "begun", "failed", "translated", "wait_for_map"]
 
 # What a person waits for an answer; the agent has the time that Pacemaker gives it.
 PATIENCE_S = 10.0
@@ -134,6 +134,18 @@ def translated(doing: str) -> Iterator[None]:
         raise VmMgrError(Kind.WRONG_STATE, f"{doing}: clones depend on the disk", hint=hint) from error
     except (rados.Error, rbd.Error) as error:
         raise failed(doing, error) from error
+
+
+@contextmanager
+def begun(doing: str) -> Iterator[None]:
+    """Turn all of Ceph's errors into EXTERNAL_FAILURE: something is changed by now, so none is a refusal."""
+    try:
+        with translated(doing):
+            yield
+    except VmMgrError as error:
+        if error.kind is Kind.EXTERNAL_FAILURE:
+            raise
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, error.message, hint=error.hint) from error
 
 
 def failed(doing: str, error: Exception) -> VmMgrError:

@@ -1,6 +1,7 @@
 """Keep beside each running VM's file which storage clients its QEMU has.
 
-The file clients..NAME holds a line `PID BIRTH`, then one address a line, and an end mark: half a file is none.
+The file clients..NAME holds a line `PID BIRTH`, then one address a line, and a mark of its end: half a file
+is none.
 """
 
 from contextlib import suppress

@@ -51,6 +51,7 @@ READS: Mapping[str, frozenset[str]] = {
             "rbd_images",
             "renamed",
             "sources",
+            "unclear_disks",
             "uuid",
             "with_disk",
             "without_disk",
