@@ -254,10 +254,6 @@ def _make_disk(
     return f"{made} and copy {PurePath(image.path).name} into it" if image else made
 
 
-def _evict(_: Storage, holder: Holder) -> str:
-    return f"shut out the client {holder.address} of {holder.image}"
-
-
 def _end_daemons(_: LostNodes, numbers: Sequence[int], *, certain: bool = True) -> str:
     how = "mark down, being dead for certain" if certain else "mark down"
     return f"{how}: {', '.join(f'osd.{number}' for number in numbers)}"
@@ -340,7 +336,7 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
         "drop_state": lambda storage, name: (
             f"give up the saved memory of {name}" if storage.saved_state(name) else ""
         ),
-        "evict": _evict,
+        "evict": lambda _, holder: f"shut out the client {holder.address} of {holder.image}",
         "fetch_state": lambda _, name, _state, _progress: f"read the saved memory of {name}",
         "finish_state": lambda _, name, _state: (
             f"make the saved memory of {name} what its next start resumes"
