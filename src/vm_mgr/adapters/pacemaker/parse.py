@@ -31,7 +31,7 @@ def parse_crm_mon(raw: str) -> ClusterState:
         nodes=_nodes(root),
         resources={resource.name: resource for resource in resources},
         quorate=quorum is not None and quorum.get("with_quorum") == "true",
-        fencing_enabled=options is not None and any(_true(options, name) for name in FENCING),
+        fencing_enabled=options is not None and _fences(options),
         fence_devices=sum(1 for element in root.iter("resource") if _is_fence_device(element)),
         fencings=tuple(map(_fencing, root.iterfind("fence_history/fence_event"))),
         sets={
@@ -40,6 +40,11 @@ def parse_crm_mon(raw: str) -> ClusterState:
             for one in root.iterfind(f"resources/{tag}")
         },
     )
+
+
+def _fences(options: ET.Element) -> bool:
+    said = {options.get(name) for name in FENCING} - {None}
+    return said == {"true"}
 
 
 def _nodes(root: ET.Element) -> tuple[Node, ...]:
