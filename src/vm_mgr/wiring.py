@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from vm_mgr.ports.images import Images
     from vm_mgr.ports.ledger import Ledger
     from vm_mgr.ports.lost_nodes import LostNodes
+    from vm_mgr.ports.own_clients import OwnClients
     from vm_mgr.ports.processes import Processes
     from vm_mgr.ports.snapshots import Snapshots
     from vm_mgr.ports.storage import Storage
@@ -280,6 +281,13 @@ class RealEnv:
         from vm_mgr.config import places  # noqa: PLC0415
 
         return HostProcesses(self.clock, Path(places().proc), self._libvirt_run)
+
+    @cached_property
+    def own_clients(self) -> OwnClients:
+        """Files below the state directory."""
+        from vm_mgr.adapters.host.own_clients import FileOwnClients  # noqa: PLC0415
+
+        return FileOwnClients(self.state_dir)
 
     @cached_property
     def evidence(self) -> Evidence:

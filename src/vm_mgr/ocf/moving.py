@@ -15,6 +15,7 @@ from vm_mgr.ocf.saying import say
 from vm_mgr.operations.held import has_arrived
 from vm_mgr.operations.lift import is_leaving
 from vm_mgr.operations.migration_plan import plan_for
+from vm_mgr.operations.own_clients import note_clients_of
 from vm_mgr.ports.hypervisor import ARRIVING
 from vm_mgr.ports.live_migration import Migration
 from vm_mgr.wiring import RealEnv
@@ -55,6 +56,7 @@ def migrate_from(env: RealEnv, given: Parameters) -> None:
         _go_on(env, given.name)
         if has_arrived(env.hypervisor, given.name, CALL_S):
             identity.remember(env, given.name, pid)
+            note_clients_of(env, given.name, storage=given.storage)
             return
         if env.clock.monotonic() > deadline:
             raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{given.name} has arrived, but does not run")

@@ -102,6 +102,13 @@ class Cluster(Protocol):
         """Name the node that this runs on."""
         ...
 
+    def remembers(self, node: NodeName) -> bool:
+        """Tell whether it knows of anything that a node did.
+
+        All of it is forgotten once a node is fenced. A node that joins is looked at, and so known, again.
+        """
+        ...
+
     def add(self, resource: VmResource) -> None:
         """Put a VM under the cluster's control, replacing what it had for this name."""
         ...

@@ -43,6 +43,7 @@ class MemoryCluster:
         self.fencing_enabled = True
         self.fence_devices = 3
         self.fencings: list[Fencing] = []
+        self.joined_since: set[str] = set()
 
     def state(self) -> ClusterState:
         """Show what is, after doing the next step."""
@@ -73,6 +74,11 @@ class MemoryCluster:
     def local_node(self) -> NodeName:
         """Name the node that this runs on."""
         return self.local
+
+    def remembers(self, node: NodeName) -> bool:
+        """Remember those that were not fenced last, or were here since."""
+        fenced = any(one.node == node and one.fences for one in self.fencings)
+        return node in self.nodes and (self.nodes[node].online or node in self.joined_since or not fenced)
 
     def add(self, resource: VmResource) -> None:
         """Put a VM under the cluster's control."""

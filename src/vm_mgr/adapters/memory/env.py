@@ -11,6 +11,7 @@ from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
 from vm_mgr.adapters.memory.images import MemoryImages
 from vm_mgr.adapters.memory.ledger import MemoryLedger
 from vm_mgr.adapters.memory.lost_nodes import MemoryLostNodes
+from vm_mgr.adapters.memory.own_clients import MemoryOwnClients
 from vm_mgr.adapters.memory.storage import MemoryStorage, MemoryStorages
 from vm_mgr.adapters.memory.timings import MemoryTimings
 from vm_mgr.config import StorageSettings
@@ -83,6 +84,7 @@ class MemoryEnv:
         self.journal = MemoryJournal()
         self.images = MemoryImages()
         self.processes = self.hypervisor
+        self.own_clients = MemoryOwnClients()
         self.timings = MemoryTimings(self.cluster)
         self.clock = VirtualClock()
         self.evidence = MemoryEvidence(self.hypervisor, self.clock)

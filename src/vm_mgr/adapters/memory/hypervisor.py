@@ -53,6 +53,7 @@ class MemoryHypervisor:
         self.stopped_by_signal: set[int] = set()
         self.vcpu_times_ns: dict[int, int] = {}
         self.births: dict[int, str] = {}
+        self.variables: dict[int, set[int]] = {}
         # Each boot is a run of its own; a guest that is restored goes on with the one that was saved.
         self.runs: dict[VmName, int] = {}
         self.boots = 0
@@ -281,6 +282,14 @@ class MemoryHypervisor:
         """Give what a test has set, or the same for every process."""
         return self.births.get(pid, "1") if pid in self.running.values() else ""
 
+    def has_ended(self, pid: int, birth: str) -> bool:
+        """Compare."""
+        return self.birth(pid) != birth
+
+    def has_memory(self, pid: int, address: int) -> bool:
+        """Tell what a test has set."""
+        return address in self.variables.get(pid, ())
+
     def is_halted(self, pid: int) -> bool:
         """Tell what a test has set."""
         return pid in self.stopped_by_signal
@@ -291,7 +300,8 @@ class MemoryHypervisor:
 
     def mentions(self, text: str) -> list[int]:
         """Search other processes."""
-        return [pid for pid, argv in self.also_running.items() if text in argv]
+        word = re.compile(rf"(?<![\w.-]){re.escape(text)}(?![\w.-])")
+        return [pid for pid, argv in self.also_running.items() if word.search(argv)]
 
     def end(self, pid: int, *, force: bool) -> None:
         """Kill."""

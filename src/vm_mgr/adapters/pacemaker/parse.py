@@ -16,6 +16,8 @@ OBSERVER_ATTRIBUTE = "vm-mgr-role"
 # Followed by a VM's name: a transient attribute of a node on which a second QEMU of the VM was found.
 ALARM = "vm-mgr-second-"
 INFINITY = "INFINITY"
+# What the one option is called, up to 3.0 and from then on; what says neither is not known to fence.
+FENCING = ("fencing-enabled", "stonith-enabled")
 
 
 def parse_crm_mon(raw: str) -> ClusterState:
@@ -31,7 +33,7 @@ def parse_crm_mon(raw: str) -> ClusterState:
         nodes=_nodes(root),
         resources={resource.name: resource for resource in resources},
         quorate=quorum is not None and quorum.get("with_quorum") == "true",
-        fencing_enabled=options is None or options.get("stonith-enabled") != "false",
+        fencing_enabled=options is not None and _fences(options),
         fence_devices=sum(1 for element in root.iter("resource") if _is_fence_device(element)),
         fencings=tuple(map(_fencing, root.iterfind("fence_history/fence_event"))),
         sets={
@@ -40,6 +42,11 @@ def parse_crm_mon(raw: str) -> ClusterState:
             for one in root.iterfind(f"resources/{tag}")
         },
     )
+
+
+def _fences(options: ET.Element) -> bool:
+    said = {options.get(name) for name in FENCING} - {None}
+    return said == {"true"}
 
 
 def _nodes(root: ET.Element) -> tuple[Node, ...]:
@@ -176,6 +183,7 @@ def _fencing(element: ET.Element) -> Fencing:
         succeeded=element.get("status") == "success",
         completed=element.get("completed", ""),
         action=element.get("action", ""),
+        delegate=element.get("delegate", ""),
     )
 
 

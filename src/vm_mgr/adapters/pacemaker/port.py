@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vm_mgr.adapters.pacemaker.call import call, check, no_cluster
+from vm_mgr.adapters.pacemaker.call import NO_SUCH_THING, call, check, no_cluster
 from vm_mgr.errors import VmMgrError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ ENDED_MOVES = (
     "//node_state/lrm/lrm_resources/lrm_resource[@id='{name}']/lrm_rsc_op[@operation='migrate_to'"
     " and @rc-code='0' and ../lrm_rsc_op[@operation='stop']/@call-id > @call-id]"
 )
+NODE_ACTIONS = "//node_state[@uname='{node}']/lrm//lrm_rsc_op"
 
 
 class Pacemaker:
@@ -67,6 +68,18 @@ class Pacemaker:
 
         self._local = self._local or check(call(self.runner, ("crm_node", "-n"))).stdout.strip()
         return NodeName(self._local)
+
+    def remembers(self, node: NodeName) -> bool:
+        """Look for actions in the status section: the controller empties it of a node that was fenced.
+
+        (send_stonith_update, or update_node_state_after_fencing, in Pacemaker's controld_fencing.c; of a node
+        that left in good order they stay, and one that joins is probed.)
+        """
+        argv = ("cibadmin", "--query", "--xpath", NODE_ACTIONS.format(node=node))
+        completed = call(self.runner, argv)
+        if completed.exit_code == NO_SUCH_THING:
+            return False
+        return bool(check(completed).stdout.strip())
 
     def add(self, resource: VmResource) -> None:
         """Put a VM under the cluster's control."""
