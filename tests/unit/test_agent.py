@@ -284,6 +284,23 @@ def test_start_waits_until_libvirt_has_seen_the_end_of_the_last_process(node, pa
     assert ("web1" in node.hypervisor.running) is starts
 
 
+@pytest.mark.parametrize(("passes_s", "starts"), [(25, True), (100, False)])
+def test_start_waits_until_a_passing_client_lets_libvirts_hook_agree(node, passes_s, starts):
+    def on_call(verb):
+        if verb == "create" and node.clock.monotonic() < began + passes_s:
+            raise VmMgrError(Kind.WRONG_STATE, "refusing to start web1: its disk is in use on n1")
+
+    node.hypervisor.on_call = on_call
+    began = node.clock.monotonic()
+    if starts:
+        act(node, "start")
+    else:
+        with pytest.raises(VmMgrError, match="n1"):
+            act(node, "start")
+        assert node.clock.monotonic() < began + 50
+    assert ("web1" in node.hypervisor.running) is starts
+
+
 def unplugs(node, seconds):
     """Stop a guest that ignores the power button, by a libvirt that takes so long; give the whole time."""
     act(node, "start")

@@ -36,6 +36,8 @@ PRESS_S = 3.0
 POLL_S = 0.2
 # libvirt reads the end of a monitor at once, but acts on it only after the domain's job under way.
 NOTICE_S = 10.0
+# A command that has a disk open just now makes libvirt's hook refuse the start; of one that died the watch ends.
+PASSING_S = 40.0
 # What libvirt takes to be started anew.
 BACK_S = 5.0
 # Ceph answers at once, or is in trouble; a stop has better things to do then.
@@ -143,7 +145,10 @@ def _expected(given: Parameters, *, has_agent: bool) -> str:
 
 
 def _create(env: RealEnv, xml: str, name: VmName, uuid: str, deadline: float) -> None:
-    """Have libvirt start it, again where libvirt has not yet seen that its last process is gone."""
+    """Have libvirt start it, again where libvirt has not yet seen that its last process is gone.
+
+    Again also where its hook has met a client that came after the disks had been free.
+    """
     began = env.clock.monotonic()
     while True:
         now = env.clock.monotonic()
@@ -153,8 +158,10 @@ def _create(env: RealEnv, xml: str, name: VmName, uuid: str, deadline: float) ->
             if env.processes.find_vm(name, uuid=uuid) is not None:
                 _unplug(env, name, env.clock.monotonic() + CALL_S)
                 raise
-            late = now + POLL_S > min(deadline, began + NOTICE_S)
-            if late or isinstance(error, SignalError) or error.kind is not Kind.TRY_LATER:
+            if isinstance(error, SignalError):
+                raise
+            patience_s = {Kind.TRY_LATER: NOTICE_S, Kind.WRONG_STATE: PASSING_S}.get(error.kind, 0)
+            if now + POLL_S > min(deadline, began + patience_s):
                 raise
         else:
             return

@@ -27,7 +27,8 @@ class Hypervisor(LiveMigration, Protocol):
     def create(self, xml: str, name: VmName, *, timeout_s: float) -> None:
         """Start a transient domain.
 
-        Raises TRY_LATER where libvirt has this very one (name and UUID): its process may have ended just now.
+        Raises TRY_LATER where libvirt has this very one (name and UUID): its process may have ended just now;
+        WRONG_STATE where our guard refuses it, since somebody has the disks open: that may pass, too.
         """
         ...
 

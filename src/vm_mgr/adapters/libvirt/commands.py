@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from vm_mgr.ports.live_migration import Migration
 
-__all__ = ["ARRIVAL", "console", "domjobabort", "migrate", "remote_uri", "virsh"]
+__all__ = ["ARRIVAL", "REFUSAL", "console", "domjobabort", "migrate", "remote_uri", "virsh"]
 
 URI = "qemu:///system"
+# How our own hook's refusal begins (vm_mgr.ocf.guard), which libvirt puts behind words of its own.
+REFUSAL = "vm-mgr: refusing "
 # Whose element in a domain's metadata says that the guest waits for the end of its source (arrival.py).
 ARRIVAL = "urn:vm-mgr:arrival"
 

@@ -66,6 +66,9 @@ class Virsh:
             path.unlink(missing_ok=True)
         if "already active" in done.stderr:
             raise VmMgrError(Kind.TRY_LATER, f"libvirt has a domain {name}", hint=f"virsh dominfo {name}")
+        refused = done.stderr.rpartition(commands.REFUSAL)[2].strip() if done.exit_code else ""
+        if refused and commands.REFUSAL in done.stderr:
+            raise VmMgrError(Kind.WRONG_STATE, f"refusing {refused}", hint="see who has it: rbd status")
         check(done)
 
     def shutdown(self, name: VmName, *, timeout_s: float) -> None:
