@@ -340,6 +340,14 @@ def test_what_is_installed_is_readable_and_writable_for_root_only_whatever_the_u
         assert mode & 0o444 == 0o444, path
 
 
+def test_no_agent_and_no_entry_goes_by_the_place_that_all_versions_had_once():
+    for path in [*(REPOSITORY / "ocf").iterdir(), *(REPOSITORY / "deploy").rglob("*.*"), *FILES.iterdir()]:
+        if path.is_file() and path.name != "vm-mgr-alerts.service" and path.suffix != ".pyc":
+            text = path.read_text()
+            assert "PYTHONPATH=/usr/lib/vm-mgr " not in text, path
+            assert "VM_MGR_LIB:-/usr/lib/vm-mgr}" not in text, path
+
+
 def test_package_of_this_checkout_has_what_the_entries_need():
     variables = (REPOSITORY / "deploy/roles/vm_mgr/vars/main.yml").read_text()
     for name in ENTRIES:
