@@ -284,7 +284,7 @@ def test_start_waits_until_libvirt_has_seen_the_end_of_the_last_process(node, pa
     assert ("web1" in node.hypervisor.running) is starts
 
 
-@pytest.mark.parametrize(("passes_s", "starts"), [(25, True), (100, False)])
+@pytest.mark.parametrize(("passes_s", "starts"), [(12, True), (100, False)])
 def test_start_waits_until_a_passing_client_lets_libvirts_hook_agree(node, passes_s, starts):
     def on_call(verb):
         if verb == "create" and node.clock.monotonic() < began + passes_s:

@@ -10,7 +10,7 @@ from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.event import EventKind
 from vm_mgr.model.storage import Holder
 from vm_mgr.model.vm import VmSettings
-from vm_mgr.ocf import actions, departure, identity
+from vm_mgr.ocf import actions, departure, identity, tries
 from vm_mgr.ocf import lift as lifting
 from vm_mgr.ocf.giving_way import GivingWay
 from vm_mgr.ocf.moving import migrate_from, migrate_to
@@ -126,6 +126,21 @@ class TestStandingSource:
         env.cluster.nodes["n2"] = lost._replace(unclean=False)
         assert lift(env, VM)
         assert not env.hypervisor.halted
+
+    def test_it_is_looked_at_soon_again_however_often_moves_have_failed(self, env, there):
+        there.hanging = True
+        for _ in range(6):
+            tries.add(env, VM)
+        assert lifting.main(env, VM) == 0
+        assert min(env.timers.lifts.values()) == 5
+
+    def test_failed_move_that_leaves_it_standing_is_looked_at_soon(self, env, there):
+        env.hypervisor.failing_moves[VM] = "NOT CLEAN"
+        for _ in range(6):
+            tries.add(env, VM)
+        with pytest.raises(VmMgrError):
+            migrate_to(env, Parameters(name=VM, timeout_s=120, target_node="n2"))
+        assert min(env.timers.lifts.values()) == 5
 
     def test_cluster_restarts_it_where_it_stands_too_long(self, env, there):
         there.hanging = True

@@ -36,7 +36,7 @@ PRESS_S = 3.0
 POLL_S = 0.2
 # libvirt reads the end of a monitor at once, but acts on it only after the domain's job under way.
 NOTICE_S = 10.0
-# A command that has a disk open just now makes libvirt's hook refuse the start; of one that died the watch ends.
+# A command that has a disk open just now makes libvirt's hook refuse the start.
 PASSING_S = 40.0
 # What libvirt takes to be started anew.
 BACK_S = 5.0

@@ -28,6 +28,9 @@ def main(env: RealEnv, name: VmName) -> int:
             env.timers.cancel(timer)
             identity.path(env, "lifting", name).unlink(missing_ok=True)
             departure.end(env, name)
+        elif tries.pause_s(number) > tries.SHORTEST_S:
+            # The pause is for the next try to move it; what is not settled does not wait so long.
+            env.timers.set_lift(name, tries.SHORTEST_S)
     except (VmMgrError, OSError) as error:
         print(f"vm-mgr: {name} may still be held by its failed migration: {error}", file=sys.stderr)
         return 1

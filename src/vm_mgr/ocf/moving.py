@@ -41,7 +41,7 @@ def migrate_to(env: RealEnv, given: Parameters) -> None:
         _move(env, given)
     except BaseException:
         # It may go off before Pacemaker knows of the failure. The first timer never does: that stays too.
-        _set_timer(env, given.name, tries.pause_s(number))
+        _set_timer(env, given.name, tries.pause_s(number) if _goes_on(env, given.name) else tries.SHORTEST_S)
         raise
     finally:
         _cancel(env, given.name, watch)
@@ -62,6 +62,14 @@ def migrate_from(env: RealEnv, given: Parameters) -> None:
             raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{given.name} has arrived, but does not run")
         env.clock.sleep(POLL_S)
     raise VmMgrError(Kind.WRONG_STATE, f"{given.name} has not arrived here")
+
+
+def _goes_on(env: RealEnv, name: VmName) -> bool:
+    """Tell whether it runs here as before, so that only the next try to move it is to be waited for."""
+    try:
+        return has_arrived(env.hypervisor, name, CALL_S)
+    except VmMgrError:
+        return False
 
 
 def _go_on(env: RealEnv, name: VmName) -> None:
