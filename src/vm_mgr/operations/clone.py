@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.storage import DiskInfo
-from vm_mgr.model.vm import VmName, VmSettings, VmStatus, name_problems
+from vm_mgr.model.vm import VmName, VmSettings, VmStatus, name_problems, text_problems
 from vm_mgr.operations.alone import alone
 from vm_mgr.operations.checks import name_conflicts, quorum_problems, require_defined
 from vm_mgr.operations.create import await_state, clone_snapshot, making, setting_problems, uuid_problems
@@ -14,7 +14,7 @@ from vm_mgr.operations.disable import halt
 from vm_mgr.operations.stillness import pauses, still
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.staged import Staged
-from vm_mgr.reports import Progress
+from vm_mgr.reports import Level, Note, Progress
 
 __all__ = ["CloneRequest", "clone"]
 
@@ -45,8 +45,8 @@ def clone(env: Env, request: CloneRequest) -> VmStatus:
     with alone(env, name, source):
         require_defined(env, source)
         state = env.cluster.state()
-        settings = _settings(env, request)
-        problems = setting_problems(state, settings)
+        settings, given = _settings(env, request)
+        problems = setting_problems(state, name, given)
         storage = env.storages.of(source)
         problems += name_conflicts(env, state, name, force=request.force, storage=storage)
         if request.xml:
@@ -69,10 +69,21 @@ def _identity_problems(env: Env, request: CloneRequest) -> list[VmMgrError]:
     return problems
 
 
-def _settings(env: Env, request: CloneRequest) -> VmSettings:
-    if isinstance(request.settings, VmSettings):
-        return request.settings
-    return request.settings(env.storage.settings(request.source))
+def _settings(env: Env, request: CloneRequest) -> tuple[VmSettings, VmSettings]:
+    """Give the clone's settings, and those to check: notes of the source were stored by whatever tool.
+
+    A note that can't be written again is left out, and told.
+    """
+    source = env.storage.settings(request.source)
+    settings = request.settings if isinstance(request.settings, VmSettings) else request.settings(source)
+    notes = dict(settings.user_metadata)
+    inherited = {key for key, text in notes.items() if source.user_metadata.get(key) == text}
+    for key in sorted(inherited):
+        for problem in text_problems(f"the note {key[:40]!r} of {request.source}", notes[key])[:1]:
+            env.say(Note(Level.WARNING, "note-left-out", problem.message, "the clone is made without it"))
+            del notes[key]
+    given = {key: text for key, text in notes.items() if key not in inherited}
+    return settings._replace(user_metadata=notes), settings._replace(user_metadata=given)
 
 
 def _make(

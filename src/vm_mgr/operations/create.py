@@ -7,6 +7,7 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 from vm_mgr.errors import Kind, UuidTakenError, VmMgrError, raise_all
+from vm_mgr.model.attributes import attribute_problems
 from vm_mgr.model.checks import check_problems
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.failback import failback_problems
@@ -20,13 +21,13 @@ from vm_mgr.model.vm import (
     VmSettings,
     VmState,
     VmStatus,
-    metadata_key_problems,
     name_problems,
+    note_problems,
+    text_problems,
     word_problems,
 )
 from vm_mgr.operations.alone import alone, claimed, marked
 from vm_mgr.operations.checks import (
-    attribute_problems,
     host_problems,
     name_conflicts,
     quorum_problems,
@@ -92,7 +93,7 @@ def create(env: Env, request: CreateRequest) -> VmStatus:
         images, problems = _inspect(env, request)
         problems += name_conflicts(env, state, name, force=request.force, storage=request.storage)
         problems += env.definitions.problems(request.xml) or uuid_problems(env, request.name, request.xml)
-        problems += setting_problems(state, request.settings)
+        problems += setting_problems(state, name, request.settings)
         raise_all(problems)
         enable, start = request.enable, request.start
         details = {"local": request.local, "storage": request.storage}
@@ -228,7 +229,7 @@ def uuid_problems(env: Env, name: VmName, definition: str) -> list[VmMgrError]:
     return []
 
 
-def setting_problems(state: ClusterState, settings: VmSettings) -> list[VmMgrError]:
+def setting_problems(state: ClusterState, name: VmName, settings: VmSettings) -> list[VmMgrError]:
     """Check what is to be stored with a VM."""
     problems = host_problems(state, settings.pinned_host) + host_problems(state, settings.preferred_host)
     if settings.pinned_host and settings.preferred_host:
@@ -238,9 +239,9 @@ def setting_problems(state: ClusterState, settings: VmSettings) -> list[VmMgrErr
     problems += failback_problems(settings) + Uplink.problems(settings.uplink)
     if settings.migration_user:
         problems += word_problems("the migration user", settings.migration_user)
-    for key in settings.user_metadata:
-        problems += metadata_key_problems(key)
-    return problems + check_problems(settings.checks) + attribute_problems(settings)
+    problems += note_problems(settings.user_metadata)
+    problems += text_problems("--add-crm-config-cmd", settings.crm_config_cmd or "")
+    return problems + check_problems(settings.checks) + attribute_problems(name, settings)
 
 
 def bus_problems(bus: str | None) -> list[VmMgrError]:

@@ -11,7 +11,7 @@ from vm_mgr.errors import Kind, VmMgrError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["TIME_LIMITS", "Connection", "failed", "translated"]
+__all__ = ["TIME_LIMITS", "Connection", "failed", "load_rados", "load_rbd", "translated"]
 
 # What a person waits for an answer; the agent has the time that Pacemaker gives it.
 PATIENCE_S = 10.0
@@ -43,8 +43,7 @@ class Connection:
         """Give the pool; raises TRY_LATER after the end of a claim that is held through this connection."""
         self.leases.require()
         if self._ioctx is None:
-            import rados  # noqa: PLC0415 - only where Ceph is really needed
-
+            rados = load_rados()
             try:
                 self._ioctx = self.cluster.open_ioctx(self.pool)
             except rados.ObjectNotFound as error:
@@ -63,13 +62,7 @@ class Connection:
         self._ioctx = self._cluster = None
 
     def _connect(self) -> Any:
-        try:
-            import rados  # noqa: PLC0415
-        except ImportError as error:
-            message = "Ceph's Python binding is not installed here"
-            raise VmMgrError(
-                Kind.ENVIRONMENT, message, hint="apt install python3-rados python3-rbd"
-            ) from error
+        rados = load_rados()
         limits = dict.fromkeys(TIME_LIMITS, str(int(self.patience_s)))
         # After the loss of a node the map that a new client gets still has its storage daemons: while one of
         # them leaves a request unanswered for half a second, a newer map is asked for, instead of after 10 s.
@@ -91,12 +84,33 @@ class Connection:
         return cluster
 
 
+def load_rados() -> Any:
+    """Load the client; raises ENVIRONMENT where it is not installed."""
+    try:
+        import rados  # noqa: PLC0415
+    except ImportError as error:
+        raise _no_binding() from error
+    return rados
+
+
+def load_rbd() -> Any:
+    """Load what knows images, which takes another 10 ms; raises ENVIRONMENT where it is not installed."""
+    try:
+        import rbd  # noqa: PLC0415
+    except ImportError as error:
+        raise _no_binding() from error
+    return rbd
+
+
+def _no_binding() -> VmMgrError:
+    message = "Ceph's Python binding is not installed here"
+    return VmMgrError(Kind.ENVIRONMENT, message, hint="apt install python3-rados python3-rbd")
+
+
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
     """Turn Ceph's errors into ours, saying what was being done."""
-    import rados  # noqa: PLC0415
-    import rbd  # noqa: PLC0415
-
+    rados, rbd = load_rados(), load_rbd()
     try:
         yield
     except rbd.ImageBusy as error:

@@ -126,7 +126,8 @@ def write_settings(settings: VmSettings) -> dict[str, str]:
     metadata |= {f"_{key}": json.dumps(dict(values[key])) for key in _OBJECTS if values[key]}
     if settings.live_migration:
         metadata["_live_migration"] = "true"
-    return {**settings.user_metadata, **dict(sorted({**metadata, **remote}.items()))}
+    written = {**settings.user_metadata, **dict(sorted({**metadata, **remote}.items()))}
+    return {key: value for key, value in written.items() if value}  # SEAPATH's tools misread empty ones
 
 
 def settings_keys() -> list[str]:

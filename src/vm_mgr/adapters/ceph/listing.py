@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from vm_mgr.adapters.ceph.connection import failed
+from vm_mgr.adapters.ceph.connection import failed, load_rados
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmName
 
@@ -38,7 +38,7 @@ def raw_marks(connection: Connection) -> dict[str, str]:
 def read_omap(connection: Connection, key: str, *, prefix: str = "", after: str = "") -> dict[str, str]:
     """Read an object's omap after a key, page by page: an OSD gives no more than it likes at a time."""
     ioctx = connection.ioctx
-    import rados  # noqa: PLC0415 - only in the background of `list`
+    rados = load_rados()
 
     found: dict[str, str] = {}
     last = after

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.ceph import commands, layout, parse
 from vm_mgr.adapters.ceph.images import read_key, removal_begun, remove_image
+from vm_mgr.adapters.ceph.metadata import write_changes
 from vm_mgr.errors import Kind, ProgramError, VmMgrError
 
 if TYPE_CHECKING:
@@ -98,8 +99,7 @@ class StagedImages:
             self.storage.working(f"can't describe {self.name}") as (rbd, ioctx),
             rbd.Image(ioctx, layout.new_image(self.name, 0)) as image,
         ):
-            for key, value in metadata.items():
-                image.metadata_set(key, value)
+            write_changes(image, {}, metadata)
 
 
 def target(storage: CephStorage, image: str) -> str:

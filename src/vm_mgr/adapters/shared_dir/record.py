@@ -31,6 +31,12 @@ class Record(NamedTuple):
     keys: Mapping[str, str] = {}
     snapshots: Mapping[str, Snapshot | None] = {}
 
+    def with_keys(self, given: Mapping[str, str | None]) -> "Record":
+        """Give the record with keys set, and without those that have no value."""
+        gone = {key for key, value in given.items() if not value}
+        kept = {key: value for key, value in self.keys.items() if key not in gone}
+        return self._replace(keys={**kept, **{key: value for key, value in given.items() if value}})
+
     def with_snapshot(self, name: str, snapshot: Snapshot | None) -> "Record":
         """Give the record with a snapshot, finished or not."""
         return self._replace(snapshots={**self.snapshots, name: snapshot})
@@ -68,7 +74,9 @@ def render(record: Record) -> str:
         for name, one in record.snapshots.items()
     }
     whole = {"format": 1, "settings": settings, "metadata": dict(record.keys), "snapshots": snapshots}
-    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+    # A text that is no UTF-8, as another tool's escapes can make one, is kept as such an escape.
+    return text if text.isascii() or _is_utf8(text) else json.dumps(whole, indent=2) + "\n"
 
 
 def parse(raw: str) -> Record:
@@ -92,6 +100,14 @@ def parse(raw: str) -> Record:
     settings = VmSettings(live_migration=live, user_metadata=own, **texts, **numbers, **objects)
     snapshots = {name: _snapshot(name, one) for name, one in _object(whole.get("snapshots")).items()}
     return Record(settings, keys, snapshots)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _snapshot(name: str, value: object) -> Snapshot | None:
