@@ -124,7 +124,7 @@ _OPTIONS = (
     click.option("--priority", type=int, metavar="N", help="Recover VMs of higher priority first."),
     click.option("--disk-bus", metavar="BUS", help="How the guest sees the disk; virtio by default."),
     click.option(
-        "--metadata", multiple=True, metavar="KEY=VALUE", help="Your own notes; can be repeated. KEY= is no note."
+        "--metadata", multiple=True, metavar="KEY=VALUE", help="Your notes; can be repeated. KEY= is none."
     ),
     click.option(
         "--pacemaker-meta", multiple=True, metavar="KEY=VALUE", help="A meta attribute of the resource."

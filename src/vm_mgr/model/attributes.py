@@ -1,4 +1,4 @@
-"""Tell which attributes of a VM's resource are a user's to give, and which vm-mgr or its agent answers for."""
+"""Tell which attributes of a VM's resource are a user's to give, and which are vm-mgr's own."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -18,8 +18,8 @@ PARAMETERS = frozenset({
 # What other agents for domains know (ocf:heartbeat:VirtualDomain, SEAPATH's) and this one has no use for.
 UNUSED = frozenset({
     *("autoset_utilization_cpu", "autoset_utilization_hv_memory", "autoset_utilization_host_memory"),
-    *("backing_file", "config", "copyindirs", "hypervisor", "migrateuri", "remoteuri", "restore_original_memory"),
-    *("save_config_on_stop", "seapath", "shutdown_mode", "snapshot", "start_resources", "sync_config_on_stop"),
+    *("backingfile", "config", "copyindirs", "hypervisor", "migrateuri", "remoteuri", "save_config_on_stop"),
+    *("shutdown_mode", "snapshot", "start_resources", "stateless", "sync_config_on_stop"),
 })  # fmt: skip
 # Parameters that say which VM it is, and meta attributes that other settings and commands stand for.
 RESERVED = {
@@ -102,5 +102,5 @@ def _unknown(params: Mapping[str, str]) -> list[_Refused]:
             VmMgrError(Kind.INVALID, f"the agent has no parameter {key[:80]!r}", hint=hint),
         )
         for key in params
-        if key not in known
+        if key not in known and not pacemaker_problems({key: ""})
     ]

@@ -27,7 +27,7 @@ VmName = NewType("VmName", str)
 NAME_MAX = 64
 RESERVED = frozenset({"xml"})
 KEY_MAX = 128
-# Of a text that is stored with a VM; what changes several at once is kept in one mark, which Ceph takes whole.
+# In bytes, of a text that is stored with a VM.
 TEXT_MAX = 1 << 20
 # What Pacemaker's configuration and the storage have of ours besides VMs.
 OURS = "vm-mgr-"
@@ -162,7 +162,7 @@ def note_problems(notes: Mapping[str, str]) -> list[VmMgrError]:
 
 
 def text_problems(what: str, text: str) -> list[VmMgrError]:
-    """Check what every storage and every tool at it gives back as it was: UTF-8 without NULs, of limited size.
+    """Check what every storage and tool gives back as it was: UTF-8 without NULs, of limited size.
 
     >>> text_problems("the note", "")
     []
