@@ -13,6 +13,7 @@ from vm_mgr.cli.run import name_argument, run
 from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.env import Env
+from vm_mgr.room import no_room
 
 __all__ = ["edit_command"]
 
@@ -84,6 +85,10 @@ def _in_editor(text: str) -> str:
     except click.ClickException as error:
         hint = "set EDITOR to an editor that is installed, for example: EDITOR=nano"
         raise VmMgrError(Kind.ENVIRONMENT, f"the editor failed: {error.message}", hint=hint) from error
+    except OSError as error:
+        problem = no_room("the editor needs a file", error)
+        hint = f"TMPDIR=/dev/shm vm-mgr edit NAME; or {problem.hint}"
+        raise VmMgrError(problem.kind, problem.message, hint=hint) from error
     return text if edited is None else edited  # None: closed without saving
 
 
@@ -98,10 +103,15 @@ def _agreed(before: str, text: str, *, yes: bool) -> bool:
 
 
 def _kept(name: VmName, draft: str, error: VmMgrError) -> VmMgrError:
-    """Keep the draft in a file, and name it beside what went wrong."""
-    descriptor, path = tempfile.mkstemp(prefix=f"{name}-", suffix=".xml")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(draft)
+    """Keep the draft in a file, and name it beside what went wrong; where there is no room, show it."""
+    try:
+        descriptor, path = tempfile.mkstemp(prefix=f"{name}-", suffix=".xml")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(draft)
+    except OSError as full:
+        print(draft)
+        hint = f"your text is printed above: {no_room('it is not kept', full).message}"
+        return VmMgrError(error.kind, f"nothing is changed: {error.message}", hint=hint)
     hint = f"your text is kept; mend it, then: vm-mgr edit {name} --file {path}"
     return VmMgrError(error.kind, f"nothing is changed: {error.message}", hint=hint)
 

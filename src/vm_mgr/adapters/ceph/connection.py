@@ -11,7 +11,7 @@ from vm_mgr.errors import Kind, VmMgrError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["TIME_LIMITS", "Connection", "failed", "load_rados", "load_rbd", "translated"]
+__all__ = ["PATIENCE_S", "TIME_LIMITS", "Connection", "failed", "load_rados", "load_rbd", "translated"]
 
 # What a person waits for an answer; the agent has the time that Pacemaker gives it.
 PATIENCE_S = 10.0
@@ -28,6 +28,7 @@ class Connection:
         self.pool = pool
         self.patience_s = patience_s
         self.leases = Leases()
+        self.silent: tuple[float, VmMgrError] | None = None
         self._cluster: Any = None
         self._ioctx: Any = None
 
