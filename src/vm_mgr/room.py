@@ -16,7 +16,7 @@ NO_FOLDER = "No usable temporary directory"
 
 @contextmanager
 def in_memory(text: str, name: str) -> Iterator[str]:
-    """Give a path by which programs that this one runs can read the text; it needs no folder (memfd_create(2)).
+    """Give a path where programs that this one runs can read the text; it needs no folder (memfd_create(2)).
 
     Raises NO_RESOURCES.
 

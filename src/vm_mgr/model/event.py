@@ -134,5 +134,5 @@ def read_event(raw: str) -> Event | None:
             {str(what): int(ms) for what, ms in value.get("waited", {}).items()},
             tuple(map(str, value.get("vms", ()))),
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None

@@ -32,30 +32,28 @@ def group_names(connection: Connection) -> set[VmName]:
     Read with rados alone from the object that librbd keeps them in (group_dir_list in Ceph's
     src/cls/rbd/cls_rbd.cc): loading rbd takes 10 ms of `list`.
     """
-    return {VmName(key.removeprefix(NAME)) for key in read_omap(connection, DIRECTORY, prefix=NAME)}
+    return {VmName(key.removeprefix(NAME)) for key in _once_in_vain(connection, DIRECTORY, NAME)}
 
 
 def raw_marks(connection: Connection) -> dict[str, str]:
     """Read the ledger's marks, not yet parsed, by the VM's name."""
-    return read_omap(connection, LEDGER)
+    return _once_in_vain(connection, LEDGER)
 
 
-def read_omap(connection: Connection, key: str, *, prefix: str = "", after: str = "") -> dict[str, str]:
-    """Read an object's omap after a key, page by page: an OSD gives no more than it likes at a time.
-
-    Who has just waited in vain for one object does not wait again for the next one.
-    """
+def _once_in_vain(connection: Connection, key: str, prefix: str = "") -> dict[str, str]:
+    """Read an object, but who has just waited in vain for another one does not wait again."""
     if connection.silent and time.monotonic() - connection.silent[0] < AGAIN_S:
         error = connection.silent[1]
         raise VmMgrError(error.kind, error.message, hint=error.hint)
     try:
-        return _read_omap(connection, key, prefix, after)
+        return read_omap(connection, key, prefix=prefix)
     except VmMgrError as error:
         connection.silent = (time.monotonic(), error)
         raise
 
 
-def _read_omap(connection: Connection, key: str, prefix: str, after: str) -> dict[str, str]:
+def read_omap(connection: Connection, key: str, *, prefix: str = "", after: str = "") -> dict[str, str]:
+    """Read an object's omap after a key, page by page: an OSD gives no more than it likes at a time."""
     ioctx = connection.ioctx
     rados = load_rados()
     found: dict[str, str] = {}
@@ -163,7 +161,7 @@ def _read_answer(text: str) -> tuple[set[VmName], dict[str, str]] | VmMgrError:
     if count is None or count > len(lines) or (len(lines) - count) % 2:
         message, hint = (
             "listing the VMs in Ceph ended without an answer",
-            "try again; and: vm-mgr --debug list",
+            "look: vm-mgr --debug list",
         )
         return VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint)
     names, marks = lines[:count], lines[count:]

@@ -10,6 +10,7 @@ from lxml import etree
 
 from vm_mgr.adapters.libvirt.asks import asks
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.numbers import whole_number
 from vm_mgr.model.storage import Disk, DiskKind
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.definition import HardDisk, Machine, Prepared
@@ -51,7 +52,7 @@ class DomainXml:
         count = "1" if vcpu is None else vcpu.get("current") or vcpu.text or "1"
         return Machine(
             memory_bytes=_memory_bytes(root),
-            vcpus=int(count) if str(count).strip().isdigit() else 1,
+            vcpus=whole_number(str(count).strip()) or 1,
             uuid=_uuid(root),
             macs=tuple(str(mac.get("address")) for mac in macs if mac.get("address")),
         )
@@ -222,16 +223,16 @@ def _uuid(root: etree._Element) -> str:
 
 def _memory_bytes(root: etree._Element) -> int:
     memory = root.find("memory")
-    text = "" if memory is None else (memory.text or "").strip()
-    if memory is None or not text.isdigit():
+    count = None if memory is None else whole_number((memory.text or "").strip())
+    if memory is None or count is None:
         return 0
     unit = str(memory.get("unit", "KiB"))
     power: int = "kmgtpe".find(unit[:1].lower()) + 1
     if unit in ("b", "bytes"):
-        return int(text)
+        return count
     # KB is 1000 bytes; k and KiB are 1024.
     factor: int = (1000 if unit.endswith("B") and "i" not in unit else 1024) ** power
-    return int(text) * factor
+    return count * factor
 
 
 def _set_first(root: etree._Element, tag: str, text: str) -> None:
@@ -365,7 +366,7 @@ def _product(topology: etree._Element) -> int:
     found = 1
     for key in ("sockets", "dies", "clusters", "cores", "threads"):
         value = topology.get(key, "1")
-        found *= int(value) if value.isdecimal() else 0
+        found *= whole_number(value) or 0
     return found
 
 
@@ -374,4 +375,4 @@ def _bytes(element: etree._Element) -> int:
     unit, text = element.get("unit") or "KiB", (element.text or "").strip()
     power = "bKMGTPE".find(unit[0].lower() if unit[0] in "bB" else unit[0].upper())
     thousand = 1000 if len(unit) == 2 and unit[1] in "bB" else 1024
-    return int(text) * thousand**power if text.isdecimal() and power >= 0 else 0
+    return (whole_number(text) or 0) * thousand**power if power >= 0 else 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from vm_mgr.adapters.libvirt.connection import PAUSED, REASONS, STATES, Connection, binding
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.migration import Course, Decision, JobSample, Limits, Step, Strategy, decide, limits_within
+from vm_mgr.model.numbers import whole_number
 from vm_mgr.ports.hypervisor import PAUSED_BY_USER
 
 if TYPE_CHECKING:
@@ -73,8 +74,9 @@ def understood(options: Sequence[str]) -> Understood | None:
         word = words.pop(0)
         if word in _FLAGS:
             flags.append(_FLAGS[word])
-        elif word in _NUMBERS and words and words[0].isdigit():
-            numbers[_NUMBERS[word]] = int(words.pop(0))
+        elif word in _NUMBERS and words and (number := whole_number(words[0])) is not None:
+            numbers[_NUMBERS[word]] = number
+            words.pop(0)
         else:
             return None
     return Understood(tuple(flags), numbers)

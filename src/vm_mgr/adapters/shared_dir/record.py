@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any, NamedTuple
 
+from vm_mgr.model.numbers import whole_number
 from vm_mgr.model.storage import Consistency, Snapshot
 from vm_mgr.model.vm import VmSettings
 
@@ -93,7 +95,7 @@ def parse(raw: str) -> Record:
     keys = _texts(whole.get("metadata"))
     given = _object(whole.get("settings"))
     texts = {key: given[key] for key in _TEXTS if isinstance(given.get(key), str)}
-    numbers = {key: given[key] for key in _NUMBERS if type(given.get(key)) is int}
+    numbers = {key: given[key] for key in _NUMBERS if _is_number(given.get(key), signed=key == "priority")}
     objects: dict[str, Any] = {key: _texts(given.get(key)) for key in _OBJECTS}
     own = {key: text for key, text in keys.items() if not key.startswith("_") and key != "vm_name"}
     live = given.get("live_migration") is True
@@ -113,9 +115,15 @@ def _is_utf8(text: str) -> bool:
 def _snapshot(name: str, value: object) -> Snapshot | None:
     found = _object(value)
     try:
-        return Snapshot(name, float(found["taken_utc"]), Consistency(found["consistency"]))
-    except (KeyError, TypeError, ValueError):
+        snapshot = Snapshot(name, float(found["taken_utc"]), Consistency(found["consistency"]))
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
+    return snapshot if isfinite(snapshot.taken_utc) else None
+
+
+def _is_number(value: object, *, signed: bool) -> bool:
+    """Tell what Ceph's adapter would read from text."""
+    return type(value) is int and whole_number(str(value), signed=signed) is not None
 
 
 def _texts(value: object) -> dict[str, str]:
