@@ -252,7 +252,7 @@ class RealEnv:
         """Domain XML."""
         from vm_mgr.adapters.libvirt.definition import DomainXml  # noqa: PLC0415
 
-        return DomainXml()
+        return DomainXml(lambda: [one.path for one in self.storage_settings.directories.values()])
 
     @cached_property
     def hypervisor(self) -> Virsh:

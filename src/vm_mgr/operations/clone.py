@@ -12,11 +12,15 @@ from vm_mgr.operations.checks import name_conflicts, quorum_problems, require_de
 from vm_mgr.operations.create import await_state, clone_snapshot, making, setting_problems, uuid_problems
 from vm_mgr.operations.disable import halt
 from vm_mgr.operations.stillness import pauses, still
+from vm_mgr.operations.ties import state_problems, warn_of_ties
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.staged import Staged
 from vm_mgr.reports import Level, Note, Progress
 
 __all__ = ["CloneRequest", "clone"]
+
+
+PAIRS = ("user_metadata", "pacemaker_params", "pacemaker_meta")
 
 
 class CloneRequest(NamedTuple):
@@ -34,6 +38,7 @@ class CloneRequest(NamedTuple):
     enable: bool = True
     start: bool = True
     force: bool = False
+    allow: tuple[str, ...] = ()
 
 
 def clone(env: Env, request: CloneRequest) -> VmStatus:
@@ -51,6 +56,7 @@ def clone(env: Env, request: CloneRequest) -> VmStatus:
         problems += name_conflicts(env, state, name, force=request.force, storage=storage)
         if request.xml:
             problems += env.definitions.problems(request.xml) or _identity_problems(env, request)
+        problems += state_problems(env, name, _base(env, request), request.allow)
         raise_all(problems)
         enable, start = request.enable, request.start
         details = {"source": source, "storage": storage, "pauses": pauses(env, source)}
@@ -70,7 +76,7 @@ def _identity_problems(env: Env, request: CloneRequest) -> list[VmMgrError]:
 
 
 def _settings(env: Env, request: CloneRequest) -> tuple[VmSettings, VmSettings]:
-    """Give the clone's settings, and those to check: notes of the source were stored by whatever tool.
+    """Give the clone's settings, and those to check: the source's own were stored by whatever tool.
 
     A note that can't be written again is left out, and told.
     """
@@ -82,8 +88,17 @@ def _settings(env: Env, request: CloneRequest) -> tuple[VmSettings, VmSettings]:
         for problem in text_problems(f"the note {key[:40]!r} of {request.source}", notes[key])[:1]:
             env.say(Note(Level.WARNING, "note-left-out", problem.message, "the clone is made without it"))
             del notes[key]
-    given = {key: text for key, text in notes.items() if key not in inherited}
-    return settings._replace(user_metadata=notes), settings._replace(user_metadata=given)
+    settings = settings._replace(user_metadata=notes)
+    return settings, settings._replace(**{key: _new(key, settings, source) for key in PAIRS})  # type: ignore[arg-type]
+
+
+def _new(key: str, settings: VmSettings, source: VmSettings) -> dict[str, str]:
+    had: Mapping[str, str] = getattr(source, key)
+    return {name: text for name, text in getattr(settings, key).items() if had.get(name) != text}
+
+
+def _base(env: Env, request: CloneRequest) -> str:
+    return request.xml or env.storage.definition(request.source)
 
 
 def _make(
@@ -91,10 +106,11 @@ def _make(
 ) -> None:
     name, source, instant = request.name, request.source, clone_snapshot(request.name)
     disks = env.storage.disks(source)
-    base = request.xml or env.storage.definition(source)
+    base = _base(env, request)
     storage = env.storages.called(env.storages.of(source))
     own = [storage.disk(name, number, settings.disk_bus) for number in range(len(disks))]
     prepared = env.definitions.prepare(base, name, own, fresh=not request.xml)
+    warn_of_ties(env, name, prepared.xml, [disk.source for disk in own])
     with ExitStack() as stack:
         stack.callback(env.snapshots.drop_snapshot, source, instant)
         with still(env, source) as consistency:

@@ -38,9 +38,10 @@ from vm_mgr.operations.enable import resource_for
 from vm_mgr.operations.move_terms import move_problems
 from vm_mgr.operations.status import status
 from vm_mgr.operations.stillness import release
+from vm_mgr.operations.ties import state_problems, warn_of_ties
 from vm_mgr.operations.waiting import wait_started
 from vm_mgr.ports.env import Env
-from vm_mgr.reports import Level, Note, Progress
+from vm_mgr.reports import Progress
 
 __all__ = [
     "CreateRequest",
@@ -65,7 +66,7 @@ class CreateRequest(NamedTuple):
     formats: of the images one by one; where there is none, or None, all but raw ones are recognised.
     storage: the label of the storage to create it in; the default one if empty.
     verify: read everything again and compare. local: the domain of this node's libvirt that is taken over,
-    and forgotten there once all is copied.
+    and forgotten there once all is copied. allow: what is else refused, in the words of operations/ties.py.
     """
 
     name: VmName
@@ -79,6 +80,7 @@ class CreateRequest(NamedTuple):
     verify: bool = False
     local: str = ""
     storage: str = ""
+    allow: tuple[str, ...] = ()
 
 
 def create(env: Env, request: CreateRequest) -> VmStatus:
@@ -94,6 +96,7 @@ def create(env: Env, request: CreateRequest) -> VmStatus:
         problems += name_conflicts(env, state, name, force=request.force, storage=request.storage)
         problems += env.definitions.problems(request.xml) or uuid_problems(env, request.name, request.xml)
         problems += setting_problems(state, name, request.settings)
+        problems += state_problems(env, name, request.xml, request.allow)
         raise_all(problems)
         enable, start = request.enable, request.start
         details = {"local": request.local, "storage": request.storage}
@@ -174,11 +177,7 @@ def _import(
     name, storage = request.name, env.storages.called(request.storage)
     disks = [storage.disk(name, number, request.settings.disk_bus) for number in range(len(images))]
     prepared = env.definitions.prepare(request.xml, name, disks)
-    if prepared.foreign_disks:
-        message = (
-            f"{name} has disks that are not in the cluster's storage: {', '.join(prepared.foreign_disks)}"
-        )
-        env.say(Note(Level.WARNING, "foreign-disks", message, "the VM can only start where they exist"))
+    warn_of_ties(env, name, prepared.xml, [disk.source for disk in disks])
     with storage.stage(name) as staged:
         for image in images:
             staged.add(image.size_bytes)
@@ -224,9 +223,16 @@ def uuid_problems(env: Env, name: VmName, definition: str) -> list[VmMgrError]:
     if not wanted:
         return []
     for other, xml in env.storage.definitions().items():
-        if other != name and not env.definitions.problems(xml) and env.definitions.uuid(xml) == wanted:
+        if other != name and _readable_uuid(env, xml) == wanted:
             return [UuidTakenError(wanted, other)]
     return []
+
+
+def _readable_uuid(env: Env, xml: str) -> str:
+    try:
+        return env.definitions.uuid(xml)
+    except VmMgrError:
+        return ""
 
 
 def setting_problems(state: ClusterState, name: VmName, settings: VmSettings) -> list[VmMgrError]:

@@ -15,6 +15,7 @@ from vm_mgr.operations.checks import (
     warn_without_fencing,
 )
 from vm_mgr.operations.status import status
+from vm_mgr.operations.ties import own_sources, warn_of_ties
 from vm_mgr.operations.waiting import wait_started
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.env import Env
@@ -44,6 +45,7 @@ def enable(env: Env, name: VmName, *, start: bool = True) -> VmStatus:
         problems = attribute_problems(name, settings) + host_problems(state, settings.pinned_host)
         raise_all(problems + host_problems(state, settings.preferred_host))
         warn_without_fencing(env, state)
+        warn_of_ties(env, name, env.storage.definition(name), own_sources(env, name))
         for one in refused:
             text = f"what is stored with {name} has no effect: {one.message}"
             env.say(Note(Level.WARNING, "attribute-ignored", text, one.hint))

@@ -3,17 +3,18 @@
 import secrets
 import string
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain, product
 
 from lxml import etree
 
 from vm_mgr.adapters.libvirt.asks import asks
+from vm_mgr.adapters.libvirt.ties import duplicates, ties
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.numbers import whole_number
 from vm_mgr.model.storage import Disk, DiskKind
 from vm_mgr.model.vm import VmName
-from vm_mgr.ports.definition import HardDisk, Machine, Prepared
+from vm_mgr.ports.definition import HardDisk, Machine, Prepared, Tie
 
 __all__ = ["DomainXml"]
 
@@ -26,6 +27,10 @@ _XML_HINT = "give the XML of a libvirt domain, as `virsh dumpxml --inactive` pri
 class DomainXml:
     """Domain XML, parsed without entities, DTDs or network access."""
 
+    def __init__(self, shared: Callable[[], Collection[str]] = tuple) -> None:
+        """shared gives the folders that all nodes have."""
+        self._shared = shared
+
     def problems(self, xml: str) -> list[VmMgrError]:
         """Check that a text is a domain that can be prepared."""
         try:
@@ -35,7 +40,12 @@ class DomainXml:
             return [error]
         if root.find("devices") is None:
             return [VmMgrError(Kind.INVALID, "the domain XML has no <devices>", hint=_XML_HINT)]
-        return []
+        return duplicates(root)
+
+    def ties(self, xml: str, own: Collection[str] = ()) -> tuple[Tie, ...]:
+        """Look at every element that names a path or hardware of a node."""
+        folders = tuple(f"{folder.rstrip('/')}/" for folder in self._shared())
+        return tuple(ties(_parse(xml), lambda path: path in own or path.startswith(folders)))
 
     def uuid(self, xml: str) -> str:
         """Read the UUID."""
@@ -168,7 +178,10 @@ class DomainXml:
 
     def asks(self, xml: str) -> tuple[str, ...]:
         """Read them; a text that is no domain asks for nothing."""
-        return () if self.problems(xml) else asks(_parse(xml))
+        try:
+            return asks(_parse(xml))
+        except VmMgrError:
+            return ()
 
     def rbd_images(self, xml: str, pool: str) -> list[str]:
         """Name the images of the pool that the domain opens for writing and doesn't share rightly.
