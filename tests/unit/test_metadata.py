@@ -199,7 +199,7 @@ def test_what_no_storage_takes_is_refused_before_anything_changes(env, image, va
         lambda: create(
             env, CreateRequest("web2", DOMAIN, (image,), VmSettings(user_metadata={"note": value}))
         ),
-        lambda: clone(env, CloneRequest("web1", "web2", VmSettings(user_metadata={"note": value}))),
+        lambda: clone(env, CloneRequest("web1", "web2", bad)),
     ]
     for attempt in attempts:
         with pytest.raises(VmMgrError) as caught:
