@@ -83,10 +83,8 @@ def test_hints_name_the_right_command(env, vm):
 @pytest.mark.parametrize("bad", BAD)
 def test_what_was_stored_earlier_is_ignored_and_told(env, vm, bad):
     disable(env, vm)
-    (field, pairs), fine = (
-        next(iter(bad.items())),
-        {"force_stop": "1"} if "params" in next(iter(bad)) else {"a": "b"},
-    )
+    ((field, pairs),) = bad.items()
+    fine = {"force_stop": "1"} if field == "pacemaker_params" else {"a": "b"}
     env.storage.change_settings(vm, VmSettings(priority=4, **{field: {**pairs, **fine}}))
     assert enable(env, vm).state is VmState.STARTED
     assert "attribute-ignored" in [report.code for report in env.said if isinstance(report, Note)]
@@ -125,5 +123,7 @@ def test_cib_has_our_own_values_whatever_the_meta_attributes_say():
     cib = parse_cib(raw)
     meta = {"target-role": "Stopped", "allow-migrate": "true", "priority": "9", "a": "1"}
     add_vm(cib, VmResource("web1", TargetRole.STARTED, priority=2, meta=meta))
-    found = {pair.get("name"): pair.get("value") for pair in cib.iterfind(".//meta_attributes/nvpair")}
+    found = {
+        pair.get("name"): pair.get("value") for pair in cib.iterfind(".//primitive/meta_attributes/nvpair")
+    }
     assert found == {"target-role": "Started", "allow-migrate": "false", "priority": "2", "a": "1"}
