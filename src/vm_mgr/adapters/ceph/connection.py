@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +81,9 @@ class Connection:
         try:
             cluster.connect()
         except rados.Error as error:
+            if os.geteuid() != 0 and getattr(error, "errno", 0) != errno.ETIMEDOUT:
+                message = f"only root may be Ceph's client.{self.user}: {_words(error)}"
+                raise VmMgrError(Kind.NOT_PERMITTED, message, hint="run as root") from error
             message = f"Ceph can't be reached as client.{self.user}: {_words(error)}"
             hint = f"look at it with: ceph -s --id {self.user} --connect-timeout 5"
             raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint) from error
