@@ -105,11 +105,11 @@ def test_list_says_what_may_be_missing(env, image, output):
         assert json.loads(done.stdout)[0]["name"] == "web1"
 
 
-@pytest.mark.parametrize("missing", ["rados", "rbd"])
-@pytest.mark.parametrize(
-    "what", ["claim", "marks", "write", "erase", "read", "append", "names", "metadata", "images"]
-)
-def test_missing_binding_is_the_environments(monkeypatch, missing, what):
+LOOKS = ("marks", "read", "names", "metadata", "images")
+
+
+@pytest.mark.parametrize("what", ["claim", "write", "erase", "append", *LOOKS])
+def test_missing_binding_is_the_environments(monkeypatch, what):
     monkeypatch.setitem(sys.modules, "rados", None)
     monkeypatch.setitem(sys.modules, "rbd", None)
     connection = Connection("ceph.conf", "vm-mgr", "rbd")
