@@ -229,7 +229,7 @@ def test_stop_ends_what_libvirt_still_starts_for_a_start_that_was_killed(node):
 
 
 DISK = "<disk type='network' device='disk'><source protocol='rbd' name='rbd/system_web1'/></disk>"
-DEAD = Holder("system_web1", "198.51.100.11:0/7", "client.1", "auto 1")
+DEAD = Holder("system_web1", "198.51.100.11:0/7", "client.1", "auto 1", watch=77)
 
 
 @pytest.mark.parametrize("emptied", ["", "1000 5 7211d24b-8a6d-4c1b-9953-f2bfac5d3272"])
@@ -239,8 +239,10 @@ def test_stop_shuts_out_the_client_of_a_process_that_died(node, emptied):
     act(node, "stop")  # nothing was known to run here
     assert not node.storage.evicted
     node.storage.held = []
+    node.hypervisor.variables[1000] = {77}
+    node.hypervisor.on_call = lambda verb: node.storage.held.append(DEAD) if verb == "create" else None
     act(node, "start")
-    node.storage.held = [DEAD]
+    node.hypervisor.on_call = lambda verb: None
     node.hypervisor.running.clear()
     path(node, "running", "web1").write_text(emptied)  # by the monitor that missed it
     act(node, "stop")

@@ -12,7 +12,7 @@ from vm_mgr.adapters.ceph import staging
 from vm_mgr.adapters.ceph.layout import disk_number, is_of, read_settings
 from vm_mgr.adapters.libvirt.acceptance import _memory
 from vm_mgr.adapters.libvirt.definition import DomainXml
-from vm_mgr.adapters.libvirt.migration import understood
+from vm_mgr.adapters.libvirt.migration_options import understood
 from vm_mgr.adapters.pacemaker.commands import parse_cib
 from vm_mgr.adapters.pacemaker.parse import parse_crm_mon
 from vm_mgr.adapters.pacemaker.reading import read_configured

@@ -39,6 +39,7 @@ class EventKind(Enum):
     RESUMED = "resumed"  # with the memory that was saved
     NOT_RESUMED = "not-resumed"  # its memory is given up: it boots, as after a power cut
     FAILED = "failed"
+    SECOND = "second"  # an alarm: a VM was found to run on two nodes at once
 
 
 OF_NODES = frozenset(
