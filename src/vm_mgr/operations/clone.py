@@ -1,6 +1,6 @@
 """Make a VM from another one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import NamedTuple
 
