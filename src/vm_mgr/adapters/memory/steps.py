@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from vm_mgr.adapters.memory.storage import MemoryStaged
     from vm_mgr.model.cluster import NodeName
-    from vm_mgr.model.storage import Consistency, Holder, ImageFile
+    from vm_mgr.model.storage import Holder, ImageFile
     from vm_mgr.model.vm import VmName, VmSettings
     from vm_mgr.ports.cluster import Cluster, VmResource
     from vm_mgr.ports.hypervisor import Hypervisor
@@ -228,10 +228,6 @@ def _remove(storage: Storage, name: VmName) -> str:
     )
 
 
-def _take_snapshot(storage: Snapshots, name: VmName, snapshot: str, consistency: Consistency) -> str:  # noqa: ARG001 - known by the steps around it
-    return f"take the snapshot {snapshot} of all disks of {name}"
-
-
 def _drop_snapshot(snapshots: Snapshots, name: VmName, snapshot: str) -> str:
     known = any(one.name == snapshot for one in snapshots.snapshots(name))
     return f"remove the snapshot {snapshot} of {name}" + ("" if known else ", where a disk has it")
@@ -321,7 +317,9 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
     "snapshots": {
         "drop_snapshot": _drop_snapshot,
         "roll_back": lambda _, name, snapshot: f"take all disks of {name} back to {snapshot}",
-        "take_snapshot": _take_snapshot,
+        "take_snapshot": lambda _, name, snapshot, _how: (
+            f"take the snapshot {snapshot} of all disks of {name}"
+        ),
     },
     "staged": {
         "add": lambda staged, size: f"make {_next(staged)} ({_size(size)})",
