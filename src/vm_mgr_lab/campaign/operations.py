@@ -116,7 +116,8 @@ def _set(scene: Scene, vm: str, chance: Random) -> Ask:  # noqa: ARG001
 def _note(scene: Scene, vm: str, chance: Random) -> Ask:
     value = f"round {scene.number}, {chance.randrange(1000)}"
     want = Want(vm=vm, fact="note", value=value)
-    return Ask(words=("set-metadata", vm, "campaign", value), wants=(want,), vm=vm)
+    words = ("set-metadata", vm, "--metadata-name", "campaign", "--metadata-value", value)
+    return Ask(words=words, wants=(want,), vm=vm)
 
 
 def _edit(scene: Scene, vm: str, chance: Random) -> Ask:
