@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from enum import Enum
+from math import isfinite
 from typing import NamedTuple
 
 __all__ = [
@@ -38,6 +39,7 @@ class EventKind(Enum):
     RESUMED = "resumed"  # with the memory that was saved
     NOT_RESUMED = "not-resumed"  # its memory is given up: it boots, as after a power cut
     FAILED = "failed"
+    SECOND = "second"  # an alarm: a VM was found to run on two nodes at once
 
 
 OF_NODES = frozenset(
@@ -125,7 +127,7 @@ def read_event(raw: str) -> Event | None:
 
     try:
         value = json.loads(raw)
-        return Event(
+        event = Event(
             float(value["when_utc"]),
             EventKind(value["kind"]),
             str(value["subject"]),
@@ -134,5 +136,6 @@ def read_event(raw: str) -> Event | None:
             {str(what): int(ms) for what, ms in value.get("waited", {}).items()},
             tuple(map(str, value.get("vms", ()))),
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
+    return event if isfinite(event.when_utc) else None

@@ -7,6 +7,7 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 from vm_mgr.errors import Kind, UuidTakenError, VmMgrError, raise_all
+from vm_mgr.model.attributes import attribute_problems
 from vm_mgr.model.checks import check_problems
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.failback import failback_problems
@@ -20,13 +21,13 @@ from vm_mgr.model.vm import (
     VmSettings,
     VmState,
     VmStatus,
-    metadata_key_problems,
     name_problems,
+    note_problems,
+    text_problems,
     word_problems,
 )
-from vm_mgr.operations.alone import alone, claimed, marked
+from vm_mgr.operations.alone import Step, alone, claimed, marked
 from vm_mgr.operations.checks import (
-    attribute_problems,
     host_problems,
     name_conflicts,
     quorum_problems,
@@ -37,12 +38,14 @@ from vm_mgr.operations.enable import resource_for
 from vm_mgr.operations.move_terms import move_problems
 from vm_mgr.operations.status import status
 from vm_mgr.operations.stillness import release
+from vm_mgr.operations.ties import state_problems, warn_of_ties
 from vm_mgr.operations.waiting import wait_started
 from vm_mgr.ports.env import Env
-from vm_mgr.reports import Level, Note, Progress
+from vm_mgr.reports import Progress
 
 __all__ = [
     "CreateRequest",
+    "Making",
     "await_state",
     "bus_problems",
     "clone_snapshot",
@@ -55,6 +58,8 @@ __all__ = [
 ]
 
 TOKEN = "_vm_mgr_made"  # noqa: S105 - it tells one making from another
+COMMITTING = "committing"
+ENABLING = "enabling"
 BUSES = ("virtio", "scsi", "sata", "ide", "usb")
 
 
@@ -64,7 +69,7 @@ class CreateRequest(NamedTuple):
     formats: of the images one by one; where there is none, or None, all but raw ones are recognised.
     storage: the label of the storage to create it in; the default one if empty.
     verify: read everything again and compare. local: the domain of this node's libvirt that is taken over,
-    and forgotten there once all is copied.
+    and forgotten there once all is copied. allow: what is else refused, in the words of operations/ties.py.
     """
 
     name: VmName
@@ -78,6 +83,7 @@ class CreateRequest(NamedTuple):
     verify: bool = False
     local: str = ""
     storage: str = ""
+    allow: tuple[str, ...] = ()
 
 
 def create(env: Env, request: CreateRequest) -> VmStatus:
@@ -92,31 +98,49 @@ def create(env: Env, request: CreateRequest) -> VmStatus:
         images, problems = _inspect(env, request)
         problems += name_conflicts(env, state, name, force=request.force, storage=request.storage)
         problems += env.definitions.problems(request.xml) or uuid_problems(env, request.name, request.xml)
-        problems += setting_problems(state, request.settings)
+        problems += setting_problems(state, name, request.settings)
+        problems += state_problems(env, name, request.xml, request.allow)
         raise_all(problems)
         enable, start = request.enable, request.start
         details = {"local": request.local, "storage": request.storage}
-        with making(env, name, state, enable=enable, start=start, **details) as notes:
-            _import(env, request, images, notes, replacing=name in state.resources)
+        with making(env, name, state, enable=enable, start=start, **details) as made:
+            _import(env, request, images, made, replacing=name in state.resources)
             if request.local:
                 env.hypervisor.undefine(VmName(request.local))
     return await_state(env, name, enabled=enable, started=start)
 
 
+class Making:
+    """A VM that is being made: the notes to store with it, and the phase in which no start is allowed."""
+
+    def __init__(self, step: Step, token: str) -> None:
+        self.step = step
+        self.notes: Mapping[str, str] = {TOKEN: token}
+
+    def replace(self, *, replacing: bool) -> None:
+        """Take the VM that it replaces out of the cluster; from here on its disks come and go."""
+        env, name = self.step.env, self.step.name
+        if replacing:
+            halt(env, name)
+            env.cluster.remove(name)
+        self.step.now(COMMITTING)
+
+
 @contextmanager
 def making(
     env: Env, name: VmName, state: ClusterState, *, enable: bool, start: bool, **details: str
-) -> Iterator[Mapping[str, str]]:
-    """Mark that a VM is being made, then show it to the cluster; gives the notes to store with it."""
+) -> Iterator[Making]:
+    """Mark that a VM is being made, then show it to the cluster."""
     if enable:
         warn_without_fencing(env, state)
     # What tells the VM that is made from the one that it replaces.
     token = f"{env.cluster.local_node()}-{env.clock.utc():.6f}"
     details |= {"token": token, "was": role_of(state.resources.get(name))}
     details |= {"enable": _flag(enable), "start": _flag(start)}
-    with marked(env, name, "create", **details):
-        yield {TOKEN: token}
+    with marked(env, name, "create", **details) as step:
+        yield Making(step, token)
         if enable:
+            step.now(ENABLING)
             _put_in_cluster(env, name, start=start)
 
 
@@ -126,6 +150,7 @@ def settle(env: Env, name: VmName, mark: Mark) -> None:
     settle_elsewhere(env, name, mark)
     if not env.storage.exists(name):
         return
+    Step(env, name, mark).now(ENABLING)  # the disks are whole: it may be started
     present = name in env.cluster.state().resources
     was = mark.details["was"]
     if env.storage.metadata(name).get(TOKEN) == mark.details["token"]:
@@ -168,26 +193,20 @@ def _put_in_cluster(env: Env, name: VmName, *, start: bool) -> None:
 
 
 def _import(
-    env: Env, request: CreateRequest, images: list[ImageFile], notes: Mapping[str, str], *, replacing: bool
+    env: Env, request: CreateRequest, images: list[ImageFile], made: Making, *, replacing: bool
 ) -> None:
     name, storage = request.name, env.storages.called(request.storage)
     disks = [storage.disk(name, number, request.settings.disk_bus) for number in range(len(images))]
     prepared = env.definitions.prepare(request.xml, name, disks)
-    if prepared.foreign_disks:
-        message = (
-            f"{name} has disks that are not in the cluster's storage: {', '.join(prepared.foreign_disks)}"
-        )
-        env.say(Note(Level.WARNING, "foreign-disks", message, "the VM can only start where they exist"))
+    warn_of_ties(env, name, prepared.xml, [disk.source for disk in disks])
     with storage.stage(name) as staged:
         for image in images:
             staged.add(image.size_bytes)
             staged.fill(image, partial(_tell, env, "importing", image))
             if request.verify:
                 staged.compare(image, partial(_tell, env, "comparing", image))
-        staged.describe(xml=prepared.xml, base_xml=request.xml, settings=request.settings, notes=notes)
-        if replacing:
-            halt(env, name)
-            env.cluster.remove(name)
+        staged.describe(xml=prepared.xml, base_xml=request.xml, settings=request.settings, notes=made.notes)
+        made.replace(replacing=replacing)
         staged.commit()
 
 
@@ -223,12 +242,19 @@ def uuid_problems(env: Env, name: VmName, definition: str) -> list[VmMgrError]:
     if not wanted:
         return []
     for other, xml in env.storage.definitions().items():
-        if other != name and not env.definitions.problems(xml) and env.definitions.uuid(xml) == wanted:
+        if other != name and _readable_uuid(env, xml) == wanted:
             return [UuidTakenError(wanted, other)]
     return []
 
 
-def setting_problems(state: ClusterState, settings: VmSettings) -> list[VmMgrError]:
+def _readable_uuid(env: Env, xml: str) -> str:
+    try:
+        return env.definitions.uuid(xml)
+    except VmMgrError:
+        return ""
+
+
+def setting_problems(state: ClusterState, name: VmName, settings: VmSettings) -> list[VmMgrError]:
     """Check what is to be stored with a VM."""
     problems = host_problems(state, settings.pinned_host) + host_problems(state, settings.preferred_host)
     if settings.pinned_host and settings.preferred_host:
@@ -238,9 +264,9 @@ def setting_problems(state: ClusterState, settings: VmSettings) -> list[VmMgrErr
     problems += failback_problems(settings) + Uplink.problems(settings.uplink)
     if settings.migration_user:
         problems += word_problems("the migration user", settings.migration_user)
-    for key in settings.user_metadata:
-        problems += metadata_key_problems(key)
-    return problems + check_problems(settings.checks) + attribute_problems(settings)
+    problems += note_problems(settings.user_metadata)
+    problems += text_problems("--add-crm-config-cmd", settings.crm_config_cmd or "")
+    return problems + check_problems(settings.checks) + attribute_problems(name, settings)
 
 
 def bus_problems(bus: str | None) -> list[VmMgrError]:

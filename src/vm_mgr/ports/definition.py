@@ -1,13 +1,13 @@
 """Read and prepare domain definitions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.storage import Disk
 from vm_mgr.model.vm import VmName
 
-__all__ = ["Definitions", "HardDisk", "Machine", "Prepared"]
+__all__ = ["Definitions", "HardDisk", "Machine", "Place", "Prepared", "Tie"]
 
 
 class Prepared(NamedTuple):
@@ -18,12 +18,26 @@ class Prepared(NamedTuple):
     foreign_disks: tuple[str, ...] = ()
 
 
+class Tie(NamedTuple):
+    """What a definition has on one node only; with state, what the guest keeps there is lost elsewhere."""
+
+    text: str
+    state: bool = False
+
+
 class HardDisk(NamedTuple):
     """A hard disk as a definition has it: path is empty for one that is neither a file nor a block device."""
 
     target: str
     path: str
     format: str
+
+
+class Place(NamedTuple):
+    """Where a disk is, in libvirt's words: a storage pool of libvirt's, if any, and a name or path."""
+
+    pool: str
+    name: str
 
 
 class Machine(NamedTuple):
@@ -74,6 +88,10 @@ class Definitions(Protocol):
         """Name the sources of all disks, whatever kind they are."""
         ...
 
+    def ties(self, xml: str, own: Collection[str] = ()) -> tuple[Tie, ...]:
+        """Name all that ties the domain to one node, apart from these sources of disks; raises INVALID."""
+        ...
+
     def with_disk(self, xml: str, disk: Disk) -> str:
         """Add a disk at a place that is free."""
         ...
@@ -107,4 +125,8 @@ class Definitions(Protocol):
 
     def rbd_images(self, xml: str, pool: str) -> list[str]:
         """Name the images of the pool that the domain opens for writing."""
+        ...
+
+    def unclear_disks(self, xml: str, pool: str) -> list[Place]:
+        """Name the disks opened for writing that may be images of the pool, but are not named as such."""
         ...

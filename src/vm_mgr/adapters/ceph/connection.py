@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import errno
+import os
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.ceph.lease import Leases
+from vm_mgr.bounded import OutOfTimeError, bounded
 from vm_mgr.errors import Kind, VmMgrError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["TIME_LIMITS", "Connection", "failed", "translated"]
+__all__ = [
+    "BLOCKLIST_S",
+    "PATIENCE_S",
+    "TIME_LIMITS",
+    "Connection",
+    "begun",
+    "failed",
+    "load_rados",
+    "load_rbd",
+    "translated",
+    "wait_for_map",
+]
 
 # What a person waits for an answer; the agent has the time that Pacemaker gives it.
 PATIENCE_S = 10.0
+# Monitors that elect give no map for some seconds.
+MAP_S = 30.0
+# How long who was shut out stays so: a client that never heard of it, as on a node whose switch was off, may
+# come back after any time. Without a time of its own Ceph forgets an entry after an hour.
+BLOCKLIST_S = 30 * 24 * 3600.0
 # Ceph's options for it, in seconds.
 TIME_LIMITS = ("client_mount_timeout", "rados_mon_op_timeout", "rados_osd_op_timeout")
 
@@ -28,6 +47,7 @@ class Connection:
         self.pool = pool
         self.patience_s = patience_s
         self.leases = Leases()
+        self.silent: tuple[float, VmMgrError] | None = None
         self._cluster: Any = None
         self._ioctx: Any = None
 
@@ -43,8 +63,7 @@ class Connection:
         """Give the pool; raises TRY_LATER after the end of a claim that is held through this connection."""
         self.leases.require()
         if self._ioctx is None:
-            import rados  # noqa: PLC0415 - only where Ceph is really needed
-
+            rados = load_rados()
             try:
                 self._ioctx = self.cluster.open_ioctx(self.pool)
             except rados.ObjectNotFound as error:
@@ -56,26 +75,28 @@ class Connection:
 
     def close(self) -> None:
         """Leave; librados keeps the threads of a client that is only forgotten."""
-        if self._ioctx is not None:
-            self._ioctx.close()
-        if self._cluster is not None:
-            self._cluster.shutdown()
+        ioctx, cluster = self._ioctx, self._cluster
         self._ioctx = self._cluster = None
 
+        def leave() -> None:
+            if ioctx is not None:
+                ioctx.close()
+            if cluster is not None:
+                cluster.shutdown()
+
+        with suppress(OutOfTimeError):  # a Ceph that hangs does not keep us
+            bounded(leave, self.patience_s)
+
     def _connect(self) -> Any:
-        try:
-            import rados  # noqa: PLC0415
-        except ImportError as error:
-            message = "Ceph's Python binding is not installed here"
-            raise VmMgrError(
-                Kind.ENVIRONMENT, message, hint="apt install python3-rados python3-rbd"
-            ) from error
+        rados = load_rados()
         limits = dict.fromkeys(TIME_LIMITS, str(int(self.patience_s)))
         # After the loss of a node the map that a new client gets still has its storage daemons: while one of
         # them leaves a request unanswered for half a second, a newer map is asked for, instead of after 10 s.
         limits |= {"objecter_timeout": "0.5", "objecter_tick_interval": "0.25"}
         # Monitors that elect send a client away: it asks again after a fifth of a second instead of 3 s.
         limits["mon_client_hunt_interval"] = "0.2"
+        # librbd puts the owner of a lock that it breaks on the blocklist anew, by default for an hour only.
+        limits["rbd_blocklist_expire_seconds"] = str(int(BLOCKLIST_S))
         limits["rbd_default_clone_format"] = "2"  # Ceph 16's binding can't ask for it by itself
         try:
             cluster = rados.Rados(conffile=self.conf, rados_id=self.user, conf=limits)
@@ -85,18 +106,55 @@ class Connection:
         try:
             cluster.connect()
         except rados.Error as error:
+            if os.geteuid() != 0 and getattr(error, "errno", 0) != errno.ETIMEDOUT:
+                message = f"only root may be Ceph's client.{self.user}: {_words(error)}"
+                raise VmMgrError(Kind.NOT_PERMITTED, message, hint="run as root") from error
             message = f"Ceph can't be reached as client.{self.user}: {_words(error)}"
             hint = f"look at it with: ceph -s --id {self.user} --connect-timeout 5"
             raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint) from error
         return cluster
 
 
+def load_rados() -> Any:
+    """Load the client; raises ENVIRONMENT where it is not installed."""
+    try:
+        import rados  # noqa: PLC0415
+    except ImportError as error:
+        raise _no_binding() from error
+    return rados
+
+
+def load_rbd() -> Any:
+    """Load what knows images, which takes another 10 ms; raises ENVIRONMENT where it is not installed."""
+    try:
+        import rbd  # noqa: PLC0415
+    except ImportError as error:
+        raise _no_binding() from error
+    return rbd
+
+
+def _no_binding() -> VmMgrError:
+    message = "Ceph's Python binding is not installed here"
+    return VmMgrError(Kind.ENVIRONMENT, message, hint="apt install python3-rados python3-rbd")
+
+
+def wait_for_map(cluster: Any) -> None:
+    """Wait until a client knows the newest map; raises EXTERNAL_FAILURE where no monitor tells in time.
+
+    librados itself would wait for ever.
+    """
+    try:
+        bounded(cluster.wait_for_latest_osdmap, MAP_S)
+    except OutOfTimeError as error:
+        message = f"Ceph's monitors did not give their newest map within {MAP_S:.0f} s"
+        hint = "look at Ceph's health: ceph -s --connect-timeout 5"
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint) from error
+
+
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
     """Turn Ceph's errors into ours, saying what was being done."""
-    import rados  # noqa: PLC0415
-    import rbd  # noqa: PLC0415
-
+    rados, rbd = load_rados(), load_rbd()
     try:
         yield
     except rbd.ImageBusy as error:
@@ -107,6 +165,18 @@ def translated(doing: str) -> Iterator[None]:
         raise VmMgrError(Kind.WRONG_STATE, f"{doing}: clones depend on the disk", hint=hint) from error
     except (rados.Error, rbd.Error) as error:
         raise failed(doing, error) from error
+
+
+@contextmanager
+def begun(doing: str) -> Iterator[None]:
+    """Turn all of Ceph's errors into EXTERNAL_FAILURE: something is changed by now, so none is a refusal."""
+    try:
+        with translated(doing):
+            yield
+    except VmMgrError as error:
+        if error.kind is Kind.EXTERNAL_FAILURE:
+            raise
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, error.message, hint=error.hint) from error
 
 
 def failed(doing: str, error: Exception) -> VmMgrError:
