@@ -3,15 +3,17 @@
 import shutil
 from pathlib import Path
 
+import click
 import pytest
 
+from vm_mgr.cli.app import app as vm_mgr
 from vm_mgr_lab import deployment
 from vm_mgr_lab.campaign.activity import Sighting, longest_stand_s, ran_twice
 from vm_mgr_lab.campaign.audits import never_two
 from vm_mgr_lab.campaign.faults import FAULTS
-from vm_mgr_lab.campaign.model import Ask, Want, facts_of, judge_facts
-from vm_mgr_lab.campaign.operations import MAKERS
-from vm_mgr_lab.campaign.plan import NAMED_FAULTS, OPERATIONS, plan_move_ends, plan_rounds
+from vm_mgr_lab.campaign.model import Ask, Core, Spare, Want, facts_of, judge_facts
+from vm_mgr_lab.campaign.operations import MAKERS, Scene, make_ask
+from vm_mgr_lab.campaign.plan import NAMED_FAULTS, OPERATIONS, Asked, plan_move_ends, plan_rounds
 from vm_mgr_lab.campaign.records import judge_records
 from vm_mgr_lab.guest import Record
 from vm_mgr_lab.history import Event
@@ -202,3 +204,31 @@ def test_layers_that_a_lab_runs_on_are_kept_and_others_go(tmp_path):
     deployment.forget_old_layers(cache, kept=1)
     left = sorted(path.name for path in (cache / "layers").iterdir())
     assert left == ["new", "new.now", "used", "used.now"]
+
+
+@pytest.mark.parametrize("kind", sorted(MAKERS))
+def test_every_planned_command_is_one_that_vm_mgr_understands(kind, tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    core = tuple(
+        Core(name=name, mac_byte=number, options=()) for number, name in enumerate(("cc1", "cc10", "cc2"))
+    )
+    known = {"exists": True, "disks": 2, "size": 1 << 20, "snapshots": ("s1", "s2"), "state": "Started"}
+    for spares in ([], ["ccs1", "ccs2"]):
+        scene = Scene(
+            storage="ceph",
+            nodes=("n1", "n2", "n3"),
+            core=core,
+            facts=dict.fromkeys(("cc1", "cc10", "cc2", *spares), known),
+            where={"cc1": "n1", "cc10": "n2", "cc2": "n2"},
+            spare=Spare("cc"),
+            number=7,
+        )
+        for pick in range(8):
+            asked = Asked(kind=kind, vm=pick % 3, ask=0, at_s=0, pick=pick)
+            verb, *words = make_ask(asked, scene).words
+            words = [str(file) if word.startswith("/root/") else word for word in words]
+            with click.Context(vm_mgr) as top:
+                command = vm_mgr.get_command(top, verb)
+                with command.make_context(verb, words, parent=top) as parsed:
+                    assert parsed.params or verb == "repair"

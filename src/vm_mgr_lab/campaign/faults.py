@@ -20,7 +20,7 @@ from vm_mgr_lab.topology import NETWORKS
 
 __all__ = ["DAEMONS", "FAULTS", "Fault", "Site", "heal_all", "make_fault"]
 
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
+STEPPED_CLOCK = Path(__file__).with_name("stepped_clock.c")
 # A daemon that a fault kills → words of its command line.
 DAEMONS = {
     "libvirt": ("/usr/sbin/libvirtd", "/usr/sbin/virtqemud"),
@@ -149,7 +149,7 @@ class Filter:
             f'{self.direction[:1]}ifname "{node}-{network}" {chance}drop' for network in self.networks
         )
         table = f"table bridge {self._table(node)}"
-        text = f"{table} {{ chain c {{ type filter hook {hook} priority 0;\n{rules}\n}} }}\n"
+        text = f"{table} {{\nchain c {{\ntype filter hook {hook} priority 0;\n{rules}\n}}\n}}\n"
         run([*switch_namespace().enter_command(), "nft", "-f", "-"], stdin=text)
         return True
 
@@ -257,24 +257,41 @@ class OnNode:
         site.on(node, self.undo)
 
 
-def _clock(offset: str) -> OnNode:
-    """Let all programs that begin on the node from now on see another time of day; durations stay right.
+STEPPED = ("/usr/bin/vm-mgr", "/usr/lib/ocf/resource.d/vm-mgr/VirtualDomain")
+CLOCK_DO = """
+mkdir -p /run/campaign-clock
+for program in {programs}; do
+    own=/run/campaign-clock/${{program##*/}}
+    cp -p "$program" "$own"
+    printf '%s\\n' '#!/bin/sh' 'export LD_PRELOAD={library} VM_MGR_LAB_CLOCK_S={offset_s}' \\
+        "exec $own \\"\\$@\\"" >"$own.stepped"
+    chmod 755 "$own.stepped"
+    mount --bind "$own.stepped" "$program"
+done
+"""
+CLOCK_UNDO = "for program in {programs}; do while umount $program; do :; done 2>/dev/null; done; true"
+LIBRARY = "/usr/lib/campaign-clock.so"
 
-    Containers share the host's clock, and no namespace has a time of day of its own. Daemons that run go on
-    with the true time.
+
+def _clock(offset_s: int) -> OnNode:
+    """Let commands and agents that begin on the node see another time of day; durations stay right.
+
+    Containers share the host's clock, and no namespace has a time of day of its own. So what these programs
+    call sees the other time too, and daemons that run go on with the true one.
     """
+    programs = " ".join(STEPPED)
     return OnNode(
-        f"printf '%s\\n' '{offset}' >/etc/faketimerc; echo /usr/lib/libfaketime.so.1 >/etc/ld.so.preload",
-        "rm -f /etc/ld.so.preload /etc/faketimerc",
-        _lay_out_faketime,
+        CLOCK_DO.format(programs=programs, library=LIBRARY, offset_s=offset_s),
+        CLOCK_UNDO.format(programs=programs),
+        _lay_out_clock,
     )
 
 
-def _lay_out_faketime(site: Site, node: str) -> None:
-    if not FAKETIME.exists():
-        raise LabError("no libfaketime on this machine", hint="apt-get install libfaketime")
-    with contextlib.suppress(LabError):
-        site.lab.copy_in(node, FAKETIME, "/usr/lib/libfaketime.so.1")
+def _lay_out_clock(site: Site, node: str) -> None:
+    built = site.lab.paths.state / "campaign-clock.so"
+    if not built.exists():
+        run(["gcc", "-shared", "-fPIC", "-O2", "-o", built, STEPPED_CLOCK])
+    site.lab.copy_in(node, built, LIBRARY)
 
 
 def _full(mount: str) -> OnNode:
@@ -352,8 +369,8 @@ FAULTS: dict[str, Fault] = {
     "qemu-killed": Killed(_qemus),
     "agent-killed": Killed(lambda site, node: site.watch.find_now(node, "vm_mgr.ocf")),
     **{f"command-{name}": CommandSignalled(number) for name, number in COMMAND_SIGNALS.items()},
-    "clock-ahead": _clock("+1h"),
-    "clock-behind": _clock("-1h"),
+    "clock-ahead": _clock(3600),
+    "clock-behind": _clock(-3600),
     "run-full": _full("/run"),
     "tmp-full": _full("/tmp"),  # noqa: S108 - the node's
     "busy": OnNode(HOG * 4, "pkill -KILL -f campaign-hog"),
@@ -375,6 +392,6 @@ def heal_all(site: Site) -> None:
         Cgroup(f"bmc-{node.name}").freeze(frozen=False)
         for name in ("deaf", "mute", "narrow", "memory-pressure"):
             FAULTS[name].heal(site, node.name)
-        undo = "rm -f /etc/ld.so.preload /etc/faketimerc /run/campaign-fills /tmp/campaign-fills; true"
-        site.on(node.name, undo)
+        for name in ("clock-ahead", "run-full", "tmp-full"):
+            FAULTS[name].heal(site, node.name)
     site.lab.heal()

@@ -116,14 +116,15 @@ def _set(scene: Scene, vm: str, chance: Random) -> Ask:  # noqa: ARG001
 def _note(scene: Scene, vm: str, chance: Random) -> Ask:
     value = f"round {scene.number}, {chance.randrange(1000)}"
     want = Want(vm=vm, fact="note", value=value)
-    return Ask(words=("set-metadata", vm, "campaign", value), wants=(want,), vm=vm)
+    words = ("set-metadata", vm, "--metadata-name", "campaign", "--metadata-value", value)
+    return Ask(words=words, wants=(want,), vm=vm)
 
 
 def _edit(scene: Scene, vm: str, chance: Random) -> Ask:
     mib = 192 + chance.randrange(1, 16)
     file = f"/root/campaign-edit-{scene.number}.xml"
     change = f's|<memory[^>]*>[0-9]*</memory>|<memory unit="MiB">{mib}</memory>|; /<currentMemory/d'
-    before = f"vm-mgr show --definition {vm} | sed '{change}' >{file}"
+    before = f"vm-mgr show --xml {vm} | sed '{change}' >{file}"
     want = Want(vm=vm, fact="memory", value=mib << 20)
     return Ask(words=("edit", vm, "--file", file, "--yes"), wants=(want,), vm=vm, before=before)
 

@@ -128,6 +128,7 @@ class Campaign:
         struck_s = time.time()
         rest = settle(self._lab, self._site.vms, times, heal=lambda: heal_all(self._site))
         rested_s = time.time()
+        played.story.append(f"at rest {rested_s - struck_s:.1f} s after the last fault: {times}")
         played.problems += rest + self._ends_of(commands, asks, played)
         with contextlib.suppress(LabError):
             self._lab.execute(self._ask(), ["vm-mgr", "repair"], check=False, timeout_s=COMMAND_S)
@@ -151,7 +152,6 @@ class Campaign:
             f"{struck_s - began_s:.0f}+{rested_s - struck_s:.0f}+{audited_s - rested_s:.0f}"
             f"+{time.time() - audited_s:.0f}"
         )
-        played.story.append(f"at rest: {times}")
         return played
 
     def _scene(self, plan: Round) -> Scene:
