@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from vm_mgr.ports.definition import Definitions
     from vm_mgr.ports.env import Env
     from vm_mgr.ports.evidence import Evidence
+    from vm_mgr.ports.holds import HoldLimits
     from vm_mgr.ports.images import Images
     from vm_mgr.ports.ledger import Ledger
     from vm_mgr.ports.lost_nodes import LostNodes
@@ -270,6 +271,14 @@ class RealEnv:
             uri = remote_uri(node + self.migration_network_suffix)
             self._connected[node] = Connected(self.runner, self.state_dir, uri=uri)
         return self._connected[node]
+
+    def holds_at(self, node: NodeName) -> HoldLimits:
+        """The timers of any node's systemd, over ssh on the migration network."""
+        from vm_mgr.adapters.host.holds import RemoteHolds, SystemdHolds  # noqa: PLC0415
+
+        if node == self.cluster.local_node():
+            return SystemdHolds(self.runner)
+        return RemoteHolds(self.runner, node + self.migration_network_suffix)
 
     @cached_property
     def processes(self) -> Processes:

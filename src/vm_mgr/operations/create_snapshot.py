@@ -22,8 +22,11 @@ def create_snapshot(env: Env, name: VmName, snapshot: str) -> Snapshot:
             hint = f"choose another name, or: vm-mgr remove-snapshot {name} --snap-name {snapshot}"
             raise VmMgrError(Kind.EXISTS, f"{name} has a snapshot {snapshot} already", hint=hint)
         details = {"snapshot": snapshot, "pauses": pauses(env, name)}
-        with marked(env, name, "snapshot", **details), still(env, name) as consistency:
-            env.snapshots.take_snapshot(name, snapshot, consistency)
+        with marked(env, name, "snapshot", **details), still(env, name) as held:
+            env.snapshots.take_snapshot(name, snapshot, held.expected)
+            proven = held.proven()
+            if proven is not held.expected:
+                env.snapshots.regrade(name, snapshot, proven)
         return next(taken for taken in env.snapshots.snapshots(name) if taken.name == snapshot)
 
 

@@ -251,6 +251,12 @@ class CephStorage:
 
         snapshots.take(self, name, snapshot, consistency)
 
+    def regrade(self, name: VmName, snapshot: str, consistency: Consistency) -> None:
+        """Correct its key."""
+        from vm_mgr.adapters.ceph.layout import SNAPSHOT  # noqa: PLC0415
+
+        self.describe(name, {SNAPSHOT + snapshot: consistency.value})
+
     def drop_snapshot(self, name: VmName, snapshot: str) -> None:
         """Delete one from every image."""
         from vm_mgr.adapters.ceph import snapshots  # noqa: PLC0415

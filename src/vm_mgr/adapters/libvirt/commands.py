@@ -1,10 +1,38 @@
 """Build virsh's argv."""
 
+import json
+
 from vm_mgr.ports.live_migration import Migration
 
-__all__ = ["console", "domjobabort", "migrate", "remote_uri", "virsh"]
+__all__ = [
+    "FREEZE_STATUS",
+    "PING",
+    "console",
+    "domjobabort",
+    "migrate",
+    "remote_uri",
+    "says_frozen",
+    "virsh",
+]
 
 URI = "qemu:///system"
+
+
+# To the guest's agent (qga/qapi-schema.json in QEMU's source).
+PING = '{"execute": "guest-ping"}'
+FREEZE_STATUS = '{"execute": "guest-fsfreeze-status"}'
+
+
+def says_frozen(answer: str) -> bool:
+    """Read the answer to FREEZE_STATUS; what can't be read is no proof.
+
+    >>> says_frozen('{"return":"frozen"}'), says_frozen('{"return":"thawed"}'), says_frozen("")
+    (True, False, False)
+    """
+    try:
+        return bool(json.loads(answer)["return"] == "frozen")
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def virsh(*arguments: str, uri: str = URI) -> tuple[str, ...]:

@@ -58,16 +58,8 @@ READS: Mapping[str, frozenset[str]] = {
     ),
     "hypervisor": frozenset(
         {
-            "acts_alone",
-            "agent_answers",
-            "begin_dirty_rate",
-            "can_take",
-            "definition",
-            "dirty_rate",
-            "disk_sources",
-            "domain_state",
-            "migration_progress",
-            "paused",
+            *("acts_alone", "agent_answers", "begin_dirty_rate", "can_take", "capacity", "definition"),
+            *("dirty_rate", "disk_sources", "domain_state", "is_frozen", "migration_progress", "paused"),
             "running_definition",
         }
     ),
@@ -314,6 +306,7 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
     "processes": {"end": lambda _, pid, **_named: f"end the process {pid}"},
     "snapshots": {
         "drop_snapshot": _drop_snapshot,
+        "regrade": lambda _, name, snapshot, _grade: f"note what the snapshot {snapshot} of {name} caught",
         "roll_back": lambda _, name, snapshot: f"take all disks of {name} back to {snapshot}",
         "take_snapshot": _take_snapshot,
     },

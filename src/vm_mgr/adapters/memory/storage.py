@@ -262,6 +262,11 @@ class MemoryStorage(MemorySavedStates):
         taken = Snapshot(snapshot, float(self.taken), consistency)
         vm.snapshots.setdefault(snapshot, (taken, [*vm.disks], [*vm.sizes]))
 
+    def regrade(self, name: VmName, snapshot: str, consistency: Consistency) -> None:
+        """Correct it."""
+        taken, *content = self._vm(name).snapshots[snapshot]
+        self._vm(name).snapshots[snapshot] = (taken._replace(consistency=consistency), *content)
+
     def drop_snapshot(self, name: VmName, snapshot: str) -> None:
         """Forget the content."""
         self.may_fail("drop_snapshot")

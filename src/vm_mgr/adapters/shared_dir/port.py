@@ -234,6 +234,11 @@ class SharedDirectory:
         with self.working(f"can't take the snapshot {snapshot} of {name}"):
             snapshots.take(self, name, snapshot, consistency)
 
+    def regrade(self, name: VmName, snapshot: str, consistency: Consistency) -> None:
+        """Correct its entry."""
+        with self.working(f"can't describe the snapshot {snapshot} of {name}"):
+            snapshots.regrade(self, name, snapshot, consistency)
+
     def drop_snapshot(self, name: VmName, snapshot: str) -> None:
         """Delete one from every disk."""
         with self.working(f"can't remove the snapshot {snapshot} of {name}"):
