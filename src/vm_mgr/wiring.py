@@ -51,6 +51,7 @@ class RealEnv:
         self, say: Say = silent, log: CommandLog | None = None, *, storage_patience_s: float | None = None
     ) -> None:
         self.say = say
+        self.doing = ""  # the command's name, for others who wait for it
         self.clock = SystemClock()
         self.log = log
         self.storage_patience_s = storage_patience_s
@@ -203,10 +204,10 @@ class RealEnv:
         if self.storage_settings.ceph is None:
             from vm_mgr.adapters.shared_dir.ledger import SharedLedger  # noqa: PLC0415
 
-            return SharedLedger(self._mount(self.storage_settings.default))
+            return SharedLedger(self._mount(self.storage_settings.default), doing=lambda: self.doing)
         from vm_mgr.adapters.ceph.ledger import CephLedger  # noqa: PLC0415
 
-        return CephLedger(self.connection, self._listing)
+        return CephLedger(self.connection, self._listing, doing=lambda: self.doing)
 
     @cached_property
     def lost_nodes(self) -> LostNodes:

@@ -264,11 +264,14 @@ def test_timer_of_this_node_replaces_an_earlier_one():
 def test_timer_of_another_node_counts_only_once_that_node_has_said_so():
     programs = Programs(f"{agent.ASKED} limit of web1 set\n")
     RemoteHolds(programs, "n2-cluster").begin(VM, Hold.FROZEN, 30)
-    assert programs.calls[0][-9:] == (
-        *("n2-cluster", "--", "/usr/bin/python3", "-P", "-m", "vm_mgr.ocf.hold"),
-        *("begin", VM, "frozen"),
-        "30",
-    )[-9:]
+    assert (
+        programs.calls[0][-9:]
+        == (
+            *("n2-cluster", "--", "/usr/bin/python3", "-P", "-m", "vm_mgr.ocf.hold"),
+            *("begin", VM, "frozen"),
+            "30",
+        )[-9:]
+    )
     for mute in (Programs(), Programs("libvirt's answer"), Programs(exit_code=255)):
         with pytest.raises(VmMgrError, match="n2-cluster"):
             RemoteHolds(mute, "n2-cluster").begin(VM, Hold.FROZEN, 30)
@@ -278,7 +281,10 @@ def test_timer_of_another_node_counts_only_once_that_node_has_said_so():
     ("asked", "called"),
     [
         ("/usr/bin/python3 -P -m vm_mgr.ocf.hold end web1", "python end web1"),
-        ("/usr/bin/python3 -P -m vm_mgr.ocf.hold end $(touch hit);touch hit", "python end $(touch hit);touch hit"),
+        (
+            "/usr/bin/python3 -P -m vm_mgr.ocf.hold end $(touch hit);touch hit",
+            "python end $(touch hit);touch hit",
+        ),
         ("/usr/bin/python3 -P -m vm_mgr.ocf.holder", "libvirt"),
         ("/usr/bin/python3 -c 1", "libvirt"),
         ("sh -c 'virt-ssh-helper'", "libvirt"),
@@ -296,7 +302,9 @@ def test_key_of_another_node_opens_libvirt_and_the_timer_only(tmp_path, asked, c
     for program in (programs, helper):
         program.chmod(0o755)
     # As sshd calls it; the real interpreter is not to be called.
-    command = command.replace("exec $SSH", f"SSH_ORIGINAL_COMMAND={programs}${{SSH_ORIGINAL_COMMAND#*python3}}; exec $SSH")
+    command = command.replace(
+        "exec $SSH", f"SSH_ORIGINAL_COMMAND={programs}${{SSH_ORIGINAL_COMMAND#*python3}}; exec $SSH"
+    )
     done = subprocess.run(
         ["/bin/sh", "-c", command],
         env={"PATH": f"{tmp_path}:/usr/bin:/bin", "SSH_ORIGINAL_COMMAND": asked},

@@ -48,7 +48,9 @@ def answer(env: RealEnv, words: Sequence[str]) -> str:
         _, name, _ = _checked(words, 2)
         env.holds_at(here).end(name)
         return f"{ASKED} limit of {name} ended"
-    raise VmMgrError(Kind.INVALID, "begin NAME HOW SECONDS, end NAME or release NAME HOW is what can be asked")
+    raise VmMgrError(
+        Kind.INVALID, "begin NAME HOW SECONDS, end NAME or release NAME HOW is what can be asked"
+    )
 
 
 def release(env: RealEnv, name: VmName, hold: Hold) -> bool:

@@ -51,14 +51,14 @@ def add_disk(env: Env, name: VmName, new: NewDisk) -> DiskInfo:
         return env.storage.disks(name)[number]
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> None:
+def settle(env: Env, name: VmName, mark: Mark) -> bool:
     """Finish once the disk was whole; before that, or where the guest could not get it, remove it."""
     if not env.storage.exists(name):
-        return
+        return False
     step = Step(env, name, mark)
     if mark.details["phase"] == MAKING:
         env.storage.unstage(name)
-        return
+        return False
     if mark.details["phase"] == PLACING:
         try:
             _finish(step)
@@ -67,8 +67,9 @@ def settle(env: Env, name: VmName, mark: Mark) -> None:
                 raise
             env.say(Note(Level.WARNING, "not-plugged", f"a disk can't be given to {name}: {error.message}"))
         else:
-            return
+            return True
     _take_back(step)
+    return False
 
 
 def _problems(env: Env, name: VmName, new: NewDisk, bus: str) -> list[VmMgrError]:

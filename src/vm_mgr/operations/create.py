@@ -120,12 +120,12 @@ def making(
             _put_in_cluster(env, name, start=start)
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> None:
+def settle(env: Env, name: VmName, mark: Mark) -> bool:
     """Finish a creation that was committed; take any other back, with what it was to replace."""
     env.storages.called(mark.details.get("storage", "")).unstage(name)
     settle_elsewhere(env, name, mark)
     if not env.storage.exists(name):
-        return
+        return False
     present = name in env.cluster.state().resources
     was = mark.details["was"]
     if env.storage.metadata(name).get(TOKEN) == mark.details["token"]:
@@ -133,10 +133,12 @@ def settle(env: Env, name: VmName, mark: Mark) -> None:
             env.hypervisor_at(NodeName(mark.node)).undefine(VmName(mark.details["local"]))
         if mark.details["enable"] and not present:
             _put_in_cluster(env, name, start=bool(mark.details["start"]))
-    elif was and present:
+        return True
+    if was and present:
         env.cluster.set_target_role(name, TargetRole(was))
     elif was:
         _put_in_cluster(env, name, start=was == TargetRole.STARTED.value)
+    return False
 
 
 def settle_elsewhere(env: Env, name: VmName, mark: Mark) -> None:

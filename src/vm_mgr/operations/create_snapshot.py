@@ -30,8 +30,9 @@ def create_snapshot(env: Env, name: VmName, snapshot: str) -> Snapshot:
         return next(taken for taken in env.snapshots.snapshots(name) if taken.name == snapshot)
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> None:
+def settle(env: Env, name: VmName, mark: Mark) -> bool:
     """Let the guest go on and forget the snapshot: half of one is none."""
     release(env, name, mark)
     if env.storage.exists(name):
         env.snapshots.drop_snapshot(name, mark.details["snapshot"])
+    return False

@@ -33,16 +33,23 @@ def rollback(env: Env, name: VmName, snapshot: str) -> VmStatus:
     return wait_started(env, name) if was == TargetRole.STARTED.value else status(env, name)
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> None:
+def settle(env: Env, name: VmName, mark: Mark) -> bool:
     """Finish once disks may have been taken back; before that let the VM run again, if it was to run."""
     was = mark.details["was"]
     asked = role_of(env.cluster.state().resources.get(name))
     if mark.details["phase"] == ROLLING and asked == was == TargetRole.STARTED.value:
-        return  # that comes last: the disks are back, and what the guest has written since is its own
+        return True  # that comes last: the disks are back, and what the guest has written since is its own
     if mark.details["phase"] == ROLLING:
         _roll(env, name, mark.details["snapshot"], was)
-    elif was and name in env.cluster.state().resources:
+        return True
+    if was and name in env.cluster.state().resources:
         env.cluster.set_target_role(name, TargetRole(was))
+    return False
+
+
+def takes_long(mark: Mark) -> bool:
+    """Tell whether disks are being taken back."""
+    return mark.details["phase"] == ROLLING
 
 
 def _roll(env: Env, name: VmName, snapshot: str, was: str) -> None:

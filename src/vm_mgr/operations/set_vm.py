@@ -72,10 +72,11 @@ def set_vm(env: Env, name: VmName, changes: Changes) -> bool:
         return True
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> None:
+def settle(env: Env, name: VmName, mark: Mark) -> bool:
     """Finish it: the mark has all that was asked for."""
     if env.storage.exists(name):
         _apply(env, name, mark)
+    return True
 
 
 def _apply(env: Env, name: VmName, mark: Mark) -> None:

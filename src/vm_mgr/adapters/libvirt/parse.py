@@ -17,5 +17,7 @@ def parse_capacity(raw: str) -> NodeCapacity:
     cpus = re.search(r"^CPU\(s\):\s+(\d+)$", raw, re.MULTILINE)
     memory = re.search(r"^Memory size:\s+(\d+) KiB$", raw, re.MULTILINE)
     if not (cpus and memory):
-        raise VmMgrError(Kind.EXTERNAL_FAILURE, "can't read what virsh says of the node", hint="virsh nodeinfo")
+        raise VmMgrError(
+            Kind.EXTERNAL_FAILURE, "can't read what virsh says of the node", hint="virsh nodeinfo"
+        )
     return NodeCapacity(int(memory[1]) << 10, int(cpus[1]))
