@@ -163,6 +163,7 @@ class RealEnv:
             cache=self.ceph.cache,
             listing=self._listing,
             spool=Path(places().spool),
+            say=lambda report: self.say(report),
         )
 
     def _directory(self, label: str) -> SharedDirectory:

@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.ceph.connection import Connection, translated
+from vm_mgr.adapters.ceph.patience import Patience
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.reports import silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from vm_mgr.model.vm import VmName, VmSettings
     from vm_mgr.ports.clock import Clock
     from vm_mgr.ports.runner import Runner
+    from vm_mgr.reports import Say
 
 __all__ = ["CephStorage"]
 
@@ -35,8 +38,10 @@ class CephStorage:
         cache: str = "writeback",
         listing: Listing | None = None,
         spool: Path | None = None,
+        say: Say = silent,
     ) -> None:
         """spool is a folder of this node through which guests' memory passes to and from Ceph."""
+        self.patience = Patience(say)
         self.connection = connection
         self.runner = runner
         self.clock = clock
@@ -346,4 +351,4 @@ class CephStorage:
         import rbd  # noqa: PLC0415
 
         with translated(doing):
-            yield rbd, ioctx
+            yield self.patience.module(rbd, doing), ioctx

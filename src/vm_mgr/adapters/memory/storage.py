@@ -264,8 +264,8 @@ class MemoryStorage(MemorySavedStates):
 
     def regrade(self, name: VmName, snapshot: str, consistency: Consistency) -> None:
         """Correct it."""
-        taken, *content = self._vm(name).snapshots[snapshot]
-        self._vm(name).snapshots[snapshot] = (taken._replace(consistency=consistency), *content)
+        taken, disks, sizes = self._vm(name).snapshots[snapshot]
+        self._vm(name).snapshots[snapshot] = (taken._replace(consistency=consistency), disks, sizes)
 
     def drop_snapshot(self, name: VmName, snapshot: str) -> None:
         """Forget the content."""
