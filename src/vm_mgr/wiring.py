@@ -163,7 +163,7 @@ class RealEnv:
             cache=self.ceph.cache,
             listing=self._listing,
             spool=Path(places().spool),
-            say=lambda report: self.say(report),
+            say=lambda report: self.say(report),  # noqa: PLW0108 - a command sets another one later
         )
 
     def _directory(self, label: str) -> SharedDirectory:

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
@@ -292,8 +293,8 @@ def test_timer_of_another_node_counts_only_once_that_node_has_said_so():
     ],
 )
 def test_key_of_another_node_opens_libvirt_and_the_timer_only(tmp_path, asked, called):
-    with open("deploy/roles/libvirt/vars/main.yml", encoding="utf-8") as file:
-        command = yaml.safe_load(file)["libvirt_key_command"]
+    variables = Path("deploy/roles/libvirt/vars/main.yml").read_text(encoding="utf-8")
+    command = yaml.safe_load(variables)["libvirt_key_command"]
     assert '"' not in command
     programs = tmp_path / "python3"
     programs.write_text('#!/bin/sh\nshift 3\necho python "$@"\n')

@@ -1,4 +1,4 @@
-"""An image that is cut short or damaged is refused before it is imported; qemu-img tells, so it is needed here."""
+"""An image that is cut short or damaged is refused before it is imported."""
 
 import shutil
 import subprocess
@@ -94,7 +94,9 @@ def test_image_with_a_damaged_table_is_refused(make):
 def test_image_that_only_wastes_room_is_taken(make):
     path = make("qcow2")
     done = subprocess.run(
-        ["qemu-io", "-c", "write 8M 1M", "-c", "flush", "-c", "abort", str(path)], check=False, capture_output=True
+        ["qemu-io", "-c", "write 8M 1M", "-c", "flush", "-c", "abort", str(path)],
+        check=False,
+        capture_output=True,
     )
     assert done.returncode
     HostImages(HostRunner()).inspect(str(path))

@@ -173,7 +173,7 @@ class TestEndedCopy:
     def test_that_fails_by_itself_names_the_file(self, copying):
         copy, evicted, _ = copying
         done = type("Done", (), {"exit_code": 1, "stderr": "L2 table is corrupt", "stdout": ""})()
-        with pytest.raises(VmMgrError, match="a.qcow2 can't be read whole: qemu-img failed") as caught:
+        with pytest.raises(VmMgrError, match=r"a\.qcow2 can't be read whole: qemu-img failed") as caught:
             copy(lambda *_, **_more: done)
         assert "qemu-img check a.qcow2" in caught.value.hint
         assert not evicted

@@ -48,7 +48,7 @@ def _open_closed() -> None:
         except OSError:
             os.open(os.devnull, flags)
             name = ("stdin", "stdout", "stderr")[number]
-            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: PTH123, SIM115
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
     words = (sys.stdout.encoding, sys.stdout.errors)
     buffer = io.BufferedWriter(_Output(1, "wb", closefd=False))
     sys.stdout = io.TextIOWrapper(buffer, *words, line_buffering=os.isatty(1))
@@ -111,7 +111,7 @@ def _leave(status: object = 0) -> None:
 
 
 def _leave_if_unwritten(status: int = 0) -> None:
-    """End with 1, unless it has failed otherwise, where the output can't be written; a reader may just leave."""
+    """End with 1, or the given failure, where the output can't be written; a reader may just leave."""
     with suppress(OSError):
         sys.stdout.flush()
     failure = _Output.failure

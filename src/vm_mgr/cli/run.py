@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vm_mgr.ports.env import Env
 
 __all__ = [
+    "allow_option",
     "fail",
     "name_and_words",
     "name_argument",
@@ -125,6 +126,14 @@ output_option = click.option(
     default="table",
     show_default=True,
     help="A table for people, or data whose fields stay.",
+)
+
+
+allow_option = click.option(
+    "--allow",
+    multiple=True,
+    type=click.Choice(["overcommit"]),
+    help="Take a size that no node, or no storage, can ever give.",
 )
 
 

@@ -1,6 +1,6 @@
 """Create a VM from a disk image and a domain definition."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import zip_longest
@@ -25,6 +25,7 @@ from vm_mgr.model.vm import (
     word_problems,
 )
 from vm_mgr.operations.alone import alone, claimed, marked
+from vm_mgr.operations.capacity import guest_problems, tell_room
 from vm_mgr.operations.checks import (
     attribute_problems,
     host_problems,
@@ -78,6 +79,7 @@ class CreateRequest(NamedTuple):
     verify: bool = False
     local: str = ""
     storage: str = ""
+    allow: Collection[str] = ()
 
 
 def create(env: Env, request: CreateRequest) -> VmStatus:
@@ -94,6 +96,8 @@ def create(env: Env, request: CreateRequest) -> VmStatus:
         problems += env.definitions.problems(request.xml) or uuid_problems(env, request.name, request.xml)
         problems += setting_problems(state, request.settings)
         raise_all(problems)
+        raise_all(_capacity_problems(env, state, request))
+        tell_room(env, request.storage, sum(image.size_bytes for image in images))
         enable, start = request.enable, request.start
         details = {"local": request.local, "storage": request.storage}
         with making(env, name, state, enable=enable, start=start, **details) as notes:
@@ -207,6 +211,18 @@ def _inspect(env: Env, request: CreateRequest) -> tuple[list[ImageFile], list[Vm
                 raise
             problems.append(error)
     return images, problems
+
+
+def _capacity_problems(env: Env, state: ClusterState, request: CreateRequest) -> list[VmMgrError]:
+    machine, host = env.definitions.machine(request.xml), request.settings.pinned_host
+    return guest_problems(
+        env,
+        state,
+        memory_bytes=machine.memory_bytes,
+        vcpus=machine.vcpus,
+        host=host,
+        allow=request.allow,
+    )
 
 
 @contextmanager

@@ -27,7 +27,7 @@ class Stillness:
         self.expected = expected
 
     def proven(self) -> Consistency:
-        """Look whether the guest has been still until now; raises WRONG_STATE where the disks differ in time."""
+        """Look whether the guest was still until now; raises WRONG_STATE where the disks differ in time."""
         return self.expected
 
 
@@ -61,7 +61,7 @@ class _Paused(Stillness):
         self.hypervisor = hypervisor
 
     def proven(self) -> Consistency:
-        """Look: the agent lets a guest go on that it has to stop, its node after a limit, and users have virsh."""
+        """Look: the agent lets a guest go on to stop it, its node after a limit, and users have virsh."""
         if not self.hypervisor.paused(self.name, timeout_s=LOOK_S):
             raise _went_on(self.name)
         return Consistency.CRASH

@@ -46,7 +46,7 @@ class Hypervisor(LiveMigration, Protocol):
         ...
 
     def is_frozen(self, name: VmName) -> bool:
-        """Tell whether the guest's agent says that its file systems are frozen; False where it says nothing."""
+        """Tell whether the guest's agent says that its file systems are frozen; False for no answer."""
         ...
 
     def agent_answers(self, name: VmName) -> bool:

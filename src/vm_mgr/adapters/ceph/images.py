@@ -49,7 +49,7 @@ def remove_image(storage: CephStorage, image_name: str, *, patience_s: float = D
 
 
 def _delete(storage: CephStorage, rbd: Any, ioctx: Any, image_name: str) -> None:
-    """Have librbd delete it; that can't be stopped, only left alone, and be done again from where it came to."""
+    """Have librbd delete it: that can only be left alone, and be done again from where it came to."""
     told = _Share()
     deleting = rbd.RBD().remove
 

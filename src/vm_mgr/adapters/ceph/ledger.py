@@ -133,7 +133,7 @@ def _cookie(doing: str) -> str:
 
 
 def _holder(ioctx: Any, name: VmName) -> str:
-    """Ask cls_lock who has the lock; its answer has the cookie, whatever else Ceph's release puts around it."""
+    """Ask cls_lock who has the lock; whatever else Ceph puts around it, the cookie is in its answer."""
     import struct  # noqa: PLC0415
     import time  # noqa: PLC0415
 

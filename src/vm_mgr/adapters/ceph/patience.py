@@ -1,7 +1,7 @@
 """Call librbd so that a signal is heard, and so that a wait is told.
 
-Its calls can take minutes, and Python hears no signal until the call of its main thread returns. So each is made
-in a thread of its own, while the main thread waits.
+Its calls can take minutes, and Python hears no signal until the call of its main thread returns. So each is
+made in a thread of its own, while the main thread waits.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import threading
 import time
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.interruption import current
@@ -26,7 +26,7 @@ __all__ = ["Patience"]
 T = TypeVar("T")
 POLL_S = 0.25
 TELL_S = 1.0
-# For so long the call of an interrupted command may go on to its end; what is undone after it may not meet it.
+# For so long the call of an interrupted command may go on to its end: what is undone may not meet it.
 END_S = 10.0
 CLASSES = ("Group", "Image", "RBD")
 
@@ -65,7 +65,7 @@ class Patience:
         try:
             while True:
                 try:
-                    return _result(*ended.get(timeout=POLL_S))
+                    return cast("T", _result(*ended.get(timeout=POLL_S)))
                 except Empty:
                     self._tell(doing, began, fraction())
                 if current.impatient:
@@ -105,7 +105,7 @@ class _Patient:
             return found  # a constant, or an exception
         return self._called(found) if callable(found) else found
 
-    def __enter__(self) -> _Patient:
+    def __enter__(self) -> Any:
         return _Patient(self._call(self._real.__enter__), self._patience, self._doing)
 
     def __exit__(self, *failure: object) -> bool:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from vm_mgr.adapters.ceph.listing import Listing
     from vm_mgr.adapters.ceph.staging import StagedImages
+    from vm_mgr.model.capacity import Room
     from vm_mgr.model.saved_state import SavedState
     from vm_mgr.model.storage import Consistency, Disk, DiskInfo, DiskTies, Holder, ImageFile, Snapshot
     from vm_mgr.model.vm import VmName, VmSettings
@@ -229,6 +230,12 @@ class CephStorage:
         from vm_mgr.adapters.ceph.flattening import flatten  # noqa: PLC0415
 
         flatten(self, image, on_progress)
+
+    def room(self) -> Room:
+        """Ask the monitors."""
+        from vm_mgr.adapters.ceph import usage  # noqa: PLC0415
+
+        return usage.room(self)
 
     def dependents(self, name: VmName) -> list[str]:
         """List the clones of the images."""

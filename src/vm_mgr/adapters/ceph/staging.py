@@ -144,7 +144,8 @@ def run_copy(
         program = argv[len(commands.TIED) :]
         failure = ProgramError(program, completed.exit_code, completed.stderr or completed.stdout)
         hint = f"if it is an image file: qemu-img check {what}"
-        raise VmMgrError(failure.kind, f"{what} can't be read whole: {failure.message}", hint=hint) from failure
+        wrong = "can't be read whole" if into else "and its copy are not the same"
+        raise VmMgrError(failure.kind, f"{what} {wrong}: {failure.message}", hint=hint) from failure
 
 
 def _forget_client(storage: CephStorage, image: str) -> None:

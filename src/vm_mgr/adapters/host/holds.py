@@ -18,7 +18,7 @@ __all__ = ["ASKED", "RemoteHolds", "SystemdHolds"]
 
 TIMEOUT_S = 10.0
 REMOTE_S = 20.0
-# What the key for libvirt may call beside it (deploy/roles/libvirt); the answer tells it from any other program.
+# What the key for libvirt may call beside it (deploy/roles/libvirt); its answer is like no other program's.
 CALL = ("/usr/bin/python3", "-P", "-m", "vm_mgr.ocf.hold")
 ASKED = "vm-mgr hold:"
 # The timer must not conflict with a shutdown: the guest may be moved away by then, and frozen.
@@ -80,7 +80,7 @@ class RemoteHolds:
 
 
 def _refused(done: Completed, host: str) -> VmMgrError:
-    """Say that a node sets no timer: virt-ssh-helper, all that an older deployment lets the key call, is mute."""
+    """Say that a node sets no timer: in an older deployment virt-ssh-helper is called, which is mute."""
     words = " ".join(done.stderr.split()) or "it does not know how"
     hint = "deploy this version of vm-mgr on all nodes, or run the command on the VM's own node"
     return VmMgrError(Kind.EXTERNAL_FAILURE, f"{host} does not set a time limit: {words}", hint=hint)

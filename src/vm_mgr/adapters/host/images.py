@@ -41,8 +41,12 @@ class HostImages:
         image = _image(path, str(given), completed.stdout, raw_allowed=image_format == "raw")
         damage = self._damage(image)
         if damage:
-            hint = f"copy it here again, from where it is whole; look: qemu-img check -f {image.format} {path}"
-            raise VmMgrError(Kind.INVALID, f"{path} is damaged, or a part of it is missing: {damage}", hint=hint)
+            hint = (
+                f"copy it here again, from where it is whole; look: qemu-img check -f {image.format} {path}"
+            )
+            raise VmMgrError(
+                Kind.INVALID, f"{path} is damaged, or a part of it is missing: {damage}", hint=hint
+            )
         return image
 
     def _damage(self, image: ImageFile) -> str:
@@ -59,7 +63,9 @@ class HostImages:
         if found or (image.format == "qcow2" and end_bytes <= size_bytes):
             return found
         end_bytes = self._data_end(image)
-        return f"its data go on to byte {end_bytes}, it ends at {size_bytes}" if end_bytes > size_bytes else ""
+        return (
+            f"its data go on to byte {end_bytes}, it ends at {size_bytes}" if end_bytes > size_bytes else ""
+        )
 
     def _check(self, image: ImageFile) -> tuple[str, int]:
         """Give what qemu-img finds, and where it says that the image ends (qemu-img(1): exit statuses)."""
@@ -72,7 +78,7 @@ class HostImages:
         return "", int(_json(image, done.stdout).get("image-end-offset", 0))
 
     def _data_end(self, image: ImageFile) -> int:
-        """Give the end of what the guest's disk has in the file; compressed data have no place in the answer."""
+        """Give the end of the guest's data in the file; where compressed ones are is not told."""
         done = self._look("map", image)
         if done.exit_code != 0:
             return 0

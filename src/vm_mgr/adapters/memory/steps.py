@@ -84,6 +84,7 @@ READS: Mapping[str, frozenset[str]] = {
             "moment",
             "names",
             "next_disk",
+            "room",
             "saved_state",
             "settings",
         }

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from vm_mgr.adapters.memory.saved_states import MemorySavedStates
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.capacity import Room
 from vm_mgr.model.storage import Consistency, Disk, DiskInfo, DiskTies, Holder, ImageFile, Snapshot
 from vm_mgr.model.vm import VmName, VmSettings
 
@@ -97,6 +98,7 @@ class MemoryStorage(MemorySavedStates):
         self.evicted: list[Holder] = []
         self.made: dict[VmName, tuple[int, str, int]] = {}
         self.failing = ""
+        self.has_room = Room(total_bytes=1 << 50, free_bytes=1 << 50)
         self.running: Container[VmName] = ()
         self.taken = 0
 
@@ -249,6 +251,11 @@ class MemoryStorage(MemorySavedStates):
         """List the clones."""
         own = self.images(name)
         return sorted(disk.image for other in self.vms for disk in self.disks(other) if disk.parent in own)
+
+    def room(self) -> Room:
+        """Give what a test has set."""
+        self.may_fail("room")
+        return self.has_room
 
     def snapshots(self, name: VmName) -> list[Snapshot]:
         """List the snapshots."""

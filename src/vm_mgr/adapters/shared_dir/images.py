@@ -83,7 +83,8 @@ class Images:
         if completed.exit_code != 0:
             program, source = argv[argv.index("qemu-img") :], argv[-2]
             failure = ProgramError(program, completed.exit_code, completed.stderr or completed.stdout)
-            message = f"{source} can't be read whole: {failure.message}"
+            wrong = "and its copy are not the same" if "compare" in program else "can't be read whole"
+            message = f"{source} {wrong}: {failure.message}"
             raise VmMgrError(failure.kind, message, hint=f"look: qemu-img check {source}") from failure
 
     def clone(self, source: Path, snapshot: str, target: Path) -> None:
