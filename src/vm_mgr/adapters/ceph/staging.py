@@ -154,7 +154,7 @@ def _forget_client(storage: CephStorage, image: str) -> None:
     Where that fails the watch ends by itself.
     """
     with suppress(VmMgrError):
-        here = str(storage.connection.cluster.get_addrs())
+        here = str(storage.connection.cluster.get_addrs()).replace("]", "")
         for holder in storage.holders([image]):
             if f"{holder.host}:" in here:
                 storage.evict(holder)
