@@ -250,8 +250,8 @@ def test_held_guest_goes_on_by_its_nodes_timer_which_another_node_sets(lab: Lab)
     assert "vm-mgr hold:" in at(lab, asking, f"{ask} begin cmd1 paused 3")
     domain_of(lab, "cmd1", "suspend NAME")
     assert domain_of(lab, "cmd1", "domstate NAME") == "paused"
-    wait_until(lambda: domain_of(lab, "cmd1", "domstate NAME") == "running", 20, "the guest goes on")
-    wait_until(lambda: "let-go" in vm_mgr(lab, "events", "cmd1"), 10, "it is told")
+    wait_until(lambda: domain_of(lab, "cmd1", "domstate NAME") == "running", what="the guest", timeout_s=20)
+    wait_until(lambda: "let-go" in vm_mgr(lab, "events", "cmd1"), what="its event", timeout_s=10)
     assert "vm-mgr hold:" in at(lab, asking, f"{ask} end cmd1")
     refused = lab.execute(
         asking, ["sh", "-c", f"ssh {node}-cluster -- cat /etc/hostname </dev/null"], check=False
