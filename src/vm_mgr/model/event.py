@@ -39,6 +39,7 @@ class EventKind(Enum):
     NOT_RESUMED = "not-resumed"  # its memory is given up: it boots, as after a power cut
     LET_GO = "let-go"  # its guest, which a command had held still for too long
     FAILED = "failed"
+    SECOND = "second"  # an alarm: a VM was found to run on two nodes at once
 
 
 OF_NODES = frozenset(

@@ -14,12 +14,12 @@ from vm_mgr.bounded import OutOfTimeError, bounded
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.saved_state import SavedState
-from vm_mgr.model.storage import Holder
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity
 from vm_mgr.ocf.parameters import Parameters
 from vm_mgr.ocf.saying import say
 from vm_mgr.operations.leaving import reason_to_move
+from vm_mgr.operations.own_clients import dead_addresses
 from vm_mgr.operations.stopwatch import Stopwatch
 from vm_mgr.ports.hypervisor import PAUSED_BY_USER
 from vm_mgr.ports.storage import Storage
@@ -130,8 +130,9 @@ class _Saving:
         if self.storage is None or identity.own_pid(self.env, self.name) is not None:
             raise VmMgrError(Kind.WRONG_STATE, "its process has not ended")
         self.waits.end("end")
+        own = dead_addresses(self.env, self.name)
         held = self.storage.holders(self.storage.images(self.name))
-        alive = [one for one in held if not self._is_our_own(one)]
+        alive = [one for one in held if one.address not in own]
         if alive:
             raise VmMgrError(Kind.WRONG_STATE, f"its disk {alive[0].image} is in use at {alive[0].address}")
         self.storage.finish_state(self.name, self.state)
@@ -185,12 +186,6 @@ class _Saving:
         if len(self.env.definitions.hard_disks(xml)) > len(known):
             message = "it has a disk that vm-mgr does not keep, and which others may change meanwhile"
             raise VmMgrError(Kind.NOT_SUPPORTED, message, hint=f"see: vm-mgr show {self.name}")
-
-    def _is_our_own(self, holder: Holder) -> bool:
-        """Tell the client that has just died here, which counts as watching for some seconds."""
-        env = self.env
-        here = holder.host and env.node_addresses.get(holder.host) == env.cluster.local_node()
-        return bool(here) and not env.processes.mentions(holder.image)
 
 
 def wake(

@@ -8,7 +8,7 @@ from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity
 from vm_mgr.wiring import RealEnv
 
-__all__ = ["add", "count", "forget", "pause_s"]
+__all__ = ["SHORTEST_S", "add", "count", "forget", "pause_s"]
 
 SHORTEST_S = 5
 LONGEST_S = 120

@@ -4,8 +4,9 @@ from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.storage import Snapshot, snapshot_name_problems
 from vm_mgr.model.vm import VmName
-from vm_mgr.operations.alone import alone, marked
+from vm_mgr.operations.alone import alone, first_change, marked
 from vm_mgr.operations.checks import quorum_problems, require_defined
+from vm_mgr.operations.free import shed_dead
 from vm_mgr.operations.stillness import pauses, release, still
 from vm_mgr.ports.env import Env
 
@@ -22,7 +23,12 @@ def create_snapshot(env: Env, name: VmName, snapshot: str) -> Snapshot:
             hint = f"choose another name, or: vm-mgr remove-snapshot {name} --snap-name {snapshot}"
             raise VmMgrError(Kind.EXISTS, f"{name} has a snapshot {snapshot} already", hint=hint)
         details = {"snapshot": snapshot, "pauses": pauses(env, name)}
-        with marked(env, name, "snapshot", **details), still(env, name) as held:
+        shed_dead(env, name)
+        with (
+            marked(env, name, "snapshot", **details) as step,
+            first_change(step, refusals=[Kind.EXISTS]),  # it is another tool's, and stays
+            still(env, name) as held,
+        ):
             env.snapshots.take_snapshot(name, snapshot, held.expected)
             proven = held.proven()
             if proven is not held.expected:

@@ -8,6 +8,7 @@ from vm_mgr.model.vm import VmName
 from vm_mgr.operations.alone import alone
 from vm_mgr.operations.capacity import room_problems
 from vm_mgr.operations.checks import quorum_problems, require_defined
+from vm_mgr.operations.free import shed_dead
 from vm_mgr.operations.saved import saved_problems
 from vm_mgr.ports.env import Env
 
@@ -37,6 +38,7 @@ def resize_disk(
         if size_bytes > disk.size_bytes:
             label, more_bytes = env.storages.of(name), size_bytes - disk.size_bytes
             raise_all(room_problems(env, label, size_bytes, more_bytes=more_bytes, allow=allow))
+        shed_dead(env, name)
         env.storage.resize(name, disk.image, size_bytes)
         resource = state.resources.get(name)
         if resource is not None and resource.active and resource.nodes:

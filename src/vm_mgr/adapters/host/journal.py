@@ -23,6 +23,7 @@ EVENTS, AGENT = "vm-mgr", "vm-mgr-agent"
 BAD = frozenset(
     {
         *(EventKind.LOST, EventKind.FENCING_FAILED, EventKind.RELEASE_FAILED, EventKind.FAILED),
+        EventKind.SECOND,
         *(EventKind.NOT_SAVED, EventKind.NOT_RESUMED),
     }
 )

@@ -1,12 +1,15 @@
 """Build virsh's argv."""
 
 import json
+from collections.abc import Sequence
 
 from vm_mgr.ports.live_migration import Migration
 
 __all__ = [
+    "ARRIVAL",
     "FREEZE_STATUS",
     "PING",
+    "REFUSAL",
     "console",
     "domjobabort",
     "migrate",
@@ -16,6 +19,10 @@ __all__ = [
 ]
 
 URI = "qemu:///system"
+# How our own hook's refusal begins (vm_mgr.ocf.guard), which libvirt puts behind words of its own.
+REFUSAL = "vm-mgr: refusing "
+# Whose element in a domain's metadata says that the guest waits for the end of its source (arrival.py).
+ARRIVAL = "urn:vm-mgr:arrival"
 
 
 # To the guest's agent (qga/qapi-schema.json in QEMU's source).
@@ -61,12 +68,16 @@ def domjobabort(name: str, uri: str = URI) -> tuple[str, ...]:
     return virsh("domjobabort", name, uri=uri)
 
 
-def migrate(migration: Migration) -> tuple[str, ...]:
-    """Move live; the domain is transient on both sides, so nothing has to be undefined here."""
+def migrate(migration: Migration, arrival: Sequence[str] = ()) -> tuple[str, ...]:
+    """Move live; the domain is transient on both sides, so nothing has to be undefined here.
+
+    arrival: what the target is to do with it.
+    """
     return virsh(
         "migrate",
         "--live",
         "--abort-on-error",
+        *arrival,
         *migration.extra_options,
         migration.name,
         migration.destination_uri,

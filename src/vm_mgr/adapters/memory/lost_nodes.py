@@ -28,6 +28,7 @@ class MemoryLostNodes:
         self.all_daemons: list[MemoryDaemon] = []
         self.holders: list[Holder] = []
         self.ended: list[int] = []
+        self.certainly_dead: list[int] = []
         self.shut: list[Holder] = []
         self.on_call: Callable[[str], None] = lambda _verb: None
 
@@ -42,9 +43,10 @@ class MemoryLostNodes:
         boots = [one.booted_utc for one in own if one.booted_utc is not None]
         return Daemons(tuple(one.number for one in own), max(boots, default=None))
 
-    def end_daemons(self, numbers: Sequence[int]) -> None:
+    def end_daemons(self, numbers: Sequence[int], *, certain: bool = True) -> None:
         """Take them for dead."""
         self.on_call("end_daemons")
+        self.certainly_dead.extend(numbers if certain else ())
         self.ended.extend(numbers)
         for one in self.all_daemons:
             one.up = one.up and one.number not in numbers

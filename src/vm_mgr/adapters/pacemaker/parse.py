@@ -13,7 +13,11 @@ from vm_mgr.model.fitness import ask_of
 __all__ = ["parse_crm_mon"]
 
 OBSERVER_ATTRIBUTE = "vm-mgr-role"
+# Followed by a VM's name: a transient attribute of a node on which a second QEMU of the VM was found.
+ALARM = "vm-mgr-second-"
 INFINITY = "INFINITY"
+# What the one option is called, up to 3.0 and from then on; what says neither is not known to fence.
+FENCING = ("fencing-enabled", "stonith-enabled")
 
 
 def parse_crm_mon(raw: str) -> ClusterState:
@@ -29,7 +33,7 @@ def parse_crm_mon(raw: str) -> ClusterState:
         nodes=_nodes(root),
         resources={resource.name: resource for resource in resources},
         quorate=quorum is not None and quorum.get("with_quorum") == "true",
-        fencing_enabled=options is None or options.get("stonith-enabled") != "false",
+        fencing_enabled=options is not None and _fences(options),
         fence_devices=sum(1 for element in root.iter("resource") if _is_fence_device(element)),
         fencings=tuple(map(_fencing, root.iterfind("fence_history/fence_event"))),
         sets={
@@ -40,6 +44,11 @@ def parse_crm_mon(raw: str) -> ClusterState:
     )
 
 
+def _fences(options: ET.Element) -> bool:
+    said = {options.get(name) for name in FENCING} - {None}
+    return said == {"true"}
+
+
 def _nodes(root: ET.Element) -> tuple[Node, ...]:
     observers = {
         node.get("name")
@@ -48,6 +57,7 @@ def _nodes(root: ET.Element) -> tuple[Node, ...]:
         if attribute.get("name") == OBSERVER_ATTRIBUTE and attribute.get("value") == "observer"
     }
     answers = {str(node.get("name")): _answers(node) for node in root.iterfind("node_attributes/node")}
+    alarms = {str(node.get("name")): _alarms(node) for node in root.iterfind("node_attributes/node")}
     return tuple(
         Node(
             name=NodeName(element.get("name", "")),
@@ -59,6 +69,7 @@ def _nodes(root: ET.Element) -> tuple[Node, ...]:
             observer=element.get("name") in observers,
             leaving=_true(element, "shutdown"),
             answers=answers.get(element.get("name", ""), {}),
+            alarms=alarms.get(element.get("name", ""), ()),
         )
         for element in root.iterfind("nodes/node")
         if element.get("type", "member") == "member"
@@ -68,6 +79,11 @@ def _nodes(root: ET.Element) -> tuple[Node, ...]:
 def _answers(node: ET.Element) -> dict[str, str]:
     told = {ask_of(one.get("name", "")): one.get("value", "") for one in node.iterfind("attribute")}
     return {ask: answer for ask, answer in told.items() if ask}
+
+
+def _alarms(node: ET.Element) -> tuple[str, ...]:
+    names = [one.get("name", "") for one in node.iterfind("attribute")]
+    return tuple(name.removeprefix(ALARM) for name in names if name.startswith(ALARM))
 
 
 def _resource(element: ET.Element, root: ET.Element) -> Resource:
@@ -167,6 +183,7 @@ def _fencing(element: ET.Element) -> Fencing:
         succeeded=element.get("status") == "success",
         completed=element.get("completed", ""),
         action=element.get("action", ""),
+        delegate=element.get("delegate", ""),
     )
 
 
