@@ -11,6 +11,7 @@ from vm_mgr.ocf.actions import ACTIONS, failure
 from vm_mgr.ocf.monitor import Finding, monitor
 from vm_mgr.ocf.parameters import called, read
 from vm_mgr.ocf.saying import calm, say_now_and_then, say_why
+from vm_mgr.room import no_room
 from vm_mgr.wiring import RealEnv
 
 __all__ = ["main"]
@@ -42,6 +43,10 @@ def main(action: str) -> int:
             raise
     except SignalError as error:
         say_why(RealEnv(), called(), f"{action}: {error.message}", "")
+        return OCF_ERR_GENERIC
+    except OSError as error:
+        problem = no_room("this node", error)
+        say_why(RealEnv(), called(), f"{action}: {problem.message}", problem.hint)
         return OCF_ERR_GENERIC
     except VmMgrError as error:
         say_why(RealEnv(), called(), f"{action}: {error.message}", error.hint)

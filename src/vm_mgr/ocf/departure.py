@@ -8,6 +8,7 @@ files end with the boot, as the process does. The hook is deploy/roles/vm_mgr/fi
 from contextlib import suppress
 from uuid import uuid4
 
+from vm_mgr import private
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import VmName
@@ -27,8 +28,7 @@ def begin(env: RealEnv, name: VmName) -> str:
     end(env, name)
     with suppress(OSError):
         file = identity.path(env, "moving", name)
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file.write_text(f"{ident}\n", encoding="utf-8")
+        private.write(file, f"{ident}\n")
     return ident
 
 

@@ -6,6 +6,7 @@ minutes would hold up the fencing of a lost node for two minutes.
 
 from contextlib import suppress
 
+from vm_mgr import private
 from vm_mgr.bounded import OutOfTimeError, bounded
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.cluster import ClusterState, Failure
@@ -59,8 +60,7 @@ class GivingWay:
             if 0 <= now - float(file.read_text(encoding="utf-8")) < ONCE_IN_S:
                 return False
         with suppress(OSError):
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file.write_text(f"{now}\n", encoding="utf-8")
+            private.write(file, f"{now}\n")
         return True
 
     def _look(self) -> dict[str, str] | None:

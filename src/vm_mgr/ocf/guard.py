@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from vm_mgr import private
 from vm_mgr.config import CEPH
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmName, name_problems
@@ -80,9 +81,7 @@ def _vms_in(env: RealEnv, xml: str, guarded_disks: Guarded) -> set[tuple[str, Vm
 
 
 def _announce(env: RealEnv, name: str) -> None:
-    marker = _marker(env, name)
-    marker.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    marker.touch()
+    private.write(_marker(env, name), "\n")
 
 
 def _announced(env: RealEnv, name: str) -> bool:

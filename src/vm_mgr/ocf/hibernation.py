@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from vm_mgr import private
 from vm_mgr.bounded import OutOfTimeError, bounded
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.event import Event, EventKind
@@ -153,8 +154,7 @@ class _Saving:
     def _note_pause(self) -> None:
         """Tell a later stop, should this one be killed, that it was not the guest's user."""
         with suppress(OSError):
-            self._marker().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._marker().write_text(self._process(), encoding="utf-8")
+            private.write(self._marker(), self._process())
 
     def _was_paused_by_us(self) -> bool:
         try:

@@ -3,6 +3,7 @@
 import sys
 from contextlib import suppress
 
+from vm_mgr import private
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import departure, identity, tries
@@ -43,8 +44,7 @@ def _is_patient(env: RealEnv, name: VmName) -> bool:
         return 0 <= now - float(file.read_text(encoding="utf-8")) < PATIENCE_S
     except (OSError, ValueError):
         with suppress(OSError):
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file.write_text(f"{now}\n", encoding="utf-8")
+            private.write(file, f"{now}\n")
         return True
 
 

@@ -7,6 +7,7 @@ journal `journalctl -t vm-mgr-agent` finds these lines with every version.
 import sys
 from contextlib import suppress
 
+from vm_mgr import private
 from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity
@@ -54,8 +55,7 @@ def say_now_and_then(env: RealEnv, name: VmName, level: int, text: str, *, faile
     if failed:
         env.journal.record(Event(now, EventKind.FAILED, name, detail=f"monitor: {text}"))
     with suppress(OSError):
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file.write_text(f"{now:.0f}\n{words}\n", encoding="utf-8")
+        private.write(file, f"{now:.0f}\n{words}\n")
 
 
 def calm(env: RealEnv, name: VmName, level: int) -> None:

@@ -7,6 +7,7 @@ VM's agent has started or taken over. Ends with 3 where nothing is wrong with an
 import sys
 from contextlib import suppress
 
+from vm_mgr import private
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.event import Event, EventKind
@@ -54,7 +55,7 @@ def _is_confirmed(env: RealEnv, name: VmName, pid: int) -> bool:
         if int(seen) == pid:
             return now - float(since) >= CONFIRMED_S
     with suppress(OSError):
-        file.write_text(f"{pid} {now}\n", encoding="utf-8")
+        private.write(file, f"{pid} {now}\n")
     return False
 
 

@@ -4,6 +4,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from vm_mgr import private
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity
 from vm_mgr.wiring import RealEnv
@@ -30,8 +31,7 @@ def add(env: RealEnv, name: VmName) -> int:
     """Count one more and give the number; what can't be kept is counted as the first."""
     tries = count(env, name) + 1
     with suppress(OSError):
-        env.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _path(env, name).write_text(f"{tries}\n", encoding="utf-8")
+        private.write(_path(env, name), f"{tries}\n")
     return tries
 
 

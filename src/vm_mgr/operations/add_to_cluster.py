@@ -1,6 +1,6 @@
 """Take over a VM that one node's own libvirt keeps."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
@@ -25,7 +25,7 @@ class Takeover(NamedTuple):
     start: bool = True
     force: bool = False
     storage: str = ""
-    allow: Collection[str] = ()
+    allow: tuple[str, ...] = ()
 
 
 def add_to_cluster(env: Env, request: Takeover) -> VmStatus:

@@ -1,13 +1,13 @@
 """Read and prepare domain definitions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.storage import Disk
 from vm_mgr.model.vm import VmName
 
-__all__ = ["Definitions", "HardDisk", "Machine", "Place", "Prepared"]
+__all__ = ["Definitions", "HardDisk", "Machine", "Place", "Prepared", "Tie"]
 
 
 class Prepared(NamedTuple):
@@ -16,6 +16,13 @@ class Prepared(NamedTuple):
     xml: str
     uuid: str
     foreign_disks: tuple[str, ...] = ()
+
+
+class Tie(NamedTuple):
+    """What a definition has on one node only; with state, what the guest keeps there is lost elsewhere."""
+
+    text: str
+    state: bool = False
 
 
 class HardDisk(NamedTuple):
@@ -79,6 +86,10 @@ class Definitions(Protocol):
 
     def sources(self, xml: str) -> list[str]:
         """Name the sources of all disks, whatever kind they are."""
+        ...
+
+    def ties(self, xml: str, own: Collection[str] = ()) -> tuple[Tie, ...]:
+        """Name all that ties the domain to one node, apart from these sources of disks; raises INVALID."""
         ...
 
     def with_disk(self, xml: str, disk: Disk) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from vm_mgr.adapters.ceph.connection import failed
+from vm_mgr.adapters.ceph.connection import failed, load_rados
 from vm_mgr.adapters.ceph.lease import LEASE_S
 from vm_mgr.adapters.ceph.listing import LEDGER, raw_marks
 from vm_mgr.errors import BusyError
@@ -45,7 +45,7 @@ class CephLedger:
         """Hold the lock of the name, renewed by a thread."""
         import threading  # noqa: PLC0415 - none of these for `list`
 
-        import rados  # noqa: PLC0415
+        rados = load_rados()
 
         ioctx = self.connection.ioctx
         leases = self.connection.leases
@@ -95,7 +95,7 @@ class CephLedger:
 
     def write(self, name: VmName, mark: Mark) -> None:
         """Set one key."""
-        import rados  # noqa: PLC0415
+        rados = load_rados()
 
         value = write_mark(mark).encode()
         try:
@@ -107,7 +107,7 @@ class CephLedger:
 
     def erase(self, name: VmName) -> None:
         """Remove one key."""
-        import rados  # noqa: PLC0415
+        rados = load_rados()
 
         try:
             with rados.WriteOpCtx() as operation:

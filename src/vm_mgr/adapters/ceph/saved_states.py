@@ -15,8 +15,9 @@ from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from vm_mgr import private
 from vm_mgr.adapters.ceph import layout, usage
-from vm_mgr.adapters.ceph.images import remove_image
+from vm_mgr.adapters.ceph.images import key_of, remove_image
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.saved_state import SavedState, read_state, write_state
 
@@ -39,7 +40,7 @@ def begin(storage: CephStorage, name: VmName, size_bytes: int) -> str:
     drop(storage, name)
     folder = storage.spool
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private.make_folder(folder)
         here = shutil.disk_usage(folder).free
     except OSError as error:
         raise VmMgrError(Kind.ENVIRONMENT, f"can't use {folder}: {error}", hint="see: df -h") from error
@@ -125,7 +126,7 @@ def fetch(storage: CephStorage, name: VmName, state: SavedState, on_progress: Ca
     """Write the file from the image, and compare."""
     path, digest = storage.spool / name, blake2b()
     with _file(path, name):
-        storage.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private.make_folder(storage.spool)
         path.unlink(missing_ok=True)
         path.touch(mode=0o600)
         with (
@@ -162,13 +163,7 @@ def drop(storage: CephStorage, name: VmName, *, patience_s: float = 0) -> None:
 
 
 def _described(storage: CephStorage, image_name: str) -> str | None:
-    with storage.working(f"can't read {image_name}") as (rbd, ioctx):
-        try:
-            with rbd.Image(ioctx, image_name, read_only=True) as image:
-                known = {str(key): str(value) for key, value in image.metadata_list()}
-        except rbd.ImageNotFound:
-            return None
-    return known.get(layout.STATE, "")
+    return key_of(storage, image_name, layout.STATE)
 
 
 def _require(name: VmName, size_bytes: int, free_bytes: int, where: str, look: str) -> None:

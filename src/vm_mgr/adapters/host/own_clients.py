@@ -7,6 +7,7 @@ is none.
 from contextlib import suppress
 from pathlib import Path
 
+from vm_mgr import private
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.own_clients import Opened
 
@@ -26,9 +27,8 @@ class FileOwnClients:
         file = self._file(name)
         lines = [f"{opened.pid} {opened.birth}", *sorted(opened.addresses), END]
         with suppress(OSError):
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             new = file.with_name(f"{file.name}.new")
-            new.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            private.write(new, "\n".join(lines) + "\n")
             new.replace(file)
 
     def kept(self, name: VmName) -> Opened | None:

@@ -49,6 +49,7 @@ READS: Mapping[str, frozenset[str]] = {
             "prepare",
             "problems",
             "rbd_images",
+            "ties",
             "renamed",
             "sources",
             "unclear_disks",
