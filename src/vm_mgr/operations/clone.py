@@ -119,8 +119,9 @@ def _make(env: Env, request: CloneRequest, settings: VmSettings, made: Making, *
     warn_of_ties(env, name, prepared.xml, [disk.source for disk in own])
     with ExitStack() as stack:
         stack.callback(env.snapshots.drop_snapshot, source, instant)
-        with still(env, source) as consistency:
-            env.snapshots.take_snapshot(source, instant, consistency)
+        with still(env, source) as held:
+            env.snapshots.take_snapshot(source, instant, held.expected)
+            held.proven()
         staged = stack.enter_context(storage.stage(name))
         for disk in disks:
             _add(env, staged, disk, instant, full=request.full)

@@ -27,14 +27,18 @@ def create_snapshot(env: Env, name: VmName, snapshot: str) -> Snapshot:
         with (
             marked(env, name, "snapshot", **details) as step,
             first_change(step, refusals=[Kind.EXISTS]),  # it is another tool's, and stays
-            still(env, name) as consistency,
+            still(env, name) as held,
         ):
-            env.snapshots.take_snapshot(name, snapshot, consistency)
+            env.snapshots.take_snapshot(name, snapshot, held.expected)
+            proven = held.proven()
+            if proven is not held.expected:
+                env.snapshots.regrade(name, snapshot, proven)
         return next(taken for taken in env.snapshots.snapshots(name) if taken.name == snapshot)
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> None:
+def settle(env: Env, name: VmName, mark: Mark) -> bool:
     """Let the guest go on and forget the snapshot: half of one is none."""
     release(env, name, mark)
     if env.storage.exists(name):
         env.snapshots.drop_snapshot(name, mark.details["snapshot"])
+    return False

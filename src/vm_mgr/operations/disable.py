@@ -1,6 +1,7 @@
 """Take a VM out of the cluster's control, keeping its disk and definition."""
 
 from vm_mgr.errors import raise_all
+from vm_mgr.interruption import current
 from vm_mgr.model.cluster import Resource
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
@@ -27,10 +28,12 @@ def disable(env: Env, name: VmName) -> VmStatus:
     return VmStatus(name, VmState.DISABLED)
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> None:
+def settle(env: Env, name: VmName, mark: Mark) -> bool:
     """Let a VM that the cluster still has run again, if it was to run."""
-    if name in env.cluster.state().resources:
+    present = name in env.cluster.state().resources
+    if present:
         env.cluster.set_target_role(name, TargetRole(mark.details["was"]))
+    return not present
 
 
 def halt(env: Env, name: VmName) -> None:
@@ -38,6 +41,8 @@ def halt(env: Env, name: VmName) -> None:
     resource = env.cluster.state().resources.get(name)
     if resource is not None:
         let_go(env, resource)
+    if resource is not None and resource.active:
+        current.halting(name)
     env.cluster.set_target_role(name, TargetRole.STOPPED)
     wait_stopped(env, name, known_settings(env, name).stop_timeout_s or STOP_TIMEOUT_S)
 

@@ -41,16 +41,22 @@ def remove_disk(env: Env, name: VmName, number: int) -> str:
     return image
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> None:
+def settle(env: Env, name: VmName, mark: Mark) -> bool:
     """Finish once the guest has let go, or deleting had begun; a VM that doesn't run now keeps the disk."""
     number = int(mark.details["number"])
     if not env.storage.exists(name):
-        return
+        return False
     if mark.details["phase"] != DELETING:
         present = guest_sources(env, name)
         if present is None or _source(env, name, number) in present:
-            return
+            return False
     _delete(env, name, number)
+    return True
+
+
+def takes_long(mark: Mark) -> bool:
+    """Tell whether the disk is being deleted."""
+    return mark.details["phase"] == DELETING
 
 
 def _problems(env: Env, name: VmName, number: int) -> list[VmMgrError]:

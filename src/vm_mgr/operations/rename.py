@@ -42,16 +42,18 @@ def rename(env: Env, name: VmName, new: VmName) -> VmStatus:
     return status(env, new)
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> None:  # noqa: ARG001 - the mark has both names
+def settle(env: Env, name: VmName, mark: Mark) -> bool | None:  # noqa: ARG001 - the mark has both names
     """Finish it if both names have the mark; with one alone, nothing was begun, or all is done."""
     old, new = VmName(mark.details["old"]), VmName(mark.details["new"])
     left = env.ledger.marks()
     marked_ones = [one for one in (new, old) if one in left and left[one].details == mark.details]
-    if len(marked_ones) == 2 and (env.storage.exists(old) or env.storage.exists(new)):
+    finishes = len(marked_ones) == 2 and (env.storage.exists(old) or env.storage.exists(new))
+    if finishes:
         env.storage.rename(old, new)
         _follow(env, old, new)
     for one in marked_ones:
         env.ledger.erase(one)
+    return True if finishes else None
 
 
 settle_elsewhere = settle

@@ -44,13 +44,19 @@ def rollback(env: Env, name: VmName, snapshot: str) -> VmStatus:
     return wait_started(env, name) if was == TargetRole.STARTED.value else status(env, name)
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> None:
+def settle(env: Env, name: VmName, mark: Mark) -> bool:
     """Finish once disks may have been taken back; before and after that let the VM run, if it was to run."""
     step = Step(env, name, mark)
     if mark.details["phase"] == ROLLING:
         require_free(env, name, REFUSAL)
         _roll(step)
     _start(step)
+    return step.mark.details["phase"] == STARTING
+
+
+def takes_long(mark: Mark) -> bool:
+    """Tell whether disks are being taken back."""
+    return mark.details["phase"] == ROLLING
 
 
 def _roll(step: Step) -> None:

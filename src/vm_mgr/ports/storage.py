@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from vm_mgr.model.capacity import Room
 from vm_mgr.model.storage import Disk, DiskInfo, Holder
 from vm_mgr.model.vm import VmName, VmSettings
 from vm_mgr.ports.disks import Disks
@@ -76,6 +77,10 @@ class Storage(Disks, SavedStates, Protocol):
 
     def resize(self, name: VmName, image: str, size_bytes: int) -> None:
         """Make a disk larger; a running guest is told by the caller."""
+        ...
+
+    def room(self) -> Room:
+        """Say how much the storage can hold, its own copies not counted."""
         ...
 
     def dependents(self, name: VmName) -> list[str]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.libvirt.connection import PAUSED, REASONS, STATES
-from vm_mgr.adapters.libvirt.port import FREEZE_S, MONITOR_S, SHORT_S, Virsh
+from vm_mgr.adapters.libvirt.port import CONNECT_S, FREEZE_S, MONITOR_S, SHORT_S, Virsh
 from vm_mgr.errors import VmMgrError
+from vm_mgr.model.capacity import NodeCapacity
 from vm_mgr.ports.hypervisor import ARRIVING, HALVES, PAUSED_BY_USER, half_error
 
 if TYPE_CHECKING:
@@ -22,6 +23,11 @@ __all__ = ["Connected"]
 
 class Connected(Virsh):
     """The libvirt of another node."""
+
+    def capacity(self) -> NodeCapacity:
+        """Ask for virNodeInfo, whose memory is in MiB in Python's binding."""
+        info = self._call(lambda libvirt: self.connection.host(libvirt).getInfo(), CONNECT_S)
+        return NodeCapacity(int(info[1]) << 20, int(info[2]))
 
     def domain_state(self, name: VmName, *, timeout_s: float) -> str:
         """Give libvirt's word for the state, or "absent"."""
@@ -60,6 +66,19 @@ class Connected(Virsh):
         except VmMgrError:
             return False
         return True
+
+    def _ask_agent(self, name: VmName, command: str) -> str:
+        """Give the answer; nothing where there is none within a second."""
+
+        def ask(libvirt: Any) -> str:
+            import libvirt_qemu  # noqa: PLC0415
+
+            return str(libvirt_qemu.qemuAgentCommand(self._domain(libvirt, name), command, 1, 0))
+
+        try:
+            return str(self._call(ask, SHORT_S))
+        except VmMgrError:
+            return ""
 
     def pause(self, name: VmName) -> None:
         """Suspend."""

@@ -60,16 +60,8 @@ READS: Mapping[str, frozenset[str]] = {
     ),
     "hypervisor": frozenset(
         {
-            "acts_alone",
-            "agent_answers",
-            "begin_dirty_rate",
-            "can_take",
-            "definition",
-            "dirty_rate",
-            "disk_sources",
-            "domain_state",
-            "migration_progress",
-            "paused",
+            *("acts_alone", "agent_answers", "begin_dirty_rate", "can_take", "capacity", "definition"),
+            *("dirty_rate", "disk_sources", "domain_state", "is_frozen", "migration_progress", "paused"),
             "running_definition",
         }
     ),
@@ -97,6 +89,7 @@ READS: Mapping[str, frozenset[str]] = {
             "moment",
             "names",
             "next_disk",
+            "room",
             "saved_state",
             "settings",
         }
@@ -316,6 +309,7 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
     "processes": {"end": lambda _, pid, **_named: f"end the process {pid}"},
     "snapshots": {
         "drop_snapshot": _drop_snapshot,
+        "regrade": lambda _, name, snapshot, _grade: f"note what the snapshot {snapshot} of {name} caught",
         "roll_back": lambda _, name, snapshot: f"take all disks of {name} back to {snapshot}",
         "take_snapshot": lambda _, name, snapshot, _how: (
             f"take the snapshot {snapshot} of all disks of {name}"
