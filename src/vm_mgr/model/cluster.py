@@ -13,7 +13,8 @@ NodeName = NewType("NodeName", str)
 class Node(NamedTuple):
     """A cluster node; observers vote and store but never run a VM; one that is leaving is being shut down.
 
-    answers: what VMs find on it, ask → answer (model/fitness.py).
+    answers: what VMs find on it, ask → answer (model/fitness.py). full: of VMs that stand there because their
+    storage is full, since when, in seconds since 1970.
     """
 
     name: NodeName
@@ -25,6 +26,7 @@ class Node(NamedTuple):
     observer: bool = False
     leaving: bool = False
     answers: Mapping[str, str] = {}
+    full: Mapping[str, int] = {}
 
     @property
     def gone(self) -> bool:

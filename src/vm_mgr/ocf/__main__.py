@@ -23,8 +23,8 @@ FAILED = 11
 
 def main(action: str) -> int:
     """Run the action and give the agent's exit status."""
-    if action == "monitor":
-        return _monitor()
+    if action in ("monitor", "status"):
+        return _monitor(keep=action == "monitor")
     if action not in ACTIONS:
         return OCF_ERR_UNIMPLEMENTED
     signal.signal(signal.SIGTERM, _interrupt)
@@ -51,8 +51,8 @@ def main(action: str) -> int:
     return OCF_SUCCESS
 
 
-def _monitor() -> int:
-    """Make a deeper check; where nothing is known the VM has not failed."""
+def _monitor(*, keep: bool) -> int:
+    """Make a deeper check; where nothing is known the VM has not failed. One that a person asks for only looks."""
     try:
         given = read(strict=False)
     except VmMgrError as error:
@@ -60,10 +60,12 @@ def _monitor() -> int:
         return OCF_SUCCESS
     env = RealEnv()
     try:
-        found = monitor(env, given)
+        found = monitor(env, given, keep=keep)
     except VmMgrError as error:
         found = Finding(text=f"check of {given.name}: nothing is known: {error.message}")
-    if found.text:
+    if not keep:
+        print(found.text, file=sys.stderr)
+    elif found.text:
         say_now_and_then(env, given.name, given.check_level, found.text, failed=found.failed)
     else:
         calm(env, given.name, given.check_level)

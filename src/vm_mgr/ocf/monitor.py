@@ -22,8 +22,8 @@ class Finding(NamedTuple):
     text: str = ""
 
 
-def monitor(env: RealEnv, given: Parameters) -> Finding:
-    """Make the check of the depth that is asked for.
+def monitor(env: RealEnv, given: Parameters, *, keep: bool = True) -> Finding:
+    """Make the check of the depth that is asked for; a person's (not keep) is no miss that counts.
 
     Raises VmMgrError where nothing is known, which is no failure of the VM.
     """
@@ -35,7 +35,8 @@ def monitor(env: RealEnv, given: Parameters) -> Finding:
     kept = _read(env, given.name, check, f"{pid} {env.processes.birth(pid)}")
     verdict = _look(env, given.name, check, pid, kept)
     misses = {Word.ALIVE: 0, Word.UNKNOWN: kept.misses, Word.MISSED: kept.misses + 1}[verdict.word]
-    _write(env, given.name, check, verdict.kept._replace(misses=misses))
+    if keep:
+        _write(env, given.name, check, verdict.kept._replace(misses=misses))
     if verdict.word is Word.MISSED:
         text = f"check {check} of {given.name}: {verdict.why} (miss {misses} of {given.check_misses})"
         return Finding(misses >= given.check_misses, text)
@@ -46,6 +47,8 @@ def monitor(env: RealEnv, given: Parameters) -> Finding:
 
 def _look(env: RealEnv, name: VmName, check: str, pid: int, kept: Kept) -> Verdict:
     """Judge only a guest that is to run: one that stands by somebody's will, or moves, is left alone."""
+    if any(identity.path(env, kind, name).exists() for kind in identity.STANDS):
+        return Verdict(Word.ALIVE, "", Kept(kept.process, answered=kept.answered))  # the agent's monitor sees to it
     state = env.evidence.state(name, pid)
     # libvirt does not know why QEMU has stopped the vCPUs: QEMU does.
     if not (state.startswith("running") or (check == "qmp" and state == "paused (unknown)")):

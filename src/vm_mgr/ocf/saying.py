@@ -42,7 +42,7 @@ def say_now_and_then(env: RealEnv, name: VmName, level: int, text: str, *, faile
         print(f"{PREFIX}{cut(text)}", file=sys.stderr)
     else:
         print(f"WARNING: {text}", file=sys.stderr)
-    file, now = identity.path(env, f"said-{level}", name), env.clock.utc()
+    file, now = identity.path(env, f"said-{level}", name), env.clock.monotonic()
     # The last miss says the same as those before it, but is a failure.
     said = f"{'failed: ' if failed else ''}{' '.join(text.split())}"
     words = "".join(letter for letter in said if not letter.isdigit())
@@ -52,7 +52,7 @@ def say_now_and_then(env: RealEnv, name: VmName, level: int, text: str, *, faile
             return
     env.journal.say(text, warning=True)
     if failed:
-        env.journal.record(Event(now, EventKind.FAILED, name, detail=f"monitor: {text}"))
+        env.journal.record(Event(env.clock.utc(), EventKind.FAILED, name, detail=f"monitor: {text}"))
     with suppress(OSError):
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file.write_text(f"{now:.0f}\n{words}\n", encoding="utf-8")

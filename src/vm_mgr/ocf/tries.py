@@ -1,6 +1,6 @@
 """Count on this node how often a VM's live migrations have failed; the more, the longer is the next pause."""
 
-import time
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,7 +12,8 @@ __all__ = ["add", "count", "forget", "pause_s"]
 
 SHORTEST_S = 5
 LONGEST_S = 120
-# What failed before that says nothing about the next time.
+# What failed before that says nothing about the next time. The file's own time is that of a clock that never jumps, since
+# the boot with which the folder begins, too; one that lies ahead is an older version's.
 FORGOTTEN_S = 3600.0
 
 
@@ -20,7 +21,7 @@ def count(env: RealEnv, name: VmName) -> int:
     """Give the number of failures in a row."""
     try:
         path = _path(env, name)
-        recent = time.time() - path.stat().st_mtime < FORGOTTEN_S
+        recent = 0 <= env.clock.monotonic() - path.stat().st_mtime < FORGOTTEN_S
         return int(path.read_text(encoding="utf-8")) if recent else 0
     except (OSError, ValueError):
         return 0  # none yet, or a file that was cut
@@ -31,7 +32,9 @@ def add(env: RealEnv, name: VmName) -> int:
     tries = count(env, name) + 1
     with suppress(OSError):
         env.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _path(env, name).write_text(f"{tries}\n", encoding="utf-8")
+        path, now = _path(env, name), env.clock.monotonic()
+        path.write_text(f"{tries}\n", encoding="utf-8")
+        os.utime(path, (now, now))
     return tries
 
 

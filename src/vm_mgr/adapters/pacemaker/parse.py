@@ -13,6 +13,7 @@ from vm_mgr.model.fitness import ask_of
 __all__ = ["parse_crm_mon"]
 
 OBSERVER_ATTRIBUTE = "vm-mgr-role"
+FULL_ATTRIBUTE = "vm-mgr-full-"  # and the name of a VM; ocf/VirtualDomain tells it
 INFINITY = "INFINITY"
 
 
@@ -48,6 +49,7 @@ def _nodes(root: ET.Element) -> tuple[Node, ...]:
         if attribute.get("name") == OBSERVER_ATTRIBUTE and attribute.get("value") == "observer"
     }
     answers = {str(node.get("name")): _answers(node) for node in root.iterfind("node_attributes/node")}
+    full = {str(node.get("name")): _full(node) for node in root.iterfind("node_attributes/node")}
     return tuple(
         Node(
             name=NodeName(element.get("name", "")),
@@ -59,6 +61,7 @@ def _nodes(root: ET.Element) -> tuple[Node, ...]:
             observer=element.get("name") in observers,
             leaving=_true(element, "shutdown"),
             answers=answers.get(element.get("name", ""), {}),
+            full=full.get(element.get("name", ""), {}),
         )
         for element in root.iterfind("nodes/node")
         if element.get("type", "member") == "member"
@@ -68,6 +71,15 @@ def _nodes(root: ET.Element) -> tuple[Node, ...]:
 def _answers(node: ET.Element) -> dict[str, str]:
     told = {ask_of(one.get("name", "")): one.get("value", "") for one in node.iterfind("attribute")}
     return {ask: answer for ask, answer in told.items() if ask}
+
+
+def _full(node: ET.Element) -> dict[str, int]:
+    told = {one.get("name", ""): one.get("value", "") for one in node.iterfind("attribute")}
+    return {
+        name.removeprefix(FULL_ATTRIBUTE): int(value)
+        for name, value in told.items()
+        if name.startswith(FULL_ATTRIBUTE) and value.isascii() and value.isdecimal()
+    }
 
 
 def _resource(element: ET.Element, root: ET.Element) -> Resource:
