@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.ocf.actions import ACTIONS, failure
+from vm_mgr.ocf.disks import note_disks
 from vm_mgr.ocf.monitor import Finding, monitor
 from vm_mgr.ocf.parameters import called, read
 from vm_mgr.ocf.saying import calm, say_now_and_then, say_why
@@ -19,12 +20,15 @@ __all__ = ["main"]
 OCF_SUCCESS, OCF_ERR_GENERIC, OCF_ERR_UNIMPLEMENTED, OCF_ERR_CONFIGURED = 0, 1, 3, 6
 # Python itself ends with 1 where it can't run this: only another status is a verdict on a VM.
 FAILED = 11
+DISKS_S = 5.0
 
 
 def main(action: str) -> int:
     """Run the action and give the agent's exit status."""
     if action in ("monitor", "status"):
         return _monitor(keep=action == "monitor")
+    if action == "disks":
+        return _disks()
     if action not in ACTIONS:
         return OCF_ERR_UNIMPLEMENTED
     signal.signal(signal.SIGTERM, _interrupt)
@@ -70,6 +74,16 @@ def _monitor(*, keep: bool) -> int:
     else:
         calm(env, given.name, given.check_level)
     return FAILED if found.failed else OCF_SUCCESS
+
+
+def _disks() -> int:
+    """Keep where the VM writes to; what can't be kept now is tried again by the next monitor."""
+    try:
+        note_disks(RealEnv(storage_patience_s=DISKS_S), read(strict=False))
+    except VmMgrError as error:
+        print(f"WARNING: whether it writes to its own disks is unknown: {error.message}", file=sys.stderr)
+        return OCF_ERR_GENERIC
+    return OCF_SUCCESS
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001

@@ -10,16 +10,18 @@ from contextlib import suppress
 from functools import partial
 
 from vm_mgr.bounded import OutOfTimeError, bounded
-from vm_mgr.errors import Kind, SignalError, VmMgrError
+from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.model.event import AGENT_EXPECTED, SCRIPTS_FOLLOW, Event, EventKind
 from vm_mgr.model.storage import Holder
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity
 from vm_mgr.ocf.hibernation import clear, go_on, hibernate, wake
+from vm_mgr.ocf.disks import note_disks
 from vm_mgr.ocf.moving import migrate_from, migrate_to, wait_gone
 from vm_mgr.ocf.parameters import Parameters
 from vm_mgr.ocf.unplug_times import remember, reserve_s
 from vm_mgr.operations.interlock import free_disks, gone_nodes, shut_out_dead
+from vm_mgr.operations.overlay import noted_problems
 from vm_mgr.operations.stopwatch import Stopwatch
 from vm_mgr.wiring import RealEnv
 
@@ -34,6 +36,7 @@ NOTICE_S = 10.0
 BACK_S = 5.0
 # Ceph answers at once, or is in trouble; a stop has better things to do then.
 SHUT_OUT_S = 5.0
+NOTE_S = 3.0
 
 
 def start(env: RealEnv, given: Parameters) -> None:
@@ -54,6 +57,7 @@ def start(env: RealEnv, given: Parameters) -> None:
     waits.end("cluster")
     storage = env.storages.called(given.storage or env.storages.of(name))
     xml = storage.definition(name)
+    raise_all(noted_problems(env, name, storage))
     uuid = env.definitions.uuid(xml)
     identity.expect(env, name, uuid)
     images = env.definitions.rbd_images(xml, env.pool) or storage.images(name)
@@ -123,6 +127,7 @@ def stop(env: RealEnv, given: Parameters) -> None:
             _shut_out_dead(env, given)
         identity.forget(env, name)
         return
+    _note_disks(env, given)
     ordinary_s = given.timeout_s - given.hibernation_s
     saved_until = began + given.hibernation_s
     if not given.force_stop and not hibernate(env, given, saved_until, partial(_unplug, env, name, deadline)):
@@ -152,6 +157,12 @@ def _shut_out_dead(env: RealEnv, given: Parameters) -> None:
     with suppress(VmMgrError, OutOfTimeError):
         for one in bounded(shut_out, SHUT_OUT_S):
             print(f"INFO: {name} died: Ceph was told to shut out {one.address}", file=sys.stderr)
+
+
+def _note_disks(env: RealEnv, given: Parameters) -> None:
+    """Keep where it has written last; nobody can refuse a stop for that, but the next start."""
+    with suppress(VmMgrError, OutOfTimeError):
+        bounded(partial(note_disks, env, given), NOTE_S)
 
 
 def _pid(env: RealEnv, name: VmName, deadline: float) -> int | None:

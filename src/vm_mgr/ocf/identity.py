@@ -78,6 +78,8 @@ def forget(env: RealEnv, name: VmName) -> None:
             for check, level in LEVELS.items():
                 path(env, f"check-{check}", name).unlink(missing_ok=True)
                 path(env, f"said-{level}", name).unlink(missing_ok=True)
+            for kind in ("", ".again"):
+                path(env, "disks", VmName(f"{name}{kind}")).unlink(missing_ok=True)
 
 
 def path(env: RealEnv, kind: str, name: VmName) -> Path:

@@ -6,6 +6,7 @@ from vm_mgr.model.storage import Snapshot, snapshot_name_problems
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.alone import alone, marked
 from vm_mgr.operations.checks import quorum_problems, require_defined
+from vm_mgr.operations.overlay import require_own_disks
 from vm_mgr.operations.stillness import pauses, release, still
 from vm_mgr.ports.env import Env
 
@@ -21,6 +22,7 @@ def create_snapshot(env: Env, name: VmName, snapshot: str) -> Snapshot:
         if any(present.name == snapshot for present in env.snapshots.snapshots(name)):
             hint = f"choose another name, or: vm-mgr remove-snapshot {name} --snap-name {snapshot}"
             raise VmMgrError(Kind.EXISTS, f"{name} has a snapshot {snapshot} already", hint=hint)
+        require_own_disks(env, name)
         details = {"snapshot": snapshot, "pauses": pauses(env, name)}
         with marked(env, name, "snapshot", **details), still(env, name) as consistency:
             env.snapshots.take_snapshot(name, snapshot, consistency)

@@ -17,6 +17,7 @@ from vm_mgr.operations.checks import (
 from vm_mgr.operations.status import status
 from vm_mgr.operations.waiting import wait_started
 from vm_mgr.ports.cluster import VmResource
+from vm_mgr.operations.overlay import noted_problems
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 
@@ -38,7 +39,7 @@ def enable(env: Env, name: VmName, *, start: bool = True) -> VmStatus:
         elif not env.storage.exists(name):
             problems.append(VmMgrError(Kind.NOT_FOUND, f"there is no VM {name!r}", hint="see: vm-mgr list"))
         else:
-            problems += name_problems(name)
+            problems += name_problems(name) + noted_problems(env, name)
         raise_all(problems)
         settings = env.storage.settings(name)
         problems = attribute_problems(settings) + host_problems(state, settings.pinned_host)

@@ -5,6 +5,7 @@ from vm_mgr.model.mark import Mark
 from vm_mgr.model.vm import VmName, VmStatus, name_problems
 from vm_mgr.operations.alone import alone, marked
 from vm_mgr.operations.checks import quorum_problems, require_defined
+from vm_mgr.operations.overlay import noted_problems
 from vm_mgr.operations.saved import saved_problems
 from vm_mgr.operations.status import status
 from vm_mgr.ports.env import Env
@@ -27,7 +28,7 @@ def rename(env: Env, name: VmName, new: VmName) -> VmStatus:
         if resource is not None and (resource.active or resource.target_role != "Stopped"):
             hint = f"stop it first: vm-mgr stop {name}"
             problems.append(VmMgrError(Kind.WRONG_STATE, f"{name} runs, or is to run", hint=hint))
-        raise_all(problems + saved_problems(env, name))
+        raise_all(problems + saved_problems(env, name) + noted_problems(env, name))
         # Both names lead to the mark: whichever is used next settles it.
         with marked(env, new, "rename", old=name, new=new), marked(env, name, "rename", old=name, new=new):
             _rename(env, name, new)
