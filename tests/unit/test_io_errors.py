@@ -1,4 +1,4 @@
-"""A guest that an I/O error has paused: what the agent's monitor makes of it, by which clock, and who may only look."""
+"""A guest that an I/O error has paused: what the monitor makes of it, by which clock, and who only looks."""
 
 import os
 import time
@@ -13,12 +13,23 @@ OTHERS = pytest.mark.parametrize("vm", ["dash"], indirect=True)
 
 RECURRING = {"OCF_RESKEY_CRM_meta_interval": "10000"}
 PROBE = {"OCF_RESKEY_CRM_meta_interval": "0"}
-DISK = """<domain><devices><disk type='file' device='cdrom'><source file='/iso'/><readonly/></disk>
+# As libvirt writes it: a line for each element.
+DISK = """<domain type='kvm' id='1'>
+<devices>
+<disk type='file' device='cdrom'>
+<source file='/iso' index='1'/>
+<target dev='sda' bus='sata'/>
+<readonly/>
+</disk>
 <disk type='file' device='disk'>
 <source file='{0}/disk' index='2'/>
-<backingStore type='file'><source file='/base'/></backingStore>
+<backingStore type='file'>
+<source file='/base' index='3'/>
+</backingStore>
+<target dev='vda' bus='virtio'/>
 </disk>
-</devices></domain>
+</devices>
+</domain>
 """
 # Written to a file: busybox sh has programs of its own for most names.
 TOOL = '#!/bin/sh\necho "${0##*/} $*" >>"$BOX/calls"\ncat "$BOX/${0##*/}.says" 2>/dev/null\n'
@@ -27,7 +38,7 @@ TOOL = '#!/bin/sh\necho "${0##*/} $*" >>"$BOX/calls"\ncat "$BOX/${0##*/}.says" 2
 class Stands:
     """A VM that stands, under a clock that a test sets."""
 
-    def __init__(self, shell, proc):
+    def __init__(self, shell, proc):  # noqa: F811
         self.shell, self.proc, self.box = shell, proc, proc.parent
         (self.box / "bin").mkdir()
         for name in ("virsh", "attrd_updater", "logger", "df"):
@@ -155,7 +166,9 @@ class TestClock:
 
 class TestProbe:
     @pytest.mark.parametrize(
-        ("action", "more"), [("monitor", PROBE), ("status", {"X": ""}), ("status", PROBE)], ids=["probe", "status", "both"]
+        ("action", "more"),
+        [("monitor", PROBE), ("status", {"X": ""}), ("status", PROBE)],
+        ids=["probe", "status", "both"],
     )
     @pytest.mark.parametrize("state", ["ioerror", "running", "gone", "namesake"])
     def test_who_only_looks_lets_nothing_go_on_and_keeps_nothing(self, vm, action, more, state):
@@ -170,7 +183,7 @@ class TestProbe:
         elif state == "gone":
             (vm.proc / "42" / "comm").write_text("sleep\n")
         elif state == "namesake":
-            line = b"qemu\0-name\0guest=web1,debug-threads=on\0-uuid\0" + b"5afe5afe-0000-4000-8000-00005afe0001\0"
+            line = b"qemu\0-name\0guest=web1,debug-threads=on\0-uuid\05afe5afe-0000-4000-8000-00005afe0001\0"
             (vm.proc / "42" / "cmdline").write_bytes(line)
         code = 7 if state in ("gone", "namesake") else 0
         assert vm.look(action, **more).returncode == code
@@ -242,7 +255,9 @@ class TestFullStorage:
         vm.at(5100)
         assert vm.look().returncode == 0
 
-    @pytest.mark.parametrize("answer", ["", "vda: no space\nvdb: unspecified error\n", "vda: unspecified error\n"])
+    @pytest.mark.parametrize(
+        "answer", ["", "vda: no space\nvdb: unspecified error\n", "vda: unspecified error\n"]
+    )
     def test_broken_disk_fails_the_vm_after_its_time_and_so_does_what_nobody_knows(self, vm, answer):
         vm.says("virsh", answer)
         vm.look()
@@ -268,7 +283,9 @@ class TestFullStorage:
     @pytest.mark.parametrize(("left", "code"), [(0, 0), (1000, 0), (4096, 1)])
     def test_error_beyond_a_quota_is_known_by_the_file_system(self, vm, left, code):
         vm.says("virsh", "vda: unspecified error\n")
-        vm.says("df", f"Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/x 9 9 {left} 99% /x\n")
+        vm.says(
+            "df", f"Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/x 9 9 {left} 99% /x\n"
+        )
         vm.look()
         vm.at(5100)
         assert vm.look().returncode == code

@@ -65,8 +65,12 @@ def test_program_that_closes_its_output_and_goes_on_is_ended(run):
 def test_process_that_not_even_sigkill_ends_is_told_and_left(run, monkeypatch):
     """Stand in for the D state, which no test can make: its signals do nothing."""
     begun = []
-    monkeypatch.setattr(subprocess.Popen, "terminate", lambda self: begun.append(self))
-    monkeypatch.setattr(subprocess.Popen, "kill", lambda self: begun.append(self))
+
+    def signalled(process):
+        begun.append(process)
+
+    monkeypatch.setattr(subprocess.Popen, "terminate", signalled)
+    monkeypatch.setattr(subprocess.Popen, "kill", signalled)
     try:
         began = time.monotonic()
         with pytest.raises(VmMgrError, match="SIGKILL") as caught:

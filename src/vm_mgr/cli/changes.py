@@ -25,7 +25,7 @@ __all__ = [
 @click.option(
     "--allow",
     type=click.Choice(["lost-writes"]),
-    help="Start it from its stored disks although it has last written elsewhere, as to a backup tool's overlay.",
+    help="Start it from its stored disks although it has last written elsewhere, as to an overlay.",
 )
 def start_command(name: VmName, allow: str | None) -> None:
     """Start a VM and wait until it runs.

@@ -56,7 +56,7 @@ def main(action: str) -> int:
 
 
 def _monitor(*, keep: bool) -> int:
-    """Make a deeper check; where nothing is known the VM has not failed. One that a person asks for only looks."""
+    """Make a deeper check; where nothing is known the VM has not failed. A person's only looks."""
     try:
         given = read(strict=False)
     except VmMgrError as error:

@@ -15,8 +15,8 @@ from vm_mgr.model.event import AGENT_EXPECTED, SCRIPTS_FOLLOW, Event, EventKind
 from vm_mgr.model.storage import Holder
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity
-from vm_mgr.ocf.hibernation import clear, go_on, hibernate, wake
 from vm_mgr.ocf.disks import note_disks
+from vm_mgr.ocf.hibernation import clear, go_on, hibernate, wake
 from vm_mgr.ocf.moving import migrate_from, migrate_to, wait_gone
 from vm_mgr.ocf.parameters import Parameters
 from vm_mgr.ocf.unplug_times import remember, reserve_s

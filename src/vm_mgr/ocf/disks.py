@@ -1,6 +1,5 @@
 """Keep in the storage that a VM which runs here writes elsewhere than to its stored disks."""
 
-from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity
 from vm_mgr.ocf.parameters import Parameters
 from vm_mgr.ocf.saying import say
@@ -11,8 +10,8 @@ __all__ = ["note_disks"]
 
 
 def note_disks(env: RealEnv, given: Parameters) -> None:
-    """Look at libvirt's state file and tell what replaces a disk; raises where the storage does not answer."""
-    name: VmName = given.name
+    """Look at libvirt's state file and tell what replaces a disk; raises where the storage is silent."""
+    name = given.name
     pid = identity.own_pid(env, name)
     live = env.evidence.definition(name, pid) if pid is not None else ""
     if not live or not env.definitions.written(live):

@@ -48,7 +48,9 @@ def monitor(env: RealEnv, given: Parameters, *, keep: bool = True) -> Finding:
 def _look(env: RealEnv, name: VmName, check: str, pid: int, kept: Kept) -> Verdict:
     """Judge only a guest that is to run: one that stands by somebody's will, or moves, is left alone."""
     if any(identity.path(env, kind, name).exists() for kind in identity.STANDS):
-        return Verdict(Word.ALIVE, "", Kept(kept.process, answered=kept.answered))  # the agent's monitor sees to it
+        return Verdict(
+            Word.ALIVE, "", Kept(kept.process, answered=kept.answered)
+        )  # the agent's monitor sees to it
     state = env.evidence.state(name, pid)
     # libvirt does not know why QEMU has stopped the vCPUs: QEMU does.
     if not (state.startswith("running") or (check == "qmp" and state == "paused (unknown)")):

@@ -12,8 +12,8 @@ __all__ = ["add", "count", "forget", "pause_s"]
 
 SHORTEST_S = 5
 LONGEST_S = 120
-# What failed before that says nothing about the next time. The file's own time is that of a clock that never jumps, since
-# the boot with which the folder begins, too; one that lies ahead is an older version's.
+# What failed before that says nothing about the next time. The file's own time is that of a clock that never
+# jumps; both begin with the boot. One that lies ahead is an older version's.
 FORGOTTEN_S = 3600.0
 
 

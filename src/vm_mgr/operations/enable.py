@@ -14,10 +14,10 @@ from vm_mgr.operations.checks import (
     quorum_problems,
     warn_without_fencing,
 )
+from vm_mgr.operations.overlay import noted_problems
 from vm_mgr.operations.status import status
 from vm_mgr.operations.waiting import wait_started
 from vm_mgr.ports.cluster import VmResource
-from vm_mgr.operations.overlay import noted_problems
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 

@@ -35,9 +35,9 @@ from vm_mgr.operations.move_ways import (
     way_taken,
     why_failed,
 )
+from vm_mgr.operations.overlay import overlay_problems
 from vm_mgr.operations.view import MOVING, view
 from vm_mgr.operations.waiting import SETTLED_LOOKS, known_settings, wait
-from vm_mgr.operations.overlay import overlay_problems
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress

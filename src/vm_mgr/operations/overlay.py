@@ -1,7 +1,7 @@
 """Find a running VM that writes elsewhere than to its stored disks, so that nothing lets its writes vanish.
 
-A backup tool's overlay (virsh snapshot-create-as --disk-only), a block job, or a disk plugged in by hand: only the
-running QEMU knows of it. What starts next is the stored definition, whose disk lacks what was written since.
+A backup tool's overlay (virsh snapshot-create-as --disk-only), a block job, a disk plugged in by hand: only
+the running QEMU knows of it. What starts next is the stored definition, whose disk lacks what came since.
 """
 
 from typing import NamedTuple
@@ -9,19 +9,26 @@ from typing import NamedTuple
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.vm import VmName
-from vm_mgr.ports.definition import Written
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.storage import Storage
 from vm_mgr.reports import Level, Note
 
-__all__ = ["NOTE", "clear", "elsewhere", "keep_note", "noted_problems", "overlay_problems", "require_own_disks"]
+__all__ = [
+    "NOTE",
+    "clear",
+    "elsewhere",
+    "keep_note",
+    "noted_problems",
+    "overlay_problems",
+    "require_own_disks",
+]
 
 # The key in the VM's metadata, so that every node knows of it, also after the loss of the one where it ran.
 NOTE = "_vm_mgr_writes_elsewhere"
 
 
 class Elsewhere(NamedTuple):
-    """A disk that is written elsewhere: to a file that the stored definition does not have, or by a block job."""
+    """A disk that is written to a file that the stored definition does not have, or that a block job has."""
 
     target: str
     source: str
@@ -36,8 +43,8 @@ class Elsewhere(NamedTuple):
 
     def way_out(self, name: VmName, node: str) -> str:
         """Say how it ends."""
-        if self.job and not self.stored:
-            command = f"virsh blockjob {name} {self.target} --info; end it: virsh blockjob {name} {self.target} --abort"
+        if self.job:  # one that commits what is on top ends by taking the lower file
+            command = f"virsh blockjob {name} {self.target} --{'pivot' if self.stored else 'abort'}"
         elif self.stored:
             command = f"virsh blockcommit {name} {self.target} --active --pivot --wait"
         else:
@@ -59,8 +66,8 @@ def elsewhere(env: Env, live_xml: str, stored_xml: str) -> list[Elsewhere]:
 def overlay_problems(env: Env, state: ClusterState, name: VmName) -> list[VmMgrError]:
     """Refuse what would stop, move or change the disks of such a VM.
 
-    A VM that does not run is judged by what was noted. A libvirt that does not answer hinders nothing: a VM on such
-    a node must still be stopped.
+    A VM that does not run is judged by what was noted. A libvirt that does not answer hinders nothing: a VM
+    on such a node must still be stopped.
     """
     resource = state.resources.get(name)
     node = state.node(resource.nodes[0]) if resource and resource.active and resource.nodes else None
@@ -86,7 +93,7 @@ def warn(env: Env, state: ClusterState, name: VmName) -> None:
 
 
 def noted_problems(env: Env, name: VmName, storage: Storage | None = None) -> list[VmMgrError]:
-    """Refuse to start, or to change the disks of, a VM that has last written elsewhere; no such VM is fine."""
+    """Refuse to start, or to change, a VM that has last written elsewhere; no such VM is fine."""
     try:
         note = (storage or env.storage).metadata(name).get(NOTE, "")
     except VmMgrError as error:
@@ -101,10 +108,10 @@ def noted_problems(env: Env, name: VmName, storage: Storage | None = None) -> li
 
 
 def keep_note(env: Env, storage: Storage, name: VmName, live_xml: str, node: NodeName) -> list[Elsewhere]:
-    """Keep in the storage that a running VM writes elsewhere, or that it does not any more; give what there is.
+    """Keep in the storage that a running VM writes elsewhere, or no longer does; give where it does.
 
-    Only what replaces one of the VM's own disks counts: without it the stored disk is not the newest. What was
-    plugged in beside it keeps its own data.
+    Only what replaces one of the VM's own disks counts: without it the stored disk is not the newest. What
+    was plugged in beside it keeps its own data.
     """
     kept = storage.metadata(name)
     own = {storage.disk(name, number, None).source for number in range(len(storage.images(name)))}
@@ -125,7 +132,9 @@ def clear(env: Env, name: VmName) -> None:
 
 
 def _refusal(name: VmName, one: Elsewhere, node: str) -> VmMgrError:
-    message = f"{name} writes elsewhere than to its stored disks: {one.text()}; what it has written would be lost"
+    message = (
+        f"{name} writes elsewhere than to its stored disks: {one.text()}; what it has written would be lost"
+    )
     return VmMgrError(Kind.WRONG_STATE, message, hint=one.way_out(name, node))
 
 
