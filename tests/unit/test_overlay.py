@@ -264,7 +264,7 @@ class TestMonitor:
         for _ in range(4):
             assert vm.look().returncode == 0
         assert vm.asked() == 1
-        self.change(vm, newer=0)
+        self.change(vm, newer=2)
         for _ in range(3):
             assert vm.look().returncode == 0
         assert vm.asked() == 2
