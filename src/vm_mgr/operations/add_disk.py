@@ -9,7 +9,7 @@ from vm_mgr.model.vm import VmName
 from vm_mgr.operations.alone import Step, alone, marked
 from vm_mgr.operations.checks import quorum_problems, require_defined, steady_problems
 from vm_mgr.operations.create import bus_problems
-from vm_mgr.operations.overlay import overlay_problems
+from vm_mgr.operations.overlay import disk_problems
 from vm_mgr.operations.plug import guest_sources, plug
 from vm_mgr.operations.saved import saved_problems
 from vm_mgr.operations.stillness import node_of
@@ -42,7 +42,7 @@ def add_disk(env: Env, name: VmName, new: NewDisk) -> DiskInfo:
         require_defined(env, name)
         bus = new.bus or env.storage.settings(name).disk_bus or "virtio"
         problems = steady_problems(state, name) + saved_problems(env, name) + _problems(env, name, new, bus)
-        raise_all(problems + overlay_problems(env, state, name))
+        raise_all(problems + disk_problems(env, state, name))
         image = env.images.inspect(new.image, new.image_format) if new.image else None
         number = env.storage.next_disk(name)
         with marked(env, name, "add-disk", number=str(number), bus=bus, phase=MAKING) as step:

@@ -11,7 +11,7 @@ from vm_mgr.operations.alone import alone
 from vm_mgr.operations.checks import name_conflicts, quorum_problems, require_defined
 from vm_mgr.operations.create import await_state, clone_snapshot, making, setting_problems, uuid_problems
 from vm_mgr.operations.disable import halt
-from vm_mgr.operations.overlay import overlay_problems
+from vm_mgr.operations.overlay import disk_problems
 from vm_mgr.operations.stillness import pauses, still
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.staged import Staged
@@ -52,7 +52,7 @@ def clone(env: Env, request: CloneRequest) -> VmStatus:
         problems += name_conflicts(env, state, name, force=request.force, storage=storage)
         if request.xml:
             problems += env.definitions.problems(request.xml) or _identity_problems(env, request)
-        raise_all(problems + overlay_problems(env, state, source))
+        raise_all(problems + disk_problems(env, state, source))
         enable, start = request.enable, request.start
         details = {"source": source, "storage": storage, "pauses": pauses(env, source)}
         with making(env, name, state, enable=enable, start=start, **details) as notes:

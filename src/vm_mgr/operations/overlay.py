@@ -6,7 +6,7 @@ the running QEMU knows of it. What starts next is the stored definition, whose d
 
 from typing import NamedTuple
 
-from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.env import Env
@@ -16,11 +16,12 @@ from vm_mgr.reports import Level, Note
 __all__ = [
     "NOTE",
     "clear",
+    "disk_problems",
     "elsewhere",
     "keep_note",
     "noted_problems",
     "overlay_problems",
-    "require_own_disks",
+    "warn",
 ]
 
 # The key in the VM's metadata, so that every node knows of it, also after the loss of the one where it ran.
@@ -64,15 +65,14 @@ def elsewhere(env: Env, live_xml: str, stored_xml: str) -> list[Elsewhere]:
 
 
 def overlay_problems(env: Env, state: ClusterState, name: VmName) -> list[VmMgrError]:
-    """Refuse what would stop, move or change the disks of such a VM.
+    """Refuse what would stop or move such a VM while it runs.
 
-    A VM that does not run is judged by what was noted. A libvirt that does not answer hinders nothing: a VM
-    on such a node must still be stopped.
+    A libvirt or a storage that does not answer hinders nothing: a VM must be stopped even then.
     """
     resource = state.resources.get(name)
     node = state.node(resource.nodes[0]) if resource and resource.active and resource.nodes else None
     if node is None or not node.online:
-        return noted_problems(env, name)
+        return []
     try:
         live = env.hypervisor_at(node.name).running_definition(name)
         found = elsewhere(env, live, env.storage.definition(name))
@@ -81,9 +81,11 @@ def overlay_problems(env: Env, state: ClusterState, name: VmName) -> list[VmMgrE
     return [_refusal(name, one, node.name) for one in found]
 
 
-def require_own_disks(env: Env, name: VmName) -> None:
-    """Raise WRONG_STATE for such a VM."""
-    raise_all(overlay_problems(env, env.cluster.state(), name))
+def disk_problems(env: Env, state: ClusterState, name: VmName) -> list[VmMgrError]:
+    """Refuse what would change or copy its disks; a VM that does not run is judged by what was noted."""
+    resource = state.resources.get(name)
+    runs = resource is not None and resource.active
+    return overlay_problems(env, state, name) if runs else noted_problems(env, name)
 
 
 def warn(env: Env, state: ClusterState, name: VmName) -> None:

@@ -40,7 +40,7 @@ def release_node(env: Env, node: NodeName, *, wait_s: float = 0.0) -> Released:
     fenced_utc = _wait_proof(env, node, wait_s)
     waits.end("proof")
     daemons = lost.daemons(node, addresses)
-    _require_old(daemons, node, fenced_utc)
+    _require_old(env, daemons, node, fenced_utc)
     if daemons.numbers:
         lost.end_daemons(daemons.numbers)
     waits.end("daemons")
@@ -48,7 +48,7 @@ def release_node(env: Env, node: NodeName, *, wait_s: float = 0.0) -> Released:
     clients = lost.clients(addresses)
     if clients:
         _wait_proof(env, node, 0)
-        _require_old(lost.daemons(node, addresses), node, fenced_utc)
+        _require_old(env, lost.daemons(node, addresses), node, fenced_utc)
         lost.shut_out(clients)
     waits.end("clients")
     released = Released(node, daemons.numbers, tuple(sorted({one.address for one in clients})))
@@ -93,7 +93,8 @@ def _proof(state: ClusterState, node: NodeName, now_utc: float) -> float:
         word = "not fenced yet" if seen.unclean else "joining" if seen.pending else "online"
         raise VmMgrError(Kind.WRONG_STATE, f"{node} is {word}: nothing of it is released", hint=NEVER)
     ends = [one.completed_utc for one in state.fencings if one.node == node and one.fences]
-    times = [when for when in ends if when is not None and now_utc - when <= RECENT_S]
+    # Who has fenced it has another clock: a time that lies far ahead proves no more than one long ago.
+    times = [when for when in ends if when is not None and abs(now_utc - when) <= RECENT_S]
     if not times:
         minutes = f"{RECENT_S / 60:.0f} minutes"
         message = f"Pacemaker has not fenced {node} in the last {minutes}: it may only have left the cluster"
@@ -102,8 +103,16 @@ def _proof(state: ClusterState, node: NodeName, now_utc: float) -> float:
     return max(times)
 
 
-def _require_old(daemons: Daemons, node: NodeName, fenced_utc: float) -> None:
-    if daemons.newest_boot_utc is not None and daemons.newest_boot_utc >= fenced_utc:
+def _require_old(env: Env, daemons: Daemons, node: NodeName, fenced_utc: float) -> None:
+    """Raise where one has come up since.
+
+    Who has looked when the node was lost knows that without a clock. Else the storage's time is compared with
+    that of who has fenced the node, which is right as far as their clocks are.
+    """
+    newest, came_up = daemons.newest_boot_utc, env.lost_nodes.came_up(daemons.numbers)
+    if came_up is None:
+        came_up = newest is not None and newest >= fenced_utc
+    if came_up:
         message = f"{node} is running again: one of its OSDs came up after the node was fenced"
         hint = "nothing is to be done: Ceph counts its daemons and clients as new ones"
         raise VmMgrError(Kind.WRONG_STATE, message, hint=hint)

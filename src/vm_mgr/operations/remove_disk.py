@@ -11,7 +11,7 @@ from vm_mgr.operations.checks import (
     require_defined,
     steady_problems,
 )
-from vm_mgr.operations.overlay import overlay_problems
+from vm_mgr.operations.overlay import disk_problems
 from vm_mgr.operations.plug import guest_sources, unplug
 from vm_mgr.operations.saved import saved_problems
 from vm_mgr.ports.env import Env
@@ -32,7 +32,7 @@ def remove_disk(env: Env, name: VmName, number: int) -> str:
         raise_all(quorum_problems(state))
         require_defined(env, name)
         problems = steady_problems(state, name) + saved_problems(env, name)
-        raise_all(problems + overlay_problems(env, state, name) + _problems(env, name, number))
+        raise_all(problems + disk_problems(env, state, name) + _problems(env, name, number))
         image = env.storage.images(name)[number]
         with marked(env, name, "remove-disk", number=str(number), phase=ASKING) as step:
             unplug(env, name, _source(env, name, number))

@@ -54,6 +54,7 @@ READS: Mapping[str, frozenset[str]] = {
             "uuid",
             "with_disk",
             "without_disk",
+            "written",
         }
     ),
     "hypervisor": frozenset(
@@ -73,7 +74,7 @@ READS: Mapping[str, frozenset[str]] = {
     ),
     "images": frozenset({"inspect"}),
     "ledger": frozenset({"marks"}),
-    "lost_nodes": frozenset({"clients", "connect", "daemons"}),
+    "lost_nodes": frozenset({"came_up", "clients", "connect", "daemons"}),
     "processes": frozenset({"birth", "find_vm", "is_halted", "mentions", "uuid", "vcpu_time_ns"}),
     "snapshots": frozenset({"snapshots"}),
     "staged": frozenset(),
