@@ -10,8 +10,8 @@ from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.ocf.actions import ACTIONS, failure
 from vm_mgr.ocf.disks import note_disks
 from vm_mgr.ocf.monitor import Finding, monitor
-from vm_mgr.ocf.parameters import called, read
-from vm_mgr.ocf.saying import calm, say_now_and_then, say_why
+from vm_mgr.ocf.parameters import Parameters, called, read
+from vm_mgr.ocf.saying import calm, no_file, say_now_and_then, say_why
 from vm_mgr.wiring import RealEnv
 
 __all__ = ["main"]
@@ -40,7 +40,7 @@ def main(action: str) -> int:
         saves = action == "stop" and given.hibernation_s
         env = RealEnv(storage_patience_s=given.hibernation_s / 2 if saves else given.budget_s)
         try:
-            ACTIONS[action](env, given)
+            _act(env, given, action)
         except (VmMgrError, SignalError) as error:
             env.journal.record(failure(env, given.name, action, error))
             raise
@@ -55,6 +55,14 @@ def main(action: str) -> int:
     return OCF_SUCCESS
 
 
+def _act(env: RealEnv, given: Parameters, action: str) -> None:
+    """Tell a node without space from a defect; the VM has no part in it."""
+    try:
+        ACTIONS[action](env, given)
+    except OSError as error:
+        raise VmMgrError(Kind.ENVIRONMENT, no_file(error, env.state_dir)) from error
+
+
 def _monitor(*, keep: bool) -> int:
     """Make a deeper check; where nothing is known the VM has not failed. A person's only looks."""
     try:
@@ -65,6 +73,8 @@ def _monitor(*, keep: bool) -> int:
     env = RealEnv()
     try:
         found = monitor(env, given, keep=keep)
+    except OSError as error:
+        found = Finding(text=f"check of {given.name}: nothing is known: {no_file(error, env.state_dir)}")
     except VmMgrError as error:
         found = Finding(text=f"check of {given.name}: nothing is known: {error.message}")
     if not keep:
