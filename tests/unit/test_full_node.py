@@ -1,6 +1,7 @@
 """A node whose own file systems are full: the agents go on, or say what is missing."""
 
 import contextlib
+import io
 import os
 import resource
 import subprocess
@@ -99,7 +100,7 @@ class TestOtherAgents:
 
 class TestSlowActions:
     def test_start_and_stop_need_none_of_the_files(self, node):  # noqa: F811
-        with full(), contextlib.redirect_stderr(None):
+        with full(), contextlib.redirect_stderr(io.StringIO()):
             ACTIONS["start"](node, GIVEN)
             say_now_and_then(node, "web1", 0, "a thing", failed=False)
             assert tries.add(node, "web1") == 1
