@@ -305,7 +305,7 @@ def stalled(lab: Lab, vm: str) -> bool:
 
 
 def test_full_storage_pauses_the_guest_until_there_is_room(lab: Lab) -> None:
-    """The guest stands still for as long as it takes: it never fails for that, whatever io_error_timeout is."""
+    """The guest stands still for as long as it takes: it never fails for that."""
     vm = "safeio"
     disk, xml = demo.guest_files(lab, THIRD, print, mac_byte=MAC["io"])
     options = f"--disable --storage vms --pinned-host {OWN} --pacemaker-params force_stop=1"

@@ -1,9 +1,11 @@
 """Make a deeper check of a running VM, and count its misses: only several in a row are a failure."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from vm_mgr.bounded import OutOfTimeError, bounded
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.checks import LEVELS, level_for
 from vm_mgr.model.vm import VmName
@@ -13,6 +15,11 @@ from vm_mgr.ocf.parameters import Parameters
 from vm_mgr.wiring import RealEnv
 
 __all__ = ["Finding", "monitor"]
+
+
+# What a guest that waits for its disks misses; QEMU itself goes on.
+WAITING = ("counters", "guest-agent")
+FULL_S = 5.0
 
 
 class Finding(NamedTuple):
@@ -39,10 +46,21 @@ def monitor(env: RealEnv, given: Parameters, *, keep: bool = True) -> Finding:
         _write(env, given.name, check, verdict.kept._replace(misses=misses))
     if verdict.word is Word.MISSED:
         text = f"check {check} of {given.name}: {verdict.why} (miss {misses} of {given.check_misses})"
-        return Finding(misses >= given.check_misses, text)
+        full = _full(env, given) if misses >= given.check_misses and check in WAITING else ""
+        return Finding(
+            misses >= given.check_misses and not full, f"{text}; {full}: it waits" if full else text
+        )
     return Finding(
         text=f"check {check} of {given.name}: nothing is known: {verdict.why}" if verdict.why else ""
     )
+
+
+def _full(env: RealEnv, given: Parameters) -> str:
+    """Say that a guest may only wait for room, as one in Ceph does; no other node has more."""
+    with suppress(VmMgrError, OutOfTimeError):
+        storage = env.storages.called(given.storage or env.storages.of(given.name))
+        return bounded(lambda: storage.full(given.name), FULL_S)
+    return ""
 
 
 def _look(env: RealEnv, name: VmName, check: str, pid: int, kept: Kept) -> Verdict:

@@ -87,6 +87,7 @@ READS: Mapping[str, frozenset[str]] = {
             "disk_ties",
             "disks",
             "exists",
+            "full",
             "holders",
             "images",
             "metadata",
