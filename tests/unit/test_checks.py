@@ -502,8 +502,9 @@ class TestFullStorage:
         node.storage.definition = lambda _name: DOMAIN
 
         def miss():
-            node.hypervisor.stopped_by_signal = {PID}
-            return [look(node, 20) for _ in range(4)]
+            seen = [look(node, 20) for _ in range(6)]
+            assert [one.failed for one in seen[:2]] == [False, False]
+            return seen[2:]
 
         return miss
 
@@ -521,6 +522,11 @@ class TestFullStorage:
 
         node.storage.full = silent
         assert [one.failed for one in misses()] == [False, False, True, True]
+
+    def test_qemu_that_a_signal_has_stopped_waits_for_nothing(self, node):
+        node.storage.full_for = "Ceph is full"
+        node.hypervisor.stopped_by_signal = {PID}
+        assert [look(node, 20).failed for _ in range(3)] == [False, False, True]
 
     def test_silent_qemu_waits_for_nothing(self, node):
         node.storage.full_for = "Ceph is full"

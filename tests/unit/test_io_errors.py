@@ -132,7 +132,7 @@ class TestClock:
         vm.look()
         assert len(vm.calls("logger")) == 2
 
-    @pytest.mark.parametrize("left", [str(int(time.time()) - 100), "9" * 18, "soon", "", "5000 7"])
+    @pytest.mark.parametrize("left", ["1769900000", "9" * 18, "soon", "", "5000 7"])
     def test_what_an_older_version_or_a_slip_has_left_counts_from_now_on(self, vm, left):
         vm.look()
         (vm.box / "state" / "io-error..web1").write_text(f"{left}\n")

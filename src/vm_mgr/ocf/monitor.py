@@ -46,10 +46,10 @@ def monitor(env: RealEnv, given: Parameters, *, keep: bool = True) -> Finding:
         _write(env, given.name, check, verdict.kept._replace(misses=misses))
     if verdict.word is Word.MISSED:
         text = f"check {check} of {given.name}: {verdict.why} (miss {misses} of {given.check_misses})"
-        full = _full(env, given) if misses >= given.check_misses and check in WAITING else ""
-        return Finding(
-            misses >= given.check_misses and not full, f"{text}; {full}: it waits" if full else text
-        )
+        failed = misses >= given.check_misses
+        waits = failed and check in WAITING and not env.processes.is_halted(pid)
+        full = _full(env, given) if waits else ""
+        return Finding(failed and not full, f"{text}; {full}: it waits" if full else text)
     return Finding(
         text=f"check {check} of {given.name}: nothing is known: {verdict.why}" if verdict.why else ""
     )
@@ -59,7 +59,7 @@ def _full(env: RealEnv, given: Parameters) -> str:
     """Say that a guest may only wait for room, as one in Ceph does; no other node has more."""
     with suppress(VmMgrError, OutOfTimeError):
         storage = env.storages.called(given.storage or env.storages.of(given.name))
-        return bounded(lambda: storage.full(given.name), FULL_S)
+        return str(bounded(lambda: storage.full(given.name), FULL_S))
     return ""
 
 
