@@ -1,9 +1,9 @@
-# demo · test · lint · lab-up · lab-down · bench; everything else is an implementation detail of these.
+# demo · test · lint · lab-up · lab-down · campaign · bench; everything else is an implementation detail of these.
 .DEFAULT_GOAL := help
 VENV := .venv
 LAB := $(VENV)/bin/vm-mgr-lab
 
-.PHONY: help demo test unit lint lab-up lab-down bench
+.PHONY: help demo test unit lint lab-up lab-down bench campaign
 
 help: ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -28,6 +28,11 @@ lab-up: $(VENV)/.ready ## boot the lab's cluster (root)
 
 lab-down: $(VENV)/.ready ## remove the lab's cluster (root)
 	$(LAB) down
+
+N ?= 50
+STORAGE ?= ceph
+campaign: $(VENV)/.ready ## random faults and operations on the lab that is up; N=300 SEED=7 STORAGE=vms (root)
+	$(LAB) campaign --faults $(N) --storage $(STORAGE) $(if $(SEED),--seed $(SEED))
 
 $(VENV)/.bench: $(VENV)/.ready
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

@@ -6,6 +6,11 @@ a RuntimeError whose message ends with a hint, but for a missing file (OSError) 
 (KeyError); a wrong name or argument is a ValueError too.
 """
 
+from os.path import realpath
+
+# As in vm_mgr: what is imported later is of the version that this program has begun with.
+__path__ = [realpath(folder) for folder in __path__]
+
 from vm_manager.environment import use
 from vm_manager.making import add_to_cluster, clone, create
 from vm_manager.metadata import get_metadata, list_metadata, set_metadata

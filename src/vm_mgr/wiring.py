@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from vm_mgr.ports.images import Images
     from vm_mgr.ports.ledger import Ledger
     from vm_mgr.ports.lost_nodes import LostNodes
+    from vm_mgr.ports.own_clients import OwnClients
     from vm_mgr.ports.processes import Processes
     from vm_mgr.ports.snapshots import Snapshots
     from vm_mgr.ports.storage import Storage
@@ -257,7 +258,7 @@ class RealEnv:
         """The libvirt of this node."""
         from vm_mgr.adapters.libvirt.port import Virsh  # noqa: PLC0415
 
-        return Virsh(self.runner, self.state_dir)
+        return Virsh(self.runner, self.state_dir, run=self._libvirt_run)
 
     def hypervisor_at(self, node: NodeName) -> Virsh:
         """The libvirt of any node, over ssh on the migration network."""
@@ -279,18 +280,21 @@ class RealEnv:
         from vm_mgr.adapters.host.processes import HostProcesses  # noqa: PLC0415
         from vm_mgr.config import places  # noqa: PLC0415
 
-        found = places()
-        return HostProcesses(self.clock, Path(found.proc), Path(found.libvirt_run))
+        return HostProcesses(self.clock, Path(places().proc), self._libvirt_run)
+
+    @cached_property
+    def own_clients(self) -> OwnClients:
+        """Files below the state directory."""
+        from vm_mgr.adapters.host.own_clients import FileOwnClients  # noqa: PLC0415
+
+        return FileOwnClients(self.state_dir)
 
     @cached_property
     def evidence(self) -> Evidence:
         """What tells more of a VM that runs here than its process does; for the agent's deeper checks."""
-        from pathlib import Path  # noqa: PLC0415
-
         from vm_mgr.adapters.libvirt.evidence import VirshEvidence  # noqa: PLC0415
-        from vm_mgr.config import places  # noqa: PLC0415
 
-        return VirshEvidence(self.runner, Path(places().libvirt_run))
+        return VirshEvidence(self.runner, self._libvirt_run)
 
     @cached_property
     def timings(self) -> BothTimings:
@@ -318,6 +322,14 @@ class RealEnv:
     def migration_network_suffix(self) -> str:
         """What a node's name on the migration network ends with."""
         return self.settings.migration_network_suffix
+
+    @property
+    def _libvirt_run(self) -> Path:
+        from pathlib import Path  # noqa: PLC0415
+
+        from vm_mgr.config import places  # noqa: PLC0415
+
+        return Path(places().libvirt_run)
 
     @property
     def state_dir(self) -> Path:

@@ -11,6 +11,7 @@ import click
 
 from vm_mgr_lab import bmc, demo, deployment, guest, image
 from vm_mgr_lab import up as bring
+from vm_mgr_lab.campaign import campaign
 from vm_mgr_lab.errors import LabError
 from vm_mgr_lab.lab import Lab
 from vm_mgr_lab.paths import Paths
@@ -368,6 +369,9 @@ def guest_image(out: Path, suite: str, mac_byte: int) -> None:
     xml = out.with_suffix(".xml")
     xml.write_text(guest.domain_xml(mac_byte=mac_byte, kvm=kvm))
     click.echo(f"{out} and {xml}: the guest will answer at 192.0.2.{mac_byte}")
+
+
+main.add_command(campaign)
 
 
 if __name__ == "__main__":

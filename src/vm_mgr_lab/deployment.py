@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import secrets
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,15 @@ from vm_mgr_lab.network import switch_namespace
 from vm_mgr_lab.paths import CHECKOUT, Paths
 from vm_mgr_lab.topology import Node, bmc_address
 
-__all__ = ["deploy", "keep_layers", "layers_folder", "restore_shared", "write_inventory"]
+__all__ = [
+    "deploy",
+    "forget_old_layers",
+    "keep_layers",
+    "layers_folder",
+    "note_use",
+    "restore_shared",
+    "write_inventory",
+]
 
 Say = Callable[[str], None]
 
@@ -27,12 +36,14 @@ SOURCES = ("deploy", "ocf", "src/vm_manager", "src/vm_mgr")
 RECIPE = "4"  # raise when the lab itself changes what it deploys
 # What stands for a file server: a folder of the host, which every node sees at SHARE.
 SHARED_DIR = {"label": "vms", "path": "/srv/vms", "device": SHARE, "fstype": "none", "options": "bind"}
+# In a folder of layers: which labs have run on it, by the files that describe them.
+USERS = "labs"
 # Logs and state of the deployment's own boot, which a node that boots from the layer would not have.
 NOT_KEPT = ("var/log/journal", "tmp", "var/tmp", "root/.ansible", "run")
 
 
 def layers_folder(paths: Paths, image: Path, nodes: tuple[Node, ...]) -> Path:
-    """Return the folder of the cached layers that these nodes would be deployed to; it need not exist."""
+    """Return the link to the cached layers that these nodes would be deployed to; it need not exist."""
     digest = hashlib.sha256()
     shape = [[node.name, node.role] for node in nodes]
     digest.update(json.dumps([RECIPE, image.name, shape]).encode())
@@ -40,7 +51,7 @@ def layers_folder(paths: Paths, image: Path, nodes: tuple[Node, ...]) -> Path:
         for file in sorted((CHECKOUT / source).rglob("*")):
             if file.is_file() and "__pycache__" not in file.parts:
                 digest.update(str(file.relative_to(CHECKOUT)).encode() + b"\0" + file.read_bytes() + b"\0")
-    return paths.cache / "layers" / digest.hexdigest()[:16]
+    return paths.cache / "layers" / f"{digest.hexdigest()[:16]}.now"
 
 
 def write_inventory(paths: Paths, nodes: tuple[Node, ...]) -> None:
@@ -117,10 +128,13 @@ def deploy(paths: Paths, say: Say, *, extra: tuple[str, ...] = ()) -> None:
         raise LabError(f"the deployment failed: {' / '.join(told[-3:])}", hint=f"read {log}")
 
 
-def keep_layers(lab: Lab, folder: Path) -> dict[str, list[str]]:
-    """Turn the disks of the switched-off nodes into read-only layers; return what they boot from then."""
-    draft = folder.with_name(folder.name + ".building")
-    shutil.rmtree(draft, ignore_errors=True)
+def keep_layers(lab: Lab, link: Path) -> dict[str, list[str]]:
+    """Turn the disks of the switched-off nodes into read-only layers; return what they boot from then.
+
+    Another lab may run on layers of the same deployment: the new ones have a folder of their own.
+    """
+    folder = link.with_name(f"{link.stem}-{secrets.token_hex(4)}")
+    draft = folder.with_suffix(".building")
     draft.mkdir(parents=True)
     draft.chmod(0o700)
     shutil.copytree(lab.paths.state / "bmc", draft / "bmc", ignore=shutil.ignore_patterns("*.out", "*.jsonl"))
@@ -131,9 +145,35 @@ def keep_layers(lab: Lab, folder: Path) -> dict[str, list[str]]:
             shutil.rmtree(disk / part, ignore_errors=True)
         shutil.move(disk, draft / node.name)
         shutil.rmtree(lab.paths.node(node.name) / "work", ignore_errors=True)
-    shutil.rmtree(folder, ignore_errors=True)
     draft.rename(folder)
+    note_use(folder, lab.paths)
+    fresh = folder.with_suffix(".link")
+    fresh.symlink_to(folder.name)
+    fresh.replace(link)
     return {node.name: [str(folder / node.name), *lab.topology.lower[node.name]] for node in lab.nodes}
+
+
+def note_use(folder: Path, paths: Paths) -> None:
+    """Note in a folder of layers that a lab runs on them."""
+    with (folder / USERS).open("a") as users:
+        users.write(f"{paths.description}\n")
+
+
+def forget_old_layers(cache: Path, *, kept: int) -> None:
+    """Keep the newest sets of layers, each costs some hundred MB, and those that a lab runs on."""
+    folders = [path for path in (cache / "layers").iterdir() if path.is_dir() and not path.is_symlink()]
+    for folder in sorted(folders, key=lambda path: path.stat().st_mtime)[:-kept]:
+        if not _is_used(folder):
+            shutil.rmtree(folder)
+    for link in (cache / "layers").iterdir():
+        if link.is_symlink() and not link.exists():
+            link.unlink()
+
+
+def _is_used(folder: Path) -> bool:
+    users = folder / USERS
+    labs = [Path(line) for line in users.read_text().splitlines()] if users.exists() else []
+    return any(lab.exists() and f"/{folder.name}/" in lab.read_text() for lab in labs)
 
 
 def restore_shared(paths: Paths, folder: Path) -> None:

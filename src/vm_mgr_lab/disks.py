@@ -10,7 +10,7 @@ from pathlib import Path
 from vm_mgr_lab.lab import Lab
 from vm_mgr_lab.process import bytes_of, run
 
-__all__ = ["content", "in_shared_folder", "openers", "strangers"]
+__all__ = ["OWN", "content", "in_shared_folder", "openers", "strangers"]
 
 # What belongs to the directory itself, and to no VM; the last is of ocf:heartbeat:Filesystem, which writes to
 # see that it can (OCF_CHECK_LEVEL=20).

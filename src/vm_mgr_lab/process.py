@@ -32,6 +32,7 @@ PROGRAMS = {
     "mcopy": "mtools",
     "mkfs.vfat": "dosfstools",
     "mmdebstrap": "mmdebstrap",
+    "nft": "nftables",
     "nsenter": "util-linux",
     "qemu-img": "qemu-utils",
     "setpriv": "util-linux",
@@ -40,6 +41,7 @@ PROGRAMS = {
     "ssh-keygen": "openssh-client",
     "syslinux": "syslinux",
     "systemd-nspawn": "systemd-container",
+    "tc": "iproute2",
 }
 
 

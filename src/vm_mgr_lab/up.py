@@ -20,7 +20,17 @@ from vm_mgr_lab.paths import Paths
 from vm_mgr_lab.process import require_programs, require_root, run, wait_clear, wait_until
 from vm_mgr_lab.topology import Node, Topology
 
-__all__ = ["Request", "Say", "down", "exclusive", "make_key", "up", "wait_ready"]
+__all__ = [
+    "Request",
+    "Say",
+    "ceph_trouble",
+    "down",
+    "exclusive",
+    "make_key",
+    "pacemaker_trouble",
+    "up",
+    "wait_ready",
+]
 
 Say = Callable[[str], None]
 
@@ -58,10 +68,13 @@ def up(paths: Paths, request: Request, say: Say) -> Lab:
         kvm = kvm_works(paths, image, base_image(paths, request.suite, say), say)
         layers = deployment.layers_folder(paths, image, nodes)
         cached = layers.exists() and not request.fresh and not request.bare
-        lower = {n.name: [str(layers / n.name), str(image)] if cached else [str(image)] for n in nodes}
+        lower = {
+            n.name: [str(layers.resolve() / n.name), str(image)] if cached else [str(image)] for n in nodes
+        }
         lab = Lab(paths, Topology(suite=request.suite, nodes=nodes, kvm=kvm, lower=lower))
         lab.topology.save(paths)
         if cached:
+            deployment.note_use(layers.resolve(), paths)
             deployment.restore_shared(paths, layers)
         _switch_on(lab, say, new=not cached)
         deployment.write_inventory(paths, nodes)
@@ -104,12 +117,12 @@ def wait_ready(lab: Lab, say: Say) -> None:
     """Wait until every node is online, every fence device is started and Ceph is healthy."""
     say("waiting for Pacemaker: nodes online, fencing started")
     wait_clear(
-        lambda: _pacemaker_trouble(lab),
+        lambda: pacemaker_trouble(lab),
         what="all nodes online and all fence devices started",
         timeout_s=READY_S,
     )
     say("waiting for Ceph: HEALTH_OK")
-    wait_clear(lambda: _ceph_trouble(lab), what="Ceph's HEALTH_OK", timeout_s=READY_S)
+    wait_clear(lambda: ceph_trouble(lab), what="Ceph's HEALTH_OK", timeout_s=READY_S)
 
 
 def make_key(paths: Paths) -> None:
@@ -161,7 +174,7 @@ def _deploy_and_reboot(lab: Lab, layers: Path, say: Say) -> Lab:
         lab.machine(node.name).shut_down(timeout_s=BOOT_S)
         lab.network.unplug(node)
     lower = deployment.keep_layers(lab, layers)
-    _forget_old_layers(layers)
+    deployment.forget_old_layers(lab.paths.cache, kept=KEPT_LAYERS)
     again = Lab(lab.paths, replace(lab.topology, lower=lower))
     again.topology.save(lab.paths)
     say("booting the deployed nodes")
@@ -170,14 +183,7 @@ def _deploy_and_reboot(lab: Lab, layers: Path, say: Say) -> Lab:
     return again
 
 
-def _forget_old_layers(newest: Path) -> None:
-    """Keep a few sets of layers: each costs some hundred MB."""
-    others = sorted((p for p in newest.parent.iterdir() if p != newest), key=lambda p: p.stat().st_mtime)
-    for folder in others[: 1 - KEPT_LAYERS]:
-        shutil.rmtree(folder)
-
-
-def _pacemaker_trouble(lab: Lab) -> str:
+def pacemaker_trouble(lab: Lab) -> str:
     """Say what keeps Pacemaker from being ready; nothing when it is."""
     probe = lab.nodes[0].name
     try:
@@ -198,7 +204,7 @@ def _pacemaker_trouble(lab: Lab) -> str:
     return f"online: {sorted(map(str, online))}, fence devices started: {len(fencing)}"
 
 
-def _ceph_trouble(lab: Lab) -> str:
+def ceph_trouble(lab: Lab) -> str:
     """Say what keeps Ceph from being ready; nothing when it is.
 
     The storage daemons are asked too: after a cold start the monitors repeat what was true before.

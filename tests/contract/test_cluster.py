@@ -21,6 +21,11 @@ def test_cluster_knows_its_nodes(env):
     assert state.node("nowhere") is None
 
 
+def test_cluster_remembers_what_its_nodes_did(env):
+    assert env.cluster.remembers(env.cluster.local_node())
+    assert not env.cluster.remembers("nowhere")
+
+
 def test_added_vm_is_there_and_stopped(env, vm):
     resource = env.cluster.state().resources[vm]
     assert resource.is_vm

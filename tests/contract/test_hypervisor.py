@@ -1,6 +1,7 @@
 """What every hypervisor does, and that processes agree with it."""
 
 import shutil
+import time
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryDirectory
 
@@ -8,6 +9,7 @@ import pytest
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.ports.live_migration import Migration
+from vm_mgr.ports.own_clients import Opened
 
 NAME = "contract1"
 # A machine without disks stays in its firmware.
@@ -61,6 +63,34 @@ def test_guest_without_an_agent_does_not_answer(env):
     assert not env.hypervisor.agent_answers(NAME)
 
 
+def test_process_of_a_domain_has_ended_once_it_is_destroyed(env):
+    env.hypervisor.create(DOMAIN, NAME, timeout_s=30)
+    pid = env.processes.find_vm(NAME)
+    birth = env.processes.birth(pid)
+    assert not env.processes.has_ended(pid, birth)
+    assert env.processes.has_ended(pid, f"{birth}0")
+    assert not env.processes.has_memory(pid, 0x10)
+    env.hypervisor.destroy(NAME, timeout_s=10)
+    deadline = time.monotonic() + 5
+    while not env.processes.has_ended(pid, birth):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert not env.processes.has_memory(pid, 0x10)
+
+
+def test_note_of_storage_clients_is_kept_until_it_is_forgotten(env):
+    opened = Opened(7, "5", frozenset({"198.51.100.11:0/7", "[fd00::1]:0/8"}))
+    env.own_clients.forget(NAME)
+    assert env.own_clients.kept(NAME) is None
+    env.own_clients.keep(NAME, Opened(6, "4"))
+    env.own_clients.keep(NAME, opened)
+    assert env.own_clients.kept(NAME) == opened
+    assert env.own_clients.kept("contract10") is None
+    env.own_clients.forget(NAME)
+    env.own_clients.forget(NAME)
+    assert env.own_clients.kept(NAME) is None
+
+
 def test_unknown_text_is_mentioned_nowhere(env):
     assert env.processes.mentions("no-such-text-anywhere") == []
 
@@ -92,6 +122,16 @@ def test_domain_stands_until_it_is_let_go_on(env, hypervisor):
     assert not hypervisor.thaw(NAME)
     hypervisor.resume(NAME)
     hypervisor.resume(NAME)
+    assert hypervisor.paused(NAME, timeout_s=5) == ""
+
+
+def test_guest_that_waits_for_no_source_is_not_let_go_on(env, hypervisor):
+    env.hypervisor.create(DOMAIN, NAME, timeout_s=30)
+    hypervisor.let_go(NAME, timeout_s=10)
+    hypervisor.pause(NAME)
+    hypervisor.let_go(NAME, timeout_s=10, ident="1f")
+    assert hypervisor.paused(NAME, timeout_s=5) == "user"
+    hypervisor.take_back(NAME)
     assert hypervisor.paused(NAME, timeout_s=5) == ""
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.mark import HALF
 from vm_mgr.model.saved_state import SavedState
 from vm_mgr.model.storage import Consistency
 from vm_mgr.model.vm import VmSettings
@@ -280,6 +281,14 @@ def test_nothing_is_left_to_settle_after_the_end(env, image):
     stage(env, image)
     assert not env.storage.unstage(NAME)
     assert env.storage.exists(NAME)
+
+
+def test_disks_that_were_taken_back_are_whole(env, image):
+    stage(env, image, disks=2)
+    env.snapshots.take_snapshot(NAME, "first", Consistency.OFFLINE)
+    for _ in range(2):
+        env.snapshots.roll_back(NAME, "first")
+        assert HALF not in env.storage.metadata(NAME)
 
 
 def test_unused_disk_has_no_holder(env, image):

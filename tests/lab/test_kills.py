@@ -68,7 +68,7 @@ def check(lab: Lab, kind: str, storage: str, table: dict[str, tuple[str, ...]]) 
     """Try the operations on three nodes at once; print how many points there were."""
 
     def on(node: str) -> str:
-        where = "PYTHONPATH=/usr/lib/vm-mgr:/tmp/tests"
+        where = "PYTHONPATH=/usr/lib/vm-mgr/current:/tmp/tests"
         tag = f"{kind[0]}{storage[0]}{node}"
         argv = ["env", where, "python3", "-W", "ignore", "-m", "tests.lab.node.kills", kind, storage, tag]
         done = lab.execute(node, [*argv, *table[node]], check=False, timeout_s=TRIES_S)

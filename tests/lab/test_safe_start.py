@@ -355,7 +355,7 @@ def test_creation_in_a_full_storage_leaves_nothing(lab: Lab) -> None:
     )
     try:
         on(lab, THIRD, f"mkdir -p {FOLDER}/small; mount -t tmpfs -o size=20m none {FOLDER}/small")
-        on(lab, THIRD, f'PYTHONPATH=/usr/lib/vm-mgr python3 -c "{python}"')
+        on(lab, THIRD, f'PYTHONPATH=/usr/lib/vm-mgr/current python3 -c "{python}"')
         usual = on(lab, THIRD, "cat /etc/vm-mgr/vm-mgr.toml").stdout
         put(lab, THIRD, config, f'{usual}\n[shared_dir.small]\npath = "{FOLDER}/small"\n')
         put(lab, THIRD, f"{FOLDER}/any.xml", DEFINITION)

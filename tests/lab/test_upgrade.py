@@ -27,6 +27,18 @@ RECORDED = Path(__file__).parents[1] / "recordings" / "vm-mgr-0.1.tar.xz"
 # Each with live migration, so that their operations are those of a VM that can be moved.
 VMS = {"cmd1": "ceph", "cmd2": "vms"}
 MONITOR_S = 10
+# The command and the hook as the earlier version's deployment wrote them; its install.sh knows the rest.
+COMMAND = """#!/usr/bin/python3 -IS
+import sys
+sys.path[:0] = ["/usr/lib/vm-mgr", "/usr/lib/python3/dist-packages"]
+from vm_mgr.cli import main
+sys.exit(main())
+"""
+HOOK = """#!/bin/sh
+case "$2/$3" in prepare/begin | migrate/begin) ;; *) exit 0 ;; esac
+[ -e /usr/lib/vm-mgr/vm_mgr/ocf/guard.py ] || exit 0
+PYTHONPATH=/usr/lib/vm-mgr exec /usr/bin/python3 -P -m vm_mgr.ocf.guard "$@"
+"""
 # What this version has and the earlier one had not.
 ALERTS = "vm-mgr-alerts.socket vm-mgr-alerts.service"
 DROPINS = "system.slice.d/vm-mgr.conf libvirtd.service.d/vm-mgr-protection.conf"
@@ -46,6 +58,14 @@ def install_recorded(lab: Lab) -> None:
         away = f"systemctl disable --quiet vm-mgr-alerts.socket; systemctl stop {ALERTS}"
         at(lab, node.name, f"{away}; cd /etc/systemd/system; rm -f {ALERTS} {DROPINS} /usr/lib/vm-mgr/alert")
         at(lab, node.name, "systemctl daemon-reload")
+        at(
+            lab,
+            node.name,
+            "cd /usr/lib/vm-mgr; rm -rf versions current; rm -f /etc/tmpfiles.d/vm-mgr-versions.conf",
+        )
+        for path, text in (("/usr/bin/vm-mgr", COMMAND), ("/etc/libvirt/hooks/qemu.d/vm-mgr", HOOK)):
+            put = f"rm -f {path}; cat >{path}; chmod 0755 {path}"
+            lab.execute(node.name, ["sh", "-c", put], stdin=text)
 
 
 def upgrade(lab: Lab) -> None:

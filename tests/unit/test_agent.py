@@ -229,7 +229,7 @@ def test_stop_ends_what_libvirt_still_starts_for_a_start_that_was_killed(node):
 
 
 DISK = "<disk type='network' device='disk'><source protocol='rbd' name='rbd/system_web1'/></disk>"
-DEAD = Holder("system_web1", "198.51.100.11:0/7", "client.1", "auto 1")
+DEAD = Holder("system_web1", "198.51.100.11:0/7", "client.1", "auto 1", watch=77)
 
 
 @pytest.mark.parametrize("emptied", ["", "1000 5 7211d24b-8a6d-4c1b-9953-f2bfac5d3272"])
@@ -239,8 +239,10 @@ def test_stop_shuts_out_the_client_of_a_process_that_died(node, emptied):
     act(node, "stop")  # nothing was known to run here
     assert not node.storage.evicted
     node.storage.held = []
+    node.hypervisor.variables[1000] = {77}
+    node.hypervisor.on_call = lambda verb: node.storage.held.append(DEAD) if verb == "create" else None
     act(node, "start")
-    node.storage.held = [DEAD]
+    node.hypervisor.on_call = lambda verb: None
     node.hypervisor.running.clear()
     path(node, "running", "web1").write_text(emptied)  # by the monitor that missed it
     act(node, "stop")
@@ -279,6 +281,23 @@ def test_start_waits_until_libvirt_has_seen_the_end_of_the_last_process(node, pa
         with pytest.raises(VmMgrError, match="already active"):
             act(node, "start")
         assert node.clock.monotonic() < began + 15
+    assert ("web1" in node.hypervisor.running) is starts
+
+
+@pytest.mark.parametrize(("passes_s", "starts"), [(12, True), (100, False)])
+def test_start_waits_until_a_passing_client_lets_libvirts_hook_agree(node, passes_s, starts):
+    def on_call(verb):
+        if verb == "create" and node.clock.monotonic() < began + passes_s:
+            raise VmMgrError(Kind.WRONG_STATE, "refusing to start web1: its disk is in use on n1")
+
+    node.hypervisor.on_call = on_call
+    began = node.clock.monotonic()
+    if starts:
+        act(node, "start")
+    else:
+        with pytest.raises(VmMgrError, match="n1"):
+            act(node, "start")
+        assert node.clock.monotonic() < began + 50
     assert ("web1" in node.hypervisor.running) is starts
 
 

@@ -511,3 +511,47 @@ class TestJournal:
         (line,) = reading()
         assert len(line) < PIPE_BUF
         assert json.loads(line)["subject"] == "n2"
+
+
+def test_nodes_that_are_lost_together_do_not_wait_for_each_other(failover):
+    """Ceph hangs in the release of the one: that of the other has its own worker, and its own connection."""
+    hangs, released = threading.Event(), threading.Event()
+    made = []
+
+    class Env:
+        def __init__(self):
+            made.append(self)
+
+        def __getattr__(self, name):
+            return getattr(failover, name)
+
+    def on_call(verb):
+        if verb == "daemons" and threading.current_thread() is first[0]:
+            hangs.wait(10)
+
+    first, state = [], failover.cluster.state
+
+    def looked():
+        first.append(threading.current_thread())
+        return state()
+
+    failover.cluster.state = looked
+    for name in ("n2", "n3"):
+        failover.cluster.nodes[name] = Node(NodeName(name), online=False)
+    failover.cluster.fencings = [
+        Fencing(NodeName(name), succeeded=True, completed="1970-01-12 13:46:40Z") for name in ("n2", "n3")
+    ]
+    failover.lost_nodes.all_daemons = [MemoryDaemon(2, "n3", "198.51.100.13")]
+    failover.lost_nodes.on_call = on_call
+    end = failover.lost_nodes.end_daemons
+    failover.lost_nodes.end_daemons = lambda numbers, **named: (end(numbers, **named), released.set())
+    service = Service(Env)
+    service.handle(line_of(FENCED))
+    while not first:
+        time.sleep(0.01)
+    service.handle(line_of({**FENCED, "CRM_alert_node": "n3"}))
+    assert released.wait(5), "the second node waits for the first one"
+    hangs.set()
+    while service.busy:
+        time.sleep(0.01)
+    assert len(made) == 4

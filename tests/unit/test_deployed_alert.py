@@ -41,7 +41,7 @@ def test_ids_are_ours_and_paths_are_the_installed_ones():
     assert all(one.startswith("vm-mgr-alert") for one in ids)
     assert len(set(ids)) == len(ids) == 3
     assert alert.get("path") == "/usr/lib/vm-mgr/alert"
-    assert '"$work/ocf/alert" $home/.alert.new' in (FILES / "install.sh").read_text()
+    assert 'link current/ocf/alert "$home/alert"' in (FILES / "exchange.sh").read_text()
 
 
 def test_agent_service_and_settings_mean_the_same_pipe():

@@ -68,4 +68,4 @@ def test_second_deployment_changes_nothing_and_the_agent_is_installed():
     once = cib.merged(before, ET.fromstring(configuration(n1={})), "vm-mgr-node")  # noqa: S314
     twice = cib.merged(once, ET.fromstring(configuration(n1={})), "vm-mgr-node")  # noqa: S314
     assert ET.canonicalize(once, strip_text=True) == ET.canonicalize(twice, strip_text=True)
-    assert " Node;" in (ROLE / "files" / "install.sh").read_text()
+    assert " Node;" in (ROLE / "files" / "exchange.sh").read_text()

@@ -272,3 +272,20 @@ def test_console_of_another_node_goes_over_ssh(tmp_path, uri, user, reached):
     with pytest.raises(SystemExit):
         Virsh(recorder, tmp_path, uri=uri).console("web1", user)
     assert recorder.calls == [("virsh", "--connect", reached, "--quiet", "console", "web1")]
+
+
+def test_refusal_of_our_own_hook_is_told_and_may_pass(tmp_path):
+    said = (
+        "error: Failed to create domain from /run/x.xml\nerror: Hook script execution failed: internal "
+        "error: Child process (LC_ALL=C /etc/libvirt/hooks/qemu.d/vm-mgr web1 prepare begin -) unexpected "
+        "exit status 1: vm-mgr: refusing to start web1: its disk system_web1 is in use on n1 (192.0.2.1:0/7)\n"
+    )
+
+    class Runner:
+        def run(self, argv, **_):
+            return Completed(tuple(argv), 1, "", said)
+
+    with pytest.raises(VmMgrError) as caught:
+        Virsh(Runner(), tmp_path).create("<domain/>", "web1", timeout_s=5)
+    assert caught.value.kind is Kind.WRONG_STATE
+    assert caught.value.message.startswith("refusing to start web1: its disk system_web1 is in use on n1")

@@ -1,7 +1,9 @@
 """A live migration through a libvirt that is none: what it is asked for, and what is left after an abort."""
 
+import re
 import sys
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +18,7 @@ from vm_mgr.ports.live_migration import Migration
 
 HERE, THERE = "qemu:///system", "qemu+ssh://n2/system"
 RUNNING, BY_USER, MIGRATING, POSTCOPY_FAILED = [1, 1], [3, 1], [3, 2], [3, 13]
-NO_DOMAIN, NO_NETWORK, ABORTED, CPU = 42, 43, 78, 84
+NO_DOMAIN, NO_NETWORK, ABORTED, NO_METADATA, CPU = 42, 43, 78, 80, 84
 MIB = 1 << 20
 JOB = {
     "type": 2,
@@ -51,12 +53,16 @@ class Domain:
         self.arrives = True
         self.stuck_after_abort = []
         self.leaves_half = False
+        self.loses_answer = False
         self.refuses = ""
         self.stats = dict(JOB)
         self.measured = {"dirtyrate.calc_status": 2, "dirtyrate.megabytes_per_second": 3}
 
     def state(self):
         return self.now
+
+    def XMLDesc(self, _flags):  # noqa: N802
+        return "<domain><name>web1</name><devices/></domain>"
 
     def jobStats(self):  # noqa: N802 - libvirt's name
         return {"type": 0} if self.end.is_set() else self.stats
@@ -68,9 +74,12 @@ class Domain:
         assert self.end.wait(20), "nobody ended the migration"
         if not self.arrives:
             raise FakeError("job 'migration out' canceled by client", ABORTED)
+        target.domains["web1"] = Half(target, params.get("destination_xml", ""))
+        if self.loses_answer:
+            raise FakeError("Cannot recv data: Connection reset by peer")
         self.hosts[HERE].domains.clear()
-        target.domains["web1"] = SimpleNamespace(state=lambda: RUNNING)
         if self.leaves_half:
+            target.domains["web1"].now = list(RUNNING)
             raise FakeError("the confirmation was lost")
 
     def migrateSetMaxDowntime(self, milliseconds):  # noqa: N802
@@ -98,6 +107,37 @@ class Domain:
 
     def startDirtyRateCalc(self, seconds):  # noqa: N802
         self.calls.append(("measure", seconds))
+
+
+class Half:
+    """What arrives: it stands, with the mark of the XML that it was sent with, until it is let go on."""
+
+    def __init__(self, host, xml=""):
+        self.host = host
+        self.now = list(BY_USER) if "arrival" in xml else list(RUNNING)
+        self.mark = re.sub(".*(<vm-mgr:arrival[^>]*/>).*", r"\1", xml) if "arrival" in xml else ""
+        self.calls = []
+
+    def state(self):
+        return self.now
+
+    def metadata(self, _kind, namespace, _flags):
+        if not self.mark:
+            raise FakeError("metadata not found", NO_METADATA)
+        assert namespace in self.mark
+        return self.mark
+
+    def setMetadata(self, _kind, text, _prefix, _namespace, _flags):  # noqa: N802
+        assert text is None
+        self.mark = ""
+
+    def resume(self):
+        self.calls.append("resume")
+        self.now = [1, 5]
+
+    def destroy(self):
+        self.calls.append("destroy")
+        del self.host.domains["web1"]
 
 
 class Host:
@@ -129,9 +169,11 @@ def hosts(monkeypatch):
         "JOB_MEMORY_ITERATION": "memory_iteration",
         "JOB_MEMORY_DIRTY_RATE": "memory_dirty_rate", "JOB_MEMORY_PAGE_SIZE": "memory_page_size",
         "JOB_AUTO_CONVERGE_THROTTLE": "auto_converge_throttle",
+        "XML_MIGRATABLE": 8, "XML_SECURE": 1, "METADATA_ELEMENT": 2, "AFFECT_LIVE": 1, "PAUSED": 3,
     }  # fmt: skip
     flags = {
         "LIVE": 1, "ABORT_ON_ERROR": 4096, "AUTO_CONVERGE": 8192, "POSTCOPY": 32768, "PARALLEL": 131072,
+        "PAUSED": 32, "PARAM_DEST_XML": "destination_xml",
         "PARAM_URI": "migrate_uri", "PARAM_BANDWIDTH": "bandwidth",
         "PARAM_PARALLEL_CONNECTIONS": "parallel.connections",
     }  # fmt: skip
@@ -140,6 +182,7 @@ def hosts(monkeypatch):
         VIR_ERR_NO_DOMAIN=NO_DOMAIN,
         VIR_ERR_NO_NETWORK=NO_NETWORK,
         VIR_ERR_OPERATION_ABORTED=ABORTED,
+        VIR_ERR_NO_DOMAIN_METADATA=NO_METADATA,
         VIR_ERR_CPU_INCOMPATIBLE=CPU,
         VIR_CONNECT_COMPARE_CPU_FAIL_INCOMPATIBLE=1,
         VIR_CONNECT_LIST_NODE_DEVICES_CAP_NET=16,
@@ -165,9 +208,9 @@ def ticking(domain):
     return lambda: float(next(seconds))
 
 
-def move(ticking, tell=lambda *_: None, **wishes):
+def move(ticking, tell=lambda *_: None, run=Path("/nonexistent"), proc=Path("/proc"), **wishes):
     wanted = Migration("web1", THERE, "tcp://n2", 110.0)._replace(**wishes)
-    LiveMove(Connection(HERE), wanted, tell, now=ticking, poll_s=0.001).run()
+    return LiveMove(Connection(HERE), wanted, tell, now=ticking, poll_s=0.001, run=run, proc=proc).run()
 
 
 def failure(ticking, **wishes):
@@ -180,12 +223,15 @@ def test_terms_reach_libvirt(domain, ticking):
     domain.end.set()
     move(ticking, speed_mib=8, downtime_ms=300, parallel=4, extra_options=("--auto-converge",))
     flags, params = domain.calls[1]
-    assert flags == 1 + 4096 + 8192 + 131072
+    assert flags == 1 + 32 + 4096 + 8192 + 131072
+    assert "urn:vm-mgr:arrival" in params.pop("destination_xml")
     assert params == {"migrate_uri": "tcp://n2", "bandwidth": 8, "parallel.connections": 4}
     assert domain.calls[0] == ("downtime", 300)
 
 
-@pytest.mark.parametrize(("strategy", "flag"), [("precopy", 0), ("auto-converge", 8192), ("postcopy", 32768)])
+@pytest.mark.parametrize(
+    ("strategy", "flag"), [("precopy", 32), ("auto-converge", 8224), ("postcopy", 32768)]
+)
 def test_strategy_is_a_flag(domain, ticking, strategy, flag):
     domain.end.set()
     move(ticking, plan=Plan(Strategy(strategy)))
@@ -258,7 +304,9 @@ def test_guest_that_does_not_go_on_after_an_abort_is_no_clean_abort(domain, tick
 
 
 def test_domain_that_stays_at_the_target_is_no_clean_abort(domain, hosts, ticking):
-    hosts[THERE].domains["web1"] = SimpleNamespace(state=lambda: MIGRATING)
+    half = hosts[THERE].domains["web1"] = Half(hosts[THERE])
+    half.now = list(MIGRATING)
+    half.destroy = lambda: None
     assert "NOT CLEAN" in failure(ticking, limits=Limits(5, 110, OnTimeout.ABORT)).message
 
 
@@ -280,6 +328,155 @@ def test_migration_that_has_arrived_is_none_that_failed(domain, ticking):
     domain.leaves_half = True
     domain.end.set()
     move(ticking)
+
+
+class TestEnd:
+    """Of the two halves never more than one runs, whatever is lost in the last second."""
+
+    @pytest.fixture
+    def status(self, tmp_path):
+        """Give libvirt's status file of a process of its own, which ends by itself never."""
+        (tmp_path / "run").mkdir()
+        (tmp_path / "proc/77/task/77").mkdir(parents=True)
+        (tmp_path / "proc/77/task/77/stat").write_text("77 (qemu) S 1 1 1 0 -1 4194560 0")
+        self.tell(tmp_path, "perform3_done")
+        return tmp_path
+
+    def tell(self, folder, phase):
+        job = f"<job async='migration out' phase='{phase}'/>"
+        text = f"<domstatus state='paused' reason='migration' pid='77'>\n{job}"
+        (folder / "run/web1.xml.new").write_text(text)
+        (folder / "run/web1.xml.new").replace(folder / "run/web1.xml")
+
+    def end(self, folder, how):
+        stat = folder / "proc/77/task/77/stat"
+        if how == "gone":
+            stat.unlink()
+            stat.parent.rmdir()
+        else:
+            stat.write_text(how)
+
+    def both(self, folder):
+        return {"run": folder / "run", "proc": folder / "proc"}
+
+    def test_guest_that_has_arrived_waits_for_the_end_of_its_source(self, domain, hosts, ticking):
+        domain.end.set()
+        assert move(ticking) is False
+        assert hosts[THERE].domains["web1"].now == BY_USER
+        assert hosts[THERE].domains["web1"].calls == []
+
+    @pytest.mark.parametrize("how", ["gone", "77 (qemu) Z 1 1 1 0 -1 0 0", "77 (qemu) R 1 1 1 0 -1 4 0"])
+    def test_it_goes_on_as_soon_as_that_has_ended(self, domain, hosts, ticking, status, how):
+        domain.end.set()
+        real = domain.migrate3
+
+        def migrate3(*given):
+            real(*given)
+            self.tell(status, "confirm3")
+            self.end(status, how)
+            wait_until(lambda: "resume" in hosts[THERE].domains["web1"].calls)
+
+        domain.migrate3 = migrate3
+        assert move(ticking, **self.both(status)) is True
+        assert hosts[THERE].domains["web1"].now == [1, 5]
+        assert not hosts[THERE].domains["web1"].mark
+
+    @pytest.mark.parametrize(
+        ("phase", "ends"),
+        [("confirm3", False), ("confirm3_cancelled", True), ("perform3_done", True)],
+        ids=["it lives", "it was let go on", "libvirt has not decided"],
+    )
+    def test_it_does_not_go_on_without_both(self, domain, hosts, ticking, status, phase, ends, monkeypatch):
+        monkeypatch.setattr("vm_mgr.adapters.libvirt.switchover.ENDING_S", 0.05)
+        domain.end.set()
+        real = domain.migrate3
+
+        def migrate3(*given):
+            self.tell(status, phase)
+            if ends:
+                self.end(status, "gone")
+            real(*given)
+            threading.Event().wait(0.05)
+
+        domain.migrate3 = migrate3
+        assert move(ticking, **self.both(status)) is False
+        assert hosts[THERE].domains["web1"].now == BY_USER
+
+    def test_guest_that_its_user_had_paused_stays_paused_there(self, domain, hosts, ticking, status):
+        domain.now = list(BY_USER)
+        domain.end.set()
+        real = domain.migrate3
+
+        def migrate3(*given):
+            real(*given)
+            self.tell(status, "confirm3")
+            self.end(status, "gone")
+            wait_until(lambda: not hosts[THERE].domains["web1"].mark)
+
+        domain.migrate3 = migrate3
+        assert move(ticking, **self.both(status)) is True
+        assert hosts[THERE].domains["web1"].now == BY_USER
+
+    @pytest.mark.parametrize("here", [RUNNING, MIGRATING], ids=["let go on by libvirt", "left standing"])
+    def test_lost_answer_leaves_one_that_runs_here(self, domain, hosts, ticking, here):
+        domain.loses_answer, domain.now = True, list(RUNNING)
+        domain.end.set()
+        real = domain.migrate3
+
+        def migrate3(*given):
+            domain.now = list(here)
+            real(*given)
+
+        domain.migrate3 = migrate3
+        assert "reset by peer" in failure(ticking).message
+        assert domain.now == RUNNING
+        assert not hosts[THERE].domains
+
+    @pytest.mark.parametrize(
+        "there", [RUNNING, None], ids=["it runs at the target", "the target does not answer"]
+    )
+    def test_source_that_stands_stays_so_without_proof(self, domain, hosts, ticking, there):
+        domain.loses_answer = True
+        domain.end.set()
+        real = domain.migrate3
+
+        def migrate3(*given):
+            domain.now = list(MIGRATING)
+            try:
+                real(*given)
+            finally:
+                half = hosts[THERE].domains["web1"]
+                half.now = there
+                if there is None:
+                    hosts[THERE].lookupByName = lambda _name: (_ for _ in ()).throw(FakeError("no answer"))
+
+        domain.migrate3 = migrate3
+        assert "NOT CLEAN" in failure(ticking).message
+        assert "resume" not in domain.calls
+        assert domain.now == MIGRATING
+
+    def test_source_stands_while_its_migration_may_still_end_well(self, domain, hosts, ticking):
+        """The target hangs in its last step, when the limit passes: the abort ends nothing."""
+        half = hosts[THERE].domains["web1"] = Half(hosts[THERE])
+        half.now = list(MIGRATING)
+
+        def abort():
+            domain.now = list(MIGRATING)
+            raise FakeError("cannot abort a job in its last step")
+
+        domain.abortJob = abort
+        assert "NOT CLEAN" in failure(ticking, limits=Limits(5, 110, OnTimeout.ABORT)).message
+        assert "resume" not in domain.calls
+        assert half.calls == []
+        domain.end.set()
+
+
+def wait_until(holds):
+    for _ in range(1000):
+        if holds():
+            return
+        threading.Event().wait(0.005)
+    raise AssertionError
 
 
 def test_unreachable_target_is_found_before_anything_moves(domain, hosts, ticking):

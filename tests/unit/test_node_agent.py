@@ -77,6 +77,8 @@ class Node:
             "VM_MGR_CIB": str(self.folder / "cib.xml"),
             "VM_MGR_QEMU": str(self.folder / "qemu-"),
             "VM_MGR_STATE": str(self.folder / "state"),
+            "VM_MGR_LIBVIRT_RUN": str(self.folder / "run"),
+            "VM_MGR_PROC": str(self.folder / "proc"),
             "OCF_RESKEY_CRM_meta_interval": "0" if probe else "10000",
             **{f"OCF_RESKEY_{key}": value for key, value in self.parameters.items()},
         }
@@ -374,3 +376,49 @@ def test_parameters_are_validated(node, parameter, value, code):
 def test_meta_data_and_what_is_unknown(node):
     assert '<resource-agent name="Node"' in node.run("meta-data").stdout
     assert node.run("promote").returncode == 3
+
+
+class TestStrangers:
+    """A QEMU of which the VM's agent knows nothing here is looked at."""
+
+    @pytest.fixture
+    def host(self, bridged):
+        (bridged.folder / "run").mkdir()
+        (bridged.folder / "proc/77").mkdir(parents=True)
+        bridged.tool("python3", TOOL + "exit $(cat {folder}/verdict)\n")
+        (bridged.folder / "verdict").write_text("0")
+        (bridged.folder / "run/web1.pid").write_text("77")
+        return bridged
+
+    def asked(self, host):
+        host.look()
+        return [call.split("vm_mgr.ocf.second ")[1] for call in host.calls if call.startswith("python3")]
+
+    def test_one_without_a_record_of_the_agent_is_looked_at_each_time(self, host):
+        assert self.asked(host) == ["web1=77"]
+        assert self.asked(host) == ["web1=77"]
+
+    @pytest.mark.parametrize(
+        ("record", "asked"), [("77 1 x", []), ("78 1 x", ["web1=77"]), ("", ["web1=77"])]
+    )
+    def test_one_that_the_agent_has_recorded_is_known(self, host, record, asked):
+        (host.folder / "state/running..web1").write_text(record)
+        assert self.asked(host) == asked
+
+    def test_one_with_which_nothing_is_wrong_is_looked_at_once(self, host):
+        (host.folder / "verdict").write_text("3")
+        assert self.asked(host) == ["web1=77"]
+        assert self.asked(host) == []
+        (host.folder / "proc/78").mkdir()
+        (host.folder / "run/web1.pid").write_text("78")
+        assert self.asked(host) == ["web1=78"]
+
+    @pytest.mark.parametrize("file", ["web1.pid", "a b.pid"])
+    def test_what_is_none_is_left_alone(self, host, file):
+        (host.folder / "run/web1.pid").unlink()
+        (host.folder / "run" / file).write_text("99" if file == "web1.pid" else "77")
+        assert self.asked(host) == []
+
+    def test_monitor_does_not_fail_for_it(self, host):
+        (host.folder / "verdict").write_text("1")
+        assert host.run("monitor").returncode == 0

@@ -9,6 +9,7 @@ from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.adapters.pacemaker import commands, moves, reading
 from vm_mgr.adapters.pacemaker.edit import CibEditor
 from vm_mgr.adapters.pacemaker.parse import parse_crm_mon
+from vm_mgr.adapters.pacemaker.port import Pacemaker
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import TargetRole, VmState
 from vm_mgr.operations.view import view
@@ -377,3 +378,64 @@ def test_vm_between_the_tasks_of_a_live_migration_is_moving(tasks, detail):
     )
     seen = view(state.resources["web1"], state)
     assert (seen.state.value, seen.node, seen.detail) == ("Started", "n2", detail)
+
+
+@pytest.mark.parametrize(
+    ("options", "enabled"),
+    [
+        ('stonith-enabled="true"', True),
+        ('fencing-enabled="true"', True),
+        ('stonith-enabled="true" fencing-enabled="true"', True),
+        ('stonith-enabled="false"', False),
+        ('fencing-enabled="false"', False),
+        ('stonith-enabled="true" fencing-enabled="false"', False),
+        ('stonith-enabled="false" fencing-enabled="true"', False),
+        ('stonith-enabled="yes"', False),  # crm_mon prints true or false
+        ("", False),
+        (None, False),
+    ],
+)
+def test_fencing_is_enabled_only_where_the_cluster_says_so(options, enabled):
+    element = "" if options is None else f"<cluster_options {options}/>"
+    assert (
+        parse_crm_mon(f"<pacemaker-result><summary>{element}</summary></pacemaker-result>").fencing_enabled
+        is enabled
+    )
+
+
+def test_word_of_a_person_is_told_from_a_fencing():
+    """As Pacemaker 2.1 and 3.0 print the two."""
+    text = """<pacemaker-result><fence_history>
+    <fence_event action="off" target="n3" client="stonith_admin.3023" origin="n1" status="success"
+     delegate="a human" completed="2026-11-28 21:02:00.997697Z"/>
+    <fence_event action="reboot" target="n3" client="pacemaker-controld.201" origin="n2" status="success"
+     delegate="n1" completed="2026-11-28 21:01:50.305696Z"/></fence_history></pacemaker-result>"""
+    by_hand, fenced = parse_crm_mon(text).fencings
+    assert (by_hand.by_hand, by_hand.fences) == (True, True)
+    assert (fenced.by_hand, fenced.fences) == (False, True)
+
+
+class Answers:
+    """Answers of cibadmin, one after the other."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.asked = []
+
+    def run(self, argv, **_):
+        self.asked.append(argv)
+        return self.answers.pop(0)
+
+
+def test_node_that_was_fenced_is_forgotten_by_the_status_section():
+    runner = Answers(
+        Completed(("cibadmin",), 0, "<xpath-query><lrm_rsc_op/></xpath-query>", ""),
+        Completed(("cibadmin",), 105, "", "Call cib_query failed: No such device or address"),
+        Completed(("cibadmin",), 1, "", "broken"),
+    )
+    cluster = Pacemaker(runner, VirtualClock())
+    assert cluster.remembers("n2")
+    assert not cluster.remembers("n2")
+    assert "@uname='n2'" in runner.asked[0][-1]
+    with pytest.raises(VmMgrError):
+        cluster.remembers("n2")

@@ -1,6 +1,7 @@
 """What Ceph is told of a fenced node, and when it is told nothing."""
 
 import json
+import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -122,6 +123,30 @@ def test_node_that_left_in_good_order_was_not_fenced(env, lost, fencings):
     for changes in fencings:
         fence(env, **changes)
     assert refused(env).kind is Kind.WRONG_STATE
+
+
+def test_node_that_was_back_since_its_fencing_is_left_alone(env, lost):
+    env.cluster.joined_since = {"n2"}
+    assert refused(env).kind is Kind.WRONG_STATE
+
+
+@pytest.mark.parametrize(
+    ("fencings", "certain"),
+    [
+        ([{"delegate": "n1"}], True),
+        ([{"delegate": "a human", "action": "off"}], False),
+        ([{"delegate": "n1", "age_s": 60}, {"delegate": "a human", "action": "off", "age_s": 5}], False),
+        ([{"delegate": "a human", "action": "off", "age_s": 60}, {"delegate": "n1", "age_s": 5}], True),
+        ([{"delegate": "n1", "succeeded": False, "age_s": 2}, {"delegate": "a human"}], False),
+    ],
+)
+def test_osds_are_dead_for_certain_only_by_the_word_of_a_device(env, lost, fencings, certain):
+    env.cluster.fencings.clear()
+    for changes in fencings:
+        fence(env, **changes)
+    assert release_node(env, "n2").daemons == (1,)
+    assert lost.certainly_dead == ([1] if certain else [])
+    assert lost.shut == [DEAD]
 
 
 def test_failed_tries_before_the_fencing_do_not_matter(env, lost):
@@ -316,7 +341,7 @@ class Ceph:
         address = {"system_web1": "198.51.100.12:0/7", "system_web2": "198.51.100.13:0/9"}[name]
         yield SimpleNamespace(
             list_lockers=lambda: {"lockers": [("client.7", "auto 1", address)]},
-            watchers_list=lambda: [{"addr": f"v1:{address}"}],
+            watchers_list=lambda: [{"addr": f"v1:{address}", "cookie": 139721997141744}],
             break_lock=lambda client, cookie: self.broken.append((name, client, cookie)),
         )
 
@@ -362,7 +387,7 @@ def test_ceph_is_told_that_osds_are_dead_for_certain(ceph, told):
 
 def test_clients_of_the_node_are_blocklisted_by_their_exact_address_and_their_locks_broken(ceph, told):
     clients = told.clients({"198.51.100.12"})
-    assert clients == [DEAD]
+    assert clients == [DEAD._replace(watch=139721997141744)]
     told.shut_out(clients)
     assert [one["addr"] for one in ceph.asked] == ["198.51.100.12:0/7"]
     assert ceph.broken == [("system_web1", "client.7", "auto 1")]
@@ -375,6 +400,39 @@ def test_one_client_of_many_disks_is_blocklisted_once(ceph, told):
         ("system_web1", "client.7", "auto 1"),
         ("system_web2", "client.7", "auto 1"),
     ]
+
+
+def test_osds_of_a_person_s_word_are_down_but_not_dead_for_certain(ceph, told):
+    told.end_daemons([1], certain=False)
+    assert ceph.asked == [{"prefix": "osd down", "ids": ["1"], "format": "json"}]
+
+
+def test_who_is_shut_out_stays_so_for_weeks(ceph, told):
+    told.shut_out([DEAD])
+    looking.evict(ceph, ceph, None, DEAD)
+    expire = [one["expire"] for one in ceph.asked]
+    assert expire == [30 * 24 * 3600.0] * 2
+    assert all(isinstance(one, float) for one in expire)  # Ceph takes no integer for it
+
+
+@pytest.mark.parametrize("call", ["clients", "shut_out", "evict"])
+def test_monitors_that_give_no_map_are_not_waited_for_without_end(ceph, told, monkeypatch, call):
+    monkeypatch.setattr("vm_mgr.adapters.ceph.connection.MAP_S", 0.05)
+    ceph.wait_for_latest_osdmap = lambda: threading.Event().wait(1)
+    calls = {
+        "clients": lambda: told.clients({"198.51.100.12"}),
+        "shut_out": lambda: told.shut_out([DEAD]),
+        "evict": lambda: looking.evict(ceph, ceph, None, DEAD),
+    }
+    with pytest.raises(VmMgrError) as caught:
+        calls[call]()
+    assert caught.value.kind is Kind.EXTERNAL_FAILURE
+    assert not ceph.broken
+
+
+def test_watch_is_told_where_ceph_tells_it(ceph):
+    found = looking.holders(ceph, None, "system_web1")
+    assert [one.watch for one in found] == [139721997141744]
 
 
 def test_refusal_of_a_monitor_is_an_error_with_a_hint(ceph, told):

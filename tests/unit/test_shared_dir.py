@@ -28,7 +28,7 @@ from vm_mgr.adapters.shared_dir.mount import Mount
 from vm_mgr.adapters.shared_dir.port import SharedDirectory
 from vm_mgr.adapters.side_by_side.storages import Place, SideBySide
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.mark import Mark
+from vm_mgr.model.mark import HALF, Mark
 from vm_mgr.model.storage import Consistency
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.operations.add_disk import NewDisk, add_disk
@@ -295,6 +295,23 @@ def test_interruption_anywhere_is_settled_by_doing_it_again(name, after, tmp_pat
         assert facts(root) in outcomes, f"not settled after {points} calls"
         points += 1
     assert points >= (2 if name in ("rename", "roll back", "drop disk", "place disk") else 4)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_disks_of_no_instant_are_known_as_such_without_a_ledger(after, tmp_path):
+    """The start of a VM goes by it where the ledger, which is in another storage, can't be reached."""
+    points, halves = 0, 0
+    verb = VERBS["roll back"][0]
+    while killed(verb, world(tmp_path / f"{points}"), points, after=after):
+        storage = opened(tmp_path / f"{points}")
+        contents = {load(path)["content"] for path in storage.disk_files("web1")}
+        half = HALF in storage.metadata("web1")
+        assert half or len(contents) == 1
+        halves += half
+        verb(storage)
+        assert HALF not in storage.metadata("web1")
+        points += 1
+    assert halves
 
 
 def killed(verb, storage, calls, *, after):

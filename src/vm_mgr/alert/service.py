@@ -1,7 +1,7 @@
 """Act on events: release the storage of a fenced node, keep what happened, ask guests whether they live.
 
-Three workers, so that nothing waits for what it doesn't need: a release not for the chronicle, which may be
-on the very disks that hang, and neither of them for a guest that boots.
+Several workers, so that nothing waits for what it doesn't need: a release not for the chronicle, which may be
+on the very disks that hang, nor for the release of another node, and none of them for a guest that boots.
 """
 
 import os
@@ -209,16 +209,22 @@ class Guests:
 
 
 class Service:
-    """Hands each line that comes to the workers; each has an environment of its own, with its connections."""
+    """Hands each line that comes to the workers; each has an environment of its own, with its connections.
+
+    Each node has a worker: nodes that are lost together don't wait for each other's release.
+    """
 
     def __init__(self, make_env: "Callable[[], Env]") -> None:
-        self.keeper, self.nodes, self.guests = Keeper(make_env()), Nodes(make_env()), Guests(make_env())
-        self._keeping, self._acting, self._asking = Worker(), Worker(), Worker()
+        self.keeper, self.guests = Keeper(make_env()), Guests(make_env())
+        self._make_env = make_env
+        self._keeping, self._asking = Worker(), Worker()
+        self._acting: dict[str, tuple[Nodes, Worker]] = {}
 
     @property
     def busy(self) -> bool:
         """Tell whether any worker has something to do."""
-        return any(one.busy for one in (self._keeping, self._acting, self._asking))
+        acting = [worker for _, worker in self._acting.values()]
+        return any(one.busy for one in (*acting, self._keeping, self._asking))
 
     def handle(self, line: str) -> None:
         """Take one line, and return at once."""
@@ -233,17 +239,20 @@ class Service:
                 self.guests.expect(VmName(event.subject))  # also if those before it are still being asked
                 self._asking.do(self.guests.ask)
         elif event.kind in OF_NODES:
-            self._acting.do(partial(self._node, event))
+            if event.subject not in self._acting:
+                self._acting[event.subject] = Nodes(self._make_env()), Worker()
+            nodes, worker = self._acting[event.subject]
+            worker.do(partial(self._node, nodes, event))
         else:
             self._keeping.do(partial(self.keeper.keep_of_resource, event))
             self._keeping.do(self._flush)
 
-    def _node(self, event: Event) -> None:
-        seen = self.nodes.seen(event)
-        self.nodes.env.journal.write(seen or event)
+    def _node(self, nodes: Nodes, event: Event) -> None:
+        seen = nodes.seen(event)
+        nodes.env.journal.write(seen or event)
         if seen:
             self._keep(seen)
-            self.nodes.act(seen)
+            nodes.act(seen)
 
     def _keep(self, event: Event) -> None:
         self._keeping.do(partial(self.keeper.keep, event))

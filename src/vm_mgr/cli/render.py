@@ -54,7 +54,7 @@ def print_status(vm: VmStatus, output: str) -> None:
         print_data(_row(vm), output)
         return
     where = f" on {vm.node}" if vm.node else ""
-    why = f" ({vm.detail})" if vm.detail else ""
+    why = f" ({vm.words})" if vm.words else ""
     print(f"{vm.state.value}{where}{why}")
 
 
@@ -115,7 +115,7 @@ def print_table(table: Sequence[Sequence[str]]) -> None:
 
 
 def _row(vm: VmStatus) -> Mapping[str, str]:
-    return {"name": vm.name, "state": vm.state.value, "node": vm.node, "detail": vm.detail}
+    return {"name": vm.name, "state": vm.state.value, "node": vm.node, "detail": vm.words}
 
 
 def print_data(data: Any, output: str) -> None:

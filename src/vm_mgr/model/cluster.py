@@ -6,6 +6,8 @@ from typing import NamedTuple, NewType
 __all__ = ["ClusterState", "Failure", "Fencing", "Node", "NodeName", "Resource"]
 
 NodeName = NewType("NodeName", str)
+# Whom Pacemaker's fencer names for a manual confirmation.
+A_PERSON = "a human"
 
 # NamedTuples instead of dataclasses on the path of `status`: each costs a tenth of the import time.
 
@@ -13,8 +15,9 @@ NodeName = NewType("NodeName", str)
 class Node(NamedTuple):
     """A cluster node; observers vote and store but never run a VM; one that is leaving is being shut down.
 
-    answers: what VMs find on it, ask → answer (model/fitness.py). full: of VMs that stand there because their
-    storage is full, since when, in seconds since 1970.
+    answers: what VMs find on it, ask → answer (model/fitness.py). alarms: the VMs of which a second QEMU was
+    found on it since it was booted. full: of VMs that stand there because their storage is full, since when
+    (seconds since 1970).
     """
 
     name: NodeName
@@ -26,11 +29,15 @@ class Node(NamedTuple):
     observer: bool = False
     leaving: bool = False
     answers: Mapping[str, str] = {}
+    alarms: tuple[str, ...] = ()
     full: Mapping[str, int] = {}
 
     @property
     def gone(self) -> bool:
-        """Tell whether Pacemaker is sure that nothing runs there: shut down cleanly, or fenced."""
+        """Tell whether Pacemaker starts its resources elsewhere: shut down cleanly, or fenced.
+
+        That is no proof that nothing else runs there: operations/fenced.py has that.
+        """
         return not self.online and not self.unclean and not self.pending
 
     @property
@@ -54,12 +61,19 @@ class Fencing(NamedTuple):
     """The end of a try to fence a node, as Pacemaker remembers it.
 
     completed is in Pacemaker's words, 2026-01-31 23:59:59.123456Z; 2.1 leaves the fraction out.
+    delegate: the node that did it; for `stonith_admin --confirm` the words below.
     """
 
     node: NodeName
     succeeded: bool
     completed: str = ""
     action: str = "reboot"
+    delegate: str = ""
+
+    @property
+    def by_hand(self) -> bool:
+        """Tell whether it is a person's word that the node is off."""
+        return self.delegate == A_PERSON
 
     @property
     def fences(self) -> bool:

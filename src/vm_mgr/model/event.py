@@ -40,6 +40,7 @@ class EventKind(Enum):
     FULL = "full"  # its storage: its guest stands
     ROOM = "room"  # its storage has room again: its guest goes on
     FAILED = "failed"
+    SECOND = "second"  # an alarm: a VM was found to run on two nodes at once
 
 
 OF_NODES = frozenset(

@@ -5,8 +5,10 @@ from typing import NamedTuple
 
 from vm_mgr.model.vm import VmName
 
-__all__ = ["Mark", "read_mark", "write_mark"]
+__all__ = ["HALF", "Mark", "read_mark", "write_mark"]
 
+# A key of a VM's metadata in a shared directory: the snapshot that its disks are being taken back to.
+HALF = "_vm_mgr_rolling"
 # The details that are names of VMs: of a clone's source, of a VM before and after it is renamed.
 NAMES = ("source", "old", "new")
 

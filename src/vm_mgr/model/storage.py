@@ -92,6 +92,8 @@ class Holder(NamedTuple):
     """A storage client that has a disk open or locked; the address tells its node.
 
     watching is False for a client that the storage gave up: of it only a lock is left, which nobody broke.
+    watch: the number by which a client knows its watch, 0 where it is not told. For librbd that is where an
+    object is in the memory of its process.
     """
 
     image: str
@@ -99,6 +101,7 @@ class Holder(NamedTuple):
     client: str = ""
     cookie: str = ""
     watching: bool = True
+    watch: int = 0
 
     @property
     def host(self) -> str:

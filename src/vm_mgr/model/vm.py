@@ -50,12 +50,18 @@ class TargetRole(Enum):
 
 
 class VmStatus(NamedTuple):
-    """What is known of a VM in one look."""
+    """What is known of a VM in one look; alarm: what must not be, and stays so until it is started anew."""
 
     name: VmName
     state: VmState
     node: str = ""
     detail: str = ""
+    alarm: str = ""
+
+    @property
+    def words(self) -> str:
+        """Say all that there is to say beside state and node."""
+        return "; ".join(filter(None, (self.alarm, self.detail)))
 
 
 class VmSettings(NamedTuple):

@@ -5,12 +5,14 @@ process agrees.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
 from vm_mgr.bounded import OutOfTimeError, bounded
+from vm_mgr.config import CEPH
 from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
+from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.event import AGENT_EXPECTED, SCRIPTS_FOLLOW, Event, EventKind
 from vm_mgr.model.storage import Holder
 from vm_mgr.model.vm import VmName
@@ -20,9 +22,13 @@ from vm_mgr.ocf.hibernation import clear, go_on, hibernate, wake
 from vm_mgr.ocf.moving import migrate_from, migrate_to, wait_gone
 from vm_mgr.ocf.parameters import Parameters
 from vm_mgr.ocf.unplug_times import remember, reserve_s
-from vm_mgr.operations.interlock import free_disks, gone_nodes, shut_out_dead
+from vm_mgr.operations.half_done import require_whole
+from vm_mgr.operations.halves import end_half, end_halves
+from vm_mgr.operations.interlock import free_disks, gone_nodes, holder_node, shut_out_dead
 from vm_mgr.operations.overlay import noted_problems
+from vm_mgr.operations.own_clients import note_clients
 from vm_mgr.operations.stopwatch import Stopwatch
+from vm_mgr.ports.storage import Storage
 from vm_mgr.wiring import RealEnv
 
 __all__ = ["ACTIONS", "failure"]
@@ -32,6 +38,8 @@ PRESS_S = 3.0
 POLL_S = 0.2
 # libvirt reads the end of a monitor at once, but acts on it only after the domain's job under way.
 NOTICE_S = 10.0
+# A command that has a disk open just now makes libvirt's hook refuse the start.
+PASSING_S = 40.0
 # What libvirt takes to be started anew.
 BACK_S = 5.0
 # Ceph answers at once, or is in trouble; a stop has better things to do then.
@@ -44,7 +52,7 @@ def start(env: RealEnv, given: Parameters) -> None:
     name = given.name
     deadline = env.clock.monotonic() + given.budget_s
     running = env.processes.find_vm(name)
-    if running is not None:
+    if running is not None and not _ended_half(env, name):
         _confirm(env, given, running)
         return
     rival = env.hypervisor.acts_alone(name)
@@ -55,7 +63,8 @@ def start(env: RealEnv, given: Parameters) -> None:
     waits = Stopwatch(env.clock)
     gone = gone_nodes(env)  # before Ceph is asked, which may have to wait while a fenced node reboots
     waits.end("cluster")
-    storage = env.storages.called(given.storage or env.storages.of(name))
+    label = given.storage or env.storages.of(name)
+    storage = env.storages.called(label)
     xml = storage.definition(name)
     raise_all(noted_problems(env, name, storage))
     uuid = env.definitions.uuid(xml)
@@ -63,9 +72,9 @@ def start(env: RealEnv, given: Parameters) -> None:
     images = env.definitions.rbd_images(xml, env.pool) or storage.images(name)
     expected = _expected(given, has_agent=env.definitions.has_agent(xml))
     waits.end("definition")
-    free_disks(
-        env, storage, name, images, gone=gone, limit_s=max(deadline - env.clock.monotonic() - CALL_S, 0)
-    )
+    if any(holder_node(env, one) != env.cluster.local_node() for one in storage.holders(images)):
+        end_halves(env, name, env.cluster.local_node(), shuts_out=False)
+    _free(env, storage, given, images, gone, deadline - CALL_S)
     waits.end("disk")
     end = partial(_unplug, env, name, deadline + CALL_S)
     found = wake(env, given, storage, uuid, deadline, end)
@@ -75,13 +84,62 @@ def start(env: RealEnv, given: Parameters) -> None:
     if pid is None:
         raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{name} ended right after its start")
     identity.remember(env, name, pid, uuid)
+    note_clients(env, storage, name, pid, images)
     go_on(env, name, found, end)
     waits.end("libvirt")
     env.journal.record(
         Event(env.clock.utc(), EventKind.RUNNING, name, detail=expected, waited=waits.milliseconds)
     )
+    _end_alarm(env, name)
     if found.state is not None:
         clear(env, storage, name)
+
+
+def _end_alarm(env: RealEnv, name: VmName) -> None:
+    """Take back that a second one was found: this is a new one."""
+    with suppress(VmMgrError):
+        for node in env.cluster.state().nodes:
+            if name in node.alarms:
+                env.cluster.alarm(name, node.name, on=False)
+
+
+def _ended_half(env: RealEnv, name: VmName) -> bool:
+    """End what stands here of a failed live migration: its guest can neither be started nor shut down."""
+    try:
+        if not end_half(env.hypervisor, name):
+            return False
+    except VmMgrError:
+        return False  # what is not known to be a half is confirmed, or not, as any other process
+    if not wait_gone(env, name, env.clock.monotonic() + CALL_S):
+        raise VmMgrError(Kind.TRY_LATER, f"what a live migration has left of {name} does not end here")
+    print(f"WARNING: a half of {name} that a live migration had left here was ended", file=sys.stderr)
+    return True
+
+
+def _free(
+    env: RealEnv,
+    storage: Storage,
+    given: Parameters,
+    images: Sequence[str],
+    gone: frozenset[NodeName],
+    until: float,
+) -> None:
+    """Make sure that the disks are those of one instant, and nobody's.
+
+    Their being free may have been waited for: then an operation may have begun meanwhile.
+    """
+    began = env.clock.monotonic()
+    whole = partial(require_whole, env, storage, given.name, foreign_ledger=_foreign_ledger(env, given))
+    whole(limit_s=max(until - began, 0))
+    free_disks(env, storage, given.name, images, gone=gone, limit_s=max(until - env.clock.monotonic(), 0))
+    if env.clock.monotonic() > began + CALL_S:
+        whole(limit_s=0)
+
+
+def _foreign_ledger(env: RealEnv, given: Parameters) -> bool:
+    settings = env.storage_settings
+    own = given.storage or env.storages.of(given.name)
+    return own != (CEPH if settings.ceph else settings.default)
 
 
 def _expected(given: Parameters, *, has_agent: bool) -> str:
@@ -91,7 +149,10 @@ def _expected(given: Parameters, *, has_agent: bool) -> str:
 
 
 def _create(env: RealEnv, xml: str, name: VmName, uuid: str, deadline: float) -> None:
-    """Have libvirt start it, again where libvirt has not yet seen that its last process is gone."""
+    """Have libvirt start it, again where libvirt has not yet seen that its last process is gone.
+
+    Again also where its hook has met a client that came after the disks had been free.
+    """
     began = env.clock.monotonic()
     while True:
         now = env.clock.monotonic()
@@ -101,8 +162,10 @@ def _create(env: RealEnv, xml: str, name: VmName, uuid: str, deadline: float) ->
             if env.processes.find_vm(name, uuid=uuid) is not None:
                 _unplug(env, name, env.clock.monotonic() + CALL_S)
                 raise
-            late = now + POLL_S > min(deadline, began + NOTICE_S)
-            if late or isinstance(error, SignalError) or error.kind is not Kind.TRY_LATER:
+            if isinstance(error, SignalError):
+                raise
+            patience_s = {Kind.TRY_LATER: NOTICE_S, Kind.WRONG_STATE: PASSING_S}.get(error.kind, 0)
+            if now + POLL_S > min(deadline, began + patience_s):
                 raise
         else:
             return
@@ -123,8 +186,11 @@ def stop(env: RealEnv, given: Parameters) -> None:
     began = env.clock.monotonic()
     deadline = began + given.timeout_s - 2
     if _pid(env, name, deadline) is None and not _begins(env, name, deadline):
-        if identity.was_seen(env, name):
+        if identity.was_seen(env, name) or env.own_clients.kept(name) is not None:
             _shut_out_dead(env, given)
+        identity.forget(env, name)
+        return
+    if _ended_half(env, name):
         identity.forget(env, name)
         return
     _note_disks(env, given)
@@ -139,6 +205,8 @@ def stop(env: RealEnv, given: Parameters) -> None:
         if not given.force_stop:
             why = "its guest did not shut down in its time, or libvirt did not answer: it was unplugged"
             env.journal.record(Event(env.clock.utc(), EventKind.STOPPED, name, detail=why))
+    else:
+        env.own_clients.forget(name)  # it has closed its disks
     identity.forget(env, name)
 
 
@@ -152,6 +220,7 @@ def _shut_out_dead(env: RealEnv, given: Parameters) -> None:
     def shut_out() -> list[Holder]:
         storage = env.storages.called(given.storage or env.storages.of(name))
         images = env.definitions.rbd_images(storage.definition(name), env.pool)
+        _wait_ended(env, name)
         return shut_out_dead(env, storage, name, images) if images else []
 
     with suppress(VmMgrError, OutOfTimeError):
@@ -163,6 +232,13 @@ def _note_disks(env: RealEnv, given: Parameters) -> None:
     """Keep where it has written last; nobody can refuse a stop for that, but the next start."""
     with suppress(VmMgrError, OutOfTimeError):
         bounded(partial(note_disks, env, given), NOTE_S)
+
+
+def _wait_ended(env: RealEnv, name: VmName) -> None:
+    """Wait until nothing of its process is left: the kernel may still be at its memory."""
+    kept, deadline = env.own_clients.kept(name), env.clock.monotonic() + SHUT_OUT_S
+    while kept and not env.processes.has_ended(kept.pid, kept.birth) and env.clock.monotonic() < deadline:
+        env.clock.sleep(POLL_S)
 
 
 def _pid(env: RealEnv, name: VmName, deadline: float) -> int | None:
@@ -191,9 +267,11 @@ def _begins(env: RealEnv, name: VmName, deadline: float) -> bool:
 def _confirm(env: RealEnv, given: Parameters, pid: int) -> None:
     """Find that the process is this VM's; a storage that does not answer is no reason to doubt it."""
     name = given.name
+    storage, images = None, []
     try:
         storage = env.storages.called(given.storage or env.storages.of(name))
-        uuid = env.definitions.uuid(storage.definition(name))
+        xml = storage.definition(name)
+        uuid, images = env.definitions.uuid(xml), env.definitions.rbd_images(xml, env.pool)
     except VmMgrError:
         uuid = ""
     theirs = env.processes.uuid(pid)
@@ -202,6 +280,8 @@ def _confirm(env: RealEnv, given: Parameters, pid: int) -> None:
         message = f"another VM of the name {name} runs here: process {pid}, UUID {theirs} instead of {uuid}"
         raise VmMgrError(Kind.WRONG_STATE, message, hint=f"end it or rename it: virsh dominfo {theirs}")
     identity.remember(env, name, pid, uuid)
+    if storage is not None:
+        note_clients(env, storage, name, pid, images)
 
 
 def _shut_down(env: RealEnv, name: VmName, deadline: float) -> None:
@@ -224,7 +304,7 @@ def _shut_down(env: RealEnv, name: VmName, deadline: float) -> None:
 
 def _press(env: RealEnv, name: VmName, timeout_s: float) -> None:
     if env.hypervisor.paused(name, timeout_s=timeout_s):
-        env.hypervisor.resume(name)
+        env.hypervisor.resume(name)  # refused for a half of a migration, which is unplugged in the end
     env.hypervisor.shutdown(name, timeout_s=timeout_s)
 
 

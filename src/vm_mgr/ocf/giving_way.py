@@ -4,11 +4,15 @@ Pacemaker does nothing about a loss before all actions that it has begun have en
 minutes would hold up the fencing of a lost node for two minutes.
 """
 
+from contextlib import suppress
+
+from vm_mgr import private
 from vm_mgr.bounded import OutOfTimeError, bounded
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.cluster import ClusterState, Failure
 from vm_mgr.model.migration import GAVE_WAY, JobSample
 from vm_mgr.model.vm import VmName
+from vm_mgr.ocf import identity
 from vm_mgr.wiring import RealEnv
 
 __all__ = ["GivingWay"]
@@ -16,6 +20,9 @@ __all__ = ["GivingWay"]
 INTERVAL_S = 1.0
 # What the cluster takes to answer; a migration has decisions of its own to make meanwhile.
 LOOK_S = 2.0
+# The failures of one VM end no second migration within this time: the cluster forgets them then, too.
+ONCE_IN_S = 600.0
+NODE = "node "
 # Not worth giving up: it ends by itself as soon as an abort would.
 SOON_S = 2.0
 
@@ -36,8 +43,25 @@ class GivingWay:
             return ""
         self.next_s = sample.elapsed_s + INTERVAL_S
         now = self._look() or self.known
-        new = sorted(now.keys() - self.known.keys())
-        return f"{GAVE_WAY}: {now[new[0]]}" if new else ""
+        for key in sorted(now.keys() - self.known.keys()):
+            vm = key.split(" ")[0]
+            if key.startswith(NODE) or self._is_first(VmName(vm)):
+                return f"{GAVE_WAY}: {now[key]}"
+        self.known |= now
+        return ""
+
+    def _is_first(self, vm: VmName) -> bool:
+        """Tell whether no migration of this node has given way to this VM lately, and remember that one does.
+
+        A guest that ends itself again and again would hold up a drain for as long as it likes.
+        """
+        file, now = identity.path(self.env, "gave-way", vm), self.env.clock.monotonic()
+        with suppress(OSError, ValueError):
+            if 0 <= now - float(file.read_text(encoding="utf-8")) < ONCE_IN_S:
+                return False
+        with suppress(OSError):
+            private.write(file, f"{now}\n")
+        return True
 
     def _look(self) -> dict[str, str] | None:
         """Give what is lost, in words; None if the cluster doesn't answer."""
@@ -48,7 +72,7 @@ class GivingWay:
 
 
 def _losses(state: ClusterState, name: VmName) -> dict[str, str]:
-    nodes = {f"node {node.name}": f"node {node.name} is lost" for node in state.nodes if node.unclean}
+    nodes = {f"{NODE}{node.name}": f"node {node.name} is lost" for node in state.nodes if node.unclean}
     vms = {
         f"{vm.name} {failure.when} {failure.node}": f"{vm.name} has failed on {failure.node}"
         for vm in state.resources.values()

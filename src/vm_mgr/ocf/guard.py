@@ -12,10 +12,12 @@ import re
 import sys
 from pathlib import Path
 
+from vm_mgr import private
 from vm_mgr.config import CEPH
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmName, name_problems
-from vm_mgr.operations.interlock import holder_node
+from vm_mgr.ocf.guarded import Guarded, guarded
+from vm_mgr.operations.interlock import held, wait_free
 from vm_mgr.wiring import RealEnv
 
 __all__ = ["main"]
@@ -33,27 +35,30 @@ def main(env: RealEnv, arguments: list[str], xml: str) -> int:
         if (operation, sub_operation) == ("migrate", "begin"):
             _announce(env, name)
         elif (operation, sub_operation) == ("prepare", "begin") and not _announced(env, name):
-            _refuse_saved(env, xml)
-            _refuse_held(env, name, xml)
+            found = guarded(env, xml) if env.storage_settings.ceph else Guarded()
+            _refuse_saved(env, xml, found)
+            _refuse_held(env, name, found)
     except (VmMgrError, OSError) as error:
         print(f"vm-mgr: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _refuse_held(env: RealEnv, name: str, xml: str) -> None:
-    if "rbd" not in xml:
-        return  # the cheap look: most of the time nothing else has to be loaded
-    images = env.definitions.rbd_images(xml, env.pool)
-    for holder in env.storages.called(CEPH).holders(images) if images else ():
-        node = holder_node(env, holder) or "an unknown machine"
-        message = f"refusing to start {name}: its disk {holder.image} is in use on {node} ({holder.address})"
+def _refuse_held(env: RealEnv, name: str, found: Guarded) -> None:
+    """Refuse by the rule of the agent's own start; who watches is not waited for."""
+    for disk in found.doubtful:
+        message = f"refusing to start {name}: its disk {disk} may be one of vm-mgr's, and can't be told"
         raise VmMgrError(Kind.WRONG_STATE, message)
+    if found.images:
+        storage = env.storages.called(CEPH)
+        holder = wait_free(env, storage, VmName(name), found.images, patience_s=0, limit_s=CEPH_S)
+        if holder is not None:
+            raise held(env, name, holder, "not started")
 
 
-def _refuse_saved(env: RealEnv, xml: str) -> None:
+def _refuse_saved(env: RealEnv, xml: str, found: Guarded) -> None:
     """Refuse a boot next to saved memory, which would no longer fit; the agent has taken it by now."""
-    for label, name in _vms_in(env, xml):
+    for label, name in _vms_in(env, xml, found):
         state = env.storages.called(label).saved_state(name)
         if state is not None and state.waits:
             ways = f"vm-mgr start {name}, or give it up: vm-mgr stop --force {name}"
@@ -61,14 +66,13 @@ def _refuse_saved(env: RealEnv, xml: str) -> None:
             raise VmMgrError(Kind.WRONG_STATE, message)
 
 
-def _vms_in(env: RealEnv, xml: str) -> set[tuple[str, VmName]]:
+def _vms_in(env: RealEnv, xml: str, guarded_disks: Guarded) -> set[tuple[str, VmName]]:
     """Name the storages and the VMs whose disks a domain of any name has."""
     found = set()
     for label, one in env.storage_settings.directories.items():
         folder = re.escape(one.path.rstrip("/"))
         found |= {(label, VmName(name)) for name in re.findall(rf"{folder}/([A-Za-z0-9._-]+)/", xml)}
-    images = env.definitions.rbd_images(xml, env.pool) if "rbd" in xml and env.storage_settings.ceph else []
-    for image in images:
+    for image in guarded_disks.images:
         kind, _, rest = image.partition("_")
         name = rest if kind == "system" else rest.rpartition("_")[0]
         if kind in ("system", "data") and not name_problems(name):
@@ -77,11 +81,9 @@ def _vms_in(env: RealEnv, xml: str) -> set[tuple[str, VmName]]:
 
 
 def _announce(env: RealEnv, name: str) -> None:
-    marker = _marker(env, name)
-    marker.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    marker.touch()
+    private.write(_marker(env, name), "\n")
     now = env.clock.monotonic()  # the wall clock may be set meanwhile
-    os.utime(marker, (now, now))
+    os.utime(_marker(env, name), (now, now))
 
 
 def _announced(env: RealEnv, name: str) -> bool:

@@ -10,16 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from vm_mgr import private
 from vm_mgr.bounded import OutOfTimeError, bounded
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.saved_state import SavedState
-from vm_mgr.model.storage import Holder
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity
 from vm_mgr.ocf.parameters import Parameters
 from vm_mgr.ocf.saying import say
 from vm_mgr.operations.leaving import reason_to_move
+from vm_mgr.operations.own_clients import dead_addresses
 from vm_mgr.operations.stopwatch import Stopwatch
 from vm_mgr.ports.hypervisor import PAUSED_BY_USER
 from vm_mgr.ports.storage import Storage
@@ -130,8 +131,9 @@ class _Saving:
         if self.storage is None or identity.own_pid(self.env, self.name) is not None:
             raise VmMgrError(Kind.WRONG_STATE, "its process has not ended")
         self.waits.end("end")
+        own = dead_addresses(self.env, self.name)
         held = self.storage.holders(self.storage.images(self.name))
-        alive = [one for one in held if not self._is_our_own(one)]
+        alive = [one for one in held if one.address not in own]
         if alive:
             raise VmMgrError(Kind.WRONG_STATE, f"its disk {alive[0].image} is in use at {alive[0].address}")
         self.storage.finish_state(self.name, self.state)
@@ -152,8 +154,7 @@ class _Saving:
     def _note_pause(self) -> None:
         """Tell a later stop, should this one be killed, that it was not the guest's user."""
         with suppress(OSError):
-            self._marker().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._marker().write_text(self._process(), encoding="utf-8")
+            private.write(self._marker(), self._process())
 
     def _was_paused_by_us(self) -> bool:
         try:
@@ -185,12 +186,6 @@ class _Saving:
         if len(self.env.definitions.hard_disks(xml)) > len(known):
             message = "it has a disk that vm-mgr does not keep, and which others may change meanwhile"
             raise VmMgrError(Kind.NOT_SUPPORTED, message, hint=f"see: vm-mgr show {self.name}")
-
-    def _is_our_own(self, holder: Holder) -> bool:
-        """Tell the client that has just died here, which counts as watching for some seconds."""
-        env = self.env
-        here = holder.host and env.node_addresses.get(holder.host) == env.cluster.local_node()
-        return bool(here) and not env.processes.mentions(holder.image)
 
 
 def wake(

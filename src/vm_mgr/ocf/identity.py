@@ -8,6 +8,7 @@ is known by its name.
 from contextlib import suppress
 from pathlib import Path
 
+from vm_mgr import private
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.checks import LEVELS
 from vm_mgr.model.vm import VmName
@@ -97,7 +98,6 @@ def _words(env: RealEnv, name: VmName) -> list[str]:
 def _write(env: RealEnv, name: VmName, line: str) -> None:
     file = path(env, "running", name)
     with suppress(OSError):
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         new = file.with_name(f"{file.name}.new")
-        new.write_text(f"{line}\n", encoding="utf-8")
+        private.write(new, f"{line}\n")
         new.replace(file)

@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from vm_mgr import private
 from vm_mgr.bounded import OutOfTimeError, bounded
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.checks import LEVELS, level_for
@@ -94,9 +95,8 @@ def _read(env: RealEnv, name: VmName, check: str, process: str) -> Kept:
 def _write(env: RealEnv, name: VmName, check: str, kept: Kept) -> None:
     path = _file(env, name, check)
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         new = path.with_name(f"{path.name}.new")
-        new.write_text(json.dumps(kept._asdict()), encoding="utf-8")
+        private.write(new, json.dumps(kept._asdict()))
         new.replace(path)
     except OSError as error:
         message = f"can't keep what the check {check} of {name} has found: {error}"

@@ -1,17 +1,22 @@
 """Move a VM on behalf of Pacemaker, and see to it that a move that fails does not hold the VM for ever."""
 
+import os
+from contextlib import suppress
+
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.migration import Decision, JobSample, Limits, OnTimeout, Plan, Step, Strategy, limits_within
 from vm_mgr.model.vm import VmName
-from vm_mgr.ocf import identity, tries
+from vm_mgr.ocf import departure, identity, tries
 from vm_mgr.ocf.giving_way import GivingWay
 from vm_mgr.ocf.parameters import Parameters
 from vm_mgr.ocf.saying import say
 from vm_mgr.operations.held import has_arrived
 from vm_mgr.operations.lift import is_leaving
 from vm_mgr.operations.migration_plan import plan_for
+from vm_mgr.operations.own_clients import note_clients_of
+from vm_mgr.ports.hypervisor import ARRIVING
 from vm_mgr.ports.live_migration import Migration
 from vm_mgr.wiring import RealEnv
 
@@ -27,16 +32,19 @@ def migrate_to(env: RealEnv, given: Parameters) -> None:
     """Move the running VM to the node that Pacemaker names.
 
     A failure makes Pacemaker leave the VM alone (on-fail=block). The timer that ends this is set first: a
-    process that is killed can't set one.
+    process that is killed can't set one. Its end is watched too: the timer would go off minutes later.
     """
     number = tries.add(env, given.name)
     timer = _set_timer(env, given.name, given.timeout_s + tries.pause_s(number))
+    watch = _watch(env, given.name)
     try:
         _move(env, given)
     except BaseException:
         # It may go off before Pacemaker knows of the failure. The first timer never does: that stays too.
-        _set_timer(env, given.name, tries.pause_s(number))
+        _set_timer(env, given.name, tries.pause_s(number) if _goes_on(env, given.name) else tries.SHORTEST_S)
         raise
+    finally:
+        _cancel(env, given.name, watch)
     _cancel(env, given.name, timer)
     tries.forget(env, given.name)
 
@@ -45,13 +53,30 @@ def migrate_from(env: RealEnv, given: Parameters) -> None:
     """Confirm that the VM has arrived and runs."""
     deadline = env.clock.monotonic() + given.budget_s
     while (pid := env.processes.find_vm(given.name)) is not None:
+        _go_on(env, given.name)
         if has_arrived(env.hypervisor, given.name, CALL_S):
             identity.remember(env, given.name, pid)
+            note_clients_of(env, given.name, storage=given.storage)
             return
         if env.clock.monotonic() > deadline:
             raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{given.name} has arrived, but does not run")
         env.clock.sleep(POLL_S)
     raise VmMgrError(Kind.WRONG_STATE, f"{given.name} has not arrived here")
+
+
+def _goes_on(env: RealEnv, name: VmName) -> bool:
+    """Tell whether it runs here as before, so that only the next try to move it is to be waited for."""
+    try:
+        return has_arrived(env.hypervisor, name, CALL_S)
+    except VmMgrError:
+        return False
+
+
+def _go_on(env: RealEnv, name: VmName) -> None:
+    """Let a guest go on that still waits for its source: Pacemaker calls here after that has ended."""
+    with suppress(VmMgrError):  # it is asked again, until the time is over
+        if env.hypervisor.paused(name, timeout_s=CALL_S) == ARRIVING:
+            env.hypervisor.let_go(name, timeout_s=CALL_S)
 
 
 def _move(env: RealEnv, given: Parameters) -> None:
@@ -74,11 +99,37 @@ def _move(env: RealEnv, given: Parameters) -> None:
     limits = limits._replace(end_s=limits.end_s - measured_s)
     # On a node that shuts down a stop would be next.
     way = None if limits.max_pause_s is None else GivingWay(env, name)
-    env.hypervisor.migrate(_migration(given, plan, limits), Teller(env, name, way))
-    if not wait_gone(env, name, env.clock.monotonic() + CALL_S):
-        message = f"{name} still runs here after its migration to {given.target_node}"
-        raise VmMgrError(Kind.EXTERNAL_FAILURE, message)
+    ident = departure.begin(env, name)
+    goes_on = env.hypervisor.migrate(_migration(given, plan, limits, ident), Teller(env, name, way))
+    _end_here(env, name)
+    if not goes_on:
+        _let_go(env, name, NodeName(given.target_node), ident)
+    departure.end(env, name)
     identity.forget(env, name)
+
+
+def _end_here(env: RealEnv, name: VmName) -> None:
+    """End the process of a guest that has left: libvirt does it, unless it is just being started anew.
+
+    Raises EXTERNAL_FAILURE where it does not end: the guest must not go on at the target then.
+    """
+    if wait_gone(env, name, env.clock.monotonic() + CALL_S):
+        return
+    _record(env, name, "its process here has not ended with its migration, and is ended now")
+    pid = identity.own_pid(env, name)
+    if pid is not None:
+        env.processes.end(pid, force=True)
+    if not wait_gone(env, name, env.clock.monotonic() + CALL_S):
+        message = f"{name} has left, but its process {pid} does not end here"
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, message)
+
+
+def _let_go(env: RealEnv, name: VmName, target: NodeName, ident: str) -> None:
+    """Let the guest go on at the target; where that does not work now, migrate_from does it there."""
+    try:
+        env.hypervisor_at(target).let_go(name, timeout_s=CONNECT_S, ident=ident)
+    except VmMgrError as error:
+        _record(env, name, f"it has arrived on {target}, which is to let it go on: {error}")
 
 
 def _require_arrived(env: RealEnv, name: VmName, target: NodeName) -> None:
@@ -87,6 +138,7 @@ def _require_arrived(env: RealEnv, name: VmName, target: NodeName) -> None:
     A new DC does not know how the migrate_to ended that a lost one had called for, and calls again.
     """
     try:
+        departure.finish(env, name)
         there = has_arrived(env.hypervisor_at(target), name, CONNECT_S) and _is_the_same(env, name, target)
     except VmMgrError as error:
         message = f"{name} does not run here, and whether it runs on {target} is unknown: {error.message}"
@@ -131,7 +183,7 @@ def _plan(env: RealEnv, given: Parameters, limits: Limits) -> Plan:
         return Plan(Strategy.AUTO_CONVERGE, reason=f"nothing could be measured ({error})")
 
 
-def _migration(given: Parameters, plan: Plan, limits: Limits) -> Migration:
+def _migration(given: Parameters, plan: Plan, limits: Limits, ident: str) -> Migration:
     target = given.target_node + given.network_suffix
     user = f"{given.user}@" if given.user else ""
     # no_tty: ssh fails instead of asking.
@@ -148,6 +200,7 @@ def _migration(given: Parameters, plan: Plan, limits: Limits) -> Migration:
         parallel=given.parallel,
         plan=plan,
         limits=limits,
+        ident=ident,
     )
 
 
@@ -205,6 +258,15 @@ def _set_timer(env: RealEnv, name: VmName, after_s: float) -> str:
         return env.timers.set_lift(name, after_s)
     except VmMgrError as error:
         _record(env, name, f"no timer could be set ({error}); if it stays held: vm-mgr start {name}")
+        return ""
+
+
+def _watch(env: RealEnv, name: VmName) -> str:
+    """Have the VM looked at if this process is killed; without it the timer does that, later."""
+    try:
+        return env.timers.watch(name, os.getpid())
+    except VmMgrError as error:
+        _record(env, name, f"nobody looks at once if its migration is killed ({error})")
         return ""
 
 

@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from vm_mgr import private
 from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity
@@ -60,8 +61,7 @@ def say_now_and_then(env: RealEnv, name: VmName, level: int, text: str, *, faile
     if failed:
         env.journal.record(Event(env.clock.utc(), EventKind.FAILED, name, detail=f"monitor: {text}"))
     with suppress(OSError):
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file.write_text(f"{now:.0f}\n{words}\n", encoding="utf-8")
+        private.write(file, f"{now:.0f}\n{words}\n")
 
 
 def calm(env: RealEnv, name: VmName, level: int) -> None:

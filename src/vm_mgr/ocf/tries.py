@@ -4,11 +4,12 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from vm_mgr import private
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity
 from vm_mgr.wiring import RealEnv
 
-__all__ = ["add", "count", "forget", "pause_s"]
+__all__ = ["SHORTEST_S", "add", "count", "forget", "pause_s"]
 
 SHORTEST_S = 5
 LONGEST_S = 120
@@ -31,9 +32,8 @@ def add(env: RealEnv, name: VmName) -> int:
     """Count one more and give the number; what can't be kept is counted as the first."""
     tries = count(env, name) + 1
     with suppress(OSError):
-        env.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         path, now = _path(env, name), env.clock.monotonic()
-        path.write_text(f"{tries}\n", encoding="utf-8")
+        private.write(path, f"{tries}\n")
         os.utime(path, (now, now))
     return tries
 

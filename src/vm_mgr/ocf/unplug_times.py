@@ -5,6 +5,7 @@ A guest with much memory, or a slow storage, takes long to be gone: what was mea
 
 from contextlib import suppress
 
+from vm_mgr import private
 from vm_mgr.errors import VmMgrError
 from vm_mgr.wiring import RealEnv
 
@@ -26,9 +27,7 @@ def reserve_s(env: RealEnv, timeout_s: float) -> float:
 def remember(env: RealEnv, seconds: float) -> None:
     """Keep a measurement until the node boots; a stop does not fail for this."""
     with suppress(OSError, VmMgrError):
-        env.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (env.state_dir / FILE).open("a", encoding="utf-8") as file:
-            file.write(f"{seconds:.1f}\n")
+        private.append(env.state_dir / FILE, f"{seconds:.1f}\n")
 
 
 def _times(env: RealEnv) -> list[float]:

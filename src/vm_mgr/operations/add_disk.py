@@ -10,6 +10,7 @@ from vm_mgr.operations.alone import Step, alone, marked
 from vm_mgr.operations.checks import quorum_problems, require_defined, steady_problems
 from vm_mgr.operations.create import bus_problems
 from vm_mgr.operations.overlay import disk_problems
+from vm_mgr.operations.own_clients import note_clients_of
 from vm_mgr.operations.plug import guest_sources, plug
 from vm_mgr.operations.saved import saved_problems
 from vm_mgr.operations.stillness import node_of
@@ -49,6 +50,8 @@ def add_disk(env: Env, name: VmName, new: NewDisk) -> DiskInfo:
             _make(env, name, number, image, image.size_bytes if image else new.size_bytes)
             step.now(PLACING)
             _finish(step)
+        if node_of(env, name) == env.cluster.local_node():
+            note_clients_of(env, name)
         return env.storage.disks(name)[number]
 
 

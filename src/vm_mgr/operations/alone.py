@@ -6,7 +6,7 @@ failure, by the next operation on that VM or by `vm-mgr repair` after a kill. Th
 one that is needed after a power cut is tested daily (docs/design/0004-crash-only-operations.md).
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any
@@ -17,7 +17,17 @@ from vm_mgr.model.vm import VmName
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress
 
-__all__ = ["Step", "alone", "alone_if_reachable", "claimed", "marked", "settle", "settle_elsewhere"]
+__all__ = [
+    "REFUSALS",
+    "Step",
+    "alone",
+    "alone_if_reachable",
+    "claimed",
+    "first_change",
+    "marked",
+    "settle",
+    "settle_elsewhere",
+]
 
 # verb → the module whose `settle(env, name, mark)` knows what it takes; where its marks name other VMs,
 # `settle_elsewhere(env, name, mark)` does as much as these need, whatever becomes of the VM itself
@@ -38,6 +48,16 @@ SETTLERS = {
 }
 
 
+# Errors with which a port's verb refuses: it has changed nothing.
+REFUSALS = (
+    Kind.INVALID,
+    Kind.NOT_FOUND,
+    Kind.EXISTS,
+    Kind.WRONG_STATE,
+    Kind.NOT_SUPPORTED,
+    Kind.NO_RESOURCES,
+    Kind.NOT_PERMITTED,
+)
 # A dead process' claim ends after 30 s.
 PATIENCE_S = 35.0
 POLL_S = 0.5
@@ -90,6 +110,7 @@ class Step:
         self.env = env
         self.name = name
         self.mark = mark
+        self.refused = False
 
     def now(self, phase: str) -> None:
         """Say that the next phase begins: settling goes by it."""
@@ -123,7 +144,10 @@ def marked(env: Env, name: VmName, verb: str, **details: str) -> Iterator[Step]:
         yield step
     except BaseException as failure:
         try:
-            settle(env, name, step.mark)
+            if step.refused:
+                env.ledger.erase(name)
+            else:
+                settle(env, name, step.mark)
         except VmMgrError as error:
             text = f"{verb} of {name} is unfinished: {error.message}"
             env.say(Note(Level.WARNING, "unfinished", text, "mend the cause, then: vm-mgr repair"))
@@ -134,6 +158,21 @@ def marked(env: Env, name: VmName, verb: str, **details: str) -> Iterator[Step]:
     except VmMgrError:
         text = f"{verb} of {name} is done, but could not be marked as done"
         env.say(Note(Level.WARNING, "unfinished", text, "mend the cause, then: vm-mgr repair"))
+        raise
+
+
+@contextmanager
+def first_change(*steps: Step, refusals: Collection[Kind] = REFUSALS) -> Iterator[None]:
+    """Make the first change of an operation; where it is refused, its mark goes, and nothing is settled.
+
+    A mark that stayed would have a later command do what this one was refused.
+    """
+    try:
+        yield
+    except VmMgrError as error:
+        if error.kind in refusals:
+            for step in steps:
+                step.refused = True
         raise
 
 

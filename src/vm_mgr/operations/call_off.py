@@ -3,6 +3,7 @@
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.vm import VmName, VmState
+from vm_mgr.operations.halves import end_halves
 from vm_mgr.operations.lift import is_leaving
 from vm_mgr.operations.move_ways import POLL_S
 from vm_mgr.operations.view import MOVING, view
@@ -77,6 +78,9 @@ def settle(env: Env, name: VmName, source: NodeName) -> str:
         return f"{source} is being shut down"
     if standing not in ("", PAUSED_BY_USER):
         return standing
+    others = end_halves(env, name, source)
+    if others.runs or others.unsure:
+        return "; ".join([*(f"it also runs on {node}" for node in others.runs), *others.unsure])
     env.cluster.forget_failed_move(name, source)
     # Still the same step: the end of another one would be told as done.
     wait(env, name, f"moving {name}", lambda vm: vm.state is VmState.STARTED and not vm.detail, SETTLE_S)

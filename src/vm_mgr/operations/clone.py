@@ -1,6 +1,6 @@
 """Make a VM from another one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -9,8 +9,15 @@ from vm_mgr.model.storage import DiskInfo
 from vm_mgr.model.vm import VmName, VmSettings, VmStatus, name_problems
 from vm_mgr.operations.alone import alone
 from vm_mgr.operations.checks import name_conflicts, quorum_problems, require_defined
-from vm_mgr.operations.create import await_state, clone_snapshot, making, setting_problems, uuid_problems
-from vm_mgr.operations.disable import halt
+from vm_mgr.operations.create import (
+    Making,
+    await_state,
+    clone_snapshot,
+    making,
+    setting_problems,
+    uuid_problems,
+)
+from vm_mgr.operations.free import shed_dead
 from vm_mgr.operations.overlay import disk_problems
 from vm_mgr.operations.stillness import pauses, still
 from vm_mgr.ports.env import Env
@@ -54,9 +61,10 @@ def clone(env: Env, request: CloneRequest) -> VmStatus:
             problems += env.definitions.problems(request.xml) or _identity_problems(env, request)
         raise_all(problems + disk_problems(env, state, source))
         enable, start = request.enable, request.start
+        shed_dead(env, source)
         details = {"source": source, "storage": storage, "pauses": pauses(env, source)}
-        with making(env, name, state, enable=enable, start=start, **details) as notes:
-            _make(env, request, settings, notes, replacing=name in state.resources)
+        with making(env, name, state, enable=enable, start=start, **details) as made:
+            _make(env, request, settings, made, replacing=name in state.resources)
     return await_state(env, name, enabled=enable, started=start)
 
 
@@ -76,9 +84,7 @@ def _settings(env: Env, request: CloneRequest) -> VmSettings:
     return request.settings(env.storage.settings(request.source))
 
 
-def _make(
-    env: Env, request: CloneRequest, settings: VmSettings, notes: Mapping[str, str], *, replacing: bool
-) -> None:
+def _make(env: Env, request: CloneRequest, settings: VmSettings, made: Making, *, replacing: bool) -> None:
     name, source, instant = request.name, request.source, clone_snapshot(request.name)
     disks = env.storage.disks(source)
     base = request.xml or env.storage.definition(source)
@@ -92,10 +98,8 @@ def _make(
         staged = stack.enter_context(storage.stage(name))
         for disk in disks:
             _add(env, staged, disk, instant, full=request.full)
-        staged.describe(xml=prepared.xml, base_xml=base, settings=settings, notes=notes)
-        if replacing:
-            halt(env, name)
-            env.cluster.remove(name)
+        staged.describe(xml=prepared.xml, base_xml=base, settings=settings, notes=made.notes)
+        made.replace(replacing=replacing)
         staged.commit()
 
 

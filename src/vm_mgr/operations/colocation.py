@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.vm import VmName, VmSettings
-from vm_mgr.operations.alone import alone, marked
+from vm_mgr.operations.alone import alone, first_change, marked
 from vm_mgr.operations.checks import quorum_problems, require_defined
 from vm_mgr.operations.enable import resource_for
 from vm_mgr.ports.env import Env
@@ -68,8 +68,9 @@ def _change(env: Env, name: VmName, changes: Mapping[str, str | None]) -> Mappin
         settings = env.storage.settings(name)
         merged = {**settings.colocations, **changes}
         settings = settings._replace(colocations={key: score for key, score in merged.items() if score})
-        with marked(env, name, "colocation"):
-            env.storage.change_settings(name, settings)
+        with marked(env, name, "colocation") as step:
+            with first_change(step):
+                env.storage.change_settings(name, settings)
             _apply(env, name, settings)
         return settings.colocations
 

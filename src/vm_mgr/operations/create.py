@@ -24,7 +24,7 @@ from vm_mgr.model.vm import (
     name_problems,
     word_problems,
 )
-from vm_mgr.operations.alone import alone, claimed, marked
+from vm_mgr.operations.alone import Step, alone, claimed, marked
 from vm_mgr.operations.checks import (
     attribute_problems,
     host_problems,
@@ -43,6 +43,7 @@ from vm_mgr.reports import Level, Note, Progress
 
 __all__ = [
     "CreateRequest",
+    "Making",
     "await_state",
     "bus_problems",
     "clone_snapshot",
@@ -55,6 +56,8 @@ __all__ = [
 ]
 
 TOKEN = "_vm_mgr_made"  # noqa: S105 - it tells one making from another
+COMMITTING = "committing"
+ENABLING = "enabling"
 BUSES = ("virtio", "scsi", "sata", "ide", "usb")
 
 
@@ -96,27 +99,44 @@ def create(env: Env, request: CreateRequest) -> VmStatus:
         raise_all(problems)
         enable, start = request.enable, request.start
         details = {"local": request.local, "storage": request.storage}
-        with making(env, name, state, enable=enable, start=start, **details) as notes:
-            _import(env, request, images, notes, replacing=name in state.resources)
+        with making(env, name, state, enable=enable, start=start, **details) as made:
+            _import(env, request, images, made, replacing=name in state.resources)
             if request.local:
                 env.hypervisor.undefine(VmName(request.local))
     return await_state(env, name, enabled=enable, started=start)
 
 
+class Making:
+    """A VM that is being made: the notes to store with it, and the phase in which no start is allowed."""
+
+    def __init__(self, step: Step, token: str) -> None:
+        self.step = step
+        self.notes: Mapping[str, str] = {TOKEN: token}
+
+    def replace(self, *, replacing: bool) -> None:
+        """Take the VM that it replaces out of the cluster; from here on its disks come and go."""
+        env, name = self.step.env, self.step.name
+        if replacing:
+            halt(env, name)
+            env.cluster.remove(name)
+        self.step.now(COMMITTING)
+
+
 @contextmanager
 def making(
     env: Env, name: VmName, state: ClusterState, *, enable: bool, start: bool, **details: str
-) -> Iterator[Mapping[str, str]]:
-    """Mark that a VM is being made, then show it to the cluster; gives the notes to store with it."""
+) -> Iterator[Making]:
+    """Mark that a VM is being made, then show it to the cluster."""
     if enable:
         warn_without_fencing(env, state)
     # What tells the VM that is made from the one that it replaces.
     token = f"{env.cluster.local_node()}-{env.clock.utc():.6f}"
     details |= {"token": token, "was": role_of(state.resources.get(name))}
     details |= {"enable": _flag(enable), "start": _flag(start)}
-    with marked(env, name, "create", **details):
-        yield {TOKEN: token}
+    with marked(env, name, "create", **details) as step:
+        yield Making(step, token)
         if enable:
+            step.now(ENABLING)
             _put_in_cluster(env, name, start=start)
 
 
@@ -126,6 +146,7 @@ def settle(env: Env, name: VmName, mark: Mark) -> None:
     settle_elsewhere(env, name, mark)
     if not env.storage.exists(name):
         return
+    Step(env, name, mark).now(ENABLING)  # the disks are whole: it may be started
     present = name in env.cluster.state().resources
     was = mark.details["was"]
     if env.storage.metadata(name).get(TOKEN) == mark.details["token"]:
@@ -168,7 +189,7 @@ def _put_in_cluster(env: Env, name: VmName, *, start: bool) -> None:
 
 
 def _import(
-    env: Env, request: CreateRequest, images: list[ImageFile], notes: Mapping[str, str], *, replacing: bool
+    env: Env, request: CreateRequest, images: list[ImageFile], made: Making, *, replacing: bool
 ) -> None:
     name, storage = request.name, env.storages.called(request.storage)
     disks = [storage.disk(name, number, request.settings.disk_bus) for number in range(len(images))]
@@ -184,10 +205,8 @@ def _import(
             staged.fill(image, partial(_tell, env, "importing", image))
             if request.verify:
                 staged.compare(image, partial(_tell, env, "comparing", image))
-        staged.describe(xml=prepared.xml, base_xml=request.xml, settings=request.settings, notes=notes)
-        if replacing:
-            halt(env, name)
-            env.cluster.remove(name)
+        staged.describe(xml=prepared.xml, base_xml=request.xml, settings=request.settings, notes=made.notes)
+        made.replace(replacing=replacing)
         staged.commit()
 
 

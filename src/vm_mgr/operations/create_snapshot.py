@@ -4,8 +4,9 @@ from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.storage import Snapshot, snapshot_name_problems
 from vm_mgr.model.vm import VmName
-from vm_mgr.operations.alone import alone, marked
+from vm_mgr.operations.alone import alone, first_change, marked
 from vm_mgr.operations.checks import quorum_problems, require_defined
+from vm_mgr.operations.free import shed_dead
 from vm_mgr.operations.overlay import disk_problems
 from vm_mgr.operations.stillness import pauses, release, still
 from vm_mgr.ports.env import Env
@@ -25,7 +26,12 @@ def create_snapshot(env: Env, name: VmName, snapshot: str) -> Snapshot:
             raise VmMgrError(Kind.EXISTS, f"{name} has a snapshot {snapshot} already", hint=hint)
         raise_all(disk_problems(env, state, name))
         details = {"snapshot": snapshot, "pauses": pauses(env, name)}
-        with marked(env, name, "snapshot", **details), still(env, name) as consistency:
+        shed_dead(env, name)
+        with (
+            marked(env, name, "snapshot", **details) as step,
+            first_change(step, refusals=[Kind.EXISTS]),  # it is another tool's, and stays
+            still(env, name) as consistency,
+        ):
             env.snapshots.take_snapshot(name, snapshot, consistency)
         return next(taken for taken in env.snapshots.snapshots(name) if taken.name == snapshot)
 

@@ -6,6 +6,7 @@ from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.alone import alone
 from vm_mgr.operations.checks import require_defined
+from vm_mgr.operations.free import shed_dead
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Progress
 
@@ -25,6 +26,8 @@ def flatten(env: Env, name: VmName, number: int | None = None) -> list[str]:
             raise VmMgrError(Kind.NOT_FOUND, f"{name} has no disk {number}", hint=hint)
         chosen = disks if number is None else [disks[number]]
         shared = [disk.image for disk in chosen if disk.parent]
+        if shared:
+            shed_dead(env, name)
         for image in shared:
             env.storage.flatten(name, image, partial(_tell, env, image))
         return shared

@@ -1,6 +1,6 @@
 """Let the cluster act on a VM that a failed live migration holds (docs/design/0010-clean-abort.md)."""
 
-from vm_mgr.errors import VmMgrError
+from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import NodeName, Resource
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.env import Env
@@ -19,6 +19,7 @@ def let_go(env: Env, resource: Resource) -> None:
 
     Until then it takes the VM for one that is stopped: who asks it to stop in between would believe that. And
     it would let a node go that is being shut down, whose own timer sees to the VM (operations/lift.py).
+    Raises TRY_LATER where it is not known in time.
     """
     if not resource.held_on:
         return
@@ -33,6 +34,9 @@ def let_go(env: Env, resource: Resource) -> None:
             return
         env.say(Progress(f"looking where {resource.name} runs"))
         env.clock.sleep(POLL_S)
+    # Who went on now would take a VM that runs for one that is stopped.
+    message = f"the cluster has not yet found where {resource.name} runs, after {SETTLE_S:.0f} s"
+    raise VmMgrError(Kind.TRY_LATER, message, hint=f"look: vm-mgr status {resource.name}; then again")
 
 
 def has_arrived(hypervisor: Hypervisor, name: VmName, timeout_s: float) -> bool:

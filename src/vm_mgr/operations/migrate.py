@@ -339,7 +339,8 @@ def _found(env: Env, after: Resource, to: NodeName | None, there: NodeName, reas
     Its move has succeeded, and what Pacemaker calls failed was to move it once more.
     """
     name, wanted = VmName(after.name), to or there
-    let_go(env, after)
+    with suppress(VmMgrError):  # what is not found in time is told below, with where it runs
+        let_go(env, after)
     seen = wait(env, name, f"settling {name}", lambda vm: _is_there(vm, wanted), SETTLE_S)
     if _is_there(seen, wanted):
         return seen

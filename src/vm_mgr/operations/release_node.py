@@ -6,18 +6,16 @@ Without a proof from Pacemaker nothing is told (docs/design/0008-storage-of-a-fe
 from typing import NamedTuple
 
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.cluster import ClusterState, NodeName
+from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.event import Event, EventKind
+from vm_mgr.operations.fenced import RECENT_S, Proof, proof
 from vm_mgr.operations.stopwatch import Stopwatch
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.lost_nodes import Daemons
 
-__all__ = ["Released", "release_node"]
+__all__ = ["RECENT_S", "Released", "release_node"]
 
-# After this time the storage has found out by itself, and the proof may be about an earlier life of the node.
-RECENT_S = 600.0
 POLL_S = 0.1
-NEVER = "without fencing nothing is taken away from a node: it may be alive"
 
 
 class Released(NamedTuple):
@@ -37,18 +35,18 @@ def release_node(env: Env, node: NodeName, *, wait_s: float = 0.0) -> Released:
     lost = env.lost_nodes
     addresses = _addresses(env, node)
     waits = Stopwatch(env.clock)
-    fenced_utc = _wait_proof(env, node, wait_s)
+    found = _wait_proof(env, node, wait_s)
     waits.end("proof")
     daemons = lost.daemons(node, addresses)
-    _require_old(env, daemons, node, fenced_utc)
+    _require_old(env, daemons, node, found.fenced_utc)
     if daemons.numbers:
-        lost.end_daemons(daemons.numbers)
+        lost.end_daemons(daemons.numbers, certain=not found.by_hand)
     waits.end("daemons")
     # What follows may have had to wait for placement groups that just lost a daemon.
     clients = lost.clients(addresses)
     if clients:
         _wait_proof(env, node, 0)
-        _require_old(env, lost.daemons(node, addresses), node, fenced_utc)
+        _require_old(env, lost.daemons(node, addresses), node, found.fenced_utc)
         lost.shut_out(clients)
     waits.end("clients")
     released = Released(node, daemons.numbers, tuple(sorted({one.address for one in clients})))
@@ -67,40 +65,16 @@ def _addresses(env: Env, node: NodeName) -> frozenset[str]:
     return found
 
 
-def _wait_proof(env: Env, node: NodeName, wait_s: float) -> float:
-    """Give when the node was fenced; what the cluster may not know yet is asked again."""
+def _wait_proof(env: Env, node: NodeName, wait_s: float) -> Proof:
+    """Prove that the node was fenced; what the cluster may not know yet is asked again."""
     deadline = env.clock.monotonic() + wait_s
     while True:
         try:
-            return _proof(env.cluster.state(), node, env.clock.utc())
+            return proof(env, env.cluster.state(), node)
         except VmMgrError as error:
             if error.kind is not Kind.WRONG_STATE or env.clock.monotonic() >= deadline:
                 raise
         env.clock.sleep(POLL_S)
-
-
-def _proof(state: ClusterState, node: NodeName, now_utc: float) -> float:
-    if not state.fencing_enabled:
-        raise VmMgrError(Kind.WRONG_STATE, f"{node}: fencing is disabled", hint=NEVER)
-    if not state.quorate:
-        hint = "see: corosync-quorumtool -s"
-        raise VmMgrError(Kind.WRONG_STATE, f"{node}: this part of the cluster has no quorum", hint=hint)
-    seen = state.node(node)
-    if seen is None:
-        hint = f"there are: {', '.join(one.name for one in state.nodes)}"
-        raise VmMgrError(Kind.NOT_FOUND, f"the cluster has no node {node}", hint=hint)
-    if not seen.gone:
-        word = "not fenced yet" if seen.unclean else "joining" if seen.pending else "online"
-        raise VmMgrError(Kind.WRONG_STATE, f"{node} is {word}: nothing of it is released", hint=NEVER)
-    ends = [one.completed_utc for one in state.fencings if one.node == node and one.fences]
-    # Who has fenced it has another clock: a time that lies far ahead proves no more than one long ago.
-    times = [when for when in ends if when is not None and abs(now_utc - when) <= RECENT_S]
-    if not times:
-        minutes = f"{RECENT_S / 60:.0f} minutes"
-        message = f"Pacemaker has not fenced {node} in the last {minutes}: it may only have left the cluster"
-        hint = f"see: stonith_admin --history {node}; if it has no power: stonith_admin --confirm {node}"
-        raise VmMgrError(Kind.WRONG_STATE, message, hint=hint)
-    return max(times)
 
 
 def _require_old(env: Env, daemons: Daemons, node: NodeName, fenced_utc: float) -> None:

@@ -1,13 +1,14 @@
 """Remove a VM with its disks."""
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
-from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.errors import Kind, ProgramError, VmMgrError, raise_all
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.alone import claimed, marked, settle_elsewhere
 from vm_mgr.operations.checks import clone_problems, quorum_problems
 from vm_mgr.operations.disable import halt, role_of
+from vm_mgr.operations.free import require_free
 from vm_mgr.operations.overlay import warn
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
@@ -36,6 +37,8 @@ def remove(env: Env, name: VmName) -> VmStatus:
         with marked(env, name, "remove", was=role_of(resource), phase="stopping") as step:
             if enabled:
                 halt(env, name)
+            with suppress(ProgramError):  # a disk that is damaged is removed too
+                require_free(env, name, "not removed")
             step.now(DELETING)
             _delete(env, name)
     return VmStatus(name, VmState.UNDEFINED)

@@ -11,6 +11,7 @@ from vm_mgr.operations.checks import (
     require_defined,
     steady_problems,
 )
+from vm_mgr.operations.free import require_free
 from vm_mgr.operations.overlay import disk_problems
 from vm_mgr.operations.plug import guest_sources, unplug
 from vm_mgr.operations.saved import saved_problems
@@ -36,6 +37,7 @@ def remove_disk(env: Env, name: VmName, number: int) -> str:
         image = env.storage.images(name)[number]
         with marked(env, name, "remove-disk", number=str(number), phase=ASKING) as step:
             unplug(env, name, _source(env, name, number))
+            require_free(env, name, "as before", [image])
             step.now(DELETING)
             _delete(env, name, number)
     return image

@@ -4,8 +4,9 @@ from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.storage import Snapshot
 from vm_mgr.model.vm import VmName
-from vm_mgr.operations.alone import alone, marked
+from vm_mgr.operations.alone import alone, first_change, marked
 from vm_mgr.operations.checks import require_defined
+from vm_mgr.operations.free import shed_dead
 from vm_mgr.operations.saved import saved_problems
 from vm_mgr.ports.env import Env
 
@@ -17,7 +18,9 @@ def remove_snapshot(env: Env, name: VmName, snapshot: str) -> None:
     with alone(env, name):
         require_defined(env, name)
         raise_all(saved_problems(env, name))
-        _drop(env, name, find(env, name, snapshot).name)
+        found = find(env, name, snapshot)
+        shed_dead(env, name)
+        _drop(env, name, found.name)
 
 
 def purge(
@@ -31,6 +34,8 @@ def purge(
         raise_all(saved_problems(env, name))
         found = env.snapshots.snapshots(name)[:number]
         chosen = [one for one in found if before_utc is None or one.taken_utc < before_utc]
+        if chosen:
+            shed_dead(env, name)
         for one in chosen:
             _drop(env, name, one.name)
     return chosen
@@ -52,5 +57,5 @@ def find(env: Env, name: VmName, snapshot: str) -> Snapshot:
 
 
 def _drop(env: Env, name: VmName, snapshot: str) -> None:
-    with marked(env, name, "drop-snapshot", snapshot=snapshot):
+    with marked(env, name, "drop-snapshot", snapshot=snapshot) as step, first_change(step):
         env.snapshots.drop_snapshot(name, snapshot)

@@ -1,10 +1,13 @@
 """Give a VM another name."""
 
-from vm_mgr.errors import Kind, VmMgrError, raise_all
+from contextlib import suppress
+
+from vm_mgr.errors import Kind, ProgramError, VmMgrError, raise_all
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.vm import VmName, VmStatus, name_problems
-from vm_mgr.operations.alone import alone, marked
+from vm_mgr.operations.alone import alone, first_change, marked
 from vm_mgr.operations.checks import quorum_problems, require_defined
+from vm_mgr.operations.free import require_free
 from vm_mgr.operations.overlay import noted_problems
 from vm_mgr.operations.saved import saved_problems
 from vm_mgr.operations.status import status
@@ -29,9 +32,14 @@ def rename(env: Env, name: VmName, new: VmName) -> VmStatus:
             hint = f"stop it first: vm-mgr stop {name}"
             problems.append(VmMgrError(Kind.WRONG_STATE, f"{name} runs, or is to run", hint=hint))
         raise_all(problems + saved_problems(env, name) + noted_problems(env, name))
+        with suppress(ProgramError):  # a disk that is damaged is renamed too
+            require_free(env, name, "not renamed")
+        details = {"old": name, "new": new}
         # Both names lead to the mark: whichever is used next settles it.
-        with marked(env, new, "rename", old=name, new=new), marked(env, name, "rename", old=name, new=new):
-            _rename(env, name, new)
+        with marked(env, new, "rename", **details) as one, marked(env, name, "rename", **details) as other:
+            with first_change(one, other):
+                env.storage.rename(name, new)
+            _follow(env, name, new)
     return status(env, new)
 
 
@@ -41,7 +49,8 @@ def settle(env: Env, name: VmName, mark: Mark) -> None:  # noqa: ARG001 - the ma
     left = env.ledger.marks()
     marked_ones = [one for one in (new, old) if one in left and left[one].details == mark.details]
     if len(marked_ones) == 2 and (env.storage.exists(old) or env.storage.exists(new)):
-        _rename(env, old, new)
+        env.storage.rename(old, new)
+        _follow(env, old, new)
     for one in marked_ones:
         env.ledger.erase(one)
 
@@ -49,9 +58,8 @@ def settle(env: Env, name: VmName, mark: Mark) -> None:  # noqa: ARG001 - the ma
 settle_elsewhere = settle
 
 
-def _rename(env: Env, old: VmName, new: VmName) -> None:
-    """Each step finds out by itself whether it was done."""
-    env.storage.rename(old, new)
+def _follow(env: Env, old: VmName, new: VmName) -> None:
+    """Have definition and cluster follow; each step finds out by itself whether it was done."""
     kept = env.storage.metadata(new)
     if kept.get("vm_name") != new:
         storage = env.storages.called(env.storages.of(new))

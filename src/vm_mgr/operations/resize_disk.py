@@ -5,6 +5,7 @@ from vm_mgr.model.storage import DiskInfo
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.alone import alone
 from vm_mgr.operations.checks import quorum_problems, require_defined
+from vm_mgr.operations.free import shed_dead
 from vm_mgr.operations.overlay import disk_problems
 from vm_mgr.operations.saved import saved_problems
 from vm_mgr.ports.env import Env
@@ -30,6 +31,7 @@ def resize_disk(env: Env, name: VmName, size_bytes: int, number: int = 0) -> Dis
         if size_bytes < disk.size_bytes:
             message = f"disk {number} of {name} has {disk.size_bytes} bytes; it can't be made smaller"
             raise VmMgrError(Kind.INVALID, message, hint="give a larger size, for example 20G")
+        shed_dead(env, name)
         env.storage.resize(name, disk.image, size_bytes)
         resource = state.resources.get(name)
         if resource is not None and resource.active and resource.nodes:

@@ -1,11 +1,12 @@
 """Take a VM's disks back to a snapshot."""
 
-from vm_mgr.errors import raise_all
+from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.vm import TargetRole, VmName, VmStatus
-from vm_mgr.operations.alone import alone, marked
+from vm_mgr.operations.alone import REFUSALS, Step, alone, marked
 from vm_mgr.operations.checks import quorum_problems, require_defined
 from vm_mgr.operations.disable import halt, role_of
+from vm_mgr.operations.free import require_free
 from vm_mgr.operations.overlay import disk_problems
 from vm_mgr.operations.remove_snapshot import find
 from vm_mgr.operations.saved import give_up
@@ -15,7 +16,10 @@ from vm_mgr.ports.env import Env
 
 __all__ = ["rollback", "settle"]
 
-ROLLING = "rolling"
+STOPPING = "stopping"
+ROLLING = "rolling"  # no start is allowed: the disks may be those of no instant
+STARTING = "starting"
+REFUSAL = "not rolled back"
 
 
 def rollback(env: Env, name: VmName, snapshot: str) -> VmStatus:
@@ -27,28 +31,50 @@ def rollback(env: Env, name: VmName, snapshot: str) -> VmStatus:
         find(env, name, snapshot)
         raise_all(disk_problems(env, state, name))
         was = role_of(state.resources.get(name))
-        with marked(env, name, "rollback", snapshot=snapshot, was=was, phase="stopping") as step:
+        with marked(env, name, "rollback", snapshot=snapshot, was=was, phase=STOPPING) as step:
             if was:
                 halt(env, name)
+            require_free(env, name, REFUSAL)
             step.now(ROLLING)
-            _roll(env, name, snapshot, was)
+            try:
+                _roll(step)
+            except VmMgrError as error:
+                if error.kind in REFUSALS and step.mark.details["phase"] == ROLLING:
+                    step.now(STOPPING)  # nothing was changed, and nothing is to be changed later
+                raise
+            _start(step)
     return wait_started(env, name) if was == TargetRole.STARTED.value else status(env, name)
 
 
 def settle(env: Env, name: VmName, mark: Mark) -> None:
-    """Finish once disks may have been taken back; before that let the VM run again, if it was to run."""
-    was = mark.details["was"]
-    asked = role_of(env.cluster.state().resources.get(name))
-    if mark.details["phase"] == ROLLING and asked == was == TargetRole.STARTED.value:
-        return  # that comes last: the disks are back, and what the guest has written since is its own
+    """Finish once disks may have been taken back; before and after that let the VM run, if it was to run."""
+    step = Step(env, name, mark)
     if mark.details["phase"] == ROLLING:
-        _roll(env, name, mark.details["snapshot"], was)
-    elif was and name in env.cluster.state().resources:
-        env.cluster.set_target_role(name, TargetRole(was))
+        require_free(env, name, REFUSAL)
+        _roll(step)
+    _start(step)
 
 
-def _roll(env: Env, name: VmName, snapshot: str, was: str) -> None:
+def _roll(step: Step) -> None:
+    """Take the disks back; where it is refused not one of them was touched."""
+    env, name = step.env, step.name
+    resource = env.cluster.state().resources.get(name)
+    if resource is not None and resource.active:
+        hint = f"stop it first: vm-mgr stop {name}"
+        raise VmMgrError(
+            Kind.WRONG_STATE, f"{name} was started while its disks were to be taken back", hint=hint
+        )
     give_up(env, name)
-    env.snapshots.roll_back(name, snapshot)
-    if was:
-        env.cluster.set_target_role(name, TargetRole(was))
+    env.snapshots.roll_back(name, step.mark.details["snapshot"])
+    step.now(STARTING)
+
+
+def _start(step: Step) -> None:
+    """Let it run if it was to run; starts that were refused meanwhile keep it from no node."""
+    env, name, was = step.env, step.name, step.mark.details["was"]
+    resource = env.cluster.state().resources.get(name)
+    if not was or resource is None:
+        return
+    if step.mark.details["phase"] == STARTING and (resource.failed or resource.banned_by_failures):
+        env.cluster.forget_failures(name)
+    env.cluster.set_target_role(name, TargetRole(was))

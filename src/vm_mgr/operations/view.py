@@ -18,7 +18,15 @@ def view(resource: Resource, state: ClusterState) -> VmStatus:
     name = VmName(resource.name)
     node = resource.nodes[0] if resource.nodes else ""
     vm_state, detail = _state(resource, state)
-    return VmStatus(name, vm_state, node, detail)
+    return VmStatus(name, vm_state, node, detail, _alarm(name, state))
+
+
+def _alarm(name: VmName, state: ClusterState) -> str:
+    found = [node.name for node in state.nodes if name in node.alarms]
+    if not found:
+        return ""
+    where = " and ".join(found)
+    return f"ALARM: it was found to run twice, on {where} too (vm-mgr events {name}); check its file systems"
 
 
 def _state(resource: Resource, state: ClusterState) -> tuple[VmState, str]:

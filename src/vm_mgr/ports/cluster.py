@@ -102,6 +102,13 @@ class Cluster(Protocol):
         """Name the node that this runs on."""
         ...
 
+    def remembers(self, node: NodeName) -> bool:
+        """Tell whether it knows of anything that a node did.
+
+        All of it is forgotten once a node is fenced. A node that joins is looked at, and so known, again.
+        """
+        ...
+
     def add(self, resource: VmResource) -> None:
         """Put a VM under the cluster's control, replacing what it had for this name."""
         ...
@@ -183,6 +190,10 @@ class Cluster(Protocol):
 
     def stand_by(self, node: NodeName) -> None:
         """Have a node take no resource, and leave those that it has, until it is booted the next time."""
+        ...
+
+    def alarm(self, name: VmName, node: NodeName, *, on: bool) -> None:
+        """Say for all to see that a second QEMU of a VM was found on a node, until that boots anew."""
         ...
 
     def end_hold(self, name: VmName, *, lifetime_s: int) -> None:

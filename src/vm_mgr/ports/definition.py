@@ -7,7 +7,7 @@ from vm_mgr.errors import VmMgrError
 from vm_mgr.model.storage import Disk
 from vm_mgr.model.vm import VmName
 
-__all__ = ["Definitions", "HardDisk", "Machine", "Prepared", "Written"]
+__all__ = ["Definitions", "HardDisk", "Machine", "Place", "Prepared", "Written"]
 
 
 class Prepared(NamedTuple):
@@ -32,6 +32,13 @@ class Written(NamedTuple):
     target: str
     source: str
     job: str = ""
+
+
+class Place(NamedTuple):
+    """Where a disk is, in libvirt's words: a storage pool of libvirt's, if any, and a name or path."""
+
+    pool: str
+    name: str
 
 
 class Machine(NamedTuple):
@@ -119,4 +126,8 @@ class Definitions(Protocol):
 
     def rbd_images(self, xml: str, pool: str) -> list[str]:
         """Name the images of the pool that the domain opens for writing."""
+        ...
+
+    def unclear_disks(self, xml: str, pool: str) -> list[Place]:
+        """Name the disks opened for writing that may be images of the pool, but are not named as such."""
         ...

@@ -12,6 +12,7 @@ from vm_mgr.ports.hypervisor import Hypervisor
 from vm_mgr.ports.images import Images
 from vm_mgr.ports.ledger import Ledger
 from vm_mgr.ports.lost_nodes import LostNodes
+from vm_mgr.ports.own_clients import OwnClients
 from vm_mgr.ports.processes import Processes
 from vm_mgr.ports.snapshots import Snapshots
 from vm_mgr.ports.storage import Storage
@@ -87,6 +88,11 @@ class Env(Protocol):
     @property
     def processes(self) -> Processes:
         """Processes on this node."""
+        ...
+
+    @property
+    def own_clients(self) -> OwnClients:
+        """Which storage clients are those of VMs that run, or ran, on this node."""
         ...
 
     @property

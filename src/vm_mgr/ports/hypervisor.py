@@ -2,12 +2,23 @@
 
 from typing import NoReturn, Protocol
 
+from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.live_migration import LiveMigration
 
-__all__ = ["PAUSED_BY_USER", "Hypervisor"]
+__all__ = ["ARRIVING", "HALVES", "PAUSED_BY_USER", "Hypervisor", "half_error"]
 
 PAUSED_BY_USER = "user"
+# Its memory and devices are all there, and it waits for the end of its source (LiveMigration.let_go).
+ARRIVING = "arriving"
+# Why a guest stands that is but a half of a migration: the other one may run.
+HALVES = ("migrating", ARRIVING, "starting up")
+
+
+def half_error(name: VmName, reason: str) -> VmMgrError:
+    """Say that a guest stands as a half of a live migration."""
+    hint = f"the cluster settles it within a minute; see: vm-mgr status {name}"
+    return VmMgrError(Kind.WRONG_STATE, f"{name} stands in a live migration here ({reason})", hint=hint)
 
 
 class Hypervisor(LiveMigration, Protocol):
@@ -16,7 +27,8 @@ class Hypervisor(LiveMigration, Protocol):
     def create(self, xml: str, name: VmName, *, timeout_s: float) -> None:
         """Start a transient domain.
 
-        Raises TRY_LATER where libvirt has this very one (name and UUID): its process may have ended just now.
+        Raises TRY_LATER where libvirt has this very one (name and UUID): its process may have ended just now;
+        WRONG_STATE where our guard refuses it, since somebody has the disks open: that may pass, too.
         """
         ...
 
@@ -49,7 +61,14 @@ class Hypervisor(LiveMigration, Protocol):
         ...
 
     def resume(self, name: VmName) -> None:
-        """Let them go on; a guest that runs is fine."""
+        """Let them go on; a guest that runs is fine.
+
+        Raises WRONG_STATE for a half of a live migration: whether it may go on is to be proven first.
+        """
+        ...
+
+    def take_back(self, name: VmName) -> None:
+        """Let a guest go on that its migration has left standing, when its target can't go on any more."""
         ...
 
     def paused(self, name: VmName, *, timeout_s: float) -> str:

@@ -19,7 +19,10 @@ def quiet(sample: JobSample, decision: Decision) -> str:  # noqa: ARG001
 
 
 class Migration(NamedTuple):
-    """How a running domain goes to another node; bandwidth in MiB/s, parallel in connections."""
+    """How a running domain goes to another node; bandwidth in MiB/s, parallel in connections.
+
+    ident tells this migration from any other.
+    """
 
     name: VmName
     destination_uri: str
@@ -31,15 +34,26 @@ class Migration(NamedTuple):
     parallel: int | None = None
     plan: Plan = Plan()
     limits: Limits | None = None
+    ident: str = ""
 
 
 class LiveMigration(Protocol):
     """Every call is bounded in time and raises EXTERNAL_FAILURE when it fails or hangs."""
 
-    def migrate(self, migration: Migration, tell: Tell = quiet) -> None:
+    def migrate(self, migration: Migration, tell: Tell = quiet) -> bool:
         """Move live; tell hears of each look at the job and of what is done for it, and may end it.
 
-        On failure the domain runs on here, as it did before; what is not so is said in the error.
+        True where it goes on at the target; False where it waits there for the end of its process here: the
+        caller sees to that end, and then calls let_go at the target. On failure the domain runs on here, as
+        it did before; what is not so is said in the error.
+        """
+        ...
+
+    def let_go(self, name: VmName, *, timeout_s: float, ident: str = "") -> None:
+        """Let a guest go on that waits for the end of its source; nothing to be done is fine.
+
+        Only for who knows that the source has ended, and did not go on after the guest had left it. One that
+        has come by another migration than ident stays as it is.
         """
         ...
 

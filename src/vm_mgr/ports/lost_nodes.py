@@ -41,8 +41,11 @@ class LostNodes(Protocol):
         """Tell whether one of these, found by `daemons`, has come up since `connect`; None without one."""
         ...
 
-    def end_daemons(self, numbers: Sequence[int]) -> None:
-        """Take the daemons for dead for certain; repeating it is fine."""
+    def end_daemons(self, numbers: Sequence[int], *, certain: bool = True) -> None:
+        """Take the daemons for down, if certain for dead for certain; repeating it is fine.
+
+        From one that is dead for certain nobody waits for what it may still have promised to its clients.
+        """
         ...
 
     def clients(self, addresses: Collection[str]) -> list[Holder]:

@@ -25,6 +25,14 @@ class Processes(Protocol):
         """Give when a process began: with it a PID never means another one. Empty if it is gone."""
         ...
 
+    def has_ended(self, pid: int, birth: str) -> bool:
+        """Tell whether the process that began then has provably ended, with all of its threads."""
+        ...
+
+    def has_memory(self, pid: int, address: int) -> bool:
+        """Tell whether an address is one of the process's own variables; False where that can't be read."""
+        ...
+
     def is_halted(self, pid: int) -> bool:
         """Tell whether a signal or a debugger has stopped the process."""
         ...
@@ -34,7 +42,10 @@ class Processes(Protocol):
         ...
 
     def mentions(self, text: str) -> list[int]:
-        """Give the PIDs of other processes that have the text in their command line."""
+        """Give the PIDs of other processes that have the text in their command line, as a whole word.
+
+        Letters, digits, dots, dashes and underscores make a word: web1 is not in web10, nor in web1_0.
+        """
         ...
 
     def end(self, pid: int, *, force: bool) -> None:

@@ -24,5 +24,9 @@ class Snapshots(Protocol):
         ...
 
     def roll_back(self, name: VmName, snapshot: str) -> None:
-        """Take every disk that has it back to it; raises WRONG_STATE while a disk is in use."""
+        """Take every disk that has it back to it.
+
+        Raises WRONG_STATE while somebody has a disk open, and has touched none then; once one was touched, a
+        failure is an EXTERNAL_FAILURE. A lock that a dead client has left is no hindrance.
+        """
         ...

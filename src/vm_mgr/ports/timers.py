@@ -14,6 +14,10 @@ class Timers(Protocol):
         """Have a VM looked at that a failed live migration may hold here; gives the timer's own name."""
         ...
 
+    def watch(self, name: VmName, pid: int) -> str:
+        """Have a VM looked at when a process ends, unless it is cancelled; gives the watch's own name."""
+        ...
+
     def cancel(self, timer: str) -> None:
-        """Forget a timer; one that has gone off is fine."""
+        """Forget a timer or a watch; one that has gone off is fine."""
         ...

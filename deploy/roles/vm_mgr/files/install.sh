@@ -1,33 +1,40 @@
-# Install the archive that comes, as base64, on standard input; prints "changed" when it was not installed yet.
+# Install the archive that comes, as base64, on standard input, as a version beside those that are there.
+#
+# Prints "first" where vm-mgr was not installed before: the version is then put to use at once ("changed"). Elsewhere it
+# prints "waits DIRECTORY" where that version's exchange.sh has something to do; and "restart-due" where libvirt is to be
+# restarted. A kill at any moment leaves what was there: a version gets its name when it is complete and on the disk.
 set -eu
 umask 022
-home=/usr/lib/vm-mgr
-mkdir -p $home /etc/vm-mgr /usr/share/bash-completion/completions
-[ ! -d /etc/libvirt/hooks ] || mkdir -p /etc/libvirt/hooks/qemu.d
-work=$(mktemp -d /usr/lib/.vm-mgr.XXXXXX)
+root=${VM_MGR_ROOT:-}
+home=$root/usr/lib/vm-mgr
+mkdir -p "$home/versions"
+chmod 0755 "$home" "$home/versions"
+rm -rf "$home/versions"/.new.*
+work=$(mktemp -d "$home/versions/.new.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 base64 -d >"$work/archive"
 sum=$(sha256sum <"$work/archive")
-[ "$(cat $home/installed 2>/dev/null)" = "$sum" ] && exit 0
+name=$(printf %.16s "$sum")
+version=$home/versions/$name
 
-# Compiled before it is put in place: neither a first call nor a restricted user finds sources only.
-tar -xzf "$work/archive" -C "$work"
-/usr/bin/python3 -m compileall -q --invalidation-mode unchecked-hash -s "$work/lib" -p $home "$work/lib"
-rm -f $home/installed
-for package in vm_mgr vm_manager; do
-    rm -rf $home/$package.old
-    [ ! -e $home/$package ] || mv $home/$package $home/$package.old
-    mv "$work/lib/$package" $home/$package
-    rm -rf $home/$package.old
-done
+if [ ! -d "$version" ]; then
+    mkdir "$work/tree"
+    tar -xzf "$work/archive" -C "$work/tree"
+    # Compiled before it is put in place: neither a first call nor a restricted user finds sources only.
+    ${VM_MGR_PYTHON:-/usr/bin/python3} -m compileall -q --invalidation-mode unchecked-hash -s "$work/tree" -p "$version" "$work/tree"
+    # An agent knows its version from the beginning, also one that runs while another version is put to use.
+    for agent in alert VirtualDomain DiskLocks Node; do
+        sed -i "s,/usr/lib/vm-mgr/current,$version,g" "$work/tree/ocf/$agent"
+    done
+    chmod 0755 "$work/tree" "$work/tree/ocf"/* "$work/tree/entry/vm-mgr"
+    sync -f "$work/tree"
+    mv -T "$work/tree" "$version"
+fi
 
-agents=/usr/lib/ocf/resource.d/vm-mgr
-mkdir -p $agents
-for agent in VirtualDomain DiskLocks Node; do
-    install -m 0755 "$work/ocf/$agent" $agents/.$agent.new
-    mv $agents/.$agent.new $agents/$agent
-done
-install -m 0755 "$work/ocf/alert" $home/.alert.new
-mv $home/.alert.new $home/alert
-echo "$sum" >$home/installed
-echo changed
+[ ! -e "$root/run/vm-mgr-libvirt-due" ] || echo restart-due
+if [ -e "$home/installed" ] || [ -e "$home/current" ]; then
+    [ -z "$(sh "$version/entry/exchange.sh" look)" ] || echo "waits $version"
+else
+    echo first
+    sh "$version/entry/exchange.sh"
+fi

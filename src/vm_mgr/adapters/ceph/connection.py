@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.ceph.lease import Leases
+from vm_mgr.bounded import OutOfTimeError, bounded
 from vm_mgr.errors import Kind, VmMgrError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["TIME_LIMITS", "Connection", "failed", "translated"]
+__all__ = ["BLOCKLIST_S", "TIME_LIMITS", "Connection", "begun", "failed", "translated", "wait_for_map"]
 
 # What a person waits for an answer; the agent has the time that Pacemaker gives it.
 PATIENCE_S = 10.0
+# Monitors that elect give no map for some seconds.
+MAP_S = 30.0
+# How long who was shut out stays so: a client that never heard of it, as on a node whose switch was off, may
+# come back after any time. Without a time of its own Ceph forgets an entry after an hour.
+BLOCKLIST_S = 30 * 24 * 3600.0
 # Ceph's options for it, in seconds.
 TIME_LIMITS = ("client_mount_timeout", "rados_mon_op_timeout", "rados_osd_op_timeout")
 
@@ -56,11 +62,17 @@ class Connection:
 
     def close(self) -> None:
         """Leave; librados keeps the threads of a client that is only forgotten."""
-        if self._ioctx is not None:
-            self._ioctx.close()
-        if self._cluster is not None:
-            self._cluster.shutdown()
+        ioctx, cluster = self._ioctx, self._cluster
         self._ioctx = self._cluster = None
+
+        def leave() -> None:
+            if ioctx is not None:
+                ioctx.close()
+            if cluster is not None:
+                cluster.shutdown()
+
+        with suppress(OutOfTimeError):  # a Ceph that hangs does not keep us
+            bounded(leave, self.patience_s)
 
     def _connect(self) -> Any:
         try:
@@ -76,6 +88,8 @@ class Connection:
         limits |= {"objecter_timeout": "0.5", "objecter_tick_interval": "0.25"}
         # Monitors that elect send a client away: it asks again after a fifth of a second instead of 3 s.
         limits["mon_client_hunt_interval"] = "0.2"
+        # librbd puts the owner of a lock that it breaks on the blocklist anew, by default for an hour only.
+        limits["rbd_blocklist_expire_seconds"] = str(int(BLOCKLIST_S))
         limits["rbd_default_clone_format"] = "2"  # Ceph 16's binding can't ask for it by itself
         try:
             cluster = rados.Rados(conffile=self.conf, rados_id=self.user, conf=limits)
@@ -89,6 +103,19 @@ class Connection:
             hint = f"look at it with: ceph -s --id {self.user} --connect-timeout 5"
             raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint) from error
         return cluster
+
+
+def wait_for_map(cluster: Any) -> None:
+    """Wait until a client knows the newest map; raises EXTERNAL_FAILURE where no monitor tells in time.
+
+    librados itself would wait for ever.
+    """
+    try:
+        bounded(cluster.wait_for_latest_osdmap, MAP_S)
+    except OutOfTimeError as error:
+        message = f"Ceph's monitors did not give their newest map within {MAP_S:.0f} s"
+        hint = "look at Ceph's health: ceph -s --connect-timeout 5"
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint) from error
 
 
 @contextmanager
@@ -107,6 +134,18 @@ def translated(doing: str) -> Iterator[None]:
         raise VmMgrError(Kind.WRONG_STATE, f"{doing}: clones depend on the disk", hint=hint) from error
     except (rados.Error, rbd.Error) as error:
         raise failed(doing, error) from error
+
+
+@contextmanager
+def begun(doing: str) -> Iterator[None]:
+    """Turn all of Ceph's errors into EXTERNAL_FAILURE: something is changed by now, so none is a refusal."""
+    try:
+        with translated(doing):
+            yield
+    except VmMgrError as error:
+        if error.kind is Kind.EXTERNAL_FAILURE:
+            raise
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, error.message, hint=error.hint) from error
 
 
 def failed(doing: str, error: Exception) -> VmMgrError:

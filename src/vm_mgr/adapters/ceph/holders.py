@@ -1,12 +1,17 @@
 """Find out who has an image open, and shut out clients that are dead."""
 
-import json
-from collections.abc import Sequence
-from contextlib import suppress
-from typing import Any
+from __future__ import annotations
 
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from vm_mgr.adapters.ceph.connection import BLOCKLIST_S, wait_for_map
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.storage import Holder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["blocklist", "break_lock", "evict", "holders"]
 
@@ -19,24 +24,26 @@ def holders(rbd: Any, ioctx: Any, image_name: str) -> list[Holder]:
     try:
         with rbd.Image(ioctx, image_name, read_only=True) as image:
             locks = _lock_list(image)  # first: who takes the lock watches already
-            watching = [_bare(str(entry["addr"])) for entry in image.watchers_list()]
-            lockers = [_locker(image_name, entry, watching) for entry in locks]
+            watching = [
+                (_bare(str(entry["addr"])), int(entry.get("cookie", 0))) for entry in image.watchers_list()
+            ]
+            lockers = [_locker(image_name, entry, dict(watching)) for entry in locks]
             locked = {holder.address for holder in lockers}
     except rbd.ImageNotFound:
         return []
-    return lockers + [Holder(image_name, address) for address in watching if address not in locked]
+    return lockers + [Holder(image_name, one, watch=watch) for one, watch in watching if one not in locked]
 
 
 def evict(rbd: Any, cluster: Any, ioctx: Any, holder: Holder) -> None:
     """Blocklist first: once the lock is broken nothing else stops a client that is alive after all."""
     blocklist(cluster, holder.address)
-    cluster.wait_for_latest_osdmap()
+    wait_for_map(cluster)
     break_lock(rbd, ioctx, holder)
 
 
 def blocklist(cluster: Any, address: str) -> None:
     """Have Ceph refuse one client from now on; its address has a port and a nonce, so no later one."""
-    command = {"prefix": "osd blocklist", "blocklistop": "add", "addr": address}
+    command = {"prefix": "osd blocklist", "blocklistop": "add", "addr": address, "expire": BLOCKLIST_S}
     status, _, words = cluster.mon_command(json.dumps(command), b"")
     if status != 0:
         hint = "the client needs the monitor capability 'profile rbd': ceph auth get client.NAME"
@@ -57,11 +64,12 @@ def _lock_list(image: Any) -> list[tuple[str, str, str]]:
     return list(answer["lockers"]) if answer else []
 
 
-def _locker(image_name: str, entry: tuple[str, str, str], watching: Sequence[str]) -> Holder:
+def _locker(image_name: str, entry: tuple[str, str, str], watching: Mapping[str, int]) -> Holder:
     """Describe who has a lock; one that RBD takes by itself belongs to a watch, a person's does not."""
-    client, cookie, address = entry
+    client, cookie, address = entry[0], entry[1], _bare(entry[2])
     lasting = not cookie.startswith(OF_A_WATCH)
-    return Holder(image_name, _bare(address), client, cookie, lasting or _bare(address) in watching)
+    watch = watching.get(address, 0)
+    return Holder(image_name, address, client, cookie, watching=lasting or address in watching, watch=watch)
 
 
 def _bare(address: str) -> str:

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.ceph import holders as looking
-from vm_mgr.adapters.ceph.connection import translated
+from vm_mgr.adapters.ceph.connection import translated, wait_for_map
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.ports.lost_nodes import Daemons
 
@@ -76,14 +76,14 @@ class CephLostNodes:
             return None
         return any(self._seen.get(number) != self._known.get(number) for number in numbers)
 
-    def end_daemons(self, numbers: Sequence[int]) -> None:
-        """Mark them down; being definitely dead, their leases on reads needn't run out either.
+    def end_daemons(self, numbers: Sequence[int], *, certain: bool = True) -> None:
+        """Mark them down; if definitely dead, their leases on reads needn't run out either.
 
         (`osd down … --definitely-dead` in Ceph's src/mon/MonCommands.h; its dead_epoch is what
         PeeringState::recalc_readable_until goes by.)
         """
         ids = [str(number) for number in numbers]
-        self._ask({"prefix": "osd down", "ids": ids, "definitely_dead": True})
+        self._ask({"prefix": "osd down", "ids": ids} | ({"definitely_dead": True} if certain else {}))
 
     def clients(self, addresses: Collection[str]) -> list[Holder]:
         """Look at all images of the pool at once: what ran on a node is not known once it is fenced."""
@@ -91,7 +91,7 @@ class CephLostNodes:
         import rbd  # noqa: PLC0415
 
         with translated("can't see which disks the node has open"), ThreadPoolExecutor(AT_ONCE) as pool:
-            self.connection.cluster.wait_for_latest_osdmap()
+            wait_for_map(self.connection.cluster)
             images = rbd.RBD().list(ioctx)
             lists = pool.map(lambda image: looking.holders(rbd, ioctx, image), images)
             return [holder for found in lists for holder in found if holder.host in addresses]
@@ -104,7 +104,7 @@ class CephLostNodes:
         addresses = sorted({holder.address for holder in holders})
         with translated("can't shut out the node's clients"), ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(lambda address: looking.blocklist(cluster, address), addresses))
-            cluster.wait_for_latest_osdmap()
+            wait_for_map(cluster)
             list(pool.map(lambda holder: looking.break_lock(rbd, ioctx, holder), holders))
 
     def _time_of(self, epoch: int) -> float | None:

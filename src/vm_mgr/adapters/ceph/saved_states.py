@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+from vm_mgr import private
 from vm_mgr.adapters.ceph import layout
 from vm_mgr.adapters.ceph.images import remove_image
 from vm_mgr.errors import Kind, VmMgrError
@@ -39,7 +40,7 @@ def begin(storage: CephStorage, name: VmName, size_bytes: int) -> str:
     drop(storage, name)
     folder = storage.spool
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private.make_folder(folder)
         here = shutil.disk_usage(folder).free
     except OSError as error:
         raise VmMgrError(Kind.ENVIRONMENT, f"can't use {folder}: {error}", hint="see: df -h") from error
@@ -123,7 +124,7 @@ def fetch(storage: CephStorage, name: VmName, state: SavedState, on_progress: Ca
     """Write the file from the image, and compare."""
     path, digest = storage.spool / name, blake2b()
     with _file(path, name):
-        storage.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private.make_folder(storage.spool)
         path.unlink(missing_ok=True)
         path.touch(mode=0o600)
         with (

@@ -8,6 +8,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.ceph import layout
+from vm_mgr.adapters.ceph.connection import begun
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.storage import Consistency, Snapshot
 
@@ -54,29 +55,36 @@ def take(storage: CephStorage, name: VmName, snapshot: str, consistency: Consist
 
 
 def drop(storage: CephStorage, name: VmName, snapshot: str) -> None:
-    """Delete it from every image that has it."""
-    with storage.working(f"can't remove the snapshot {snapshot} of {name}") as (rbd, ioctx):
-        for image_name in storage.images(name):
-            with rbd.Image(ioctx, image_name) as image:
-                if snapshot not in _names(image):
-                    continue
-                if image.is_protected_snap(snapshot):
-                    image.unprotect_snap(snapshot)
+    """Delete it from every image that has it; what may be refused, for a clone's sake, comes first."""
+    doing = f"can't remove the snapshot {snapshot} of {name}"
+    with storage.working(doing) as (rbd, ioctx), ExitStack() as opened:
+        images = [opened.enter_context(rbd.Image(ioctx, image)) for image in storage.images(name)]
+        having = [image for image in images if snapshot in _names(image)]
+        for image in having:
+            if image.is_protected_snap(snapshot):
+                image.unprotect_snap(snapshot)
+        for image in having:
+            with begun(doing):
                 image.remove_snap(snapshot)
     storage.describe(name, {layout.SNAPSHOT + snapshot: None})
 
 
 def roll_back(storage: CephStorage, name: VmName, snapshot: str) -> None:
-    """Take every image that has it back to it."""
-    images = storage.images(name)
-    holders = storage.holders(images)
-    if holders:
-        message = f"{holders[0].image} is in use by {holders[0].address}"
-        raise VmMgrError(Kind.WRONG_STATE, message, hint=f"stop it first: vm-mgr stop {name}")
-    with storage.working(f"can't roll {name} back to {snapshot}") as (rbd, ioctx):
-        for image_name in images:
-            with rbd.Image(ioctx, image_name) as image:
-                if snapshot in _names(image):
+    """Take every image that has it back to it.
+
+    A lock alone is of a client that died: the caller has broken it, and librbd would. All images stay open
+    until the end, so that nobody finds one of them unwatched between two.
+    """
+    doing, images = f"can't roll {name} back to {snapshot}", storage.images(name)
+    for holder in storage.holders(images):
+        if holder.watching:
+            message = f"{holder.image} is in use by {holder.address}"
+            raise VmMgrError(Kind.WRONG_STATE, message, hint=f"stop it first: vm-mgr stop {name}")
+    with storage.working(doing) as (rbd, ioctx), ExitStack() as opened:
+        every = [opened.enter_context(rbd.Image(ioctx, image)) for image in images]
+        for image in every:
+            if snapshot in _names(image):
+                with begun(doing):
                     image.rollback_to_snap(snapshot)
 
 

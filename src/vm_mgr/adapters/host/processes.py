@@ -1,6 +1,7 @@
 """Find VMs' processes in /proc: evidence that needs neither libvirt nor any other daemon."""
 
 import os
+import re
 import signal
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +19,8 @@ POLL_S = 0.05
 QEMU = ("qemu", "kvm")  # one of them is in the name of every QEMU's program
 # libvirt has QEMU name its threads: `CPU 0/KVM`, `CPU 0/TCG`, `ALL CPUs/TCG`.
 VCPUS = ("CPU ", "ALL CPUs")
+# malloc of the C library takes memory in mappings of 64 MiB, of which two can look like one.
+LARGEST = 128 << 20
 
 
 def is_vm_process(argv: list[str], name: str, uuid: str = "") -> bool:
@@ -38,6 +41,25 @@ def is_vm_process(argv: list[str], name: str, uuid: str = "") -> bool:
 
 def _uuid(argv: list[str]) -> str:
     return next((value.lower() for option, value in pairwise(argv) if option == "-uuid"), "")
+
+
+def _holds_variable(line: str, address: int) -> bool:
+    """Tell whether a line of a process's map has an address among variables.
+
+    >>> _holds_variable("7f0000000000-7f0000100000 rw-p 00000000 00:00 0 ", 0x7F0000000010)
+    True
+    >>> _holds_variable("7f0000000000-7f0000100000 r--p 00000000 00:00 0 ", 0x7F0000000010)
+    False
+    >>> _holds_variable("7f0000000000-7f0000100000 rw-p 00000000 08:01 9 /usr/lib/librbd.so", 0x7F0000000010)
+    False
+    """
+    place, rights, _, _, inode, *name = line.split()
+    first, _, end = place.partition("-")
+    begin, behind = int(first, 16), int(end, 16)
+    ours = (
+        rights == "rw-p" and inode == "0" and (not name or name[0] == "[heap]" or name[0].startswith("[anon"))
+    )
+    return ours and begin <= address < behind and (behind - begin <= LARGEST or name[:1] == ["[heap]"])
 
 
 def _names(file: Path, pid: int) -> bool:
@@ -86,6 +108,33 @@ class HostProcesses:
         fields = self._stat(pid)
         return fields[19] if len(fields) > 19 else ""
 
+    def has_ended(self, pid: int, birth: str) -> bool:
+        """Compare births; a zombie without further threads has given back its memory and its sockets.
+
+        Raises ENVIRONMENT where /proc can't be read: then nothing is proven.
+        """
+        try:
+            raw = (self.proc / str(pid) / "stat").read_text(errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            return self._shows_itself()
+        except OSError as error:
+            raise VmMgrError(Kind.ENVIRONMENT, f"can't read {self.proc}/{pid}: {error.strerror}") from error
+        fields = raw[raw.rfind(")") + 1 :].split()
+        if len(fields) <= 19:
+            raise VmMgrError(Kind.ENVIRONMENT, f"can't understand {self.proc}/{pid}/stat")
+        return fields[19] != birth or (fields[0] in "ZX" and int(fields[17]) <= 1)
+
+    def has_memory(self, pid: int, address: int) -> bool:
+        """Look at its map (proc_pid_maps(5)) for variables: private, writable, of no file.
+
+        A guest's memory can be such a mapping too, but a far larger one, which could contain any number.
+        """
+        try:
+            lines = (self.proc / str(pid) / "maps").read_text(errors="replace").splitlines()
+            return any(_holds_variable(line, address) for line in lines)
+        except (OSError, ValueError):
+            return False
+
     def is_halted(self, pid: int) -> bool:
         """Read the state: T is stopped by a signal, t by a debugger."""
         return self._stat(pid)[:1] in (["T"], ["t"])
@@ -106,7 +155,8 @@ class HostProcesses:
     def mentions(self, text: str) -> list[int]:
         """Find other processes with the text in their command line."""
         own = {os.getpid(), os.getppid()}
-        return [pid for pid, argv in self._all() if pid not in own and any(text in word for word in argv)]
+        word = re.compile(rf"(?<![\w.-]){re.escape(text)}(?![\w.-])")
+        return [pid for pid, argv in self._all() if pid not in own and any(map(word.search, argv))]
 
     def end(self, pid: int, *, force: bool) -> None:
         """Send a signal to a process."""
@@ -116,6 +166,12 @@ class HostProcesses:
             return
         except PermissionError as error:
             raise VmMgrError(Kind.NOT_PERMITTED, f"may not end process {pid}", hint="run as root") from error
+
+    def _shows_itself(self) -> bool:
+        """Make sure that this is a process table at all: an empty folder proves nobody's end."""
+        if not (self.proc / str(os.getpid())).exists() and not any(self.proc.glob("[0-9]*")):
+            raise VmMgrError(Kind.ENVIRONMENT, f"{self.proc} shows no process at all")
+        return True
 
     def _all(self) -> list[tuple[int, list[str]]]:
         try:

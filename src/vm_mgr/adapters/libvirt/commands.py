@@ -1,10 +1,16 @@
 """Build virsh's argv."""
 
+from collections.abc import Sequence
+
 from vm_mgr.ports.live_migration import Migration
 
-__all__ = ["console", "domjobabort", "migrate", "remote_uri", "virsh"]
+__all__ = ["ARRIVAL", "REFUSAL", "console", "domjobabort", "migrate", "remote_uri", "virsh"]
 
 URI = "qemu:///system"
+# How our own hook's refusal begins (vm_mgr.ocf.guard), which libvirt puts behind words of its own.
+REFUSAL = "vm-mgr: refusing "
+# Whose element in a domain's metadata says that the guest waits for the end of its source (arrival.py).
+ARRIVAL = "urn:vm-mgr:arrival"
 
 
 def virsh(*arguments: str, uri: str = URI) -> tuple[str, ...]:
@@ -33,12 +39,16 @@ def domjobabort(name: str, uri: str = URI) -> tuple[str, ...]:
     return virsh("domjobabort", name, uri=uri)
 
 
-def migrate(migration: Migration) -> tuple[str, ...]:
-    """Move live; the domain is transient on both sides, so nothing has to be undefined here."""
+def migrate(migration: Migration, arrival: Sequence[str] = ()) -> tuple[str, ...]:
+    """Move live; the domain is transient on both sides, so nothing has to be undefined here.
+
+    arrival: what the target is to do with it.
+    """
     return virsh(
         "migrate",
         "--live",
         "--abort-on-error",
+        *arrival,
         *migration.extra_options,
         migration.name,
         migration.destination_uri,

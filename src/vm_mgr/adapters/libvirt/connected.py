@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vm_mgr.adapters.libvirt.connection import PAUSED, REASONS, STATES
 from vm_mgr.adapters.libvirt.port import FREEZE_S, MONITOR_S, SHORT_S, Virsh
 from vm_mgr.errors import VmMgrError
+from vm_mgr.ports.hypervisor import ARRIVING, HALVES, PAUSED_BY_USER, half_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,10 +30,18 @@ class Connected(Virsh):
 
     def paused(self, name: VmName, *, timeout_s: float) -> str:
         """Say why the guest's processors stand."""
-        state, reason = self._call(lambda libvirt: self._domain(libvirt, name).state(), timeout_s)
-        if state != PAUSED:
-            return ""
-        return REASONS[reason] if reason < len(REASONS) else "unknown"
+
+        def look(libvirt: Any) -> str:
+            from vm_mgr.adapters.libvirt.arrival import is_marked  # noqa: PLC0415
+
+            domain = self._domain(libvirt, name)
+            state, number = domain.state()
+            if state != PAUSED:
+                return ""
+            reason = REASONS[number] if number < len(REASONS) else "unknown"
+            return ARRIVING if reason == PAUSED_BY_USER and is_marked(libvirt, domain) else reason
+
+        return str(self._call(look, timeout_s))
 
     def freeze(self, name: VmName) -> bool:
         """Ask the guest's agent; libvirt says no at once where the domain has none."""
@@ -58,6 +67,14 @@ class Connected(Virsh):
 
     def resume(self, name: VmName) -> None:
         """Resume; libvirt refuses that for a domain that runs."""
+        reason = self.paused(name, timeout_s=SHORT_S)
+        if reason in HALVES:
+            raise half_error(name, reason)
+        if reason:
+            self.take_back(name)
+
+    def take_back(self, name: VmName) -> None:
+        """Resume, whatever it stands for."""
         try:
             self._call(lambda libvirt: self._domain(libvirt, name).resume(), SHORT_S)
         except VmMgrError:

@@ -9,10 +9,11 @@ from itertools import chain, product
 from lxml import etree
 
 from vm_mgr.adapters.libvirt.asks import asks
+from vm_mgr.adapters.libvirt.rbd_disks import rbd_disks
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.storage import Disk, DiskKind
 from vm_mgr.model.vm import VmName
-from vm_mgr.ports.definition import HardDisk, Machine, Prepared, Written
+from vm_mgr.ports.definition import HardDisk, Machine, Place, Prepared, Written
 
 __all__ = ["DomainXml"]
 
@@ -174,18 +175,12 @@ class DomainXml:
         return () if self.problems(xml) else asks(_parse(xml))
 
     def rbd_images(self, xml: str, pool: str) -> list[str]:
-        """Name the images of the pool that the domain opens for writing and doesn't share rightly.
+        """Name the images of the pool."""
+        return list(rbd_disks(_parse(xml), pool).images)
 
-        A VM's system disk is one VM's alone, whatever another definition calls it.
-        """
-        found = []
-        for disk in _parse(xml).iterfind("devices/disk"):
-            for source in disk.iterfind("source[@protocol='rbd']"):
-                in_pool, slash, image = str(source.get("name", "")).partition("/")
-                shared = disk.find("shareable") is not None and not image.startswith("system_")
-                if in_pool + slash == f"{pool}/" and disk.find("readonly") is None and not shared:
-                    found.append(image)
-        return found
+    def unclear_disks(self, xml: str, pool: str) -> list[Place]:
+        """Name the volumes of libvirt's pools, devices, images of namespaces, and QEMU's own arguments."""
+        return list(rbd_disks(_parse(xml), pool).unclear)
 
 
 def _give_logs(devices: etree._Element, name: VmName) -> None:

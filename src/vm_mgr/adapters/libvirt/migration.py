@@ -2,82 +2,38 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from vm_mgr.adapters.libvirt import arrival
 from vm_mgr.adapters.libvirt.connection import PAUSED, REASONS, STATES, Connection, binding
+from vm_mgr.adapters.libvirt.migration_options import NOTHING, understood
+from vm_mgr.adapters.libvirt.switchover import PROC, Switchover
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.migration import Course, Decision, JobSample, Limits, Step, Strategy, decide, limits_within
 from vm_mgr.ports.hypervisor import PAUSED_BY_USER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
 
-    from vm_mgr.model.vm import VmName
     from vm_mgr.ports.live_migration import Migration, Tell
 
-__all__ = ["LiveMove", "begin_dirty_rate", "measured_dirty_rate", "progress", "understood"]
+__all__ = ["LiveMove", "progress"]
 
 POLL_S = 0.5
 CALL_S = 5.0
+RUN = Path("/run/libvirt/qemu")
 # ssh to the target.
 CONNECT_S = 20.0
 # After an abort QEMU goes back in a moment, and the target's libvirt ends its side.
 SETTLE_S = 10.0
-MIB = 1 << 20
-# How long the guest's memory is sampled before its migration.
-SAMPLE_MS = 250
-# virsh's options (virsh(1), migrate) that are flags of the API.
-_FLAGS = {
-    "--live": "VIR_MIGRATE_LIVE",
-    "--abort-on-error": "VIR_MIGRATE_ABORT_ON_ERROR",
-    "--auto-converge": "VIR_MIGRATE_AUTO_CONVERGE",
-    "--compressed": "VIR_MIGRATE_COMPRESSED",
-    "--change-protection": "VIR_MIGRATE_CHANGE_PROTECTION",
-    "--parallel": "VIR_MIGRATE_PARALLEL",
-    "--tls": "VIR_MIGRATE_TLS",
-    "--unsafe": "VIR_MIGRATE_UNSAFE",
-    "--zerocopy": "VIR_MIGRATE_ZEROCOPY",
-}
-_NUMBERS = {
-    "--auto-converge-increment": "VIR_MIGRATE_PARAM_AUTO_CONVERGE_INCREMENT",
-    "--auto-converge-initial": "VIR_MIGRATE_PARAM_AUTO_CONVERGE_INITIAL",
-    "--bandwidth": "VIR_MIGRATE_PARAM_BANDWIDTH",
-    "--parallel-connections": "VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS",
-}
 _STRATEGIES = {
     Strategy.AUTO_CONVERGE: "VIR_MIGRATE_AUTO_CONVERGE",
     Strategy.POSTCOPY: "VIR_MIGRATE_POSTCOPY",
 }
-
-
-class Understood(NamedTuple):
-    """Options of virsh as names of the API."""
-
-    flags: tuple[str, ...]
-    numbers: Mapping[str, int]
-
-
-def understood(options: Sequence[str]) -> Understood | None:
-    """Translate options of virsh; None where one has no translation here.
-
-    >>> understood(["--auto-converge", "--bandwidth", "8"]).numbers
-    {'VIR_MIGRATE_PARAM_BANDWIDTH': 8}
-    >>> understood(["--copy-storage-all"]) is None
-    True
-    """
-    flags, numbers, words = [], {}, [part for word in options for part in word.split("=", 1)]
-    while words:
-        word = words.pop(0)
-        if word in _FLAGS:
-            flags.append(_FLAGS[word])
-        elif word in _NUMBERS and words and words[0].isdigit():
-            numbers[_NUMBERS[word]] = int(words.pop(0))
-        else:
-            return None
-    return Understood(tuple(flags), numbers)
 
 
 def progress(libvirt: Any, domain: Any, elapsed_s: float | None = None) -> JobSample | None:
@@ -105,54 +61,12 @@ def progress(libvirt: Any, domain: Any, elapsed_s: float | None = None) -> JobSa
     )
 
 
-def begin_dirty_rate(connection: Connection, name: VmName) -> None:
-    """Have QEMU sample the guest's memory; libvirt knows whole seconds only, QEMU less from 8.2 on."""
-
-    def begin(libvirt: Any) -> None:
-        domain = connection.domain(libvirt, name)
-        if not _samples_shortly(domain):
-            domain.startDirtyRateCalc(1)
-
-    connection.call(begin, CALL_S)
-
-
-def _samples_shortly(domain: Any) -> bool:
-    arguments = {"calc-time": SAMPLE_MS, "calc-time-unit": "millisecond"}
-    command = json.dumps({"execute": "calc-dirty-rate", "arguments": arguments})
-    try:
-        import libvirt_qemu  # noqa: PLC0415
-
-        return "return" in json.loads(libvirt_qemu.qemuMonitorCommand(domain, command, 0))
-    except (ImportError, ValueError, binding().libvirtError):
-        return False
-
-
-def measured_dirty_rate(
-    connection: Connection, name: VmName, sleep: Callable[[float], None], *, begun: bool
-) -> float | None:
-    """Wait for what was sampled, or have it done; None where QEMU can't, or the guest stands."""
-
-    def look(libvirt: Any) -> Mapping[str, Any]:
-        domain = connection.domain(libvirt, name)
-        wanted = libvirt.VIR_DOMAIN_STATS_DIRTYRATE
-        return dict(connection.host(libvirt).domainListGetStats([domain], wanted)[0][1])
-
-    try:
-        if not begun:
-            begin_dirty_rate(connection, name)
-        for _ in range(40):
-            stats = connection.call(look, CALL_S)
-            if stats.get("dirtyrate.calc_status") == binding().VIR_DOMAIN_DIRTYRATE_MEASURED:
-                return float(stats["dirtyrate.megabytes_per_second"]) * MIB
-            sleep(0.05)
-    except VmMgrError as error:
-        if error.kind is not Kind.EXTERNAL_FAILURE:
-            raise
-    return None
-
-
 class LiveMove:
-    """One migration from this node; poll_s is the time between two looks."""
+    """One migration from this node; poll_s is the time between two looks.
+
+    But for post-copy the guest arrives standing, and is let go on when its source has ended: a lost answer
+    leaves no two that run (docs/design/0016-end-of-a-live-migration.md).
+    """
 
     def __init__(
         self,
@@ -162,6 +76,8 @@ class LiveMove:
         *,
         now: Callable[[], float] = time.monotonic,
         poll_s: float = POLL_S,
+        run: Path = RUN,
+        proc: Path = PROC,
     ) -> None:
         self.source = source
         self.target = Connection(migration.destination_uri)
@@ -170,6 +86,8 @@ class LiveMove:
         self.tell = tell
         self.now = now
         self.poll_s = poll_s
+        self.waits = migration.plan.strategy is not Strategy.POSTCOPY
+        self.switchover = Switchover(run / f"{migration.name}.xml", self._let_go, proc=proc)
         self.course = Course()
         self.aborted = ""
         self._aborted_at: float | None = None
@@ -177,13 +95,19 @@ class LiveMove:
         self._failure: Any = None
         self._ended = threading.Event()
 
-    def run(self) -> None:
-        """Move it; raises EXTERNAL_FAILURE with the reason, and with what is not as it was before."""
+    def run(self) -> bool:
+        """Move it; False where it has arrived, and waits there for the end of its process here.
+
+        Raises EXTERNAL_FAILURE with the reason, and with what is not as it was before.
+        """
         began = self.now()
         flags, params = self._terms()
         self.target.call(self.target.host, CONNECT_S)
         stood = self._stands()
         self._prepare()
+        if self.waits:
+            params[binding().VIR_MIGRATE_PARAM_DEST_XML] = self._marked(stands=bool(stood))
+            self.switchover.start()
         mover = threading.Thread(target=self._move, args=(flags, params), daemon=True)
         mover.start()
         try:
@@ -191,17 +115,48 @@ class LiveMove:
         except BaseException:
             self._abort()
             self._ended.wait(SETTLE_S)
-            self._restored(stood)
+            if not self._has_left():
+                self._restored(stood)
             raise
-        if self._moved or self._has_arrived():
-            return
+        if self._has_left():
+            return self._goes_on_there()
         raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{self.aborted or self._reason()}; {self._restored(stood)}")
+
+    def _has_left(self) -> bool:
+        """Tell whether the target has all, and this side is ended for good."""
+        return self._moved or self.switchover.has_ended or self._has_arrived()
+
+    def _goes_on_there(self) -> bool:
+        """Wait for who lets it go on; where its process here has ended try it for a while."""
+        if not self.waits:
+            return True
+        self.switchover.finish(SETTLE_S)
+        deadline = self.now() + SETTLE_S
+        while self.switchover.has_ended and not self.switchover.has_gone and self.now() < deadline:
+            with suppress(VmMgrError):  # libvirt of the target may just be started anew
+                self._let_go()
+                return True
+            time.sleep(min(self.poll_s, 0.2))
+        return self.switchover.has_gone
+
+    def _let_go(self) -> None:
+        arrival.let_go(self.target, self.wanted.name, CALL_S, self.wanted.ident)
+
+    def _marked(self, *, stands: bool) -> str:
+        """Give the definition for the target; ABI and secrets stay, as libvirt itself hands it over."""
+
+        def look(libvirt: Any) -> str:
+            wanted = libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE
+            return str(self.source.domain(libvirt, self.wanted.name).XMLDesc(wanted))
+
+        return arrival.mark(self.source.call(look, CALL_S), self.wanted.ident, stands=stands)
 
     def _terms(self) -> tuple[int, dict[str, Any]]:
         libvirt, wanted = binding(), self.wanted
-        given = understood(wanted.extra_options) or Understood((), {})
+        given = understood(wanted.extra_options) or NOTHING
         names = {"VIR_MIGRATE_LIVE", "VIR_MIGRATE_ABORT_ON_ERROR", *given.flags}
         names |= {_STRATEGIES[wanted.plan.strategy]} if wanted.plan.strategy in _STRATEGIES else set()
+        names |= {"VIR_MIGRATE_PAUSED"} if self.waits else set()
         params: dict[str, Any] = {getattr(libvirt, key): number for key, number in given.numbers.items()}
         params[libvirt.VIR_MIGRATE_PARAM_URI] = wanted.migrate_uri
         if wanted.speed_mib is not None:
@@ -279,47 +234,66 @@ class LiveMove:
 
     def _has_arrived(self) -> bool:
         """Tell a failure after the fact: the domain has left, and runs at the target."""
+        with suppress(VmMgrError):
+            return self._state()[0] == "absent" and self._target_state() == "running"
+        return False
 
-        def there(libvirt: Any) -> bool:
+    def _target_state(self) -> str:
+        def look(libvirt: Any) -> str:
             domain = self.target.find(libvirt, self.wanted.name)
-            return domain is not None and STATES[domain.state()[0]] == "running"
+            return STATES[domain.state()[0]] if domain is not None else "absent"
 
-        try:
-            return self._state()[0] == "absent" and bool(self.target.call(there, CALL_S))
-        except VmMgrError:
-            return False
+        return str(self.target.call(look, CALL_S))
 
     def _restored(self, stood: str) -> str:
         """Bring the guest to where it was before, and say in words where it is.
 
         stood is why its processors stood before. libvirt lets a guest go on that it or we have paused for the
-        migration; where that did not work it is done here.
+        migration; where that did not work it is done here, when the target can't go on any more.
         """
-        deadline = self.now() + SETTLE_S
+        deadline, doubt = self.now() + SETTLE_S, ""
         while True:
             state, reason = self._state()
             if state == "running" or (stood and state == "paused" and not reason.startswith("post-copy")):
                 left = self._left_at_target()
                 return f"{left} there" if left else "it was aborted cleanly, the VM goes on here"
             if state == "paused" and not stood and not reason.startswith("post-copy"):
-                self._attempt(lambda domain: domain.resume())
+                doubt = self._end_target()
+                if not doubt:
+                    self._attempt(lambda domain: domain.resume())
             if self.now() > deadline or state == "absent":
                 break
             time.sleep(min(self.poll_s, 0.2))
-        return f"NOT CLEAN: here it is {state}" + (f" ({reason})" if reason else "")
+        words = f"NOT CLEAN: here it is {state}" + (f" ({reason})" if reason else "")
+        return f"{words}, and it stays so: {doubt}" if doubt else words
+
+    def _end_target(self) -> str:
+        """End the half at the target, which stands; say why it may go on there, where that is so.
+
+        A guest that runs there has the disks, and one that can't be seen may have: the cluster decides then.
+        """
+        try:
+            state = self._target_state()
+            if state == "absent":
+                return ""
+            if state != "paused":
+                return f"it is {state} at the target"
+            if not self._ended.is_set():  # it may be just about to arrive, and then this side ends
+                return "its migration has not ended"
+            self.target.call(lambda libvirt: self.target.domain(libvirt, self.wanted.name).destroy(), CALL_S)
+            return "" if self._target_state() == "absent" else "its half at the target does not end"
+        except VmMgrError as error:
+            return f"whether it runs at the target is unknown ({error.message})"
 
     def _left_at_target(self) -> str:
-        """Wait until the target's libvirt has forgotten it, and say what it has otherwise."""
+        """Wait until the target's libvirt has forgotten it, end what stands there, and say what is left."""
         deadline = self.now() + SETTLE_S
         while True:
-            try:
-                found = self.target.call(lambda libvirt: self.target.find(libvirt, self.wanted.name), CALL_S)
-            except VmMgrError as error:
-                return f"it runs here, but whether something is left is unknown ({error.message})"
-            if found is None:
+            doubt = self._end_target()
+            if not doubt:
                 return ""
             if self.now() > deadline:
-                return "NOT CLEAN: it runs here, but a domain of its name is left"
+                return f"NOT CLEAN: it runs here, but {doubt}; a domain of its name may be left"
             time.sleep(min(self.poll_s, 0.2))
 
     def _stands(self) -> str:

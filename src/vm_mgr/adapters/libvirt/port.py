@@ -7,9 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from vm_mgr import private
 from vm_mgr.adapters.libvirt import commands
 from vm_mgr.adapters.libvirt.connection import Connection
-from vm_mgr.errors import Kind, ProgramError, SignalError, VmMgrError
+from vm_mgr.errors import Kind, ProgramError, VmMgrError
+from vm_mgr.ports.hypervisor import ARRIVING, HALVES, PAUSED_BY_USER, half_error
 from vm_mgr.ports.live_migration import quiet
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from vm_mgr.ports.live_migration import Migration, Tell
     from vm_mgr.ports.runner import Completed, Runner
 
-__all__ = ["Virsh"]
+__all__ = ["Virsh", "check"]
 
 SHORT_S = 5.0
 # The first call to another node's libvirt makes the connection, by ssh.
@@ -34,10 +36,17 @@ class Virsh:
     """The libvirt of this node."""
 
     def __init__(
-        self, runner: Runner, state_dir: Path, *, uri: str = commands.URI, etc: Path = Path("/etc")
+        self,
+        runner: Runner,
+        state_dir: Path,
+        *,
+        uri: str = commands.URI,
+        etc: Path = Path("/etc"),
+        run: Path = Path("/run/libvirt/qemu"),
     ) -> None:
         self.runner = runner
         self.etc = etc
+        self.run = run
         self.state_dir = state_dir
         self.uri = uri
         self.connection = Connection(uri)
@@ -50,41 +59,51 @@ class Virsh:
     def create(self, xml: str, name: VmName, *, timeout_s: float) -> None:
         """Start a transient domain from a file that is gone afterwards."""
         path = self.state_dir / f"{name}.xml"
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.write_text(xml, encoding="utf-8")
         try:
+            private.write(path, xml)  # a console's password may be in it
             done = self.runner.run(commands.virsh("create", str(path)), timeout_s=timeout_s)
         finally:
             path.unlink(missing_ok=True)
         if "already active" in done.stderr:
             raise VmMgrError(Kind.TRY_LATER, f"libvirt has a domain {name}", hint=f"virsh dominfo {name}")
-        _check(done)
+        refused = done.stderr.rpartition(commands.REFUSAL)[2].strip() if done.exit_code else ""
+        if refused and commands.REFUSAL in done.stderr:
+            raise VmMgrError(Kind.WRONG_STATE, f"refusing {refused}", hint="see who has it: rbd status")
+        check(done)
 
     def shutdown(self, name: VmName, *, timeout_s: float) -> None:
         """Ask the guest to power off."""
-        _check(self._virsh("shutdown", name, timeout_s=timeout_s))
+        check(self._virsh("shutdown", name, timeout_s=timeout_s))
 
     def destroy(self, name: VmName, *, timeout_s: float) -> None:
         """Unplug."""
-        _check(self._virsh("destroy", name, timeout_s=timeout_s))
+        check(self._virsh("destroy", name, timeout_s=timeout_s))
 
     def domain_state(self, name: VmName, *, timeout_s: float) -> str:
         """Give libvirt's word for the state, or "absent"."""
         completed = self._virsh("list", "--all", "--name", timeout_s=timeout_s)
-        _check(completed)
+        check(completed)
         if name not in _names(completed):
             return "absent"
         state = self._virsh("domstate", name, timeout_s=timeout_s)
         return state.stdout.strip() if state.exit_code == 0 else "absent"
 
-    def migrate(self, migration: Migration, tell: Tell = quiet) -> None:
+    def migrate(self, migration: Migration, tell: Tell = quiet) -> bool:
         """Move live through libvirt's API; with virsh where an option is one that only virsh knows."""
-        from vm_mgr.adapters.libvirt.migration import LiveMove, understood  # noqa: PLC0415 - for moves only
+        from vm_mgr.adapters.libvirt.migration import LiveMove  # noqa: PLC0415 - for moves only
+        from vm_mgr.adapters.libvirt.migration_options import understood  # noqa: PLC0415
 
         if understood(migration.extra_options) is not None:
-            LiveMove(self.connection, migration, tell).run()
-        else:
-            self._migrate_with_virsh(migration)
+            return LiveMove(self.connection, migration, tell, run=self.run).run()
+        from vm_mgr.adapters.libvirt.virsh_migration import migrate  # noqa: PLC0415
+
+        return migrate(self, migration)
+
+    def let_go(self, name: VmName, *, timeout_s: float, ident: str = "") -> None:
+        """Take the mark away and resume."""
+        from vm_mgr.adapters.libvirt.arrival import let_go  # noqa: PLC0415 - for moves only
+
+        let_go(self.connection, name, timeout_s, ident)
 
     def migration_progress(self, name: VmName) -> JobSample | None:
         """Ask for the job's statistics; a domain that leaves meanwhile has none."""
@@ -102,7 +121,7 @@ class Virsh:
 
     def begin_dirty_rate(self, name: VmName) -> None:
         """Have QEMU begin; what keeps it from that is met again by dirty_rate."""
-        from vm_mgr.adapters.libvirt.migration import begin_dirty_rate  # noqa: PLC0415 - for moves only
+        from vm_mgr.adapters.libvirt.dirty_rate import begin_dirty_rate  # noqa: PLC0415 - for moves only
 
         with suppress(VmMgrError):
             begin_dirty_rate(self.connection, name)
@@ -110,7 +129,7 @@ class Virsh:
 
     def dirty_rate(self, name: VmName) -> float | None:
         """Have QEMU measure it."""
-        from vm_mgr.adapters.libvirt.migration import measured_dirty_rate  # noqa: PLC0415 - for moves only
+        from vm_mgr.adapters.libvirt.dirty_rate import measured_dirty_rate  # noqa: PLC0415 - for moves only
 
         begun = name in self._measuring
         self._measuring.discard(name)
@@ -143,20 +162,36 @@ class Virsh:
 
     def pause(self, name: VmName) -> None:
         """Suspend."""
-        _check(self._virsh("suspend", name))
+        check(self._virsh("suspend", name))
 
     def resume(self, name: VmName) -> None:
         """Resume; libvirt refuses that for a domain that runs."""
+        reason = self.paused(name, timeout_s=SHORT_S)
+        if reason in HALVES:
+            raise half_error(name, reason)
+        if reason:
+            self.take_back(name)
+
+    def take_back(self, name: VmName) -> None:
+        """Resume, whatever it stands for."""
         done = self._virsh("resume", name)
         if done.exit_code != 0 and self.domain_state(name, timeout_s=SHORT_S) != "running":
-            _check(done)
+            check(done)
 
     def paused(self, name: VmName, *, timeout_s: float) -> str:
         """Read the reason in parentheses: `paused (I/O error)`."""
         done = self._virsh("domstate", "--reason", name, timeout_s=timeout_s)
-        _check(done)
+        check(done)
         state, _, reason = done.stdout.strip().partition(" (")
-        return (reason.removesuffix(")") or "unknown") if state == "paused" else ""
+        reason = reason.removesuffix(")") or "unknown"
+        if state != "paused":
+            return ""
+        return ARRIVING if reason == PAUSED_BY_USER and self._is_arriving(name) else reason
+
+    def _is_arriving(self, name: VmName) -> bool:
+        """Tell a guest that waits for the end of its source: libvirt calls that a pause by its user."""
+        told = self._virsh("metadata", name, commands.ARRIVAL, "--live")
+        return told.exit_code == 0 and "<arrival" in told.stdout.replace("<vm-mgr:", "<")
 
     def console(self, name: VmName, user: str = "") -> NoReturn:
         """Become virsh."""
@@ -164,7 +199,7 @@ class Virsh:
 
     def grow(self, name: VmName, source: str, size_bytes: int) -> None:
         """Resize the block device that has this source."""
-        _check(self._virsh("blockresize", name, self._target(name, source), f"{size_bytes}B"))
+        check(self._virsh("blockresize", name, self._target(name, source), f"{size_bytes}B"))
 
     def disk_sources(self, name: VmName) -> list[str]:
         """List the sources; a drive without a medium has none."""
@@ -176,10 +211,9 @@ class Virsh:
         virsh reads the device from a file of this machine, whichever node's libvirt it speaks to.
         """
         path = self.state_dir / f"{name}-device.xml"
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.write_text(device, encoding="utf-8")
         try:
-            _check(self._virsh("attach-device", name, str(path), "--live", timeout_s=DEVICE_S))
+            private.write(path, device)
+            check(self._virsh("attach-device", name, str(path), "--live", timeout_s=DEVICE_S))
         finally:
             path.unlink(missing_ok=True)
 
@@ -194,12 +228,12 @@ class Virsh:
         target = self._target(name, source)
         done = self._virsh("detach-disk", name, target, "--live", timeout_s=DEVICE_S)
         if "in the process of unplug" not in done.stderr:
-            _check(done)
+            check(done)
 
     def monitor(self, name: VmName, command: str) -> str:
         """Hand a command in JSON to QEMU's monitor and give its answer in JSON."""
         done = self._virsh("qemu-monitor-command", name, command, timeout_s=MONITOR_S)
-        _check(done)
+        check(done)
         return done.stdout
 
     def save_memory(self, name: VmName, path: str, *, timeout_s: float) -> None:
@@ -217,7 +251,7 @@ class Virsh:
     def running_definition(self, name: VmName) -> str:
         """Dump the live XML, as a migration hands it over."""
         done = self._virsh("dumpxml", "--migratable", name)
-        _check(done)
+        check(done)
         return done.stdout
 
     def definition(self, name: VmName) -> str:
@@ -226,7 +260,7 @@ class Virsh:
             hint = "see them: virsh list --all --persistent"
             raise VmMgrError(Kind.NOT_FOUND, f"libvirt keeps no domain {name} on this node", hint=hint)
         done = self._virsh("dumpxml", "--inactive", "--security-info", name)
-        _check(done)
+        check(done)
         return done.stdout
 
     def acts_alone(self, name: VmName) -> str:
@@ -242,7 +276,7 @@ class Virsh:
     def undefine(self, name: VmName) -> None:
         """Undefine, with what libvirt keeps beside the definition."""
         if name in self._kept():
-            _check(self._virsh("undefine", name, "--managed-save", "--snapshots-metadata", "--nvram"))
+            check(self._virsh("undefine", name, "--managed-save", "--snapshots-metadata", "--nvram"))
 
     def _target(self, name: VmName, source: str) -> str:
         targets = [target for target, found in self._disks(name) if found == source]
@@ -253,33 +287,17 @@ class Virsh:
 
     def _disks(self, name: VmName) -> list[tuple[str, str]]:
         listed = self._virsh("domblklist", name)
-        _check(listed)
+        check(listed)
         rows = [line.split(maxsplit=1) for line in listed.stdout.splitlines()]
         return [(row[0], row[1].strip()) for row in rows if len(row) == 2]
 
     def _kept(self) -> list[str]:
         listed = self._virsh("list", "--all", "--persistent", "--name")
-        _check(listed)
+        check(listed)
         return _names(listed)
 
     def _virsh(self, *arguments: str, timeout_s: float = SHORT_S) -> Completed:
         return self.runner.run(commands.virsh(*arguments, uri=self.uri), timeout_s=timeout_s)
-
-    def _migrate_with_virsh(self, migration: Migration) -> None:
-        if migration.speed_mib is not None:
-            argv = commands.virsh("migrate-setspeed", migration.name, str(migration.speed_mib))
-            _check(self.runner.run(argv, timeout_s=SHORT_S))
-        if migration.downtime_ms is not None:
-            self._limit_downtime(migration)
-        try:
-            _check(self.runner.run(commands.migrate(migration), timeout_s=migration.timeout_s))
-        except (VmMgrError, SignalError):
-            self.abort_job(migration.name)
-            raise
-
-    def _limit_downtime(self, migration: Migration) -> None:
-        argv = commands.virsh("migrate-setmaxdowntime", migration.name, str(migration.downtime_ms))
-        _check(self.runner.run(argv, timeout_s=SHORT_S))
 
 
 def _names(listed: Completed) -> list[str]:
@@ -287,7 +305,8 @@ def _names(listed: Completed) -> list[str]:
     return [line.strip() for line in listed.stdout.splitlines() if line.strip()]
 
 
-def _check(completed: Completed) -> None:
+def check(completed: Completed) -> None:
+    """Raise EXTERNAL_FAILURE with libvirt's own words where virsh has failed."""
     if completed.exit_code == 0:
         return
     failure = ProgramError(completed.argv, completed.exit_code, completed.stderr)

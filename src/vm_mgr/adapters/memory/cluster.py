@@ -43,6 +43,7 @@ class MemoryCluster:
         self.fencing_enabled = True
         self.fence_devices = 3
         self.fencings: list[Fencing] = []
+        self.joined_since: set[str] = set()
 
     def state(self) -> ClusterState:
         """Show what is, after doing the next step."""
@@ -73,6 +74,11 @@ class MemoryCluster:
     def local_node(self) -> NodeName:
         """Name the node that this runs on."""
         return self.local
+
+    def remembers(self, node: NodeName) -> bool:
+        """Remember those that were not fenced last, or were here since."""
+        fenced = any(one.node == node and one.fences for one in self.fencings)
+        return node in self.nodes and (self.nodes[node].online or node in self.joined_since or not fenced)
 
     def add(self, resource: VmResource) -> None:
         """Put a VM under the cluster's control."""
@@ -165,6 +171,11 @@ class MemoryCluster:
         self.forget_failures(name)
         if self.domains is not None and name not in self.domains.running:
             self.places.pop(name, None)
+
+    def alarm(self, name: VmName, node: NodeName, *, on: bool) -> None:
+        """Remember it."""
+        others = [one for one in self.nodes[node].alarms if one != name]
+        self.nodes[node] = self.nodes[node]._replace(alarms=tuple([*others, name] if on else others))
 
     def stand_by(self, node: NodeName) -> None:
         """Have it take nothing, and leave what it has."""

@@ -13,10 +13,10 @@ from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.ports.cluster import VmResource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from vm_mgr.model.cluster import ClusterState, NodeName
-    from vm_mgr.model.storage import DiskInfo
+    from vm_mgr.model.storage import DiskInfo, Holder
     from vm_mgr.ports.env import Env
     from vm_mgr.ports.hypervisor import Hypervisor
 
@@ -98,7 +98,7 @@ class ClusterCopy(MemoryCluster):
 class StorageCopy(MemoryStorage):
     """All storages as one: the labels say which one has a VM, or is to have it."""
 
-    answers = frozenset({"definitions", "dependents", "names"})
+    answers = frozenset({"definitions", "dependents", "holders", "names"})
     unread = frozenset({"remove"})  # a VM that can't be read any more can be removed
 
     def __init__(self, env: Env, ran: Callable[[VmName], bool]) -> None:
@@ -161,11 +161,9 @@ class StorageCopy(MemoryStorage):
         self.images_of.pop(name, None)
         return found
 
-    def roll_back(self, name: VmName, snapshot: str) -> None:
-        """Take back; whoever has a disk of a VM that the cluster did not run will still have it then."""
-        if not self.ran(name):
-            self.held = self.env.storage.holders(self.images(name))
-        super().roll_back(name, snapshot)
+    def holders(self, images: Sequence[str]) -> list[Holder]:
+        """Ask the real one; who has a disk of a VM that the cluster did not run will still have it then."""
+        return self.env.storage.holders([image for image in images if not self.ran(_owner(image))])
 
     def _read(self, name: VmName, disks: list[DiskInfo]) -> None:
         images = [disk.image for disk in disks]
@@ -225,3 +223,8 @@ class HypervisorCopy(MemoryHypervisor):
         """Suppose an agent: only asking it for real would tell."""
         self.with_agent.add(name)
         return super().freeze(name)
+
+
+def _owner(image: str) -> VmName:
+    kind, _, rest = image.partition("_")
+    return VmName(rest if kind == "system" else rest.rpartition("_")[0])

@@ -1,6 +1,7 @@
 """Gather the memory adapters."""
 
 from pathlib import Path
+from typing import Any, cast
 
 from vm_mgr.adapters.memory.chronicle import MemoryChronicle, MemoryJournal
 from vm_mgr.adapters.memory.clock import VirtualClock
@@ -10,6 +11,7 @@ from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
 from vm_mgr.adapters.memory.images import MemoryImages
 from vm_mgr.adapters.memory.ledger import MemoryLedger
 from vm_mgr.adapters.memory.lost_nodes import MemoryLostNodes
+from vm_mgr.adapters.memory.own_clients import MemoryOwnClients
 from vm_mgr.adapters.memory.storage import MemoryStorage, MemoryStorages
 from vm_mgr.adapters.memory.timings import MemoryTimings
 from vm_mgr.config import StorageSettings
@@ -21,11 +23,31 @@ from vm_mgr.reports import Report
 __all__ = ["MemoryEnv"]
 
 
+class Elsewhere:
+    """Another node's libvirt: a VM is there where the cluster has it there."""
+
+    def __init__(self, hypervisor: MemoryHypervisor, node: NodeName, cluster: MemoryCluster) -> None:
+        self._hypervisor = hypervisor
+        self._node = node
+        self._cluster = cluster
+
+    def __getattr__(self, verb: str) -> Any:
+        """Do all else as the only one."""
+        return getattr(self._hypervisor, verb)
+
+    def domain_state(self, name: VmName, *, timeout_s: float) -> str:
+        """Look whether it is there."""
+        state = self._hypervisor.domain_state(name, timeout_s=timeout_s)
+        elsewhere = name in self._cluster.resources and self._cluster.places.get(name) != self._node
+        return "absent" if elsewhere else state
+
+
 class MemoryTimers:
     """Timers that never go off by themselves."""
 
     def __init__(self) -> None:
         self.lifts: dict[str, float] = {}
+        self.watches: dict[str, int] = {}
         self.made = 0
 
     def set_lift(self, name: VmName, after_s: float) -> str:
@@ -34,9 +56,15 @@ class MemoryTimers:
         self.lifts[f"{name}..{self.made}"] = after_s
         return f"{name}..{self.made}"
 
+    def watch(self, name: VmName, pid: int) -> str:
+        """Remember it."""
+        self.watches[f"{name}..watch"] = pid
+        return f"{name}..watch"
+
     def cancel(self, timer: str) -> None:
         """Forget it."""
         self.lifts.pop(timer, None)
+        self.watches.pop(timer, None)
 
 
 class MemoryEnv:
@@ -56,6 +84,7 @@ class MemoryEnv:
         self.journal = MemoryJournal()
         self.images = MemoryImages()
         self.processes = self.hypervisor
+        self.own_clients = MemoryOwnClients()
         self.timings = MemoryTimings(self.cluster)
         self.clock = VirtualClock()
         self.evidence = MemoryEvidence(self.hypervisor, self.clock)
@@ -67,9 +96,11 @@ class MemoryEnv:
         self.pool = "rbd"
         self.storage_settings = StorageSettings()
 
-    def hypervisor_at(self, node: NodeName) -> MemoryHypervisor:  # noqa: ARG002 - one stands for all
-        """Give the only one."""
-        return self.hypervisor
+    def hypervisor_at(self, node: NodeName) -> MemoryHypervisor:
+        """Give the only one, which stands for all, but knows a VM on no node but its own."""
+        if node == self.cluster.local_node():
+            return self.hypervisor
+        return cast("MemoryHypervisor", Elsewhere(self.hypervisor, node, self.cluster))
 
     def say(self, report: Report) -> None:
         """Remember what was said."""

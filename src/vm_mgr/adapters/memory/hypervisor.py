@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.ports.hypervisor import PAUSED_BY_USER
+from vm_mgr.ports.hypervisor import ARRIVING, HALVES, PAUSED_BY_USER, half_error
 from vm_mgr.ports.live_migration import quiet
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class MemoryHypervisor:
         self.ignores_shutdown = False
         self.ended: list[tuple[int, bool]] = []
         self.migrated: list[Migration] = []
+        self.lets_go = True
+        self.arrived_by: dict[VmName, str] = {}
         self.failing_moves: dict[VmName, str] = {}
         self.moving: dict[VmName, JobSample] = {}
         self.dirty_rates: dict[VmName, float] = {}
@@ -51,6 +53,7 @@ class MemoryHypervisor:
         self.stopped_by_signal: set[int] = set()
         self.vcpu_times_ns: dict[int, int] = {}
         self.births: dict[int, str] = {}
+        self.variables: dict[int, set[int]] = {}
         # Each boot is a run of its own; a guest that is restored goes on with the one that was saved.
         self.runs: dict[VmName, int] = {}
         self.boots = 0
@@ -96,7 +99,7 @@ class MemoryHypervisor:
             return "paused" if name in self.halted else "running"
         return "shut off" if name in self.kept else "absent"
 
-    def migrate(self, migration: Migration, tell: Tell = quiet) -> None:  # noqa: ARG002 - it takes no time
+    def migrate(self, migration: Migration, tell: Tell = quiet) -> bool:  # noqa: ARG002 - it takes no time
         """Move away."""
         self._call("migrate", migration.timeout_s)
         self.migrated.append(migration)
@@ -105,6 +108,14 @@ class MemoryHypervisor:
         if migration.name in self.failing_moves:
             raise VmMgrError(Kind.EXTERNAL_FAILURE, self.failing_moves[migration.name])
         self.running.pop(migration.name, None)
+        return self.lets_go
+
+    def let_go(self, name: VmName, *, timeout_s: float, ident: str = "") -> None:
+        """Let it go on, if that is what it waits for."""
+        self._call("let_go", timeout_s)
+        self._require(name)
+        if self.halted.get(name) == ARRIVING and ident in ("", self.arrived_by.get(name, ident)):
+            del self.halted[name]
 
     def migration_progress(self, name: VmName) -> JobSample | None:
         """Give what a test has set."""
@@ -160,6 +171,15 @@ class MemoryHypervisor:
     def resume(self, name: VmName) -> None:
         """Let it go on."""
         self._call("resume", 0)
+        self._require(name)
+        if self.halted.get(name) in HALVES:
+            raise half_error(name, self.halted[name])
+        if self.halted.pop(name, None):
+            self.resumed.add(name)
+
+    def take_back(self, name: VmName) -> None:
+        """Let it go on, whatever it stands for."""
+        self._call("take_back", 0)
         self._require(name)
         if self.halted.pop(name, None):
             self.resumed.add(name)
@@ -262,6 +282,14 @@ class MemoryHypervisor:
         """Give what a test has set, or the same for every process."""
         return self.births.get(pid, "1") if pid in self.running.values() else ""
 
+    def has_ended(self, pid: int, birth: str) -> bool:
+        """Compare."""
+        return self.birth(pid) != birth
+
+    def has_memory(self, pid: int, address: int) -> bool:
+        """Tell what a test has set."""
+        return address in self.variables.get(pid, ())
+
     def is_halted(self, pid: int) -> bool:
         """Tell what a test has set."""
         return pid in self.stopped_by_signal
@@ -272,7 +300,8 @@ class MemoryHypervisor:
 
     def mentions(self, text: str) -> list[int]:
         """Search other processes."""
-        return [pid for pid, argv in self.also_running.items() if text in argv]
+        word = re.compile(rf"(?<![\w.-]){re.escape(text)}(?![\w.-])")
+        return [pid for pid, argv in self.also_running.items() if word.search(argv)]
 
     def end(self, pid: int, *, force: bool) -> None:
         """Kill."""

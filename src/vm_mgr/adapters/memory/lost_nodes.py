@@ -28,6 +28,7 @@ class MemoryLostNodes:
         self.all_daemons: list[MemoryDaemon] = []
         self.holders: list[Holder] = []
         self.ended: list[int] = []
+        self.certainly_dead: list[int] = []
         self.shut: list[Holder] = []
         self.known: set[tuple[int, float | None]] | None = None
         self.on_call: Callable[[str], None] = lambda _verb: None
@@ -51,9 +52,10 @@ class MemoryLostNodes:
         own = [one for one in self.all_daemons if one.number in numbers]
         return any((one.number, one.booted_utc) not in self.known for one in own)
 
-    def end_daemons(self, numbers: Sequence[int]) -> None:
+    def end_daemons(self, numbers: Sequence[int], *, certain: bool = True) -> None:
         """Take them for dead."""
         self.on_call("end_daemons")
+        self.certainly_dead.extend(numbers if certain else ())
         self.ended.extend(numbers)
         for one in self.all_daemons:
             one.up = one.up and one.number not in numbers

@@ -228,7 +228,7 @@ class RehearsedLostNodes:
     def __getattr__(self, verb: str) -> Callable[..., Any]:
         if verb in READS["lost_nodes"]:
             return cast("Callable[..., Any]", getattr(self._real, verb))
-        return lambda *arguments: self._tell(WORDS["lost_nodes"][verb](self, *arguments))
+        return lambda *arguments, **named: self._tell(WORDS["lost_nodes"][verb](self, *arguments, **named))
 
 
 class Unheard:
@@ -263,6 +263,7 @@ class Rehearsal:
             "Snapshots", Rehearsed("snapshots", lambda: real.snapshots, self._storage, self._tell)
         )
         self.ledger = RehearsedLedger(real, self._tell)
+        self.own_clients = real.own_clients
         self.journal = Unheard()
         here = HypervisorCopy(lambda: real.hypervisor, cluster.take)
         self.hypervisor = cast(

@@ -35,7 +35,7 @@ __all__ = ["BOOKS", "READS", "WORDS"]
 TIMEOUT_S = 10.0
 READS: Mapping[str, frozenset[str]] = {
     "chronicle": frozenset({"read"}),
-    "cluster": frozenset({"configured", "foresee_move", "local_node", "state"}),
+    "cluster": frozenset({"configured", "foresee_move", "local_node", "remembers", "state"}),
     "definitions": frozenset(
         {
             "asks",
@@ -51,6 +51,7 @@ READS: Mapping[str, frozenset[str]] = {
             "rbd_images",
             "renamed",
             "sources",
+            "unclear_disks",
             "uuid",
             "with_disk",
             "without_disk",
@@ -75,7 +76,10 @@ READS: Mapping[str, frozenset[str]] = {
     "images": frozenset({"inspect"}),
     "ledger": frozenset({"marks"}),
     "lost_nodes": frozenset({"came_up", "clients", "connect", "daemons"}),
-    "processes": frozenset({"birth", "find_vm", "is_halted", "mentions", "uuid", "vcpu_time_ns"}),
+    "own_clients": frozenset({"kept"}),
+    "processes": frozenset(
+        {"birth", "find_vm", "has_ended", "has_memory", "is_halted", "mentions", "uuid", "vcpu_time_ns"}
+    ),
     "snapshots": frozenset({"snapshots"}),
     "staged": frozenset(),
     "storage": frozenset(
@@ -108,6 +112,7 @@ BOOKS: Mapping[str, frozenset[str]] = {
     "journal": frozenset({"record", "say", "write"}),
     "hypervisor": frozenset({"console"}),
     "ledger": frozenset({"claim", "erase", "write"}),
+    "own_clients": frozenset({"forget", "keep"}),
     "storage": frozenset({"stage"}),
 }
 
@@ -251,12 +256,9 @@ def _make_disk(
     return f"{made} and copy {PurePath(image.path).name} into it" if image else made
 
 
-def _evict(_: Storage, holder: Holder) -> str:
-    return f"shut out the client {holder.address} of {holder.image}"
-
-
-def _end_daemons(_: LostNodes, numbers: Sequence[int]) -> str:
-    return f"mark down, being dead for certain: {', '.join(f'osd.{number}' for number in numbers)}"
+def _end_daemons(_: LostNodes, numbers: Sequence[int], *, certain: bool = True) -> str:
+    how = "mark down, being dead for certain" if certain else "mark down"
+    return f"{how}: {', '.join(f'osd.{number}' for number in numbers)}"
 
 
 def _shut_out(_: LostNodes, holders: Sequence[Holder]) -> str:
@@ -293,6 +295,7 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
         "remove": _take_out,
         "rename": _rename_resource,
         "set_target_role": _set_target_role,
+        "alarm": lambda _, name, node, **_named: f"tell all that {name} was found on {node} too",
         "stand_by": lambda _, node: f"put {node} in standby until it is booted the next time",
     },
     "hypervisor": {
@@ -303,12 +306,14 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
         "detach": lambda _, name, source: f"ask the guest of {name} to let go of {source}",
         "freeze": _freeze,
         "grow": lambda _, name, source, size: f"tell {name} that {source} has {_size(size)}",
+        "let_go": lambda _, name, **_named: f"let {name} go on where it has arrived",
         "migrate": _migrate,
         "pause": lambda hypervisor, name: "" if _stands(hypervisor, name) else f"pause {name}",
         "restore": lambda _, _path, name, **_named: f"start the domain {name} with the memory that was saved",
         "resume": lambda _, name: f"let {name} go on",
         "save_memory": lambda _, name, path, **_named: f"write the memory of {name} to {path}",
         "shutdown": lambda _, name, **_named: f"ask the guest of {name} to power off",
+        "take_back": lambda _, name: f"let {name} go on where it was",
         "thaw": lambda _, name: f"let {name} go on",
         "undefine": lambda _, name: f"have this node's libvirt forget {name}; its files stay",
     },
@@ -336,7 +341,7 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
         "drop_state": lambda storage, name: (
             f"give up the saved memory of {name}" if storage.saved_state(name) else ""
         ),
-        "evict": _evict,
+        "evict": lambda _, holder: f"shut out the client {holder.address} of {holder.image}",
         "fetch_state": lambda _, name, _state, _progress: f"read the saved memory of {name}",
         "finish_state": lambda _, name, _state: (
             f"make the saved memory of {name} what its next start resumes"

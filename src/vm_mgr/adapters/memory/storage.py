@@ -275,11 +275,13 @@ class MemoryStorage(MemorySavedStates):
     def roll_back(self, name: VmName, snapshot: str) -> None:
         """Take content and sizes back."""
         self.may_fail("roll_back")
-        if self.holders(self.images(name)) or name in self.running:
+        if any(one.watching for one in self.holders(self.images(name))) or name in self.running:
             raise VmMgrError(Kind.WRONG_STATE, f"a disk of {name} is in use")
         vm = self._vm(name)
         _, contents, sizes = vm.snapshots[snapshot]
-        vm.disks[: len(contents)], vm.sizes[: len(sizes)] = contents, sizes
+        for number, (content, size) in enumerate(zip(contents, sizes, strict=True)):
+            vm.disks[number : number + 1], vm.sizes[number : number + 1] = [content], [size]
+            self.may_fail("roll_back half")
 
     def holders(self, images: Sequence[str]) -> list[Holder]:
         """Say who has them open."""

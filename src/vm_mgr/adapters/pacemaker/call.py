@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 
     from vm_mgr.ports.runner import Completed, Runner
 
-__all__ = ["CONFLICT", "call", "check", "no_cluster"]
+__all__ = ["CONFLICT", "NO_SUCH_THING", "call", "check", "no_cluster"]
 
 NOT_CONNECTED = 102
 NO_QUORUM = 104
+NO_SUCH_THING = 105  # CRM_EX_NOSUCH
 CONFLICT = frozenset({103, 105})  # CRM_EX_OLD, CRM_EX_DIGEST
 
 

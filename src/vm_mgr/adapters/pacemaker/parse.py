@@ -14,7 +14,11 @@ __all__ = ["parse_crm_mon"]
 
 OBSERVER_ATTRIBUTE = "vm-mgr-role"
 FULL_ATTRIBUTE = "vm-mgr-full-"  # and the name of a VM; ocf/VirtualDomain tells it
+# Followed by a VM's name: a transient attribute of a node on which a second QEMU of the VM was found.
+ALARM = "vm-mgr-second-"
 INFINITY = "INFINITY"
+# What the one option is called, up to 3.0 and from then on; what says neither is not known to fence.
+FENCING = ("fencing-enabled", "stonith-enabled")
 
 
 def parse_crm_mon(raw: str) -> ClusterState:
@@ -30,7 +34,7 @@ def parse_crm_mon(raw: str) -> ClusterState:
         nodes=_nodes(root),
         resources={resource.name: resource for resource in resources},
         quorate=quorum is not None and quorum.get("with_quorum") == "true",
-        fencing_enabled=options is None or options.get("stonith-enabled") != "false",
+        fencing_enabled=options is not None and _fences(options),
         fence_devices=sum(1 for element in root.iter("resource") if _is_fence_device(element)),
         fencings=tuple(map(_fencing, root.iterfind("fence_history/fence_event"))),
         sets={
@@ -39,6 +43,11 @@ def parse_crm_mon(raw: str) -> ClusterState:
             for one in root.iterfind(f"resources/{tag}")
         },
     )
+
+
+def _fences(options: ET.Element) -> bool:
+    said = {options.get(name) for name in FENCING} - {None}
+    return said == {"true"}
 
 
 def _nodes(root: ET.Element) -> tuple[Node, ...]:
@@ -50,6 +59,7 @@ def _nodes(root: ET.Element) -> tuple[Node, ...]:
     }
     answers = {str(node.get("name")): _answers(node) for node in root.iterfind("node_attributes/node")}
     full = {str(node.get("name")): _full(node) for node in root.iterfind("node_attributes/node")}
+    alarms = {str(node.get("name")): _alarms(node) for node in root.iterfind("node_attributes/node")}
     return tuple(
         Node(
             name=NodeName(element.get("name", "")),
@@ -62,6 +72,7 @@ def _nodes(root: ET.Element) -> tuple[Node, ...]:
             leaving=_true(element, "shutdown"),
             answers=answers.get(element.get("name", ""), {}),
             full=full.get(element.get("name", ""), {}),
+            alarms=alarms.get(element.get("name", ""), ()),
         )
         for element in root.iterfind("nodes/node")
         if element.get("type", "member") == "member"
@@ -80,6 +91,11 @@ def _full(node: ET.Element) -> dict[str, int]:
         for name, value in told.items()
         if name.startswith(FULL_ATTRIBUTE) and value.isascii() and value.isdecimal()
     }
+
+
+def _alarms(node: ET.Element) -> tuple[str, ...]:
+    names = [one.get("name", "") for one in node.iterfind("attribute")]
+    return tuple(name.removeprefix(ALARM) for name in names if name.startswith(ALARM))
 
 
 def _resource(element: ET.Element, root: ET.Element) -> Resource:
@@ -179,6 +195,7 @@ def _fencing(element: ET.Element) -> Fencing:
         succeeded=element.get("status") == "success",
         completed=element.get("completed", ""),
         action=element.get("action", ""),
+        delegate=element.get("delegate", ""),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vm_mgr.adapters.pacemaker.call import call, check, no_cluster
+from vm_mgr.adapters.pacemaker.call import NO_SUCH_THING, call, check, no_cluster
 from vm_mgr.errors import VmMgrError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ ENDED_MOVES = (
     "//node_state/lrm/lrm_resources/lrm_resource[@id='{name}']/lrm_rsc_op[@operation='migrate_to'"
     " and @rc-code='0' and ../lrm_rsc_op[@operation='stop']/@call-id > @call-id]"
 )
+NODE_ACTIONS = "//node_state[@uname='{node}']/lrm//lrm_rsc_op"
 
 
 class Pacemaker:
@@ -67,6 +68,18 @@ class Pacemaker:
 
         self._local = self._local or check(call(self.runner, ("crm_node", "-n"))).stdout.strip()
         return NodeName(self._local)
+
+    def remembers(self, node: NodeName) -> bool:
+        """Look for actions in the status section: the controller empties it of a node that was fenced.
+
+        (send_stonith_update, or update_node_state_after_fencing, in Pacemaker's controld_fencing.c; of a node
+        that left in good order they stay, and one that joins is probed.)
+        """
+        argv = ("cibadmin", "--query", "--xpath", NODE_ACTIONS.format(node=node))
+        completed = call(self.runner, argv)
+        if completed.exit_code == NO_SUCH_THING:
+            return False
+        return bool(check(completed).stdout.strip())
 
     def add(self, resource: VmResource) -> None:
         """Put a VM under the cluster's control."""
@@ -151,6 +164,13 @@ class Pacemaker:
         """Set the attribute that is forgotten when the node's Pacemaker ends."""
         argv = ("crm_standby", "--node", node, "--lifetime", "reboot", "--update", "on")
         check(call(self.runner, argv))
+
+    def alarm(self, name: VmName, node: NodeName, *, on: bool) -> None:
+        """Set, or delete, a transient attribute of the node."""
+        from vm_mgr.adapters.pacemaker.parse import ALARM  # noqa: PLC0415
+
+        change = ("--update", "1") if on else ("--delete",)
+        check(call(self.runner, ("attrd_updater", "--name", ALARM + name, *change, "--node", node)))
 
     def end_hold(self, name: VmName, *, lifetime_s: int) -> None:
         """Have it recovered, with the history as it is."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.mark import HALF
 from vm_mgr.model.storage import Consistency, Snapshot
 
 if TYPE_CHECKING:
@@ -73,9 +74,12 @@ def roll_back(storage: SharedDirectory, name: VmName, snapshot: str) -> None:
     if unfinished or not any(look.image.has(snapshot) for look in looks):
         hint = f"see them: vm-mgr list_snapshots {name}"
         raise VmMgrError(Kind.NOT_FOUND, f"{name} has no snapshot {snapshot!r}", hint=hint)
+    storage.write_record(name, record._replace(keys={**record.keys, HALF: snapshot}))
     for look in looks:
         if look.image.has(snapshot):
             storage.qcow2.apply_snapshot(look, snapshot)
+    keys = {key: value for key, value in record.keys.items() if key != HALF}
+    storage.write_record(name, record._replace(keys=keys))
 
 
 def _looks(storage: SharedDirectory, name: VmName) -> list[Look]:
