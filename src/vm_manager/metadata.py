@@ -21,7 +21,7 @@ def get_metadata(vm_name: str, metadata_name: str) -> str:
 
 
 def set_metadata(vm_name: str, metadata_name: str, metadata_value: str) -> None:
-    """Keep one of the user's own values."""
+    """Keep one of the user's own values; an empty one takes it away."""
     new_name(metadata_name, "metadata key")
     with working() as env:
         metadata.set_metadata(env, VmName(vm_name), metadata_name, str(metadata_value))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vm_manager.exceptions import ArgumentError
+from vm_mgr.model.numbers import whole_number
 from vm_mgr.model.vm import VmName, VmSettings
 from vm_mgr.operations.add_to_cluster import Takeover
 from vm_mgr.operations.clone import CloneRequest
@@ -156,10 +157,9 @@ def number(options: Options, key: str, *, least: int | None = None) -> int | Non
     value = options.get(key)
     if value is None or value == "":
         return None
-    try:
-        found = int(str(value))
-    except ValueError as error:
-        raise ArgumentError(f"{key} {value!r} is not a whole number", hint=f"for example {key}=60") from error
+    found = whole_number(str(value).strip(), signed=True)
+    if found is None:
+        raise ArgumentError(f"{key} {str(value)[:80]!r} is not a whole number", hint=f"for example {key}=60")
     if least is None:
         return found
     if found < least:

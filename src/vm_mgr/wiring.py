@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, cast
 
@@ -85,7 +86,8 @@ class RealEnv:
         if names and self.storage_settings.ceph:
             from vm_mgr.adapters.ceph.listing import Listing  # noqa: PLC0415
 
-            self._listing = Listing(lambda: self.connection)
+            with suppress(OSError):  # no process or pipe is left: what is asked for then is asked here
+                self._listing = Listing(lambda: self.connection)
         self.cluster.prefetch()
 
     @cached_property
@@ -251,7 +253,7 @@ class RealEnv:
         """Domain XML."""
         from vm_mgr.adapters.libvirt.definition import DomainXml  # noqa: PLC0415
 
-        return DomainXml()
+        return DomainXml(lambda: [one.path for one in self.storage_settings.directories.values()])
 
     @cached_property
     def hypervisor(self) -> Virsh:

@@ -4,6 +4,7 @@ The others need Pacemaker, libvirt and Ceph around them, so tests/lab/test_contr
 files to a node of the lab and runs them there with VM_MGR_CONTRACT=real.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -70,6 +71,37 @@ def hypervisor(env, request):
         connected = Connected(env.runner, env.state_dir, uri=commands.URI)
         yield connected
         connected.close()
+
+
+@pytest.fixture
+def write_raw(env, storage_kind):
+    """Write a key and a value, both bytes, as another tool may have done it."""
+
+    def write(key, value):
+        text_key, text = key.decode(errors="surrogateescape"), value.decode(errors="surrogateescape")
+        if storage_kind == "memory":
+            env.storage.vms[NAME].keys[text_key] = text
+        elif storage_kind == "ceph":
+            _write_omap(env.storage, text_key, value)
+        else:
+            path = env.storage.mount.root / NAME / "metadata.json"
+            whole = json.loads(path.read_text())
+            whole["metadata"][text_key] = text
+            path.write_text(json.dumps(whole))
+
+    return write
+
+
+def _write_omap(storage, key, value):
+    """Write into the header's omap, as cls_rbd keeps it; librbd's own call would end at a NUL."""
+    with storage.working("write") as (rbd, ioctx):
+        import rados  # noqa: PLC0415
+
+        with rbd.Image(ioctx, f"system_{NAME}", read_only=True) as image:
+            header = f"rbd_header.{image.id()}"
+        with rados.WriteOpCtx() as operation:
+            ioctx.set_omap(operation, (f"metadata_{key}",), (value,))
+            ioctx.operate_write_op(operation, header)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What every storage does."""
 
+import random
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,66 @@ def test_replacement_with_fewer_disks_leaves_no_disk_behind(env, image):
     stage(env, image, disks=2)
     assert env.storage.images(NAME) == [f"system_{NAME}", f"data_{NAME}_0"]
     assert [disk.size_bytes for disk in env.storage.disks(NAME)] == [1 << 20, 1 << 20]
+
+
+# Of other tools: empty, binary, beyond the first buffers of librbd's binding (4 KiB) and of ours (64 KiB).
+WRITTEN = (
+    b"",
+    b"\0",
+    b"a\0b",
+    b"\0\0",
+    b"\xff\xfe",
+    "ö日本".encode(),
+    b"x" * 5000,
+    b"y" * 70_000,
+    b"z" * 300_000,
+)
+
+
+def test_whatever_stands_beside_the_disk_each_value_has_its_own_key(env, image, write_raw):
+    stage(env, image)
+    chance = random.Random(12)  # noqa: S311 - the same each time
+    wrote = {f"k{number:02}".encode(): value for number, value in enumerate(WRITTEN)}
+    for number in range(150):  # more than Ceph gives at a time
+        wrote[f"n{number:03}".encode()] = chance.randbytes(chance.choice((0, 0, 1, 7, 300)))
+    wrote |= {"schlüssel-ß".encode(): b"", b"_foreign": b"", b"with space": b"\n", b"a/b=c": b"="}
+    for key, value in wrote.items():
+        write_raw(key, value)
+    text = {key.decode(): value.decode(errors="surrogateescape") for key, value in wrote.items()}
+    found = env.storage.metadata(NAME)
+    assert {key: found[key] for key in text} == text
+    assert (found["xml"], found["owner"]) == ("<domain/>", "me")
+    assert env.storage.definition(NAME) == env.storage.definitions()[NAME] == "<domain/>"
+    notes = {key: value for key, value in text.items() if not key.startswith("_")}
+    assert env.storage.settings(NAME) == SETTINGS._replace(user_metadata={**notes, "owner": "me"})
+    env.storage.describe(NAME, {"k00": "full", "k01": None, "xml": "<domain id='2'/>"})
+    env.storage.change_settings(NAME, SETTINGS._replace(priority=1))
+    found = env.storage.metadata(NAME)
+    rest = {key: value for key, value in text.items() if key not in ("k00", "k01")}
+    assert {key: found[key] for key in rest} == rest
+    assert (found["k00"], "k01" in found, found["xml"]) == ("full", False, "<domain id='2'/>")
+
+
+def test_text_is_kept_and_an_empty_value_is_none(env, image):
+    stage(env, image)
+    texts = {"huge": "ü" * 200_000, "lines": "a\n\tb\r\n", "signs": "<&>\"'\\", "wide": "日本\U0001f600"}
+    env.storage.describe(NAME, {**texts, "empty": ""})
+    assert env.storage.settings(NAME).user_metadata == {**texts, "owner": "me"}
+    env.storage.describe(NAME, {"huge": "", "absent": ""})
+    env.storage.change_settings(NAME, SETTINGS._replace(user_metadata={"owner": "", "wide": "w", "gone": ""}))
+    kept = {key: texts[key] for key in ("lines", "signs")}
+    assert env.storage.settings(NAME).user_metadata == {**kept, "wide": "w"}
+
+
+def test_new_vm_has_no_empty_values(env, image):
+    inspected = env.images.inspect(image)
+    with env.storage.stage(NAME) as staged:
+        staged.add(inspected.size_bytes)
+        settings = VmSettings(user_metadata={"note": "", "owner": "me"}, crm_config_cmd="", migration_user="")
+        staged.describe(xml="<domain/>", base_xml="<domain/>", settings=settings, notes={"_vm_mgr_made": "1"})
+        staged.commit()
+    assert all(env.storage.metadata(NAME).values())
+    assert env.storage.settings(NAME).user_metadata == {"owner": "me"}
 
 
 def test_metadata_can_be_set_and_removed(env, image):

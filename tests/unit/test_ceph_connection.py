@@ -1,5 +1,6 @@
 """How the connection to Ceph fails."""
 
+import os
 import sys
 from types import SimpleNamespace
 
@@ -22,3 +23,26 @@ def test_pool_that_can_not_be_opened_is_our_error(monkeypatch):
     with pytest.raises(VmMgrError, match="can't open the pool rbd: 110") as caught:
         assert connection.ioctx
     assert caught.value.kind is Kind.EXTERNAL_FAILURE
+
+
+@pytest.mark.parametrize(
+    ("user", "number", "kind"),
+    [
+        (1000, 95, Kind.NOT_PERMITTED),
+        (1000, 13, Kind.NOT_PERMITTED),
+        (1000, 110, Kind.EXTERNAL_FAILURE),
+        (0, 95, Kind.EXTERNAL_FAILURE),
+    ],
+)
+def test_who_is_not_root_is_told_so(monkeypatch, user, number, kind):
+    error = type("Error", (Exception,), {"errno": number})
+
+    def connect():
+        raise error("[errno 95] error connecting")
+
+    rados = SimpleNamespace(Error=error, Rados=lambda **_: SimpleNamespace(connect=connect))
+    monkeypatch.setitem(sys.modules, "rados", rados)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    with pytest.raises(VmMgrError) as caught:
+        assert Connection("ceph.conf", "vm-mgr", "rbd").cluster
+    assert (caught.value.kind, bool(caught.value.hint)) == (kind, True)

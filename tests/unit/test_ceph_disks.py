@@ -1,5 +1,6 @@
 """What the Ceph adapter asks of librbd for single disks, on a librbd of dictionaries."""
 
+import sys
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -8,6 +9,8 @@ import pytest
 from vm_mgr.adapters.ceph import disks, flattening, port, removal
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.errors import Kind, SignalError, VmMgrError
+
+from .ceph_objects import RADOS, Objects
 
 
 class NotFound(Exception):  # noqa: N818 - as librbd calls it
@@ -64,21 +67,22 @@ class Fake:
         yield Image(self.images[name])
 
 
+def as_text(given):
+    return given.decode() if isinstance(given, bytes) else given
+
+
 class Image:
     def __init__(self, kept):
         self.kept = kept
-
-    def metadata_list(self):
-        return list(self.kept["meta"].items())
 
     def metadata_get(self, key):
         return self.kept["meta"][key]
 
     def metadata_set(self, key, value):
-        self.kept["meta"][key] = value
+        self.kept["meta"][as_text(key)] = as_text(value)
 
     def metadata_remove(self, key):
-        del self.kept["meta"][key]
+        del self.kept["meta"][as_text(key)]
 
     def list_snaps(self):
         return self.kept["snaps"]
@@ -113,13 +117,25 @@ def rbd():
 
 
 @pytest.fixture
-def storage(rbd):
+def storage(rbd, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rados", RADOS)
+
     class Storage(port.CephStorage):
         @contextmanager
         def working(self, doing):
             yield rbd, None
 
-    return Storage(SimpleNamespace(pool="rbd", user="u", conf="c"), None, VirtualClock())
+    objects = Objects(lambda name: raw(rbd.images[name]["meta"]))
+    connection = SimpleNamespace(pool="rbd", user="u", conf="c", ioctx=objects)
+    return Storage(connection, None, VirtualClock())
+
+
+def raw(meta):
+    return {as_bytes(key): as_bytes(value) for key, value in meta.items()}
+
+
+def as_bytes(text):
+    return text if isinstance(text, bytes) else text.encode()
 
 
 def kind_of(function, *arguments):

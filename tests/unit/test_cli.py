@@ -284,11 +284,18 @@ def test_foreign_resource_and_what_has_clones_are_never_replaced(shell, env, ima
 
 def test_several_pairs_may_follow_one_option_as_in_seapaths_scripts(shell, env):
     done = shell.create(
-        "web1", "--pacemaker_params", "a=1", "b=2", "--metadata", "owner=me", "site=north", "--disable"
+        "web1",
+        "--pacemaker_params",
+        "force_stop=1",
+        "migrateport=4915",
+        "--metadata",
+        "owner=me",
+        "site=north",
+        "--disable",
     )
     assert done.exit_code == 0, done.stderr
     settings = env.storage.settings("web1")
-    assert settings.pacemaker_params == {"a": "1", "b": "2"}
+    assert settings.pacemaker_params == {"force_stop": "1", "migrateport": "4915"}
     assert settings.user_metadata == {"owner": "me", "site": "north"}
 
 

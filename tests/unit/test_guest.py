@@ -278,7 +278,7 @@ def test_refusal_of_our_own_hook_is_told_and_may_pass(tmp_path):
     said = (
         "error: Failed to create domain from /run/x.xml\nerror: Hook script execution failed: internal "
         "error: Child process (LC_ALL=C /etc/libvirt/hooks/qemu.d/vm-mgr web1 prepare begin -) unexpected "
-        "exit status 1: vm-mgr: refusing to start web1: its disk system_web1 is in use on n1 (192.0.2.1:0/7)\n"
+        "exit status 1: vm-mgr: refusing to start web1: its disk system_web1 is in use on n1 (x:0/7)\n"
     )
 
     class Runner:

@@ -273,6 +273,14 @@ def test_answer_that_the_cluster_did_not_take_is_told_again(bridged):
     assert bridged.look() == [("vm-mgr-bridge-br0", "1")]
 
 
+def test_full_file_system_is_no_failure_of_the_node(bridged):
+    (looks,) = (bridged.folder / "state").rglob("looks")
+    looks.unlink()
+    looks.symlink_to("/dev/full")
+    for _ in range(2):
+        assert ("vm-mgr-bridge-br0", "2") in bridged.look()  # each look is a thorough one
+
+
 def test_new_vms_bridges_are_looked_at_when_the_configuration_has_changed(bridged):
     bridged.asks("bridge-br0", "bridge-br9", "bridge-br9")
     assert bridged.look() == [("vm-mgr-bridge-br9", "0")]

@@ -78,7 +78,7 @@ class Fake:
             kept["data"][offset : offset + len(data)] = data
 
         yield SimpleNamespace(
-            metadata_list=lambda: list(kept["meta"].items()),
+            metadata_get=lambda key: kept["meta"][key],
             metadata_set=lambda key, value: self.fate.meet(kept["meta"].__setitem__, key, value),
             write=lambda data, offset: self.fate.meet(write, data, offset),
             read=lambda offset, length: bytes(kept["data"][offset : offset + length]),

@@ -49,11 +49,15 @@ def test_cluster_learns_what_it_must_know_at_once(env, vm):
 def test_settings_are_switched_off_and_taken_back(env, vm):
     set_vm(env, vm, Changes({"live_migration": True}))
     set_vm(env, vm, Changes({"live_migration": False, "priority": None}))
-    set_vm(env, vm, Changes({"pacemaker_meta": {"a": "", "c": "3"}, "user_metadata": {"site": ""}}))
+    set_vm(
+        env,
+        vm,
+        Changes({"pacemaker_meta": {"a": "", "c": "3"}, "user_metadata": {"owner": "", "site": "north"}}),
+    )
     settings = env.storage.settings(vm)
     assert (settings.live_migration, settings.priority) == (False, None)
     assert settings.pacemaker_meta == {"b": "2", "c": "3"}
-    assert settings.user_metadata == {"owner": "me", "site": ""}
+    assert settings.user_metadata == {"site": "north"}
     assert env.cluster.resources[vm].priority == 0
 
 

@@ -8,6 +8,7 @@ operation only the node that ran it does. The begin of a fencing is not alerted.
 from typing import NamedTuple
 
 from vm_mgr.model.event import BY_PACEMAKER, Event, EventKind, read_event
+from vm_mgr.model.numbers import whole_number
 
 __all__ = ["from_pacemaker", "read_line"]
 
@@ -49,8 +50,8 @@ def read_line(line: str) -> Event | None:
     readers = {"node": _of_node, "fencing": _of_fencing, "resource": _of_resource, "agent": _of_agent}
     reader = readers.get(alert.kind)
     event = reader(alert) if reader and _is_number(alert.epoch) else None
-    fraction_s = int(alert.usec) / 1_000_000 if _is_number(alert.usec) else 0
-    return event and event._replace(when_utc=int(alert.epoch) + fraction_s)
+    fraction_s = (whole_number(alert.usec) or 0) / 1_000_000
+    return event and event._replace(when_utc=(whole_number(alert.epoch) or 0) + fraction_s)
 
 
 def from_pacemaker(line: str) -> bool:
@@ -72,7 +73,8 @@ def _of_fencing(alert: Alert) -> Event | None:
 
 
 def _of_resource(alert: Alert) -> Event | None:
-    waited = {alert.task: int(alert.exec_ms)} if _is_number(alert.exec_ms) and int(alert.exec_ms) else {}
+    exec_ms = whole_number(alert.exec_ms)
+    waited = {alert.task: exec_ms} if exec_ms else {}
     if alert.status == DONE_STATUS and alert.rc == alert.target_rc:
         kind = DONE.get(alert.task)
         return Event(0, kind, alert.rsc, alert.node, waited=waited) if kind else None
@@ -90,4 +92,4 @@ def _of_agent(alert: Alert) -> Event:
 
 
 def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit()
+    return whole_number(text) is not None

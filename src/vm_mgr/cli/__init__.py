@@ -48,10 +48,15 @@ def _answer() -> None:
 
 
 def _admit(error: Exception) -> None:
-    """Say in one line that vm-mgr is at fault."""
+    """Say in one line what is full, or that vm-mgr is at fault."""
     from vm_mgr.cli.run import fail  # noqa: PLC0415
     from vm_mgr.errors import Kind, VmMgrError  # noqa: PLC0415
 
+    if isinstance(error, OSError):
+        from vm_mgr.room import is_full, no_room  # noqa: PLC0415
+
+        if is_full(error):
+            fail(no_room("the command can't go on", error))
     message = f"a defect of vm-mgr: {type(error).__name__}: {error}"
     fail(VmMgrError(Kind.INTERNAL, message, hint="report it, with what vm-mgr --debug COMMAND … shows"))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -84,3 +86,5 @@ class LazyGroup(click.Group):
 def app(ctx: click.Context, debug: bool) -> None:  # noqa: FBT001 - click passes it by name
     """Run highly available virtual machines on Pacemaker, libvirt and Ceph."""
     ctx.meta["debug"] = debug
+    if isinstance(sys.stdout, io.TextIOWrapper):  # other tools' notes need not be text
+        sys.stdout.reconfigure(errors="backslashreplace")

@@ -8,7 +8,13 @@ from vm_mgr.cli.complete import files
 from vm_mgr.cli.create import read_definition
 from vm_mgr.cli.render import show_done
 from vm_mgr.cli.run import name_argument, run
-from vm_mgr.cli.settings import SettingsCommand, no_check_option, settings_from, settings_options
+from vm_mgr.cli.settings import (
+    SettingsCommand,
+    allow_option,
+    no_check_option,
+    settings_from,
+    settings_options,
+)
 from vm_mgr.model.vm import VmName, VmSettings, VmStatus
 from vm_mgr.operations.clone import CloneRequest, clone
 from vm_mgr.operations.pacemaker_remote import without_remote
@@ -32,6 +38,7 @@ __all__ = ["clone_command"]
 @click.option("--nostart", is_flag=True, help="Leave the VM stopped.")
 @click.option("--force", is_flag=True, help="Replace an existing VM of the new name, with its disks.")
 @no_check_option
+@allow_option
 @settings_options
 def clone_command(name: VmName, new: str, xml_path: str | None, **options: Any) -> None:
     """Make a new VM from one that exists, at once: both share the blocks that neither has changed.
@@ -43,7 +50,7 @@ def clone_command(name: VmName, new: str, xml_path: str | None, **options: Any) 
       vm-mgr clone web1 --dst-name web2
     """
     cleared = [word for word in ("meta", "params", "utilization") if options.pop(f"clear_pacemaker_{word}")]
-    unplaced, full = options.pop("clear_constraint"), options.pop("full")
+    unplaced, full, allow = options.pop("clear_constraint"), options.pop("full"), options.pop("allow")
     enable, start, force = not options.pop("disable"), not options.pop("nostart"), options.pop("force")
 
     def settings(source: VmSettings) -> VmSettings:
@@ -52,7 +59,7 @@ def clone_command(name: VmName, new: str, xml_path: str | None, **options: Any) 
 
     def operation(env: Env) -> VmStatus:
         xml = read_definition(xml_path) if xml_path else ""
-        return clone(env, CloneRequest(name, VmName(new), settings, xml, full, enable, start, force))
+        return clone(env, CloneRequest(name, VmName(new), settings, xml, full, enable, start, force, allow))
 
     show_done(run(operation))
 

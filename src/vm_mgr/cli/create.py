@@ -8,7 +8,7 @@ import click
 from vm_mgr.cli.complete import files
 from vm_mgr.cli.render import show_done
 from vm_mgr.cli.run import name_argument, run
-from vm_mgr.cli.settings import SettingsCommand, settings_from, settings_options, storage_option
+from vm_mgr.cli.settings import SettingsCommand, allow_option, settings_from, settings_options, storage_option
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmName, VmStatus
 from vm_mgr.operations.create import CreateRequest, create
@@ -50,6 +50,7 @@ __all__ = ["create_command", "read_definition"]
 @click.option("-p", "--progress", is_flag=True, help="Accepted for older scripts; progress is always shown.")
 @click.option("--verify", is_flag=True, help="Read the copied disks again and compare them.")
 @storage_option
+@allow_option
 @settings_options
 def create_command(name: VmName, xml_path: str, image: str, **options: Any) -> None:
     """Create a VM from a disk image and a domain definition, and start it.
@@ -63,6 +64,7 @@ def create_command(name: VmName, xml_path: str, image: str, **options: Any) -> N
     enable, start, force = not options.pop("disable"), not options.pop("nostart"), options.pop("force")
     images, image_format = (image, *options.pop("more")), options.pop("image_format")
     verify, storage = options.pop("verify"), options.pop("storage") or ""
+    allow = options.pop("allow")
     settings = settings_from(options)
 
     def operation(env: Env) -> VmStatus:
@@ -77,6 +79,7 @@ def create_command(name: VmName, xml_path: str, image: str, **options: Any) -> N
             (image_format,) * len(images),
             verify,
             storage=storage,
+            allow=allow,
         )
         return create(env, request)
 

@@ -10,9 +10,11 @@ from vm_mgr.cli.complete import files
 from vm_mgr.cli.create import read_definition as read_file
 from vm_mgr.cli.dry_run import is_dry_run
 from vm_mgr.cli.run import name_argument, run
+from vm_mgr.cli.settings import allow_option
 from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.env import Env
+from vm_mgr.room import no_room
 
 __all__ = ["edit_command"]
 
@@ -27,7 +29,8 @@ __all__ = ["edit_command"]
     help="Take the new definition from here; for scripts.",
 )
 @click.option("-y", "--yes", is_flag=True, help="Don't ask.")
-def edit_command(name: VmName, path: str | None, yes: bool) -> None:  # noqa: FBT001
+@allow_option
+def edit_command(name: VmName, path: str | None, yes: bool, allow: tuple[str, ...]) -> None:  # noqa: FBT001
     """Edit a VM's definition, the XML that it is started from, in $VISUAL or $EDITOR.
 
     It is checked, the difference is shown, and nothing is changed before you agree. A running VM goes on as
@@ -38,19 +41,25 @@ def edit_command(name: VmName, path: str | None, yes: bool) -> None:  # noqa: FB
       vm-mgr edit web1
       vm-mgr edit web1 --file web1.xml
     """
-    changed = run(lambda env: _edit_file(env, name, path, yes=yes) if path else _edit(env, name, yes=yes))
+
+    def operation(env: Env) -> bool:
+        if path:
+            return _edit_file(env, name, path, allow, yes=yes)
+        return _edit(env, name, allow, yes=yes)
+
+    changed = run(operation)
     print(f"the definition of {name} is " + ("changed" if changed else "as it was"))
 
 
-def _edit_file(env: Env, name: VmName, path: str, *, yes: bool) -> bool:
+def _edit_file(env: Env, name: VmName, path: str, allow: tuple[str, ...], *, yes: bool) -> bool:
     from vm_mgr.operations.edit import edit, edit_problems, read_definition  # noqa: PLC0415
 
     before, text = read_definition(env, name), read_file(path)
-    raise_all(edit_problems(env, name, text, before))
-    return _agreed(before, text, yes=yes) and edit(env, name, text, before)
+    raise_all(edit_problems(env, name, text, before, allow=allow))
+    return _agreed(before, text, yes=yes) and edit(env, name, text, before, allow=allow)
 
 
-def _edit(env: Env, name: VmName, *, yes: bool) -> bool:
+def _edit(env: Env, name: VmName, allow: tuple[str, ...], *, yes: bool) -> bool:
     """Edit until the text can be taken; nobody is kept waiting meanwhile, a change by others is noticed."""
     from vm_mgr.operations.edit import edit, edit_problems, read_definition  # noqa: PLC0415
 
@@ -59,7 +68,7 @@ def _edit(env: Env, name: VmName, *, yes: bool) -> bool:
         draft = _in_editor(draft)
         if draft.strip() == before.strip():
             return False
-        problems = edit_problems(env, name, draft, before)
+        problems = edit_problems(env, name, draft, before, allow=allow)
         if not problems:
             break
         for problem in problems:
@@ -68,7 +77,7 @@ def _edit(env: Env, name: VmName, *, yes: bool) -> bool:
             raise _kept(name, draft, problems[0])
     try:
         agreed = _agreed(before, draft, yes=yes)
-        changed = agreed and edit(env, name, draft, before)
+        changed = agreed and edit(env, name, draft, before, allow=allow)
     except SignalError as error:
         raise _kept(name, draft, VmMgrError(Kind.TRY_LATER, error.message)) from error
     except VmMgrError as error:
@@ -84,6 +93,10 @@ def _in_editor(text: str) -> str:
     except click.ClickException as error:
         hint = "set EDITOR to an editor that is installed, for example: EDITOR=nano"
         raise VmMgrError(Kind.ENVIRONMENT, f"the editor failed: {error.message}", hint=hint) from error
+    except OSError as error:
+        problem = no_room("the editor needs a file", error)
+        hint = f"TMPDIR=/dev/shm vm-mgr edit NAME; or {problem.hint}"
+        raise VmMgrError(problem.kind, problem.message, hint=hint) from error
     return text if edited is None else edited  # None: closed without saving
 
 
@@ -98,10 +111,15 @@ def _agreed(before: str, text: str, *, yes: bool) -> bool:
 
 
 def _kept(name: VmName, draft: str, error: VmMgrError) -> VmMgrError:
-    """Keep the draft in a file, and name it beside what went wrong."""
-    descriptor, path = tempfile.mkstemp(prefix=f"{name}-", suffix=".xml")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(draft)
+    """Keep the draft in a file, and name it beside what went wrong; where there is no room, show it."""
+    try:
+        descriptor, path = tempfile.mkstemp(prefix=f"{name}-", suffix=".xml")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(draft)
+    except OSError as full:
+        print(draft)
+        hint = f"your text is printed above: {no_room('it is not kept', full).message}"
+        return VmMgrError(error.kind, f"nothing is changed: {error.message}", hint=hint)
     hint = f"your text is kept; mend it, then: vm-mgr edit {name} --file {path}"
     return VmMgrError(error.kind, f"nothing is changed: {error.message}", hint=hint)
 

@@ -31,6 +31,7 @@ COMMANDS = {
     "remove": ("changes", "Remove a VM and its disks."),
     "remove-colocation": ("placement", "Forget what a VM is kept together with or apart from."),
     "remove-disk": ("disks", "Take a VM's last disk away and delete it."),
+    "remove-metadata": ("metadata", "Take a note away that is kept with a VM."),
     "remove-pacemaker-remote": ("placement", "Let the cluster forget the node inside a VM."),
     "remove-snapshot": ("snapshots", "Remove a snapshot."),
     "rename": ("changes", "Give a VM another name."),

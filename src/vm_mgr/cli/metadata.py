@@ -6,7 +6,7 @@ from vm_mgr.cli.render import print_pairs
 from vm_mgr.cli.run import name_argument, output_option, run
 from vm_mgr.model.vm import VmName
 
-__all__ = ["get_metadata_command", "list_metadata_command", "set_metadata_command"]
+__all__ = ["get_metadata_command", "list_metadata_command", "remove_metadata_command", "set_metadata_command"]
 
 _key = click.option("--metadata-name", "key", metavar="KEY", required=True, help="The note's name.")
 
@@ -44,9 +44,11 @@ def get_metadata_command(name: VmName, key: str) -> None:
 @click.command("set-metadata")
 @name_argument
 @_key
-@click.option("--metadata-value", "value", metavar="VALUE", required=True, help="What to keep.")
+@click.option(
+    "--metadata-value", "value", metavar="VALUE", required=True, help="What to keep; an empty one removes it."
+)
 def set_metadata_command(name: VmName, key: str, value: str) -> None:
-    """Keep a note with a VM.
+    """Keep a note with a VM. An empty value takes the note away, as remove-metadata does.
 
     \b
     Example:
@@ -55,3 +57,20 @@ def set_metadata_command(name: VmName, key: str, value: str) -> None:
     from vm_mgr.operations.metadata import set_metadata  # noqa: PLC0415
 
     run(lambda env: set_metadata(env, name, key, value))
+    print(f"note {key} of {name} is {'set' if value else 'removed'}")
+
+
+@click.command("remove-metadata")
+@name_argument
+@_key
+def remove_metadata_command(name: VmName, key: str) -> None:
+    """Take a note of yours away, whatever tool has written it.
+
+    \b
+    Example:
+      vm-mgr remove-metadata web1 --metadata-name owner
+    """
+    from vm_mgr.operations.metadata import remove_metadata  # noqa: PLC0415
+
+    run(lambda env: remove_metadata(env, name, key))
+    print(f"note {key} of {name} is removed")

@@ -45,6 +45,8 @@ def show_listing(listing: Listing, output: str) -> None:
     print_list(listing.vms, output)
     if listing.missing:
         sys.stdout.flush()
+        what = "VMs that are not enabled, and what is unfinished, may be missing from this list"
+        print(f"vm-mgr: warning: {what}", file=sys.stderr)
         raise_all(listing.missing)
 
 

@@ -37,7 +37,7 @@ def set_command(name: VmName, memory: str | None, unset: tuple[str, ...], **opti
     """Change how a VM is to be run; a running one is not disturbed.
 
     What the cluster has to know takes effect at once, memory and vCPUs at the VM's next start: a running
-    guest keeps what it has. KEY= without a value takes a pacemaker key away.
+    guest keeps what it has. KEY= without a value takes a note or a pacemaker key away.
 
     \b
     Example:

@@ -13,12 +13,14 @@ from vm_mgr.model.fitness import Uplink
 from vm_mgr.model.migration import OnTimeout, Strategy
 from vm_mgr.model.on_move import OnMove, settings_for
 from vm_mgr.model.vm import VmSettings
+from vm_mgr.operations.ties import ALLOWABLE
 
 __all__ = [
     "STRATEGIES",
     "TIMEOUT_ACTIONS",
     "UNSETTABLE",
     "SettingsCommand",
+    "allow_option",
     "no_check_option",
     "settings_changes",
     "settings_from",
@@ -35,6 +37,13 @@ storage_option = click.option(
     metavar="LABEL",
     shell_complete=storage_labels,
     help="The storage to make the VM in, where the configuration has several.",
+)
+
+allow_option = click.option(
+    "--allow",
+    multiple=True,
+    type=click.Choice(ALLOWABLE),
+    help="Take what is else refused: a TPM or variables of the firmware that stay on a node.",
 )
 
 no_check_option = click.option(
@@ -124,7 +133,7 @@ _OPTIONS = (
     click.option("--priority", type=int, metavar="N", help="Recover VMs of higher priority first."),
     click.option("--disk-bus", metavar="BUS", help="How the guest sees the disk; virtio by default."),
     click.option(
-        "--metadata", multiple=True, metavar="KEY=VALUE", help="Your own notes; can be repeated."
+        "--metadata", multiple=True, metavar="KEY=VALUE", help="Your notes; can be repeated. KEY= is none."
     ),
     click.option(
         "--pacemaker-meta", multiple=True, metavar="KEY=VALUE", help="A meta attribute of the resource."

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.numbers import whole_number
 
 __all__ = ["LEVELS", "SHORTEST_S", "check_problems", "interval_ms", "intervals_s", "level_for"]
 
@@ -25,7 +26,7 @@ def check_problems(checks: Mapping[str, str]) -> list[VmMgrError]:
         if name not in LEVELS:
             hint = f"there are {', '.join(LEVELS)}"
             problems.append(VmMgrError(Kind.INVALID, f"there is no check {name!r}", hint=hint))
-        elif not (_is_number(seconds) and SHORTEST_S <= int(seconds) <= LONGEST_S):
+        elif not SHORTEST_S <= (whole_number(seconds) or 0) <= LONGEST_S:
             message = f"the check {name} can not be made every {seconds[:20]} s"
             hint = f"give {SHORTEST_S}s to {LONGEST_S // 3600}h, for example --check {name}=60s"
             problems.append(VmMgrError(Kind.INVALID, message, hint=hint))
@@ -61,7 +62,3 @@ def level_for(level: int) -> int:
     [0, 0, 10, 20, 30, 30]
     """
     return max((depth for depth in LEVELS.values() if depth <= level), default=0)
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) < 9

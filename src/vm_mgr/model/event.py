@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from enum import Enum
+from math import isfinite
 from typing import NamedTuple
 
 __all__ = [
@@ -128,7 +129,7 @@ def read_event(raw: str) -> Event | None:
 
     try:
         value = json.loads(raw)
-        return Event(
+        event = Event(
             float(value["when_utc"]),
             EventKind(value["kind"]),
             str(value["subject"]),
@@ -137,5 +138,6 @@ def read_event(raw: str) -> Event | None:
             {str(what): int(ms) for what, ms in value.get("waited", {}).items()},
             tuple(map(str, value.get("vms", ()))),
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
+    return event if isfinite(event.when_utc) else None

@@ -50,5 +50,5 @@ def read_mark(raw: str) -> Mark:
         value = json.loads(raw)
         details = {str(key): str(text) for key, text in dict(value.get("details", {})).items()}
         return Mark(str(value["verb"]), str(value.get("node", "")), float(value.get("began_utc", 0)), details)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return Mark("unknown")

@@ -59,7 +59,7 @@ def read_state(raw: str) -> SavedState:
             str(value["moment"]),
             stood=value["stood"] is True,
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return SavedState()
 
 

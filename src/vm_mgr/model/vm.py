@@ -15,7 +15,9 @@ __all__ = [
     "VmStatus",
     "metadata_key_problems",
     "name_problems",
+    "note_problems",
     "pacemaker_problems",
+    "text_problems",
     "word_problems",
 ]
 
@@ -24,6 +26,9 @@ VmName = NewType("VmName", str)
 # RBD allows 96 bytes for an image's name, of which prefixes, disk numbers and temporary names need 32.
 NAME_MAX = 64
 RESERVED = frozenset({"xml"})
+KEY_MAX = 128
+# In bytes, of a text that is stored with a VM.
+TEXT_MAX = 1 << 20
 # What Pacemaker's configuration and the storage have of ours besides VMs.
 OURS = "vm-mgr-"
 UUID_LENGTH = 36
@@ -148,10 +153,41 @@ def metadata_key_problems(key: str) -> list[VmMgrError]:
     >>> [p.message for p in metadata_key_problems("xml")]
     ["'xml' is not a valid metadata key"]
     """
-    if key.isascii() and key.isalnum() and key != "xml":
+    if key.isascii() and key.isalnum() and key != "xml" and len(key) <= KEY_MAX:
         return []
-    hint = "use letters and digits only; xml is reserved"
-    return [VmMgrError(Kind.INVALID, f"{key!r} is not a valid metadata key", hint=hint)]
+    hint = f"use letters and digits only, at most {KEY_MAX}; xml is reserved"
+    return [VmMgrError(Kind.INVALID, f"{key[:KEY_MAX]!r} is not a valid metadata key", hint=hint)]
+
+
+def note_problems(notes: Mapping[str, str]) -> list[VmMgrError]:
+    """Check a user's own notes, keys and values; an empty value takes a note away."""
+    problems = [problem for key in notes for problem in metadata_key_problems(key)]
+    return problems + [
+        problem for key, value in notes.items() for problem in text_problems(f"the note {key[:40]!r}", value)
+    ]
+
+
+def text_problems(what: str, text: str) -> list[VmMgrError]:
+    """Check what every storage and tool gives back as it was: UTF-8 without NULs, of limited size.
+
+    >>> text_problems("the note", "")
+    []
+    >>> [len(text_problems("it", text)) for text in ("a" + chr(0), chr(0xDCFF), "ö" * (1 << 20))]
+    [1, 1, 1]
+    """
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        hint = "give valid UTF-8"
+        return [VmMgrError(Kind.INVALID, f"{what} can't be stored: it is not text", hint=hint)]
+    if "\0" in text:
+        hint = "leave NUL characters out, or encode it, for example with base64"
+        return [VmMgrError(Kind.INVALID, f"{what} can't be stored: it has a NUL character", hint=hint)]
+    if size > TEXT_MAX:
+        message = f"{what} can't be stored: it has {size} bytes"
+        hint = f"at most {TEXT_MAX} bytes are kept with a VM; put it on a disk of the VM"
+        return [VmMgrError(Kind.INVALID, message, hint=hint)]
+    return []
 
 
 def pacemaker_problems(pairs: Mapping[str, str]) -> list[VmMgrError]:

@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.migration import AS_ASKED, MAX_PAUSE_S, OnTimeout, Strategy, parse_terms
+from vm_mgr.model.numbers import whole_number
 from vm_mgr.model.vm import VmName
 
 __all__ = ["Parameters", "called", "read"]
@@ -104,18 +105,17 @@ def read(environment: Mapping[str, str] = os.environ, *, strict: bool = True) ->
         max_pause_s=number(given, "migration_max_pause") or MAX_PAUSE_S,
         force_stop=given.get("force_stop", "").lower() in ("1", "true", "yes", "on"),
         hibernation_s=number(given, "CRM_meta_vm_mgr_hibernation") or 0,
-        check_level=int(level) if level.isdecimal() else 0,
+        check_level=whole_number(level) or 0,
         check_misses=number(given, "check_misses") or 3,
     )
 
 
 def _number(given: Mapping[str, str], key: str, *, strict: bool) -> int | None:
     raw = given.get(key, "")
-    if not raw or raw == "0" or not (strict or raw.isdecimal()):
-        return None
-    if not raw.isdecimal():
-        raise VmMgrError(Kind.INVALID, f"the parameter {key} is not a number: {raw}")
-    return int(raw)
+    found = whole_number(raw)
+    if raw and found is None and strict:
+        raise VmMgrError(Kind.INVALID, f"the parameter {key} is not a number: {raw[:80]}")
+    return found or None
 
 
 def _one_of(words: type[W], given: Mapping[str, str], key: str, default: W, *, strict: bool) -> W:

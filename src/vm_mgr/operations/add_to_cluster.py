@@ -25,6 +25,7 @@ class Takeover(NamedTuple):
     start: bool = True
     force: bool = False
     storage: str = ""
+    allow: tuple[str, ...] = ()
 
 
 def add_to_cluster(env: Env, request: Takeover) -> VmStatus:
@@ -52,6 +53,7 @@ def add_to_cluster(env: Env, request: Takeover) -> VmStatus:
             verify=True,
             local=request.domain,
             storage=request.storage,
+            allow=request.allow,
         ),
     )
 

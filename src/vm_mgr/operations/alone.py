@@ -11,9 +11,10 @@ from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any
 
-from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.vm import VmName
+from vm_mgr.operations.checks import quorum_problems
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress
 
@@ -87,6 +88,8 @@ def alone(env: Env, *names: VmName, settled: bool = True) -> Iterator[None]:
     What settling changes at further VMs is claimed too, all in one order, so that no two wait for each other.
     Unless the VM has to be settled, what can't be settled now is only told, and stays for later.
     """
+    # Without quorum the storage mostly hangs too: who asks first is told at once.
+    raise_all(quorum_problems(env.cluster.state()))
     wanted = frozenset(names)
     while True:
         with ExitStack() as claims:

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import ClusterState, NodeName, Resource
-from vm_mgr.model.vm import VmName, VmSettings, VmState, pacemaker_problems
+from vm_mgr.model.vm import VmName, VmState
 from vm_mgr.operations.view import MOVING, view
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 
 __all__ = [
-    "attribute_problems",
     "clone_problems",
     "fencing_hint",
     "flatten_hint",
@@ -65,12 +64,6 @@ def host_problems(state: ClusterState, host: str | None, *, now: bool = False) -
         message = f"node {host} is in standby or maintenance, or shuts down"
         return [VmMgrError(Kind.WRONG_STATE, message, hint=hint)]
     return []
-
-
-def attribute_problems(settings: VmSettings) -> list[VmMgrError]:
-    """Refuse what Pacemaker can't keep with a resource."""
-    given = (settings.pacemaker_meta, settings.pacemaker_params, settings.pacemaker_utilization)
-    return [problem for pairs in given for problem in pacemaker_problems(pairs)]
 
 
 def resource_of(env: Env, state: ClusterState, name: VmName) -> Resource:

@@ -1,12 +1,12 @@
 """Make a VM from another one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import NamedTuple
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.storage import DiskInfo
-from vm_mgr.model.vm import VmName, VmSettings, VmStatus, name_problems
+from vm_mgr.model.vm import VmName, VmSettings, VmStatus, name_problems, text_problems
 from vm_mgr.operations.alone import alone
 from vm_mgr.operations.checks import name_conflicts, quorum_problems, require_defined
 from vm_mgr.operations.create import (
@@ -20,11 +20,15 @@ from vm_mgr.operations.create import (
 from vm_mgr.operations.free import shed_dead
 from vm_mgr.operations.overlay import disk_problems
 from vm_mgr.operations.stillness import pauses, still
+from vm_mgr.operations.ties import state_problems, warn_of_ties
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.staged import Staged
-from vm_mgr.reports import Progress
+from vm_mgr.reports import Level, Note, Progress
 
 __all__ = ["CloneRequest", "clone"]
+
+
+PAIRS = ("user_metadata", "pacemaker_params", "pacemaker_meta")
 
 
 class CloneRequest(NamedTuple):
@@ -42,6 +46,7 @@ class CloneRequest(NamedTuple):
     enable: bool = True
     start: bool = True
     force: bool = False
+    allow: tuple[str, ...] = ()
 
 
 def clone(env: Env, request: CloneRequest) -> VmStatus:
@@ -53,12 +58,13 @@ def clone(env: Env, request: CloneRequest) -> VmStatus:
     with alone(env, name, source):
         require_defined(env, source)
         state = env.cluster.state()
-        settings = _settings(env, request)
-        problems = setting_problems(state, settings)
+        settings, given = _settings(env, request)
+        problems = setting_problems(state, name, given)
         storage = env.storages.of(source)
         problems += name_conflicts(env, state, name, force=request.force, storage=storage)
         if request.xml:
             problems += env.definitions.problems(request.xml) or _identity_problems(env, request)
+        problems += state_problems(env, name, _base(env, request), request.allow)
         raise_all(problems + disk_problems(env, state, source))
         enable, start = request.enable, request.start
         shed_dead(env, source)
@@ -78,19 +84,40 @@ def _identity_problems(env: Env, request: CloneRequest) -> list[VmMgrError]:
     return problems
 
 
-def _settings(env: Env, request: CloneRequest) -> VmSettings:
-    if isinstance(request.settings, VmSettings):
-        return request.settings
-    return request.settings(env.storage.settings(request.source))
+def _settings(env: Env, request: CloneRequest) -> tuple[VmSettings, VmSettings]:
+    """Give the clone's settings, and those to check: the source's own were stored by whatever tool.
+
+    A note that can't be written again is left out, and told.
+    """
+    source = env.storage.settings(request.source)
+    settings = request.settings if isinstance(request.settings, VmSettings) else request.settings(source)
+    notes = dict(settings.user_metadata)
+    inherited = {key for key, text in notes.items() if source.user_metadata.get(key) == text}
+    for key in sorted(inherited):
+        for problem in text_problems(f"the note {key[:40]!r} of {request.source}", notes[key])[:1]:
+            env.say(Note(Level.WARNING, "note-left-out", problem.message, "the clone is made without it"))
+            del notes[key]
+    settings = settings._replace(user_metadata=notes)
+    return settings, settings._replace(**{key: _new(key, settings, source) for key in PAIRS})  # type: ignore[arg-type]
+
+
+def _new(key: str, settings: VmSettings, source: VmSettings) -> dict[str, str]:
+    had: Mapping[str, str] = getattr(source, key)
+    return {name: text for name, text in getattr(settings, key).items() if had.get(name) != text}
+
+
+def _base(env: Env, request: CloneRequest) -> str:
+    return request.xml or env.storage.definition(request.source)
 
 
 def _make(env: Env, request: CloneRequest, settings: VmSettings, made: Making, *, replacing: bool) -> None:
     name, source, instant = request.name, request.source, clone_snapshot(request.name)
     disks = env.storage.disks(source)
-    base = request.xml or env.storage.definition(source)
+    base = _base(env, request)
     storage = env.storages.called(env.storages.of(source))
     own = [storage.disk(name, number, settings.disk_bus) for number in range(len(disks))]
     prepared = env.definitions.prepare(base, name, own, fresh=not request.xml)
+    warn_of_ties(env, name, prepared.xml, [disk.source for disk in own])
     with ExitStack() as stack:
         stack.callback(env.snapshots.drop_snapshot, source, instant)
         with still(env, source) as consistency:

@@ -7,6 +7,7 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 from vm_mgr.errors import Kind, UuidTakenError, VmMgrError, raise_all
+from vm_mgr.model.attributes import attribute_problems
 from vm_mgr.model.checks import check_problems
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.failback import failback_problems
@@ -20,13 +21,13 @@ from vm_mgr.model.vm import (
     VmSettings,
     VmState,
     VmStatus,
-    metadata_key_problems,
     name_problems,
+    note_problems,
+    text_problems,
     word_problems,
 )
 from vm_mgr.operations.alone import Step, alone, claimed, marked
 from vm_mgr.operations.checks import (
-    attribute_problems,
     host_problems,
     name_conflicts,
     quorum_problems,
@@ -37,9 +38,10 @@ from vm_mgr.operations.enable import resource_for
 from vm_mgr.operations.move_terms import move_problems
 from vm_mgr.operations.status import status
 from vm_mgr.operations.stillness import release
+from vm_mgr.operations.ties import state_problems, warn_of_ties
 from vm_mgr.operations.waiting import wait_started
 from vm_mgr.ports.env import Env
-from vm_mgr.reports import Level, Note, Progress
+from vm_mgr.reports import Progress
 
 __all__ = [
     "CreateRequest",
@@ -67,7 +69,7 @@ class CreateRequest(NamedTuple):
     formats: of the images one by one; where there is none, or None, all but raw ones are recognised.
     storage: the label of the storage to create it in; the default one if empty.
     verify: read everything again and compare. local: the domain of this node's libvirt that is taken over,
-    and forgotten there once all is copied.
+    and forgotten there once all is copied. allow: what is else refused, in the words of operations/ties.py.
     """
 
     name: VmName
@@ -81,6 +83,7 @@ class CreateRequest(NamedTuple):
     verify: bool = False
     local: str = ""
     storage: str = ""
+    allow: tuple[str, ...] = ()
 
 
 def create(env: Env, request: CreateRequest) -> VmStatus:
@@ -95,7 +98,8 @@ def create(env: Env, request: CreateRequest) -> VmStatus:
         images, problems = _inspect(env, request)
         problems += name_conflicts(env, state, name, force=request.force, storage=request.storage)
         problems += env.definitions.problems(request.xml) or uuid_problems(env, request.name, request.xml)
-        problems += setting_problems(state, request.settings)
+        problems += setting_problems(state, name, request.settings)
+        problems += state_problems(env, name, request.xml, request.allow)
         raise_all(problems)
         enable, start = request.enable, request.start
         details = {"local": request.local, "storage": request.storage}
@@ -194,11 +198,7 @@ def _import(
     name, storage = request.name, env.storages.called(request.storage)
     disks = [storage.disk(name, number, request.settings.disk_bus) for number in range(len(images))]
     prepared = env.definitions.prepare(request.xml, name, disks)
-    if prepared.foreign_disks:
-        message = (
-            f"{name} has disks that are not in the cluster's storage: {', '.join(prepared.foreign_disks)}"
-        )
-        env.say(Note(Level.WARNING, "foreign-disks", message, "the VM can only start where they exist"))
+    warn_of_ties(env, name, prepared.xml, [disk.source for disk in disks])
     with storage.stage(name) as staged:
         for image in images:
             staged.add(image.size_bytes)
@@ -242,12 +242,19 @@ def uuid_problems(env: Env, name: VmName, definition: str) -> list[VmMgrError]:
     if not wanted:
         return []
     for other, xml in env.storage.definitions().items():
-        if other != name and not env.definitions.problems(xml) and env.definitions.uuid(xml) == wanted:
+        if other != name and _readable_uuid(env, xml) == wanted:
             return [UuidTakenError(wanted, other)]
     return []
 
 
-def setting_problems(state: ClusterState, settings: VmSettings) -> list[VmMgrError]:
+def _readable_uuid(env: Env, xml: str) -> str:
+    try:
+        return env.definitions.uuid(xml)
+    except VmMgrError:
+        return ""
+
+
+def setting_problems(state: ClusterState, name: VmName, settings: VmSettings) -> list[VmMgrError]:
     """Check what is to be stored with a VM."""
     problems = host_problems(state, settings.pinned_host) + host_problems(state, settings.preferred_host)
     if settings.pinned_host and settings.preferred_host:
@@ -257,9 +264,9 @@ def setting_problems(state: ClusterState, settings: VmSettings) -> list[VmMgrErr
     problems += failback_problems(settings) + Uplink.problems(settings.uplink)
     if settings.migration_user:
         problems += word_problems("the migration user", settings.migration_user)
-    for key in settings.user_metadata:
-        problems += metadata_key_problems(key)
-    return problems + check_problems(settings.checks) + attribute_problems(settings)
+    problems += note_problems(settings.user_metadata)
+    problems += text_problems("--add-crm-config-cmd", settings.crm_config_cmd or "")
+    return problems + check_problems(settings.checks) + attribute_problems(name, settings)
 
 
 def bus_problems(bus: str | None) -> list[VmMgrError]:

@@ -1,11 +1,15 @@
 """Replace a VM's stored definition."""
 
+from collections.abc import Collection
+
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.alone import alone
 from vm_mgr.operations.asks import renew_asks
 from vm_mgr.operations.checks import require_defined
 from vm_mgr.operations.stillness import node_of
+from vm_mgr.operations.ties import own_sources, state_problems, warn_of_ties
+from vm_mgr.ports.definition import Tie
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 
@@ -18,7 +22,7 @@ def read_definition(env: Env, name: VmName) -> str:
     return env.storage.definition(name)
 
 
-def edit(env: Env, name: VmName, xml: str, before: str) -> bool:
+def edit(env: Env, name: VmName, xml: str, before: str, *, allow: Collection[str] = ()) -> bool:
     """Store another text in place of the one that was read before; False where both are the same.
 
     Raises TRY_LATER where somebody has changed it meanwhile. A running VM is left alone.
@@ -30,7 +34,7 @@ def edit(env: Env, name: VmName, xml: str, before: str) -> bool:
             raise VmMgrError(Kind.TRY_LATER, message, hint="look at the new one and edit that")
         if xml.strip() == present.strip():
             return False
-        raise_all(edit_problems(env, name, xml, present))
+        raise_all(edit_problems(env, name, xml, present, allow=allow))
         _warn_of_others(env, name, xml, present)
         env.storage.describe(name, {"xml": env.definitions.completed(xml)})
         asks_else = env.definitions.asks(xml) != env.definitions.asks(present)
@@ -42,8 +46,10 @@ def edit(env: Env, name: VmName, xml: str, before: str) -> bool:
     return True
 
 
-def edit_problems(env: Env, name: VmName, xml: str, before: str) -> list[VmMgrError]:
-    """Check that a text still describes this VM: its name, its UUID, its disks."""
+def edit_problems(
+    env: Env, name: VmName, xml: str, before: str, *, allow: Collection[str] = ()
+) -> list[VmMgrError]:
+    """Check that a text still describes this VM: its name, its UUID, its disks; allow: of ties.py."""
     problems = env.definitions.problems(xml)
     if problems:
         return problems
@@ -53,25 +59,32 @@ def edit_problems(env: Env, name: VmName, xml: str, before: str) -> list[VmMgrEr
             hint = f"leave it as it was: {old}; see vm-mgr rename and clone" if old else "leave it out"
             message = f"the {what} must not change (from {old or 'none'} to {new or 'none'})"
             problems.append(VmMgrError(Kind.INVALID, message, hint=hint))
-    now, own = env.definitions.sources(xml), _own(env, name)
+    now, own = env.definitions.sources(xml), own_sources(env, name)
     for source in (one for one in env.definitions.sources(before) if one in own and one not in now):
         hint = "keep it; to take a disk away: vm-mgr remove-disk"
         problems.append(VmMgrError(Kind.INVALID, f"the disk {source} of {name} is missing", hint=hint))
     for source in (one for one in own if now.count(one) > 1):
         hint = "two devices on one disk would destroy it"
         problems.append(VmMgrError(Kind.INVALID, f"the disk {source} is there more than once", hint=hint))
-    return problems
+    return problems + state_problems(env, name, xml, allow, known=_ties(env, before))
 
 
-def _own(env: Env, name: VmName) -> list[str]:
-    numbers = range(len(env.storage.images(name)))
-    return [env.storage.disk(name, number, None).source for number in numbers]
+def _ties(env: Env, xml: str) -> tuple[Tie, ...]:
+    try:
+        return env.definitions.ties(xml)
+    except VmMgrError:
+        return ()  # what was stored can't be read: all is new
 
 
 def _warn_of_others(env: Env, name: VmName, xml: str, before: str) -> None:
-    known = {*env.definitions.sources(before), *_own(env, name)}
+    known = {*env.definitions.sources(before), *own_sources(env, name)}
     others = [source for source in env.definitions.sources(xml) if source not in known]
-    if others:
-        message = f"{name} gets disks that vm-mgr does not keep: {', '.join(others)}"
-        hint = f"the VM can only start where they exist and nobody else has them; or: vm-mgr add-disk {name}"
-        env.say(Note(Level.WARNING, "foreign-disks", message, hint))
+    before_ties = _ties(env, before)
+    if not others:
+        warn_of_ties(env, name, xml, own_sources(env, name), known=before_ties)
+        return
+    ties = [tie.text for tie in env.definitions.ties(xml, [*known, *others]) if tie not in before_ties]
+    message = f"{name} gets disks that vm-mgr does not keep: {', '.join(others)}"
+    message += f"; and what may be on one node only: {', '.join(ties)}" if ties else ""
+    hint = f"the VM can only start where they exist and nobody else has them; or: vm-mgr add-disk {name}"
+    env.say(Note(Level.WARNING, "foreign-disks", message, hint))

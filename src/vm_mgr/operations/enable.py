@@ -1,6 +1,7 @@
 """Put a defined VM under the cluster's control."""
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.model.attributes import attribute_problems, without_refused
 from vm_mgr.model.checks import intervals_s
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.failback import returns
@@ -9,13 +10,13 @@ from vm_mgr.model.on_move import OnMove, on_move_of
 from vm_mgr.model.vm import TargetRole, VmName, VmSettings, VmStatus, name_problems
 from vm_mgr.operations.alone import alone
 from vm_mgr.operations.checks import (
-    attribute_problems,
     host_problems,
     quorum_problems,
     warn_without_fencing,
 )
 from vm_mgr.operations.overlay import noted_problems
 from vm_mgr.operations.status import status
+from vm_mgr.operations.ties import own_sources, warn_of_ties
 from vm_mgr.operations.waiting import wait_started
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.env import Env
@@ -41,10 +42,14 @@ def enable(env: Env, name: VmName, *, start: bool = True) -> VmStatus:
         else:
             problems += name_problems(name) + noted_problems(env, name)
         raise_all(problems)
-        settings = env.storage.settings(name)
-        problems = attribute_problems(settings) + host_problems(state, settings.pinned_host)
+        settings, refused = without_refused(name, env.storage.settings(name))
+        problems = attribute_problems(name, settings) + host_problems(state, settings.pinned_host)
         raise_all(problems + host_problems(state, settings.preferred_host))
         warn_without_fencing(env, state)
+        warn_of_ties(env, name, env.storage.definition(name), own_sources(env, name))
+        for one in refused:
+            text = f"what is stored with {name} has no effect: {one.message}"
+            env.say(Note(Level.WARNING, "attribute-ignored", text, one.hint))
         if settings.crm_config_cmd:
             message = f"{name} has crm commands stored with it, which vm-mgr does not run"
             env.say(Note(Level.WARNING, "crm-commands", message, "run them by hand: crm configure"))
@@ -53,7 +58,8 @@ def enable(env: Env, name: VmName, *, start: bool = True) -> VmStatus:
 
 
 def resource_for(env: Env, name: VmName, settings: VmSettings, *, start: bool) -> VmResource:
-    """Turn settings into what the cluster is to run."""
+    """Turn settings into what the cluster is to run, without what is vm-mgr's own to say."""
+    settings, _ = without_refused(name, settings)
     label = env.storages.of(name)
     params = {
         "storage": label if len(env.storages.labels()) > 1 else None,

@@ -2,10 +2,11 @@
 
 from typing import NamedTuple
 
+from vm_mgr.errors import raise_all
 from vm_mgr.model.event import Event
 from vm_mgr.model.failover import Failover, distinct, failovers
 from vm_mgr.model.vm import VmName
-from vm_mgr.operations.checks import require_defined
+from vm_mgr.operations.checks import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
 
 __all__ = ["Told", "events"]
@@ -23,6 +24,7 @@ def events(env: Env, name: str = "", *, since_s: float) -> Told:
 
     Raises NOT_FOUND for a name that nothing has and of which nothing was kept: a removed VM has its events.
     """
+    raise_all(quorum_problems(env.cluster.state()))
     since_utc = env.clock.utc() - since_s
     known = env.chronicle.read()
     found = distinct(known)

@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
-from vm_mgr.model.vm import VmName, metadata_key_problems
+from vm_mgr.model.vm import VmName, note_problems
 from vm_mgr.operations.alone import alone
 from vm_mgr.operations.checks import require_defined
 from vm_mgr.ports.env import Env
 
-__all__ = ["get_metadata", "list_metadata", "set_metadata"]
+__all__ = ["get_metadata", "list_metadata", "remove_metadata", "set_metadata"]
 
 HIDDEN = "_vm_mgr_"
+OURS = ("xml", "vm_name")
 
 
 def list_metadata(env: Env, name: VmName) -> Mapping[str, str]:
@@ -24,14 +25,30 @@ def get_metadata(env: Env, name: VmName, key: str) -> str:
     """Give one value; raises NOT_FOUND."""
     kept = list_metadata(env, name)
     if key not in kept:
-        hint = f"see them: vm-mgr list-metadata {name}"
-        raise VmMgrError(Kind.NOT_FOUND, f"{name} has no metadata {key!r}", hint=hint)
+        raise _absent(name, key)
     return kept[key]
 
 
 def set_metadata(env: Env, name: VmName, key: str, value: str) -> None:
-    """Set one of the user's own values."""
-    raise_all(metadata_key_problems(key))
+    """Set one of the user's own values; an empty one takes it away, as with `set`."""
+    raise_all(note_problems({key: value}))
     with alone(env, name):
         require_defined(env, name)
-        env.storage.describe(name, {key: value})
+        env.storage.describe(name, {key: value or None})
+
+
+def remove_metadata(env: Env, name: VmName, key: str) -> None:
+    """Take one of the user's own notes away, whatever tool has written it; raises NOT_FOUND."""
+    if key.startswith("_") or key in OURS:
+        hint = f"change settings with: vm-mgr set {name}; the definition with: vm-mgr edit {name}"
+        raise VmMgrError(Kind.INVALID, f"{key[:80]!r} is no note of yours", hint=hint)
+    with alone(env, name):
+        require_defined(env, name)
+        if key not in env.storage.metadata(name):
+            raise _absent(name, key)
+        env.storage.describe(name, {key: None})
+
+
+def _absent(name: VmName, key: str) -> VmMgrError:
+    hint = f"see them: vm-mgr list-metadata {name}"
+    return VmMgrError(Kind.NOT_FOUND, f"{name} has no metadata {key!r}", hint=hint)

@@ -18,6 +18,7 @@ from vm_mgr.model.migration import (
     Strategy,
     limits_within,
 )
+from vm_mgr.model.numbers import whole_number
 from vm_mgr.model.vm import VmName, VmSettings
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.reports import Level, Note
@@ -104,7 +105,8 @@ def strategy_of(terms: MoveTerms, params: Mapping[str, str]) -> Strategy:
 def limits_of(terms: MoveTerms, vm: VmResource) -> Limits:
     """Give the limits that the agent will go by."""
     kept, longest = vm.params.get("migration_timeout_action", ""), vm.params.get("migration_max_pause", "")
-    kept_pause_s = float(longest) if longest.isdigit() else MAX_PAUSE_S
+    found = whole_number(longest)
+    kept_pause_s = MAX_PAUSE_S if found is None else float(found)
     return limits_within(
         vm.migrate_to_timeout_s - RESERVE_S,
         timeout_s=terms.timeout_s,
@@ -116,7 +118,7 @@ def limits_of(terms: MoveTerms, vm: VmResource) -> Limits:
 def bandwidth_of(terms: MoveTerms, vm: VmResource) -> int | None:
     """Give the MiB/s that the agent will keep to; None where nobody has limited them."""
     kept = vm.params.get("migration_speed", "")
-    return terms.bandwidth_mib or (int(kept) if kept.isdigit() else None) or None
+    return terms.bandwidth_mib or whole_number(kept) or None
 
 
 def too_slow(terms: MoveTerms, vm: VmResource, memory_bytes: int) -> Note | None:

@@ -34,6 +34,7 @@ OPERATIONS: dict[str, Operation] = {
     "add-to-cluster": Operation("add_to_cluster", "add_to_cluster", Permission.CHANGE),
     "list-colocation": Operation("colocation", "list_colocation", Permission.READ),
     "remove-colocation": Operation("colocation", "remove_colocation", Permission.CHANGE),
+    "remove-metadata": Operation("metadata", "remove_metadata", Permission.OPERATE),
     "remove-pacemaker-remote": Operation("pacemaker_remote", "remove_pacemaker_remote", Permission.CHANGE),
     "separate": Operation("colocation", "separate", Permission.CHANGE),
     "clone": Operation("clone", "clone", Permission.CHANGE),

@@ -20,6 +20,7 @@ DELETING = "deleting"
 
 def remove(env: Env, name: VmName) -> VmStatus:
     """Stop the VM, take it out of the cluster, delete its disks and what an unfinished operation left."""
+    raise_all(quorum_problems(env.cluster.state()))
     with claimed(env, name):
         _settle_elsewhere(env, name)
         state = env.cluster.state()

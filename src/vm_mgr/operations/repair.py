@@ -1,8 +1,9 @@
 """Settle what killed operations left unfinished."""
 
-from vm_mgr.errors import VmMgrError
+from vm_mgr.errors import VmMgrError, raise_all
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.alone import alone
+from vm_mgr.operations.checks import quorum_problems
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 
@@ -14,6 +15,7 @@ def repair(env: Env) -> list[VmName]:
 
     A VM that can't be settled does not keep the others from it; the first failure is raised at the end.
     """
+    raise_all(quorum_problems(env.cluster.state()))  # or each storage's time limit would tell less, later
     settled, failures = [], []
     for name in sorted(env.ledger.marks()):
         try:

@@ -9,7 +9,7 @@ from vm_mgr.model.cluster import ClusterState
 from vm_mgr.model.failback import failback_problems, returns
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.on_move import OnMove, on_move_of
-from vm_mgr.model.vm import VmName, VmSettings
+from vm_mgr.model.vm import VmName, VmSettings, text_problems
 from vm_mgr.operations.alone import alone, marked
 from vm_mgr.operations.checks import quorum_problems, require_defined
 from vm_mgr.operations.create import setting_problems
@@ -55,14 +55,16 @@ def set_vm(env: Env, name: VmName, changes: Changes) -> bool:
         before = env.storage.settings(name)
         after = _merged(before, changes.settings)
         fields = {key for key in VmSettings._fields if getattr(after, key) != getattr(before, key)}
-        raise_all(_problems(state, name, after, fields) + _size_problems(changes))
+        news = _news(before, after, fields)
+        raise_all(_problems(state, name, after, news, fields) + _size_problems(changes))
         values = changes._asdict()
         given = {key: value for key, value in values.items() if key != "settings" and value is not None}
         new_xml = env.definitions.changed(env.storage.definition(name), **given) if given else ""
         if not fields and not given:
             env.say(Note(Level.INFO, "unchanged", f"nothing is changed of {name}"))
             return False
-        with marked(env, name, "set", xml=new_xml, settings=json.dumps(after._asdict())) as step:
+        stored = after._replace(user_metadata=_notes(before, after))
+        with marked(env, name, "set", xml=new_xml, settings=json.dumps(stored._asdict())) as step:
             _apply(env, name, step.mark)
         _tell(env, state, name, fields, sorted(given))
         resource = state.resources.get(name)
@@ -73,18 +75,59 @@ def set_vm(env: Env, name: VmName, changes: Changes) -> bool:
 
 
 def settle(env: Env, name: VmName, mark: Mark) -> None:
-    """Finish it: the mark has all that was asked for."""
-    if env.storage.exists(name):
-        _apply(env, name, mark)
+    """Finish it: the mark has all that was asked for. One that can't be read was never begun."""
+    if not env.storage.exists(name):
+        return
+    try:
+        _read(mark)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        text = f"what was to be set of {name} can't be read: it is forgotten"
+        env.say(Note(Level.WARNING, "mark-forgotten", text, f"see what it has: vm-mgr show {name}"))
+        return
+    _apply(env, name, mark)
 
 
 def _apply(env: Env, name: VmName, mark: Mark) -> None:
-    kept = json.loads(mark.details["settings"])
-    settings = VmSettings(**{key: value for key, value in kept.items() if key in VmSettings._fields})
-    if mark.details["xml"]:
+    settings = _storable(env, name, _read(mark))
+    if mark.details.get("xml"):
         env.storage.describe(name, {"xml": mark.details["xml"]})
     env.storage.change_settings(name, settings)
     env.cluster.reconfigure(resource_for(env, name, settings, start=True))
+
+
+def _read(mark: Mark) -> VmSettings:
+    kept = json.loads(mark.details["settings"])
+    return VmSettings(**{key: value for key, value in kept.items() if key in VmSettings._fields})
+
+
+def _storable(env: Env, name: VmName, settings: VmSettings) -> VmSettings:
+    """Leave out notes that no storage takes: a mark of an older version can have one, and has to end."""
+    bad = {
+        key: problem.message
+        for key, value in settings.user_metadata.items()
+        for problem in text_problems(f"the note {key[:40]!r}", value)[:1]
+    }
+    for message in bad.values():
+        env.say(Note(Level.WARNING, "note-left-out", f"{name}: {message}", "it stays as it was"))
+    notes = {key: value for key, value in settings.user_metadata.items() if key not in bad}
+    return settings._replace(user_metadata=notes)
+
+
+def _notes(before: VmSettings, after: VmSettings) -> dict[str, str]:
+    """Give the notes that change; an empty one is taken away."""
+    gone = dict.fromkeys(key for key in before.user_metadata if key not in after.user_metadata)
+    new = {key: text for key, text in after.user_metadata.items() if before.user_metadata.get(key) != text}
+    return {**dict.fromkeys(gone, ""), **new}
+
+
+def _news(before: VmSettings, after: VmSettings, fields: set[str]) -> VmSettings:
+    """Give what is checked: what changes, not what was accepted earlier, or stored by other tools."""
+    looked_at = fields.union(*(group for group in (PLACES, MOVES) if fields & group)) - {"failback"}
+    given = {key: getattr(after, key) for key in looked_at}
+    for key in ("user_metadata", "pacemaker_meta", "pacemaker_params", "pacemaker_utilization"):
+        had: Mapping[str, str] = getattr(before, key)
+        given[key] = {name: text for name, text in getattr(after, key).items() if had.get(name) != text}
+    return VmSettings(**given)
 
 
 def _merged(before: VmSettings, changes: Mapping[str, Any]) -> VmSettings:
@@ -96,9 +139,10 @@ def _merged(before: VmSettings, changes: Mapping[str, Any]) -> VmSettings:
         if value is None:
             merged[key] = getattr(defaults, key)
         elif isinstance(value, Mapping):
-            pairs = {**getattr(before, key), **value}
-            keep_empty = key == "user_metadata"
-            merged[key] = {name: text for name, text in pairs.items() if text or keep_empty}
+            had = getattr(before, key)
+            # An empty value takes a key away; one that another tool has stored stays as it is.
+            pairs = {**had, **value}
+            merged[key] = {name: text for name, text in pairs.items() if text or value.get(name, "kept")}
         else:
             merged[key] = value
     after = before._replace(**merged)
@@ -106,10 +150,11 @@ def _merged(before: VmSettings, changes: Mapping[str, Any]) -> VmSettings:
     return after if keeps_word else after._replace(failback=None)
 
 
-def _problems(state: ClusterState, name: VmName, after: VmSettings, fields: set[str]) -> list[VmMgrError]:
+def _problems(
+    state: ClusterState, name: VmName, after: VmSettings, news: VmSettings, fields: set[str]
+) -> list[VmMgrError]:
     """Check what changes, not what was accepted earlier: a host may be down just now."""
-    looked_at = fields.union(*(group for group in (PLACES, MOVES) if fields & group)) - {"failback"}
-    problems = setting_problems(state, VmSettings(**{key: getattr(after, key) for key in looked_at}))
+    problems = setting_problems(state, name, news)
     if "failback" in fields or (returns(after) and "pacemaker_meta" in fields):
         problems += failback_problems(after)
     resource = state.resources.get(name)

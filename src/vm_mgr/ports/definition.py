@@ -1,13 +1,13 @@
 """Read and prepare domain definitions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.storage import Disk
 from vm_mgr.model.vm import VmName
 
-__all__ = ["Definitions", "HardDisk", "Machine", "Place", "Prepared", "Written"]
+__all__ = ["Definitions", "HardDisk", "Machine", "Place", "Prepared", "Tie", "Written"]
 
 
 class Prepared(NamedTuple):
@@ -16,6 +16,13 @@ class Prepared(NamedTuple):
     xml: str
     uuid: str
     foreign_disks: tuple[str, ...] = ()
+
+
+class Tie(NamedTuple):
+    """What a definition has on one node only; with state, what the guest keeps there is lost elsewhere."""
+
+    text: str
+    state: bool = False
 
 
 class HardDisk(NamedTuple):
@@ -91,6 +98,10 @@ class Definitions(Protocol):
 
     def written(self, xml: str) -> list[Written]:
         """Describe the disks that it writes to: of a running domain, to what it writes at this moment."""
+        ...
+
+    def ties(self, xml: str, own: Collection[str] = ()) -> tuple[Tie, ...]:
+        """Name all that ties the domain to one node, apart from these sources of disks; raises INVALID."""
         ...
 
     def with_disk(self, xml: str, disk: Disk) -> str:

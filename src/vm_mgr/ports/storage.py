@@ -52,15 +52,18 @@ class Storage(Disks, SavedStates, Protocol):
         ...
 
     def change_settings(self, name: VmName, settings: VmSettings) -> None:
-        """Replace the settings; the user's own notes are added to."""
+        """Replace the settings; the user's own notes are added to, and one with an empty value is removed."""
         ...
 
     def describe(self, name: VmName, metadata: Mapping[str, str | None]) -> None:
-        """Set keys of the metadata, the definition `xml` among them; None removes one."""
+        """Set keys of the metadata, the definition `xml` among them; None or an empty value removes one."""
         ...
 
     def metadata(self, name: VmName) -> Mapping[str, str]:
-        """Give all keys beside the disk, the definition among them; raises NOT_FOUND."""
+        """Give all keys beside the disk, the definition among them, whatever wrote them; raises NOT_FOUND.
+
+        A value may be empty or hold NULs; bytes that are no UTF-8 are Python's surrogate escapes.
+        """
         ...
 
     def rename(self, name: VmName, new: VmName) -> None:

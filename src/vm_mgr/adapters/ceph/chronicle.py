@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from vm_mgr.adapters.ceph.connection import failed
+from vm_mgr.adapters.ceph.connection import failed, load_rados
 from vm_mgr.adapters.ceph.listing import read_omap
 from vm_mgr.model.event import Event, read_event, write_event
 
@@ -32,7 +32,7 @@ class CephChronicle:
         if not events:
             return
         ioctx = self.connection.ioctx
-        import rados  # noqa: PLC0415
+        rados = load_rados()
 
         keys = tuple(f"{_start(event.when_utc)}-{event.node}-{secrets.token_hex(4)}" for event in events)
         values = tuple(write_event(event).encode() for event in events)
@@ -52,7 +52,7 @@ class CephChronicle:
         return sorted(found, key=lambda event: event.when_utc)
 
     def _prune(self) -> None:
-        import rados  # noqa: PLC0415
+        rados = load_rados()
 
         keys = sorted(read_omap(self.connection, OBJECT))
         old = tuple(keys[: max(0, len(keys) - KEEP)])

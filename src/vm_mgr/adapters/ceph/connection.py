@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,18 @@ from vm_mgr.errors import Kind, VmMgrError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["BLOCKLIST_S", "TIME_LIMITS", "Connection", "begun", "failed", "translated", "wait_for_map"]
+__all__ = [
+    "BLOCKLIST_S",
+    "PATIENCE_S",
+    "TIME_LIMITS",
+    "Connection",
+    "begun",
+    "failed",
+    "load_rados",
+    "load_rbd",
+    "translated",
+    "wait_for_map",
+]
 
 # What a person waits for an answer; the agent has the time that Pacemaker gives it.
 PATIENCE_S = 10.0
@@ -34,6 +47,7 @@ class Connection:
         self.pool = pool
         self.patience_s = patience_s
         self.leases = Leases()
+        self.silent: tuple[float, VmMgrError] | None = None
         self._cluster: Any = None
         self._ioctx: Any = None
 
@@ -49,8 +63,7 @@ class Connection:
         """Give the pool; raises TRY_LATER after the end of a claim that is held through this connection."""
         self.leases.require()
         if self._ioctx is None:
-            import rados  # noqa: PLC0415 - only where Ceph is really needed
-
+            rados = load_rados()
             try:
                 self._ioctx = self.cluster.open_ioctx(self.pool)
             except rados.ObjectNotFound as error:
@@ -75,13 +88,7 @@ class Connection:
             bounded(leave, self.patience_s)
 
     def _connect(self) -> Any:
-        try:
-            import rados  # noqa: PLC0415
-        except ImportError as error:
-            message = "Ceph's Python binding is not installed here"
-            raise VmMgrError(
-                Kind.ENVIRONMENT, message, hint="apt install python3-rados python3-rbd"
-            ) from error
+        rados = load_rados()
         limits = dict.fromkeys(TIME_LIMITS, str(int(self.patience_s)))
         # After the loss of a node the map that a new client gets still has its storage daemons: while one of
         # them leaves a request unanswered for half a second, a newer map is asked for, instead of after 10 s.
@@ -99,10 +106,36 @@ class Connection:
         try:
             cluster.connect()
         except rados.Error as error:
+            if os.geteuid() != 0 and getattr(error, "errno", 0) != errno.ETIMEDOUT:
+                message = f"only root may be Ceph's client.{self.user}: {_words(error)}"
+                raise VmMgrError(Kind.NOT_PERMITTED, message, hint="run as root") from error
             message = f"Ceph can't be reached as client.{self.user}: {_words(error)}"
             hint = f"look at it with: ceph -s --id {self.user} --connect-timeout 5"
             raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint) from error
         return cluster
+
+
+def load_rados() -> Any:
+    """Load the client; raises ENVIRONMENT where it is not installed."""
+    try:
+        import rados  # noqa: PLC0415
+    except ImportError as error:
+        raise _no_binding() from error
+    return rados
+
+
+def load_rbd() -> Any:
+    """Load what knows images, which takes another 10 ms; raises ENVIRONMENT where it is not installed."""
+    try:
+        import rbd  # noqa: PLC0415
+    except ImportError as error:
+        raise _no_binding() from error
+    return rbd
+
+
+def _no_binding() -> VmMgrError:
+    message = "Ceph's Python binding is not installed here"
+    return VmMgrError(Kind.ENVIRONMENT, message, hint="apt install python3-rados python3-rbd")
 
 
 def wait_for_map(cluster: Any) -> None:
@@ -121,9 +154,7 @@ def wait_for_map(cluster: Any) -> None:
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
     """Turn Ceph's errors into ours, saying what was being done."""
-    import rados  # noqa: PLC0415
-    import rbd  # noqa: PLC0415
-
+    rados, rbd = load_rados(), load_rbd()
     try:
         yield
     except rbd.ImageBusy as error:

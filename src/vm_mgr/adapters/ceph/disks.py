@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vm_mgr.adapters.ceph import commands, layout
-from vm_mgr.adapters.ceph.images import removal_begun, remove_image
+from vm_mgr.adapters.ceph.images import removal_begun, remove_image, value_of
 from vm_mgr.adapters.ceph.removal import take_out
 from vm_mgr.adapters.ceph.staging import members, run_copy, target, unstage
 from vm_mgr.errors import Kind, VmMgrError
@@ -70,7 +70,7 @@ def place(storage: CephStorage, name: VmName, number: int) -> None:
         if final not in members(group):
             group.add_image(ioctx, final)
         with rbd.Image(ioctx, final) as image:
-            if layout.UNFINISHED in {str(key) for key, _ in image.metadata_list()}:
+            if value_of(image, layout.UNFINISHED):
                 image.metadata_remove(layout.UNFINISHED)
     storage.describe(name, {COUNT: str(number)})
 

@@ -11,7 +11,15 @@ from vm_mgr.model.storage import DiskInfo
 if TYPE_CHECKING:
     from vm_mgr.adapters.ceph.port import CephStorage
 
-__all__ = ["DEAD_CLIENT_S", "describe_image", "read_key", "removal_begun", "remove_image"]
+__all__ = [
+    "DEAD_CLIENT_S",
+    "describe_image",
+    "key_of",
+    "read_key",
+    "removal_begun",
+    "remove_image",
+    "value_of",
+]
 
 DEAD_CLIENT_S = 35.0
 
@@ -40,22 +48,30 @@ def remove_image(storage: CephStorage, image_name: str, *, patience_s: float = D
 
 def removal_begun(storage: CephStorage, image_name: str) -> bool:
     """Tell an image that is marked as being removed, or of which a killed removal has left the name alone."""
-    with storage.working(f"can't read {image_name}") as (rbd, ioctx):
-        try:
-            with rbd.Image(ioctx, image_name, read_only=True) as image:
-                return (layout.UNFINISHED, layout.REMOVING) in list(image.metadata_list())
-        except rbd.ImageNotFound:
-            return True
+    return key_of(storage, image_name, layout.UNFINISHED) in (layout.REMOVING, None)
 
 
 def read_key(storage: CephStorage, image_name: str, key: str) -> str:
     """Read one key of an image's metadata; nothing where image or key are absent."""
+    return key_of(storage, image_name, key) or ""
+
+
+def key_of(storage: CephStorage, image_name: str, key: str) -> str | None:
+    """Read one key of ours, empty where it is absent; None where there is no such image."""
     with storage.working(f"can't read {image_name}") as (rbd, ioctx):
         try:
             with rbd.Image(ioctx, image_name, read_only=True) as image:
-                return str(image.metadata_get(key))
-        except (rbd.ImageNotFound, KeyError):
-            return ""
+                return value_of(image, key)
+        except rbd.ImageNotFound:
+            return None
+
+
+def value_of(image: Any, key: str) -> str:
+    """Read one key by its name, whatever else there is; metadata_list can't be trusted (metadata.py)."""
+    try:
+        return str(image.metadata_get(key))
+    except KeyError:
+        return ""
 
 
 def describe_image(rbd: Any, ioctx: Any, image_name: str) -> DiskInfo:

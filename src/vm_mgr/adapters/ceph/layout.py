@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 
+from vm_mgr.model.numbers import whole_number
 from vm_mgr.model.vm import VmName, VmSettings
 
 __all__ = [
@@ -75,7 +76,7 @@ def disk_number(name: VmName, image: str) -> int | None:
     if image == f"system_{name}":
         return 0
     number = image.removeprefix(f"data_{name}_")
-    return int(number) + 1 if number != image and _is_number(number) else None
+    return int(number) + 1 if number != image and _is_ours(number) else None
 
 
 def new_image(name: VmName, number: int) -> str:
@@ -100,12 +101,12 @@ def state_image(phase: str, name: VmName) -> str:
 def is_of(image: str, prefix: str, name: VmName) -> bool:
     """Tell whether an image is a new or an old one of the VM."""
     number, _, rest = image.removeprefix(prefix).partition("_")
-    return image.startswith(prefix) and _is_number(number) and rest == name
+    return image.startswith(prefix) and _is_ours(number) and rest == name
 
 
-def _is_number(text: str) -> bool:
+def _is_ours(text: str) -> bool:
     """Tell a number as we write it: 0, not 00."""
-    return text.isascii() and text.isdecimal() and (text == "0" or text[0] != "0")
+    return whole_number(text) is not None and (text == "0" or text[0] != "0")
 
 
 def write_settings(settings: VmSettings) -> dict[str, str]:
@@ -126,7 +127,8 @@ def write_settings(settings: VmSettings) -> dict[str, str]:
     metadata |= {f"_{key}": json.dumps(dict(values[key])) for key in _OBJECTS if values[key]}
     if settings.live_migration:
         metadata["_live_migration"] = "true"
-    return {**settings.user_metadata, **dict(sorted({**metadata, **remote}.items()))}
+    written = {**settings.user_metadata, **dict(sorted({**metadata, **remote}.items()))}
+    return {key: value for key, value in written.items() if value}  # SEAPATH's tools misread empty ones
 
 
 def settings_keys() -> list[str]:
@@ -143,9 +145,9 @@ def read_settings(metadata: Mapping[str, str]) -> VmSettings:
     """
     texts = {key: metadata[f"_{key}"] for key in _TEXTS if metadata.get(f"_{key}")}
     numbers = {
-        key: int(metadata[raw])
+        key: number
         for key, raw in _NUMBERS.items()
-        if metadata.get(raw, "").lstrip("-").isdigit()
+        if (number := whole_number(metadata.get(raw), signed=key == "priority")) is not None
     }
     objects = {key: _object(metadata.get(f"_{key}", "")) for key in _OBJECTS}
     remote = {meta: metadata[raw] for raw, meta in _REMOTE.items() if metadata.get(raw)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from vm_mgr.adapters.ceph.connection import failed
+from vm_mgr.adapters.ceph.connection import failed, load_rados
 from vm_mgr.adapters.ceph.lease import LEASE_S
 from vm_mgr.adapters.ceph.listing import LEDGER, raw_marks
 from vm_mgr.errors import Kind, VmMgrError
@@ -40,7 +40,7 @@ class CephLedger:
         import socket  # noqa: PLC0415
         import threading  # noqa: PLC0415
 
-        import rados  # noqa: PLC0415
+        rados = load_rados()
 
         ioctx = self.connection.ioctx
         leases = self.connection.leases
@@ -89,7 +89,7 @@ class CephLedger:
 
     def write(self, name: VmName, mark: Mark) -> None:
         """Set one key."""
-        import rados  # noqa: PLC0415
+        rados = load_rados()
 
         value = write_mark(mark).encode()
         try:
@@ -101,7 +101,7 @@ class CephLedger:
 
     def erase(self, name: VmName) -> None:
         """Remove one key."""
-        import rados  # noqa: PLC0415
+        rados = load_rados()
 
         try:
             with rados.WriteOpCtx() as operation:

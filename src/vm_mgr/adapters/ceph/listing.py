@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from vm_mgr.adapters.ceph.connection import failed
+from vm_mgr.adapters.ceph.connection import PATIENCE_S, failed, load_rados
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.numbers import whole_number
 from vm_mgr.model.vm import VmName
 
 if TYPE_CHECKING:
@@ -19,6 +22,8 @@ __all__ = ["LEDGER", "Listing", "group_names", "raw_marks", "read_omap"]
 DIRECTORY = "rbd_group_directory"
 NAME = "name_"
 LEDGER = "vm-mgr.ledger"
+# How long one object's silence says that the pool is silent.
+AGAIN_S = 1.0
 
 
 def group_names(connection: Connection) -> set[VmName]:
@@ -27,19 +32,30 @@ def group_names(connection: Connection) -> set[VmName]:
     Read with rados alone from the object that librbd keeps them in (group_dir_list in Ceph's
     src/cls/rbd/cls_rbd.cc): loading rbd takes 10 ms of `list`.
     """
-    return {VmName(key.removeprefix(NAME)) for key in read_omap(connection, DIRECTORY, prefix=NAME)}
+    return {VmName(key.removeprefix(NAME)) for key in _once_in_vain(connection, DIRECTORY, NAME)}
 
 
 def raw_marks(connection: Connection) -> dict[str, str]:
     """Read the ledger's marks, not yet parsed, by the VM's name."""
-    return read_omap(connection, LEDGER)
+    return _once_in_vain(connection, LEDGER)
+
+
+def _once_in_vain(connection: Connection, key: str, prefix: str = "") -> dict[str, str]:
+    """Read an object, but who has just waited in vain for another one does not wait again."""
+    if connection.silent and time.monotonic() - connection.silent[0] < AGAIN_S:
+        error = connection.silent[1]
+        raise VmMgrError(error.kind, error.message, hint=error.hint)
+    try:
+        return read_omap(connection, key, prefix=prefix)
+    except VmMgrError as error:
+        connection.silent = (time.monotonic(), error)
+        raise
 
 
 def read_omap(connection: Connection, key: str, *, prefix: str = "", after: str = "") -> dict[str, str]:
     """Read an object's omap after a key, page by page: an OSD gives no more than it likes at a time."""
     ioctx = connection.ioctx
-    import rados  # noqa: PLC0415 - only in the background of `list`
-
+    rados = load_rados()
     found: dict[str, str] = {}
     last = after
     try:
@@ -65,13 +81,16 @@ class Listing:
     the time would add to that of loading the rest of the program. Create it before there are threads.
     """
 
-    def __init__(self, connect: Callable[[], Connection]) -> None:
+    def __init__(self, connect: Callable[[], Connection], *, limit_s: float = PATIENCE_S + 1) -> None:
+        """limit_s: how long the answer may take; Ceph's own limits hold for each of several steps."""
+        self._limit_s = limit_s
+        self._until = time.monotonic() + limit_s
         self._reading, writing = os.pipe()
         self._child = os.fork()
         if self._child == 0:
             self._answer(connect, writing)
         os.close(writing)
-        self._got: tuple[set[VmName], dict[str, str]] | None = None
+        self._got: tuple[set[VmName], dict[str, str]] | VmMgrError | None = None
 
     def names(self) -> set[VmName]:
         """Wait for the names, or raise what went wrong."""
@@ -82,18 +101,40 @@ class Listing:
         return self._result()[1]
 
     def _result(self) -> tuple[set[VmName], dict[str, str]]:
+        """Give what the child has said, once or again: names and marks are asked for one after the other."""
         if self._got is None:
-            with os.fdopen(self._reading, encoding="utf-8") as pipe:
-                head, *lines = pipe.read().split("\0")
-            os.waitpid(self._child, 0)
-            if head == "error":
-                kind, message, hint = lines
-                raise VmMgrError(Kind(kind), message, hint=hint)
-            if not head.isdecimal():
-                raise VmMgrError(Kind.INTERNAL, "listing the VMs in Ceph ended without an answer")
-            names, marks = lines[: int(head)], lines[int(head) :]
-            self._got = {VmName(name) for name in names}, dict(zip(marks[::2], marks[1::2], strict=True))
+            raw = self._read()
+            self._got = self._too_slow() if raw is None else _read_answer(raw.decode(errors="replace"))
+        if isinstance(self._got, VmMgrError):
+            raise VmMgrError(self._got.kind, self._got.message, hint=self._got.hint)
         return self._got
+
+    def _read(self) -> bytes | None:
+        """Read to the end and reap the child; None where it takes too long."""
+        import select  # noqa: PLC0415
+        import signal  # noqa: PLC0415
+
+        parts: list[bytes] = []
+        try:
+            while True:
+                left_s = max(self._until - time.monotonic(), 0)
+                if not select.select([self._reading], [], [], left_s)[0]:
+                    return None
+                part = os.read(self._reading, 1 << 16)
+                if not part:
+                    return b"".join(parts)
+                parts.append(part)
+        finally:
+            os.close(self._reading)
+            with suppress(ProcessLookupError, ChildProcessError):  # reaped by itself where SIGCHLD is ignored
+                os.kill(self._child, signal.SIGKILL)
+                os.waitpid(self._child, 0)
+
+    def _too_slow(self) -> VmMgrError:
+        message = f"Ceph does not answer within {self._limit_s:.0f} s"
+        return VmMgrError(
+            Kind.EXTERNAL_FAILURE, message, hint="look at Ceph's health: ceph -s --connect-timeout 5"
+        )
 
     def _answer(self, connect: Callable[[], Connection], writing: int) -> None:
         """Answer in the child and end it there, whatever happens, without the parent's exit handlers."""
@@ -105,7 +146,23 @@ class Listing:
                 answer = [str(len(names)), *names, *pairs]
             except VmMgrError as error:
                 answer = ["error", error.kind.value, error.message, error.hint]
-            with os.fdopen(writing, "w", encoding="utf-8") as pipe:
-                pipe.write("\0".join(answer))
+            with os.fdopen(writing, "wb") as pipe:
+                pipe.write("\0".join(answer).encode(errors="replace"))
         finally:
             os._exit(0)
+
+
+def _read_answer(text: str) -> tuple[set[VmName], dict[str, str]] | VmMgrError:
+    head, *lines = text.split("\0")
+    if head == "error" and len(lines) == 3:
+        kind, message, hint = lines
+        return VmMgrError(Kind(kind), message, hint=hint)
+    count = whole_number(head)
+    if count is None or count > len(lines) or (len(lines) - count) % 2:
+        message, hint = (
+            "listing the VMs in Ceph ended without an answer",
+            "look: vm-mgr --debug list",
+        )
+        return VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint)
+    names, marks = lines[:count], lines[count:]
+    return {VmName(name) for name in names}, dict(zip(marks[::2], marks[1::2], strict=True))

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.ceph import holders as looking
-from vm_mgr.adapters.ceph.connection import translated, wait_for_map
+from vm_mgr.adapters.ceph.connection import load_rbd, translated, wait_for_map
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.ports.lost_nodes import Daemons
 
@@ -88,7 +88,7 @@ class CephLostNodes:
     def clients(self, addresses: Collection[str]) -> list[Holder]:
         """Look at all images of the pool at once: what ran on a node is not known once it is fenced."""
         ioctx = self.connection.ioctx
-        import rbd  # noqa: PLC0415
+        rbd = load_rbd()
 
         with translated("can't see which disks the node has open"), ThreadPoolExecutor(AT_ONCE) as pool:
             wait_for_map(self.connection.cluster)
@@ -99,7 +99,7 @@ class CephLostNodes:
     def shut_out(self, holders: Sequence[Holder]) -> None:
         """Blocklist all, so that the monitors make one map of it; then break the locks."""
         cluster, ioctx = self.connection.cluster, self.connection.ioctx
-        import rbd  # noqa: PLC0415
+        rbd = load_rbd()
 
         addresses = sorted({holder.address for holder in holders})
         with translated("can't shut out the node's clients"), ThreadPoolExecutor(AT_ONCE) as pool:

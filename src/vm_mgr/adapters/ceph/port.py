@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from vm_mgr.adapters.ceph.connection import Connection, translated
+from vm_mgr.adapters.ceph.connection import Connection, failed, load_rados, load_rbd, translated
 from vm_mgr.errors import Kind, VmMgrError
 
 if TYPE_CHECKING:
@@ -85,14 +85,15 @@ class CephStorage:
 
     def metadata(self, name: VmName) -> dict[str, str]:
         """Read all metadata of the system disk; raises NOT_FOUND where there is no such disk."""
+        from vm_mgr.adapters.ceph.metadata import read_all  # noqa: PLC0415 - not for `list`
+
         image_name = f"system_{name}"
-        with self.working(f"can't read {image_name}") as (rbd, ioctx):
-            try:
-                with rbd.Image(ioctx, image_name, read_only=True) as image:
-                    return {str(key): str(value) for key, value in image.metadata_list()}
-            except rbd.ImageNotFound as error:
-                message = f"{name} has no disk {image_name} in Ceph"
-                raise VmMgrError(Kind.NOT_FOUND, message, hint="see the VMs: vm-mgr list") from error
+        with self.reading(f"can't read {image_name}") as ioctx:
+            found = read_all(ioctx, image_name)
+        if found is None:
+            message = f"{name} has no disk {image_name} in Ceph"
+            raise VmMgrError(Kind.NOT_FOUND, message, hint="see the VMs: vm-mgr list")
+        return found
 
     def disk(self, name: VmName, number: int, bus: str | None) -> Disk:
         """Say how a domain reaches a disk."""
@@ -124,20 +125,19 @@ class CephStorage:
         """Write all keys of the settings anew."""
         from vm_mgr.adapters.ceph.layout import settings_keys, write_settings  # noqa: PLC0415
 
-        self.describe(name, {**dict.fromkeys(settings_keys()), **write_settings(settings)})
+        kept = {**dict.fromkeys(settings_keys()), **settings.user_metadata, **write_settings(settings)}
+        self.describe(name, kept)
 
     def describe(self, name: VmName, metadata: Mapping[str, str | None]) -> None:
         """Set and remove keys of the system disk's metadata."""
+        from vm_mgr.adapters.ceph.metadata import write_changes  # noqa: PLC0415
+
+        present = self.metadata(name)
         with (
             self.working(f"can't describe {name}") as (rbd, ioctx),
             rbd.Image(ioctx, f"system_{name}") as image,
         ):
-            present = {str(key) for key, _ in image.metadata_list()}
-            for key, value in metadata.items():
-                if value is not None:
-                    image.metadata_set(key, value)
-                elif key in present:
-                    image.metadata_remove(key)
+            write_changes(image, present, metadata)
 
     def rename(self, name: VmName, new: VmName) -> None:
         """Rename images and group."""
@@ -340,10 +340,19 @@ class CephStorage:
             holders.evict(rbd, self.connection.cluster, ioctx, holder)
 
     @contextmanager
+    def reading(self, doing: str) -> Iterator[Any]:
+        """Give the pool alone, for what needs no image to be opened; translate errors."""
+        ioctx = self.connection.ioctx
+        rados = load_rados()
+        try:
+            yield ioctx
+        except rados.Error as error:
+            raise failed(doing, error) from error
+
+    @contextmanager
     def working(self, doing: str) -> Iterator[tuple[Any, Any]]:
         """Give the rbd module and the pool; translate errors."""
         ioctx = self.connection.ioctx
-        import rbd  # noqa: PLC0415
-
+        rbd = load_rbd()
         with translated(doing):
             yield rbd, ioctx

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from vm_mgr import private
 from vm_mgr.adapters.ceph import layout
-from vm_mgr.adapters.ceph.images import remove_image
+from vm_mgr.adapters.ceph.images import key_of, remove_image
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.saved_state import SavedState, read_state, write_state
 
@@ -161,13 +161,7 @@ def drop(storage: CephStorage, name: VmName, *, patience_s: float = 0) -> None:
 
 
 def _described(storage: CephStorage, image_name: str) -> str | None:
-    with storage.working(f"can't read {image_name}") as (rbd, ioctx):
-        try:
-            with rbd.Image(ioctx, image_name, read_only=True) as image:
-                known = {str(key): str(value) for key, value in image.metadata_list()}
-        except rbd.ImageNotFound:
-            return None
-    return known.get(layout.STATE, "")
+    return key_of(storage, image_name, layout.STATE)
 
 
 def _pool_room(storage: CephStorage) -> int:

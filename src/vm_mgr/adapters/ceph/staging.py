@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.ceph import commands, layout, parse
 from vm_mgr.adapters.ceph.images import read_key, removal_begun, remove_image
+from vm_mgr.adapters.ceph.metadata import write_changes
 from vm_mgr.errors import Kind, ProgramError, VmMgrError
+from vm_mgr.model.numbers import whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -98,8 +100,7 @@ class StagedImages:
             self.storage.working(f"can't describe {self.name}") as (rbd, ioctx),
             rbd.Image(ioctx, layout.new_image(self.name, 0)) as image,
         ):
-            for key, value in metadata.items():
-                image.metadata_set(key, value)
+            write_changes(image, {}, metadata)
 
 
 def target(storage: CephStorage, image: str) -> str:
@@ -126,7 +127,7 @@ def unstage(storage: CephStorage, name: VmName) -> bool:
     decided = 0
     for image in (layout.disk_image(name, 0), layout.new_image(name, 0)):
         verb, _, count = read_key(storage, image, layout.UNFINISHED).partition(" ")
-        decided = int(count) if verb == DECIDED else decided
+        decided = (whole_number(count) or 0) if verb == DECIDED else decided
     if decided:
         _put_in_place(storage, name, decided)
     for prefix in (layout.NEW, layout.OLD):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vm_mgr.adapters.ceph.connection import Connection, failed, translated
+from vm_mgr.adapters.ceph.connection import Connection, failed, load_rados, translated
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.timings import CephTimes
 
@@ -131,7 +131,7 @@ def _value(name: str, text: str) -> bool | int | float | None:
 
 def _ask(connection: Connection, prefix: str) -> Any:
     """Send one command that only reads."""
-    import rados  # noqa: PLC0415 - only where Ceph is really needed
+    rados = load_rados()
 
     doing = f"can't read Ceph's timeouts ({prefix})"
     command = json.dumps({"prefix": prefix, "format": "json"})

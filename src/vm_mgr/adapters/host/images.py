@@ -41,7 +41,7 @@ def _image(path: str, absolute: str, raw: str, *, raw_allowed: bool) -> ImageFil
         answer = json.loads(raw)
         image = ImageFile(absolute, str(answer["format"]), int(answer["virtual-size"]))
         others = _others(answer)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         message = f"can't read what qemu-img says of {path}"
         raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=f"try: qemu-img info {path}") from error
     if image.format not in FORMATS and not raw_allowed:

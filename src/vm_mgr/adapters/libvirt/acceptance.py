@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lxml import etree
 
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.numbers import whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +94,7 @@ def _memory(libvirt: Any, host: Any, root: etree._Element) -> Iterator[tuple[Kin
     element = root.find("memory")
     if element is None or root.find("memoryBacking/hugepages") is not None:
         return
-    needed_kib = int(element.text or 0) * _KIB.get(element.get("unit", "KiB"), 1)
+    needed_kib = (whole_number((element.text or "").strip()) or 0) * _KIB.get(element.get("unit", "KiB"), 1)
     try:
         stats = host.getMemoryStats(ALL_CELLS)
     except libvirt.libvirtError:

@@ -3,17 +3,19 @@
 import secrets
 import string
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain, product
 
 from lxml import etree
 
 from vm_mgr.adapters.libvirt.asks import asks
 from vm_mgr.adapters.libvirt.rbd_disks import rbd_disks
+from vm_mgr.adapters.libvirt.ties import duplicates, ties
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.numbers import whole_number
 from vm_mgr.model.storage import Disk, DiskKind
 from vm_mgr.model.vm import VmName
-from vm_mgr.ports.definition import HardDisk, Machine, Place, Prepared, Written
+from vm_mgr.ports.definition import HardDisk, Machine, Place, Prepared, Tie, Written
 
 __all__ = ["DomainXml"]
 
@@ -26,6 +28,10 @@ _XML_HINT = "give the XML of a libvirt domain, as `virsh dumpxml --inactive` pri
 class DomainXml:
     """Domain XML, parsed without entities, DTDs or network access."""
 
+    def __init__(self, shared: Callable[[], Collection[str]] = tuple) -> None:
+        """shared gives the folders that all nodes have."""
+        self._shared = shared
+
     def problems(self, xml: str) -> list[VmMgrError]:
         """Check that a text is a domain that can be prepared."""
         try:
@@ -35,7 +41,12 @@ class DomainXml:
             return [error]
         if root.find("devices") is None:
             return [VmMgrError(Kind.INVALID, "the domain XML has no <devices>", hint=_XML_HINT)]
-        return []
+        return duplicates(root)
+
+    def ties(self, xml: str, own: Collection[str] = ()) -> tuple[Tie, ...]:
+        """Look at every element that names a path or hardware of a node."""
+        folders = tuple(f"{folder.rstrip('/')}/" for folder in self._shared())
+        return tuple(ties(_parse(xml), lambda path: path in own or path.startswith(folders)))
 
     def uuid(self, xml: str) -> str:
         """Read the UUID."""
@@ -52,7 +63,7 @@ class DomainXml:
         count = "1" if vcpu is None else vcpu.get("current") or vcpu.text or "1"
         return Machine(
             memory_bytes=_memory_bytes(root),
-            vcpus=int(count) if str(count).strip().isdigit() else 1,
+            vcpus=whole_number(str(count).strip()) or 1,
             uuid=_uuid(root),
             macs=tuple(str(mac.get("address")) for mac in macs if mac.get("address")),
         )
@@ -172,7 +183,10 @@ class DomainXml:
 
     def asks(self, xml: str) -> tuple[str, ...]:
         """Read them; a text that is no domain asks for nothing."""
-        return () if self.problems(xml) else asks(_parse(xml))
+        try:
+            return asks(_parse(xml))
+        except VmMgrError:
+            return ()
 
     def rbd_images(self, xml: str, pool: str) -> list[str]:
         """Name the images of the pool."""
@@ -221,16 +235,16 @@ def _uuid(root: etree._Element) -> str:
 
 def _memory_bytes(root: etree._Element) -> int:
     memory = root.find("memory")
-    text = "" if memory is None else (memory.text or "").strip()
-    if memory is None or not text.isdigit():
+    count = None if memory is None else whole_number((memory.text or "").strip())
+    if memory is None or count is None:
         return 0
     unit = str(memory.get("unit", "KiB"))
     power: int = "kmgtpe".find(unit[:1].lower()) + 1
     if unit in ("b", "bytes"):
-        return int(text)
+        return count
     # KB is 1000 bytes; k and KiB are 1024.
     factor: int = (1000 if unit.endswith("B") and "i" not in unit else 1024) ** power
-    return int(text) * factor
+    return count * factor
 
 
 def _set_first(root: etree._Element, tag: str, text: str) -> None:
@@ -370,7 +384,7 @@ def _product(topology: etree._Element) -> int:
     found = 1
     for key in ("sockets", "dies", "clusters", "cores", "threads"):
         value = topology.get(key, "1")
-        found *= int(value) if value.isdecimal() else 0
+        found *= whole_number(value) or 0
     return found
 
 
@@ -379,4 +393,4 @@ def _bytes(element: etree._Element) -> int:
     unit, text = element.get("unit") or "KiB", (element.text or "").strip()
     power = "bKMGTPE".find(unit[0].lower() if unit[0] in "bB" else unit[0].upper())
     thousand = 1000 if len(unit) == 2 and unit[1] in "bB" else 1024
-    return int(text) * thousand**power if text.isdecimal() and power >= 0 else 0
+    return (whole_number(text) or 0) * thousand**power if power >= 0 else 0

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from vm_mgr.model.numbers import whole_number
+
 __all__ = ["NOTHING", "Understood", "understood"]
 
 # virsh's options (virsh(1), migrate) that are flags of the API.
@@ -45,8 +47,9 @@ def understood(options: Sequence[str]) -> Understood | None:
         word = words.pop(0)
         if word in _FLAGS:
             flags.append(_FLAGS[word])
-        elif word in _NUMBERS and words and words[0].isdigit():
-            numbers[_NUMBERS[word]] = int(words.pop(0))
+        elif word in _NUMBERS and words and (number := whole_number(words[0])) is not None:
+            numbers[_NUMBERS[word]] = number
+            words.pop(0)
         else:
             return None
     return Understood(tuple(flags), numbers)

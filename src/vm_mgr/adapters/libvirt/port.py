@@ -7,12 +7,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from vm_mgr import private
 from vm_mgr.adapters.libvirt import commands
 from vm_mgr.adapters.libvirt.connection import Connection
 from vm_mgr.errors import Kind, ProgramError, VmMgrError
 from vm_mgr.ports.hypervisor import ARRIVING, HALVES, PAUSED_BY_USER, half_error
 from vm_mgr.ports.live_migration import quiet
+from vm_mgr.room import in_memory
 
 if TYPE_CHECKING:
     from vm_mgr.model.migration import JobSample
@@ -58,12 +58,8 @@ class Virsh:
 
     def create(self, xml: str, name: VmName, *, timeout_s: float) -> None:
         """Start a transient domain from a file that is gone afterwards."""
-        path = self.state_dir / f"{name}.xml"
-        try:
-            private.write(path, xml)  # a console's password may be in it
-            done = self.runner.run(commands.virsh("create", str(path)), timeout_s=timeout_s)
-        finally:
-            path.unlink(missing_ok=True)
+        with in_memory(xml, f"{name}.xml") as path:
+            done = self.runner.run(commands.virsh("create", path), timeout_s=timeout_s)
         if "already active" in done.stderr:
             raise VmMgrError(Kind.TRY_LATER, f"libvirt has a domain {name}", hint=f"virsh dominfo {name}")
         refused = done.stderr.rpartition(commands.REFUSAL)[2].strip() if done.exit_code else ""
@@ -210,12 +206,8 @@ class Virsh:
 
         virsh reads the device from a file of this machine, whichever node's libvirt it speaks to.
         """
-        path = self.state_dir / f"{name}-device.xml"
-        try:
-            private.write(path, device)
-            check(self._virsh("attach-device", name, str(path), "--live", timeout_s=DEVICE_S))
-        finally:
-            path.unlink(missing_ok=True)
+        with in_memory(device, f"{name}-device.xml") as path:
+            check(self._virsh("attach-device", name, path, "--live", timeout_s=DEVICE_S))
 
     def detach(self, name: VmName, source: str) -> None:
         """Send the request; libvirt waits some seconds for the guest and then returns without it.

@@ -5,13 +5,14 @@ Here too the guest arrives standing, and is let go on by the caller when its pro
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from vm_mgr import private
 from vm_mgr.adapters.libvirt import commands
 from vm_mgr.adapters.libvirt.arrival import mark
 from vm_mgr.adapters.libvirt.port import SHORT_S, Virsh, check
 from vm_mgr.errors import SignalError, VmMgrError
+from vm_mgr.room import in_memory
 
 if TYPE_CHECKING:
     from vm_mgr.ports.live_migration import Migration
@@ -29,19 +30,17 @@ def migrate(virsh: Virsh, migration: Migration) -> bool:
     if migration.downtime_ms is not None:
         _set(virsh, "migrate-setmaxdowntime", migration.name, str(migration.downtime_ms))
     waits = not any(option.startswith(POSTCOPY) for option in migration.extra_options)
-    path = virsh.state_dir / f"{migration.name}-arrival.xml"
-    try:
-        arrival: tuple[str, ...] = ()
-        if waits:
-            private.write(path, _marked(virsh, migration))
-            arrival = ("--suspend", "--xml", str(path))
-        argv = commands.migrate(migration, arrival)
-        check(virsh.runner.run(argv, timeout_s=migration.timeout_s))
-    except (VmMgrError, SignalError):
-        virsh.abort_job(migration.name)
-        raise
-    finally:
-        path.unlink(missing_ok=True)
+    with ExitStack() as file:
+        try:
+            arrival: tuple[str, ...] = ()
+            if waits:
+                marked = in_memory(_marked(virsh, migration), f"{migration.name}-arrival.xml")
+                arrival = ("--suspend", "--xml", file.enter_context(marked))
+            argv = commands.migrate(migration, arrival)
+            check(virsh.runner.run(argv, timeout_s=migration.timeout_s))
+        except (VmMgrError, SignalError):
+            virsh.abort_job(migration.name)
+            raise
     return not waits
 
 

@@ -24,6 +24,11 @@ class _Vm:
         self.settings = VmSettings()
         self.snapshots: dict[str, tuple[Snapshot, list[str], list[int]]] = {}
 
+    def describe(self, given: Mapping[str, str | None]) -> None:
+        """Set keys, and take away those that have no value."""
+        kept = {key: value for key, value in self.keys.items() if given.get(key, "kept")}
+        self.keys = {**kept, **{key: value for key, value in given.items() if value}}
+
 
 class MemoryStaged:
     """A VM whose disks are being made."""
@@ -67,13 +72,8 @@ class MemoryStaged:
         """Keep definition and settings."""
         self.storage.may_fail("describe")
         self.vm.settings = settings
-        self.vm.keys = {
-            **settings.user_metadata,
-            **notes,
-            "vm_name": self.name,
-            "xml": xml,
-            "_base_xml": base_xml,
-        }
+        given = {**settings.user_metadata, **notes, "vm_name": self.name, "xml": xml, "_base_xml": base_xml}
+        self.vm.describe(given)
 
     def commit(self) -> None:
         """Make it visible."""
@@ -122,7 +122,11 @@ class MemoryStorage(MemorySavedStates):
     def settings(self, name: VmName) -> VmSettings:
         """Give the settings."""
         vm = self._vm(name)
-        own = {key: text for key, text in vm.keys.items() if key[0] != "_" and key not in ("xml", "vm_name")}
+        own = {
+            key: text
+            for key, text in vm.keys.items()
+            if not key.startswith("_") and key not in ("xml", "vm_name")
+        }
         return vm.settings._replace(user_metadata=own)
 
     def definitions(self) -> Mapping[VmName, str]:
@@ -137,15 +141,12 @@ class MemoryStorage(MemorySavedStates):
         """Replace the settings."""
         self.may_fail("change_settings")
         self._vm(name).settings = settings
-        self._vm(name).keys |= settings.user_metadata
+        self._vm(name).describe(settings.user_metadata)
 
     def describe(self, name: VmName, metadata: Mapping[str, str | None]) -> None:
         """Set and remove keys."""
         self.may_fail("describe")
-        keys = self._vm(name).keys
-        keys |= {key: value for key, value in metadata.items() if value is not None}
-        for key in [key for key, value in metadata.items() if value is None]:
-            keys.pop(key, None)
+        self._vm(name).describe(metadata)
 
     def disk(self, name: VmName, number: int, bus: str | None) -> Disk:
         """Say how a domain reaches a disk."""

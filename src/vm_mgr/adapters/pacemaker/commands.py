@@ -89,11 +89,12 @@ def update_vm(cib: etree._Element, vm: VmResource) -> None:
 
 
 def _describe(cib: etree._Element, primitive: etree._Element, vm: VmResource) -> None:
+    own = {"allow-migrate": "true" if vm.live_migration else "false", "priority": str(vm.priority)}
     meta = {
-        "allow-migrate": "true" if vm.live_migration else "false",
-        "priority": str(vm.priority),
+        **own,
         **staying(vm),
         **vm.meta,
+        **own,
         "target-role": vm.target_role.value,
         **{COLOCATION + other: score for other, score in vm.colocations.items()},
     }

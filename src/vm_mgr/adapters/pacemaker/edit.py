@@ -1,8 +1,6 @@
 """Change the CIB: read it, build the new one, apply the difference as one versioned patch."""
 
-import tempfile
 from collections.abc import Callable, Collection
-from pathlib import Path
 
 from lxml import etree
 
@@ -15,6 +13,7 @@ from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.ports.clock import Clock
 from vm_mgr.ports.cluster import Configured, Constraint, Harm, VmResource
 from vm_mgr.ports.runner import Runner
+from vm_mgr.room import in_memory
 
 __all__ = ["CibEditor"]
 
@@ -152,11 +151,8 @@ class CibEditor:
 
     def _apply(self, before: str, after: str) -> bool:
         """Apply the difference if the CIB is still the one that was read; False after a lost race."""
-        with tempfile.TemporaryDirectory(prefix="vm-mgr-") as folder:
-            old, new = Path(folder, "old.xml"), Path(folder, "new.xml")
-            old.write_text(before, encoding="utf-8")
-            new.write_text(after, encoding="utf-8")
-            diff = call(self.runner, ("crm_diff", "--original", str(old), "--new", str(new)))
+        with in_memory(before, "old.xml") as old, in_memory(after, "new.xml") as new:
+            diff = call(self.runner, ("crm_diff", "--original", old, "--new", new))
         if diff.exit_code != 1:  # 1 says that they differ
             check(diff)
         patched = call(self.runner, ("cibadmin", "--patch", "--xml-pipe"), stdin=diff.stdout)

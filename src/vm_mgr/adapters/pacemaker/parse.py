@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ET
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import ClusterState, Failure, Fencing, Node, NodeName, Resource
 from vm_mgr.model.fitness import ask_of
+from vm_mgr.model.numbers import whole_number
 
 __all__ = ["parse_crm_mon"]
 
@@ -151,7 +152,7 @@ def _is_barred(history: ET.Element) -> bool:
 
 def _score(text: str) -> int:
     text = text.replace(INFINITY, "1000000")
-    return int(text) if text.isdigit() else 0
+    return whole_number(text) or 0
 
 
 def _is_on_its_way(name: str, root: ET.Element) -> bool:
@@ -170,8 +171,8 @@ def _is_on_its_way(name: str, root: ET.Element) -> bool:
 
 
 def _call(operation: ET.Element) -> int:
-    number = operation.get("call", "")
-    return int(number) if number.isdigit() else -1
+    number = whole_number(operation.get("call"))
+    return -1 if number is None else number
 
 
 def _failures(name: str, root: ET.Element) -> tuple[Failure, ...]:

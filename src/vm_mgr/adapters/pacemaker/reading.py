@@ -16,6 +16,7 @@ from vm_mgr.adapters.pacemaker.preference import comes_back
 from vm_mgr.adapters.pacemaker.times import seconds
 from vm_mgr.model.checks import LEVELS, SHORTEST_S
 from vm_mgr.model.cluster import NodeName
+from vm_mgr.model.numbers import whole_number
 from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.ports.cluster import Configured, Constraint, Event, VmResource
 
@@ -138,8 +139,8 @@ def _events(cib: etree._Element, name: VmName) -> Iterator[Event]:
     path = "status/node_state/lrm/lrm_resources/lrm_resource[@id=$name]/lrm_rsc_op[@rc-code='0']"
     for op in _find(cib, path, name=name):
         node = next(op.iterancestors("node_state"))
-        when = str(op.get("last-rc-change", ""))
-        if when.isdigit():
+        when = whole_number(op.get("last-rc-change"))
+        if when is not None:
             yield Event(str(op.get("operation", "")), NodeName(str(node.get("uname", ""))), float(when))
 
 

@@ -13,6 +13,7 @@ from lxml import etree
 from vm_mgr.adapters.pacemaker.call import call, check
 from vm_mgr.adapters.pacemaker.commands import parse_cib
 from vm_mgr.adapters.pacemaker.times import seconds
+from vm_mgr.model.numbers import whole_number
 from vm_mgr.model.timings import ClusterTimes, FenceDevice, PacemakerTimes, TotemTimes, VmTimes
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.runner import Runner
@@ -177,7 +178,7 @@ def _vm(cib: etree._Element, primitive: etree._Element, common: _Common) -> VmTi
         for action in ("start", "stop", "monitor", "migrate_to", "migrate_from")
     }
     threshold = meta.get("migration-threshold", "").strip()
-    times = int(threshold) if threshold.isdigit() else 0  # INFINITY
+    times = whole_number(threshold) or 0  # INFINITY
     return VmTimes(
         name=VmName(name),
         **timeouts,

@@ -42,7 +42,7 @@ def image(path: str, raw: str) -> Image:
             for entry in answer.get("snapshots", ())
         )
         return Image(int(answer["virtual-size"]), int(answer["actual-size"]), inner)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise _unreadable(path) from error
 
 

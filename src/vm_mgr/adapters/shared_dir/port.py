@@ -99,8 +99,7 @@ class SharedDirectory:
         """Replace the settings, add the user's own notes to the keys."""
         with self.working(f"can't describe {name}"):
             record = self.record(name)
-            keys = {**record.keys, **settings.user_metadata}
-            self.write_record(name, record._replace(settings=settings, keys=keys))
+            self.write_record(name, record.with_keys(settings.user_metadata)._replace(settings=settings))
 
     def describe(self, name: VmName, metadata: Mapping[str, str | None]) -> None:
         """Set and remove keys: the definition first, so that the other keys tell that it was written."""
@@ -111,9 +110,7 @@ class SharedDirectory:
             if xml is not None:
                 write(self.mount.files, folder / layout.DEFINITION, xml)
             if given:
-                merged = {**record.keys, **given}
-                keys = {key: value for key, value in merged.items() if value is not None}
-                self.write_record(name, record._replace(keys=keys))
+                self.write_record(name, record.with_keys(given))
 
     def disk(self, name: VmName, number: int, bus: str | None) -> Disk:
         """Say how a domain reaches a disk: by the same path on every node."""

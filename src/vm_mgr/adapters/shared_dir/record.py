@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any, NamedTuple
 
+from vm_mgr.model.numbers import whole_number
 from vm_mgr.model.storage import Consistency, Snapshot
 from vm_mgr.model.vm import VmSettings
 
@@ -30,6 +32,12 @@ class Record(NamedTuple):
     settings: VmSettings = VmSettings()
     keys: Mapping[str, str] = {}
     snapshots: Mapping[str, Snapshot | None] = {}
+
+    def with_keys(self, given: Mapping[str, str | None]) -> "Record":
+        """Give the record with keys set, and without those that have no value."""
+        gone = {key for key, value in given.items() if not value}
+        kept = {key: value for key, value in self.keys.items() if key not in gone}
+        return self._replace(keys={**kept, **{key: value for key, value in given.items() if value}})
 
     def with_snapshot(self, name: str, snapshot: Snapshot | None) -> "Record":
         """Give the record with a snapshot, finished or not."""
@@ -68,7 +76,9 @@ def render(record: Record) -> str:
         for name, one in record.snapshots.items()
     }
     whole = {"format": 1, "settings": settings, "metadata": dict(record.keys), "snapshots": snapshots}
-    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+    # A text that is no UTF-8, as another tool's escapes can make one, is kept as such an escape.
+    return text if text.isascii() or _is_utf8(text) else json.dumps(whole, indent=2) + "\n"
 
 
 def parse(raw: str) -> Record:
@@ -85,7 +95,7 @@ def parse(raw: str) -> Record:
     keys = _texts(whole.get("metadata"))
     given = _object(whole.get("settings"))
     texts = {key: given[key] for key in _TEXTS if isinstance(given.get(key), str)}
-    numbers = {key: given[key] for key in _NUMBERS if type(given.get(key)) is int}
+    numbers = {key: given[key] for key in _NUMBERS if _is_number(given.get(key), signed=key == "priority")}
     objects: dict[str, Any] = {key: _texts(given.get(key)) for key in _OBJECTS}
     own = {key: text for key, text in keys.items() if not key.startswith("_") and key != "vm_name"}
     live = given.get("live_migration") is True
@@ -94,12 +104,26 @@ def parse(raw: str) -> Record:
     return Record(settings, keys, snapshots)
 
 
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _snapshot(name: str, value: object) -> Snapshot | None:
     found = _object(value)
     try:
-        return Snapshot(name, float(found["taken_utc"]), Consistency(found["consistency"]))
-    except (KeyError, TypeError, ValueError):
+        snapshot = Snapshot(name, float(found["taken_utc"]), Consistency(found["consistency"]))
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
+    return snapshot if isfinite(snapshot.taken_utc) else None
+
+
+def _is_number(value: object, *, signed: bool) -> bool:
+    """Tell what Ceph's adapter would read from text."""
+    return type(value) is int and whole_number(str(value), signed=signed) is not None
 
 
 def _texts(value: object) -> dict[str, str]:

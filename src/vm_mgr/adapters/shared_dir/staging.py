@@ -65,10 +65,10 @@ class StagedFolder:
 
     def describe(self, *, xml: str, base_xml: str, settings: VmSettings, notes: Mapping[str, str]) -> None:
         """Write definition and settings beside the disks."""
-        keys = {**settings.user_metadata, **notes, "vm_name": self.name, "_base_xml": base_xml}
+        given = {**settings.user_metadata, **notes, "vm_name": self.name, "_base_xml": base_xml}
         with self.storage.working(f"can't describe {self.name}"):
             self.files.put(self.folder / layout.DEFINITION, xml)
-            self.files.put(self.folder / layout.METADATA, render(Record(settings, keys)))
+            self.files.put(self.folder / layout.METADATA, render(Record(settings).with_keys(given)))
 
     def commit(self) -> None:
         """Have it all on the disk, then decide: by its rename, or by a file in it where that takes two."""

@@ -1,0 +1,51 @@
+"""Tell what ties a VM to one node, and refuse what would be lost with that node."""
+
+from collections.abc import Collection, Sequence
+
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.vm import VmName
+from vm_mgr.ports.definition import Tie
+from vm_mgr.ports.env import Env
+from vm_mgr.reports import Level, Note
+
+__all__ = ["ALLOWABLE", "NODE_LOCAL_STATE", "own_sources", "state_problems", "warn_of_ties"]
+
+NODE_LOCAL_STATE = "node-local-state"
+# What --allow takes.
+ALLOWABLE = (NODE_LOCAL_STATE,)
+
+
+def own_sources(env: Env, name: VmName) -> list[str]:
+    """Name the sources of the disks that the storage has of a VM."""
+    numbers = range(len(env.storage.images(name)))
+    return [env.storage.disk(name, number, None).source for number in numbers]
+
+
+def state_problems(
+    env: Env, name: VmName, xml: str, allow: Collection[str], *, known: Sequence[Tie] = ()
+) -> list[VmMgrError]:
+    """Refuse state that stays on a node, unless it is allowed or was there before."""
+    if NODE_LOCAL_STATE in allow or env.definitions.problems(xml):
+        return []
+    lost = [tie.text for tie in env.definitions.ties(xml) if tie.state and tie not in known]
+    if not lost:
+        return []
+    message = f"{name} keeps on each node what it loses with that node: {', '.join(lost)}"
+    hint = f"leave it out; or accept that a recovery starts without it: --allow {NODE_LOCAL_STATE}"
+    return [VmMgrError(Kind.INVALID, message, hint=hint)]
+
+
+def warn_of_ties(
+    env: Env, name: VmName, xml: str, own: Collection[str], *, known: Collection[Tie] = ()
+) -> None:
+    """Say in one warning what must be the same on each node where the VM is to run."""
+    try:
+        found = [tie for tie in env.definitions.ties(xml, own) if tie not in known]
+    except VmMgrError:
+        return  # whoever starts it says what is wrong with it
+    if not found:
+        return
+    words = [f"{tie.text}{' [state]' if tie.state else ''}" for tie in found]
+    message = f"{name} has what may be on one node only: {', '.join(words)}"
+    hint = "it can start only where that exists; have the same on all nodes, or leave it out: "
+    env.say(Note(Level.WARNING, "node-local", message, f"{hint}vm-mgr edit {name}"))
