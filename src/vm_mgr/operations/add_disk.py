@@ -11,6 +11,7 @@ from vm_mgr.operations.alone import Step, alone, marked
 from vm_mgr.operations.capacity import room_problems
 from vm_mgr.operations.checks import quorum_problems, require_defined, steady_problems
 from vm_mgr.operations.create import bus_problems
+from vm_mgr.operations.overlay import disk_problems
 from vm_mgr.operations.own_clients import note_clients_of
 from vm_mgr.operations.plug import guest_sources, plug
 from vm_mgr.operations.saved import saved_problems
@@ -45,7 +46,7 @@ def add_disk(env: Env, name: VmName, new: NewDisk) -> DiskInfo:
         require_defined(env, name)
         bus = new.bus or env.storage.settings(name).disk_bus or "virtio"
         problems = steady_problems(state, name) + saved_problems(env, name) + _problems(env, name, new, bus)
-        raise_all(problems)
+        raise_all(problems + disk_problems(env, state, name))
         image = env.images.inspect(new.image, new.image_format) if new.image else None
         size_bytes, label = image.size_bytes if image else new.size_bytes, env.storages.of(name)
         raise_all(room_problems(env, label, size_bytes, more_bytes=size_bytes, allow=new.allow))

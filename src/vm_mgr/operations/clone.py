@@ -18,6 +18,7 @@ from vm_mgr.operations.create import (
     uuid_problems,
 )
 from vm_mgr.operations.free import shed_dead
+from vm_mgr.operations.overlay import disk_problems
 from vm_mgr.operations.stillness import pauses, still
 from vm_mgr.operations.ties import state_problems, warn_of_ties
 from vm_mgr.ports.env import Env
@@ -64,7 +65,7 @@ def clone(env: Env, request: CloneRequest) -> VmStatus:
         if request.xml:
             problems += env.definitions.problems(request.xml) or _identity_problems(env, request)
         problems += state_problems(env, name, _base(env, request), request.allow)
-        raise_all(problems)
+        raise_all(problems + disk_problems(env, state, source))
         enable, start = request.enable, request.start
         shed_dead(env, source)
         details = {"source": source, "storage": storage, "pauses": pauses(env, source)}

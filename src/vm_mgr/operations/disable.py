@@ -8,6 +8,7 @@ from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.alone import alone, marked
 from vm_mgr.operations.checks import quorum_problems, resource_of
 from vm_mgr.operations.held import let_go
+from vm_mgr.operations.overlay import overlay_problems
 from vm_mgr.operations.waiting import known_settings, wait_stopped
 from vm_mgr.ports.env import Env
 
@@ -22,6 +23,7 @@ def disable(env: Env, name: VmName) -> VmStatus:
         state = env.cluster.state()
         raise_all(quorum_problems(state))
         resource = resource_of(env, state, name)
+        raise_all(overlay_problems(env, state, name))
         with marked(env, name, "disable", was=role_of(resource)):
             halt(env, name)
             env.cluster.remove(name)

@@ -10,6 +10,7 @@ from vm_mgr.operations.alone import claimed, marked, settle_elsewhere
 from vm_mgr.operations.checks import clone_problems, quorum_problems
 from vm_mgr.operations.disable import halt, role_of
 from vm_mgr.operations.free import require_free
+from vm_mgr.operations.overlay import warn
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 
@@ -35,6 +36,7 @@ def remove(env: Env, name: VmName) -> VmStatus:
             )
         problems += clone_problems(env, name)
         raise_all(problems)
+        warn(env, state, name)
         with marked(env, name, "remove", was=role_of(resource), phase="stopping") as step:
             if enabled:
                 halt(env, name)

@@ -9,6 +9,7 @@ from vm_mgr.operations.alone import alone
 from vm_mgr.operations.capacity import room_problems
 from vm_mgr.operations.checks import quorum_problems, require_defined
 from vm_mgr.operations.free import shed_dead
+from vm_mgr.operations.overlay import disk_problems
 from vm_mgr.operations.saved import saved_problems
 from vm_mgr.ports.env import Env
 
@@ -26,7 +27,7 @@ def resize_disk(
         state = env.cluster.state()
         raise_all(quorum_problems(state))
         require_defined(env, name)
-        raise_all(saved_problems(env, name))
+        raise_all(saved_problems(env, name) + disk_problems(env, state, name))
         disks = env.storage.disks(name)
         if not 0 <= number < len(disks):
             hint = f"give a number from 0 to {len(disks) - 1}"

@@ -7,6 +7,7 @@ from vm_mgr.operations.alone import REFUSALS, Step, alone, marked
 from vm_mgr.operations.checks import quorum_problems, require_defined
 from vm_mgr.operations.disable import halt, role_of
 from vm_mgr.operations.free import require_free
+from vm_mgr.operations.overlay import disk_problems
 from vm_mgr.operations.remove_snapshot import find
 from vm_mgr.operations.saved import give_up
 from vm_mgr.operations.status import status
@@ -28,6 +29,7 @@ def rollback(env: Env, name: VmName, snapshot: str) -> VmStatus:
         raise_all(quorum_problems(state))
         require_defined(env, name)
         find(env, name, snapshot)
+        raise_all(disk_problems(env, state, name))
         was = role_of(state.resources.get(name))
         with marked(env, name, "rollback", snapshot=snapshot, was=was, phase=STOPPING) as step:
             if was:

@@ -8,6 +8,7 @@ from vm_mgr.operations.alone import alone_if_reachable
 from vm_mgr.operations.checks import quorum_problems, resource_of
 from vm_mgr.operations.disable import STOP_TIMEOUT_S
 from vm_mgr.operations.held import let_go
+from vm_mgr.operations.overlay import overlay_problems
 from vm_mgr.operations.saved import give_up, with_saved
 from vm_mgr.operations.status import status
 from vm_mgr.operations.waiting import known_settings, wait_stopped
@@ -36,6 +37,7 @@ def stop(env: Env, name: VmName, *, force: bool = False) -> VmStatus:
         if unplugged and name not in state.resources:
             return status(env, name)  # the other command disabled or removed it
         resource = resource_of(env, state, name)
+        raise_all([] if force else overlay_problems(env, state, name))
         let_go(env, resource)
         if resource.active:
             current.halting(name)

@@ -91,6 +91,10 @@ class Storage(Disks, SavedStates, Protocol):
         """Delete it all and tell whether there was anything; repeating an interrupted one finishes it."""
         ...
 
+    def full(self, name: VmName) -> str:
+        """Say that the VM's disks take nothing more; empty where they do, or it is not known."""
+        ...
+
     def images(self, name: VmName) -> list[str]:
         """Name the VM's disks."""
         ...

@@ -82,7 +82,7 @@ class CephLedger:
             yield
         finally:
             over.set()
-            renewing.join()
+            renewing.join(LEASE_S)  # the limits of its call end it before
             leases.release(cookie)
             with suppress(rados.Error):  # it ends by itself
                 ioctx.unlock(LEDGER, name, cookie)

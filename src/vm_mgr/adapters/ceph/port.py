@@ -337,6 +337,12 @@ class CephStorage:
 
         saved_states.drop(self, name)
 
+    def full(self, name: VmName) -> str:  # noqa: ARG002 - the same for every VM
+        """Ask for the flags that keep a client's writes waiting, of the cluster and of the pool."""
+        from vm_mgr.adapters.ceph.fullness import fullness  # noqa: PLC0415
+
+        return fullness(self.connection)
+
     def holders(self, images: Sequence[str]) -> list[Holder]:
         """Read watchers and locks; reading needs no watch of our own."""
         from vm_mgr.adapters.ceph import holders  # noqa: PLC0415

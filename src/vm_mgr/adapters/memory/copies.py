@@ -212,6 +212,7 @@ class HypervisorCopy(MemoryHypervisor):
         if state != "shut off":
             with suppress(VmMgrError):  # one that has just ended has none
                 self.plugged[name] = list(self.real().disk_sources(name))
+                self.xmls[name] = self.real().running_definition(name)
         self.changed.add(name)
 
     def abort_job(self, name: VmName) -> None:

@@ -56,6 +56,7 @@ READS: Mapping[str, frozenset[str]] = {
             "uuid",
             "with_disk",
             "without_disk",
+            "written",
         }
     ),
     "hypervisor": frozenset(
@@ -67,7 +68,7 @@ READS: Mapping[str, frozenset[str]] = {
     ),
     "images": frozenset({"inspect"}),
     "ledger": frozenset({"marks"}),
-    "lost_nodes": frozenset({"clients", "connect", "daemons"}),
+    "lost_nodes": frozenset({"came_up", "clients", "connect", "daemons"}),
     "own_clients": frozenset({"kept"}),
     "processes": frozenset(
         {"birth", "find_vm", "has_ended", "has_memory", "is_halted", "mentions", "uuid", "vcpu_time_ns"}
@@ -76,21 +77,8 @@ READS: Mapping[str, frozenset[str]] = {
     "staged": frozenset(),
     "storage": frozenset(
         {
-            "definition",
-            "definitions",
-            "dependents",
-            "disk",
-            "disk_ties",
-            "disks",
-            "exists",
-            "holders",
-            "images",
-            "metadata",
-            "moment",
-            "names",
-            "next_disk",
-            "room",
-            "saved_state",
+            *("definition", "definitions", "dependents", "disk", "disk_ties", "disks", "exists", "full"),
+            *("holders", "images", "metadata", "moment", "names", "next_disk", "room", "saved_state"),
             "settings",
         }
     ),

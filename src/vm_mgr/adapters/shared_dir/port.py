@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SharedDirectory"]
 
+LITTLE = 1 << 20
 # QEMU's io=native needs O_DIRECT, which only these cache modes have.
 DIRECT = ("none", "directsync")
 
@@ -293,6 +294,12 @@ class SharedDirectory:
         """Remove the files."""
         with self.working(f"can't remove the saved memory of {name}"):
             saved_states.drop(self, name)
+
+    def full(self, name: VmName) -> str:
+        """Ask the file system, which counts the quota of a folder, too."""
+        with self.working(f"can't ask for room for {name}"):
+            found = os.statvfs(self._folder(name))
+        return "" if found.f_bavail * found.f_frsize >= LITTLE else f"{self.mount.root} is full"
 
     def holders(self, images: Sequence[str]) -> list[Holder]:
         """Name the disks that some QEMU has open; by which node, a shared file system tells nobody.
