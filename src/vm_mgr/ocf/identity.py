@@ -29,7 +29,7 @@ __all__ = [
 NOBODY = "-"
 UUID_LENGTH = 36
 # What the agent's monitor keeps of a guest that an I/O error has paused.
-STANDS = ("io-error", "no-room")
+STANDS = ("half", "io-error", "no-room")
 
 
 def own_pid(env: RealEnv, name: VmName) -> int | None:
