@@ -1,5 +1,6 @@
 """A VM that writes elsewhere than to its stored disks: nothing lets that vanish without a word."""
 
+import contextlib
 import subprocess
 
 import pytest
@@ -192,6 +193,15 @@ class TestAgent:
 
         running.change(overlaid(running))
         monkeypatch.setattr(running.storage, "metadata", silent)
+        ACTIONS["stop"](running, GIVEN)
+        assert not running.hypervisor.running
+
+    @pytest.mark.parametrize("xml", [None, "<domain", "<domain><devices/></domain>"])
+    def test_definition_that_is_lost_or_broken_is_no_defect(self, running, xml):
+        running.change(overlaid(running))
+        running.storage.describe("web1", {"xml": xml})
+        with contextlib.suppress(VmMgrError):
+            note_disks(running, GIVEN)
         ACTIONS["stop"](running, GIVEN)
         assert not running.hypervisor.running
 

@@ -115,10 +115,10 @@ def keep_note(env: Env, storage: Storage, name: VmName, live_xml: str, node: Nod
     Only what replaces one of the VM's own disks counts: without it the stored disk is not the newest. What
     was plugged in beside it keeps its own data.
     """
-    kept = storage.metadata(name)
+    kept, stored = storage.metadata(name), storage.definition(name)
     own = {storage.disk(name, number, None).source for number in range(len(storage.images(name)))}
-    ours = {one.target for one in env.definitions.written(kept["xml"]) if one.source in own}
-    found = elsewhere(env, live_xml, kept["xml"])
+    ours = {one.target for one in env.definitions.written(stored) if one.source in own}
+    found = elsewhere(env, live_xml, stored)
     stale = [one for one in found if one.stored and one.target in ours]
     note = "; ".join(f"{one.target} is {one.source} on {node}" for one in stale)
     if note != kept.get(NOTE, ""):
