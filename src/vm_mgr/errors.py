@@ -2,6 +2,7 @@
 
 VmMgrError            anything that vm-mgr reports in one line
 ├── ProgramError      an external program ended with a non-zero exit status
+├── BusyError         another command is at the VM
 └── UuidTakenError    another VM has the domain's UUID
 SignalError           a signal asked us to stop; undo steps have run, or a report says what goes on
 """
@@ -9,7 +10,16 @@ SignalError           a signal asked us to stop; undo steps have run, or a repor
 from collections.abc import Sequence
 from enum import Enum
 
-__all__ = ["EXIT_CODES", "Kind", "ProgramError", "SignalError", "UuidTakenError", "VmMgrError", "raise_all"]
+__all__ = [
+    "EXIT_CODES",
+    "BusyError",
+    "Kind",
+    "ProgramError",
+    "SignalError",
+    "UuidTakenError",
+    "VmMgrError",
+    "raise_all",
+]
 
 
 class Kind(Enum):
@@ -72,6 +82,15 @@ class ProgramError(VmMgrError):
         self.stderr = stderr
 
 
+class BusyError(VmMgrError):
+    """Say that another command is at a VM; who, in words, or nothing where that is not known."""
+
+    def __init__(self, name: str, who: str, *, hint: str, besides: str = "") -> None:
+        told = f" ({who})" if who else ""
+        super().__init__(Kind.TRY_LATER, f"another command is at {name}{told}{besides}", hint=hint)
+        self.who = who
+
+
 class UuidTakenError(VmMgrError):
     """Say which VM has a UUID already."""
 
@@ -81,19 +100,34 @@ class UuidTakenError(VmMgrError):
 
 
 class SignalError(BaseException):
-    """Report that SIGINT or SIGTERM ended the operation.
+    """Report that SIGINT, SIGTERM or SIGHUP ended the operation.
 
     No VmMgrError: who goes on after a failure would go on after Ctrl-C too, and the next one is not heard.
+    outcomes: what became of what was begun, in words; hint: how that is taken back, or finished. hanging: a
+    call is still under way that nothing ends, so nothing may be undone beside it.
     """
 
     def __init__(self, signal_number: int) -> None:
-        self.message = "interrupted; what was begun has been undone"
-        super().__init__(self.message)
+        super().__init__("interrupted")
         self.signal_number = signal_number
+        self.outcomes: list[str] = []
+        self.hint = ""
+        self.hanging = False
+
+    @property
+    def message(self) -> str:
+        """Say in one line what is known to be true."""
+        return "; ".join(["interrupted", *self.outcomes])
+
+    def add(self, outcome: str, *, hint: str = "") -> None:
+        """Say what became of something; the first hint counts."""
+        if outcome not in self.outcomes:
+            self.outcomes.append(outcome)
+        self.hint = self.hint or hint
 
     def leave(self) -> None:
-        """Claim no longer that all has been undone: a report has said what goes on."""
-        self.message = "interrupted; what could not be undone goes on"
+        """Say that a report has told what goes on."""
+        self.add("what could not be undone goes on")
 
     @property
     def exit_code(self) -> int:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from vm_mgr.ports.definition import Definitions
     from vm_mgr.ports.env import Env
     from vm_mgr.ports.evidence import Evidence
+    from vm_mgr.ports.holds import HoldLimits
     from vm_mgr.ports.images import Images
     from vm_mgr.ports.ledger import Ledger
     from vm_mgr.ports.lost_nodes import LostNodes
@@ -52,6 +53,7 @@ class RealEnv:
         self, say: Say = silent, log: CommandLog | None = None, *, storage_patience_s: float | None = None
     ) -> None:
         self.say = say
+        self.doing = ""  # the command's name, for others who wait for it
         self.clock = SystemClock()
         self.log = log
         self.storage_patience_s = storage_patience_s
@@ -164,6 +166,7 @@ class RealEnv:
             cache=self.ceph.cache,
             listing=self._listing,
             spool=Path(places().spool),
+            say=lambda report: self.say(report),  # noqa: PLW0108 - a command sets another one later
         )
 
     def _directory(self, label: str) -> SharedDirectory:
@@ -205,10 +208,10 @@ class RealEnv:
         if self.storage_settings.ceph is None:
             from vm_mgr.adapters.shared_dir.ledger import SharedLedger  # noqa: PLC0415
 
-            return SharedLedger(self._mount(self.storage_settings.default))
+            return SharedLedger(self._mount(self.storage_settings.default), doing=lambda: self.doing)
         from vm_mgr.adapters.ceph.ledger import CephLedger  # noqa: PLC0415
 
-        return CephLedger(self.connection, self._listing)
+        return CephLedger(self.connection, self._listing, doing=lambda: self.doing)
 
     @cached_property
     def lost_nodes(self) -> LostNodes:
@@ -273,6 +276,14 @@ class RealEnv:
             uri = remote_uri(node + self.migration_network_suffix)
             self._connected[node] = Connected(self.runner, self.state_dir, uri=uri)
         return self._connected[node]
+
+    def holds_at(self, node: NodeName) -> HoldLimits:
+        """The timers of any node's systemd, over ssh on the migration network."""
+        from vm_mgr.adapters.host.holds import RemoteHolds, SystemdHolds  # noqa: PLC0415
+
+        if node == self.cluster.local_node():
+            return SystemdHolds(self.runner)
+        return RemoteHolds(self.runner, node + self.migration_network_suffix)
 
     @cached_property
     def processes(self) -> Processes:

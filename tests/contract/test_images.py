@@ -48,3 +48,9 @@ def test_image_on_top_of_another_file_is_refused(env, tmp_path):
         argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(secret), "-F", "raw", str(over)]
         subprocess.run(argv, check=True)
     assert kind_of(env.images.inspect, str(over)) is Kind.INVALID
+
+
+def test_raw_image_without_its_last_bytes_is_refused(env, tmp_path):
+    raw = tmp_path / "raw"
+    raw.write_bytes(bytes(4096 - 1))
+    assert kind_of(env.images.inspect, str(raw), "raw") is Kind.INVALID

@@ -48,6 +48,7 @@ def test_committed_vm_is_there(env, image):
     assert env.storage.exists(NAME)
     assert NAME in env.storage.names()
     assert env.storage.definition(NAME) == "<domain/>"
+    assert env.storage.full(NAME) == ""
     assert env.storage.definitions()[NAME] == "<domain/>"
     assert env.storage.images(NAME) == [f"system_{NAME}"]
     assert env.storage.settings(NAME) == SETTINGS

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
+from vm_mgr.errors import EXIT_CODES, Kind
 from vm_mgr_lab.history import qemu_nodes
 from vm_mgr_lab.lab import Lab
 from vm_mgr_lab.process import wait_until
@@ -145,3 +146,34 @@ def test_pause_and_hanging_libvirt_fail_no_check(lab: Lab) -> None:
     assert failures(lab, "cmd1") == ""
     told = at(lab, node, "journalctl -b --since=-120s -t vm-mgr-agent | grep -c 'nothing is known' || true")
     assert int(told) > 0, "nobody was told that the checks know nothing"
+
+
+def test_vm_that_writes_to_an_overlay_is_kept_until_it_is_committed(lab: Lab) -> None:
+    """Commands refuse, and so does each start after QEMU has died: the stored disk is not the newest."""
+    create(lab, "cmd1", "vms", "--pacemaker-params", "force_stop=1")
+    node = node_of(lab, "cmd1")
+    overlay, note = "/tmp/cmd1.overlay", "_vm_mgr_writes_elsewhere /srv/vms/cmd1/metadata.json"
+    take = f"virsh snapshot-create-as cmd1 --disk-only --no-metadata --atomic --diskspec vda,file={overlay}"
+    try:
+        at(lab, node, take)
+        for words in (("restart", "cmd1"), ("stop", "cmd1"), ("migrate", "cmd1")):
+            refused = lab.execute("n1", ["vm-mgr", *words], check=False)
+            assert refused.returncode == EXIT_CODES[Kind.WRONG_STATE]
+            assert overlay in refused.stderr
+            assert "blockcommit cmd1 vda --active --pivot" in refused.stderr
+        wait_until(lambda: at(lab, node, f"grep {note} || true"), what="the note", timeout_s=40)
+        at(lab, node, "virsh blockcommit cmd1 vda --active --pivot --wait; rm " + overlay)
+        wait_until(lambda: not at(lab, node, f"grep {note} || true"), what="its end", timeout_s=40)
+        at(lab, node, take)
+        wait_until(lambda: at(lab, node, f"grep {note} || true"), what="the note", timeout_s=40)
+        at(lab, node, f"kill -KILL {pid(lab, 'cmd1')}")
+        wait_until(lambda: "elsewhere" in failures(lab, "cmd1"), what="the refusal", timeout_s=90)
+        wait_until(lambda: shown(lab, "cmd1")["state"] == "Failed", what="every node to refuse", timeout_s=90)
+        assert qemu_nodes(lab, "cmd1") == ()
+        assert lab.execute("n1", ["vm-mgr", "start", "cmd1"], check=False).returncode != 0
+        at(lab, node, f"qemu-img commit {overlay}")
+        vm_mgr(lab, "start", "cmd1", "--allow", "lost-writes")
+        assert len(qemu_nodes(lab, "cmd1")) == 1
+    finally:
+        at(lab, node, f"rm -f {overlay}")
+        shell(lab, "crm_resource --cleanup --resource cmd1 || true")

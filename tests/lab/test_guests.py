@@ -240,3 +240,20 @@ def test_running_guest_sees_its_larger_disk_in_the_shared_directory(lab: Lab) ->
     assert f"Capacity:       {16 << 20}" in domain_of(lab, "cmd1", "domblkinfo NAME vda")
     info = json.loads(shell(lab, "qemu-img info -U --output=json /srv/vms/cmd1/system.qcow2"))
     assert info["virtual-size"] == 16 << 20 == shown(lab, "cmd1")["disks"][0]["size_bytes"]
+
+
+def test_held_guest_goes_on_by_its_nodes_timer_which_another_node_sets(lab: Lab) -> None:
+    """The command that held it is dead by then; its limit of 30 s is as short here as the test wants it."""
+    node = node_of(lab, create(lab, "cmd1", "ceph"))
+    asking = next(one for one in ("n2", "n3", "n1") if one != node)
+    ask = f"ssh {node}-cluster -- /usr/bin/python3 -P -m vm_mgr.ocf.hold"
+    assert "vm-mgr hold:" in at(lab, asking, f"{ask} begin cmd1 paused 3")
+    domain_of(lab, "cmd1", "suspend NAME")
+    assert domain_of(lab, "cmd1", "domstate NAME") == "paused"
+    wait_until(lambda: domain_of(lab, "cmd1", "domstate NAME") == "running", what="the guest", timeout_s=20)
+    wait_until(lambda: "let-go" in vm_mgr(lab, "events", "cmd1"), what="its event", timeout_s=10)
+    assert "vm-mgr hold:" in at(lab, asking, f"{ask} end cmd1")
+    refused = lab.execute(
+        asking, ["sh", "-c", f"ssh {node}-cluster -- cat /etc/hostname </dev/null"], check=False
+    )
+    assert node not in refused.stdout.split()

@@ -34,7 +34,7 @@ class Fake:
             list=lambda _: list(self.images),
             create=lambda _, name, size: self.add(name, size=size),
             rename=lambda _, name, new: self.rename(name, new),
-            remove=lambda _, name: self.remove(name),
+            remove=lambda _, name, on_progress=None: self.remove(name),
             group_list=lambda _: list(self.groups),
             group_remove=lambda _, name: self.groups.pop(name),
         )

@@ -492,3 +492,55 @@ class TestProcesses:
         assert found.find_vm("web1") == 42
         (proc / "42" / "comm").write_text("sh\n")
         assert found.find_vm("web1") is None
+
+
+class TestFullStorage:
+    """A guest that waits for room is not dead, and no other node has more of it."""
+
+    @pytest.fixture
+    def misses(self, node):
+        node.storage.definition = lambda _name: DOMAIN
+
+        def miss():
+            seen = [look(node, 20) for _ in range(6)]
+            assert [one.failed for one in seen[:2]] == [False, False]
+            return seen[2:]
+
+        return miss
+
+    def test_check_that_misses_three_times_does_not_fail_the_vm(self, node, misses):
+        node.storage.full_for = "the pool rbd is full"
+        found = misses()
+        assert not any(one.failed for one in found)
+        assert "the pool rbd is full" in found[2].text
+        node.storage.full_for = ""
+        assert look(node, 20).failed
+
+    def test_storage_that_does_not_tell_is_no_full_one(self, node, misses):
+        def silent(_name):
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, "Ceph does not answer")
+
+        node.storage.full = silent
+        assert [one.failed for one in misses()] == [False, False, True, True]
+
+    def test_qemu_that_a_signal_has_stopped_waits_for_nothing(self, node):
+        node.storage.full_for = "Ceph is full"
+        node.hypervisor.stopped_by_signal = {PID}
+        assert [look(node, 20).failed for _ in range(3)] == [False, False, True]
+
+    def test_silent_qemu_waits_for_nothing(self, node):
+        node.storage.full_for = "Ceph is full"
+        node.evidence.controls = [Control("broken")]
+        assert [look(node, 10).failed for _ in range(3)] == [False, False, True]
+
+    def test_guest_that_an_io_error_has_paused_is_left_to_the_monitor(self, node):
+        node.hypervisor.stopped_by_signal = {PID}
+        node.state_dir.mkdir(exist_ok=True)
+        (node.state_dir / "io-error..web1").write_text("5000\n")
+        assert [look(node, 20) for _ in range(4)] == [Finding()] * 4
+
+    def test_person_who_asks_counts_no_miss(self, node):
+        node.hypervisor.stopped_by_signal = {PID}
+        given = Parameters(name="web1", check_level=20)
+        assert [monitor(node, given, keep=False).failed for _ in range(4)] == [False] * 4
+        assert not list(node.state_dir.glob("*"))

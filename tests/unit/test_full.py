@@ -122,7 +122,7 @@ def test_agent_gives_the_reason(monkeypatch, capsys):
     monkeypatch.setitem(agent.ACTIONS, "start", fail)
     monkeypatch.setenv("OCF_RESOURCE_INSTANCE", "web1")
     assert agent.main("start") == agent.OCF_ERR_GENERIC
-    assert "ocf-exit-reason:start: this node: No space left" in capsys.readouterr().err
+    assert "ocf-exit-reason:start: no space on /run/vm-mgr" in capsys.readouterr().err
 
 
 def test_edited_text_is_not_lost(full, capsys):

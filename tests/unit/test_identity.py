@@ -199,3 +199,38 @@ class TestMonitor:
         assert says in done.stderr
         status.write_text(f"<domstatus state={state} pid='41'>\n")  # what was said of an earlier process
         assert run_agent(shell, proc).returncode == 0
+
+    @pytest.mark.parametrize(
+        ("state", "mark", "limit_s"),
+        [
+            ("'paused' reason='migration'", "", 45),
+            ("'paused' reason='user'", "<vm-mgr:arrival xmlns:vm-mgr='urn:vm-mgr:arrival'/>", 15),
+            ("'paused' reason='user'", "", None),
+        ],
+        ids=[
+            "a source, or what has not all come",
+            "a guest that waits for the end of its source",
+            "by its user",
+        ],
+    )
+    def test_half_of_a_migration_does_not_stand_for_ever(self, shell, proc, state, mark, limit_s):  # noqa: F811
+        qemu(proc, 42)
+        status, uptime = proc.parent / "run" / "web1.xml", proc.parent / "uptime"
+        own = {"VM_MGR_UPTIME": str(uptime), "OCF_RESKEY_CRM_meta_interval": "10000"}
+
+        def monitor(now_s, **more):
+            uptime.write_text(f"{now_s}.25 9.1\n")
+            return run_agent(shell, proc, **{**own, **more})
+
+        status.write_text(f"<domstatus state={state} pid='42'>\n{mark}\n")
+        assert monitor(1000).returncode == 0
+        assert monitor(1010).returncode == 0
+        assert monitor(1060, OCF_RESKEY_CRM_meta_interval="0").returncode == 0, "a probe only looks"
+        if limit_s:
+            assert monitor(1000 + limit_s - 1).returncode == 0
+            assert "live migration" in monitor(1000 + limit_s).stderr
+        assert monitor(1060).returncode == (1 if limit_s else 0)
+        status.write_text("<domstatus state='running' reason='unpaused' pid='42'>\n")
+        assert monitor(1070).returncode == 0
+        status.write_text(f"<domstatus state={state} pid='42'>\n{mark}\n")
+        assert monitor(1080).returncode == 0

@@ -160,6 +160,28 @@ def test_node_that_boots_again_is_not_hurt(env, lost):
     assert refused(env).kind is Kind.WRONG_STATE
 
 
+@pytest.mark.parametrize("skew_s", [-3600, -60, 60, 500])
+@pytest.mark.parametrize("again", [False, True])
+def test_clocks_that_differ_do_not_decide_whether_it_runs_again(env, lost, skew_s, again):
+    """The times of the storage are compared with each other; its monitors' clock is off by so much."""
+    osd = lost.all_daemons[1]
+    osd.booted_utc = env.clock.utc() - 5000 + skew_s
+    lost.connect()
+    osd.booted_utc += 4999 * again
+    if again:
+        with pytest.raises(VmMgrError, match="running again"):
+            release_node(env, "n2")
+        assert not lost.ended
+    else:
+        assert release_node(env, "n2").daemons == (1,)
+
+
+def test_fencing_that_lies_far_ahead_proves_nothing(env, lost):
+    env.cluster.fencings.clear()
+    fence(env, age_s=-3600)
+    assert refused(env).kind is Kind.WRONG_STATE
+
+
 def test_one_new_osd_protects_the_whole_node(env, lost):
     lost.all_daemons.append(MemoryDaemon(3, "n2", "198.51.100.12", booted_utc=env.clock.utc()))
     assert refused(env).kind is Kind.WRONG_STATE
@@ -326,6 +348,7 @@ class Ceph:
 
 @pytest.fixture
 def ceph(monkeypatch):
+    """Stand for Ceph's libraries."""
     fake = Ceph()
     rados = SimpleNamespace(Error=type("Error", (Exception,), {}))
     monkeypatch.setitem(__import__("sys").modules, "rados", rados)

@@ -45,7 +45,7 @@ class Fake:
             list=lambda _: list(self.images),
             create=lambda _, name, size: self.fate.meet(self.add, name, size),
             rename=lambda _, name, new: self.fate.meet(self.rename, name, new),
-            remove=lambda _, name: self.fate.meet(self.remove, name),
+            remove=lambda _, name, on_progress=None: self.fate.meet(self.remove, name),
         )
 
     def add(self, name, size):

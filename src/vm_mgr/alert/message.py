@@ -14,6 +14,8 @@ __all__ = ["from_pacemaker", "read_line"]
 
 MEMBERSHIP = {"member": EventKind.JOINED, "lost": EventKind.LOST}
 DONE = {"start": EventKind.RUNNING, "stop": EventKind.STOPPED, "migrate_from": EventKind.MOVED}
+# What the agent's shell tells beside failures.
+TOLD = {"full": EventKind.FULL, "room": EventKind.ROOM}
 DONE_STATUS = "0"  # PCMK_EXEC_DONE: the agent has answered, whatever it said
 
 
@@ -83,7 +85,9 @@ def _of_resource(alert: Alert) -> Event | None:
 
 
 def _of_agent(alert: Alert) -> Event:
-    """Read why an action has failed that the agent's shell has ended."""
+    """Read why an action has failed that the agent's shell has ended, or what its monitor has seen."""
+    if alert.task in TOLD:
+        return Event(0, TOLD[alert.task], alert.rsc, detail=alert.desc)
     return Event(0, EventKind.FAILED, alert.rsc, detail=f"{alert.task}: {alert.desc}")
 
 

@@ -1,21 +1,57 @@
 """The command line `vm-mgr`."""
 
+import errno
+import io
 import os
 import sys
+from contextlib import suppress
+from typing import Any, ClassVar
 
 __all__ = ["main"]
 
 
+class _Output(io.FileIO):
+    """Standard output, which remembers that it could not be written to."""
+
+    failure: ClassVar[OSError | None] = None
+
+    def write(self, data: Any) -> int:
+        """Write, or remember why not."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            _Output.failure = error
+            raise
+
+
 def main() -> None:
     """Run the command line; list and status look at the cluster while the rest is still being loaded."""
+    _open_closed()
     try:
         _answer()
-    except BrokenPipeError:
-        sys.exit(1)
     except Exception as error:
+        _leave_if_unwritten()
         if "--debug" in sys.argv:
             raise
         _admit(error)
+
+
+def _open_closed() -> None:
+    """Give the standard streams that were closed a file: what is opened next would take their numbers.
+
+    Writing to an output that was closed fails as it does in other programs, and each failure is remembered:
+    Python's buffers forget what they could not write.
+    """
+    for number, (flags, mode) in enumerate(((os.O_RDONLY, "r"), (os.O_RDONLY, "w"), (os.O_WRONLY, "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, flags)
+            name = ("stdin", "stdout", "stderr")[number]
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+    words = (sys.stdout.encoding, sys.stdout.errors)
+    buffer = io.BufferedWriter(_Output(1, "wb", closefd=False))
+    sys.stdout = io.TextIOWrapper(buffer, *words, line_buffering=os.isatty(1))
 
 
 def _answer() -> None:
@@ -73,9 +109,20 @@ def _leave(status: object = 0) -> None:
     """
     if not isinstance(status, int):
         return
-    try:
-        sys.stdout.flush()
+    _leave_if_unwritten(status)
+    with suppress(OSError):
         sys.stderr.flush()
-    except OSError:
-        return
     os._exit(status)
+
+
+def _leave_if_unwritten(status: int = 0) -> None:
+    """End with 1, or the given failure, where the output can't be written; a reader may just leave."""
+    with suppress(OSError):
+        sys.stdout.flush()
+    failure = _Output.failure
+    if failure is None:
+        return
+    with suppress(OSError):
+        if failure.errno != errno.EPIPE:
+            print(f"vm-mgr: error: can't write the output: {failure.strerror}", file=sys.stderr, flush=True)
+    os._exit(status or 1)

@@ -22,7 +22,12 @@ __all__ = [
 
 @click.command("start")
 @name_argument
-def start_command(name: VmName) -> None:
+@click.option(
+    "--allow",
+    type=click.Choice(["lost-writes"]),
+    help="Start it from its stored disks although it has last written elsewhere, as to an overlay.",
+)
+def start_command(name: VmName, allow: str | None) -> None:
     """Start a VM and wait until it runs.
 
     \b
@@ -31,7 +36,7 @@ def start_command(name: VmName) -> None:
     """
     from vm_mgr.operations.start import start  # noqa: PLC0415
 
-    show_done(run(lambda env: start(env, name)))
+    show_done(run(lambda env: start(env, name, allow_lost_writes=allow is not None)))
 
 
 @click.command("stop")

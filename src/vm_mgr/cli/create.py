@@ -8,7 +8,13 @@ import click
 from vm_mgr.cli.complete import files
 from vm_mgr.cli.render import show_done
 from vm_mgr.cli.run import name_argument, run
-from vm_mgr.cli.settings import SettingsCommand, allow_option, settings_from, settings_options, storage_option
+from vm_mgr.cli.settings import (
+    SettingsCommand,
+    allow_any_option,
+    settings_from,
+    settings_options,
+    storage_option,
+)
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmName, VmStatus
 from vm_mgr.operations.create import CreateRequest, create
@@ -50,7 +56,7 @@ __all__ = ["create_command", "read_definition"]
 @click.option("-p", "--progress", is_flag=True, help="Accepted for older scripts; progress is always shown.")
 @click.option("--verify", is_flag=True, help="Read the copied disks again and compare them.")
 @storage_option
-@allow_option
+@allow_any_option
 @settings_options
 def create_command(name: VmName, xml_path: str, image: str, **options: Any) -> None:
     """Create a VM from a disk image and a domain definition, and start it.

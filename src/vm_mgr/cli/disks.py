@@ -6,7 +6,7 @@ import click
 
 from vm_mgr.cli.complete import files
 from vm_mgr.cli.dry_run import confirm
-from vm_mgr.cli.run import name_and_words, name_argument, run
+from vm_mgr.cli.run import allow_option, name_and_words, name_argument, run
 from vm_mgr.model.vm import VmName
 
 __all__ = [
@@ -23,7 +23,8 @@ UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 @click.command("resize-disk")
 @name_and_words("SIZE")
 @click.option("--disk", "number", default=0, show_default=True, metavar="N", help="0 is the system disk.")
-def resize_disk_command(name: VmName, words: tuple[str, ...], number: int) -> None:
+@allow_option
+def resize_disk_command(name: VmName, words: tuple[str, ...], number: int, allow: tuple[str, ...]) -> None:
     """Make a VM's disk larger; a running guest sees it at once, and grows its file systems itself.
 
     SIZE is in bytes, or with K, M, G, T for KiB, MiB, GiB, TiB.
@@ -37,7 +38,7 @@ def resize_disk_command(name: VmName, words: tuple[str, ...], number: int) -> No
     if len(words) != 1:
         raise click.UsageError("give the name of the VM and the new size")
     size_bytes = bytes_of(words[0])
-    disk = run(lambda env: resize_disk(env, name, size_bytes, number))
+    disk = run(lambda env: resize_disk(env, name, size_bytes, number, allow=allow))
     print(f"{disk.image} has {disk.size_bytes} bytes")
 
 
@@ -52,8 +53,14 @@ def resize_disk_command(name: VmName, words: tuple[str, ...], number: int) -> No
 )
 @click.option("--image-format", metavar="FORMAT", help="The image's format; needed for a raw one only.")
 @click.option("--disk-bus", "bus", metavar="BUS", help="How the guest sees the disk; as the VM's others.")
+@allow_option
 def add_disk_command(
-    name: VmName, words: tuple[str, ...], image: str | None, image_format: str | None, bus: str | None
+    name: VmName,
+    words: tuple[str, ...],
+    image: str | None,
+    image_format: str | None,
+    bus: str | None,
+    allow: tuple[str, ...],
 ) -> None:
     """Give a VM a further disk; a running guest has it at once.
 
@@ -70,7 +77,7 @@ def add_disk_command(
     if len(words) != (0 if image else 1):
         raise click.UsageError("give the name of the VM and either the disk's size or --image")
     size_bytes = 0 if image else bytes_of(words[0])
-    new = NewDisk(size_bytes, image or "", image_format, bus)
+    new = NewDisk(size_bytes, image or "", image_format, bus, allow)
     disk = run(lambda env: add_disk(env, name, new))
     print(f"{disk.image} has {disk.size_bytes} bytes")
 

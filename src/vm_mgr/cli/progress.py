@@ -1,6 +1,8 @@
 """Show reports on stderr: a line that is rewritten on a terminal, a plain line now and then elsewhere."""
 
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 import click
 
@@ -28,7 +30,7 @@ class Printer:
             self._clear()
             mark = "warning" if report.level is Level.WARNING else "note"
             hint = f" ({report.hint})" if report.hint else ""
-            click.echo(f"vm-mgr: {mark}: {report.message}{hint}", err=True)
+            _echo(f"vm-mgr: {mark}: {report.message}{hint}", err=True)
             return
         if self.first is None or self.first.step != report.step:
             self.end()
@@ -41,7 +43,7 @@ class Printer:
         step, self.first = self.first, None
         took_s = self.now() - self.began
         if done and step is not None and not self.terminal and took_s > QUIET_S:
-            click.echo(f"{step.step}: done in {_duration(took_s)}", err=True)
+            _echo(f"{step.step}: done in {_duration(took_s)}", err=True)
             self.printed = self.now()
 
     def _line(self, report: Progress) -> str:
@@ -61,15 +63,15 @@ class Printer:
     def _show(self, line: str) -> None:
         if self.terminal:
             if line != self.last:
-                click.echo(f"\r\x1b[K{line}", nl=False, err=True, color=True)
+                _echo(f"\r\x1b[K{line}", nl=False, err=True, color=True)
             self.last = line
         elif line != self.last and self.now() - self.printed >= QUIET_S:
-            click.echo(line, err=True)
+            _echo(line, err=True)
             self.last, self.printed = line, self.now()
 
     def _clear(self) -> None:
         if self.terminal and self.last:
-            click.echo("\r\x1b[K", nl=False, err=True, color=True)
+            _echo("\r\x1b[K", nl=False, err=True, color=True)
         self.last = ""
 
 
@@ -85,3 +87,9 @@ def _duration(seconds: float) -> str:
     return (
         f"{whole // 60}:{whole % 60:02} min" if whole < 3600 else f"{whole // 3600}:{whole // 60 % 60:02} h"
     )
+
+
+def _echo(text: str, **how: Any) -> None:
+    """Write; who has hung up, or closed the pipe, must not end what is being done, nor what undoes it."""
+    with suppress(OSError):
+        click.echo(text, **how)

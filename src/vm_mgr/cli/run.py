@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -13,6 +14,7 @@ from vm_mgr.cli.complete import Completer, first_vm_then, vm_names
 from vm_mgr.cli.dry_run import Steps, is_dry_run
 from vm_mgr.cli.progress import Printer
 from vm_mgr.errors import SignalError, VmMgrError
+from vm_mgr.interruption import current
 from vm_mgr.model.vm import VmName
 from vm_mgr.wiring import RealEnv, rehearsal
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from vm_mgr.ports.env import Env
 
 __all__ = [
+    "allow_option",
     "fail",
     "name_and_words",
     "name_argument",
@@ -30,6 +33,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(operation: Callable[["Env"], T]) -> T:
@@ -38,16 +42,20 @@ def run(operation: Callable[["Env"], T]) -> T:
     env: RealEnv = context.obj
     printer = Printer(env.clock.monotonic, terminal=sys.stderr.isatty())
     env.say = printer.say
+    env.doing = context.info_name or ""
     dry, steps = is_dry_run(), Steps()
     debug = bool(context.meta.get("debug"))
     if debug:
         env.runner.log = _log_command
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGINT, _interrupt)
+    _listen()
     try:
         result = operation(rehearsal(env, steps.show) if dry else env)
     except (VmMgrError, SignalError) as error:
         printer.end(done=False)
+        if isinstance(error, SignalError) and not dry:
+            from vm_mgr.operations.interrupted import say_what_is_true  # noqa: PLC0415 - seldom needed
+
+            say_what_is_true(env, error, current)
         if debug:
             import traceback  # noqa: PLC0415
 
@@ -121,6 +129,14 @@ output_option = click.option(
 )
 
 
+allow_option = click.option(
+    "--allow",
+    multiple=True,
+    type=click.Choice(["overcommit"]),
+    help="Take a size that no node, or no storage, can ever give.",
+)
+
+
 def _name_option(command: Callable[..., object]) -> Callable[..., object]:
     text = "The VM's name; also the first plain argument."
     return click.option("-n", "--name", "named", metavar="NAME", help=text, shell_complete=vm_names)(command)
@@ -132,18 +148,34 @@ def _name(given: str | None) -> VmName:
     return VmName(given)
 
 
+def _listen() -> None:
+    """Undo and tell at a signal; who runs a command by nohup wants it to outlive the terminal."""
+    current.begin()
+    for one in SIGNALS:
+        if one != signal.SIGHUP or signal.getsignal(one) is not signal.SIG_IGN:
+            signal.signal(one, _interrupt)
+
+
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
-    for one in (signal.SIGINT, signal.SIGTERM):  # the undo steps are not to be interrupted
-        signal.signal(one, signal.SIG_IGN)
+    for one in SIGNALS:  # the undo steps are not to be interrupted, but nobody has to wait for what lasts
+        if signal.getsignal(one) is not signal.SIG_IGN:
+            signal.signal(one, _hurry)
     raise SignalError(number)
+
+
+def _hurry(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    current.impatient = True
 
 
 def fail(error: VmMgrError | SignalError) -> NoReturn:
     """Print every problem with its hint, and end with the exit status of the first."""
-    if isinstance(error, SignalError):
-        click.echo(f"vm-mgr: error: {error.message}", err=True)
-    else:
-        print_error(error)
+    with suppress(OSError):  # a terminal that has hung up; the status is all that is left to say
+        if isinstance(error, SignalError):
+            click.echo(f"vm-mgr: error: {' '.join(error.message.split())}", err=True)
+            if error.hint:
+                click.echo(f"hint: {error.hint}", err=True)
+        else:
+            print_error(error)
     sys.exit(error.exit_code)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from vm_mgr.cli.disks import bytes_of
-from vm_mgr.cli.run import name_argument, run
+from vm_mgr.cli.run import allow_option, name_argument, run
 from vm_mgr.cli.settings import (
     UNSETTABLE,
     SettingsCommand,
@@ -32,6 +32,7 @@ __all__ = ["set_command"]
     help="Back to the default; can be repeated.",
 )
 @no_check_option
+@allow_option
 @settings_options
 def set_command(name: VmName, memory: str | None, unset: tuple[str, ...], **options: Any) -> None:
     """Change how a VM is to be run; a running one is not disturbed.
@@ -53,11 +54,12 @@ def set_command(name: VmName, memory: str | None, unset: tuple[str, ...], **opti
         raise click.UsageError("live migration can't be both enabled and disabled")
     if off and options["on_move"] is None:
         options["on_move"] = OnMove.RESTART.value
+    allow = options.pop("allow")
     settings = settings_changes(options)
     settings |= dict.fromkeys(UNSETTABLE[key] for key in unset)
     memory_bytes = bytes_of(memory) if memory is not None else None
-    changes = Changes(settings, memory_bytes, vcpus, description)
-    if changes == Changes():
+    changes = Changes(settings, memory_bytes, vcpus, description, allow)
+    if changes._replace(allow=()) == Changes():
         raise click.UsageError("say what to change; see: vm-mgr set --help")
     if run(lambda env: set_vm(env, name, changes)):
         print(f"{name} is changed")

@@ -13,6 +13,7 @@ from vm_mgr.model.fitness import Uplink
 from vm_mgr.model.migration import OnTimeout, Strategy
 from vm_mgr.model.on_move import OnMove, settings_for
 from vm_mgr.model.vm import VmSettings
+from vm_mgr.operations.capacity import OVERCOMMIT
 from vm_mgr.operations.ties import ALLOWABLE
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "TIMEOUT_ACTIONS",
     "UNSETTABLE",
     "SettingsCommand",
+    "allow_any_option",
     "allow_option",
     "no_check_option",
     "settings_changes",
@@ -44,6 +46,14 @@ allow_option = click.option(
     multiple=True,
     type=click.Choice(ALLOWABLE),
     help="Take what is else refused: a TPM or variables of the firmware that stay on a node.",
+)
+
+allow_any_option = click.option(
+    "--allow",
+    multiple=True,
+    type=click.Choice([*ALLOWABLE, OVERCOMMIT]),
+    help="Take what is else refused: a TPM or variables of the firmware that stay on a node; a guest that is "
+    "too large for every node.",
 )
 
 no_check_option = click.option(

@@ -7,7 +7,13 @@ import click
 from vm_mgr.cli.complete import files
 from vm_mgr.cli.render import show_done
 from vm_mgr.cli.run import name_argument, run
-from vm_mgr.cli.settings import SettingsCommand, allow_option, settings_from, settings_options, storage_option
+from vm_mgr.cli.settings import (
+    SettingsCommand,
+    allow_any_option,
+    settings_from,
+    settings_options,
+    storage_option,
+)
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.add_to_cluster import Takeover, add_to_cluster
 
@@ -25,7 +31,7 @@ __all__ = ["add_to_cluster_command"]
 @click.option("--force", is_flag=True, help="Replace an existing VM of the new name, with its disks.")
 @click.option("-p", "--progress", is_flag=True, help="Accepted for older scripts; progress is always shown.")
 @storage_option
-@allow_option
+@allow_any_option
 @settings_options
 def add_to_cluster_command(name: VmName, image: str | None, new: str | None, **options: Any) -> None:
     """Take over a stopped VM that this node's libvirt keeps.

@@ -16,7 +16,8 @@ class Node(NamedTuple):
     """A cluster node; observers vote and store but never run a VM; one that is leaving is being shut down.
 
     answers: what VMs find on it, ask → answer (model/fitness.py). alarms: the VMs of which a second QEMU was
-    found on it since it was booted.
+    found on it since it was booted. full: of VMs that stand there because their storage is full, since when
+    (seconds since 1970).
     """
 
     name: NodeName
@@ -29,6 +30,7 @@ class Node(NamedTuple):
     leaving: bool = False
     answers: Mapping[str, str] = {}
     alarms: tuple[str, ...] = ()
+    full: Mapping[str, int] = {}
 
     @property
     def gone(self) -> bool:

@@ -8,10 +8,10 @@ from typing import NoReturn
 
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.ocf.actions import ACTIONS, failure
+from vm_mgr.ocf.disks import note_disks
 from vm_mgr.ocf.monitor import Finding, monitor
-from vm_mgr.ocf.parameters import called, read
-from vm_mgr.ocf.saying import calm, say_now_and_then, say_why
-from vm_mgr.room import no_room
+from vm_mgr.ocf.parameters import Parameters, called, read
+from vm_mgr.ocf.saying import calm, no_file, say_now_and_then, say_why
 from vm_mgr.wiring import RealEnv
 
 __all__ = ["main"]
@@ -20,12 +20,15 @@ __all__ = ["main"]
 OCF_SUCCESS, OCF_ERR_GENERIC, OCF_ERR_UNIMPLEMENTED, OCF_ERR_CONFIGURED = 0, 1, 3, 6
 # Python itself ends with 1 where it can't run this: only another status is a verdict on a VM.
 FAILED = 11
+DISKS_S = 5.0
 
 
 def main(action: str) -> int:
     """Run the action and give the agent's exit status."""
-    if action == "monitor":
-        return _monitor()
+    if action in ("monitor", "status"):
+        return _monitor(keep=action == "monitor")
+    if action == "disks":
+        return _disks()
     if action not in ACTIONS:
         return OCF_ERR_UNIMPLEMENTED
     signal.signal(signal.SIGTERM, _interrupt)
@@ -37,16 +40,12 @@ def main(action: str) -> int:
         saves = action == "stop" and given.hibernation_s
         env = RealEnv(storage_patience_s=given.hibernation_s / 2 if saves else given.budget_s)
         try:
-            ACTIONS[action](env, given)
+            _act(env, given, action)
         except (VmMgrError, SignalError) as error:
             env.journal.record(failure(env, given.name, action, error))
             raise
     except SignalError as error:
         say_why(RealEnv(), called(), f"{action}: {error.message}", "")
-        return OCF_ERR_GENERIC
-    except OSError as error:
-        problem = no_room("this node", error)
-        say_why(RealEnv(), called(), f"{action}: {problem.message}", problem.hint)
         return OCF_ERR_GENERIC
     except VmMgrError as error:
         say_why(RealEnv(), called(), f"{action}: {error.message}", error.hint)
@@ -56,8 +55,16 @@ def main(action: str) -> int:
     return OCF_SUCCESS
 
 
-def _monitor() -> int:
-    """Make a deeper check; where nothing is known the VM has not failed."""
+def _act(env: RealEnv, given: Parameters, action: str) -> None:
+    """Tell a node without space from a defect; the VM has no part in it."""
+    try:
+        ACTIONS[action](env, given)
+    except OSError as error:
+        raise VmMgrError(Kind.ENVIRONMENT, no_file(error, env.state_dir)) from error
+
+
+def _monitor(*, keep: bool) -> int:
+    """Make a deeper check; where nothing is known the VM has not failed. A person's only looks."""
     try:
         given = read(strict=False)
     except VmMgrError as error:
@@ -65,14 +72,28 @@ def _monitor() -> int:
         return OCF_SUCCESS
     env = RealEnv()
     try:
-        found = monitor(env, given)
+        found = monitor(env, given, keep=keep)
+    except OSError as error:
+        found = Finding(text=f"check of {given.name}: nothing is known: {no_file(error, env.state_dir)}")
     except VmMgrError as error:
         found = Finding(text=f"check of {given.name}: nothing is known: {error.message}")
-    if found.text:
+    if not keep:
+        print(found.text, file=sys.stderr)
+    elif found.text:
         say_now_and_then(env, given.name, given.check_level, found.text, failed=found.failed)
     else:
         calm(env, given.name, given.check_level)
     return FAILED if found.failed else OCF_SUCCESS
+
+
+def _disks() -> int:
+    """Keep where the VM writes to; what can't be kept now is tried again by the next monitor."""
+    try:
+        note_disks(RealEnv(storage_patience_s=DISKS_S), read(strict=False))
+    except VmMgrError as error:
+        print(f"WARNING: whether it writes to its own disks is unknown: {error.message}", file=sys.stderr)
+        return OCF_ERR_GENERIC
+    return OCF_SUCCESS
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001

@@ -11,12 +11,13 @@ from functools import partial
 
 from vm_mgr.bounded import OutOfTimeError, bounded
 from vm_mgr.config import CEPH
-from vm_mgr.errors import Kind, SignalError, VmMgrError
+from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.event import AGENT_EXPECTED, SCRIPTS_FOLLOW, Event, EventKind
 from vm_mgr.model.storage import Holder
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity
+from vm_mgr.ocf.disks import note_disks
 from vm_mgr.ocf.hibernation import clear, go_on, hibernate, wake
 from vm_mgr.ocf.moving import migrate_from, migrate_to, wait_gone
 from vm_mgr.ocf.parameters import Parameters
@@ -24,8 +25,10 @@ from vm_mgr.ocf.unplug_times import remember, reserve_s
 from vm_mgr.operations.half_done import require_whole
 from vm_mgr.operations.halves import end_half, end_halves
 from vm_mgr.operations.interlock import free_disks, gone_nodes, holder_node, shut_out_dead
+from vm_mgr.operations.overlay import noted_problems
 from vm_mgr.operations.own_clients import note_clients
 from vm_mgr.operations.stopwatch import Stopwatch
+from vm_mgr.ports.hypervisor import HALVES
 from vm_mgr.ports.storage import Storage
 from vm_mgr.wiring import RealEnv
 
@@ -42,6 +45,7 @@ PASSING_S = 40.0
 BACK_S = 5.0
 # Ceph answers at once, or is in trouble; a stop has better things to do then.
 SHUT_OUT_S = 5.0
+NOTE_S = 3.0
 
 
 def start(env: RealEnv, given: Parameters) -> None:
@@ -63,6 +67,7 @@ def start(env: RealEnv, given: Parameters) -> None:
     label = given.storage or env.storages.of(name)
     storage = env.storages.called(label)
     xml = storage.definition(name)
+    raise_all(noted_problems(env, name, storage))
     uuid = env.definitions.uuid(xml)
     identity.expect(env, name, uuid)
     images = env.definitions.rbd_images(xml, env.pool) or storage.images(name)
@@ -189,6 +194,7 @@ def stop(env: RealEnv, given: Parameters) -> None:
     if _ended_half(env, name):
         identity.forget(env, name)
         return
+    _note_disks(env, given)
     ordinary_s = given.timeout_s - given.hibernation_s
     saved_until = began + given.hibernation_s
     if not given.force_stop and not hibernate(env, given, saved_until, partial(_unplug, env, name, deadline)):
@@ -221,6 +227,12 @@ def _shut_out_dead(env: RealEnv, given: Parameters) -> None:
     with suppress(VmMgrError, OutOfTimeError):
         for one in bounded(shut_out, SHUT_OUT_S):
             print(f"INFO: {name} died: Ceph was told to shut out {one.address}", file=sys.stderr)
+
+
+def _note_disks(env: RealEnv, given: Parameters) -> None:
+    """Keep where it has written last; nobody can refuse a stop for that, but the next start."""
+    with suppress(VmMgrError, OutOfTimeError):
+        bounded(partial(note_disks, env, given), NOTE_S)
 
 
 def _wait_ended(env: RealEnv, name: VmName) -> None:
@@ -292,8 +304,11 @@ def _shut_down(env: RealEnv, name: VmName, deadline: float) -> None:
 
 
 def _press(env: RealEnv, name: VmName, timeout_s: float) -> None:
-    if env.hypervisor.paused(name, timeout_s=timeout_s):
-        env.hypervisor.resume(name)  # refused for a half of a migration, which is unplugged in the end
+    stands = env.hypervisor.paused(name, timeout_s=timeout_s)
+    if stands in HALVES:
+        return  # the other half may run: this one is unplugged in the end
+    if stands:
+        env.hypervisor.resume(name)
     env.hypervisor.shutdown(name, timeout_s=timeout_s)
 
 

@@ -7,9 +7,9 @@ and refuses the start when the hook fails (https://libvirt.org/hooks.html). A ho
 would deadlock.
 """
 
+import os
 import re
 import sys
-import time
 from pathlib import Path
 
 from vm_mgr import private
@@ -82,13 +82,15 @@ def _vms_in(env: RealEnv, xml: str, guarded_disks: Guarded) -> set[tuple[str, Vm
 
 def _announce(env: RealEnv, name: str) -> None:
     private.write(_marker(env, name), "\n")
+    now = env.clock.monotonic()  # the wall clock may be set meanwhile
+    os.utime(_marker(env, name), (now, now))
 
 
 def _announced(env: RealEnv, name: str) -> bool:
     """Take the announcement of an incoming migration; each is good for one start."""
     marker = _marker(env, name)
     try:
-        age_s = time.time() - marker.stat().st_mtime
+        age_s = env.clock.monotonic() - marker.stat().st_mtime
         marker.unlink()
     except FileNotFoundError:
         return False

@@ -15,6 +15,7 @@ from vm_mgr.model.vm import VmName
 from vm_mgr.wiring import RealEnv
 
 __all__ = [
+    "STANDS",
     "expect",
     "forget",
     "is_awaited",
@@ -27,6 +28,8 @@ __all__ = [
 
 NOBODY = "-"
 UUID_LENGTH = 36
+# What the agent's monitor keeps of a guest that an I/O error has paused.
+STANDS = ("half", "io-error", "no-room")
 
 
 def own_pid(env: RealEnv, name: VmName) -> int | None:
@@ -71,10 +74,13 @@ def forget(env: RealEnv, name: VmName) -> None:
         if env.processes.find_vm(name) is None:
             path(env, "running", name).unlink(missing_ok=True)
             path(env, "saving", name).unlink(missing_ok=True)
-            path(env, "io-error", name).unlink(missing_ok=True)
+            for kind in STANDS:
+                path(env, kind, name).unlink(missing_ok=True)
             for check, level in LEVELS.items():
                 path(env, f"check-{check}", name).unlink(missing_ok=True)
                 path(env, f"said-{level}", name).unlink(missing_ok=True)
+            for kind in ("", ".again"):
+                path(env, "disks", VmName(f"{name}{kind}")).unlink(missing_ok=True)
 
 
 def path(env: RealEnv, kind: str, name: VmName) -> Path:

@@ -1,10 +1,12 @@
 """Make a deeper check of a running VM, and count its misses: only several in a row are a failure."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from vm_mgr import private
+from vm_mgr.bounded import OutOfTimeError, bounded
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.checks import LEVELS, level_for
 from vm_mgr.model.vm import VmName
@@ -16,6 +18,11 @@ from vm_mgr.wiring import RealEnv
 __all__ = ["Finding", "monitor"]
 
 
+# What a guest that waits for its disks misses; QEMU itself goes on.
+WAITING = ("counters", "guest-agent")
+FULL_S = 5.0
+
+
 class Finding(NamedTuple):
     """Whether the VM has failed, and what there is to say."""
 
@@ -23,8 +30,8 @@ class Finding(NamedTuple):
     text: str = ""
 
 
-def monitor(env: RealEnv, given: Parameters) -> Finding:
-    """Make the check of the depth that is asked for.
+def monitor(env: RealEnv, given: Parameters, *, keep: bool = True) -> Finding:
+    """Make the check of the depth that is asked for; a person's (not keep) is no miss that counts.
 
     Raises VmMgrError where nothing is known, which is no failure of the VM.
     """
@@ -36,17 +43,33 @@ def monitor(env: RealEnv, given: Parameters) -> Finding:
     kept = _read(env, given.name, check, f"{pid} {env.processes.birth(pid)}")
     verdict = _look(env, given.name, check, pid, kept)
     misses = {Word.ALIVE: 0, Word.UNKNOWN: kept.misses, Word.MISSED: kept.misses + 1}[verdict.word]
-    _write(env, given.name, check, verdict.kept._replace(misses=misses))
+    if keep:
+        _write(env, given.name, check, verdict.kept._replace(misses=misses))
     if verdict.word is Word.MISSED:
         text = f"check {check} of {given.name}: {verdict.why} (miss {misses} of {given.check_misses})"
-        return Finding(misses >= given.check_misses, text)
+        failed = misses >= given.check_misses
+        waits = failed and check in WAITING and not env.processes.is_halted(pid)
+        full = _full(env, given) if waits else ""
+        return Finding(failed and not full, f"{text}; {full}: it waits" if full else text)
     return Finding(
         text=f"check {check} of {given.name}: nothing is known: {verdict.why}" if verdict.why else ""
     )
 
 
+def _full(env: RealEnv, given: Parameters) -> str:
+    """Say that a guest may only wait for room, as one in Ceph does; no other node has more."""
+    with suppress(VmMgrError, OutOfTimeError):
+        storage = env.storages.called(given.storage or env.storages.of(given.name))
+        return str(bounded(lambda: storage.full(given.name), FULL_S))
+    return ""
+
+
 def _look(env: RealEnv, name: VmName, check: str, pid: int, kept: Kept) -> Verdict:
     """Judge only a guest that is to run: one that stands by somebody's will, or moves, is left alone."""
+    if any(identity.path(env, kind, name).exists() for kind in identity.STANDS):
+        return Verdict(
+            Word.ALIVE, "", Kept(kept.process, answered=kept.answered)
+        )  # the agent's monitor sees to it
     state = env.evidence.state(name, pid)
     # libvirt does not know why QEMU has stopped the vCPUs: QEMU does.
     if not (state.startswith("running") or (check == "qmp" and state == "paused (unknown)")):

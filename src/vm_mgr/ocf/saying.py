@@ -4,8 +4,11 @@ From 3.0 on Pacemaker keeps the agents' stderr in a log of its own (/var/log/pac
 journal `journalctl -t vm-mgr-agent` finds these lines with every version.
 """
 
+import errno
+import os
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 from vm_mgr import private
 from vm_mgr.model.event import Event, EventKind
@@ -13,7 +16,7 @@ from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity
 from vm_mgr.wiring import RealEnv
 
-__all__ = ["calm", "cut", "say", "say_now_and_then", "say_why"]
+__all__ = ["calm", "cut", "no_file", "say", "say_now_and_then", "say_why"]
 
 # What Pacemaker looks for on stderr; of the last one it keeps so many bytes of the line
 # (lib/services/services_linux.c: parse_exit_reason_from_stderr).
@@ -21,6 +24,9 @@ PREFIX = "ocf-exit-reason:"
 KEPT_BYTES = 128
 # So long a monitor does not write again into the journal what it has said there; as in ocf/VirtualDomain.
 AGAIN_S = 600
+# Where the agent and what it calls write on a node, and what is too little there.
+FOLDERS = ("/run", "/tmp", "/var/tmp", "/var/lib", "/var/log", "/")  # noqa: S108 - they are only looked at
+LITTLE = 64 << 10
 
 
 def say(env: RealEnv, text: str, *, warning: bool = False) -> None:
@@ -43,7 +49,7 @@ def say_now_and_then(env: RealEnv, name: VmName, level: int, text: str, *, faile
         print(f"{PREFIX}{cut(text)}", file=sys.stderr)
     else:
         print(f"WARNING: {text}", file=sys.stderr)
-    file, now = identity.path(env, f"said-{level}", name), env.clock.utc()
+    file, now = identity.path(env, f"said-{level}", name), env.clock.monotonic()
     # The last miss says the same as those before it, but is a failure.
     said = f"{'failed: ' if failed else ''}{' '.join(text.split())}"
     words = "".join(letter for letter in said if not letter.isdigit())
@@ -53,7 +59,7 @@ def say_now_and_then(env: RealEnv, name: VmName, level: int, text: str, *, faile
             return
     env.journal.say(text, warning=True)
     if failed:
-        env.journal.record(Event(now, EventKind.FAILED, name, detail=f"monitor: {text}"))
+        env.journal.record(Event(env.clock.utc(), EventKind.FAILED, name, detail=f"monitor: {text}"))
     with suppress(OSError):
         private.write(file, f"{now:.0f}\n{words}\n")
 
@@ -62,6 +68,29 @@ def calm(env: RealEnv, name: VmName, level: int) -> None:
     """Note that a recurring monitor has nothing to say: what comes next is new."""
     with suppress(OSError):
         identity.path(env, f"said-{level}", name).unlink(missing_ok=True)
+
+
+def no_file(error: OSError, state_dir: Path) -> str:
+    """Say that a file of this node can't be used, which is neither the VM's fault nor a defect.
+
+    An error in writing does not name its file: then the folder is named whose file system is full.
+
+    >>> no_file(OSError(errno.ENOSPC, "No space left on device", "/run/vm-mgr/x"), Path("/run"))[:25]
+    'no space on /run/vm-mgr o'
+    """
+    node, file = os.uname().nodename, os.fsdecode(error.filename or "")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        folder = str(Path(file).parent) if file else next(filter(_is_full, (str(state_dir), *FOLDERS)), "")
+        return f"no space on {folder or 'a file system'} of {node} (see: df)"
+    return f"a file of {node} can't be used: {error.strerror or error} {file}".rstrip()
+
+
+def _is_full(folder: str) -> bool:
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < LITTLE or found.f_files > 0 == found.f_favail
 
 
 def cut(reason: str) -> str:

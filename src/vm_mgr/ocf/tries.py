@@ -1,6 +1,6 @@
 """Count on this node how often a VM's live migrations have failed; the more, the longer is the next pause."""
 
-import time
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +13,8 @@ __all__ = ["SHORTEST_S", "add", "count", "forget", "pause_s"]
 
 SHORTEST_S = 5
 LONGEST_S = 120
-# What failed before that says nothing about the next time.
+# What failed before that says nothing about the next time. The file's own time is that of a clock that never
+# jumps; both begin with the boot. One that lies ahead is an older version's.
 FORGOTTEN_S = 3600.0
 
 
@@ -21,7 +22,7 @@ def count(env: RealEnv, name: VmName) -> int:
     """Give the number of failures in a row."""
     try:
         path = _path(env, name)
-        recent = time.time() - path.stat().st_mtime < FORGOTTEN_S
+        recent = 0 <= env.clock.monotonic() - path.stat().st_mtime < FORGOTTEN_S
         return int(path.read_text(encoding="utf-8")) if recent else 0
     except (OSError, ValueError):
         return 0  # none yet, or a file that was cut
@@ -31,7 +32,9 @@ def add(env: RealEnv, name: VmName) -> int:
     """Count one more and give the number; what can't be kept is counted as the first."""
     tries = count(env, name) + 1
     with suppress(OSError):
-        private.write(_path(env, name), f"{tries}\n")
+        path, now = _path(env, name), env.clock.monotonic()
+        private.write(path, f"{tries}\n")
+        os.utime(path, (now, now))
     return tries
 
 

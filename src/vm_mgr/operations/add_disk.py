@@ -1,5 +1,6 @@
 """Give a VM a further disk."""
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
@@ -7,8 +8,10 @@ from vm_mgr.model.mark import Mark
 from vm_mgr.model.storage import DiskInfo, ImageFile
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.alone import Step, alone, marked
+from vm_mgr.operations.capacity import room_problems
 from vm_mgr.operations.checks import quorum_problems, require_defined, steady_problems
 from vm_mgr.operations.create import bus_problems
+from vm_mgr.operations.overlay import disk_problems
 from vm_mgr.operations.own_clients import note_clients_of
 from vm_mgr.operations.plug import guest_sources, plug
 from vm_mgr.operations.saved import saved_problems
@@ -32,6 +35,7 @@ class NewDisk(NamedTuple):
     image: str = ""
     image_format: str | None = None
     bus: str | None = None
+    allow: Collection[str] = ()
 
 
 def add_disk(env: Env, name: VmName, new: NewDisk) -> DiskInfo:
@@ -42,11 +46,13 @@ def add_disk(env: Env, name: VmName, new: NewDisk) -> DiskInfo:
         require_defined(env, name)
         bus = new.bus or env.storage.settings(name).disk_bus or "virtio"
         problems = steady_problems(state, name) + saved_problems(env, name) + _problems(env, name, new, bus)
-        raise_all(problems)
+        raise_all(problems + disk_problems(env, state, name))
         image = env.images.inspect(new.image, new.image_format) if new.image else None
+        size_bytes, label = image.size_bytes if image else new.size_bytes, env.storages.of(name)
+        raise_all(room_problems(env, label, size_bytes, more_bytes=size_bytes, allow=new.allow))
         number = env.storage.next_disk(name)
         with marked(env, name, "add-disk", number=str(number), bus=bus, phase=MAKING) as step:
-            _make(env, name, number, image, image.size_bytes if image else new.size_bytes)
+            _make(env, name, number, image, size_bytes)
             step.now(PLACING)
             _finish(step)
         if node_of(env, name) == env.cluster.local_node():
@@ -54,14 +60,14 @@ def add_disk(env: Env, name: VmName, new: NewDisk) -> DiskInfo:
         return env.storage.disks(name)[number]
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> None:
+def settle(env: Env, name: VmName, mark: Mark) -> bool:
     """Finish once the disk was whole; before that, or where the guest could not get it, remove it."""
     if not env.storage.exists(name):
-        return
+        return False
     step = Step(env, name, mark)
     if mark.details["phase"] == MAKING:
         env.storage.unstage(name)
-        return
+        return False
     if mark.details["phase"] == PLACING:
         try:
             _finish(step)
@@ -70,8 +76,9 @@ def settle(env: Env, name: VmName, mark: Mark) -> None:
                 raise
             env.say(Note(Level.WARNING, "not-plugged", f"a disk can't be given to {name}: {error.message}"))
         else:
-            return
+            return True
     _take_back(step)
+    return False
 
 
 def _problems(env: Env, name: VmName, new: NewDisk, bus: str) -> list[VmMgrError]:

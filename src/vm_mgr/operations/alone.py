@@ -11,7 +11,8 @@ from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any
 
-from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.errors import BusyError, Kind, SignalError, VmMgrError, raise_all
+from vm_mgr.interruption import current
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.checks import quorum_problems
@@ -76,7 +77,8 @@ def claimed(env: Env, name: VmName) -> Iterator[None]:
             except VmMgrError as error:
                 if error.kind is not Kind.TRY_LATER or env.clock.monotonic() > deadline:
                     raise
-            env.say(Progress(f"waiting for another command at {name}"))
+                who = error.who if isinstance(error, BusyError) else ""
+            env.say(Progress(f"waiting for another command at {name}", detail=f"({who})" if who else ""))
             env.clock.sleep(POLL_S)
         yield
 
@@ -98,6 +100,7 @@ def alone(env: Env, *names: VmName, settled: bool = True) -> Iterator[None]:
             left = env.ledger.marks()
             further = wanted.union(*(left[name].names for name in names if name in left))
             if further == wanted:
+                current.at(*names)
                 for name in names:
                     if name in left:
                         _settle(env, name, left[name], required=settled)
@@ -146,15 +149,24 @@ def marked(env: Env, name: VmName, verb: str, **details: str) -> Iterator[Step]:
     try:
         yield step
     except BaseException as failure:
+        if isinstance(failure, SignalError) and (failure.hanging or _takes_long(name, step.mark)):
+            # To finish it may take as long again; the next command at the VM does, or repair.
+            failure.add(f"{verb} of {name} is unfinished", hint="finish it: vm-mgr repair")
+            raise
         try:
+            finished: bool | None = False
             if step.refused:
                 env.ledger.erase(name)
             else:
-                settle(env, name, step.mark)
+                finished = settle(env, name, step.mark)
         except VmMgrError as error:
             text = f"{verb} of {name} is unfinished: {error.message}"
             env.say(Note(Level.WARNING, "unfinished", text, "mend the cause, then: vm-mgr repair"))
+            if isinstance(failure, SignalError):
+                failure.add(f"{verb} of {name} is unfinished", hint="finish it: vm-mgr repair")
             raise failure from error
+        if isinstance(failure, SignalError) and finished is not None:
+            failure.add(f"{verb} of {name} {'is done' if finished else 'has been undone'}")
         raise
     try:
         env.ledger.erase(name)
@@ -179,10 +191,20 @@ def first_change(*steps: Step, refusals: Collection[Kind] = REFUSALS) -> Iterato
         raise
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> None:
-    """Bring a VM to where it was before the marked operation, or to where that was to bring it."""
-    _settler(name, mark).settle(env, name, mark)
+def settle(env: Env, name: VmName, mark: Mark) -> bool | None:
+    """Bring a VM to where it was before the marked operation, or to where that was to bring it.
+
+    Tells whether the operation is done by that, or has been undone; None where only a look at the VM tells.
+    """
+    finished: bool | None = _settler(name, mark).settle(env, name, mark)
     env.ledger.erase(name)
+    return finished
+
+
+def _takes_long(name: VmName, mark: Mark) -> bool:
+    """Tell whether settling means to do again what a signal has just ended, and what can take long."""
+    takes_long = getattr(_settler(name, mark), "takes_long", None)
+    return takes_long is not None and takes_long(mark)
 
 
 def _settle(env: Env, name: VmName, mark: Mark, *, required: bool) -> None:

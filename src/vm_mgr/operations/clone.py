@@ -18,6 +18,7 @@ from vm_mgr.operations.create import (
     uuid_problems,
 )
 from vm_mgr.operations.free import shed_dead
+from vm_mgr.operations.overlay import disk_problems
 from vm_mgr.operations.stillness import pauses, still
 from vm_mgr.operations.ties import state_problems, warn_of_ties
 from vm_mgr.ports.env import Env
@@ -64,7 +65,7 @@ def clone(env: Env, request: CloneRequest) -> VmStatus:
         if request.xml:
             problems += env.definitions.problems(request.xml) or _identity_problems(env, request)
         problems += state_problems(env, name, _base(env, request), request.allow)
-        raise_all(problems)
+        raise_all(problems + disk_problems(env, state, source))
         enable, start = request.enable, request.start
         shed_dead(env, source)
         details = {"source": source, "storage": storage, "pauses": pauses(env, source)}
@@ -119,8 +120,9 @@ def _make(env: Env, request: CloneRequest, settings: VmSettings, made: Making, *
     warn_of_ties(env, name, prepared.xml, [disk.source for disk in own])
     with ExitStack() as stack:
         stack.callback(env.snapshots.drop_snapshot, source, instant)
-        with still(env, source) as consistency:
-            env.snapshots.take_snapshot(source, instant, consistency)
+        with still(env, source) as held:
+            env.snapshots.take_snapshot(source, instant, held.expected)
+            held.proven()
         staged = stack.enter_context(storage.stage(name))
         for disk in disks:
             _add(env, staged, disk, instant, full=request.full)

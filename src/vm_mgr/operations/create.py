@@ -27,6 +27,7 @@ from vm_mgr.model.vm import (
     word_problems,
 )
 from vm_mgr.operations.alone import Step, alone, claimed, marked
+from vm_mgr.operations.capacity import guest_problems, tell_room
 from vm_mgr.operations.checks import (
     host_problems,
     name_conflicts,
@@ -101,6 +102,8 @@ def create(env: Env, request: CreateRequest) -> VmStatus:
         problems += setting_problems(state, name, request.settings)
         problems += state_problems(env, name, request.xml, request.allow)
         raise_all(problems)
+        raise_all(_capacity_problems(env, state, request))
+        tell_room(env, request.storage, sum(image.size_bytes for image in images))
         enable, start = request.enable, request.start
         details = {"local": request.local, "storage": request.storage}
         with making(env, name, state, enable=enable, start=start, **details) as made:
@@ -144,12 +147,12 @@ def making(
             _put_in_cluster(env, name, start=start)
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> None:
+def settle(env: Env, name: VmName, mark: Mark) -> bool:
     """Finish a creation that was committed; take any other back, with what it was to replace."""
     env.storages.called(mark.details.get("storage", "")).unstage(name)
     settle_elsewhere(env, name, mark)
     if not env.storage.exists(name):
-        return
+        return False
     Step(env, name, mark).now(ENABLING)  # the disks are whole: it may be started
     present = name in env.cluster.state().resources
     was = mark.details["was"]
@@ -158,10 +161,12 @@ def settle(env: Env, name: VmName, mark: Mark) -> None:
             env.hypervisor_at(NodeName(mark.node)).undefine(VmName(mark.details["local"]))
         if mark.details["enable"] and not present:
             _put_in_cluster(env, name, start=bool(mark.details["start"]))
-    elif was and present:
+        return True
+    if was and present:
         env.cluster.set_target_role(name, TargetRole(was))
     elif was:
         _put_in_cluster(env, name, start=was == TargetRole.STARTED.value)
+    return False
 
 
 def settle_elsewhere(env: Env, name: VmName, mark: Mark) -> None:
@@ -224,6 +229,18 @@ def _inspect(env: Env, request: CreateRequest) -> tuple[list[ImageFile], list[Vm
                 raise
             problems.append(error)
     return images, problems
+
+
+def _capacity_problems(env: Env, state: ClusterState, request: CreateRequest) -> list[VmMgrError]:
+    machine, host = env.definitions.machine(request.xml), request.settings.pinned_host
+    return guest_problems(
+        env,
+        state,
+        memory_bytes=machine.memory_bytes,
+        vcpus=machine.vcpus,
+        host=host,
+        allow=request.allow,
+    )
 
 
 @contextmanager

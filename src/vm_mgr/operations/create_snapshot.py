@@ -7,6 +7,7 @@ from vm_mgr.model.vm import VmName
 from vm_mgr.operations.alone import alone, first_change, marked
 from vm_mgr.operations.checks import quorum_problems, require_defined
 from vm_mgr.operations.free import shed_dead
+from vm_mgr.operations.overlay import disk_problems
 from vm_mgr.operations.stillness import pauses, release, still
 from vm_mgr.ports.env import Env
 
@@ -17,24 +18,30 @@ def create_snapshot(env: Env, name: VmName, snapshot: str) -> Snapshot:
     """Hold the guest still, take the snapshot on every disk, let the guest go on."""
     raise_all(snapshot_name_problems(snapshot))
     with alone(env, name):
-        raise_all(quorum_problems(env.cluster.state()))
+        state = env.cluster.state()
+        raise_all(quorum_problems(state))
         require_defined(env, name)
         if any(present.name == snapshot for present in env.snapshots.snapshots(name)):
             hint = f"choose another name, or: vm-mgr remove-snapshot {name} --snap-name {snapshot}"
             raise VmMgrError(Kind.EXISTS, f"{name} has a snapshot {snapshot} already", hint=hint)
+        raise_all(disk_problems(env, state, name))
         details = {"snapshot": snapshot, "pauses": pauses(env, name)}
         shed_dead(env, name)
         with (
             marked(env, name, "snapshot", **details) as step,
             first_change(step, refusals=[Kind.EXISTS]),  # it is another tool's, and stays
-            still(env, name) as consistency,
+            still(env, name) as held,
         ):
-            env.snapshots.take_snapshot(name, snapshot, consistency)
+            env.snapshots.take_snapshot(name, snapshot, held.expected)
+            proven = held.proven()
+            if proven is not held.expected:
+                env.snapshots.regrade(name, snapshot, proven)
         return next(taken for taken in env.snapshots.snapshots(name) if taken.name == snapshot)
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> None:
+def settle(env: Env, name: VmName, mark: Mark) -> bool:
     """Let the guest go on and forget the snapshot: half of one is none."""
     release(env, name, mark)
     if env.storage.exists(name):
         env.snapshots.drop_snapshot(name, mark.details["snapshot"])
+    return False

@@ -1,12 +1,14 @@
 """Take a VM out of the cluster's control, keeping its disk and definition."""
 
 from vm_mgr.errors import raise_all
+from vm_mgr.interruption import current
 from vm_mgr.model.cluster import Resource
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.alone import alone, marked
 from vm_mgr.operations.checks import quorum_problems, resource_of
 from vm_mgr.operations.held import let_go
+from vm_mgr.operations.overlay import overlay_problems
 from vm_mgr.operations.waiting import known_settings, wait_stopped
 from vm_mgr.ports.env import Env
 
@@ -21,16 +23,19 @@ def disable(env: Env, name: VmName) -> VmStatus:
         state = env.cluster.state()
         raise_all(quorum_problems(state))
         resource = resource_of(env, state, name)
+        raise_all(overlay_problems(env, state, name))
         with marked(env, name, "disable", was=role_of(resource)):
             halt(env, name)
             env.cluster.remove(name)
     return VmStatus(name, VmState.DISABLED)
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> None:
+def settle(env: Env, name: VmName, mark: Mark) -> bool:
     """Let a VM that the cluster still has run again, if it was to run."""
-    if name in env.cluster.state().resources:
+    present = name in env.cluster.state().resources
+    if present:
         env.cluster.set_target_role(name, TargetRole(mark.details["was"]))
+    return not present
 
 
 def halt(env: Env, name: VmName) -> None:
@@ -38,6 +43,8 @@ def halt(env: Env, name: VmName) -> None:
     resource = env.cluster.state().resources.get(name)
     if resource is not None:
         let_go(env, resource)
+    if resource is not None and resource.active:
+        current.halting(name)
     env.cluster.set_target_role(name, TargetRole.STOPPED)
     wait_stopped(env, name, known_settings(env, name).stop_timeout_s or STOP_TIMEOUT_S)
 

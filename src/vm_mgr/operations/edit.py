@@ -6,6 +6,7 @@ from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.alone import alone
 from vm_mgr.operations.asks import renew_asks
+from vm_mgr.operations.capacity import guest_problems
 from vm_mgr.operations.checks import require_defined
 from vm_mgr.operations.stillness import node_of
 from vm_mgr.operations.ties import own_sources, state_problems, warn_of_ties
@@ -36,6 +37,7 @@ def edit(env: Env, name: VmName, xml: str, before: str, *, allow: Collection[str
             return False
         raise_all(edit_problems(env, name, xml, present, allow=allow))
         _warn_of_others(env, name, xml, present)
+        _warn_of_sizes(env, name, xml, present)
         env.storage.describe(name, {"xml": env.definitions.completed(xml)})
         asks_else = env.definitions.asks(xml) != env.definitions.asks(present)
         if node_of(env, name) is not None:
@@ -74,6 +76,17 @@ def _ties(env: Env, xml: str) -> tuple[Tie, ...]:
         return env.definitions.ties(xml)
     except VmMgrError:
         return ()  # what was stored can't be read: all is new
+
+
+def _warn_of_sizes(env: Env, name: VmName, xml: str, before: str) -> None:
+    """Tell of a guest that became too large for every node; who edits the text decides."""
+    was, is_now = env.definitions.machine(before), env.definitions.machine(xml)
+    memory_bytes = is_now.memory_bytes if is_now.memory_bytes != was.memory_bytes else None
+    vcpus = is_now.vcpus if is_now.vcpus != was.vcpus else None
+    host = env.storage.settings(name).pinned_host
+    state = env.cluster.state()
+    for problem in guest_problems(env, state, memory_bytes=memory_bytes, vcpus=vcpus, host=host):
+        env.say(Note(Level.WARNING, "too-large", problem.message, f"{name} can't start with it"))
 
 
 def _warn_of_others(env: Env, name: VmName, xml: str, before: str) -> None:

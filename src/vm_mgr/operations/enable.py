@@ -14,6 +14,7 @@ from vm_mgr.operations.checks import (
     quorum_problems,
     warn_without_fencing,
 )
+from vm_mgr.operations.overlay import noted_problems
 from vm_mgr.operations.status import status
 from vm_mgr.operations.ties import own_sources, warn_of_ties
 from vm_mgr.operations.waiting import wait_started
@@ -39,7 +40,7 @@ def enable(env: Env, name: VmName, *, start: bool = True) -> VmStatus:
         elif not env.storage.exists(name):
             problems.append(VmMgrError(Kind.NOT_FOUND, f"there is no VM {name!r}", hint="see: vm-mgr list"))
         else:
-            problems += name_problems(name)
+            problems += name_problems(name) + noted_problems(env, name)
         raise_all(problems)
         settings, refused = without_refused(name, env.storage.settings(name))
         problems = attribute_problems(name, settings) + host_problems(state, settings.pinned_host)

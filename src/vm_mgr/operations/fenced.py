@@ -72,6 +72,7 @@ def _last_fencing(env: Env, state: ClusterState, node: NodeName) -> Fencing | No
         (when, one)
         for one in state.fencings
         if one.node == node and one.fences and (when := one.completed_utc) is not None
-        if now_utc - when <= RECENT_S
+        # Who has fenced it has another clock: a time that lies far ahead proves no more than one long ago.
+        if abs(now_utc - when) <= RECENT_S
     ]
     return max(recent, key=lambda pair: pair[0])[1] if recent else None

@@ -35,6 +35,7 @@ from vm_mgr.operations.move_ways import (
     way_taken,
     why_failed,
 )
+from vm_mgr.operations.overlay import overlay_problems
 from vm_mgr.operations.view import MOVING, view
 from vm_mgr.operations.waiting import SETTLED_LOOKS, known_settings, wait
 from vm_mgr.ports.cluster import VmResource
@@ -89,6 +90,7 @@ def _moving(env: Env, name: VmName, goal: Goal, terms: MoveTerms) -> Moving:
         return Moved(seen, expected_way(vm))
     problems = _still_moving(seen) or goal_problems(state, seen, goal, known_settings(env, name))
     raise_all(problems + term_problems(name, terms, vm, before.agent))
+    raise_all(overlay_problems(env, state, name))
     if source == goal.to:
         return Moved(seen, Way.LIVE)
     words, strategy = "", strategy_of(terms, vm.params)

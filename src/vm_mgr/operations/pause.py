@@ -1,12 +1,14 @@
 """Stop a guest's processors, and let them go on."""
 
+from contextlib import suppress
+
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.vm import VmName, VmStatus
 from vm_mgr.operations.alone import alone_if_reachable
 from vm_mgr.operations.checks import quorum_problems, running_node
 from vm_mgr.operations.view import view
 from vm_mgr.ports.env import Env
-from vm_mgr.ports.hypervisor import PAUSED_BY_USER
+from vm_mgr.ports.hypervisor import HALVES, PAUSED_BY_USER, half_error
 
 __all__ = ["pause", "resume"]
 
@@ -20,12 +22,15 @@ def pause(env: Env, name: VmName) -> VmStatus:
     with alone_if_reachable(env, name):
         state = env.cluster.state()
         raise_all(quorum_problems(state))
-        hypervisor = env.hypervisor_at(running_node(env, state, name))
+        node = running_node(env, state, name)
+        hypervisor = env.hypervisor_at(node)
         stands = hypervisor.paused(name, timeout_s=LOOK_S)
         if stands not in ("", PAUSED_BY_USER):
             # libvirt would keep that reason, and the agent lets a guest go on after an I/O error.
             hint = f"mend the cause and let it go on first: vm-mgr resume {name}"
             raise VmMgrError(Kind.WRONG_STATE, f"{name} stands already: {stands}", hint=hint)
+        with suppress(VmMgrError):  # left by a killed command: it would let the guest go on
+            env.holds_at(node).end(name)
         hypervisor.pause(name)
     return view(state.resources[name], state)._replace(detail="paused")
 
@@ -37,6 +42,8 @@ def resume(env: Env, name: VmName) -> VmStatus:
         raise_all(quorum_problems(state))
         hypervisor = env.hypervisor_at(running_node(env, state, name))
         was = hypervisor.paused(name, timeout_s=LOOK_S)
+        if was in HALVES:
+            raise half_error(name, was)
         hypervisor.resume(name)
         if was and was != PAUSED_BY_USER:
             env.clock.sleep(RELAPSE_S)

@@ -38,7 +38,7 @@ def release_node(env: Env, node: NodeName, *, wait_s: float = 0.0) -> Released:
     found = _wait_proof(env, node, wait_s)
     waits.end("proof")
     daemons = lost.daemons(node, addresses)
-    _require_old(daemons, node, found.fenced_utc)
+    _require_old(env, daemons, node, found.fenced_utc)
     if daemons.numbers:
         lost.end_daemons(daemons.numbers, certain=not found.by_hand)
     waits.end("daemons")
@@ -46,7 +46,7 @@ def release_node(env: Env, node: NodeName, *, wait_s: float = 0.0) -> Released:
     clients = lost.clients(addresses)
     if clients:
         _wait_proof(env, node, 0)
-        _require_old(lost.daemons(node, addresses), node, found.fenced_utc)
+        _require_old(env, lost.daemons(node, addresses), node, found.fenced_utc)
         lost.shut_out(clients)
     waits.end("clients")
     released = Released(node, daemons.numbers, tuple(sorted({one.address for one in clients})))
@@ -77,8 +77,16 @@ def _wait_proof(env: Env, node: NodeName, wait_s: float) -> Proof:
         env.clock.sleep(POLL_S)
 
 
-def _require_old(daemons: Daemons, node: NodeName, fenced_utc: float) -> None:
-    if daemons.newest_boot_utc is not None and daemons.newest_boot_utc >= fenced_utc:
+def _require_old(env: Env, daemons: Daemons, node: NodeName, fenced_utc: float) -> None:
+    """Raise where one has come up since.
+
+    Who has looked when the node was lost knows that without a clock. Else the storage's time is compared with
+    that of who has fenced the node, which is right as far as their clocks are.
+    """
+    newest, came_up = daemons.newest_boot_utc, env.lost_nodes.came_up(daemons.numbers)
+    if came_up is None:
+        came_up = newest is not None and newest >= fenced_utc
+    if came_up:
         message = f"{node} is running again: one of its OSDs came up after the node was fenced"
         hint = "nothing is to be done: Ceph counts its daemons and clients as new ones"
         raise VmMgrError(Kind.WRONG_STATE, message, hint=hint)

@@ -3,12 +3,14 @@
 from contextlib import ExitStack, suppress
 
 from vm_mgr.errors import Kind, ProgramError, VmMgrError, raise_all
+from vm_mgr.interruption import current
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.alone import claimed, marked, settle_elsewhere
 from vm_mgr.operations.checks import clone_problems, quorum_problems
 from vm_mgr.operations.disable import halt, role_of
 from vm_mgr.operations.free import require_free
+from vm_mgr.operations.overlay import warn
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 
@@ -21,6 +23,7 @@ def remove(env: Env, name: VmName) -> VmStatus:
     """Stop the VM, take it out of the cluster, delete its disks and what an unfinished operation left."""
     raise_all(quorum_problems(env.cluster.state()))
     with claimed(env, name):
+        current.at(name)
         _settle_elsewhere(env, name)
         state = env.cluster.state()
         resource = state.resources.get(name)
@@ -33,6 +36,7 @@ def remove(env: Env, name: VmName) -> VmStatus:
             )
         problems += clone_problems(env, name)
         raise_all(problems)
+        warn(env, state, name)
         with marked(env, name, "remove", was=role_of(resource), phase="stopping") as step:
             if enabled:
                 halt(env, name)
@@ -43,12 +47,19 @@ def remove(env: Env, name: VmName) -> VmStatus:
     return VmStatus(name, VmState.UNDEFINED)
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> None:
+def settle(env: Env, name: VmName, mark: Mark) -> bool:
     """Finish a removal that has begun to delete; before that let the VM run again, if it was to run."""
     if mark.details.get("phase") == DELETING:
         _delete(env, name)
-    elif mark.details["was"] and name in env.cluster.state().resources:
+        return True
+    if mark.details["was"] and name in env.cluster.state().resources:
         env.cluster.set_target_role(name, TargetRole(mark.details["was"]))
+    return False
+
+
+def takes_long(mark: Mark) -> bool:
+    """Tell whether disks are being deleted."""
+    return mark.details.get("phase") == DELETING
 
 
 def _settle_elsewhere(env: Env, name: VmName) -> None:

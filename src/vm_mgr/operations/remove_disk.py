@@ -12,6 +12,7 @@ from vm_mgr.operations.checks import (
     steady_problems,
 )
 from vm_mgr.operations.free import require_free
+from vm_mgr.operations.overlay import disk_problems
 from vm_mgr.operations.plug import guest_sources, unplug
 from vm_mgr.operations.saved import saved_problems
 from vm_mgr.ports.env import Env
@@ -31,7 +32,8 @@ def remove_disk(env: Env, name: VmName, number: int) -> str:
         state = env.cluster.state()
         raise_all(quorum_problems(state))
         require_defined(env, name)
-        raise_all(steady_problems(state, name) + saved_problems(env, name) + _problems(env, name, number))
+        problems = steady_problems(state, name) + saved_problems(env, name)
+        raise_all(problems + disk_problems(env, state, name) + _problems(env, name, number))
         image = env.storage.images(name)[number]
         with marked(env, name, "remove-disk", number=str(number), phase=ASKING) as step:
             unplug(env, name, _source(env, name, number))
@@ -41,16 +43,22 @@ def remove_disk(env: Env, name: VmName, number: int) -> str:
     return image
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> None:
+def settle(env: Env, name: VmName, mark: Mark) -> bool:
     """Finish once the guest has let go, or deleting had begun; a VM that doesn't run now keeps the disk."""
     number = int(mark.details["number"])
     if not env.storage.exists(name):
-        return
+        return False
     if mark.details["phase"] != DELETING:
         present = guest_sources(env, name)
         if present is None or _source(env, name, number) in present:
-            return
+            return False
     _delete(env, name, number)
+    return True
+
+
+def takes_long(mark: Mark) -> bool:
+    """Tell whether the disk is being deleted."""
+    return mark.details["phase"] == DELETING
 
 
 def _problems(env: Env, name: VmName, number: int) -> list[VmMgrError]:

@@ -8,6 +8,7 @@ from vm_mgr.model.vm import VmName, VmStatus, name_problems
 from vm_mgr.operations.alone import alone, first_change, marked
 from vm_mgr.operations.checks import quorum_problems, require_defined
 from vm_mgr.operations.free import require_free
+from vm_mgr.operations.overlay import noted_problems
 from vm_mgr.operations.saved import saved_problems
 from vm_mgr.operations.status import status
 from vm_mgr.ports.env import Env
@@ -30,7 +31,7 @@ def rename(env: Env, name: VmName, new: VmName) -> VmStatus:
         if resource is not None and (resource.active or resource.target_role != "Stopped"):
             hint = f"stop it first: vm-mgr stop {name}"
             problems.append(VmMgrError(Kind.WRONG_STATE, f"{name} runs, or is to run", hint=hint))
-        raise_all(problems + saved_problems(env, name))
+        raise_all(problems + saved_problems(env, name) + noted_problems(env, name))
         with suppress(ProgramError):  # a disk that is damaged is renamed too
             require_free(env, name, "not renamed")
         details = {"old": name, "new": new}
@@ -42,16 +43,18 @@ def rename(env: Env, name: VmName, new: VmName) -> VmStatus:
     return status(env, new)
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> None:  # noqa: ARG001 - the mark has both names
+def settle(env: Env, name: VmName, mark: Mark) -> bool | None:  # noqa: ARG001 - the mark has both names
     """Finish it if both names have the mark; with one alone, nothing was begun, or all is done."""
     old, new = VmName(mark.details["old"]), VmName(mark.details["new"])
     left = env.ledger.marks()
     marked_ones = [one for one in (new, old) if one in left and left[one].details == mark.details]
-    if len(marked_ones) == 2 and (env.storage.exists(old) or env.storage.exists(new)):
+    finishes = len(marked_ones) == 2 and (env.storage.exists(old) or env.storage.exists(new))
+    if finishes:
         env.storage.rename(old, new)
         _follow(env, old, new)
     for one in marked_ones:
         env.ledger.erase(one)
+    return True if finishes else None
 
 
 settle_elsewhere = settle

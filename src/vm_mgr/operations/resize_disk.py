@@ -1,18 +1,24 @@
 """Make a VM's disk larger."""
 
+from collections.abc import Collection
+
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.storage import DiskInfo
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.alone import alone
+from vm_mgr.operations.capacity import room_problems
 from vm_mgr.operations.checks import quorum_problems, require_defined
 from vm_mgr.operations.free import shed_dead
+from vm_mgr.operations.overlay import disk_problems
 from vm_mgr.operations.saved import saved_problems
 from vm_mgr.ports.env import Env
 
 __all__ = ["resize_disk"]
 
 
-def resize_disk(env: Env, name: VmName, size_bytes: int, number: int = 0) -> DiskInfo:
+def resize_disk(
+    env: Env, name: VmName, size_bytes: int, number: int = 0, *, allow: Collection[str] = ()
+) -> DiskInfo:
     """Grow the disk with this number (0 is the system disk) and tell a running guest.
 
     Shrinking is refused: it would cut off what the guest has there. Repeating it tells the guest again.
@@ -21,7 +27,7 @@ def resize_disk(env: Env, name: VmName, size_bytes: int, number: int = 0) -> Dis
         state = env.cluster.state()
         raise_all(quorum_problems(state))
         require_defined(env, name)
-        raise_all(saved_problems(env, name))
+        raise_all(saved_problems(env, name) + disk_problems(env, state, name))
         disks = env.storage.disks(name)
         if not 0 <= number < len(disks):
             hint = f"give a number from 0 to {len(disks) - 1}"
@@ -30,6 +36,9 @@ def resize_disk(env: Env, name: VmName, size_bytes: int, number: int = 0) -> Dis
         if size_bytes < disk.size_bytes:
             message = f"disk {number} of {name} has {disk.size_bytes} bytes; it can't be made smaller"
             raise VmMgrError(Kind.INVALID, message, hint="give a larger size, for example 20G")
+        if size_bytes > disk.size_bytes:
+            label, more_bytes = env.storages.of(name), size_bytes - disk.size_bytes
+            raise_all(room_problems(env, label, size_bytes, more_bytes=more_bytes, allow=allow))
         shed_dead(env, name)
         env.storage.resize(name, disk.image, size_bytes)
         resource = state.resources.get(name)

@@ -7,6 +7,7 @@ from vm_mgr.operations.alone import alone, marked
 from vm_mgr.operations.asks import renew_asks
 from vm_mgr.operations.checks import quorum_problems, resource_of
 from vm_mgr.operations.disable import halt
+from vm_mgr.operations.overlay import overlay_problems
 from vm_mgr.operations.waiting import wait_started
 from vm_mgr.ports.env import Env
 
@@ -22,6 +23,7 @@ def restart(env: Env, name: VmName) -> VmStatus:
         if not resource.active:
             hint = f"start it: vm-mgr start {name}"
             raise VmMgrError(Kind.WRONG_STATE, f"{name} does not run", hint=hint)
+        raise_all(overlay_problems(env, state, name))
         with marked(env, name, "restart"):
             halt(env, name)
             renew_asks(env, name)

@@ -7,6 +7,7 @@ from vm_mgr.operations.alone import REFUSALS, Step, alone, marked
 from vm_mgr.operations.checks import quorum_problems, require_defined
 from vm_mgr.operations.disable import halt, role_of
 from vm_mgr.operations.free import require_free
+from vm_mgr.operations.overlay import disk_problems
 from vm_mgr.operations.remove_snapshot import find
 from vm_mgr.operations.saved import give_up
 from vm_mgr.operations.status import status
@@ -28,6 +29,7 @@ def rollback(env: Env, name: VmName, snapshot: str) -> VmStatus:
         raise_all(quorum_problems(state))
         require_defined(env, name)
         find(env, name, snapshot)
+        raise_all(disk_problems(env, state, name))
         was = role_of(state.resources.get(name))
         with marked(env, name, "rollback", snapshot=snapshot, was=was, phase=STOPPING) as step:
             if was:
@@ -44,13 +46,19 @@ def rollback(env: Env, name: VmName, snapshot: str) -> VmStatus:
     return wait_started(env, name) if was == TargetRole.STARTED.value else status(env, name)
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> None:
+def settle(env: Env, name: VmName, mark: Mark) -> bool:
     """Finish once disks may have been taken back; before and after that let the VM run, if it was to run."""
     step = Step(env, name, mark)
     if mark.details["phase"] == ROLLING:
         require_free(env, name, REFUSAL)
         _roll(step)
     _start(step)
+    return step.mark.details["phase"] == STARTING
+
+
+def takes_long(mark: Mark) -> bool:
+    """Tell whether disks are being taken back."""
+    return mark.details["phase"] == ROLLING
 
 
 def _roll(step: Step) -> None:

@@ -1,7 +1,7 @@
 """Change how a VM is to be run: settings, memory, processors, description."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
@@ -11,6 +11,7 @@ from vm_mgr.model.mark import Mark
 from vm_mgr.model.on_move import OnMove, on_move_of
 from vm_mgr.model.vm import VmName, VmSettings, text_problems
 from vm_mgr.operations.alone import alone, marked
+from vm_mgr.operations.capacity import guest_problems
 from vm_mgr.operations.checks import quorum_problems, require_defined
 from vm_mgr.operations.create import setting_problems
 from vm_mgr.operations.enable import resource_for
@@ -26,6 +27,7 @@ PARAMETERS = {
     *("migration_strategy", "migration_bandwidth_mib", "migration_parallel"),
     *("migration_timeout_action", "migration_max_pause_s"),
 }
+IN_DEFINITION = ("memory_bytes", "vcpus", "description")
 PLACES = {"pinned_host", "preferred_host"}
 MOVES = {"live_migration", "on_move"}
 RETURN = {"failback", "preferred_host", *MOVES}
@@ -41,6 +43,7 @@ class Changes(NamedTuple):
     memory_bytes: int | None = None
     vcpus: int | None = None
     description: str | None = None
+    allow: Collection[str] = ()
 
 
 def set_vm(env: Env, name: VmName, changes: Changes) -> bool:
@@ -57,8 +60,9 @@ def set_vm(env: Env, name: VmName, changes: Changes) -> bool:
         fields = {key for key in VmSettings._fields if getattr(after, key) != getattr(before, key)}
         news = _news(before, after, fields)
         raise_all(_problems(state, name, after, news, fields) + _size_problems(changes))
+        raise_all(_capacity_problems(env, state, after, changes))
         values = changes._asdict()
-        given = {key: value for key, value in values.items() if key != "settings" and value is not None}
+        given = {key: values[key] for key in IN_DEFINITION if values[key] is not None}
         new_xml = env.definitions.changed(env.storage.definition(name), **given) if given else ""
         if not fields and not given:
             env.say(Note(Level.INFO, "unchanged", f"nothing is changed of {name}"))
@@ -74,17 +78,18 @@ def set_vm(env: Env, name: VmName, changes: Changes) -> bool:
         return True
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> None:
+def settle(env: Env, name: VmName, mark: Mark) -> bool | None:
     """Finish it: the mark has all that was asked for. One that can't be read was never begun."""
     if not env.storage.exists(name):
-        return
+        return None
     try:
         _read(mark)
     except (KeyError, TypeError, ValueError, AttributeError):
         text = f"what was to be set of {name} can't be read: it is forgotten"
         env.say(Note(Level.WARNING, "mark-forgotten", text, f"see what it has: vm-mgr show {name}"))
-        return
+        return None
     _apply(env, name, mark)
+    return True
 
 
 def _apply(env: Env, name: VmName, mark: Mark) -> None:
@@ -178,6 +183,13 @@ def _goes_home(state: ClusterState, node: str, after: VmSettings) -> bool:
     """Tell whether a VM on this node is to be on its preferred host, now that it returns there."""
     home = state.node(after.preferred_host or "")
     return returns(after) and node not in ("", after.preferred_host) and home is not None and home.can_host
+
+
+def _capacity_problems(
+    env: Env, state: ClusterState, after: VmSettings, changes: Changes
+) -> list[VmMgrError]:
+    memory_bytes, vcpus, host = changes.memory_bytes, changes.vcpus, after.pinned_host
+    return guest_problems(env, state, memory_bytes=memory_bytes, vcpus=vcpus, host=host, allow=changes.allow)
 
 
 def _size_problems(changes: Changes) -> list[VmMgrError]:

@@ -6,6 +6,7 @@ from vm_mgr.operations.alone import alone
 from vm_mgr.operations.asks import renew_asks
 from vm_mgr.operations.checks import quorum_problems, resource_of, warn_without_fencing
 from vm_mgr.operations.held import let_go
+from vm_mgr.operations.overlay import clear, noted_problems
 from vm_mgr.operations.status import status
 from vm_mgr.operations.view import view
 from vm_mgr.operations.waiting import wait_started
@@ -14,8 +15,11 @@ from vm_mgr.ports.env import Env
 __all__ = ["start"]
 
 
-def start(env: Env, name: VmName) -> VmStatus:
-    """Ask for the VM to run, forget earlier failures, wait until it runs."""
+def start(env: Env, name: VmName, *, allow_lost_writes: bool = False) -> VmStatus:
+    """Ask for the VM to run, forget earlier failures, wait until it runs.
+
+    allow_lost_writes: boot it from its stored disks even where it has last written elsewhere.
+    """
     with alone(env, name):
         state = env.cluster.state()
         raise_all(quorum_problems(state))
@@ -27,6 +31,10 @@ def start(env: Env, name: VmName) -> VmStatus:
         seen = view(resource, state)
         if seen.state is VmState.STARTED:
             return seen
+        if allow_lost_writes:
+            clear(env, name)
+        elif not resource.active:
+            raise_all(noted_problems(env, name))
         if resource.failed or resource.banned_by_failures or resource.last_failure:
             env.cluster.forget_failures(name)
         if not resource.active:

@@ -1,12 +1,14 @@
 """Stop a VM."""
 
 from vm_mgr.errors import VmMgrError, raise_all
+from vm_mgr.interruption import current
 from vm_mgr.model.cluster import ClusterState, NodeName, Resource
 from vm_mgr.model.vm import TargetRole, VmName, VmStatus
 from vm_mgr.operations.alone import alone_if_reachable
 from vm_mgr.operations.checks import quorum_problems, resource_of
 from vm_mgr.operations.disable import STOP_TIMEOUT_S
 from vm_mgr.operations.held import let_go
+from vm_mgr.operations.overlay import overlay_problems
 from vm_mgr.operations.saved import give_up, with_saved
 from vm_mgr.operations.status import status
 from vm_mgr.operations.waiting import known_settings, wait_stopped
@@ -34,7 +36,11 @@ def stop(env: Env, name: VmName, *, force: bool = False) -> VmStatus:
         raise_all(quorum_problems(state))
         if unplugged and name not in state.resources:
             return status(env, name)  # the other command disabled or removed it
-        let_go(env, resource_of(env, state, name))
+        resource = resource_of(env, state, name)
+        raise_all([] if force else overlay_problems(env, state, name))
+        let_go(env, resource)
+        if resource.active:
+            current.halting(name)
         env.cluster.set_target_role(name, TargetRole.STOPPED)
         if force:
             _unplug(env, name)  # before a storage that hangs is asked for anything more

@@ -1,5 +1,7 @@
 """Derive what a user sees of a VM from what Pacemaker reports."""
 
+import time
+
 from vm_mgr.model.cluster import ClusterState, Resource
 from vm_mgr.model.vm import VmName, VmState, VmStatus
 
@@ -7,6 +9,8 @@ __all__ = ["MOVING", "view"]
 
 # What is told of a Started VM that is on its way to another node.
 MOVING = "moving"
+# And of one that waits for room.
+FULL = "its storage is full"
 
 
 def view(resource: Resource, state: ClusterState) -> VmStatus:
@@ -38,7 +42,7 @@ def _state(resource: Resource, state: ClusterState) -> tuple[VmState, str]:
         return VmState.STOPPING, ""
     if resource.target_role == "Stopped":
         return (VmState.STOPPING if resource.active else VmState.STOPPED), ""
-    return _running(resource) if resource.active else _waiting(resource, state)
+    return _running(resource, state) if resource.active else _waiting(resource, state)
 
 
 def _blocked(resource: Resource) -> tuple[VmState, str]:
@@ -48,10 +52,23 @@ def _blocked(resource: Resource) -> tuple[VmState, str]:
     return VmState.FAILED, resource.last_failure or "blocked; see: crm_mon -1"
 
 
-def _running(resource: Resource) -> tuple[VmState, str]:
+def _running(resource: Resource, state: ClusterState) -> tuple[VmState, str]:
     if resource.failed:
         return VmState.FAILED, resource.last_failure or "about to be recovered"
-    return VmState.STARTED, MOVING if "Migrating" in (resource.pending, resource.role) else ""
+    if "Migrating" in (resource.pending, resource.role):
+        return VmState.STARTED, MOVING
+    node = state.node(resource.nodes[0]) if resource.nodes else None
+    since = node.full.get(resource.name) if node else None
+    return VmState.STARTED, "" if since is None else f"its guest stands: {FULL} since {_time(since)}"
+
+
+def _time(utc: int) -> str:
+    """Write a time as people read it in every time zone.
+
+    >>> _time(1767225600)
+    '2026-01-01 00:00:00 UTC'
+    """
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(utc))
 
 
 def _waiting(resource: Resource, state: ClusterState) -> tuple[VmState, str]:

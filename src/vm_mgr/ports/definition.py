@@ -7,7 +7,7 @@ from vm_mgr.errors import VmMgrError
 from vm_mgr.model.storage import Disk
 from vm_mgr.model.vm import VmName
 
-__all__ = ["Definitions", "HardDisk", "Machine", "Place", "Prepared", "Tie"]
+__all__ = ["Definitions", "HardDisk", "Machine", "Place", "Prepared", "Tie", "Written"]
 
 
 class Prepared(NamedTuple):
@@ -31,6 +31,14 @@ class HardDisk(NamedTuple):
     target: str
     path: str
     format: str
+
+
+class Written(NamedTuple):
+    """A disk that the domain writes to; job: a block job that copies it (copy, active-commit)."""
+
+    target: str
+    source: str
+    job: str = ""
 
 
 class Place(NamedTuple):
@@ -86,6 +94,10 @@ class Definitions(Protocol):
 
     def sources(self, xml: str) -> list[str]:
         """Name the sources of all disks, whatever kind they are."""
+        ...
+
+    def written(self, xml: str) -> list[Written]:
+        """Describe the disks that it writes to: of a running domain, to what it writes at this moment."""
         ...
 
     def ties(self, xml: str, own: Collection[str] = ()) -> tuple[Tie, ...]:

@@ -8,6 +8,7 @@ from vm_mgr.ports.chronicle import Chronicle, Journal
 from vm_mgr.ports.clock import Clock
 from vm_mgr.ports.cluster import Cluster
 from vm_mgr.ports.definition import Definitions
+from vm_mgr.ports.holds import HoldLimits
 from vm_mgr.ports.hypervisor import Hypervisor
 from vm_mgr.ports.images import Images
 from vm_mgr.ports.ledger import Ledger
@@ -83,6 +84,10 @@ class Env(Protocol):
 
     def hypervisor_at(self, node: NodeName) -> Hypervisor:
         """Running domains on another node."""
+        ...
+
+    def holds_at(self, node: NodeName) -> HoldLimits:
+        """Limits for how long a command may hold a guest of a node still."""
         ...
 
     @property

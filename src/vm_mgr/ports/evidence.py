@@ -25,6 +25,10 @@ class Evidence(Protocol):
         """Read from libvirt's state file what it says of this process: `paused (user)`, or nothing."""
         ...
 
+    def definition(self, name: VmName, pid: int) -> str:
+        """Read from the same file the XML of this process's domain as it is now, or nothing."""
+        ...
+
     def control(self, name: VmName) -> Control:
         """Ask libvirt about its way to QEMU."""
         ...

@@ -3,6 +3,7 @@
 from typing import NoReturn, Protocol
 
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.capacity import NodeCapacity
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.live_migration import LiveMigration
 
@@ -23,6 +24,10 @@ def half_error(name: VmName, reason: str) -> VmMgrError:
 
 class Hypervisor(LiveMigration, Protocol):
     """Every call is bounded in time and raises EXTERNAL_FAILURE when it fails or hangs."""
+
+    def capacity(self) -> NodeCapacity:
+        """Give what the node has in all."""
+        ...
 
     def create(self, xml: str, name: VmName, *, timeout_s: float) -> None:
         """Start a transient domain.
@@ -52,6 +57,10 @@ class Hypervisor(LiveMigration, Protocol):
         """Let the guest's file systems go on; nothing frozen is fine. False if no agent answered."""
         ...
 
+    def is_frozen(self, name: VmName) -> bool:
+        """Tell whether the guest's agent says that its file systems are frozen; False for no answer."""
+        ...
+
     def agent_answers(self, name: VmName) -> bool:
         """Tell whether the guest's agent answers now, within a second or so."""
         ...
@@ -63,7 +72,8 @@ class Hypervisor(LiveMigration, Protocol):
     def resume(self, name: VmName) -> None:
         """Let them go on; a guest that runs is fine.
 
-        Raises WRONG_STATE for a half of a live migration: whether it may go on is to be proven first.
+        Raises WRONG_STATE for a guest that waits for the end of its source. libvirt tells no guest that was
+        restored from one that a migration has left standing: who resumes another's guest looks at HALVES.
         """
         ...
 

@@ -27,11 +27,18 @@ class LostNodes(Protocol):
     """
 
     def connect(self) -> None:
-        """Connect anew, ahead of need: whom one was connected to may have been on the lost node."""
+        """Connect anew, ahead of need: whom one was connected to may have been on the lost node.
+
+        Which daemons are up now is remembered for `came_up`.
+        """
         ...
 
     def daemons(self, node: NodeName, addresses: Collection[str]) -> Daemons:
         """Find the daemons that say that they run on this node and have one of its addresses."""
+        ...
+
+    def came_up(self, numbers: Sequence[int]) -> bool | None:
+        """Tell whether one of these, found by `daemons`, has come up since `connect`; None without one."""
         ...
 
     def end_daemons(self, numbers: Sequence[int], *, certain: bool = True) -> None:

@@ -19,6 +19,10 @@ class Snapshots(Protocol):
         """Take one on every disk; that they show one instant is up to the caller, who pauses the guest."""
         ...
 
+    def regrade(self, name: VmName, snapshot: str, consistency: Consistency) -> None:
+        """Correct what one that was taken has caught."""
+        ...
+
     def drop_snapshot(self, name: VmName, snapshot: str) -> None:
         """Delete one from every disk that has it; absent is fine."""
         ...

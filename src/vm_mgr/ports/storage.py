@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from vm_mgr.model.capacity import Room
 from vm_mgr.model.storage import Disk, DiskInfo, Holder
 from vm_mgr.model.vm import VmName, VmSettings
 from vm_mgr.ports.disks import Disks
@@ -78,12 +79,20 @@ class Storage(Disks, SavedStates, Protocol):
         """Make a disk larger; a running guest is told by the caller."""
         ...
 
+    def room(self) -> Room:
+        """Say how much the storage can hold, its own copies not counted."""
+        ...
+
     def dependents(self, name: VmName) -> list[str]:
         """Name the images that share blocks with the VM's disks and would be lost with them."""
         ...
 
     def remove(self, name: VmName) -> bool:
         """Delete it all and tell whether there was anything; repeating an interrupted one finishes it."""
+        ...
+
+    def full(self, name: VmName) -> str:
+        """Say that the VM's disks take nothing more; empty where they do, or it is not known."""
         ...
 
     def images(self, name: VmName) -> list[str]:

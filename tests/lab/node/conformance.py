@@ -156,6 +156,16 @@ CASES = {
         UNPLUG,
     ),
     "PID file is lost": (START, Do("pid_file_is_lost"), MONITOR, Do("memory_is_lost"), MONITOR, MONITOR),
+    "a probe only looks": (
+        START,
+        Do("memory_is_lost"),
+        Act("monitor", 0, "", (PROBE,)),
+        Act("status", 0),
+        Do("nothing_is_remembered"),
+        MONITOR,
+        Do("process_is_remembered"),
+        UNPLUG,
+    ),
     "another process with the same words": (
         Do("impostor_begins"),
         GONE,
@@ -258,6 +268,12 @@ class Machine:
 
     def memory_is_lost(self):
         (self.state / f"running..{self.name}").unlink()
+
+    def nothing_is_remembered(self):
+        assert not (self.state / f"running..{self.name}").exists(), "a probe has written"
+
+    def process_is_remembered(self):
+        assert (self.state / f"running..{self.name}").exists()
 
     def impostor_begins(self):
         """Begin a process that has QEMU's words, and is none."""

@@ -57,7 +57,7 @@ def make(
             made.metadata_set(layout.UNFINISHED, layout.REMOVING)
     if image is not None:
         argv = commands.convert(image.path, image.format, target(storage, new))
-        run_copy(storage, argv, on_progress)
+        run_copy(storage, argv, on_progress, image.path, into=new)
 
 
 def place(storage: CephStorage, name: VmName, number: int) -> None:

@@ -6,7 +6,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.ceph import layout
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.interruption import current
 from vm_mgr.model.storage import DiskInfo
+from vm_mgr.reports import Progress
 
 if TYPE_CHECKING:
     from vm_mgr.adapters.ceph.port import CephStorage
@@ -22,6 +25,8 @@ __all__ = [
 ]
 
 DEAD_CLIENT_S = 35.0
+POLL_S = 0.5
+DELETE_END_S = 1.0
 
 
 def remove_image(storage: CephStorage, image_name: str, *, patience_s: float = DEAD_CLIENT_S) -> bool:
@@ -35,15 +40,45 @@ def remove_image(storage: CephStorage, image_name: str, *, patience_s: float = D
             try:
                 with suppress(rbd.ImageNotFound):  # a killed removal may have left the name alone
                     _remove_snapshots(rbd, ioctx, image_name)
-                rbd.RBD().remove(ioctx, image_name)
+                _delete(storage, rbd, ioctx, image_name)
             except rbd.ImageNotFound:
                 return False
             except rbd.ImageBusy:
                 if storage.clock.monotonic() > deadline:
                     raise
-                storage.clock.sleep(1)
+                if current.impatient:
+                    message = f"{image_name} has a client, which may be dead"
+                    raise VmMgrError(Kind.TRY_LATER, message, hint="vm-mgr repair") from None
+                text = f"waiting until Ceph forgets the client that had {image_name} open"
+                storage.patience.say(Progress(text))
+                storage.clock.sleep(POLL_S)
             else:
                 return True
+
+
+def _delete(storage: CephStorage, rbd: Any, ioctx: Any, image_name: str) -> None:
+    """Have librbd delete it: that can only be left alone, and be done again from where it came to."""
+    told = _Share()
+    deleting = rbd.RBD().remove
+
+    def delete() -> None:
+        deleting(ioctx, image_name, on_progress=told)
+
+    storage.patience.call(delete, f"can't delete {image_name}", fraction=told.fraction, end_s=DELETE_END_S)
+
+
+class _Share:
+    """What librbd tells of its progress."""
+
+    def __init__(self) -> None:
+        self.done, self.total = 0, 0
+
+    def __call__(self, done: int, total: int) -> int:
+        self.done, self.total = done, total
+        return 0
+
+    def fraction(self) -> float | None:
+        return self.done / self.total if self.total else None
 
 
 def removal_begun(storage: CephStorage, image_name: str) -> bool:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.ceph.connection import failed, load_rados
 from vm_mgr.adapters.ceph.lease import LEASE_S
 from vm_mgr.adapters.ceph.listing import LEDGER, raw_marks
-from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.errors import BusyError
 from vm_mgr.model.mark import Mark, read_mark, write_mark
 from vm_mgr.model.vm import VmName
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from vm_mgr.adapters.ceph.connection import Connection
     from vm_mgr.adapters.ceph.listing import Listing
@@ -28,23 +28,28 @@ MUST_RENEW = 2
 class CephLedger:
     """The object vm-mgr.ledger of the VMs' pool."""
 
-    def __init__(self, connection: Connection, listing: Listing | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        listing: Listing | None = None,
+        *,
+        doing: Callable[[], str] = lambda: "",
+    ) -> None:
+        """Doing names the command that claims."""
         self.connection = connection
         self.listing = listing
+        self.doing = doing
 
     @contextmanager
     def claim(self, name: VmName) -> Iterator[None]:
         """Hold the lock of the name, renewed by a thread."""
-        import os  # noqa: PLC0415 - none of these for `list`
-        import secrets  # noqa: PLC0415
-        import socket  # noqa: PLC0415
-        import threading  # noqa: PLC0415
+        import threading  # noqa: PLC0415 - none of these for `list`
 
         rados = load_rados()
 
         ioctx = self.connection.ioctx
         leases = self.connection.leases
-        cookie = f"{socket.gethostname()} {os.getpid()} {secrets.token_hex(4)}"  # ours alone: it may renew
+        cookie = _cookie(self.doing())
 
         def lock(flags: int = 0) -> None:
             asked = leases.now()
@@ -54,8 +59,9 @@ class CephLedger:
         try:
             lock()
         except (rados.ObjectBusy, rados.ObjectExists) as error:
-            message = f"another command is at {name}, or was killed less than {LEASE_S} s ago"
-            raise VmMgrError(Kind.TRY_LATER, message, hint=f"try again in {LEASE_S} s") from error
+            besides = f", or was killed less than {LEASE_S} s ago"
+            hint = f"try again when it has ended, or in {LEASE_S} s"
+            raise BusyError(name, _holder(ioctx, name), hint=hint, besides=besides) from error
         except rados.Error as error:
             raise failed(f"can't claim {name}", error) from error
         over = threading.Event()
@@ -76,7 +82,7 @@ class CephLedger:
             yield
         finally:
             over.set()
-            renewing.join()
+            renewing.join(LEASE_S)  # the limits of its call end it before
             leases.release(cookie)
             with suppress(rados.Error):  # it ends by itself
                 ioctx.unlock(LEDGER, name, cookie)
@@ -111,3 +117,36 @@ class CephLedger:
             return
         except rados.Error as error:
             raise failed(f"can't forget the mark of {name}", error) from error
+
+
+def _cookie(doing: str) -> str:
+    """Name the command in a way that is its own alone: it may renew."""
+    import os  # noqa: PLC0415
+    import secrets  # noqa: PLC0415
+    import socket  # noqa: PLC0415
+    import time  # noqa: PLC0415
+
+    from vm_mgr.model.claimant import Claimant  # noqa: PLC0415
+
+    us = Claimant(socket.gethostname(), os.getpid(), doing, int(time.time()))
+    return us.written(secrets.token_hex(4))
+
+
+def _holder(ioctx: Any, name: VmName) -> str:
+    """Ask cls_lock who has the lock; whatever else Ceph puts around it, the cookie is in its answer."""
+    import struct  # noqa: PLC0415
+    import time  # noqa: PLC0415
+
+    import rados  # noqa: PLC0415
+
+    from vm_mgr.model.claimant import find_claimant  # noqa: PLC0415
+
+    word = str(name).encode()
+    # cls_lock_get_info_op of version 1: a string.
+    asked = struct.pack("<BBII", 1, 1, len(word) + 4, len(word)) + word
+    try:
+        _, answer = ioctx.execute(LEDGER, "lock", "get_info", asked)
+    except (rados.Error, AttributeError):
+        return ""
+    found = find_claimant(bytes(answer or b"").decode("latin-1"))
+    return found.words(time.time()) if found else ""

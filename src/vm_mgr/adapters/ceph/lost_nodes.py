@@ -34,14 +34,19 @@ class CephLostNodes:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        # By number, the epoch in which an OSD came up: when connected, and when last looked at.
+        self._known: dict[int, int] | None = None
+        self._seen: dict[int, int] = {}
 
     def connect(self) -> None:
         """Load Ceph's libraries, find a monitor that answers, and the pool.
 
         A silent monitor is otherwise noticed after mon_client_ping_timeout only.
         """
+        self._known = None
         self.connection.close()
-        self._ask({"prefix": "osd dump"})
+        found = self._ask({"prefix": "osd dump"})
+        self._known = {int(osd["osd"]): int(osd["up_from"]) for osd in found.get("osds", ()) if osd["up"]}
         _ = self.connection.ioctx
 
     def daemons(self, node: NodeName, addresses: Collection[str]) -> Daemons:
@@ -61,8 +66,15 @@ class CephLostNodes:
         ]
         if not own:
             return Daemons()
+        self._seen = {int(osd["osd"]): int(osd["up_from"]) for osd in own}
         newest = max(int(osd["up_from"]) for osd in own)
         return Daemons(tuple(sorted(int(osd["osd"]) for osd in own)), self._time_of(newest))
+
+    def came_up(self, numbers: Sequence[int]) -> bool | None:
+        """Compare the epochs, which no clock has a part in."""
+        if self._known is None:
+            return None
+        return any(self._seen.get(number) != self._known.get(number) for number in numbers)
 
     def end_daemons(self, numbers: Sequence[int], *, certain: bool = True) -> None:
         """Mark them down; if definitely dead, their leases on reads needn't run out either.

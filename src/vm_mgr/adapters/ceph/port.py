@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.ceph.connection import Connection, failed, load_rados, load_rbd, translated
+from vm_mgr.adapters.ceph.patience import Patience
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.reports import silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,11 +16,13 @@ if TYPE_CHECKING:
 
     from vm_mgr.adapters.ceph.listing import Listing
     from vm_mgr.adapters.ceph.staging import StagedImages
+    from vm_mgr.model.capacity import Room
     from vm_mgr.model.saved_state import SavedState
     from vm_mgr.model.storage import Consistency, Disk, DiskInfo, DiskTies, Holder, ImageFile, Snapshot
     from vm_mgr.model.vm import VmName, VmSettings
     from vm_mgr.ports.clock import Clock
     from vm_mgr.ports.runner import Runner
+    from vm_mgr.reports import Say
 
 __all__ = ["CephStorage"]
 
@@ -35,8 +39,10 @@ class CephStorage:
         cache: str = "writeback",
         listing: Listing | None = None,
         spool: Path | None = None,
+        say: Say = silent,
     ) -> None:
         """spool is a folder of this node through which guests' memory passes to and from Ceph."""
+        self.patience = Patience(say)
         self.connection = connection
         self.runner = runner
         self.clock = clock
@@ -225,6 +231,12 @@ class CephStorage:
 
         flatten(self, image, on_progress)
 
+    def room(self) -> Room:
+        """Ask the monitors."""
+        from vm_mgr.adapters.ceph import usage  # noqa: PLC0415
+
+        return usage.room(self)
+
     def dependents(self, name: VmName) -> list[str]:
         """List the clones of the images."""
         with self.working(f"can't list the clones of {name}") as (rbd, ioctx):
@@ -250,6 +262,12 @@ class CephStorage:
         from vm_mgr.adapters.ceph import snapshots  # noqa: PLC0415
 
         snapshots.take(self, name, snapshot, consistency)
+
+    def regrade(self, name: VmName, snapshot: str, consistency: Consistency) -> None:
+        """Correct its key."""
+        from vm_mgr.adapters.ceph.layout import SNAPSHOT  # noqa: PLC0415
+
+        self.describe(name, {SNAPSHOT + snapshot: consistency.value})
 
     def drop_snapshot(self, name: VmName, snapshot: str) -> None:
         """Delete one from every image."""
@@ -319,6 +337,12 @@ class CephStorage:
 
         saved_states.drop(self, name)
 
+    def full(self, name: VmName) -> str:  # noqa: ARG002 - the same for every VM
+        """Ask for the flags that keep a client's writes waiting, of the cluster and of the pool."""
+        from vm_mgr.adapters.ceph.fullness import fullness  # noqa: PLC0415
+
+        return fullness(self.connection)
+
     def holders(self, images: Sequence[str]) -> list[Holder]:
         """Read watchers and locks; reading needs no watch of our own."""
         from vm_mgr.adapters.ceph import holders  # noqa: PLC0415
@@ -349,4 +373,4 @@ class CephStorage:
         ioctx = self.connection.ioctx
         rbd = load_rbd()
         with translated(doing):
-            yield rbd, ioctx
+            yield self.patience.module(rbd, doing), ioctx

@@ -13,10 +13,10 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vm_mgr import private
-from vm_mgr.adapters.ceph import layout
+from vm_mgr.adapters.ceph import layout, usage
 from vm_mgr.adapters.ceph.images import key_of, remove_image
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.saved_state import SavedState, read_state, write_state
@@ -45,7 +45,9 @@ def begin(storage: CephStorage, name: VmName, size_bytes: int) -> str:
     except OSError as error:
         raise VmMgrError(Kind.ENVIRONMENT, f"can't use {folder}: {error}", hint="see: df -h") from error
     _require(name, size_bytes, here, f"in {folder} on this node", "df -h")
-    _require(name, size_bytes, _pool_room(storage), f"in the pool {storage.connection.pool}", "ceph df")
+    _require(
+        name, size_bytes, usage.room(storage).free_bytes, f"in the pool {storage.connection.pool}", "ceph df"
+    )
     return str(folder / name)
 
 
@@ -162,20 +164,6 @@ def drop(storage: CephStorage, name: VmName, *, patience_s: float = 0) -> None:
 
 def _described(storage: CephStorage, image_name: str) -> str | None:
     return key_of(storage, image_name, layout.STATE)
-
-
-def _pool_room(storage: CephStorage) -> int:
-    """Ask for what the pool can take, its copies counted."""
-    with storage.working("can't see how much room the pool has"):
-        status, answer, words = storage.connection.cluster.mon_command(
-            '{"prefix": "df", "format": "json"}', b""
-        )
-    pools: list[dict[str, Any]] = json.loads(answer).get("pools", []) if status == 0 else []
-    for pool in pools:
-        if pool.get("name") == storage.connection.pool:
-            return int(pool["stats"]["max_avail"])
-    message = f"Ceph does not tell how much room the pool has: {words or status}"
-    raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint="look: ceph df")
 
 
 def _require(name: VmName, size_bytes: int, free_bytes: int, where: str, look: str) -> None:

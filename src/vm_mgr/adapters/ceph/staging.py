@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.ceph import commands, layout, parse
@@ -49,15 +50,17 @@ class StagedImages:
 
     def fill(self, image: ImageFile, on_progress: Callable[[float], None]) -> None:
         """Copy an image file."""
-        self._convert(image.path, image.format, on_progress)
+        self._convert(image.path, image.format, on_progress, image.path)
 
     def compare(self, image: ImageFile, on_progress: Callable[[float], None]) -> None:
         """Compare with qemu-img."""
-        run_copy(self.storage, commands.compare(image.path, image.format, self._last()), on_progress)
+        run_copy(
+            self.storage, commands.compare(image.path, image.format, self._last()), on_progress, image.path
+        )
 
     def copy(self, image: str, snapshot: str, on_progress: Callable[[float], None]) -> None:
         """Copy a snapshot."""
-        self._convert(target(self.storage, f"{image}@{snapshot}"), "raw", on_progress)
+        self._convert(target(self.storage, f"{image}@{snapshot}"), "raw", on_progress, image)
 
     def describe(self, *, xml: str, base_xml: str, settings: VmSettings, notes: Mapping[str, str]) -> None:
         """Write definition and settings into the system disk's metadata."""
@@ -81,8 +84,12 @@ class StagedImages:
         """Remove what was not committed."""
         unstage(self.storage, self.name)
 
-    def _convert(self, source: str, source_format: str, on_progress: Callable[[float], None]) -> None:
-        run_copy(self.storage, commands.convert(source, source_format, self._last()), on_progress)
+    def _convert(
+        self, source: str, source_format: str, on_progress: Callable[[float], None], what: str
+    ) -> None:
+        argv = commands.convert(source, source_format, self._last())
+        made = layout.new_image(self.name, self.count - 1)
+        run_copy(self.storage, argv, on_progress, what, into=made)
 
     def _last(self) -> str:
         return target(self.storage, layout.new_image(self.name, self.count - 1))
@@ -109,17 +116,49 @@ def target(storage: CephStorage, image: str) -> str:
     return commands.rbd_path(image, pool=ceph.pool, user=ceph.user, conf=ceph.conf)
 
 
-def run_copy(storage: CephStorage, argv: tuple[str, ...], on_progress: Callable[[float], None]) -> None:
-    """Run a copy or comparison that tells how far it is."""
+def run_copy(
+    storage: CephStorage,
+    argv: tuple[str, ...],
+    on_progress: Callable[[float], None],
+    what: str,
+    *,
+    into: str = "",
+) -> None:
+    """Run a copy or comparison that tells how far it is; what it reads is named where it fails.
+
+    into: the image that it writes. Its client is shut out where it was ended in the middle: Ceph would keep
+    the watch of a client that says nothing more for 30 s, and the image could not be removed.
+    """
 
     def on_line(line: str) -> None:
         fraction = parse.progress_fraction(line)
         if fraction is not None:
             on_progress(fraction)
 
-    completed = storage.runner.run(argv, timeout_s=NO_LIMIT_S, on_line=on_line)
+    try:
+        completed = storage.runner.run(argv, timeout_s=NO_LIMIT_S, on_line=on_line)
+    except BaseException:  # the program has ended before this is raised
+        if into:
+            _forget_client(storage, into)
+        raise
     if completed.exit_code != 0:
-        raise ProgramError(completed.argv, completed.exit_code, completed.stderr or completed.stdout)
+        program = argv[len(commands.TIED) :]
+        failure = ProgramError(program, completed.exit_code, completed.stderr or completed.stdout)
+        hint = f"if it is an image file: qemu-img check {what}"
+        wrong = "can't be read whole" if into else "and its copy are not the same"
+        raise VmMgrError(failure.kind, f"{what} {wrong}: {failure.message}", hint=hint) from failure
+
+
+def _forget_client(storage: CephStorage, image: str) -> None:
+    """Shut out who still watches an image that nobody but our program, which has ended, has opened here.
+
+    Where that fails the watch ends by itself.
+    """
+    with suppress(VmMgrError):
+        here = str(storage.connection.cluster.get_addrs()).replace("]", "")
+        for holder in storage.holders([image]):
+            if f"{holder.host}:" in here:
+                storage.evict(holder)
 
 
 def unstage(storage: CephStorage, name: VmName) -> bool:

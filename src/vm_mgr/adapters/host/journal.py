@@ -23,8 +23,7 @@ EVENTS, AGENT = "vm-mgr", "vm-mgr-agent"
 BAD = frozenset(
     {
         *(EventKind.LOST, EventKind.FENCING_FAILED, EventKind.RELEASE_FAILED, EventKind.FAILED),
-        EventKind.SECOND,
-        *(EventKind.NOT_SAVED, EventKind.NOT_RESUMED),
+        *(EventKind.SECOND, EventKind.NOT_SAVED, EventKind.NOT_RESUMED, EventKind.FULL),
     }
 )
 # A longer write into a pipe may come out in pieces (pipe(7)).

@@ -1,16 +1,45 @@
 """Build virsh's argv."""
 
+import json
 from collections.abc import Sequence
 
 from vm_mgr.ports.live_migration import Migration
 
-__all__ = ["ARRIVAL", "REFUSAL", "console", "domjobabort", "migrate", "remote_uri", "virsh"]
+__all__ = [
+    "ARRIVAL",
+    "FREEZE_STATUS",
+    "PING",
+    "REFUSAL",
+    "console",
+    "domjobabort",
+    "migrate",
+    "remote_uri",
+    "says_frozen",
+    "virsh",
+]
 
 URI = "qemu:///system"
 # How our own hook's refusal begins (vm_mgr.ocf.guard), which libvirt puts behind words of its own.
 REFUSAL = "vm-mgr: refusing "
 # Whose element in a domain's metadata says that the guest waits for the end of its source (arrival.py).
 ARRIVAL = "urn:vm-mgr:arrival"
+
+
+# To the guest's agent (qga/qapi-schema.json in QEMU's source).
+PING = '{"execute": "guest-ping"}'
+FREEZE_STATUS = '{"execute": "guest-fsfreeze-status"}'
+
+
+def says_frozen(answer: str) -> bool:
+    """Read the answer to FREEZE_STATUS; what can't be read is no proof.
+
+    >>> says_frozen('{"return":"frozen"}'), says_frozen('{"return":"thawed"}'), says_frozen("")
+    (True, False, False)
+    """
+    try:
+        return bool(json.loads(answer)["return"] == "frozen")
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def virsh(*arguments: str, uri: str = URI) -> tuple[str, ...]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.libvirt.connection import PAUSED, REASONS, STATES
-from vm_mgr.adapters.libvirt.port import FREEZE_S, MONITOR_S, SHORT_S, Virsh
+from vm_mgr.adapters.libvirt.port import CONNECT_S, FREEZE_S, MONITOR_S, SHORT_S, Virsh
 from vm_mgr.errors import VmMgrError
-from vm_mgr.ports.hypervisor import ARRIVING, HALVES, PAUSED_BY_USER, half_error
+from vm_mgr.model.capacity import NodeCapacity
+from vm_mgr.ports.hypervisor import ARRIVING, PAUSED_BY_USER, half_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +23,11 @@ __all__ = ["Connected"]
 
 class Connected(Virsh):
     """The libvirt of another node."""
+
+    def capacity(self) -> NodeCapacity:
+        """Ask for virNodeInfo, whose memory is in MiB in Python's binding."""
+        info = self._call(lambda libvirt: self.connection.host(libvirt).getInfo(), CONNECT_S)
+        return NodeCapacity(int(info[1]) << 20, int(info[2]))
 
     def domain_state(self, name: VmName, *, timeout_s: float) -> str:
         """Give libvirt's word for the state, or "absent"."""
@@ -61,6 +67,19 @@ class Connected(Virsh):
             return False
         return True
 
+    def _ask_agent(self, name: VmName, command: str) -> str:
+        """Give the answer; nothing where there is none within a second."""
+
+        def ask(libvirt: Any) -> str:
+            import libvirt_qemu  # noqa: PLC0415
+
+            return str(libvirt_qemu.qemuAgentCommand(self._domain(libvirt, name), command, 1, 0))
+
+        try:
+            return str(self._call(ask, SHORT_S))
+        except VmMgrError:
+            return ""
+
     def pause(self, name: VmName) -> None:
         """Suspend."""
         self._call(lambda libvirt: self._domain(libvirt, name).suspend(), SHORT_S)
@@ -68,7 +87,7 @@ class Connected(Virsh):
     def resume(self, name: VmName) -> None:
         """Resume; libvirt refuses that for a domain that runs."""
         reason = self.paused(name, timeout_s=SHORT_S)
-        if reason in HALVES:
+        if reason == ARRIVING:
             raise half_error(name, reason)
         if reason:
             self.take_back(name)

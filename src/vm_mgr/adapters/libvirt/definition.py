@@ -15,7 +15,7 @@ from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.numbers import whole_number
 from vm_mgr.model.storage import Disk, DiskKind
 from vm_mgr.model.vm import VmName
-from vm_mgr.ports.definition import HardDisk, Machine, Place, Prepared, Tie
+from vm_mgr.ports.definition import HardDisk, Machine, Place, Prepared, Tie, Written
 
 __all__ = ["DomainXml"]
 
@@ -117,6 +117,10 @@ class DomainXml:
         """Read the sources of all disks."""
         found = [_source(disk) for disk in _parse(xml).iterfind("devices/disk")]
         return [source for source in found if source != "?"]
+
+    def written(self, xml: str) -> list[Written]:
+        """Read targets, sources and mirrors; the backing files of a source are only read."""
+        return [_written(disk) for disk in _hard_disks(_parse(xml).find("devices"))]
 
     def with_disk(self, xml: str, disk: Disk) -> str:
         """Put it behind the disks that are there."""
@@ -269,6 +273,12 @@ def _described(disk: etree._Element) -> HardDisk:
         path=str(source.get("file") or source.get("dev") or "") if local and source is not None else "",
         format="raw" if driver is None else str(driver.get("type", "raw")),
     )
+
+
+def _written(disk: etree._Element) -> Written:
+    target, mirror = disk.find("target"), disk.find("mirror")
+    job = "" if mirror is None else str(mirror.get("job", "copy"))
+    return Written("?" if target is None else str(target.get("dev", "?")), _source(disk), job)
 
 
 def _give_addresses(devices: etree._Element | None, *, fresh: bool) -> None:

@@ -36,13 +36,24 @@ class VirshEvidence:
 
     def state(self, name: VmName, pid: int) -> str:
         """Read the file's element <domstatus>, which is on one line."""
+        found = self._status(name, pid)
+        return f"{found[1]} ({found[2]})" if found else ""
+
+    def definition(self, name: VmName, pid: int) -> str:
+        """Cut the element <domain> out of it."""
+        found = self._status(name, pid)
+        text = found.string if found else ""
+        begin, end = text.find("<domain "), text.rfind("</domain>")
+        return text[begin:end] + "</domain>" if 0 <= begin < end else ""
+
+    def _status(self, name: VmName, pid: int) -> re.Match[str] | None:
         try:
             text = (self.libvirt_run / f"{name}.xml").read_text(encoding="utf-8", errors="replace")
         except OSError:
-            return ""
+            return None
         line = r"^<domstatus state='([^']*)' reason='([^']*)' pid='(\d+)'"
         found = re.search(line, text, re.MULTILINE)
-        return f"{found[1]} ({found[2]})" if found and found[3] == str(pid) else ""
+        return found if found and found[3] == str(pid) else None
 
     def control(self, name: VmName) -> Control:
         """Read virsh domcontrol: `occupied (12.345s)`."""

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from vm_mgr.adapters.libvirt import commands
 from vm_mgr.adapters.libvirt.connection import Connection
+from vm_mgr.adapters.libvirt.parse import parse_capacity
 from vm_mgr.errors import Kind, ProgramError, VmMgrError
-from vm_mgr.ports.hypervisor import ARRIVING, HALVES, PAUSED_BY_USER, half_error
+from vm_mgr.ports.hypervisor import ARRIVING, PAUSED_BY_USER, half_error
 from vm_mgr.ports.live_migration import quiet
 from vm_mgr.room import in_memory
 
 if TYPE_CHECKING:
+    from vm_mgr.model.capacity import NodeCapacity
     from vm_mgr.model.migration import JobSample
     from vm_mgr.model.vm import VmName
     from vm_mgr.ports.live_migration import Migration, Tell
@@ -55,6 +57,12 @@ class Virsh:
     def close(self) -> None:
         """Leave the kept connection; the next call that needs it connects again."""
         self.connection.close()
+
+    def capacity(self) -> NodeCapacity:
+        """Read virsh's nodeinfo."""
+        done = self._virsh("nodeinfo", timeout_s=CONNECT_S)
+        check(done)
+        return parse_capacity(done.stdout)
 
     def create(self, xml: str, name: VmName, *, timeout_s: float) -> None:
         """Start a transient domain from a file that is gone afterwards."""
@@ -151,10 +159,18 @@ class Virsh:
         """Ask the guest's agent."""
         return self._virsh("domfsthaw", name, timeout_s=FREEZE_S).exit_code == 0
 
+    def is_frozen(self, name: VmName) -> bool:
+        """Send guest-fsfreeze-status, which a frozen guest's agent answers, too."""
+        return commands.says_frozen(self._ask_agent(name, commands.FREEZE_STATUS))
+
     def agent_answers(self, name: VmName) -> bool:
         """Send guest-ping, which does nothing."""
-        ping = ("qemu-agent-command", name, '{"execute": "guest-ping"}', "--timeout", "1")
-        return self._virsh(*ping).exit_code == 0
+        return self._ask_agent(name, commands.PING) != ""
+
+    def _ask_agent(self, name: VmName, command: str) -> str:
+        """Give the answer; nothing where there is none within a second."""
+        done = self._virsh("qemu-agent-command", name, command, "--timeout", "1")
+        return (done.stdout.strip() or "{}") if done.exit_code == 0 else ""
 
     def pause(self, name: VmName) -> None:
         """Suspend."""
@@ -163,7 +179,7 @@ class Virsh:
     def resume(self, name: VmName) -> None:
         """Resume; libvirt refuses that for a domain that runs."""
         reason = self.paused(name, timeout_s=SHORT_S)
-        if reason in HALVES:
+        if reason == ARRIVING:
             raise half_error(name, reason)
         if reason:
             self.take_back(name)

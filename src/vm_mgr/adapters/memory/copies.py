@@ -188,7 +188,7 @@ class StorageCopy(MemoryStorage):
 class HypervisorCopy(MemoryHypervisor):
     """One node's domains."""
 
-    answers: ClassVar[frozenset[str]] = frozenset()
+    answers: ClassVar[frozenset[str]] = frozenset({"agent_answers"})
     unread: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, real: Callable[[], Hypervisor], stay: Callable[[VmName], None]) -> None:
@@ -212,11 +212,16 @@ class HypervisorCopy(MemoryHypervisor):
         if state != "shut off":
             with suppress(VmMgrError):  # one that has just ended has none
                 self.plugged[name] = list(self.real().disk_sources(name))
+                self.xmls[name] = self.real().running_definition(name)
         self.changed.add(name)
 
     def abort_job(self, name: VmName) -> None:
         """Have the cluster see it."""
         self.stay(name)
+
+    def agent_answers(self, name: VmName) -> bool:  # noqa: ARG002
+        """Suppose one."""
+        return True
 
     def freeze(self, name: VmName) -> bool:
         """Suppose an agent: only asking it for real would tell."""

@@ -15,9 +15,11 @@ from vm_mgr.adapters.memory.own_clients import MemoryOwnClients
 from vm_mgr.adapters.memory.storage import MemoryStorage, MemoryStorages
 from vm_mgr.adapters.memory.timings import MemoryTimings
 from vm_mgr.config import StorageSettings
+from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.definition import Definitions
+from vm_mgr.ports.holds import Hold
 from vm_mgr.reports import Report
 
 __all__ = ["MemoryEnv"]
@@ -67,6 +69,24 @@ class MemoryTimers:
         self.watches.pop(timer, None)
 
 
+class MemoryHolds:
+    """Limits of all nodes; a test says when one is reached."""
+
+    def __init__(self) -> None:
+        self.limits: dict[VmName, tuple[Hold, float]] = {}
+        self.refusing = ""
+
+    def begin(self, name: VmName, hold: Hold, after_s: float) -> None:
+        """Remember it."""
+        if self.refusing:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, self.refusing)
+        self.limits[name] = (hold, after_s)
+
+    def end(self, name: VmName) -> None:
+        """Forget it."""
+        self.limits.pop(name, None)
+
+
 class MemoryEnv:
     """A cluster of three nodes, seen from the first."""
 
@@ -89,6 +109,7 @@ class MemoryEnv:
         self.clock = VirtualClock()
         self.evidence = MemoryEvidence(self.hypervisor, self.clock)
         self.timers = MemoryTimers()
+        self.holds = MemoryHolds()
         self.definitions = definitions
         self.said: list[Report] = []
         self.migration_network_suffix = "-cluster"
@@ -101,6 +122,10 @@ class MemoryEnv:
         if node == self.cluster.local_node():
             return self.hypervisor
         return cast("MemoryHypervisor", Elsewhere(self.hypervisor, node, self.cluster))
+
+    def holds_at(self, node: NodeName) -> MemoryHolds:  # noqa: ARG002
+        """Give the only ones."""
+        return self.holds
 
     def say(self, report: Report) -> None:
         """Remember what was said."""

@@ -38,6 +38,10 @@ class MemoryEvidence:
         halted = self.domains.halted.get(name)
         return f"paused ({halted})" if halted else f"running ({self._since(name)})"
 
+    def definition(self, name: VmName, pid: int) -> str:
+        """Give what the domain was started with, or a test has put there."""
+        return self.domains.xmls.get(name, "") if self.domains.running.get(name) == pid else ""
+
     def control(self, name: VmName) -> Control:
         """Give the next word, and the last one again and again."""
         self._call("control", name)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.ports.hypervisor import ARRIVING, HALVES, PAUSED_BY_USER, half_error
+from vm_mgr.model.capacity import NodeCapacity
+from vm_mgr.ports.hypervisor import ARRIVING, PAUSED_BY_USER, half_error
 from vm_mgr.ports.live_migration import quiet
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class MemoryHypervisor:
         self.no_free_slot = False
         self.keeps_disks = False
         self.hanging = False
+        self.has = NodeCapacity(memory_bytes=1 << 40, cpus=256)
         self.ignores_shutdown = False
         self.ended: list[tuple[int, bool]] = []
         self.migrated: list[Migration] = []
@@ -62,6 +64,11 @@ class MemoryHypervisor:
         self.failing_save = ""
         self.failing_restore = ""
         self.on_call: Callable[[str], None] = lambda _verb: None
+
+    def capacity(self) -> NodeCapacity:
+        """Give what a test has set."""
+        self._call("capacity", 0)
+        return self.has
 
     def create(self, xml: str, name: VmName, *, timeout_s: float) -> None:
         """Start."""
@@ -157,6 +164,11 @@ class MemoryHypervisor:
         self.frozen.discard(name)
         return True
 
+    def is_frozen(self, name: VmName) -> bool:
+        """Ask its agent."""
+        self._call("is_frozen", 0)
+        return name in self.frozen and name in self.with_agent
+
     def agent_answers(self, name: VmName) -> bool:
         """Ask it."""
         self._call("agent_answers", 0)
@@ -172,7 +184,7 @@ class MemoryHypervisor:
         """Let it go on."""
         self._call("resume", 0)
         self._require(name)
-        if self.halted.get(name) in HALVES:
+        if self.halted.get(name) == ARRIVING:
             raise half_error(name, self.halted[name])
         if self.halted.pop(name, None):
             self.resumed.add(name)

@@ -17,6 +17,8 @@ class MemoryImages:
             raise VmMgrError(Kind.NOT_FOUND, f"there is no file {path}")
         content = Path(path).read_bytes()
         if image_format == "raw" and content:
+            if len(content) % 512:
+                raise VmMgrError(Kind.INVALID, f"a part of {path} is missing")
             return ImageFile(path, "raw", len(content))
         if not content.startswith(b"QFI\xfb") or image_format not in (None, "qcow2"):
             raise VmMgrError(Kind.INVALID, f"{path} is not a disk image of a known format")

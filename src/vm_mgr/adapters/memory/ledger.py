@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.errors import BusyError
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.vm import VmName
 
@@ -16,12 +16,13 @@ class MemoryLedger:
     def __init__(self) -> None:
         self.kept: dict[VmName, Mark] = {}
         self.claimed: set[VmName] = set()
+        self.who = ""
 
     @contextmanager
     def claim(self, name: VmName) -> Iterator[None]:
         """Be alone."""
         if name in self.claimed:
-            raise VmMgrError(Kind.TRY_LATER, f"another command is at {name}")
+            raise BusyError(name, self.who, hint="try again when it has ended")
         self.claimed.add(name)
         try:
             yield

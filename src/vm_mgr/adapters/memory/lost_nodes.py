@@ -30,11 +30,13 @@ class MemoryLostNodes:
         self.ended: list[int] = []
         self.certainly_dead: list[int] = []
         self.shut: list[Holder] = []
+        self.known: set[tuple[int, float | None]] | None = None
         self.on_call: Callable[[str], None] = lambda _verb: None
 
     def connect(self) -> None:
         """Note it."""
         self.on_call("connect")
+        self.known = {(one.number, one.booted_utc) for one in self.all_daemons if one.up}
 
     def daemons(self, node: NodeName, addresses: Collection[str]) -> Daemons:
         """Find those that are up."""
@@ -42,6 +44,13 @@ class MemoryLostNodes:
         own = [one for one in self.all_daemons if one.up and one.host == node and one.address in addresses]
         boots = [one.booted_utc for one in own if one.booted_utc is not None]
         return Daemons(tuple(one.number for one in own), max(boots, default=None))
+
+    def came_up(self, numbers: Sequence[int]) -> bool | None:
+        """Compare with what was up then."""
+        if self.known is None:
+            return None
+        own = [one for one in self.all_daemons if one.number in numbers]
+        return any((one.number, one.booted_utc) not in self.known for one in own)
 
     def end_daemons(self, numbers: Sequence[int], *, certain: bool = True) -> None:
         """Take them for dead."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vm_mgr.ports.cluster import Cluster
     from vm_mgr.ports.definition import Definitions
     from vm_mgr.ports.env import Env
+    from vm_mgr.ports.holds import Hold
     from vm_mgr.ports.hypervisor import Hypervisor
     from vm_mgr.ports.images import Images
     from vm_mgr.ports.lost_nodes import LostNodes
@@ -244,6 +245,16 @@ class Unheard:
         """Keep quiet."""
 
 
+class Unlimited:
+    """Limits of guests that nobody holds."""
+
+    def begin(self, name: VmName, hold: Hold, after_s: float) -> None:
+        """Set none."""
+
+    def end(self, name: VmName) -> None:
+        """Forget none."""
+
+
 class Rehearsal:
     """An environment that changes nothing and shows the steps instead."""
 
@@ -305,6 +316,10 @@ class Rehearsal:
             copy = HypervisorCopy(there, self._cluster.take)
             self._hypervisors[node] = cast("Hypervisor", Rehearsed("hypervisor", there, copy, self._tell))
         return self._hypervisors[node]
+
+    def holds_at(self, node: NodeName) -> Unlimited:  # noqa: ARG002
+        """Give some that do nothing."""
+        return Unlimited()
 
     def say(self, report: Report) -> None:
         """Pass on what the real operation would have remarked; nothing here takes time, or has happened."""

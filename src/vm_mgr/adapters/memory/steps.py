@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from vm_mgr.adapters.memory.storage import MemoryStaged
     from vm_mgr.model.cluster import NodeName
-    from vm_mgr.model.storage import Consistency, Holder, ImageFile
+    from vm_mgr.model.storage import Holder, ImageFile
     from vm_mgr.model.vm import VmName, VmSettings
     from vm_mgr.ports.cluster import Cluster, VmResource
     from vm_mgr.ports.hypervisor import Hypervisor
@@ -56,26 +56,19 @@ READS: Mapping[str, frozenset[str]] = {
             "uuid",
             "with_disk",
             "without_disk",
+            "written",
         }
     ),
     "hypervisor": frozenset(
         {
-            "acts_alone",
-            "agent_answers",
-            "begin_dirty_rate",
-            "can_take",
-            "definition",
-            "dirty_rate",
-            "disk_sources",
-            "domain_state",
-            "migration_progress",
-            "paused",
+            *("acts_alone", "agent_answers", "begin_dirty_rate", "can_take", "capacity", "definition"),
+            *("dirty_rate", "disk_sources", "domain_state", "is_frozen", "migration_progress", "paused"),
             "running_definition",
         }
     ),
     "images": frozenset({"inspect"}),
     "ledger": frozenset({"marks"}),
-    "lost_nodes": frozenset({"clients", "connect", "daemons"}),
+    "lost_nodes": frozenset({"came_up", "clients", "connect", "daemons"}),
     "own_clients": frozenset({"kept"}),
     "processes": frozenset(
         {"birth", "find_vm", "has_ended", "has_memory", "is_halted", "mentions", "uuid", "vcpu_time_ns"}
@@ -84,20 +77,8 @@ READS: Mapping[str, frozenset[str]] = {
     "staged": frozenset(),
     "storage": frozenset(
         {
-            "definition",
-            "definitions",
-            "dependents",
-            "disk",
-            "disk_ties",
-            "disks",
-            "exists",
-            "holders",
-            "images",
-            "metadata",
-            "moment",
-            "names",
-            "next_disk",
-            "saved_state",
+            *("definition", "definitions", "dependents", "disk", "disk_ties", "disks", "exists", "full"),
+            *("holders", "images", "metadata", "moment", "names", "next_disk", "room", "saved_state"),
             "settings",
         }
     ),
@@ -228,10 +209,6 @@ def _remove(storage: Storage, name: VmName) -> str:
     )
 
 
-def _take_snapshot(storage: Snapshots, name: VmName, snapshot: str, consistency: Consistency) -> str:  # noqa: ARG001 - known by the steps around it
-    return f"take the snapshot {snapshot} of all disks of {name}"
-
-
 def _drop_snapshot(snapshots: Snapshots, name: VmName, snapshot: str) -> str:
     known = any(one.name == snapshot for one in snapshots.snapshots(name))
     return f"remove the snapshot {snapshot} of {name}" + ("" if known else ", where a disk has it")
@@ -320,8 +297,11 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
     "processes": {"end": lambda _, pid, **_named: f"end the process {pid}"},
     "snapshots": {
         "drop_snapshot": _drop_snapshot,
+        "regrade": lambda _, name, snapshot, _grade: f"note what the snapshot {snapshot} of {name} caught",
         "roll_back": lambda _, name, snapshot: f"take all disks of {name} back to {snapshot}",
-        "take_snapshot": _take_snapshot,
+        "take_snapshot": lambda _, name, snapshot, _how: (
+            f"take the snapshot {snapshot} of all disks of {name}"
+        ),
     },
     "staged": {
         "add": lambda staged, size: f"make {_next(staged)} ({_size(size)})",

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from vm_mgr.adapters.memory.saved_states import MemorySavedStates
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.capacity import Room
 from vm_mgr.model.storage import Consistency, Disk, DiskInfo, DiskTies, Holder, ImageFile, Snapshot
 from vm_mgr.model.vm import VmName, VmSettings
 
@@ -93,10 +94,12 @@ class MemoryStorage(MemorySavedStates):
     def __init__(self) -> None:
         super().__init__()
         self.vms: dict[VmName, _Vm] = {}
+        self.full_for = ""
         self.held: list[Holder] = []
         self.evicted: list[Holder] = []
         self.made: dict[VmName, tuple[int, str, int]] = {}
         self.failing = ""
+        self.has_room = Room(total_bytes=1 << 50, free_bytes=1 << 50)
         self.running: Container[VmName] = ()
         self.taken = 0
 
@@ -189,6 +192,10 @@ class MemoryStorage(MemorySavedStates):
         """Grow a disk."""
         self._vm(name).sizes[self.images(name).index(image)] = size_bytes
 
+    def full(self, name: VmName) -> str:  # noqa: ARG002 - the same for every VM
+        """Say what a test has set."""
+        return self.full_for
+
     def moment(self, name: VmName) -> str:
         """Give content and sizes."""
         vm = self._vm(name)
@@ -251,6 +258,11 @@ class MemoryStorage(MemorySavedStates):
         own = self.images(name)
         return sorted(disk.image for other in self.vms for disk in self.disks(other) if disk.parent in own)
 
+    def room(self) -> Room:
+        """Give what a test has set."""
+        self.may_fail("room")
+        return self.has_room
+
     def snapshots(self, name: VmName) -> list[Snapshot]:
         """List the snapshots."""
         return [snapshot for snapshot, *_ in self._vm(name).snapshots.values()]
@@ -262,6 +274,11 @@ class MemoryStorage(MemorySavedStates):
         self.taken += 1
         taken = Snapshot(snapshot, float(self.taken), consistency)
         vm.snapshots.setdefault(snapshot, (taken, [*vm.disks], [*vm.sizes]))
+
+    def regrade(self, name: VmName, snapshot: str, consistency: Consistency) -> None:
+        """Correct it."""
+        taken, disks, sizes = self._vm(name).snapshots[snapshot]
+        self._vm(name).snapshots[snapshot] = (taken._replace(consistency=consistency), disks, sizes)
 
     def drop_snapshot(self, name: VmName, snapshot: str) -> None:
         """Forget the content."""

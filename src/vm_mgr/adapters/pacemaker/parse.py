@@ -14,6 +14,7 @@ from vm_mgr.model.numbers import whole_number
 __all__ = ["parse_crm_mon"]
 
 OBSERVER_ATTRIBUTE = "vm-mgr-role"
+FULL_ATTRIBUTE = "vm-mgr-full-"  # and the name of a VM; ocf/VirtualDomain tells it
 # Followed by a VM's name: a transient attribute of a node on which a second QEMU of the VM was found.
 ALARM = "vm-mgr-second-"
 INFINITY = "INFINITY"
@@ -58,6 +59,7 @@ def _nodes(root: ET.Element) -> tuple[Node, ...]:
         if attribute.get("name") == OBSERVER_ATTRIBUTE and attribute.get("value") == "observer"
     }
     answers = {str(node.get("name")): _answers(node) for node in root.iterfind("node_attributes/node")}
+    full = {str(node.get("name")): _full(node) for node in root.iterfind("node_attributes/node")}
     alarms = {str(node.get("name")): _alarms(node) for node in root.iterfind("node_attributes/node")}
     return tuple(
         Node(
@@ -70,6 +72,7 @@ def _nodes(root: ET.Element) -> tuple[Node, ...]:
             observer=element.get("name") in observers,
             leaving=_true(element, "shutdown"),
             answers=answers.get(element.get("name", ""), {}),
+            full=full.get(element.get("name", ""), {}),
             alarms=alarms.get(element.get("name", ""), ()),
         )
         for element in root.iterfind("nodes/node")
@@ -80,6 +83,15 @@ def _nodes(root: ET.Element) -> tuple[Node, ...]:
 def _answers(node: ET.Element) -> dict[str, str]:
     told = {ask_of(one.get("name", "")): one.get("value", "") for one in node.iterfind("attribute")}
     return {ask: answer for ask, answer in told.items() if ask}
+
+
+def _full(node: ET.Element) -> dict[str, int]:
+    told = {one.get("name", ""): one.get("value", "") for one in node.iterfind("attribute")}
+    return {
+        name.removeprefix(FULL_ATTRIBUTE): int(value)
+        for name, value in told.items()
+        if name.startswith(FULL_ATTRIBUTE) and value.isascii() and value.isdecimal()
+    }
 
 
 def _alarms(node: ET.Element) -> tuple[str, ...]:

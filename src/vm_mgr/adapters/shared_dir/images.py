@@ -81,7 +81,11 @@ class Images:
 
         completed = self.runner.run(argv, timeout_s=NO_LIMIT_S, on_line=on_line)
         if completed.exit_code != 0:
-            raise ProgramError(completed.argv, completed.exit_code, completed.stderr)
+            program, source = argv[argv.index("qemu-img") :], argv[-2]
+            failure = ProgramError(program, completed.exit_code, completed.stderr or completed.stdout)
+            wrong = "and its copy are not the same" if "compare" in program else "can't be read whole"
+            message = f"{source} {wrong}: {failure.message}"
+            raise VmMgrError(failure.kind, message, hint=f"look: qemu-img check {source}") from failure
 
     def clone(self, source: Path, snapshot: str, target: Path) -> None:
         """Fill an empty file with a disk as a snapshot shows it, sharing blocks where the file system can.

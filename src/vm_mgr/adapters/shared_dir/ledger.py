@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import contextmanager
+import secrets
+import time
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from vm_mgr.adapters.shared_dir.files import FILE_MODE, read, write
-from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.errors import BusyError, raise_all
+from vm_mgr.model.claimant import Claimant, find_claimant
 from vm_mgr.model.mark import Mark, read_mark, write_mark
 from vm_mgr.model.vm import VmName, name_problems
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from vm_mgr.adapters.shared_dir.mount import Mount
@@ -21,13 +24,17 @@ if TYPE_CHECKING:
 __all__ = ["SharedLedger"]
 
 SUFFIX = ".json"
+# Of a claimant's line.
+MOST = 400
 
 
 class SharedLedger:
     """The folders locks and marks of the directory's .vm-mgr."""
 
-    def __init__(self, mount: Mount) -> None:
+    def __init__(self, mount: Mount, *, doing: Callable[[], str] = lambda: "") -> None:
+        """Doing names the command that claims."""
         self.mount = mount
+        self.doing = doing
 
     @contextmanager
     def claim(self, name: VmName) -> Iterator[None]:
@@ -75,8 +82,13 @@ class SharedLedger:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            message = f"another command is at {name}"
-            raise VmMgrError(Kind.TRY_LATER, message, hint="try again when it has ended") from error
+            found = find_claimant(os.pread(lock, MOST, 0).decode(errors="replace"))
+            who = found.words(time.time()) if found else ""
+            raise BusyError(name, who, hint="try again when it has ended") from error
+        us = Claimant(os.uname().nodename, os.getpid(), self.doing(), int(time.time()))
+        with suppress(OSError):  # a full file system; the lock is what counts
+            written = os.pwrite(lock, f"{us.written(secrets.token_hex(4))}\n".encode(), 0)
+            os.ftruncate(lock, written)
 
     def _path(self, name: VmName) -> Path:
         raise_all(name_problems(name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from vm_mgr.adapters.shared_dir.images import Images
 from vm_mgr.adapters.shared_dir.record import Record, render
 from vm_mgr.adapters.shared_dir.record import parse as parse_record
 from vm_mgr.errors import Kind, ProgramError, VmMgrError
+from vm_mgr.model.capacity import Room
 from vm_mgr.model.storage import Consistency, Disk, DiskInfo, DiskKind, DiskTies, Holder, Snapshot
 from vm_mgr.model.vm import VmName, VmSettings, name_problems
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SharedDirectory"]
 
+LITTLE = 1 << 20
 # QEMU's io=native needs O_DIRECT, which only these cache modes have.
 DIRECT = ("none", "directsync")
 
@@ -217,6 +220,12 @@ class SharedDirectory:
     def flatten(self, name: VmName, image: str, on_progress: Callable[[float], None]) -> None:
         """Do nothing: a clone is a whole file from the start."""
 
+    def room(self) -> Room:
+        """Ask the file system."""
+        with self.working("can't see how much room there is"):
+            seen = os.statvfs(self.mount.root)
+            return Room(seen.f_blocks * seen.f_frsize, seen.f_bavail * seen.f_frsize)
+
     def dependents(self, name: VmName) -> list[str]:  # noqa: ARG002 - the same for every VM
         """Name nothing: a clone is a whole file, even where the file system lets it share blocks."""
         return []
@@ -230,6 +239,11 @@ class SharedDirectory:
         """Take one on every disk."""
         with self.working(f"can't take the snapshot {snapshot} of {name}"):
             snapshots.take(self, name, snapshot, consistency)
+
+    def regrade(self, name: VmName, snapshot: str, consistency: Consistency) -> None:
+        """Correct its entry."""
+        with self.working(f"can't describe the snapshot {snapshot} of {name}"):
+            snapshots.regrade(self, name, snapshot, consistency)
 
     def drop_snapshot(self, name: VmName, snapshot: str) -> None:
         """Delete one from every disk."""
@@ -280,6 +294,12 @@ class SharedDirectory:
         """Remove the files."""
         with self.working(f"can't remove the saved memory of {name}"):
             saved_states.drop(self, name)
+
+    def full(self, name: VmName) -> str:
+        """Ask the file system, which counts the quota of a folder, too."""
+        with self.working(f"can't ask for room for {name}"):
+            found = os.statvfs(self._folder(name))
+        return "" if found.f_bavail * found.f_frsize >= LITTLE else f"{self.mount.root} is full"
 
     def holders(self, images: Sequence[str]) -> list[Holder]:
         """Name the disks that some QEMU has open; by which node, a shared file system tells nobody.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vm_mgr.model.vm import VmName
     from vm_mgr.ports.open_disks import OpenDisks
 
-__all__ = ["drop", "listed", "roll_back", "take"]
+__all__ = ["drop", "listed", "regrade", "roll_back", "take"]
 
 
 def listed(storage: SharedDirectory, name: VmName) -> list[Snapshot]:
@@ -52,6 +52,14 @@ def take(storage: SharedDirectory, name: VmName, snapshot: str, consistency: Con
             storage.qcow2.create_snapshot(look, snapshot)
     taken = Snapshot(snapshot, storage.clock.utc(), consistency)
     storage.write_record(name, record.with_snapshot(snapshot, taken))
+
+
+def regrade(storage: SharedDirectory, name: VmName, snapshot: str, consistency: Consistency) -> None:
+    """Write its entry anew."""
+    record = storage.record(name)
+    taken = record.snapshots.get(snapshot)
+    if taken is not None:
+        storage.write_record(name, record.with_snapshot(snapshot, taken._replace(consistency=consistency)))
 
 
 def drop(storage: SharedDirectory, name: VmName, snapshot: str) -> None:

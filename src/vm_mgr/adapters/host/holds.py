@@ -1,0 +1,90 @@
+"""Meet the port for limits of holds with transient timers of systemd: this node's, or another's over ssh."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vm_mgr.errors import Kind, ProgramError, VmMgrError
+
+if TYPE_CHECKING:
+    from vm_mgr.model.vm import VmName
+    from vm_mgr.ports.holds import Hold
+    from vm_mgr.ports.runner import Completed, Runner
+
+__all__ = ["ASKED", "RemoteHolds", "SystemdHolds"]
+
+TIMEOUT_S = 10.0
+REMOTE_S = 20.0
+# What the key for libvirt may call beside it (deploy/roles/libvirt); its answer is like no other program's.
+CALL = ("/usr/bin/python3", "-P", "-m", "vm_mgr.ocf.hold")
+ASKED = "vm-mgr hold:"
+# The timer must not conflict with a shutdown: the guest may be moved away by then, and frozen.
+_LASTING = "DefaultDependencies=no"
+_PASSED = (
+    *("VM_MGR_CONFIG", "VM_MGR_PROC", "VM_MGR_LIBVIRT_RUN"),
+    *("VM_MGR_STATE", "VM_MGR_ALERTS", "VM_MGR_JOURNAL"),
+)
+
+
+class SystemdHolds:
+    """The systemd of this node; a VM has one unit, for only one command at a time is at it."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+
+    def begin(self, name: VmName, hold: Hold, after_s: float) -> None:
+        """Start a timer whose service is `python3 -m vm_mgr.ocf.hold release NAME HOW`."""
+        self.end(name)
+        library = Path(__file__).parents[3]
+        environment = [f"--setenv={key}={os.environ[key]}" for key in _PASSED if key in os.environ]
+        argv = (
+            *("systemd-run", "--quiet", "--collect", f"--unit={_unit(name)}"),
+            *(f"--on-active={max(after_s, 1):.0f}s", "--timer-property=AccuracySec=100ms"),
+            *(f"--timer-property={_LASTING}", f"--property={_LASTING}"),
+            *(f"--setenv=PYTHONPATH={library}", *environment),
+            *(sys.executable, "-P", "-m", "vm_mgr.ocf.hold", "release", name, hold.value),
+        )
+        done = self.runner.run(argv, timeout_s=TIMEOUT_S)
+        if done.exit_code != 0:
+            raise ProgramError(done.argv, done.exit_code, done.stderr, hint="see: systemctl status")
+
+    def end(self, name: VmName) -> None:
+        """Stop timer and service; systemd then forgets them, and does not know any that have ended."""
+        argv = ("systemctl", "stop", f"{_unit(name)}.timer", f"{_unit(name)}.service")
+        self.runner.run(argv, timeout_s=TIMEOUT_S)
+
+
+class RemoteHolds:
+    """Another node's, asked by the key that also opens its libvirt."""
+
+    def __init__(self, runner: Runner, host: str) -> None:
+        self.runner = runner
+        self.host = host
+
+    def begin(self, name: VmName, hold: Hold, after_s: float) -> None:
+        """Have it set the timer; raises NOT_SUPPORTED where the node does not know how."""
+        self._ask("begin", name, hold.value, f"{after_s:.0f}")
+
+    def end(self, name: VmName) -> None:
+        """Have it forget the timer."""
+        self._ask("end", name)
+
+    def _ask(self, *words: str) -> None:
+        argv = ("ssh", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5", self.host, "--", *CALL, *words)
+        done = self.runner.run(argv, timeout_s=REMOTE_S)
+        if not done.stdout.startswith(ASKED):
+            raise _refused(done, self.host)
+
+
+def _refused(done: Completed, host: str) -> VmMgrError:
+    """Say that a node sets no timer: in an older deployment virt-ssh-helper is called, which is mute."""
+    words = " ".join(done.stderr.split()) or "it does not know how"
+    hint = "deploy this version of vm-mgr on all nodes, or run the command on the VM's own node"
+    return VmMgrError(Kind.EXTERNAL_FAILURE, f"{host} does not set a time limit: {words}", hint=hint)
+
+
+def _unit(name: VmName) -> str:
+    return f"vm-mgr-hold-{name}"

@@ -1,0 +1,22 @@
+"""Keep in the storage that a VM which runs here writes elsewhere than to its stored disks."""
+
+from vm_mgr.ocf import identity
+from vm_mgr.ocf.parameters import Parameters
+from vm_mgr.ocf.saying import say
+from vm_mgr.operations.overlay import keep_note
+from vm_mgr.wiring import RealEnv
+
+__all__ = ["note_disks"]
+
+
+def note_disks(env: RealEnv, given: Parameters) -> None:
+    """Look at libvirt's state file and tell what replaces a disk; raises where the storage is silent."""
+    name = given.name
+    pid = identity.own_pid(env, name)
+    live = env.evidence.definition(name, pid) if pid is not None else ""
+    if not live or not env.definitions.written(live):
+        return
+    storage = env.storages.called(given.storage or env.storages.of(name))
+    for one in keep_note(env, storage, name, live, env.cluster.local_node()):
+        text = f"{name} writes elsewhere than to its stored disks: {one.text()}; it will not start without it"
+        say(env, f"{text} ({one.way_out(name, '')})", warning=True)
