@@ -27,26 +27,33 @@ def modes(folder):
 
 
 class Looks:
-    """A runner that looks at what there is while the program would run."""
+    """A runner that looks at the state directory while the program would run."""
 
     def __init__(self, folder):
         self.folder = folder
-        self.seen = set()
+        self.seen = {}
+        self.read = []
 
     def run(self, argv, **_more):
-        self.seen |= {str(one) for one in self.folder.rglob("*")}
-        self.seen |= {word for word in argv if word.startswith("/") and not word.startswith("/proc/")}
+        self.seen |= modes(self.folder) if self.folder.exists() else {}
+        self.read += [Path(word).read_text() for word in argv if word.startswith("/proc/")]
         return Completed(tuple(argv), 0, "", "")
 
 
 @pytest.mark.usefixtures("umask")
-def test_definition_is_in_no_file_that_others_could_read_while_virsh_reads_it(tmp_path):
-    """It is in memory: proc_pid_fd(5) shows it to who may trace this process only."""
-    looks = Looks(tmp_path)
-    virsh = Virsh(looks, tmp_path / "vm-mgr")
+@pytest.mark.parametrize("exists", [False, True])
+def test_definition_is_readable_for_nobody_else_while_virsh_reads_it(tmp_path, exists):
+    state = tmp_path / "run" / "vm-mgr"
+    if exists:
+        (tmp_path / "run").mkdir(mode=0o755)
+        state.mkdir()
+        state.chmod(0o755)  # as an earlier version has left it
+    looks = Looks(state)
+    virsh = Virsh(looks, state)
     virsh.create("<domain/>", VmName("web1"), timeout_s=1)
     virsh.attach(VmName("web1"), "<disk/>")
-    assert looks.seen == set()
+    assert looks.read == ["<domain/>", "<disk/>"], "from this process's own memory"
+    assert looks.seen == {}
 
 
 @pytest.mark.usefixtures("umask")
@@ -125,8 +132,8 @@ def test_nothing_else_of_ours_makes_files_by_the_umask():
     """Whoever writes goes through vm_mgr.private, or is known here to close its files in another way."""
     closed = {
         "private.py": "the place itself",
+        "room.py": "memory, which has no name",
         "ocf/disk_locks.py": "modes, and no parents",
-        "room.py": "memory",
         "cli/complete.py": "/dev/null",
         "cli/edit.py": "mkstemp",
         "adapters/pacemaker/edit.py": "below a folder of mkdtemp's",
