@@ -1,5 +1,6 @@
 """A small part of the campaign, always the same: some rounds of each kind. `make campaign` plays the rest."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,13 @@ def test_rounds_are_clean(
     try:
         assert play(lab, request)
     finally:
-        for row in lab.execute("n1", ["vm-mgr", "list"]).stdout.splitlines()[1:]:
-            lab.execute("n1", ["vm-mgr", "stop", "--force", row.split()[0]], check=False, timeout_s=120)
-            lab.execute("n1", ["vm-mgr", "remove", row.split()[0]], timeout_s=120)
+        remove_all(lab)
+
+
+def remove_all(lab: Lab) -> None:
+    """Remove the clones first, then what they share blocks with."""
+    rows = json.loads(lab.execute("n1", ["vm-mgr", "list", "--output", "json"]).stdout)
+    for name in sorted((row["name"] for row in rows), key=lambda name: (len(name), name), reverse=True):
+        lab.execute("n1", ["vm-mgr", "stop", "--force", name], check=False, timeout_s=120)
+        lab.execute("n1", ["vm-mgr", "remove", name], check=False, timeout_s=120)
+    assert json.loads(lab.execute("n1", ["vm-mgr", "list", "--output", "json"]).stdout) == []

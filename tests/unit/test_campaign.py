@@ -154,6 +154,13 @@ def test_vm_is_as_before_or_as_asked_for():
         assert (judge_facts(before, after, [(ask(5), code)]) == []) is fine, (code, now)
 
 
+def test_guest_that_was_paused_may_run_again_after_a_recovery_but_not_be_stopped():
+    before = {"web1": {"exists": True, "state": "Started"}}
+    pause = (ask("Started paused", fact="state"), 0)
+    for now, fine in [("Started paused", True), ("Started", True), ("Stopped", False)]:
+        assert (judge_facts(before, {"web1": {"exists": True, "state": now}}, [pause]) == []) is fine
+
+
 def test_of_two_that_succeeded_either_may_be_last():
     before = {"web1": {"exists": True, "priority": 1}}
     for now, fine in [(5, True), (6, True), (7, False)]:

@@ -32,9 +32,11 @@ class Looks:
     def __init__(self, folder):
         self.folder = folder
         self.seen = {}
+        self.read = []
 
     def run(self, argv, **_more):
-        self.seen |= modes(self.folder) | {".": self.folder.stat().st_mode & 0o777}
+        self.seen |= modes(self.folder) if self.folder.exists() else {}
+        self.read += [Path(word).read_text() for word in argv if word.startswith("/proc/")]
         return Completed(tuple(argv), 0, "", "")
 
 
@@ -50,9 +52,8 @@ def test_definition_is_readable_for_nobody_else_while_virsh_reads_it(tmp_path, e
     virsh = Virsh(looks, state)
     virsh.create("<domain/>", VmName("web1"), timeout_s=1)
     virsh.attach(VmName("web1"), "<disk/>")
-    assert looks.seen == {".": 0o700, "web1.xml": 0o600, "web1-device.xml": 0o600}
-    assert (tmp_path / "run").stat().st_mode & 0o022 == 0
-    assert list(state.iterdir()) == []
+    assert looks.read == ["<domain/>", "<disk/>"], "from this process's own memory"
+    assert looks.seen == {}
 
 
 @pytest.mark.usefixtures("umask")
@@ -131,6 +132,7 @@ def test_nothing_else_of_ours_makes_files_by_the_umask():
     """Whoever writes goes through vm_mgr.private, or is known here to close its files in another way."""
     closed = {
         "private.py": "the place itself",
+        "room.py": "memory, which has no name",
         "ocf/disk_locks.py": "modes, and no parents",
         "cli/complete.py": "/dev/null",
         "cli/edit.py": "mkstemp",

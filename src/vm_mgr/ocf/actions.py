@@ -28,6 +28,7 @@ from vm_mgr.operations.interlock import free_disks, gone_nodes, holder_node, shu
 from vm_mgr.operations.overlay import noted_problems
 from vm_mgr.operations.own_clients import note_clients
 from vm_mgr.operations.stopwatch import Stopwatch
+from vm_mgr.ports.hypervisor import HALVES
 from vm_mgr.ports.storage import Storage
 from vm_mgr.wiring import RealEnv
 
@@ -303,8 +304,11 @@ def _shut_down(env: RealEnv, name: VmName, deadline: float) -> None:
 
 
 def _press(env: RealEnv, name: VmName, timeout_s: float) -> None:
-    if env.hypervisor.paused(name, timeout_s=timeout_s):
-        env.hypervisor.resume(name)  # refused for a half of a migration, which is unplugged in the end
+    stands = env.hypervisor.paused(name, timeout_s=timeout_s)
+    if stands in HALVES:
+        return  # the other half may run: this one is unplugged in the end
+    if stands:
+        env.hypervisor.resume(name)
     env.hypervisor.shutdown(name, timeout_s=timeout_s)
 
 

@@ -114,7 +114,7 @@ def _number(given: Mapping[str, str], key: str, *, strict: bool) -> int | None:
     raw = given.get(key, "")
     found = whole_number(raw)
     if raw and found is None and strict:
-        raise VmMgrError(Kind.INVALID, f"the parameter {key} is not a number: {raw[:80]}")
+        raise VmMgrError(Kind.INVALID, f"the parameter {key} is not a number: {raw[:300]}")
     return found or None
 
 

@@ -8,7 +8,7 @@ from vm_mgr.operations.alone import alone_if_reachable
 from vm_mgr.operations.checks import quorum_problems, running_node
 from vm_mgr.operations.view import view
 from vm_mgr.ports.env import Env
-from vm_mgr.ports.hypervisor import PAUSED_BY_USER
+from vm_mgr.ports.hypervisor import HALVES, PAUSED_BY_USER, half_error
 
 __all__ = ["pause", "resume"]
 
@@ -42,6 +42,8 @@ def resume(env: Env, name: VmName) -> VmStatus:
         raise_all(quorum_problems(state))
         hypervisor = env.hypervisor_at(running_node(env, state, name))
         was = hypervisor.paused(name, timeout_s=LOOK_S)
+        if was in HALVES:
+            raise half_error(name, was)
         hypervisor.resume(name)
         if was and was != PAUSED_BY_USER:
             env.clock.sleep(RELAPSE_S)

@@ -72,7 +72,8 @@ class Hypervisor(LiveMigration, Protocol):
     def resume(self, name: VmName) -> None:
         """Let them go on; a guest that runs is fine.
 
-        Raises WRONG_STATE for a half of a live migration: whether it may go on is to be proven first.
+        Raises WRONG_STATE for a guest that waits for the end of its source. libvirt tells no guest that was
+        restored from one that a migration has left standing: who resumes another's guest looks at HALVES.
         """
         ...
 

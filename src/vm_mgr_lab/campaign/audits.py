@@ -1,6 +1,7 @@
 """What must hold after every round; each audit returns the problems it found, in words."""
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
@@ -14,6 +15,7 @@ __all__ = ["agreement", "never_two", "nothing_orphaned", "quiet_journals"]
 
 SAME_S = 1.5  # what happened within this time of a cut is of the cut
 OLD_S = 150  # a program of ours that runs longer than this after everything was healed is forgotten
+TIMER_S = 600  # a move that was killed is looked after for so long
 # In the journals: what no fault may provoke.
 FORBIDDEN = re.compile(
     r"(?<!mgr\[py\] )Traceback \(most recent call last\)"
@@ -81,8 +83,9 @@ def nothing_orphaned(look: ClusterLook, nodes: Sequence[NodeLook], folders: Sequ
         "constraints": [str(c) for c in _constraints(look, vms)],
         "unfinished": [f"{r['name']}: {r['detail']}" for r in look.rows if "unfinished" in r["detail"]],
     }
+    now_s = time.time()
     for one in nodes:
-        found[f"timers and services on {one.node}"] = [u for u in one.units if u]
+        found[f"timers and services on {one.node}"] = [u for u in one.units if _is_late(u, now_s)]
         found[f"programs on {one.node}"] = [p for p in one.processes if _is_old(p)]
         found[f"temporary files on {one.node}"] = [f for f in one.temporary if f]
     return [f"left over: {what}: {names[:8]}" for what, names in found.items() if names]
@@ -131,6 +134,13 @@ def _constraints(look: ClusterLook, vms: set[str]) -> list[str]:
         if not CONSTRAINT.match(str(one.get("id"))) or not known:
             strange.append(str(one.get("id")))
     return [one for one in strange if one.startswith(("vm-mgr-", "cli-")) or any(vm in one for vm in vms)]
+
+
+def _is_late(unit: str, now_s: float) -> bool:
+    """Tell whether a timer has stayed longer than what it looks after can take."""
+    # Its name says when it began, in milliseconds.
+    began = re.search(r"\.\.(\d{13})-", unit)
+    return bool(unit) and (began is None or now_s - int(began[1]) / 1000 > TIMER_S)
 
 
 def _is_old(line: str) -> bool:

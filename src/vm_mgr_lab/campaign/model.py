@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 __all__ = ["Ask", "Core", "Facts", "Spare", "Want", "chance_of", "facts_of", "judge_facts"]
 
+PAUSED = "Started paused"
 Facts = dict[str, object]  # of one VM: exists, state, priority, description, disks, size, snapshots…
 
 
@@ -88,6 +89,8 @@ def judge_facts(
             comes_or_goes = fact != "exists" and was.get("exists") != now.get("exists")
             if len(asked) == 1 and asked[0][1] == 0:
                 allowed = [asked[0][0]]
+                if asked[0][0] == PAUSED:  # a guest that was recovered since runs
+                    allowed.append("Started")
             if fact == "snapshots" and asked:
                 allowed = _mixtures(was.get(fact), [value for value, _ in asked])
             was_told = fact in was or not was.get("exists")

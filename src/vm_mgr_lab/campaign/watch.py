@@ -167,7 +167,10 @@ class Watch:
         seen = file.stat()
         inode, offset = self._consoles.get(file, (seen.st_ino, 0))
         if inode != seen.st_ino:  # rotated: its end lies beside it now
-            self._take(vm, node, file.with_name(file.name + ".0"), offset)
+            with contextlib.suppress(FileNotFoundError):  # or removed, with the VM that it was of
+                self._take(vm, node, file.with_name(file.name + ".0"), offset)
+            offset = 0
+        if seen.st_size < offset:  # a new one, which has its predecessor's inode
             offset = 0
         if seen.st_size != offset or inode != seen.st_ino:
             offset += self._take(vm, node, file, min(offset, seen.st_size))

@@ -11,7 +11,7 @@ from vm_mgr.adapters.libvirt.connection import PAUSED, REASONS, STATES
 from vm_mgr.adapters.libvirt.port import CONNECT_S, FREEZE_S, MONITOR_S, SHORT_S, Virsh
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.capacity import NodeCapacity
-from vm_mgr.ports.hypervisor import ARRIVING, HALVES, PAUSED_BY_USER, half_error
+from vm_mgr.ports.hypervisor import ARRIVING, PAUSED_BY_USER, half_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +87,7 @@ class Connected(Virsh):
     def resume(self, name: VmName) -> None:
         """Resume; libvirt refuses that for a domain that runs."""
         reason = self.paused(name, timeout_s=SHORT_S)
-        if reason in HALVES:
+        if reason == ARRIVING:
             raise half_error(name, reason)
         if reason:
             self.take_back(name)

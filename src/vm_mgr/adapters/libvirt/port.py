@@ -11,7 +11,7 @@ from vm_mgr.adapters.libvirt import commands
 from vm_mgr.adapters.libvirt.connection import Connection
 from vm_mgr.adapters.libvirt.parse import parse_capacity
 from vm_mgr.errors import Kind, ProgramError, VmMgrError
-from vm_mgr.ports.hypervisor import ARRIVING, HALVES, PAUSED_BY_USER, half_error
+from vm_mgr.ports.hypervisor import ARRIVING, PAUSED_BY_USER, half_error
 from vm_mgr.ports.live_migration import quiet
 from vm_mgr.room import in_memory
 
@@ -179,7 +179,7 @@ class Virsh:
     def resume(self, name: VmName) -> None:
         """Resume; libvirt refuses that for a domain that runs."""
         reason = self.paused(name, timeout_s=SHORT_S)
-        if reason in HALVES:
+        if reason == ARRIVING:
             raise half_error(name, reason)
         if reason:
             self.take_back(name)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.capacity import NodeCapacity
-from vm_mgr.ports.hypervisor import ARRIVING, HALVES, PAUSED_BY_USER, half_error
+from vm_mgr.ports.hypervisor import ARRIVING, PAUSED_BY_USER, half_error
 from vm_mgr.ports.live_migration import quiet
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class MemoryHypervisor:
         """Let it go on."""
         self._call("resume", 0)
         self._require(name)
-        if self.halted.get(name) in HALVES:
+        if self.halted.get(name) == ARRIVING:
             raise half_error(name, self.halted[name])
         if self.halted.pop(name, None):
             self.resumed.add(name)
