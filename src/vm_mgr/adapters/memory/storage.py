@@ -119,7 +119,10 @@ class MemoryStorage(MemorySavedStates):
 
     def definition(self, name: VmName) -> str:
         """Give the domain XML."""
-        return self._vm(name).keys["xml"]
+        try:
+            return self._vm(name).keys["xml"]
+        except KeyError as error:
+            raise VmMgrError(Kind.NOT_FOUND, f"{name} has no definition") from error
 
     def settings(self, name: VmName) -> VmSettings:
         """Give the settings."""
