@@ -150,6 +150,7 @@ def test_running_domain_is_looked_at_before_it_moves(env, hypervisor):
     assert f"<name>{NAME}</name>" in xml
     assert hypervisor.can_take(xml) == []
     assert hypervisor.migration_progress(NAME) is None
+    assert not hypervisor.receives(NAME)
     hypervisor.abort_job(NAME)
     assert hypervisor.dirty_rate(NAME) >= 0
 

@@ -199,11 +199,12 @@ class TestRunningSource:
         assert env.cluster.held
 
 
-def test_move_that_is_under_way_is_looked_at_again(env, nodes):
+@pytest.mark.parametrize("told", [{"pending": "Migrating"}, {"role": "Migrating"}])
+def test_move_that_is_under_way_is_looked_at_again(env, nodes, told):
     """The agent was killed, and Pacemaker has not yet taken note."""
     env.cluster.held.clear()
     state = env.cluster.state()
-    pending = state.resources[VM]._replace(pending="Migrating", failures=(), blocked=False)
+    pending = state.resources[VM]._replace(failures=(), blocked=False, **told)
     env.cluster.state = lambda: state._replace(resources={VM: pending})
     assert not lift(env, VM)
 

@@ -76,12 +76,28 @@ def test_another_process_is_looked_at_anew(env, here):
     assert here.running
 
 
-@pytest.mark.parametrize("change", [{"pending": "Migrating"}, {"nodes": ("n2",)}, {"managed": False}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pending": "Migrating"},
+        {"role": "Migrating"},
+        {"role": "Stopping"},
+        {"nodes": ("n2",)},
+        {"managed": False},
+    ],
+)
 def test_nothing_is_done_while_the_cluster_acts_or_where_it_has_it(env, here, change):
     state = env.cluster.state()
     resource = state.resources[VM]._replace(**change)
     env.cluster.state = lambda: state._replace(resources={VM: resource})
     looks(env)
+    assert here.running
+
+
+def test_guest_that_somebody_migrates_by_hand_is_let_arrive(env, here):
+    here.halted[VM] = "migrating"
+    here.receiving.add(VM)
+    looks(env, 4)
     assert here.running
 
 

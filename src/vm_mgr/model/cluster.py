@@ -117,6 +117,11 @@ class Resource(NamedTuple):
     failures: tuple[Failure, ...] = ()
 
     @property
+    def in_transition(self) -> bool:
+        """Tell whether the cluster starts, stops or moves it just now; Pacemaker tells so in either word."""
+        return bool(self.pending) or self.role in ("Starting", "Stopping", "Migrating")
+
+    @property
     def last_failure(self) -> str:
         """Say what failed last, or nothing: Pacemaker lists failures by node, and its times sort as text."""
         return max(reversed(self.failures), key=lambda one: one.when).text if self.failures else ""

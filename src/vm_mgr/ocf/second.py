@@ -28,7 +28,11 @@ def main(env: RealEnv, found: dict[VmName, int]) -> int:
     state, here = env.cluster.state(), env.cluster.local_node()
     strange = [name for name in found if _is_vm(state, name) and not _is_known(state, here, name)]
     for name in strange:
-        if _is_second(state, name) and _is_confirmed(env, name, found[name]):
+        if (
+            _is_second(state, name)
+            and _is_confirmed(env, name, found[name])
+            and not env.hypervisor.receives(name)
+        ):
             _end(env, state, name)
     return 0 if strange else FOREIGN
 
@@ -45,7 +49,7 @@ def _is_known(state: ClusterState, here: NodeName, name: VmName) -> bool:
 def _is_second(state: ClusterState, name: VmName) -> bool:
     """Tell whether the cluster rests: nobody is about to start or move it, or waits for the end of a move."""
     resource = state.resources[name]
-    return state.quorate and not resource.pending and not resource.held_on
+    return state.quorate and not resource.in_transition and not resource.held_on
 
 
 def _is_confirmed(env: RealEnv, name: VmName, pid: int) -> bool:

@@ -41,7 +41,7 @@ def lift(env: Env, name: VmName, *, patient: bool = True) -> bool:
     state, here = env.cluster.state(), env.cluster.local_node()
     resource = state.resources.get(name)
     if resource is None or resource.held_on != here:
-        return resource is None or not resource.pending
+        return resource is None or not resource.in_transition
     if not state.quorate:
         return False
     place, leaving = place_of(env, name), is_leaving(env, here)

@@ -65,6 +65,10 @@ class LiveMigration(Protocol):
         """Look at the migration that is under way; None where there is none."""
         ...
 
+    def receives(self, name: VmName) -> bool:
+        """Tell whether a domain is just arriving by a migration, whoever has asked for that."""
+        ...
+
     def begin_dirty_rate(self, name: VmName) -> None:
         """Begin what dirty_rate then waits for: the time passes while others are asked; never fails."""
         ...

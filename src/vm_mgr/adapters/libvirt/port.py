@@ -123,6 +123,15 @@ class Virsh:
 
         return self.connection.call(look, SHORT_S)  # type: ignore[no-any-return]
 
+    def receives(self, name: VmName) -> bool:
+        """Ask for the job, which libvirt has for an incoming migration from beginning to end."""
+
+        def look(libvirt: Any) -> bool:
+            domain = self.connection.find(libvirt, name)
+            return domain is not None and domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE
+
+        return bool(self.connection.call(look, SHORT_S))
+
     def begin_dirty_rate(self, name: VmName) -> None:
         """Have QEMU begin; what keeps it from that is met again by dirty_rate."""
         from vm_mgr.adapters.libvirt.dirty_rate import begin_dirty_rate  # noqa: PLC0415 - for moves only

@@ -43,6 +43,7 @@ class MemoryHypervisor:
         self.ended: list[tuple[int, bool]] = []
         self.migrated: list[Migration] = []
         self.lets_go = True
+        self.receiving: set[VmName] = set()
         self.arrived_by: dict[VmName, str] = {}
         self.failing_moves: dict[VmName, str] = {}
         self.moving: dict[VmName, JobSample] = {}
@@ -128,6 +129,11 @@ class MemoryHypervisor:
         """Give what a test has set."""
         self._call("migration_progress", 0)
         return self.moving.get(name)
+
+    def receives(self, name: VmName) -> bool:
+        """Tell what a test has set."""
+        self._call("receives", 0)
+        return name in self.receiving
 
     def begin_dirty_rate(self, name: VmName) -> None:
         """Begin; what is measured is what a test has set."""

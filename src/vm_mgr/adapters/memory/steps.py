@@ -63,7 +63,7 @@ READS: Mapping[str, frozenset[str]] = {
         {
             *("acts_alone", "agent_answers", "begin_dirty_rate", "can_take", "capacity", "definition"),
             *("dirty_rate", "disk_sources", "domain_state", "is_frozen", "migration_progress", "paused"),
-            "running_definition",
+            *("receives", "running_definition"),
         }
     ),
     "images": frozenset({"inspect"}),
