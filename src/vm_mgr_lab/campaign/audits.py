@@ -14,7 +14,7 @@ from vm_mgr_lab.history import Event
 __all__ = ["agreement", "never_two", "nothing_orphaned", "quiet_journals"]
 
 SAME_S = 1.5  # what happened within this time of a cut is of the cut
-# Programs of ours that stay: who keeps events, and who holds a lock in a shared directory for other nodes to try.
+# Programs of ours that stay: who keeps events, and who holds a lock in a directory for others to try.
 LASTING = ("vm_mgr.alert", "vm_mgr.ocf.disk_locks")
 OLD_S = 150  # a program of ours that runs longer than this after everything was healed is forgotten
 TIMER_S = 600  # a move that was killed is looked after for so long
