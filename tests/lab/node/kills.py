@@ -425,7 +425,7 @@ class Fragile:
         def call(*arguments, **named):
             self._fate.passes(counted=name not in LOOKS)
             result = found(*arguments, **named)
-            # The classes are behind functions where their calls are made in threads (adapters/ceph/patience.py).
+            # The classes are behind functions where calls are made in threads (adapters/ceph/patience.py).
             opened = isinstance(found, type) or name in ("Group", "Image", "RBD", "start")
             return Fragile(self._fate, result) if opened else result
 
