@@ -140,7 +140,9 @@ def test_killed_creation_is_listed_and_repaired(lab: Lab, vm: str) -> None:
     shell(lab, "qemu-img create -q -f qcow2 /root/large.qcow2 2G")
     shell(lab, "qemu-io -c 'write -P 7 0 1500M' /root/large.qcow2")
     create = "vm-mgr create life2 --xml /root/life.xml --image /root/large.qcow2 --disable"
-    begin = f"({create} >/dev/null 2>&1 & echo $! >/root/pid); sleep 2; kill -9 $(cat /root/pid)"
+    # The image is checked first, which takes its time.
+    begun = "until vm-mgr list | grep -q 'create under way'; do sleep 0.2; done"
+    begin = f"({create} >/dev/null 2>&1 & echo $! >/root/pid); {begun}; kill -9 $(cat /root/pid)"
     shell(lab, begin + "; rm /root/large.qcow2 /root/pid")
     assert "create under way on n1, or unfinished" in vm_mgr(lab, "list")
     # For 30 s nobody can tell a dead process from a slow one: repair waits.
