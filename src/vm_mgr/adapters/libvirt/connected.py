@@ -11,7 +11,7 @@ from vm_mgr.adapters.libvirt.connection import PAUSED, REASONS, STATES
 from vm_mgr.adapters.libvirt.port import CONNECT_S, FREEZE_S, MONITOR_S, SHORT_S, Virsh
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.capacity import NodeCapacity
-from vm_mgr.ports.hypervisor import ARRIVING, PAUSED_BY_USER, half_error
+from vm_mgr.ports.hypervisor import ARRIVING, PAUSED_BY_USER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,14 +83,6 @@ class Connected(Virsh):
     def pause(self, name: VmName) -> None:
         """Suspend."""
         self._call(lambda libvirt: self._domain(libvirt, name).suspend(), SHORT_S)
-
-    def resume(self, name: VmName) -> None:
-        """Resume; libvirt refuses that for a domain that runs."""
-        reason = self.paused(name, timeout_s=SHORT_S)
-        if reason == ARRIVING:
-            raise half_error(name, reason)
-        if reason:
-            self.take_back(name)
 
     def take_back(self, name: VmName) -> None:
         """Resume, whatever it stands for."""
