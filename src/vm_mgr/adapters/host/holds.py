@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vm_mgr.errors import Kind, ProgramError, VmMgrError
+from vm_mgr.adapters.host import transient
+from vm_mgr.errors import Kind, VmMgrError
 
 if TYPE_CHECKING:
     from vm_mgr.model.vm import VmName
@@ -16,17 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ASKED", "RemoteHolds", "SystemdHolds"]
 
-TIMEOUT_S = 10.0
 REMOTE_S = 20.0
 # What the key for libvirt may call beside it (deploy/roles/libvirt); its answer is like no other program's.
 CALL = ("/usr/bin/python3", "-P", "-m", "vm_mgr.ocf.hold")
 ASKED = "vm-mgr hold:"
-# The timer must not conflict with a shutdown: the guest may be moved away by then, and frozen.
-_LASTING = "DefaultDependencies=no"
-_PASSED = (
-    *("VM_MGR_CONFIG", "VM_MGR_PROC", "VM_MGR_LIBVIRT_RUN"),
-    *("VM_MGR_STATE", "VM_MGR_ALERTS", "VM_MGR_JOURNAL"),
-)
 
 
 class SystemdHolds:
@@ -38,23 +30,13 @@ class SystemdHolds:
     def begin(self, name: VmName, hold: Hold, after_s: float) -> None:
         """Start a timer whose service is `python3 -m vm_mgr.ocf.hold release NAME HOW`."""
         self.end(name)
-        library = Path(__file__).parents[3]
-        environment = [f"--setenv={key}={os.environ[key]}" for key in _PASSED if key in os.environ]
-        argv = (
-            *("systemd-run", "--quiet", "--collect", f"--unit={_unit(name)}"),
-            *(f"--on-active={max(after_s, 1):.0f}s", "--timer-property=AccuracySec=100ms"),
-            *(f"--timer-property={_LASTING}", f"--property={_LASTING}"),
-            *(f"--setenv=PYTHONPATH={library}", *environment),
-            *(sys.executable, "-P", "-m", "vm_mgr.ocf.hold", "release", name, hold.value),
-        )
-        done = self.runner.run(argv, timeout_s=TIMEOUT_S)
-        if done.exit_code != 0:
-            raise ProgramError(done.argv, done.exit_code, done.stderr, hint="see: systemctl status")
+        command = (sys.executable, "-P", "-m", "vm_mgr.ocf.hold", "release", name, hold.value)
+        transient.start(self.runner, _unit(name), transient.timer(after_s, "100ms"), command)
 
     def end(self, name: VmName) -> None:
         """Stop timer and service; systemd then forgets them, and does not know any that have ended."""
         argv = ("systemctl", "stop", f"{_unit(name)}.timer", f"{_unit(name)}.service")
-        self.runner.run(argv, timeout_s=TIMEOUT_S)
+        self.runner.run(argv, timeout_s=transient.TIMEOUT_S)
 
 
 class RemoteHolds:

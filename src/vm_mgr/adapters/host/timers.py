@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vm_mgr.errors import ProgramError
+from vm_mgr.adapters.host import transient
 
 if TYPE_CHECKING:
     from vm_mgr.model.vm import VmName
@@ -16,15 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SystemdTimers"]
 
-TIMEOUT_S = 10.0
-# Without this a unit conflicts with a shutdown, and the node would wait for a VM that nobody lets go.
-_LASTING = "DefaultDependencies=no"
 # A process has its number until its parent has seen its end; a number that is given anew costs a late look.
 _WAIT = 'while [ -e "/proc/$0" ]; do sleep 1; done; exec "$@"'
-_PASSED = (
-    *("VM_MGR_CONFIG", "VM_MGR_PROC", "VM_MGR_LIBVIRT_RUN"),
-    *("VM_MGR_STATE", "VM_MGR_ALERTS", "VM_MGR_JOURNAL"),
-)
 
 
 class SystemdTimers:
@@ -36,8 +28,7 @@ class SystemdTimers:
 
     def set_lift(self, name: VmName, after_s: float) -> str:
         """Start a timer whose service is `python3 -m vm_mgr.ocf.lift NAME`."""
-        when = (f"--on-active={max(after_s, 1):.0f}s", "--timer-property=AccuracySec=1s")
-        return self._run(f"{self._unit(name)}", (*when, f"--timer-property={_LASTING}"), _lift(name))
+        return self._run(self._unit(name), transient.timer(after_s, "1s"), _lift(name))
 
     def watch(self, name: VmName, pid: int) -> str:
         """Start a service that waits for the process, in a shell, then does the same."""
@@ -47,22 +38,13 @@ class SystemdTimers:
     def cancel(self, timer: str) -> None:
         """Stop the timer; systemd then forgets it, and does not know one that has gone off."""
         unit = f"{timer}.service" if timer.endswith("-watch") else f"{timer}.timer"
-        self.runner.run(("systemctl", "stop", unit), timeout_s=TIMEOUT_S)
+        self.runner.run(("systemctl", "stop", unit), timeout_s=transient.TIMEOUT_S)
 
     def _unit(self, name: VmName) -> str:
         return f"vm-mgr-lift-{name}..{int(self.clock.utc() * 1000)}-{os.getpid()}"
 
     def _run(self, unit: str, when: tuple[str, ...], command: tuple[str, ...]) -> str:
-        library = Path(__file__).parents[3]
-        environment = [f"--setenv={key}={os.environ[key]}" for key in _PASSED if key in os.environ]
-        argv = (
-            *("systemd-run", "--quiet", "--collect", f"--unit={unit}", *when, f"--property={_LASTING}"),
-            *(f"--setenv=PYTHONPATH={library}", *environment),
-            *command,
-        )
-        done = self.runner.run(argv, timeout_s=TIMEOUT_S)
-        if done.exit_code != 0:
-            raise ProgramError(done.argv, done.exit_code, done.stderr, hint="see: systemctl status")
+        transient.start(self.runner, unit, when, command)
         return unit
 
 
