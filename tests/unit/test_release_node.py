@@ -297,6 +297,10 @@ class Ceph:
         self.asked = []
         self.kept = {40: "2026-01-31T23:00:00.250000+0100"}
         self.broken = []
+        self.set = {}
+
+    def conf_set(self, option, value):
+        self.set[option] = value
 
     def mon_command(self, text, _):
         command = json.loads(text)
@@ -342,8 +346,13 @@ class Ceph:
         yield SimpleNamespace(
             list_lockers=lambda: {"lockers": [("client.7", "auto 1", address)]},
             watchers_list=lambda: [{"addr": f"v1:{address}", "cookie": 139721997141744}],
-            break_lock=lambda client, cookie: self.broken.append((name, client, cookie)),
+            break_lock=lambda client, cookie: self._break((name, client, cookie)),
         )
+
+    def _break(self, lock):
+        self.broken.append(lock)
+        if self.set.get("rbd_blocklist_on_break_lock", "true") == "true":
+            self.asked.append({"prefix": "osd blocklist", "expire": 3600.0})
 
 
 @pytest.fixture
@@ -413,6 +422,7 @@ def test_who_is_shut_out_stays_so_for_weeks(ceph, told):
     expire = [one["expire"] for one in ceph.asked]
     assert expire == [30 * 24 * 3600.0] * 2
     assert all(isinstance(one, float) for one in expire)  # Ceph takes no integer for it
+    assert ceph.set == {"rbd_blocklist_on_break_lock": "true"}
 
 
 @pytest.mark.parametrize("call", ["clients", "shut_out", "evict"])

@@ -191,6 +191,7 @@ RULES = {
     "io-timeout": ({"ceph": {"rados_osd_op_timeout": 15}}, "error"),
     "client-patience": ({"ceph": {"objecter_timeout": 7}}, "warning"),
     "blocklist": ({"ceph": {"mon_osd_blocklist_default_expire": 60}}, "error"),
+    "librbd-blocklist": ({"ceph": {"rbd_blocklist_expire_seconds": 2592000}}, "error"),
     "stop-and-fencing": ({"vm": {"stop": 100}}, "warning"),
     "shutdown": ({"vm": {"live_migration": True, "migrate_to": 1200}}, "error"),
     "short-stop": ({"vm": {"stop": 15}}, "warning"),

@@ -260,15 +260,17 @@ def _clients(cluster: ClusterTimes, ceph: CephTimes) -> Iterator[Inconsistency]:
         why = "clients wait longer than Ceph takes to miss a storage daemon"
         shown = ("objecter_timeout", spell(patience)), ("osd_heartbeat_grace", spell(grace))
         yield _warning("client-patience", *shown, why, f"objecter_timeout = {grace / 3:.0f} in [client]")
-    kept = {"mon_osd_blocklist_default_expire": ceph.mon_osd_blocklist_default_expire}
-    if ceph.rbd_blocklist_expire_seconds:
-        kept["rbd_blocklist_expire_seconds"] = ceph.rbd_blocklist_expire_seconds
+    name, expires = "mon_osd_blocklist_default_expire", ceph.mon_osd_blocklist_default_expire
     budget = add(noticed_worst(cluster), fencing_worst(cluster))
-    for name, expires in kept.items():
-        if expires is not None and budget is not None and expires < 2 * budget:
-            why = "a client that was shut out may write again while its node's end is still being settled"
-            fence = ("noticing and fencing, at worst", spell(budget))
-            yield _error("blocklist", (name, spell(expires)), fence, why, f"{name} = 3600")
+    if expires is not None and budget is not None and expires < 2 * budget:
+        why = "a client that was shut out may write again while its node's end is still being settled"
+        fence = ("noticing and fencing, at worst", spell(budget))
+        yield _error("blocklist", (name, spell(expires)), fence, why, f"{name} = 3600")
+    if ceph.rbd_blocklist_expire_seconds:
+        name = "rbd_blocklist_expire_seconds"
+        why = "librbd sends it as a string, which monitors refuse: the lock of a dead client is never broken"
+        shown = (name, spell(ceph.rbd_blocklist_expire_seconds)), ("what librbd can send", "0")
+        yield _error("librbd-blocklist", *shown, why, f"{name} = 0 in [client]")
 
 
 def _back(ceph: CephTimes) -> float | None:

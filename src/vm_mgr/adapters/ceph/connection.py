@@ -95,8 +95,8 @@ class Connection:
         limits |= {"objecter_timeout": "0.5", "objecter_tick_interval": "0.25"}
         # Monitors that elect send a client away: it asks again after a fifth of a second instead of 3 s.
         limits["mon_client_hunt_interval"] = "0.2"
-        # librbd puts the owner of a lock that it breaks on the blocklist anew, by default for an hour only.
-        limits["rbd_blocklist_expire_seconds"] = str(int(BLOCKLIST_S))
+        # A time of librbd's own would keep it from breaking locks: it sends a string, which monitors refuse.
+        limits["rbd_blocklist_expire_seconds"] = "0"
         limits["rbd_default_clone_format"] = "2"  # Ceph 16's binding can't ask for it by itself
         try:
             cluster = rados.Rados(conffile=self.conf, rados_id=self.user, conf=limits)

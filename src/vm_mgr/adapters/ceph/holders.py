@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.ceph.connection import BLOCKLIST_S, wait_for_map
@@ -11,12 +11,13 @@ from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.storage import Holder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-__all__ = ["blocklist", "break_lock", "evict", "holders"]
+__all__ = ["blocklist", "break_lock", "entries_stay", "evict", "holders"]
 
 # librbd's ManagedLock names its lock after its watch.
 OF_A_WATCH = "auto "
+AGAIN = "rbd_blocklist_on_break_lock"
 
 
 def holders(rbd: Any, ioctx: Any, image_name: str) -> list[Holder]:
@@ -38,7 +39,18 @@ def evict(rbd: Any, cluster: Any, ioctx: Any, holder: Holder) -> None:
     """Blocklist first: once the lock is broken nothing else stops a client that is alive after all."""
     blocklist(cluster, holder.address)
     wait_for_map(cluster)
-    break_lock(rbd, ioctx, holder)
+    with entries_stay(cluster):
+        break_lock(rbd, ioctx, holder)
+
+
+@contextmanager
+def entries_stay(cluster: Any) -> Iterator[None]:
+    """Let librbd break locks without an entry of its own, which would end ours after the monitors' default."""
+    cluster.conf_set(AGAIN, "false")
+    try:
+        yield
+    finally:
+        cluster.conf_set(AGAIN, "true")
 
 
 def blocklist(cluster: Any, address: str) -> None:

@@ -105,7 +105,8 @@ class CephLostNodes:
         with translated("can't shut out the node's clients"), ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(lambda address: looking.blocklist(cluster, address), addresses))
             wait_for_map(cluster)
-            list(pool.map(lambda holder: looking.break_lock(rbd, ioctx, holder), holders))
+            with looking.entries_stay(cluster):
+                list(pool.map(lambda holder: looking.break_lock(rbd, ioctx, holder), holders))
 
     def _time_of(self, epoch: int) -> float | None:
         from datetime import datetime  # noqa: PLC0415
