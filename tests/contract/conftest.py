@@ -40,6 +40,8 @@ def pytest_generate_tests(metafunc):
         of_storage = metafunc.module.__name__.rpartition(".")[2] in STORAGE
         kinds = ["ceph", "vms"] if REAL else ["memory", "shared_dir"]
         kinds = kinds if of_storage else kinds[:1]
+        if "only_ceph" in metafunc.fixturenames:
+            kinds = [kind for kind in kinds if kind == "ceph"]
         metafunc.parametrize("storage_kind", kinds)
 
 
@@ -118,6 +120,11 @@ def put_on_directory(env, root):
     env.storages = SideBySide({"vms": Place(lambda: env.storage)})
     env.ledger = SharedLedger(mount)
     env.chronicle = SharedChronicle(mount)
+
+
+@pytest.fixture
+def only_ceph():
+    """Keep a test of what other storages have no counterpart of from them."""
 
 
 @pytest.fixture

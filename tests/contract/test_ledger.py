@@ -37,3 +37,20 @@ def test_marks_are_kept_until_they_are_erased(env):
     env.ledger.erase(NAME)
     env.ledger.erase(OTHER)
     assert not {NAME, OTHER} & set(env.ledger.marks())
+
+
+@pytest.mark.usefixtures("only_ceph")
+def test_what_arrives_after_the_end_of_a_claim_changes_nothing(env):
+    """Also a packet of a command that ended long ago, once its network is mended."""
+    ioctx = env.ledger.connection.ioctx
+    with env.ledger.claim(NAME):
+        env.ledger.write(NAME, MARK)
+        ioctx.unlock("vm-mgr.ledger", NAME, env.ledger._claimed[NAME])
+        with pytest.raises(VmMgrError) as caught:
+            env.ledger.write(NAME, MARK._replace(details={}))
+        assert caught.value.kind is Kind.TRY_LATER
+        with pytest.raises(VmMgrError):
+            env.ledger.erase(NAME)
+        assert env.ledger.marks()[NAME] == MARK
+    env.ledger.erase(NAME)
+    assert NAME not in env.ledger.marks()

@@ -3,7 +3,7 @@
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.vm import VmName, VmState
-from vm_mgr.operations.halves import end_halves
+from vm_mgr.operations.halves import Others, end_halves
 from vm_mgr.operations.lift import is_leaving
 from vm_mgr.operations.move_ways import POLL_S
 from vm_mgr.operations.view import MOVING, view
@@ -11,7 +11,7 @@ from vm_mgr.operations.waiting import wait
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.hypervisor import PAUSED_BY_USER
-from vm_mgr.reports import Level, Note
+from vm_mgr.reports import Level, Note, Progress
 
 __all__ = ["abort", "call_off", "settle", "take_back", "what_goes_on"]
 
@@ -78,13 +78,24 @@ def settle(env: Env, name: VmName, source: NodeName) -> str:
         return f"{source} is being shut down"
     if standing not in ("", PAUSED_BY_USER):
         return standing
-    others = end_halves(env, name, source)
+    others = _others(env, name, source)
     if others.runs or others.unsure:
         return "; ".join([*(f"it also runs on {node}" for node in others.runs), *others.unsure])
     env.cluster.forget_failed_move(name, source)
     # Still the same step: the end of another one would be told as done.
     wait(env, name, f"moving {name}", lambda vm: vm.state is VmState.STARTED and not vm.detail, SETTLE_S)
     return ""
+
+
+def _others(env: Env, name: VmName, source: NodeName) -> Others:
+    """End the halves on other nodes; wait for the fencing of a lost node, before which nothing is sure there."""
+    deadline = env.clock.monotonic() + SETTLE_S
+    others = end_halves(env, name, source)
+    while others.unsure and not others.runs and env.clock.monotonic() < deadline:
+        env.say(Progress(f"settling {name}", detail="; ".join(others.unsure)))
+        env.clock.sleep(POLL_S)
+        others = end_halves(env, name, source)
+    return others
 
 
 def what_goes_on(env: Env, name: VmName, source: NodeName, where: str) -> str:

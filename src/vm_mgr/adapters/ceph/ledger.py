@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from vm_mgr.adapters.ceph.connection import failed, load_rados
 from vm_mgr.adapters.ceph.lease import LEASE_S
 from vm_mgr.adapters.ceph.listing import LEDGER, raw_marks
-from vm_mgr.errors import BusyError
+from vm_mgr.errors import BusyError, Kind, VmMgrError
 from vm_mgr.model.mark import Mark, read_mark, write_mark
 from vm_mgr.model.vm import VmName
 
@@ -39,6 +39,7 @@ class CephLedger:
         self.connection = connection
         self.listing = listing
         self.doing = doing
+        self._claimed: dict[VmName, str] = {}
 
     @contextmanager
     def claim(self, name: VmName) -> Iterator[None]:
@@ -64,6 +65,7 @@ class CephLedger:
             raise BusyError(name, _holder(ioctx, name), hint=hint, besides=besides) from error
         except rados.Error as error:
             raise failed(f"can't claim {name}", error) from error
+        self._claimed[name] = cookie
         over = threading.Event()
 
         def renew() -> None:
@@ -83,6 +85,7 @@ class CephLedger:
         finally:
             over.set()
             renewing.join(LEASE_S)  # the limits of its call end it before
+            del self._claimed[name]
             leases.release(cookie)
             with suppress(rados.Error):  # it ends by itself
                 ioctx.unlock(LEDGER, name, cookie)
@@ -95,28 +98,45 @@ class CephLedger:
 
     def write(self, name: VmName, mark: Mark) -> None:
         """Set one key."""
-        rados = load_rados()
-
         value = write_mark(mark).encode()
-        try:
-            with rados.WriteOpCtx() as operation:
-                self.connection.ioctx.set_omap(operation, (str(name),), (value,))
-                self.connection.ioctx.operate_write_op(operation, LEDGER)
-        except rados.Error as error:
-            raise failed(f"can't mark {name}", error) from error
+        self._change(name, lambda ioctx, operation: ioctx.set_omap(operation, (str(name),), (value,)))
 
     def erase(self, name: VmName) -> None:
         """Remove one key."""
+        self._change(name, lambda ioctx, operation: ioctx.remove_omap_keys(operation, (str(name),)))
+
+    def _change(self, name: VmName, add: Callable[[Any, Any], None]) -> None:
+        """Change a mark, under the claim of its name only while Ceph has it.
+
+        What a dead command has sent into a broken network arrives when that is mended, long after its end.
+        """
         rados = load_rados()
 
+        ioctx = self.connection.ioctx
         try:
             with rados.WriteOpCtx() as operation:
-                self.connection.ioctx.remove_omap_keys(operation, (str(name),))
-                self.connection.ioctx.operate_write_op(operation, LEDGER)
-        except rados.ObjectNotFound:
+                if name in self._claimed:
+                    operation.execute("lock", "assert_locked", _assertion(name, self._claimed[name]))
+                add(ioctx, operation)
+                ioctx.operate_write_op(operation, LEDGER)
+        except rados.ObjectNotFound:  # only to erase one; a claim would have made the object
             return
+        except rados.ObjectBusy as error:
+            message = f"the claim of {name} has ended; another command may have taken over"
+            raise VmMgrError(Kind.TRY_LATER, message, hint="look at it with vm-mgr list") from error
         except rados.Error as error:
-            raise failed(f"can't forget the mark of {name}", error) from error
+            raise failed(f"can't change the mark of {name}", error) from error
+
+
+def _assertion(name: VmName, cookie: str) -> bytes:
+    """Encode cls_lock_assert_op of version 1: the lock, 1 for an exclusive one, the cookie, the tag."""
+    import struct  # noqa: PLC0415
+
+    def string(text: str) -> bytes:
+        return struct.pack("<I", len(text.encode())) + text.encode()
+
+    words = string(name) + b"\x01" + string(cookie) + string("")
+    return struct.pack("<BBI", 1, 1, len(words)) + words
 
 
 def _cookie(doing: str) -> str:
