@@ -123,7 +123,15 @@ class RealEnv:
         """Pacemaker."""
         from vm_mgr.adapters.pacemaker.port import Pacemaker  # noqa: PLC0415
 
-        return Pacemaker(self.runner, self.clock, require=self._require_claims)
+        return Pacemaker(self.runner, self.clock, require=self._require_claims, utc_at=self.utc_at)
+
+    def utc_at(self, node: NodeName) -> float:
+        """Give the wall clock of any node, in seconds; raises EXTERNAL_FAILURE where it does not tell."""
+        from vm_mgr.adapters.host import remote  # noqa: PLC0415
+
+        if node == self.cluster.local_node():
+            return self.clock.utc()
+        return remote.utc(self.runner, node + self.migration_network_suffix)
 
     @cached_property
     def storages(self) -> SideBySide:

@@ -1,5 +1,7 @@
 """What every ledger does."""
 
+import json
+
 import pytest
 
 from vm_mgr.errors import Kind, VmMgrError
@@ -43,9 +45,11 @@ def test_marks_are_kept_until_they_are_erased(env):
 def test_what_arrives_after_the_end_of_a_claim_changes_nothing(env):
     """Also a packet of a command that ended long ago, once its network is mended."""
     ioctx = env.ledger.connection.ioctx
+    ask = ["rados", "-p", "rbd", "lock", "info", "vm-mgr.ledger", NAME, "--format", "json"]
     with env.ledger.claim(NAME):
         env.ledger.write(NAME, MARK)
-        ioctx.unlock("vm-mgr.ledger", NAME, env.ledger._claimed[NAME])
+        cookie = json.loads(env.runner.run(ask, timeout_s=10).stdout)["lockers"][0]["cookie"]
+        ioctx.unlock("vm-mgr.ledger", NAME, cookie)
         with pytest.raises(VmMgrError) as caught:
             env.ledger.write(NAME, MARK._replace(details={}))
         assert caught.value.kind is Kind.TRY_LATER

@@ -215,6 +215,7 @@ class TestNode:
         assert env.holds.limits == {VM: (Hold.FROZEN, 30.0)}
         assert agent.answer(env, ["end", VM]).startswith(agent.ASKED)
         assert not env.holds.limits
+        assert agent.answer(env, ["clock"]) == f"{agent.ASKED} {env.clock.utc():.3f}"
 
     @pytest.mark.parametrize(
         "words",

@@ -1,6 +1,6 @@
 """Limit for how long a command may hold a guest of this node still: python3 -m vm_mgr.ocf.hold WORD NAME ….
 
-begin NAME HOW SECONDS sets the timer, end NAME forgets it: so another node asks for it, over ssh.
+begin NAME HOW SECONDS sets the timer, end NAME forgets it, clock tells the time: asked over ssh.
 release NAME HOW is what the timer calls (docs/design/0015-limit-of-a-hold.md).
 """
 
@@ -16,7 +16,7 @@ from vm_mgr.wiring import RealEnv
 
 __all__ = ["answer", "main", "release"]
 
-# The answer to whoever asks; adapters/host/holds.py looks for it.
+# The answer to whoever asks; adapters/host/remote.py looks for it.
 ASKED = "vm-mgr hold:"
 LONGEST_S = 600.0
 AGAIN_S = 2.0
@@ -39,6 +39,8 @@ def main(words: Sequence[str]) -> int:
 
 def answer(env: RealEnv, words: Sequence[str]) -> str:
     """Set or forget a timer of this node; raises INVALID for words that ask for anything else."""
+    if list(words) == ["clock"]:
+        return f"{ASKED} {env.clock.utc():.3f}"
     here = env.cluster.local_node()
     if words[:1] == ["begin"] and len(words) == 4:
         _, name, hold = _checked(words[:3], 3)
@@ -49,7 +51,7 @@ def answer(env: RealEnv, words: Sequence[str]) -> str:
         env.holds_at(here).end(name)
         return f"{ASKED} limit of {name} ended"
     raise VmMgrError(
-        Kind.INVALID, "begin NAME HOW SECONDS, end NAME or release NAME HOW is what can be asked"
+        Kind.INVALID, "begin NAME HOW SECONDS, end NAME, clock or release NAME HOW is what can be asked"
     )
 
 

@@ -88,7 +88,7 @@ def settle(env: Env, name: VmName, source: NodeName) -> str:
 
 
 def _others(env: Env, name: VmName, source: NodeName) -> Others:
-    """End the halves on other nodes; wait for the fencing of a lost node, before which nothing is sure there."""
+    """End the halves on other nodes; wait for the fencing of a lost one, which could have anything."""
     deadline = env.clock.monotonic() + SETTLE_S
     others = end_halves(env, name, source)
     while others.unsure and not others.runs and env.clock.monotonic() < deadline:

@@ -45,7 +45,7 @@ def evict(rbd: Any, cluster: Any, ioctx: Any, holder: Holder) -> None:
 
 @contextmanager
 def entries_stay(cluster: Any) -> Iterator[None]:
-    """Let librbd break locks without an entry of its own, which would end ours after the monitors' default."""
+    """Let librbd break locks without an entry of its own, which would replace ours and end earlier."""
     cluster.conf_set(AGAIN, "false")
     try:
         yield

@@ -6,19 +6,14 @@ import sys
 from typing import TYPE_CHECKING
 
 from vm_mgr.adapters.host import transient
-from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.adapters.host.remote import ask
 
 if TYPE_CHECKING:
     from vm_mgr.model.vm import VmName
     from vm_mgr.ports.holds import Hold
-    from vm_mgr.ports.runner import Completed, Runner
+    from vm_mgr.ports.runner import Runner
 
-__all__ = ["ASKED", "RemoteHolds", "SystemdHolds"]
-
-REMOTE_S = 20.0
-# What the key for libvirt may call beside it (deploy/roles/libvirt); its answer is like no other program's.
-CALL = ("/usr/bin/python3", "-P", "-m", "vm_mgr.ocf.hold")
-ASKED = "vm-mgr hold:"
+__all__ = ["RemoteHolds", "SystemdHolds"]
 
 
 class SystemdHolds:
@@ -48,24 +43,11 @@ class RemoteHolds:
 
     def begin(self, name: VmName, hold: Hold, after_s: float) -> None:
         """Have it set the timer; raises NOT_SUPPORTED where the node does not know how."""
-        self._ask("begin", name, hold.value, f"{after_s:.0f}")
+        ask(self.runner, self.host, "begin", name, hold.value, f"{after_s:.0f}")
 
     def end(self, name: VmName) -> None:
         """Have it forget the timer."""
-        self._ask("end", name)
-
-    def _ask(self, *words: str) -> None:
-        argv = ("ssh", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5", self.host, "--", *CALL, *words)
-        done = self.runner.run(argv, timeout_s=REMOTE_S)
-        if not done.stdout.startswith(ASKED):
-            raise _refused(done, self.host)
-
-
-def _refused(done: Completed, host: str) -> VmMgrError:
-    """Say that a node sets no timer: in an older deployment virt-ssh-helper is called, which is mute."""
-    words = " ".join(done.stderr.split()) or "it does not know how"
-    hint = "deploy this version of vm-mgr on all nodes, or run the command on the VM's own node"
-    return VmMgrError(Kind.EXTERNAL_FAILURE, f"{host} does not set a time limit: {words}", hint=hint)
+        ask(self.runner, self.host, "end", name)
 
 
 def _unit(name: VmName) -> str:

@@ -1,11 +1,13 @@
 """Change the CIB: read it, build the new one, apply the difference as one versioned patch."""
 
 from collections.abc import Callable, Collection
+from contextlib import suppress
 
 from lxml import etree
 
 from vm_mgr.adapters.pacemaker import commands, fitness, moves, reading
 from vm_mgr.adapters.pacemaker.call import CONFLICT, call, check
+from vm_mgr.adapters.pacemaker.elements import find
 from vm_mgr.adapters.pacemaker.foresight import foresee
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import NodeName
@@ -22,16 +24,24 @@ __all__ = ["CibEditor"]
 # always wins, so patience is enough.
 PATIENCE_S = 30.0
 LONGEST_PAUSE_S = 0.3
+# How far the clocks of nodes may differ for what one of them calls expired.
+CLOCKS_S = 24 * 3600
 # A constraint that is only thought of has to be in effect now.
 FORESIGHT_S = 600
+
+
+UtcAt = Callable[[NodeName], float]
 
 
 class CibEditor:
     """The configuration: each change is one transaction."""
 
-    def __init__(self, runner: Runner, clock: Clock) -> None:
+    def __init__(self, runner: Runner, clock: Clock, utc_at: UtcAt | None = None) -> None:
+        """utc_at gives the wall clock of any node, in seconds; without it all nodes have this one's."""
         self.runner = runner
         self.clock = clock
+        self.utc_at = utc_at
+        self._ahead: float | None = None
 
     def configured(self, name: VmName) -> Configured:
         """Read what it says of a VM."""
@@ -42,7 +52,7 @@ class CibEditor:
 
         def change(cib: etree._Element) -> None:
             commands.add_vm(cib, resource)
-            moves.sweep_moves(cib, resource.name, self.clock.utc())
+            moves.sweep_moves(cib, resource.name, self._long_ago())
 
         self._edit(change)
 
@@ -59,7 +69,7 @@ class CibEditor:
 
         def change(cib: etree._Element) -> None:
             commands.remove_vm(cib, name)
-            moves.sweep_moves(cib, name, self.clock.utc())
+            moves.sweep_moves(cib, name, self._long_ago())
 
         self._edit(change)
 
@@ -72,7 +82,7 @@ class CibEditor:
 
         def change(cib: etree._Element) -> None:
             commands.set_target_role(cib, name, role)
-            moves.sweep_moves(cib, name, self.clock.utc())
+            moves.sweep_moves(cib, name, self._long_ago())
 
         self._edit(change)
 
@@ -87,10 +97,10 @@ class CibEditor:
         avoiding: Collection[NodeName] = (),
     ) -> None:
         """Constrain a VM for the time of a move."""
-        expires = self.clock.utc() + lifetime_s
 
         def change(cib: etree._Element) -> None:
-            moves.sweep_moves(cib, name, self.clock.utc())
+            expires = self._utc(cib) + lifetime_s
+            moves.sweep_moves(cib, name, self._long_ago())
             moves.add_move(
                 cib, name, to=to, away_from=away_from, expires_utc=expires, terms=terms, avoiding=avoiding
             )
@@ -110,12 +120,11 @@ class CibEditor:
 
     def end_move(self, name: VmName) -> None:
         """Remove the constraint of a move."""
-        self._edit(lambda cib: moves.sweep_moves(cib, name, self.clock.utc()))
+        self._edit(lambda cib: moves.sweep_moves(cib, name, self._long_ago()))
 
     def end_hold(self, name: VmName, *, lifetime_s: int) -> None:
         """Have it recovered."""
-        expires = self.clock.utc() + lifetime_s
-        self._edit(lambda cib: moves.add_restart(cib, name, expires))
+        self._edit(lambda cib: moves.add_restart(cib, name, self._utc(cib) + lifetime_s))
 
     def clear_moves(self, name: VmName) -> tuple[Constraint, ...]:
         """Remove what moves left."""
@@ -128,6 +137,21 @@ class CibEditor:
 
         self._edit(change)
         return tuple(cleared)
+
+    def _utc(self, cib: etree._Element) -> float:
+        """Give the time of the cluster's controller, which compares a rule's date with its own clock.
+
+        Where that does not tell it, this node's has to do.
+        """
+        for node in find(cib, "configuration/nodes/node[@id=$name]", name=cib.get("dc-uuid", "")):
+            if self.utc_at and self._ahead is None:
+                self._ahead = 0.0
+                with suppress(VmMgrError):
+                    self._ahead = self.utc_at(NodeName(node.get("uname", ""))) - self.clock.utc()
+        return self.clock.utc() + (self._ahead or 0.0)
+
+    def _long_ago(self) -> float:
+        return self.clock.utc() - CLOCKS_S
 
     def _query(self) -> str:
         return check(call(self.runner, ("cibadmin", "--query"))).stdout

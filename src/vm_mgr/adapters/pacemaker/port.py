@@ -31,11 +31,22 @@ NODE_ACTIONS = "//node_state[@uname='{node}']/lrm//lrm_rsc_op"
 class Pacemaker:
     """The cluster that this node belongs to."""
 
-    def __init__(self, runner: Runner, clock: Clock, *, require: Callable[[], None] = lambda: None) -> None:
-        """require raises where the claim has ended under which a VM's configuration is to be changed."""
+    def __init__(
+        self,
+        runner: Runner,
+        clock: Clock,
+        *,
+        require: Callable[[], None] = lambda: None,
+        utc_at: Callable[[NodeName], float] | None = None,
+    ) -> None:
+        """require raises where the claim has ended under which a VM's configuration is to be changed.
+
+        utc_at gives the wall clock of any node, in seconds.
+        """
         self.runner = runner
         self.clock = clock
         self.require = require
+        self.utc_at = utc_at
         self._look: Pending | None = None
         self._local = ""
 
@@ -183,4 +194,4 @@ class Pacemaker:
     def _editor(self) -> CibEditor:
         from vm_mgr.adapters.pacemaker.edit import CibEditor  # noqa: PLC0415 - lxml would double the cost of `status`
 
-        return CibEditor(self.runner, self.clock)
+        return CibEditor(self.runner, self.clock, self.utc_at)
