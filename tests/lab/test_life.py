@@ -206,7 +206,7 @@ def test_local_domain_is_taken_over_with_all_its_disks(lab: Lab, vm: str) -> Non
         "qemu-io -c 'write -P 9 0 64k' /root/old.qcow2; qemu-io -f raw -c 'write -P 8 0 64k' /root/old.raw",
     )
     shell(lab, "virsh -q define /root/old.xml")
-    assert "Disabled" in vm_mgr(lab, "add-to-cluster", "old1", "--new-name", "life2", "--disable")
+    assert "Disabled" in vm_mgr(lab, "add-to-cluster", "old1", "--new-name", "life2", *QUICK)
     assert "old1" not in shell(lab, "virsh list --all --name")
     for kind, image in (("qcow2", "system_life2"), ("raw", "data_life2_0")):
         shell(lab, f"qemu-img compare -F raw -f {kind} /root/old.{kind} rbd:rbd/{image}:id=vm-mgr")

@@ -7,6 +7,7 @@ from lxml import etree
 
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.adapters.pacemaker import commands, moves, reading
+from vm_mgr.adapters.pacemaker.call import check
 from vm_mgr.adapters.pacemaker.edit import CibEditor
 from vm_mgr.adapters.pacemaker.parse import parse_crm_mon
 from vm_mgr.adapters.pacemaker.port import Pacemaker
@@ -326,8 +327,9 @@ def test_only_what_moves_left_at_this_vm_is_removed(moved):
 class BusyCluster:
     """Pacemaker's tools where somebody else's change always comes first, a number of times."""
 
-    def __init__(self, changes):
+    def __init__(self, changes, status=103):
         self.changes = changes
+        self.status = status
         self.patched = 0
 
     def run(self, argv, *, timeout_s, stdin=None):
@@ -337,7 +339,7 @@ class BusyCluster:
             return Completed(argv, 0, EMPTY, "")
         self.changes -= 1
         self.patched += self.changes < 0
-        return Completed(argv, 103 if self.changes >= 0 else 0, "", "")
+        return Completed(argv, self.status if self.changes >= 0 else 0, "", "")
 
 
 def test_change_is_made_however_busy_the_cluster_is():
@@ -439,3 +441,22 @@ def test_node_that_was_fenced_is_forgotten_by_the_status_section():
     assert "@uname='n2'" in runner.asked[0][-1]
     with pytest.raises(VmMgrError):
         cluster.remembers("n2")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(102, Kind.ENVIRONMENT), (106, Kind.TRY_LATER), (107, Kind.EXTERNAL_FAILURE)],
+    ids=["CRM_EX_DISCONNECT", "CRM_EX_QUORUM", "CRM_EX_UNSAFE"],
+)
+def test_exit_statuses_mean_what_pacemaker_says(monkeypatch, status, kind):
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    with pytest.raises(VmMgrError) as caught:
+        check(Completed(("cibadmin",), status, "", "why"))
+    assert caught.value.kind is kind
+
+
+@pytest.mark.parametrize("status", [103, 104, 105], ids=["CRM_EX_OLD", "CRM_EX_DIGEST", "CRM_EX_NOSUCH"])
+def test_patch_that_comes_too_late_is_made_anew(status):
+    busy = BusyCluster(3, status)
+    CibEditor(busy, VirtualClock()).add(VmResource("web1", TargetRole.STOPPED))
+    assert busy.patched == 1

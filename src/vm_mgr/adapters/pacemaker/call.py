@@ -1,4 +1,4 @@
-"""Run Pacemaker's tools and translate their exit statuses (crm_error -l lists them)."""
+"""Run Pacemaker's tools and translate their exit statuses (crm_error --exit --list lists them)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
 __all__ = ["CONFLICT", "NO_SUCH_THING", "call", "check", "no_cluster"]
 
-NOT_CONNECTED = 102
-NO_QUORUM = 104
+# The names are those of `crm_error --exit --name`.
+NOT_CONNECTED = 102  # CRM_EX_DISCONNECT
 NO_SUCH_THING = 105  # CRM_EX_NOSUCH
-CONFLICT = frozenset({103, 105})  # CRM_EX_OLD, CRM_EX_DIGEST
+NO_QUORUM = 106  # CRM_EX_QUORUM
+# What a patch meets that was made from an older version: CRM_EX_OLD, CRM_EX_DIGEST, or what it names is gone.
+CONFLICT = frozenset({103, 104, NO_SUCH_THING})
 
 
 def call(
