@@ -7,14 +7,14 @@ one that is needed after a power cut is tested daily (docs/design/0004-crash-onl
 """
 
 from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
 from vm_mgr.errors import BusyError, Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.interruption import current
 from vm_mgr.model.mark import Mark
-from vm_mgr.model.vm import VmName
+from vm_mgr.model.vm import VmName, VmSettings
 from vm_mgr.operations.checks import quorum_problems
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress
@@ -29,6 +29,8 @@ __all__ = [
     "marked",
     "settle",
     "settle_elsewhere",
+    "stored_again",
+    "taken_back",
 ]
 
 # verb → the module whose `settle(env, name, mark)` knows what it takes; where its marks name other VMs,
@@ -188,6 +190,32 @@ def first_change(*steps: Step, refusals: Collection[Kind] = REFUSALS) -> Iterato
         if error.kind in refusals:
             for step in steps:
                 step.refused = True
+        raise
+
+
+@contextmanager
+def taken_back(step: Step, **before: str) -> Iterator[None]:
+    """Have a failure settled by these details, which bring the VM to where it was before.
+
+    A kill is still settled as asked for: nobody has been told that it was refused.
+    """
+    try:
+        yield
+    except VmMgrError:
+        step.mark = step.mark._replace(details={**step.mark.details, **before})
+        with suppress(VmMgrError):  # of the same cause, mostly; what is settled now goes by the mark here
+            step.env.ledger.write(step.name, step.mark)
+        raise
+
+
+@contextmanager
+def stored_again(env: Env, name: VmName, before: VmSettings) -> Iterator[None]:
+    """After a failure store the settings of before, where what settles it goes by what is stored."""
+    try:
+        yield
+    except VmMgrError:
+        with suppress(VmMgrError):
+            env.storage.change_settings(name, before)
         raise
 
 

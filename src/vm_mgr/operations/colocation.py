@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.vm import VmName, VmSettings
-from vm_mgr.operations.alone import alone, first_change, marked
+from vm_mgr.operations.alone import alone, first_change, marked, stored_again
 from vm_mgr.operations.checks import quorum_problems, require_defined
 from vm_mgr.operations.enable import resource_for
 from vm_mgr.ports.env import Env
@@ -65,13 +65,14 @@ def _change(env: Env, name: VmName, changes: Mapping[str, str | None]) -> Mappin
                     VmMgrError(Kind.NOT_FOUND, f"there is no VM or resource {other!r}", hint=hint)
                 )
         raise_all(problems)
-        settings = env.storage.settings(name)
-        merged = {**settings.colocations, **changes}
-        settings = settings._replace(colocations={key: score for key, score in merged.items() if score})
+        before = env.storage.settings(name)
+        merged = {**before.colocations, **changes}
+        settings = before._replace(colocations={key: score for key, score in merged.items() if score})
         with marked(env, name, "colocation") as step:
             with first_change(step):
                 env.storage.change_settings(name, settings)
-            _apply(env, name, settings)
+            with stored_again(env, name, before):
+                _apply(env, name, settings)
         return settings.colocations
 
 

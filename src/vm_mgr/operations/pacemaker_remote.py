@@ -3,7 +3,7 @@
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.vm import VmName, VmSettings, word_problems
-from vm_mgr.operations.alone import alone, first_change, marked
+from vm_mgr.operations.alone import alone, first_change, marked, stored_again
 from vm_mgr.operations.checks import quorum_problems, require_defined
 from vm_mgr.operations.enable import resource_for
 from vm_mgr.ports.env import Env
@@ -49,12 +49,14 @@ def _change(env: Env, name: VmName, remote: dict[str, str]) -> None:
         if node == name or state.node(node) or node in state.resources:
             hint = "choose another name for the remote node"
             raise VmMgrError(Kind.EXISTS, f"the cluster has a node or resource {node} already", hint=hint)
-        settings = without_remote(env.storage.settings(name))
+        before = env.storage.settings(name)
+        settings = without_remote(before)
         settings = settings._replace(pacemaker_meta={**settings.pacemaker_meta, **remote})
         with marked(env, name, "pacemaker-remote") as step:
             with first_change(step):
                 env.storage.change_settings(name, settings)
-            _apply(env, name, settings)
+            with stored_again(env, name, before):
+                _apply(env, name, settings)
 
 
 def _apply(env: Env, name: VmName, settings: VmSettings) -> None:

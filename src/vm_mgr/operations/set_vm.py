@@ -10,7 +10,7 @@ from vm_mgr.model.failback import failback_problems, returns
 from vm_mgr.model.mark import Mark
 from vm_mgr.model.on_move import OnMove, on_move_of
 from vm_mgr.model.vm import VmName, VmSettings, text_problems
-from vm_mgr.operations.alone import alone, marked
+from vm_mgr.operations.alone import alone, marked, taken_back
 from vm_mgr.operations.capacity import guest_problems
 from vm_mgr.operations.checks import quorum_problems, require_defined
 from vm_mgr.operations.create import setting_problems
@@ -68,7 +68,12 @@ def set_vm(env: Env, name: VmName, changes: Changes) -> bool:
             env.say(Note(Level.INFO, "unchanged", f"nothing is changed of {name}"))
             return False
         stored = after._replace(user_metadata=_notes(before, after))
-        with marked(env, name, "set", xml=new_xml, settings=json.dumps(stored._asdict())) as step:
+        back = before._replace(user_metadata=_notes(after, before))
+        old_xml = env.storage.definition(name) if new_xml else ""
+        with (
+            marked(env, name, "set", xml=new_xml, settings=json.dumps(stored._asdict())) as step,
+            taken_back(step, xml=old_xml, settings=json.dumps(back._asdict())),
+        ):
             _apply(env, name, step.mark)
         _tell(env, state, name, fields, sorted(given))
         resource = state.resources.get(name)
