@@ -16,6 +16,7 @@ from vm_mgr_lab.errors import LabError
 from vm_mgr_lab.guest import base_image, kvm_works
 from vm_mgr_lab.image import node_image
 from vm_mgr_lab.lab import Lab
+from vm_mgr_lab.monitors import Monitors
 from vm_mgr_lab.paths import Paths
 from vm_mgr_lab.process import require_programs, require_root, run, wait_clear, wait_until
 from vm_mgr_lab.topology import Node, Topology
@@ -122,7 +123,14 @@ def wait_ready(lab: Lab, say: Say) -> None:
         timeout_s=READY_S,
     )
     say("waiting for Ceph: HEALTH_OK")
-    wait_clear(lambda: ceph_trouble(lab), what="Ceph's HEALTH_OK", timeout_s=READY_S)
+    monitors = Monitors(lab, say)
+
+    def trouble() -> str:
+        told = ceph_trouble(lab)
+        monitors.look(told)
+        return told
+
+    wait_clear(trouble, what="Ceph's HEALTH_OK", timeout_s=READY_S)
 
 
 def make_key(paths: Paths) -> None:

@@ -11,6 +11,7 @@ from lxml import etree
 
 from vm_mgr_lab.errors import LabError
 from vm_mgr_lab.lab import Lab
+from vm_mgr_lab.monitors import Monitors
 from vm_mgr_lab.up import ceph_trouble, pacemaker_trouble
 
 __all__ = ["RestTimes", "come_to_rest", "forget_failures", "mend", "settle"]
@@ -51,6 +52,7 @@ def settle(
 ) -> list[str]:
     """Heal and wait until all is at rest; VMs may be stopped or paused unless all are to run."""
     began = time.monotonic()
+    monitors = Monitors(lab)
     heal()
     while True:
         at_s = time.monotonic() - began
@@ -59,6 +61,7 @@ def settle(
                 lab.power_on(node.name)
         troubles = _troubles(lab, vms, all_started=all_started)
         times.last.update(dict.fromkeys(troubles, round(at_s, 1)))
+        monitors.look(troubles.get("ceph", ""))
         if not troubles:
             return []
         if at_s > within_s:
