@@ -33,5 +33,6 @@ class Monitors:
             self.since = None
             self.say(f"restarting Ceph's monitors: {trouble}")
             for node in self.lab.nodes:
-                self.lab.execute(node.name, ["systemctl", "try-restart", f"ceph-mon@{node.name}"], check=False)
+                unit = f"ceph-mon@{node.name}"
+                self.lab.execute(node.name, ["systemctl", "try-restart", unit], check=False)
                 time.sleep(5)
