@@ -13,7 +13,7 @@ from vm_mgr_lab import demo
 from vm_mgr_lab.campaign import audits
 from vm_mgr_lab.campaign.faults import Site, heal_all, make_fault
 from vm_mgr_lab.campaign.keep import keep_evidence
-from vm_mgr_lab.campaign.look import ClusterLook, look_at_cluster, look_at_nodes
+from vm_mgr_lab.campaign.look import ClusterLook, NodeLook, look_at_cluster, look_at_nodes
 from vm_mgr_lab.campaign.model import Ask, Core, Facts, Spare, facts_of, judge_facts
 from vm_mgr_lab.campaign.operations import DEFINITION, IMAGE, Scene, make_ask
 from vm_mgr_lab.campaign.plan import Asked, Round, Strike
@@ -33,6 +33,7 @@ Say = Callable[[str], None]
 COMMAND_S = 240.0
 BACK_S = 120.0
 COMPARED_S = 300.0
+MONITOR_S = 12.0
 SMALL = """<domain type="qemu"><name>any</name><memory unit="MiB">192</memory>
 <os><type arch="x86_64">hvm</type></os><devices><memballoon model="none"/></devices></domain>"""
 
@@ -244,10 +245,12 @@ class Campaign:
         return problems
 
     def _audit(self, began_s: float, played: Played) -> list[str]:
-        with ThreadPoolExecutor(2) as pool:
-            asked = pool.submit(self._look, self._touched(played))
-            nodes = look_at_nodes(self._lab, since_s=began_s)
-            look = asked.result()
+        look, nodes = self._looks(began_s, played)
+        if audits.agreement(look, nodes, self._core, self._watch):
+            # A death of which Pacemaker does not know yet is no disagreement: its monitor comes every 10 s.
+            time.sleep(MONITOR_S)
+            settle(self._lab, self._site.vms, RestTimes(), heal=lambda: None)
+            look, nodes = self._looks(began_s, played)
         seen = self._watch.sightings(since_s=began_s)
         fenced = [e for e in bmc_events(self._lab, since_s=began_s - 5) if e.kind == "fenced"]
         folders = [path.name for path in self._lab.paths.shared.iterdir() if path.name not in OWN]
@@ -263,6 +266,12 @@ class Campaign:
         self._facts = after
         self._last = look
         return problems
+
+    def _looks(self, began_s: float, played: Played) -> tuple[ClusterLook, list[NodeLook]]:
+        with ThreadPoolExecutor(2) as pool:
+            asked = pool.submit(self._look, self._touched(played))
+            nodes = look_at_nodes(self._lab, since_s=began_s)
+            return asked.result(), nodes
 
     def _records(self, played: Played) -> list[str]:
         """Compare each VM's disk with what was acknowledged since the last time that it was rolled back."""
