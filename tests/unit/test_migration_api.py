@@ -213,9 +213,9 @@ def move(ticking, tell=lambda *_: None, run=Path("/nonexistent"), proc=Path("/pr
     return LiveMove(Connection(HERE), wanted, tell, now=ticking, poll_s=0.001, run=run, proc=proc).run()
 
 
-def failure(ticking, **wishes):
+def failure(ticking, tell=lambda *_: None, **wishes):
     with pytest.raises(VmMgrError) as caught:
-        move(ticking, **wishes)
+        move(ticking, tell, **wishes)
     return caught.value
 
 
@@ -285,6 +285,29 @@ def test_pause_that_takes_too_long_ends_with_the_guest_going_on_here(domain, tic
     assert "longest pause" in error.message
     assert domain.calls[1:] == ["suspend", "abort", "resume"]
     assert domain.now == RUNNING
+
+
+@pytest.mark.parametrize("job", [True, False])
+def test_guest_that_qemu_has_stopped_does_not_stand_longer_than_the_longest_pause(domain, ticking, job):
+    """The last bytes of a migration are on their way, and the network to the target has been cut."""
+    looks = []
+
+    def tell(sample, _):
+        looks.append(sample.elapsed_s)
+        if "abort" not in domain.calls:
+            domain.now = list(MIGRATING)
+            domain.stats = dict(JOB) if job else {"type": 0}
+
+    error = failure(ticking, tell, limits=Limits(60, 110))
+    assert "longest pause is 10 s" in error.message
+    assert "suspend" not in domain.calls
+    assert max(looks) < 30
+    assert domain.now == RUNNING
+
+
+def test_guest_that_its_user_paused_is_not_counted_as_stopped_by_qemu(domain, ticking):
+    domain.now = list(BY_USER)
+    assert "did not end within 60 s" in failure(ticking, limits=Limits(60, 110, OnTimeout.ABORT)).message
 
 
 def test_pause_that_libvirt_refuses_ends_in_an_abort(domain, ticking):

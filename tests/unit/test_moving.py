@@ -206,7 +206,7 @@ def test_move_does_not_fail_for_what_can_not_be_measured(node, capsys):
 
 
 def test_decisions_and_progress_are_in_the_log_and_in_the_journal(node, capsys):
-    tell = Teller(node, "web1", None)
+    tell = Teller(node, "web1", GivingWay(node, "web1"))
     for second in range(30):
         tell(JobSample(elapsed_s=second, processed_bytes=5 * MIB), Decision(Step.GO_ON))
     tell(JobSample(elapsed_s=30), Decision(Step.PAUSE, "it is late"))
@@ -389,7 +389,44 @@ class TestGivingWay:
         for leaving in (False, True):
             monkeypatch.setattr("vm_mgr.ocf.moving.is_leaving", lambda *_, now=leaving: now)
             migrate_to(node, GIVEN)
-        assert [tell.way is None for tell in tellers] == [False, True]
+        assert [(tell.way.others, tell.way.target) for tell in tellers] == [
+            (True, "node n2"),
+            (False, "node n2"),
+        ]
+
+    @pytest.mark.parametrize("change", [{"remaining_bytes": 0}, {"paused": True}])
+    def test_a_move_that_was_about_to_end_and_does_not_gives_way(self, node, change):
+        way, ending = GivingWay(node, "web1", "n2"), LONG._replace(**change)
+        self.lose(node, unclean=True)
+        seen = [way.reason(ending._replace(elapsed_s=second)) for second in range(6)]
+        assert seen[:4] == [""] * 4
+        assert seen[-1] == f"{GAVE_WAY}: node n3 is lost"
+
+    def test_a_move_that_goes_on_after_all_has_its_time_again(self, node):
+        way, ending = GivingWay(node, "web1", "n2"), LONG._replace(remaining_bytes=0)
+        for second in range(3):
+            assert way.reason(ending._replace(elapsed_s=second)) == ""
+        assert way.reason(LONG._replace(elapsed_s=3)) == ""
+        self.lose(node, unclean=True)
+        assert way.reason(ending._replace(elapsed_s=3.5)) == ""
+        assert way.reason(ending._replace(elapsed_s=5)) == ""
+
+    @pytest.mark.parametrize("silent", [True, False])
+    def test_lost_target_ends_it_whatever_is_known(self, node, silent):
+        """Also on a node that shuts down, and where the cluster did not answer when the move began."""
+        state = node.cluster.state
+        if silent:
+            node.cluster.state = lambda: (_ for _ in ()).throw(VmMgrError(Kind.EXTERNAL_FAILURE, "no answer"))
+        way = GivingWay(node, "web1", "n3", others=False)
+        node.cluster.state = state
+        assert way.reason(LONG) == ""
+        self.lose(node, unclean=True)
+        assert way.reason(LONG._replace(elapsed_s=2)) == f"{GAVE_WAY}: node n3 is lost"
+
+    def test_loss_of_others_does_not_end_it_on_a_node_that_shuts_down(self, node):
+        way = GivingWay(node, "web1", "n2", others=False)
+        self.lose(node, unclean=True)
+        assert way.reason(LONG._replace(elapsed_s=2)) == ""
 
     def test_the_reason_is_told_once_and_stays(self, node, capsys):
         tell = Teller(node, "web1", GivingWay(node, "web1"))

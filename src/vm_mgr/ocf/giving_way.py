@@ -23,32 +23,52 @@ LOOK_S = 2.0
 # The failures of one VM end no second migration within this time: the cluster forgets them then, too.
 ONCE_IN_S = 600.0
 NODE = "node "
-# Not worth giving up: it ends by itself as soon as an abort would.
+# Not worth giving up: it ends by itself as soon as an abort would. One that does not end after all has mostly
+# lost its target, to which the last bytes are on their way for ever.
 SOON_S = 2.0
+END_S = 4.0
 
 
 class GivingWay:
     """Tell when something is lost that was not when the migration began; nothing is no reason."""
 
-    def __init__(self, env: RealEnv, name: VmName) -> None:
+    def __init__(self, env: RealEnv, name: VmName, target: str = "", *, others: bool = True) -> None:
+        """Watch the target, and if asked for all others, too."""
         self.env = env
         self.name = name
+        self.target = f"{NODE}{target}"
+        self.others = others
         self.next_s = 0.0
+        self.ends_since_s: float | None = None
         self.known = self._look()
 
     def reason(self, sample: JobSample) -> str:
         """Say why the migration is to end at once; mostly nothing."""
-        ends_soon = sample.left_s is not None and sample.left_s < SOON_S
-        if self.known is None or ends_soon or sample.paused or sample.elapsed_s < self.next_s:
+        if self._is_ending(sample) or sample.elapsed_s < self.next_s:
             return ""
         self.next_s = sample.elapsed_s + INTERVAL_S
-        now = self._look() or self.known
-        for key in sorted(now.keys() - self.known.keys()):
+        now = self._look()
+        if now is None:
+            return ""
+        if self.target in now:
+            return f"{GAVE_WAY}: {now[self.target]}"
+        known = (
+            now if self.known is None else self.known
+        )  # what it was before the cluster answered is not known
+        for key in sorted(now.keys() - known.keys()) if self.others else ():
             vm = key.split(" ")[0]
             if key.startswith(NODE) or self._is_first(VmName(vm)):
                 return f"{GAVE_WAY}: {now[key]}"
-        self.known |= now
+        self.known = known | now
         return ""
+
+    def _is_ending(self, sample: JobSample) -> bool:
+        if not sample.paused and (sample.left_s is None or sample.left_s >= SOON_S):
+            self.ends_since_s = None
+            return False
+        if self.ends_since_s is None:
+            self.ends_since_s = sample.elapsed_s
+        return sample.elapsed_s - self.ends_since_s < END_S
 
     def _is_first(self, vm: VmName) -> bool:
         """Tell whether no migration of this node has given way to this VM lately, and remember that one does.

@@ -97,8 +97,8 @@ def _move(env: RealEnv, given: Parameters) -> None:
     )
     measured_s = env.clock.monotonic() - began
     limits = limits._replace(end_s=limits.end_s - measured_s)
-    # On a node that shuts down a stop would be next.
-    way = None if limits.max_pause_s is None else GivingWay(env, name)
+    # On a node that shuts down a stop would be next: there only the loss of the target ends it.
+    way = GivingWay(env, name, given.target_node, others=limits.max_pause_s is not None)
     ident = departure.begin(env, name)
     goes_on = env.hypervisor.migrate(_migration(given, plan, limits, ident), Teller(env, name, way))
     _end_here(env, name)
@@ -207,7 +207,7 @@ def _migration(given: Parameters, plan: Plan, limits: Limits, ident: str) -> Mig
 class Teller:
     """Write into the journal what is done for a migration, and how far it is; end it for a recovery."""
 
-    def __init__(self, env: RealEnv, name: VmName, way: GivingWay | None) -> None:
+    def __init__(self, env: RealEnv, name: VmName, way: GivingWay) -> None:
         self.env = env
         self.name = name
         self.way = way
@@ -225,7 +225,7 @@ class Teller:
                 f"{sample.rate_bps / (1 << 20):.0f} MiB/s, dirtied {sample.dirty_bps / (1 << 20):.0f} MiB/s"
             )
             _record(self.env, self.name, f"{done} MiB sent, {left} MiB left, {rates}")
-        if self.way and not self.ending and decision.step is Step.GO_ON:
+        if not self.ending and decision.step is Step.GO_ON:
             self.ending = self.way.reason(sample)
             if self.ending:
                 _record(self.env, self.name, f"abort: {self.ending}")

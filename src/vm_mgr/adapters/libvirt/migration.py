@@ -89,6 +89,7 @@ class LiveMove:
         self.waits = migration.plan.strategy is not Strategy.POSTCOPY
         self.switchover = Switchover(run / f"{migration.name}.xml", self._let_go, proc=proc)
         self.course = Course()
+        self.stood = False
         self.aborted = ""
         self._aborted_at: float | None = None
         self._moved = False
@@ -104,6 +105,7 @@ class LiveMove:
         flags, params = self._terms()
         self.target.call(self.target.host, CONNECT_S)
         stood = self._stands()
+        self.stood = bool(stood)
         self._prepare()
         if self.waits:
             params[binding().VIR_MIGRATE_PARAM_DEST_XML] = self._marked(stands=bool(stood))
@@ -193,6 +195,9 @@ class LiveMove:
             sample = self._look(elapsed_s) or JobSample(elapsed_s=elapsed_s)
             if self._ended.is_set():
                 return
+            if sample.paused and not self.stood and self.course == Course():
+                # QEMU has stopped it to send the rest: no longer than we would let it stand.
+                self.course = Course(paused_at_s=elapsed_s)
             decision = decide(self.wanted.plan, self.limits, sample, self.course)
             self._do(decision, sample)
             reason = self.tell(sample, decision)
@@ -200,8 +205,11 @@ class LiveMove:
                 self._do(Decision(Step.ABORT, reason), sample)
 
     def _look(self, elapsed_s: float) -> JobSample | None:
-        def look(libvirt: Any) -> JobSample | None:
-            return progress(libvirt, self.source.domain(libvirt, self.wanted.name), elapsed_s)
+        def look(libvirt: Any) -> JobSample:
+            domain = self.source.domain(libvirt, self.wanted.name)
+            seen = progress(libvirt, domain, elapsed_s)
+            # Without a job it is about to begin, or all is sent and the target is waited for.
+            return seen or JobSample(elapsed_s=elapsed_s, paused=domain.state()[0] == PAUSED)
 
         try:
             return self.source.call(look, CALL_S)  # type: ignore[no-any-return]
