@@ -86,7 +86,9 @@ class SlowHypervisor(MemoryHypervisor):
 
 
 def test_disk_that_the_guest_has_got_after_all_stays(env, vm):
+    running = env.hypervisor.running
     env.hypervisor = SlowHypervisor()
+    env.hypervisor.running.update(running)
     refused_without_hint(add_disk, env, vm, NewDisk(SIZE))
     assert not env.ledger.marks()
     assert env.storage.images(vm) == ["system_web1", "data_web1_0"]

@@ -10,6 +10,7 @@ from vm_mgr.operations.capacity import room_problems
 from vm_mgr.operations.checks import quorum_problems, require_defined
 from vm_mgr.operations.free import shed_dead
 from vm_mgr.operations.overlay import disk_problems
+from vm_mgr.operations.plug import at_guest
 from vm_mgr.operations.saved import saved_problems
 from vm_mgr.ports.env import Env
 
@@ -41,8 +42,6 @@ def resize_disk(
             raise_all(room_problems(env, label, size_bytes, more_bytes=more_bytes, allow=allow))
         shed_dead(env, name)
         env.storage.resize(name, disk.image, size_bytes)
-        resource = state.resources.get(name)
-        if resource is not None and resource.active and resource.nodes:
-            source = env.storage.disk(name, number, None).source
-            env.hypervisor_at(resource.nodes[0]).grow(name, source, size_bytes)
+        source = env.storage.disk(name, number, None).source
+        at_guest(env, name, lambda hypervisor: hypervisor.grow(name, source, size_bytes))
         return env.storage.disks(name)[number]

@@ -32,6 +32,11 @@ FREEZE_S = 15.0
 DEVICE_S = 30.0
 # Deleting a snapshot touches every reference count of an image.
 MONITOR_S = 3600.0
+ITS_LOG = "see what libvirt did, on the VM's node: journalctl -u libvirtd -u virtqemud"
+HINTS = {
+    "No more available PCI slots": "use --disk-bus scsi; or stop the VM and add <controller type='pci' "
+    "model='pcie-root-port'/> for each further disk: vm-mgr edit NAME",
+}
 
 
 class Virsh:
@@ -333,7 +338,9 @@ def check(completed: Completed) -> None:
         raise VmMgrError(
             Kind.EXTERNAL_FAILURE, "libvirt does not answer on this node", hint=hint
         ) from failure
-    raise VmMgrError(Kind.EXTERNAL_FAILURE, f"libvirt: {_reason(completed.stderr)}") from failure
+    reason = _reason(completed.stderr)
+    hint = next((hint for words, hint in HINTS.items() if words in reason), ITS_LOG)
+    raise VmMgrError(Kind.EXTERNAL_FAILURE, f"libvirt: {reason}", hint=hint) from failure
 
 
 def _reason(stderr: str) -> str:
