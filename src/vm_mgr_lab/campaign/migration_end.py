@@ -92,6 +92,8 @@ class MoveEnds:
         if rest:
             outcome.rested = mend(self._lab, [self._vm], heal=self._lab.heal)
         forget_failures(self._lab)
+        # A clean-up after a failed migrate_from restarts the VM: Pacemaker then takes the move for half done.
+        come_to_rest(self._lab, [self._vm], RestTimes())
         self._watch.forget(before_s=time.time() - 1)
         return outcome
 
