@@ -305,6 +305,36 @@ def test_guest_that_qemu_has_stopped_does_not_stand_longer_than_the_longest_paus
     assert domain.now == RUNNING
 
 
+def test_qemu_that_does_not_hear_of_its_abort_loses_its_streams(domain, ticking, tmp_path):
+    """It writes to a target that is lost, and nothing else; the write that fails ends the migration."""
+    (tmp_path / "web1.xml").write_text("<domstatus state='paused' reason='migration' pid='77'>\n")
+
+    def deaf():
+        raise FakeError("cannot acquire state change lock")
+
+    def end_streams(pid):
+        ended.append(pid)
+        domain.arrives = False
+        domain.now = list(RUNNING)
+        domain.end.set()
+
+    domain.abortJob, ended = deaf, []
+    wanted = Migration("web1", THERE, "tcp://n2", 110.0, limits=Limits(60, 110))
+    move_ = LiveMove(
+        Connection(HERE),
+        wanted,
+        lambda *_: "it gave way",
+        now=ticking,
+        poll_s=0.001,
+        run=tmp_path,
+        end_streams=end_streams,
+    )
+    with pytest.raises(VmMgrError, match="it gave way"):
+        move_.run()
+    assert ended == [77]
+    assert domain.now == RUNNING
+
+
 def test_guest_that_its_user_paused_is_not_counted_as_stopped_by_qemu(domain, ticking):
     domain.now = list(BY_USER)
     assert "did not end within 60 s" in failure(ticking, limits=Limits(60, 110, OnTimeout.ABORT)).message

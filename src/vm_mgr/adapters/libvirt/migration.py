@@ -68,7 +68,7 @@ class LiveMove:
     leaves no two that run (docs/design/0016-end-of-a-live-migration.md).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the last five are for tests, or the world's
         self,
         source: Connection,
         migration: Migration,
@@ -78,8 +78,11 @@ class LiveMove:
         poll_s: float = POLL_S,
         run: Path = RUN,
         proc: Path = PROC,
+        end_streams: Callable[[int], object] = lambda _: None,
     ) -> None:
+        """end_streams ends the connections to the target of a QEMU that does not hear of its abort."""
         self.source = source
+        self.end_streams = end_streams
         self.target = Connection(migration.destination_uri)
         self.wanted = migration
         self.limits: Limits = migration.limits or limits_within(migration.timeout_s)
@@ -230,8 +233,10 @@ class LiveMove:
 
     def _abort(self) -> None:
         """Ask for it; after the switch to post-copy that would be the end of the guest."""
-        if not self.course.postcopy:
-            self._attempt(lambda domain: domain.abortJob())
+        if self.course.postcopy or self._attempt(lambda domain: domain.abortJob()):
+            return
+        if self.switchover.pid and not self._ended.is_set():
+            self.end_streams(self.switchover.pid)
 
     def _reason(self) -> str:
         """Say why it has ended; libvirt has a code of its own for a job that somebody else has aborted."""

@@ -101,9 +101,14 @@ class Virsh:
         """Move live through libvirt's API; with virsh where an option is one that only virsh knows."""
         from vm_mgr.adapters.libvirt.migration import LiveMove  # noqa: PLC0415 - for moves only
         from vm_mgr.adapters.libvirt.migration_options import understood  # noqa: PLC0415
+        from vm_mgr.adapters.libvirt.streams import end_streams  # noqa: PLC0415
 
         if understood(migration.extra_options) is not None:
-            return LiveMove(self.connection, migration, tell, run=self.run).run()
+
+            def cut(pid: int) -> int:
+                return end_streams(self.runner, pid)
+
+            return LiveMove(self.connection, migration, tell, run=self.run, end_streams=cut).run()
         from vm_mgr.adapters.libvirt.virsh_migration import migrate  # noqa: PLC0415
 
         return migrate(self, migration)
