@@ -7,6 +7,7 @@ from vm_mgr.adapters.memory.rehearsal import Rehearsal
 from vm_mgr.adapters.pacemaker import commands, moves
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.vm import TargetRole, VmSettings
+from vm_mgr.operations.call_off import settle
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.drain import Wishes, drain
 from vm_mgr.operations.migrate import migrate
@@ -328,3 +329,23 @@ class TestUnmigrate:
         assert steps[0] == f"cancel a migration of {moving} under way"
         assert not self.aborted
         assert env.cluster.moves
+
+
+def test_fencing_of_a_third_node_is_waited_for_before_anything_is_called_unsure(env, vm, monkeypatch):
+    lost = env.cluster.nodes["n3"]._replace(online=False, unclean=True)
+    env.cluster.nodes["n3"], really, slept = lost, env.clock.sleep, []
+
+    def sleep(seconds):
+        slept.append(seconds)
+        if len(slept) == 5:
+            env.cluster.nodes["n3"] = lost._replace(unclean=False)
+        really(seconds)
+
+    monkeypatch.setattr(env.clock, "sleep", sleep)
+    assert settle(env, vm, "n1") == ""
+    assert len(slept) >= 5
+
+
+def test_node_that_is_never_fenced_leaves_it_unsure(env, vm):
+    env.cluster.nodes["n3"] = env.cluster.nodes["n3"]._replace(online=False, unclean=True)
+    assert "n3 is lost, and not yet fenced" in settle(env, vm, "n1")

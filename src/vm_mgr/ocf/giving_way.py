@@ -52,9 +52,8 @@ class GivingWay:
             return ""
         if self.target in now:
             return f"{GAVE_WAY}: {now[self.target]}"
-        known = (
-            now if self.known is None else self.known
-        )  # what it was before the cluster answered is not known
+        # A cluster that did not answer at first tells from now on what is new.
+        known = now if self.known is None else self.known
         for key in sorted(now.keys() - known.keys()) if self.others else ():
             vm = key.split(" ")[0]
             if key.startswith(NODE) or self._is_first(VmName(vm)):

@@ -15,7 +15,7 @@ from vm_mgr.operations.interlock import holder_node
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.hypervisor import HALVES, Hypervisor
 
-__all__ = ["Others", "end_half", "end_halves", "unplug_second"]
+__all__ = ["ABSENT", "Others", "end_half", "end_halves", "unplug_second"]
 
 LOOK_S = 10.0
 ABSENT = ("absent", "shut off")

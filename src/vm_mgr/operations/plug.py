@@ -5,6 +5,7 @@ from contextlib import suppress
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmName
+from vm_mgr.operations.halves import ABSENT
 from vm_mgr.operations.stillness import node_of
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.hypervisor import Hypervisor
@@ -18,7 +19,6 @@ POLL_S = 0.5
 # What the cluster takes to know that a guest has stopped, or where it has gone.
 KNOWN_S = 10.0
 LOOK_S = 10.0
-GONE = ("absent", "shut off")
 
 
 def at_guest(env: Env, name: VmName, act: Callable[[Hypervisor], None]) -> None:
@@ -35,7 +35,7 @@ def at_guest(env: Env, name: VmName, act: Callable[[Hypervisor], None]) -> None:
         except VmMgrError:
             with suppress(VmMgrError):
                 state = hypervisor.domain_state(name, timeout_s=LOOK_S)
-            if state not in GONE or env.clock.monotonic() > deadline:
+            if state not in ABSENT or env.clock.monotonic() > deadline:
                 raise
             env.clock.sleep(POLL_S)
         else:

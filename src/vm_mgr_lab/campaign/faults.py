@@ -259,21 +259,17 @@ class OnNode:
 
 STEPPED = ("/usr/bin/vm-mgr", "/usr/lib/ocf/resource.d/vm-mgr/VirtualDomain")
 CLOCK_DO = """
-mkdir -p /run/campaign-clock
-for program in {programs}; do
+mkdir -p /run/campaign-clock; for program in {programs}; do
     # A copy beside the program finds what that finds.
     program=$(readlink -f "$program"); own=${{program%/*}}/.campaign-${{program##*/}}
-    cp -p "$program" "$own"
+    stepped=/run/campaign-clock/${{program##*/}}; cp -p "$program" "$own"
     printf '%s\\n' '#!/bin/sh' 'export LD_PRELOAD={library} VM_MGR_LAB_CLOCK_S={offset_s}' \\
-        "exec $own \\"\\$@\\"" >"/run/campaign-clock/${{program##*/}}"
-    chmod 755 "/run/campaign-clock/${{program##*/}}"
-    mount --bind "/run/campaign-clock/${{program##*/}}" "$program"
+        "exec $own \\"\\$@\\"" >"$stepped"; chmod 755 "$stepped"; mount --bind "$stepped" "$program"
 done
 """
 CLOCK_UNDO = """
 for program in {programs}; do
-    program=$(readlink -f "$program")
-    while umount "$program"; do :; done 2>/dev/null
+    program=$(readlink -f "$program"); while umount "$program"; do :; done 2>/dev/null
     rm -f "${{program%/*}}/.campaign-${{program##*/}}"
 done
 """

@@ -42,7 +42,7 @@ class RemoteHolds:
         self.host = host
 
     def begin(self, name: VmName, hold: Hold, after_s: float) -> None:
-        """Have it set the timer; raises NOT_SUPPORTED where the node does not know how."""
+        """Have it set the timer; raises EXTERNAL_FAILURE where the node does not know how."""
         ask(self.runner, self.host, "begin", name, hold.value, f"{after_s:.0f}")
 
     def end(self, name: VmName) -> None:
