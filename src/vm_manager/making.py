@@ -10,7 +10,9 @@ from vm_mgr.model.vm import VmSettings
 from vm_mgr.operations import add_to_cluster as operations_add_to_cluster
 from vm_mgr.operations import clone as operations_clone
 from vm_mgr.operations import create as operations_create
-from vm_mgr.operations.ties import ALLOWABLE  # programs for SEAPATH have no word for it: they are warned
+from vm_mgr.operations.support.ties import (
+    ALLOWABLE,  # programs for SEAPATH have no word for it: they are warned
+)
 from vm_mgr.reports import Say
 
 __all__ = ["add_to_cluster", "clone", "create"]

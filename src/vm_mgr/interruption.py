@@ -1,7 +1,8 @@
 """Know what is to be told when a signal ends this command: which VMs it is at, and which it has stopped.
 
 Signals belong to a process, and so does this. Operations note what can't be taken back at the moment when it
-is so; what an interrupted command then says is made of that and of a look (operations/interrupted.py).
+is so; what an interrupted command then says is made of that and of a look
+(operations/lifecycle/interrupted.py).
 """
 
 __all__ = ["Interruption", "current"]

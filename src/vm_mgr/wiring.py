@@ -18,28 +18,28 @@ if TYPE_CHECKING:
     from vm_mgr.adapters.ceph.listing import Listing
     from vm_mgr.adapters.ceph.port import CephStorage
     from vm_mgr.adapters.host.runner import CommandLog, HostRunner
-    from vm_mgr.adapters.libvirt.connected import Connected
     from vm_mgr.adapters.libvirt.port import Virsh
+    from vm_mgr.adapters.libvirt.remote import Connected
     from vm_mgr.adapters.pacemaker.port import Pacemaker
     from vm_mgr.adapters.shared_dir.mount import Mount
     from vm_mgr.adapters.shared_dir.port import SharedDirectory
-    from vm_mgr.adapters.side_by_side.storages import SideBySide
-    from vm_mgr.adapters.side_by_side.timings import BothTimings
+    from vm_mgr.adapters.storage_set.storages import SideBySide
+    from vm_mgr.adapters.storage_set.timings import BothTimings
     from vm_mgr.config import CephSettings, Settings, StorageSettings
     from vm_mgr.model.cluster import NodeName
     from vm_mgr.model.vm import VmName
-    from vm_mgr.ports.chronicle import Chronicle, Journal
     from vm_mgr.ports.definition import Definitions
     from vm_mgr.ports.env import Env
+    from vm_mgr.ports.event_log import Chronicle, Journal
     from vm_mgr.ports.evidence import Evidence
     from vm_mgr.ports.holds import HoldLimits
     from vm_mgr.ports.images import Images
     from vm_mgr.ports.ledger import Ledger
-    from vm_mgr.ports.lost_nodes import LostNodes
     from vm_mgr.ports.own_clients import OwnClients
     from vm_mgr.ports.processes import Processes
     from vm_mgr.ports.snapshots import Snapshots
     from vm_mgr.ports.storage import Storage
+    from vm_mgr.ports.storage_fencing import LostNodes
     from vm_mgr.ports.timers import Timers
     from vm_mgr.reports import Say
 
@@ -136,7 +136,7 @@ class RealEnv:
     @cached_property
     def storages(self) -> SideBySide:
         """The storages by their labels, the default one first."""
-        from vm_mgr.adapters.side_by_side.storages import Place, SideBySide  # noqa: PLC0415
+        from vm_mgr.adapters.storage_set.storages import Place, SideBySide  # noqa: PLC0415
         from vm_mgr.config import CEPH  # noqa: PLC0415
 
         settings = self.storage_settings
@@ -151,7 +151,7 @@ class RealEnv:
         only, *others = self.storages.labels()
         if not others:
             return cast("Storage", self.storages.called(only))
-        from vm_mgr.adapters.side_by_side.port import WhereverItIs  # noqa: PLC0415
+        from vm_mgr.adapters.storage_set.port import WhereverItIs  # noqa: PLC0415
 
         return cast("Storage", WhereverItIs(self.storages))
 
@@ -227,7 +227,7 @@ class RealEnv:
         if self.storage_settings.ceph is None:
             hint = "nothing is to be done: leases and locks of shared directories end with the fenced node"
             raise VmMgrError(Kind.NOT_SUPPORTED, "no storage here has to be told of lost nodes", hint=hint)
-        from vm_mgr.adapters.ceph.lost_nodes import CephLostNodes  # noqa: PLC0415
+        from vm_mgr.adapters.ceph.storage_fencing import CephLostNodes  # noqa: PLC0415
 
         return CephLostNodes(self.connection)
 
@@ -235,10 +235,10 @@ class RealEnv:
     def chronicle(self) -> Chronicle:
         """Beside the ledger, in Ceph's pool or in the default directory."""
         if self.storage_settings.ceph is None:
-            from vm_mgr.adapters.shared_dir.chronicle import SharedChronicle  # noqa: PLC0415
+            from vm_mgr.adapters.shared_dir.event_log import SharedChronicle  # noqa: PLC0415
 
             return SharedChronicle(self._mount(self.storage_settings.default))
-        from vm_mgr.adapters.ceph.chronicle import CephChronicle  # noqa: PLC0415
+        from vm_mgr.adapters.ceph.event_log import CephChronicle  # noqa: PLC0415
 
         return CephChronicle(self.connection)
 
@@ -279,7 +279,7 @@ class RealEnv:
             return self.hypervisor
         if node not in self._connected:
             from vm_mgr.adapters.libvirt.commands import remote_uri  # noqa: PLC0415
-            from vm_mgr.adapters.libvirt.connected import Connected  # noqa: PLC0415
+            from vm_mgr.adapters.libvirt.remote import Connected  # noqa: PLC0415
 
             uri = remote_uri(node + self.migration_network_suffix)
             self._connected[node] = Connected(self.runner, self.state_dir, uri=uri)
@@ -322,7 +322,7 @@ class RealEnv:
         """Timeouts of Corosync, Pacemaker and Ceph."""
         from vm_mgr.adapters.ceph.timings import read_ceph  # noqa: PLC0415
         from vm_mgr.adapters.pacemaker.timings import read_cluster  # noqa: PLC0415
-        from vm_mgr.adapters.side_by_side.timings import BothTimings  # noqa: PLC0415
+        from vm_mgr.adapters.storage_set.timings import BothTimings  # noqa: PLC0415
 
         ceph = (lambda: read_ceph(self.connection)) if self.storage_settings.ceph else None
         return BothTimings(lambda: read_cluster(self.runner), ceph)

@@ -15,14 +15,14 @@ import pytest
 from vm_mgr.adapters.host.clock import SystemClock
 from vm_mgr.adapters.host.runner import HostRunner
 from vm_mgr.adapters.libvirt import commands
-from vm_mgr.adapters.libvirt.connected import Connected
 from vm_mgr.adapters.libvirt.definition import DomainXml
+from vm_mgr.adapters.libvirt.remote import Connected
 from vm_mgr.adapters.memory.env import MemoryEnv
-from vm_mgr.adapters.shared_dir.chronicle import SharedChronicle
+from vm_mgr.adapters.shared_dir.event_log import SharedChronicle
 from vm_mgr.adapters.shared_dir.ledger import SharedLedger
 from vm_mgr.adapters.shared_dir.mount import Mount
 from vm_mgr.adapters.shared_dir.port import SharedDirectory
-from vm_mgr.adapters.side_by_side.storages import Place, SideBySide
+from vm_mgr.adapters.storage_set.storages import Place, SideBySide
 from vm_mgr.wiring import RealEnv
 
 NAME = "contract1"

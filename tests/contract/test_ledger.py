@@ -5,7 +5,7 @@ import json
 import pytest
 
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.mark import Mark
+from vm_mgr.model.intent import Mark
 
 NAME = "contract1"
 OTHER = "contract3"

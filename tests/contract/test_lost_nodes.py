@@ -1,6 +1,6 @@
 """What every storage does that is told of lost nodes; nothing of a living one is touched here."""
 
-from vm_mgr.ports.lost_nodes import Daemons
+from vm_mgr.ports.storage_fencing import Daemons
 
 NOBODY = "192.0.2.254"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.mark import HALF
+from vm_mgr.model.intent import HALF
 from vm_mgr.model.saved_state import SavedState
 from vm_mgr.model.storage import Consistency
 from vm_mgr.model.vm import VmSettings

@@ -14,7 +14,7 @@ import pytest
 from vm_mgr.adapters.host.journal import MESSAGE_ID, PIPE_BUF, HostJournal
 from vm_mgr.adapters.libvirt.definition import DomainXml
 from vm_mgr.adapters.memory.env import MemoryEnv
-from vm_mgr.adapters.memory.lost_nodes import MemoryDaemon
+from vm_mgr.adapters.memory.storage_fencing import MemoryDaemon
 from vm_mgr.alert.__main__ import listen
 from vm_mgr.alert.message import read_line
 from vm_mgr.alert.service import GUEST_S, KEEP_S, RELEASE_S, Guests, Keeper, Nodes, Service

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from lxml import etree
 
-from vm_mgr.adapters.pacemaker.commands import add_vm, parse_cib
+from vm_mgr.adapters.pacemaker.cib_write import add_vm, parse_cib
 from vm_mgr.cli.app import app
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.attributes import PARAMETERS, RESERVED

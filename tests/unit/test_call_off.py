@@ -4,13 +4,13 @@ import pytest
 from lxml import etree
 
 from vm_mgr.adapters.memory.rehearsal import Rehearsal
-from vm_mgr.adapters.pacemaker import commands, moves
+from vm_mgr.adapters.pacemaker import cib_write, moves
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.vm import TargetRole, VmSettings
-from vm_mgr.operations.call_off import settle
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.drain import Wishes, drain
 from vm_mgr.operations.migrate import migrate
+from vm_mgr.operations.migration.cancel import settle
 from vm_mgr.operations.status import status
 from vm_mgr.operations.unmigrate import unmigrate
 from vm_mgr.ports.cluster import VmResource
@@ -29,9 +29,9 @@ def vm(env, image):
 
 
 def test_move_that_begins_takes_nothing_from_one_under_way():
-    cib = commands.parse_cib(EMPTY)
+    cib = cib_write.parse_cib(EMPTY)
     for name in ("web1", "web2"):
-        commands.add_vm(cib, VmResource(name, TargetRole.STARTED, live_migration=True))
+        cib_write.add_vm(cib, VmResource(name, TargetRole.STARTED, live_migration=True))
     moves.add_move(cib, "web1", to=None, away_from="n1", expires_utc=1000, terms="strategy=precopy")
     moves.add_restart(cib, "web1", 1000)
     before = etree.tostring(cib.xpath("//primitive[@id='web1']")[0])

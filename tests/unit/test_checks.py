@@ -10,7 +10,7 @@ from vm_mgr.adapters.ceph import layout
 from vm_mgr.adapters.host.processes import HostProcesses
 from vm_mgr.adapters.libvirt.evidence import VirshEvidence
 from vm_mgr.adapters.memory.clock import VirtualClock
-from vm_mgr.adapters.pacemaker import commands, reading
+from vm_mgr.adapters.pacemaker import cib_read, cib_write
 from vm_mgr.adapters.shared_dir import record
 from vm_mgr.cli.app import app
 from vm_mgr.errors import EXIT_CODES, Kind, VmMgrError
@@ -94,7 +94,7 @@ class TestSettings:
 class TestCib:
     @pytest.fixture
     def cib(self):
-        return commands.parse_cib(EMPTY)
+        return cib_write.parse_cib(EMPTY)
 
     def monitors(self, cib):
         return {
@@ -105,23 +105,23 @@ class TestCib:
 
     def test_each_is_a_monitor_of_its_depth_and_no_two_have_one_interval(self, cib):
         vm = VmResource("web1", TargetRole.STARTED, checks={"qmp": 10, "counters": 10, "guest-agent": 120})
-        commands.add_vm(cib, vm)
+        cib_write.add_vm(cib, vm)
         monitors = {"10s": [], "10010ms": ["10"], "10020ms": ["20"], "120030ms": ["30"]}
         assert self.monitors(cib) == monitors
         assert all(op.get("timeout") == "60s" for op in cib.iter("op") if op.get("name") == "monitor")
-        assert reading.read_configured(cib, "web1").vm.checks == vm.checks
+        assert cib_read.read_configured(cib, "web1").vm.checks == vm.checks
         ids = cib.xpath("//@id")
         assert len(ids) == len(set(ids))
 
     def test_they_come_and_go_without_a_trace(self, cib):
         plain = VmResource("web1", TargetRole.STARTED)
-        commands.add_vm(cib, plain)
+        cib_write.add_vm(cib, plain)
         before = etree.tostring(cib)
-        commands.update_vm(cib, plain._replace(checks={"qmp": 60}))
-        commands.rename_vm(cib, "web1", "web2")
+        cib_write.update_vm(cib, plain._replace(checks={"qmp": 60}))
+        cib_write.rename_vm(cib, "web1", "web2")
         assert not [ident for ident in cib.xpath("//@id") if "web1" in ident]
-        commands.rename_vm(cib, "web2", "web1")
-        commands.update_vm(cib, plain)
+        cib_write.rename_vm(cib, "web2", "web1")
+        cib_write.update_vm(cib, plain)
         assert etree.tostring(cib) == before
 
 

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from vm_mgr.adapters.ceph import chronicle as in_ceph
-from vm_mgr.adapters.shared_dir import chronicle as in_directory
-from vm_mgr.adapters.shared_dir.chronicle import SharedChronicle
+from vm_mgr.adapters.ceph import event_log as in_ceph
+from vm_mgr.adapters.shared_dir import event_log as in_directory
+from vm_mgr.adapters.shared_dir.event_log import SharedChronicle
 from vm_mgr.adapters.shared_dir.mount import Mount
 from vm_mgr.cli.app import app
 from vm_mgr.errors import Kind, VmMgrError

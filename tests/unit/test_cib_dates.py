@@ -9,7 +9,7 @@ from lxml import etree
 from vm_mgr.adapters.host import remote
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.adapters.pacemaker import moves
-from vm_mgr.adapters.pacemaker.edit import CibEditor
+from vm_mgr.adapters.pacemaker.cib_transaction import CibEditor
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import TargetRole
 from vm_mgr.ports.runner import Completed

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from vm_mgr.adapters.pacemaker import commands, moves
+from vm_mgr.adapters.pacemaker import cib_write, moves
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import TargetRole
 from vm_mgr.ports.cluster import VmResource
@@ -112,9 +112,9 @@ class Expected:
         self.moving.discard(name)
 
     def written(self):
-        cib = commands.parse_cib(EMPTY)
+        cib = cib_write.parse_cib(EMPTY)
         for vm in self.vms.values():
-            commands.add_vm(cib, vm)
+            cib_write.add_vm(cib, vm)
         for name in self.moving:
             moves.add_move(cib, name, to=None, away_from="n1", expires_utc=2e9)
         return cib
@@ -123,19 +123,19 @@ class Expected:
 def do(cib, expected, step):
     verb, *what = step
     if verb == "add":
-        commands.add_vm(cib, what[0])
+        cib_write.add_vm(cib, what[0])
         expected.add(what[0])
     elif verb == "update":
-        commands.update_vm(cib, what[0])
+        cib_write.update_vm(cib, what[0])
         expected.update(what[0])
     elif verb == "rename" and what[0] in expected.vms and what[1] not in expected.vms:
-        commands.rename_vm(cib, *what)
+        cib_write.rename_vm(cib, *what)
         expected.rename(*what)
     elif verb == "remove":
-        commands.remove_vm(cib, what[0])
+        cib_write.remove_vm(cib, what[0])
         expected.remove(what[0])
     elif verb == "role" and what[0] in expected.vms:
-        commands.set_target_role(cib, *what)
+        cib_write.set_target_role(cib, *what)
         expected.vms[what[0]] = expected.vms[what[0]]._replace(target_role=what[1])
     elif verb == "move" and what[0] in expected.vms:
         moves.add_move(cib, what[0], to=None, away_from="n1", expires_utc=2e9)
@@ -150,7 +150,7 @@ def content(element):
 @given(few_names.flatmap(histories))
 @SOME
 def test_any_history_leaves_what_writing_anew_would(history):
-    cib, expected = commands.parse_cib(EMPTY), Expected()
+    cib, expected = cib_write.parse_cib(EMPTY), Expected()
     for step in history:
         do(cib, expected, step)
         assert content(cib) == content(expected.written())
@@ -167,16 +167,16 @@ def test_any_history_leaves_what_writing_anew_would(history):
 @SOME
 def test_removal_leaves_nothing_of_the_vm_and_all_of_the_others(given):
     present, name = given
-    cib = commands.parse_cib(EMPTY)
+    cib = cib_write.parse_cib(EMPTY)
     for vm in present:
-        commands.add_vm(cib, vm)
+        cib_write.add_vm(cib, vm)
     foreign = etree.SubElement(cib.find("configuration"), "tags")
     for tag, members in {"t1": {name}, "t2": {name, "others"}}.items():
         element = etree.SubElement(foreign, "tag", id=tag)
         for member in sorted(members):
             etree.SubElement(element, "obj_ref", id=member)
     primitives = {one.get("id"): etree.tostring(one) for one in cib.iter("primitive")}
-    commands.remove_vm(cib, name)
+    cib_write.remove_vm(cib, name)
     assert not cib.xpath("//@*[. = $name][name() != 'name' and name() != 'value']", name=name)
     primitives.pop(name, None)
     assert {one.get("id"): etree.tostring(one) for one in cib.iter("primitive")} == primitives
@@ -184,14 +184,14 @@ def test_removal_leaves_nothing_of_the_vm_and_all_of_the_others(given):
 
 
 def test_id_of_something_else_is_never_taken():
-    cib = commands.parse_cib(EMPTY)
+    cib = cib_write.parse_cib(EMPTY)
     group = etree.SubElement(cib.find("configuration/resources"), "group", id="g1")
     etree.SubElement(group, "primitive", {"id": "ip1", "class": "ocf", "type": "IPaddr2"})
-    commands.add_vm(cib, VmResource("web1", TargetRole.STOPPED))
+    cib_write.add_vm(cib, VmResource("web1", TargetRole.STOPPED))
     before = etree.tostring(cib)
     for attempt in (
-        lambda: commands.add_vm(cib, VmResource("ip1", TargetRole.STOPPED)),
-        lambda: commands.rename_vm(cib, "web1", "g1"),
+        lambda: cib_write.add_vm(cib, VmResource("ip1", TargetRole.STOPPED)),
+        lambda: cib_write.rename_vm(cib, "web1", "g1"),
     ):
         with pytest.raises(VmMgrError) as caught:
             attempt()
@@ -200,16 +200,18 @@ def test_id_of_something_else_is_never_taken():
 
 
 def test_ids_of_an_older_version_are_no_hindrance():
-    cib = commands.parse_cib(EMPTY)
-    commands.add_vm(cib, VmResource("web1", TargetRole.STOPPED, pinned_host="n1", colocations={"db1": "700"}))
-    commands.add_vm(cib, VmResource("db1", TargetRole.STOPPED))
+    cib = cib_write.parse_cib(EMPTY)
+    cib_write.add_vm(
+        cib, VmResource("web1", TargetRole.STOPPED, pinned_host="n1", colocations={"db1": "700"})
+    )
+    cib_write.add_vm(cib, VmResource("db1", TargetRole.STOPPED))
     for old, new in {"meta-web1": "web1-meta", "colocation-web1..db1": "colocation-web1-db1"}.items():
         for element in cib.xpath("//*[starts-with(@id, $old)]", old=f"vm-mgr-{old}"):
             element.set("id", element.get("id").replace(old, new).replace("..", "-"))
-    commands.update_vm(cib, VmResource("web1", TargetRole.STOPPED, colocations={"db1": "700"}))
+    cib_write.update_vm(cib, VmResource("web1", TargetRole.STOPPED, colocations={"db1": "700"}))
     constraints = cib.find("configuration/constraints")
     assert [one.get("id") for one in constraints.iter("rsc_colocation")] == ["vm-mgr-colocation-web1..db1"]
-    commands.rename_vm(cib, "db1", "db-1")
+    cib_write.rename_vm(cib, "db1", "db-1")
     assert [one.get("id") for one in constraints.iter("rsc_colocation")] == ["vm-mgr-colocation-web1..db-1"]
-    commands.remove_vm(cib, "web1")
+    cib_write.remove_vm(cib, "web1")
     assert [one.get("id") for one in constraints] == ["vm-mgr-observers"]

@@ -4,12 +4,12 @@ import pytest
 from lxml import etree
 
 from vm_mgr.adapters.memory.clock import VirtualClock
-from vm_mgr.adapters.pacemaker import commands, moves
-from vm_mgr.adapters.pacemaker.parse import parse_crm_mon
+from vm_mgr.adapters.pacemaker import cib_write, moves
+from vm_mgr.adapters.pacemaker.cib_read import read_configured
+from vm_mgr.adapters.pacemaker.crm_mon import parse_crm_mon
 from vm_mgr.adapters.pacemaker.port import ENDED_MOVES, Pacemaker
-from vm_mgr.adapters.pacemaker.reading import read_configured
 from vm_mgr.model.vm import TargetRole, VmState
-from vm_mgr.operations.view import view
+from vm_mgr.operations.support.vm_state import view
 from vm_mgr.ports.cluster import Harm, VmResource
 from vm_mgr.ports.runner import Completed
 
@@ -35,8 +35,8 @@ last-rc-change="2026-11-14 22:15:00Z" task="migrate_to"/></failures></pacemaker-
 
 @pytest.fixture
 def cib():
-    tree = commands.parse_cib(EMPTY)
-    commands.add_vm(tree, VmResource("web1", TargetRole.STARTED, live_migration=True))
+    tree = cib_write.parse_cib(EMPTY)
+    cib_write.add_vm(tree, VmResource("web1", TargetRole.STARTED, live_migration=True))
     return tree
 
 
@@ -61,14 +61,14 @@ def test_failed_migration_holds_the_vm_and_no_other_operation_does(cib):
 
 def test_vm_with_deeper_checks_is_held_too_and_keeps_them(cib):
     vm = VmResource("web1", TargetRole.STARTED, live_migration=True, checks={"qmp": 60})
-    commands.update_vm(cib, vm)
+    cib_write.update_vm(cib, vm)
     before = etree.tostring(cib)
     move(cib)
-    commands.rename_vm(cib, "web1", "web2")
+    cib_write.rename_vm(cib, "web1", "web2")
     assert held(cib, "web2") == ["block"]
     assert read_configured(cib, "web2").vm.checks == {"qmp": 60}
     assert not [ident for ident in cib.xpath("//@id") if "web1" in ident]
-    commands.rename_vm(cib, "web2", "web1")
+    cib_write.rename_vm(cib, "web2", "web1")
     moves.sweep_moves(cib, "web1", 1e9)
     assert etree.tostring(cib) == before
 
@@ -93,7 +93,7 @@ def test_move_replaces_what_the_last_one_left(cib):
 
 
 def test_only_expired_terms_of_other_vms_are_swept(cib):
-    commands.add_vm(cib, VmResource("web2", TargetRole.STARTED))
+    cib_write.add_vm(cib, VmResource("web2", TargetRole.STARTED))
     move(cib, "web2", 1000)
     move(cib, "web1", 3000)
     moves.sweep_moves(cib, "web3", 2000)
@@ -106,7 +106,7 @@ def test_terms_are_none_of_the_vms_settings_and_go_with_it(cib):
     move(cib)
     moves.add_restart(cib, "web1", 2e9)
     assert read_configured(cib, "web1").vm == configured
-    commands.rename_vm(cib, "web1", "web2")
+    cib_write.rename_vm(cib, "web1", "web2")
     moves.sweep_moves(cib, "web2", 1e9)
     assert not cib.xpath("//rule")
 
@@ -127,7 +127,7 @@ def test_restart_is_above_what_holds_the_vm_and_ends(cib):
 
 @pytest.mark.parametrize(("provider", "on_fail"), [("vm-mgr", ["block"]), ("heartbeat", [])])
 def test_existing_vm_of_our_agent_is_held_from_its_next_move_on(provider, on_fail):
-    cib = commands.parse_cib(EMPTY)
+    cib = cib_write.parse_cib(EMPTY)
     cib.find("configuration/resources").append(etree.fromstring(FOREIGN.format(provider=provider)))
     move(cib, "sea1")
     move(cib, "sea1")
@@ -151,7 +151,7 @@ def test_vm_without_the_operation_gets_it(cib):
 
 def test_change_of_settings_holds_it_too(cib):
     operation(cib).remove(operation(cib).find("meta_attributes"))
-    commands.update_vm(cib, VmResource("web1", TargetRole.STARTED))
+    cib_write.update_vm(cib, VmResource("web1", TargetRole.STARTED))
     assert held(cib) == ["block"]
 
 
@@ -183,9 +183,9 @@ def test_nodes_that_are_to_be_avoided_are_named_in_the_one_rule(cib):
     assert (outer.get("score"), outer.get("boolean-op"), nodes) == ("-INFINITY", "and", ["n1", "n2", "n3"])
     assert outer.find("rule").get("boolean-op") == "or"
     assert outer.find("date_expression") is not None
-    commands.rename_vm(cib, "web1", "web2")
+    cib_write.rename_vm(cib, "web1", "web2")
     assert not [ident for ident in cib.xpath("//@id") if "web1" in ident]
-    commands.rename_vm(cib, "web2", "web1")
+    cib_write.rename_vm(cib, "web2", "web1")
     moves.sweep_moves(cib, "web1", 1e9)
     assert cib.find("configuration/constraints").getchildren() == []
     assert etree.tostring(cib) == before
@@ -218,11 +218,11 @@ def test_harm_of_a_move_is_foreseen_by_the_scheduler():
                 assert "--query" in argv
                 return Completed(tuple(argv), 0, etree.tostring(present, encoding="unicode"), "")
             assert argv == ("crm_simulate", "--run", "--xml-pipe", "--output-as=xml")
-            asked.append(commands.parse_cib(stdin))
+            asked.append(cib_write.parse_cib(stdin))
             return Completed(tuple(argv), 0, WITH if asked[-1].xpath("//rsc_location") else ANYWAY, "")
 
-    present = commands.parse_cib(EMPTY)
-    commands.add_vm(present, VmResource("web1", TargetRole.STARTED, live_migration=True))
+    present = cib_write.parse_cib(EMPTY)
+    cib_write.add_vm(present, VmResource("web1", TargetRole.STARTED, live_migration=True))
     cluster = Pacemaker(Scheduler(), VirtualClock())
     found = cluster.foresee_move("web1", away_from="n1", avoiding={"n3"})
     assert found == {"db1": Harm.RESTARTED, "db2": Harm.STOPPED}

@@ -10,7 +10,7 @@ from vm_mgr.cli.app import app
 from vm_mgr.cli.help import COMMANDS, overview
 from vm_mgr.errors import EXIT_CODES, Kind
 from vm_mgr.model.cluster import Resource
-from vm_mgr.model.mark import Mark
+from vm_mgr.model.intent import Mark
 from vm_mgr.model.vm import TargetRole, VmSettings
 
 from .conftest import DOMAIN

@@ -5,13 +5,14 @@ import time
 import pytest
 
 from vm_mgr.adapters.host.journal import BAD
-from vm_mgr.adapters.pacemaker.parse import parse_crm_mon
+from vm_mgr.adapters.pacemaker.crm_mon import parse_crm_mon
 from vm_mgr.alert.message import read_line
 from vm_mgr.model.event import EventKind
 from vm_mgr.model.vm import VmState
-from vm_mgr.ocf import guard, identity, tries
-from vm_mgr.ocf.saying import say_now_and_then
-from vm_mgr.operations.view import view
+from vm_mgr.ocf import identity, retry_backoff
+from vm_mgr.ocf import guard
+from vm_mgr.ocf.agent_log import say_now_and_then
+from vm_mgr.operations.support.vm_state import view
 
 STEPS = pytest.mark.parametrize("step", [-3600, -60, 60, 3600])
 
@@ -30,13 +31,13 @@ def node(env, tmp_path, monkeypatch):
 
 @STEPS
 def test_failures_of_moves_count_for_an_hour(node, step):
-    tries.add(node, "web1")
+    retry_backoff.add(node, "web1")
     node.set_clock(step)
     node.clock.sleep(3500)
-    assert tries.count(node, "web1") == 1
-    assert tries.add(node, "web1") == 2
+    assert retry_backoff.count(node, "web1") == 1
+    assert retry_backoff.add(node, "web1") == 2
     node.clock.sleep(3700)
-    assert tries.count(node, "web1") == 0
+    assert retry_backoff.count(node, "web1") == 0
 
 
 @STEPS
@@ -70,7 +71,7 @@ def test_monitor_says_the_same_again_after_ten_minutes(node, step):
 def test_what_an_older_version_has_left_counts_for_nothing(node):
     node.state_dir.mkdir()
     (node.state_dir / "move-tries..web1").write_text("7\n")  # its own time is that of the wall clock
-    assert tries.count(node, "web1") == 0
+    assert retry_backoff.count(node, "web1") == 0
     file = identity.path(node, "said-10", "web1")
     file.write_text("1769900000\ncheck qmp of web: miss  of \n")
     say_now_and_then(node, "web1", 10, "check qmp of web1: miss 1 of 3", failed=False)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from vm_mgr.adapters.libvirt import connected
+from vm_mgr.adapters.libvirt import remote
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.wiring import RealEnv
 
@@ -38,7 +38,7 @@ def domain(monkeypatch):
         open=lambda uri: opened.append(uri) or connection,
     )
     monkeypatch.setitem(sys.modules, "libvirt", module)
-    monkeypatch.setattr(connected, "FREEZE_S", 0.2)
+    monkeypatch.setattr(remote, "FREEZE_S", 0.2)
     domain.opened, domain.closed = opened, closed
     yield domain
     domain.may_answer.set()
@@ -46,7 +46,7 @@ def domain(monkeypatch):
 
 @pytest.fixture
 def hypervisor(tmp_path):
-    return connected.Connected(None, tmp_path, uri="qemu+ssh://n2/system")
+    return remote.Connected(None, tmp_path, uri="qemu+ssh://n2/system")
 
 
 def test_one_connection_serves_all_calls_until_it_is_closed(domain, hypervisor):

@@ -9,7 +9,7 @@ from jinja2 import meta
 from lxml import etree
 
 from vm_mgr.adapters.ceph.timings import combine, parse_conf
-from vm_mgr.adapters.pacemaker import commands
+from vm_mgr.adapters.pacemaker import cib_write
 from vm_mgr.adapters.pacemaker.timings import parse_cluster
 from vm_mgr.model.inconsistencies import Severity, inconsistencies
 from vm_mgr.model.recovery import node_lost
@@ -71,7 +71,7 @@ class Deployment:
                 etree.SubElement(cib.find("configuration"), section)
         fencing = etree.fromstring(self.template("fencing", "configuration.xml.j2"))
         cib.find("configuration/resources").extend(fencing.find("resources"))
-        commands.add_vm(cib, VmResource("web1", TargetRole.STARTED, live_migration=True))
+        cib_write.add_vm(cib, VmResource("web1", TargetRole.STARTED, live_migration=True))
         return parse_cluster(etree.tostring(cib, encoding="unicode"), self.totem())
 
     def totem(self):

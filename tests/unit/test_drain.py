@@ -15,7 +15,7 @@ from vm_mgr.model.vm import VmSettings
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.drain import Wishes, drain, require_empty
 from vm_mgr.operations.migrate import migrate
-from vm_mgr.operations.move_terms import MoveTerms
+from vm_mgr.operations.migration.options import MoveTerms
 from vm_mgr.operations.stop import stop
 from vm_mgr.ports.cluster import Harm
 from vm_mgr.reports import Level, Note, Progress

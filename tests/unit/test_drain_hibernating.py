@@ -4,9 +4,9 @@ import pytest
 from click.testing import CliRunner
 
 from vm_mgr.adapters.memory.rehearsal import Rehearsal
-from vm_mgr.adapters.pacemaker import commands
+from vm_mgr.adapters.pacemaker import cib_write
+from vm_mgr.adapters.pacemaker.cib_read import read_configured
 from vm_mgr.adapters.pacemaker.moves import add_move
-from vm_mgr.adapters.pacemaker.reading import read_configured
 from vm_mgr.cli.app import app
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.cluster import ClusterState, Node, Resource
@@ -15,10 +15,10 @@ from vm_mgr.model.on_move import Way
 from vm_mgr.model.vm import TargetRole, VmSettings
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.drain import Wishes, drain
-from vm_mgr.operations.leaving import move_reason
 from vm_mgr.operations.migrate import migrate
-from vm_mgr.operations.move_terms import MoveTerms
-from vm_mgr.operations.move_ways import longest_s
+from vm_mgr.operations.migration.options import MoveTerms
+from vm_mgr.operations.migration.outcome import longest_s
+from vm_mgr.operations.migration.stop_reason import move_reason
 from vm_mgr.operations.set_vm import Changes, set_vm
 from vm_mgr.operations.status import status
 from vm_mgr.ports.cluster import Harm, VmResource
@@ -244,17 +244,17 @@ class TestReturn:
         assert caught.value.kind is Kind.WRONG_STATE
 
     def test_both_settings_are_kept_in_the_configuration_together(self):
-        cib = commands.parse_cib(EMPTY)
+        cib = cib_write.parse_cib(EMPTY)
         vm = VmResource("web1", TargetRole.STARTED, hibernation_s=90, preferred_host="n1", returns=True)
-        commands.add_vm(cib, vm)
+        cib_write.add_vm(cib, vm)
         found = read_configured(cib, "web1").vm
         assert (found.hibernation_s, found.returns, found.stop_timeout_s) == (90, True, vm.stop_timeout_s)
 
 
 def test_constraint_of_a_drain_has_the_memory_saved():
     """With further nodes to avoid the rule has another shape."""
-    cib = commands.parse_cib(EMPTY)
-    commands.add_vm(cib, VmResource("web1", TargetRole.STARTED, hibernation_s=90))
+    cib = cib_write.parse_cib(EMPTY)
+    cib_write.add_vm(cib, VmResource("web1", TargetRole.STARTED, hibernation_s=90))
     state = ClusterState(
         nodes=tuple(Node(name) for name in ("n1", "n2", "n3")),
         resources={"web1": Resource("web1", active=True, nodes=("n1",), target_role="Started")},

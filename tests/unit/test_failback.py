@@ -7,8 +7,8 @@ from click.testing import CliRunner
 from lxml import etree
 
 from vm_mgr.adapters.ceph import layout
-from vm_mgr.adapters.pacemaker import commands
-from vm_mgr.adapters.pacemaker.reading import read_configured
+from vm_mgr.adapters.pacemaker import cib_write
+from vm_mgr.adapters.pacemaker.cib_read import read_configured
 from vm_mgr.adapters.shared_dir import record
 from vm_mgr.cli.app import app
 from vm_mgr.errors import Kind, VmMgrError
@@ -143,9 +143,9 @@ class TestStored:
 
 class TestCib:
     def added(self, **changes):
-        cib = commands.parse_cib(EMPTY)
+        cib = cib_write.parse_cib(EMPTY)
         vm = VmResource("web1", TargetRole.STARTED, preferred_host="n1", returns=True)._replace(**changes)
-        commands.add_vm(cib, vm)
+        cib_write.add_vm(cib, vm)
         return cib
 
     def scores(self, cib):
@@ -178,6 +178,6 @@ class TestCib:
     def test_back_and_forth_leaves_nothing(self):
         cib = self.added(returns=False)
         before = etree.tostring(cib)
-        commands.update_vm(cib, VmResource("web1", TargetRole.STARTED, preferred_host="n1", returns=True))
-        commands.update_vm(cib, VmResource("web1", TargetRole.STARTED, preferred_host="n1"))
+        cib_write.update_vm(cib, VmResource("web1", TargetRole.STARTED, preferred_host="n1", returns=True))
+        cib_write.update_vm(cib, VmResource("web1", TargetRole.STARTED, preferred_host="n1"))
         assert etree.tostring(cib) == before

@@ -9,9 +9,9 @@ from lxml import etree
 
 from vm_mgr.adapters.ceph.layout import read_settings, write_settings
 from vm_mgr.adapters.libvirt.definition import DomainXml
-from vm_mgr.adapters.pacemaker import commands, fitness
-from vm_mgr.adapters.pacemaker.parse import parse_crm_mon
-from vm_mgr.adapters.pacemaker.reading import read_configured
+from vm_mgr.adapters.pacemaker import cib_write, requirements
+from vm_mgr.adapters.pacemaker.cib_read import read_configured
+from vm_mgr.adapters.pacemaker.crm_mon import parse_crm_mon
 from vm_mgr.cli.app import app
 from vm_mgr.errors import EXIT_CODES, Kind, VmMgrError
 from vm_mgr.model.cluster import ClusterState, Node, Resource
@@ -19,11 +19,11 @@ from vm_mgr.model.vm import TargetRole, VmSettings
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.edit import edit
 from vm_mgr.operations.migrate import migrate
-from vm_mgr.operations.obstacles import obstacles
 from vm_mgr.operations.restart import restart
 from vm_mgr.operations.set_vm import Changes, set_vm
 from vm_mgr.operations.start import start
 from vm_mgr.operations.stop import stop
+from vm_mgr.operations.support.placement import obstacles
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.reports import Note
 
@@ -40,8 +40,8 @@ NO_UPLINK, NO_BRIDGE = {"bridge-br0": "1"}, {"bridge-br0": "0"}
 
 @pytest.fixture
 def cib():
-    tree = commands.parse_cib(EMPTY)
-    commands.add_vm(tree, VmResource("web1", TargetRole.STARTED, asks=ASKS))
+    tree = cib_write.parse_cib(EMPTY)
+    cib_write.add_vm(tree, VmResource("web1", TargetRole.STARTED, asks=ASKS))
     return tree
 
 
@@ -88,13 +88,13 @@ class TestCib:
     @pytest.mark.parametrize("number", [1, 8, 9, 200])
     def test_no_number_of_bridges_is_below_zero_or_infinite(self, cib, number):
         many = tuple(f"bridge-br{one}" for one in range(number))
-        commands.update_vm(cib, VmResource("web1", TargetRole.STARTED, asks=many))
+        cib_write.update_vm(cib, VmResource("web1", TargetRole.STARTED, asks=many))
         found = [int(score) for _, _, score in rules(cib)]
         assert min(found) > 150, "the stickiness of a deployed cluster and a preferred host"
         assert sum(found) < 1_000_000
 
     def test_ids_are_ours_unique_and_valid(self, cib):
-        commands.add_vm(cib, VmResource("web1-a", TargetRole.STARTED, asks=ASKS))
+        cib_write.add_vm(cib, VmResource("web1-a", TargetRole.STARTED, asks=ASKS))
         made = cib.xpath("//constraints//@id")
         assert all(one.startswith("vm-mgr-") for one in made)
         assert len(set(made)) == len(made) == 2 * 4 * 6
@@ -104,42 +104,42 @@ class TestCib:
     @pytest.mark.parametrize("asked", [ASKS, ("kvm",), ()])
     def test_what_is_written_is_read(self, cib, asked, follow):
         follow = follow or not any(one.startswith("bridge") for one in asked)
-        commands.update_vm(cib, VmResource("web1", TargetRole.STARTED, asks=asked, follow_uplink=follow))
+        cib_write.update_vm(cib, VmResource("web1", TargetRole.STARTED, asks=asked, follow_uplink=follow))
         read = read_configured(cib, "web1")
         assert (read.vm.asks, read.vm.follow_uplink) == (asked, follow)
         assert read.others == ()
 
     def test_rules_go_with_the_vm_and_only_its_own(self, cib):
-        commands.add_vm(cib, VmResource("web2", TargetRole.STARTED, asks=("bridge-br0",)))
-        commands.remove_vm(cib, "web1")
+        cib_write.add_vm(cib, VmResource("web2", TargetRole.STARTED, asks=("bridge-br0",)))
+        cib_write.remove_vm(cib, "web1")
         assert rules(cib) == []
         assert len(rules(cib, "web2")) == 2
 
     def test_rules_follow_a_rename(self, cib):
         before = rules(cib)
-        commands.rename_vm(cib, "web1", "db1")
+        cib_write.rename_vm(cib, "web1", "db1")
         assert rules(cib, "db1") == before
         assert not [one for one in cib.xpath("//@id | //@rsc") if "web1" in one]
 
     def test_change_replaces_the_rules_and_nothing_else(self, cib):
         before = etree.tostring(cib)
-        fitness.change_rules(cib, "web1", ASKS, follow_uplink=True)
+        requirements.change_rules(cib, "web1", ASKS, follow_uplink=True)
         assert etree.tostring(cib) == before, "a change of nothing must not be written"
         resource = etree.tostring(cib.find(".//primitive"))
-        fitness.change_rules(cib, "web1", ("bridge-br0",), follow_uplink=False)
+        requirements.change_rules(cib, "web1", ("bridge-br0",), follow_uplink=False)
         assert rules(cib) == [("vm-mgr-bridge-br0", "0", "100000")]
         assert etree.tostring(cib.find(".//primitive")) == resource
         cib.find(".//primitive").set("provider", "seapath")
-        fitness.change_rules(cib, "web1", ASKS, follow_uplink=True)
+        requirements.change_rules(cib, "web1", ASKS, follow_uplink=True)
         assert len(rules(cib)) == 1, "nothing of another tool's VM is changed before it is ours"
-        fitness.change_rules(cib, "absent", ASKS, follow_uplink=True)
+        requirements.change_rules(cib, "absent", ASKS, follow_uplink=True)
         assert rules(cib, "absent") == []
 
     def test_vm_of_an_earlier_version_has_none_and_gets_them(self, cib):
-        commands.update_vm(cib, VmResource("web1", TargetRole.STARTED))
+        cib_write.update_vm(cib, VmResource("web1", TargetRole.STARTED))
         assert rules(cib) == []
         assert read_configured(cib, "web1").vm.follow_uplink
-        fitness.change_rules(cib, "web1", ASKS, follow_uplink=True)
+        requirements.change_rules(cib, "web1", ASKS, follow_uplink=True)
         assert len(rules(cib)) == 6
 
 

@@ -11,7 +11,7 @@ from lxml import etree
 import vm_mgr.cli
 from vm_mgr.adapters.libvirt.port import Virsh
 from vm_mgr.adapters.memory.clock import VirtualClock
-from vm_mgr.adapters.pacemaker.edit import CibEditor
+from vm_mgr.adapters.pacemaker.cib_transaction import CibEditor
 from vm_mgr.cli.edit import _in_editor, _kept
 from vm_mgr.errors import EXIT_CODES, Kind, VmMgrError
 from vm_mgr.model.vm import TargetRole

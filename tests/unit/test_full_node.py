@@ -9,9 +9,9 @@ import subprocess
 import pytest
 
 from vm_mgr.ocf import __main__ as agent
-from vm_mgr.ocf import identity, tries, unplug_times
+from vm_mgr.ocf import destroy_times, identity, retry_backoff
 from vm_mgr.ocf.actions import ACTIONS
-from vm_mgr.ocf.saying import say_now_and_then
+from vm_mgr.ocf.agent_log import say_now_and_then
 
 from .test_agent import AGENT, GIVEN, node, proc  # noqa: F401 - fixtures
 from .test_io_errors import RECURRING, Stands
@@ -103,8 +103,8 @@ class TestSlowActions:
         with full(), contextlib.redirect_stderr(io.StringIO()):
             ACTIONS["start"](node, GIVEN)
             say_now_and_then(node, "web1", 0, "a thing", failed=False)
-            assert tries.add(node, "web1") == 1
-            assert unplug_times.reserve_s(node, 60) > 0
+            assert retry_backoff.add(node, "web1") == 1
+            assert destroy_times.reserve_s(node, 60) > 0
             ACTIONS["stop"](node, GIVEN._replace(force_stop=True))
         assert not node.hypervisor.running
         assert identity.known_uuid(node, "web1") == ""

@@ -17,7 +17,7 @@ from vm_mgr.adapters.ceph import layout
 from vm_mgr.adapters.libvirt.definition import DomainXml
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.adapters.memory.env import MemoryEnv
-from vm_mgr.adapters.pacemaker import commands as commands_of_pacemaker
+from vm_mgr.adapters.pacemaker import cib_write as commands_of_pacemaker
 from vm_mgr.adapters.shared_dir import record
 from vm_mgr.cli.app import app
 from vm_mgr.cli.reference import commands

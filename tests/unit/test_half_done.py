@@ -7,7 +7,7 @@ import pytest
 
 from vm_mgr.config import DirectorySettings, StorageSettings
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.mark import HALF, Mark
+from vm_mgr.model.intent import HALF, Mark
 from vm_mgr.model.storage import Holder
 from vm_mgr.model.vm import TargetRole, VmSettings
 from vm_mgr.operations.clone import CloneRequest, clone
@@ -16,7 +16,7 @@ from vm_mgr.operations.create_snapshot import create_snapshot
 from vm_mgr.operations.disable import disable
 from vm_mgr.operations.enable import enable
 from vm_mgr.operations.flatten import flatten
-from vm_mgr.operations.half_done import PATIENCE_S
+from vm_mgr.operations.lifecycle.unfinished import PATIENCE_S
 from vm_mgr.operations.remove import remove
 from vm_mgr.operations.remove_disk import remove_disk
 from vm_mgr.operations.remove_snapshot import purge, remove_snapshot
@@ -151,8 +151,8 @@ def test_start_without_the_ledger_of_its_own_storage_fails(stopped):
 @pytest.mark.parametrize("half", [False, True])
 def test_outage_of_a_foreign_ledger_keeps_no_whole_vm_down(stopped, monkeypatch, outage, half):
     """The ledger is in Ceph, the VM in a directory, which knows of a rollback by itself."""
-    monkeypatch.setattr("vm_mgr.operations.half_done.LEDGER_S", 0.02)
-    monkeypatch.setattr("vm_mgr.operations.half_done.PATIENCE_S", 0.5)
+    monkeypatch.setattr("vm_mgr.operations.lifecycle.unfinished.LEDGER_S", 0.02)
+    monkeypatch.setattr("vm_mgr.operations.lifecycle.unfinished.PATIENCE_S", 0.5)
     stopped.storage_settings = StorageSettings(directories={"vms": DirectorySettings("/srv/vms")})
     stopped.storages.labels = lambda: ["ceph", "vms"]
     stopped.storages.called = lambda label: stopped.storage

@@ -10,15 +10,15 @@ from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.event import EventKind
 from vm_mgr.model.storage import Holder
 from vm_mgr.model.vm import VmSettings
-from vm_mgr.ocf import actions, departure, identity, tries
-from vm_mgr.ocf import lift as lifting
-from vm_mgr.ocf.giving_way import GivingWay
+from vm_mgr.ocf import actions, departure, identity, retry_backoff
+from vm_mgr.ocf import unblock as lifting
 from vm_mgr.ocf.moving import migrate_from, migrate_to
 from vm_mgr.ocf.parameters import Parameters
+from vm_mgr.ocf.preemption import GivingWay
 from vm_mgr.operations.create import CreateRequest, create
-from vm_mgr.operations.held import let_go
-from vm_mgr.operations.lift import Place, lift, place_of
 from vm_mgr.operations.migrate import migrate
+from vm_mgr.operations.migration.blocked import let_go
+from vm_mgr.operations.migration.unblock import Place, lift, place_of
 from vm_mgr.operations.pause import resume
 from vm_mgr.ports.hypervisor import ARRIVING
 
@@ -130,14 +130,14 @@ class TestStandingSource:
     def test_it_is_looked_at_soon_again_however_often_moves_have_failed(self, env, there):
         there.hanging = True
         for _ in range(6):
-            tries.add(env, VM)
+            retry_backoff.add(env, VM)
         assert lifting.main(env, VM) == 0
         assert min(env.timers.lifts.values()) == 5
 
     def test_failed_move_that_leaves_it_standing_is_looked_at_soon(self, env, there):
         env.hypervisor.failing_moves[VM] = "NOT CLEAN"
         for _ in range(6):
-            tries.add(env, VM)
+            retry_backoff.add(env, VM)
         with pytest.raises(VmMgrError):
             migrate_to(env, Parameters(name=VM, timeout_s=120, target_node="n2"))
         assert min(env.timers.lifts.values()) == 5

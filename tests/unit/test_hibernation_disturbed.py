@@ -6,7 +6,7 @@ import time
 import pytest
 
 from vm_mgr.model.event import EventKind
-from vm_mgr.model.mark import Mark
+from vm_mgr.model.intent import Mark
 from vm_mgr.ocf import hibernation
 
 from .test_hibernation import XML, World

@@ -19,7 +19,7 @@ from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.create_snapshot import create_snapshot
 from vm_mgr.operations.pause import pause
 from vm_mgr.operations.repair import repair
-from vm_mgr.operations.stillness import HOLD_S
+from vm_mgr.operations.storage.quiesce import HOLD_S
 from vm_mgr.ports.holds import Hold
 from vm_mgr.ports.runner import Completed
 

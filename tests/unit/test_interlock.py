@@ -8,7 +8,7 @@ from vm_mgr.adapters.ceph import holders as looking
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import Fencing
 from vm_mgr.model.storage import Holder
-from vm_mgr.operations.interlock import free_disks, gone_nodes, shut_out_dead
+from vm_mgr.operations.storage.disk_interlock import free_disks, gone_nodes, shut_out_dead
 from vm_mgr.ports.own_clients import Opened
 
 IMAGE = "system_web1"

@@ -4,7 +4,7 @@ import pytest
 
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.cluster import Resource
-from vm_mgr.model.mark import Mark
+from vm_mgr.model.intent import Mark
 from vm_mgr.model.vm import TargetRole, VmSettings, VmState
 from vm_mgr.operations.clone import CloneRequest, clone
 from vm_mgr.operations.create import CreateRequest, create

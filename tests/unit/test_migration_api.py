@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from vm_mgr.adapters.libvirt.acceptance import problems
 from vm_mgr.adapters.libvirt.connection import Connection
 from vm_mgr.adapters.libvirt.migration import LiveMove
+from vm_mgr.adapters.libvirt.migration_precheck import problems
 from vm_mgr.adapters.libvirt.port import Virsh
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.migration import Limits, OnTimeout, Plan, Step, Strategy

@@ -11,9 +11,9 @@ from vm_mgr.model.vm import VmSettings, VmState
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.disable import disable
 from vm_mgr.operations.enable import enable
-from vm_mgr.operations.lift import lift
 from vm_mgr.operations.migrate import migrate
-from vm_mgr.operations.move_terms import MoveTerms
+from vm_mgr.operations.migration.options import MoveTerms
+from vm_mgr.operations.migration.unblock import lift
 from vm_mgr.operations.set_vm import Changes, set_vm
 from vm_mgr.operations.start import start
 from vm_mgr.operations.status import status

@@ -23,11 +23,11 @@ from vm_mgr.model.migration import (
 )
 from vm_mgr.model.vm import TargetRole
 from vm_mgr.ocf import __main__ as agent
-from vm_mgr.ocf import identity, lift, tries
-from vm_mgr.ocf.giving_way import GivingWay
+from vm_mgr.ocf import identity, retry_backoff, unblock
 from vm_mgr.ocf.moving import Teller, migrate_to
 from vm_mgr.ocf.parameters import Parameters, read
-from vm_mgr.operations.move_terms import MoveTerms, agent_terms
+from vm_mgr.ocf.preemption import GivingWay
+from vm_mgr.operations.migration.options import MoveTerms, agent_terms
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.runner import Completed
 
@@ -60,7 +60,7 @@ def parameters(**given):
 def test_successful_move_leaves_no_timer_and_no_count(node):
     migrate_to(node, GIVEN)
     assert node.timers.lifts == {}
-    assert tries.count(node, "web1") == 0
+    assert retry_backoff.count(node, "web1") == 0
 
 
 class TestAskedAgain:
@@ -83,7 +83,7 @@ class TestAskedAgain:
         migrate_to(node, GIVEN)
         assert not node.hypervisor.migrated
         assert node.timers.lifts == {}
-        assert tries.count(node, "web1") == 0
+        assert retry_backoff.count(node, "web1") == 0
 
     @pytest.mark.parametrize(
         "disturb",
@@ -129,7 +129,7 @@ def test_failures_of_long_ago_do_not_count(node):
     fails(node)
     old = time.time() - 4000
     os.utime(node.state_dir / "move-tries..web1", (old, old))
-    assert tries.count(node, "web1") == 0
+    assert retry_backoff.count(node, "web1") == 0
 
 
 def test_failure_before_the_move_sets_the_timer_too(node):
@@ -260,13 +260,13 @@ class TestLift:
         return node
 
     def test_done_is_done(self, held):
-        assert lift.main(held, "web1") == 0
+        assert unblock.main(held, "web1") == 0
         assert held.timers.lifts == {}
         assert not held.cluster.held
 
     def test_next_look_is_set_first_and_stays_until_it_is_done(self, held):
         held.hypervisor.hanging = True
-        assert lift.main(held, "web1") == 0
+        assert unblock.main(held, "web1") == 0
         assert list(held.timers.lifts.values()) == [5]
         held.timers.lifts.clear()
 
@@ -276,7 +276,7 @@ class TestLift:
         held.cluster.end_move = killed
         held.hypervisor.hanging = False
         with pytest.raises(KeyboardInterrupt):
-            lift.main(held, "web1")
+            unblock.main(held, "web1")
         assert list(held.timers.lifts.values()) == [5]
 
     def test_failure_is_told_and_looked_at_again(self, held, capsys):
@@ -284,7 +284,7 @@ class TestLift:
             raise VmMgrError(Kind.EXTERNAL_FAILURE, "crm_mon failed")
 
         held.cluster.state = unreachable
-        assert lift.main(held, "web1") == 1
+        assert unblock.main(held, "web1") == 1
         assert "crm_mon failed" in capsys.readouterr().err
         assert held.timers.lifts
 
@@ -310,7 +310,7 @@ def test_timer_outlives_a_shutdown_that_has_begun():
         "--property=DefaultDependencies=no",
     ):
         assert word in argv
-    assert argv[-3:] == ("-m", "vm_mgr.ocf.lift", "web1")
+    assert argv[-3:] == ("-m", "vm_mgr.ocf.unblock", "web1")
     SystemdTimers(systemd, VirtualClock()).cancel(timer)
     assert systemd.calls[1] == ("systemctl", "stop", f"{timer}.timer")
 

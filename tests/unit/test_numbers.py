@@ -10,24 +10,24 @@ from lxml import etree
 import vm_manager.options as shim
 from vm_mgr.adapters.ceph import staging
 from vm_mgr.adapters.ceph.layout import disk_number, is_of, read_settings
-from vm_mgr.adapters.libvirt.acceptance import _memory
 from vm_mgr.adapters.libvirt.definition import DomainXml
 from vm_mgr.adapters.libvirt.migration_options import understood
-from vm_mgr.adapters.pacemaker.commands import parse_cib
-from vm_mgr.adapters.pacemaker.parse import parse_crm_mon
-from vm_mgr.adapters.pacemaker.reading import read_configured
+from vm_mgr.adapters.libvirt.migration_precheck import _memory
+from vm_mgr.adapters.pacemaker.cib_read import read_configured
+from vm_mgr.adapters.pacemaker.cib_write import parse_cib
+from vm_mgr.adapters.pacemaker.crm_mon import parse_crm_mon
 from vm_mgr.adapters.shared_dir import record
 from vm_mgr.adapters.shared_dir.parse import image as parse_image
 from vm_mgr.alert.message import read_line
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.checks import check_problems, intervals_s
 from vm_mgr.model.event import read_event
-from vm_mgr.model.mark import read_mark
+from vm_mgr.model.health_checks import check_problems, intervals_s
+from vm_mgr.model.intent import read_mark
 from vm_mgr.model.numbers import whole_number
 from vm_mgr.model.saved_state import read_state
 from vm_mgr.model.vm import TargetRole, VmSettings
 from vm_mgr.ocf.parameters import read
-from vm_mgr.operations.move_terms import MoveTerms, bandwidth_of, limits_of
+from vm_mgr.operations.migration.options import MoveTerms, bandwidth_of, limits_of
 from vm_mgr.ports.cluster import VmResource
 
 ODD = [

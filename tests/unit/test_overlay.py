@@ -19,7 +19,6 @@ from vm_mgr.operations.disable import disable
 from vm_mgr.operations.drain import drain
 from vm_mgr.operations.enable import enable
 from vm_mgr.operations.migrate import migrate
-from vm_mgr.operations.overlay import NOTE
 from vm_mgr.operations.remove import remove
 from vm_mgr.operations.rename import rename
 from vm_mgr.operations.resize_disk import resize_disk
@@ -27,6 +26,7 @@ from vm_mgr.operations.restart import restart
 from vm_mgr.operations.rollback import rollback
 from vm_mgr.operations.start import start
 from vm_mgr.operations.stop import stop
+from vm_mgr.operations.storage.overlay import NOTE
 
 from .conftest import DOMAIN
 from .test_agent import proc  # noqa: F401 - a fixture

@@ -12,7 +12,7 @@ from vm_mgr.model.storage import Holder
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.operations.add_disk import NewDisk, add_disk
 from vm_mgr.operations.enable import enable
-from vm_mgr.operations.own_clients import note_clients
+from vm_mgr.operations.storage.own_clients import note_clients
 from vm_mgr.ports.own_clients import Opened
 
 from .conftest import DOMAIN
@@ -80,7 +80,7 @@ def test_next_process_begins_anew(qemu):
 
 
 def test_storage_that_hangs_or_fails_hinders_nothing(qemu, monkeypatch):
-    monkeypatch.setattr("vm_mgr.operations.own_clients.LOOK_S", 0.05)
+    monkeypatch.setattr("vm_mgr.operations.storage.own_clients.LOOK_S", 0.05)
     qemu.storage.holders = lambda images: threading.Event().wait(0.5)
     note_clients(qemu, qemu.storage, "web1", PID, IMAGES)
 

@@ -6,14 +6,14 @@ import pytest
 from lxml import etree
 
 from vm_mgr.adapters.memory.clock import VirtualClock
-from vm_mgr.adapters.pacemaker import commands, moves, reading
-from vm_mgr.adapters.pacemaker.call import check
-from vm_mgr.adapters.pacemaker.edit import CibEditor
-from vm_mgr.adapters.pacemaker.parse import parse_crm_mon
+from vm_mgr.adapters.pacemaker import cib_read, cib_write, moves
+from vm_mgr.adapters.pacemaker.cib_transaction import CibEditor
+from vm_mgr.adapters.pacemaker.crm_mon import parse_crm_mon
 from vm_mgr.adapters.pacemaker.port import Pacemaker
+from vm_mgr.adapters.pacemaker.tools import check
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import TargetRole, VmState
-from vm_mgr.operations.view import view
+from vm_mgr.operations.support.vm_state import view
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.runner import Completed
 
@@ -26,7 +26,7 @@ EMPTY = """<cib epoch="4" num_updates="7"><configuration><crm_config/><nodes/><r
 
 @pytest.fixture
 def cib():
-    return commands.parse_cib(EMPTY)
+    return cib_write.parse_cib(EMPTY)
 
 
 def ids(cib, path):
@@ -35,11 +35,11 @@ def ids(cib, path):
 
 def test_vm_comes_and_goes_without_a_trace(cib):
     before = etree.tostring(cib)
-    commands.add_vm(cib, VmResource("web1", TargetRole.STARTED, pinned_host="n2"))
+    cib_write.add_vm(cib, VmResource("web1", TargetRole.STARTED, pinned_host="n2"))
     pin = cib.find("configuration/constraints/rsc_location[@id='vm-mgr-pin-web1']")
     assert (pin.get("score"), pin.get("resource-discovery")) == ("INFINITY", "exclusive")
     moves.add_move(cib, "web1", to="n3", away_from="n2", expires_utc=2e9)
-    commands.remove_vm(cib, "web1")
+    cib_write.remove_vm(cib, "web1")
     assert etree.tostring(cib) == before
 
 
@@ -47,7 +47,7 @@ def test_ids_show_who_made_them(cib):
     vm = VmResource(
         "web1", TargetRole.STARTED, preferred_host="n2", params={"a": "1"}, utilization={"cpu": "2"}
     )
-    commands.add_vm(cib, vm)
+    cib_write.add_vm(cib, vm)
     made = cib.xpath("//*[@id='web1']/descendant::*/@id | //rsc_location[@rsc='web1']/@id")
     assert made
     assert all(ident.startswith("vm-mgr-") for ident in made)
@@ -68,11 +68,11 @@ def test_fencing_history_is_read():
 
 
 def test_other_vms_constraints_stay(cib):
-    commands.add_vm(cib, VmResource("web1", TargetRole.STARTED, preferred_host="n2"))
-    commands.add_vm(cib, VmResource("web2", TargetRole.STARTED, preferred_host="n2"))
+    cib_write.add_vm(cib, VmResource("web1", TargetRole.STARTED, preferred_host="n2"))
+    cib_write.add_vm(cib, VmResource("web2", TargetRole.STARTED, preferred_host="n2"))
     constraints = cib.find("configuration/constraints")
     etree.SubElement(constraints, "rsc_colocation", {"id": "c", "rsc": "web1", "with-rsc": "web2"})
-    commands.remove_vm(cib, "web1")
+    cib_write.remove_vm(cib, "web1")
     assert ids(cib, "constraints/*") == ["vm-mgr-observers", "vm-mgr-prefer-web2"]
     assert ids(cib, "resources/*") == ["web2"]
 
@@ -83,9 +83,9 @@ def test_resource_sets_lose_only_the_vm(cib):
     resource_set = etree.SubElement(constraint, "resource_set", id="s")
     for name in ("web1", "web2"):
         etree.SubElement(resource_set, "resource_ref", id=name)
-    commands.remove_vm(cib, "web1")
+    cib_write.remove_vm(cib, "web1")
     assert ids(cib, "constraints/rsc_colocation") == ["c"]
-    commands.remove_vm(cib, "web2")
+    cib_write.remove_vm(cib, "web2")
     assert ids(cib, "constraints/rsc_colocation") == []
 
 
@@ -101,13 +101,13 @@ def test_expired_moves_of_anybody_are_swept(cib):
 def test_target_role_of_a_foreign_primitive_is_set(cib):
     resources = cib.find("configuration/resources")
     primitive = etree.SubElement(resources, "primitive", id="old1", type="VirtualDomain")
-    commands.set_target_role(cib, "old1", TargetRole.STOPPED)
-    commands.set_target_role(cib, "old1", TargetRole.STARTED)
+    cib_write.set_target_role(cib, "old1", TargetRole.STOPPED)
+    cib_write.set_target_role(cib, "old1", TargetRole.STARTED)
     assert [pair.get("value") for pair in primitive.iter("nvpair")] == ["Started"]
 
 
 def test_version_grows(cib):
-    commands.bump_version(cib)
+    cib_write.bump_version(cib)
     assert (cib.get("epoch"), cib.get("num_updates")) == ("5", "0")
 
 
@@ -182,27 +182,27 @@ def names_of(cib, tag):
 
 def test_colocation_is_written_when_both_ends_are_there(cib):
     before = etree.tostring(cib)
-    commands.add_vm(cib, VmResource("one", TargetRole.STOPPED, colocations={"two": "700"}))
+    cib_write.add_vm(cib, VmResource("one", TargetRole.STOPPED, colocations={"two": "700"}))
     assert "vm-mgr-colocation-one..two" not in names_of(cib, "rsc_colocation")
-    commands.add_vm(cib, VmResource("two", TargetRole.STOPPED))
+    cib_write.add_vm(cib, VmResource("two", TargetRole.STOPPED))
     assert "vm-mgr-colocation-one..two" in names_of(cib, "rsc_colocation")
-    commands.remove_vm(cib, "two")
+    cib_write.remove_vm(cib, "two")
     assert "vm-mgr-colocation-one..two" not in names_of(cib, "rsc_colocation")
-    commands.add_vm(cib, VmResource("two", TargetRole.STOPPED))
-    commands.rename_vm(cib, "two", "three")
+    cib_write.add_vm(cib, VmResource("two", TargetRole.STOPPED))
+    cib_write.rename_vm(cib, "two", "three")
     constraint = cib.find(".//rsc_colocation[@id='vm-mgr-colocation-one..three']")
     assert (constraint.get("rsc"), constraint.get("with-rsc")) == ("one", "three")
-    commands.update_vm(cib, VmResource("one", TargetRole.STARTED, colocations={}))
+    cib_write.update_vm(cib, VmResource("one", TargetRole.STARTED, colocations={}))
     assert "vm-mgr-colocation-one..three" not in names_of(cib, "rsc_colocation")
-    commands.remove_vm(cib, "three")
-    commands.remove_vm(cib, "one")
+    cib_write.remove_vm(cib, "three")
+    cib_write.remove_vm(cib, "one")
     assert etree.tostring(cib) == before
 
 
 def test_change_keeps_role_and_parameters(cib):
-    commands.add_vm(cib, VmResource("one", TargetRole.STOPPED, params={"migration_user": "me"}))
+    cib_write.add_vm(cib, VmResource("one", TargetRole.STOPPED, params={"migration_user": "me"}))
     changed = VmResource("one", TargetRole.STARTED, priority=7, pinned_host="n2", params={"other": "x"})
-    commands.update_vm(cib, changed)
+    cib_write.update_vm(cib, changed)
     primitive = cib.find(".//primitive[@id='one']")
     pairs = {pair.get("name"): pair.get("value") for pair in primitive.iter("nvpair")}
     assert pairs["target-role"] == "Stopped"
@@ -211,14 +211,14 @@ def test_change_keeps_role_and_parameters(cib):
     assert "other" not in pairs
     assert "vm-mgr-pin-one" in names_of(cib, "rsc_location")
     assert len(primitive.findall("operations")) == 1
-    commands.update_vm(cib, VmResource("nobody", TargetRole.STARTED))
+    cib_write.update_vm(cib, VmResource("nobody", TargetRole.STARTED))
     assert cib.find(".//primitive[@id='nobody']") is None
 
 
 def test_vm_needs_what_mounts_its_storage(cib):
     clone = etree.SubElement(cib.find("configuration/resources"), "clone", id="vm-mgr-vms")
     before = etree.tostring(cib)
-    commands.add_vm(cib, VmResource("web1", TargetRole.STARTED, needs="vm-mgr-vms"))
+    cib_write.add_vm(cib, VmResource("web1", TargetRole.STARTED, needs="vm-mgr-vms"))
     beside = cib.find("configuration/constraints/rsc_colocation")
     assert (beside.get("rsc"), beside.get("with-rsc"), beside.get("score")) == (
         "web1",
@@ -227,9 +227,9 @@ def test_vm_needs_what_mounts_its_storage(cib):
     )
     after = cib.find("configuration/constraints/rsc_order")
     assert (after.get("first"), after.get("then"), after.get("kind")) == ("vm-mgr-vms", "web1", "Mandatory")
-    commands.update_vm(cib, VmResource("web1", TargetRole.STARTED, needs="vm-mgr-vms"))
+    cib_write.update_vm(cib, VmResource("web1", TargetRole.STARTED, needs="vm-mgr-vms"))
     assert len(cib.findall("configuration/constraints/rsc_order")) == 1
-    commands.remove_vm(cib, "web1")
+    cib_write.remove_vm(cib, "web1")
     assert etree.tostring(cib) == before
     assert clone.get("id") == "vm-mgr-vms"
 
@@ -256,8 +256,8 @@ STATUS = """<status><node_state uname="n1"><lrm><lrm_resources><lrm_resource id=
 def moved(cib):
     """Give a CIB in which moves of several tools have left something at web1."""
     vm = VmResource("web1", TargetRole.STARTED, preferred_host="n2", colocations={"web2": "700"})
-    commands.add_vm(cib, VmResource("web2", TargetRole.STARTED, colocations={"web1": "-INFINITY"}))
-    commands.add_vm(cib, vm)
+    cib_write.add_vm(cib, VmResource("web2", TargetRole.STARTED, colocations={"web1": "-INFINITY"}))
+    cib_write.add_vm(cib, vm)
     moves.add_move(cib, "web1", to="n3", away_from="n2", expires_utc=2e9)
     cib.find("configuration/constraints").extend(etree.fromstring(LEFT))
     cib.append(etree.fromstring(STATUS))
@@ -277,15 +277,15 @@ def test_vm_is_read_back_as_it_was_written(cib):
         colocations={"absent": "700"},
         needs="mount1",
     )
-    commands.add_vm(cib, vm)
-    read = reading.read_configured(cib, "web1").vm
+    cib_write.add_vm(cib, vm)
+    read = cib_read.read_configured(cib, "web1").vm
     meta = {"allow-migrate": "true", "priority": "7", "target-role": "Stopped"}
     assert read == vm._replace(meta=meta)
-    assert reading.read_configured(cib, "web2") == (None, {}, (), ())
+    assert cib_read.read_configured(cib, "web2") == (None, {}, (), ())
 
 
 def test_what_names_a_vm_is_found_and_told_from_its_settings(moved):
-    found = reading.read_configured(moved, "web1")
+    found = cib_read.read_configured(moved, "web1")
     assert found.vm.preferred_host == "n2"
     assert found.named_by == {"web2": "-INFINITY"}
     assert [(one.id, one.leftover) for one in found.others] == [
@@ -301,7 +301,7 @@ def test_what_names_a_vm_is_found_and_told_from_its_settings(moved):
 
 
 def test_good_operations_are_read_with_their_times(moved):
-    events = reading.read_configured(moved, "web1").events
+    events = cib_read.read_configured(moved, "web1").events
     assert [tuple(event) for event in events] == [
         ("stop", "n1", 1700000300.0),
         ("monitor", "n1", 1700000001.0),
@@ -310,9 +310,9 @@ def test_good_operations_are_read_with_their_times(moved):
 
 
 def test_only_what_moves_left_at_this_vm_is_removed(moved):
-    left = reading.leftover_moves(moved, "web1")
+    left = cib_read.leftover_moves(moved, "web1")
     assert len(left) == 3
-    commands.remove_constraints(left)
+    cib_write.remove_constraints(left)
     assert ids(moved, "constraints/*") == [
         "vm-mgr-observers",
         "vm-mgr-prefer-web1",

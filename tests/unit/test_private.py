@@ -136,7 +136,7 @@ def test_nothing_else_of_ours_makes_files_by_the_umask():
         "ocf/disk_locks.py": "modes, and no parents",
         "cli/complete.py": "/dev/null",
         "cli/edit.py": "mkstemp",
-        "adapters/pacemaker/edit.py": "below a folder of mkdtemp's",
+        "adapters/pacemaker/cib_transaction.py": "below a folder of mkdtemp's",
         "adapters/shared_dir/files.py": "chmod and a mode",
         "adapters/ceph/listing.py": "a pipe",
         "adapters/ceph/saved_states.py": "touch with a mode",

@@ -12,7 +12,7 @@ from vm_mgr.cli.app import app
 from vm_mgr.cli.progress import Printer
 from vm_mgr.cli.watch import watch
 from vm_mgr.errors import Kind, SignalError, VmMgrError
-from vm_mgr.model.mark import Mark
+from vm_mgr.model.intent import Mark
 from vm_mgr.reports import Level, Note, Progress
 
 GB = 10**9

@@ -9,13 +9,13 @@ from click.testing import CliRunner
 from vm_mgr.adapters.memory.rehearsal import Rehearsal
 from vm_mgr.adapters.memory.steps import BOOKS, READS, WORDS
 from vm_mgr.adapters.memory.storage import MemoryStorage
-from vm_mgr.adapters.side_by_side.port import WhereverItIs
-from vm_mgr.adapters.side_by_side.storages import Place, SideBySide
+from vm_mgr.adapters.storage_set.port import WhereverItIs
+from vm_mgr.adapters.storage_set.storages import Place, SideBySide
 from vm_mgr.cli.app import app
 from vm_mgr.cli.help import COMMANDS
 from vm_mgr.errors import EXIT_CODES, Kind, VmMgrError
 from vm_mgr.model.cluster import Node, Resource
-from vm_mgr.model.mark import Mark
+from vm_mgr.model.intent import Mark
 from vm_mgr.model.storage import Holder
 from vm_mgr.model.vm import TargetRole, VmSettings
 from vm_mgr.operations.add_disk import NewDisk, add_disk

@@ -10,15 +10,15 @@ import pytest
 from click.testing import CliRunner
 
 from vm_mgr.adapters.ceph import holders as looking
-from vm_mgr.adapters.ceph.lost_nodes import CephLostNodes
-from vm_mgr.adapters.memory.lost_nodes import MemoryDaemon
+from vm_mgr.adapters.ceph.storage_fencing import CephLostNodes
+from vm_mgr.adapters.memory.storage_fencing import MemoryDaemon
 from vm_mgr.cli.app import app
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import Fencing, Node
 from vm_mgr.model.event import EventKind
 from vm_mgr.model.storage import Holder
 from vm_mgr.operations.release_node import RECENT_S, release_node
-from vm_mgr.ports.lost_nodes import Daemons
+from vm_mgr.ports.storage_fencing import Daemons
 
 DEAD = Holder("system_web1", "198.51.100.12:0/7", "client.7", "auto 1")
 OTHER = Holder("system_web2", "198.51.100.13:0/9", "client.9", "auto 2")

@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner
 from lxml import etree
 
-from vm_mgr.adapters.libvirt.saving import snapshot_xml
-from vm_mgr.adapters.pacemaker import commands
-from vm_mgr.adapters.pacemaker.reading import read_configured
+from vm_mgr.adapters.libvirt.memory_save import snapshot_xml
+from vm_mgr.adapters.pacemaker import cib_write
+from vm_mgr.adapters.pacemaker.cib_read import read_configured
 from vm_mgr.cli.app import app
 from vm_mgr.config import DirectorySettings, StorageSettings
 from vm_mgr.errors import EXIT_CODES, Kind, VmMgrError
@@ -222,9 +222,9 @@ def test_clone_takes_over_how_its_source_moves(env, vm):
 
 
 def test_cluster_configuration_tells_the_agent_and_is_read_again():
-    cib = commands.parse_cib(EMPTY)
+    cib = cib_write.parse_cib(EMPTY)
     vm = VmResource("web1", TargetRole.STARTED, stop_timeout_s=40, hibernation_s=90)
-    commands.add_vm(cib, vm)
+    cib_write.add_vm(cib, vm)
     timeouts = {op.get("name"): op.get("timeout") for op in cib.iter("op")}
     assert (timeouts["stop"], timeouts["start"], timeouts["migrate_to"]) == ("130s", "210s", "120s")
     pairs = {
@@ -233,10 +233,10 @@ def test_cluster_configuration_tells_the_agent_and_is_read_again():
     assert pairs == {"stop": "90", "migrate_to": "block"}
     found = read_configured(cib, "web1").vm
     assert (found.hibernation_s, found.stop_timeout_s, found.start_timeout_s) == (90, 40, 120)
-    commands.rename_vm(cib, "web1", "web2")
+    cib_write.rename_vm(cib, "web1", "web2")
     assert read_configured(cib, "web2").vm.hibernation_s == 90
     assert "web1" not in etree.tostring(cib, encoding="unicode")
-    commands.update_vm(cib, found._replace(name="web2", hibernation_s=0))
+    cib_write.update_vm(cib, found._replace(name="web2", hibernation_s=0))
     assert read_configured(cib, "web2").vm.hibernation_s == 0
     assert not cib.xpath("//op[@name='stop']//nvpair")
 

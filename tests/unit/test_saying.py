@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from vm_mgr.adapters.pacemaker.parse import parse_crm_mon
+from vm_mgr.adapters.pacemaker.crm_mon import parse_crm_mon
 from vm_mgr.alert.message import read_line
 from vm_mgr.model.event import EventKind
 from vm_mgr.ocf import __main__ as agent
 from vm_mgr.ocf import identity
-from vm_mgr.ocf.saying import KEPT_BYTES, calm, cut, say, say_now_and_then, say_why
+from vm_mgr.ocf.agent_log import KEPT_BYTES, calm, cut, say, say_now_and_then, say_why
 
 from .test_cib_moves import HELD
 

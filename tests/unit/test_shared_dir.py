@@ -26,9 +26,9 @@ from vm_mgr.adapters.shared_dir.files import Files, write
 from vm_mgr.adapters.shared_dir.ledger import SharedLedger
 from vm_mgr.adapters.shared_dir.mount import Mount
 from vm_mgr.adapters.shared_dir.port import SharedDirectory
-from vm_mgr.adapters.side_by_side.storages import Place, SideBySide
+from vm_mgr.adapters.storage_set.storages import Place, SideBySide
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.mark import HALF, Mark
+from vm_mgr.model.intent import HALF, Mark
 from vm_mgr.model.storage import Consistency
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.operations.add_disk import NewDisk, add_disk

@@ -12,7 +12,7 @@ from vm_mgr.errors import EXIT_CODES, Kind, VmMgrError
 from vm_mgr.model.cluster import Failure
 from vm_mgr.model.event import Event as ChronicleEvent
 from vm_mgr.model.event import EventKind
-from vm_mgr.model.mark import Mark
+from vm_mgr.model.intent import Mark
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.operations.colocation import add_colocation, separate
 from vm_mgr.operations.create import CreateRequest, create

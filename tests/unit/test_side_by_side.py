@@ -5,8 +5,8 @@ import pytest
 from vm_mgr.adapters.libvirt.definition import DomainXml
 from vm_mgr.adapters.memory.env import MemoryEnv
 from vm_mgr.adapters.memory.storage import MemoryStorage
-from vm_mgr.adapters.side_by_side.port import WhereverItIs
-from vm_mgr.adapters.side_by_side.storages import Place, SideBySide
+from vm_mgr.adapters.storage_set.port import WhereverItIs
+from vm_mgr.adapters.storage_set.storages import Place, SideBySide
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmSettings, VmState
 from vm_mgr.operations.clone import CloneRequest, clone

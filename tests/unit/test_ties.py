@@ -15,7 +15,7 @@ from vm_mgr.operations.edit import edit
 from vm_mgr.operations.enable import enable
 from vm_mgr.operations.start import start
 from vm_mgr.operations.stop import stop
-from vm_mgr.operations.ties import ALLOWABLE
+from vm_mgr.operations.support.ties import ALLOWABLE
 from vm_mgr.reports import Note
 
 WHOLE = """<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'><name>x</name>

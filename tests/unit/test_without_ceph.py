@@ -8,15 +8,15 @@ import time
 import pytest
 from click.testing import CliRunner
 
-from vm_mgr.adapters.ceph.chronicle import CephChronicle
 from vm_mgr.adapters.ceph.connection import Connection
+from vm_mgr.adapters.ceph.event_log import CephChronicle
 from vm_mgr.adapters.ceph.ledger import CephLedger
 from vm_mgr.adapters.ceph.listing import Listing
 from vm_mgr.adapters.ceph.port import CephStorage
 from vm_mgr.adapters.host.clock import SystemClock
 from vm_mgr.cli.app import app
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.mark import Mark
+from vm_mgr.model.intent import Mark
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.events import events

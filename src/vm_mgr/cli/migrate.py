@@ -17,7 +17,7 @@ from vm_mgr.model.vm import VmName
 
 if TYPE_CHECKING:
     from vm_mgr.operations.drain import Drained
-    from vm_mgr.operations.move_terms import MoveTerms
+    from vm_mgr.operations.migration.options import MoveTerms
     from vm_mgr.ports.env import Env
 
 __all__ = ["migrate_command"]
@@ -102,7 +102,7 @@ def migrate_command(
       vm-mgr migrate --all-from n1 --standby
     """
     from vm_mgr.operations.migrate import migrate  # noqa: PLC0415
-    from vm_mgr.operations.move_terms import MoveTerms  # noqa: PLC0415
+    from vm_mgr.operations.migration.options import MoveTerms  # noqa: PLC0415
 
     of_a_node = {key: options.pop(key) for key in OF_A_NODE}
     strategy, on_timeout = options.pop("strategy"), options.pop("on_timeout")

@@ -53,7 +53,7 @@ def run(operation: Callable[["Env"], T]) -> T:
     except (VmMgrError, SignalError) as error:
         printer.end(done=False)
         if isinstance(error, SignalError) and not dry:
-            from vm_mgr.operations.interrupted import say_what_is_true  # noqa: PLC0415 - seldom needed
+            from vm_mgr.operations.lifecycle.interrupted import say_what_is_true  # noqa: PLC0415 - seldom needed
 
             say_what_is_true(env, error, current)
         if debug:

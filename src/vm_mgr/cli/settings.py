@@ -7,14 +7,14 @@ from typing import Any
 import click
 
 from vm_mgr.cli.complete import node_names, storage_labels
-from vm_mgr.model.checks import LEVELS
 from vm_mgr.model.failback import Failback
-from vm_mgr.model.fitness import Uplink
+from vm_mgr.model.health_checks import LEVELS
 from vm_mgr.model.migration import OnTimeout, Strategy
+from vm_mgr.model.node_requirements import Uplink
 from vm_mgr.model.on_move import OnMove, settings_for
 from vm_mgr.model.vm import VmSettings
-from vm_mgr.operations.capacity import OVERCOMMIT
-from vm_mgr.operations.ties import ALLOWABLE
+from vm_mgr.operations.support.capacity import OVERCOMMIT
+from vm_mgr.operations.support.ties import ALLOWABLE
 
 __all__ = [
     "STRATEGIES",

@@ -13,7 +13,7 @@ from vm_mgr.model.on_move import OnMove
 from vm_mgr.model.saved_state import SavedState
 from vm_mgr.model.storage import DiskInfo, Snapshot
 from vm_mgr.model.vm import VmName
-from vm_mgr.operations.saved import said
+from vm_mgr.operations.lifecycle.saved_memory import said
 from vm_mgr.operations.show import Shown, show, show_definition
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.hypervisor import PAUSED_BY_USER

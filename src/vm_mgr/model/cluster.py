@@ -15,9 +15,9 @@ A_PERSON = "a human"
 class Node(NamedTuple):
     """A cluster node; observers vote and store but never run a VM; one that is leaving is being shut down.
 
-    answers: what VMs find on it, ask → answer (model/fitness.py). alarms: the VMs of which a second QEMU was
-    found on it since it was booted. full: of VMs that stand there because their storage is full, since when
-    (seconds since 1970).
+    answers: what VMs find on it, ask → answer (model/node_requirements.py). alarms: the VMs of which a second
+    QEMU was found on it since it was booted. full: of VMs that stand there because their storage is full,
+    since when (seconds since 1970).
     """
 
     name: NodeName
@@ -36,7 +36,7 @@ class Node(NamedTuple):
     def gone(self) -> bool:
         """Tell whether Pacemaker starts its resources elsewhere: shut down cleanly, or fenced.
 
-        That is no proof that nothing else runs there: operations/fenced.py has that.
+        That is no proof that nothing else runs there: operations/storage/fenced.py has that.
         """
         return not self.online and not self.unclean and not self.pending
 

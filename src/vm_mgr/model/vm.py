@@ -75,9 +75,9 @@ class VmSettings(NamedTuple):
     migration_bandwidth_mib: in MiB/s; migration_parallel: connections side by side;
     migration_max_pause_s: how long the guest may be paused so that a migration ends.
     colocations: other resource → score, above 0 to run on the same node, below 0 to run on another one.
-    checks: deeper check of model/checks.py → how often it is made, in seconds.
+    checks: deeper check of model/health_checks.py → how often it is made, in seconds.
     failback: a word of model/failback.py.
-    uplink: whether the VM follows the uplinks of its bridges; a word of model/fitness.py.
+    uplink: whether the VM follows the uplinks of its bridges; a word of model/node_requirements.py.
     on_move: hibernate, or nothing where live_migration decides (model/on_move.py).
     """
 

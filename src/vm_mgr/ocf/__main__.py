@@ -8,10 +8,10 @@ from typing import NoReturn
 
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.ocf.actions import ACTIONS, failure
+from vm_mgr.ocf.agent_log import calm, no_file, say_now_and_then, say_why
 from vm_mgr.ocf.disks import note_disks
 from vm_mgr.ocf.monitor import Finding, monitor
 from vm_mgr.ocf.parameters import Parameters, called, read
-from vm_mgr.ocf.saying import calm, no_file, say_now_and_then, say_why
 from vm_mgr.wiring import RealEnv
 
 __all__ = ["main"]

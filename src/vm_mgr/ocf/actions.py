@@ -17,17 +17,17 @@ from vm_mgr.model.event import AGENT_EXPECTED, SCRIPTS_FOLLOW, Event, EventKind
 from vm_mgr.model.storage import Holder
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity
+from vm_mgr.ocf.destroy_times import remember, reserve_s
 from vm_mgr.ocf.disks import note_disks
 from vm_mgr.ocf.hibernation import clear, go_on, hibernate, wake
 from vm_mgr.ocf.moving import migrate_from, migrate_to, wait_gone
 from vm_mgr.ocf.parameters import Parameters
-from vm_mgr.ocf.unplug_times import remember, reserve_s
-from vm_mgr.operations.half_done import require_whole
-from vm_mgr.operations.halves import end_half, end_halves
-from vm_mgr.operations.interlock import free_disks, gone_nodes, holder_node, shut_out_dead
-from vm_mgr.operations.overlay import noted_problems
-from vm_mgr.operations.own_clients import note_clients
-from vm_mgr.operations.stopwatch import Stopwatch
+from vm_mgr.operations.lifecycle.unfinished import require_whole
+from vm_mgr.operations.migration.halves import end_half, end_halves
+from vm_mgr.operations.storage.disk_interlock import free_disks, gone_nodes, holder_node, shut_out_dead
+from vm_mgr.operations.storage.overlay import noted_problems
+from vm_mgr.operations.storage.own_clients import note_clients
+from vm_mgr.operations.support.stopwatch import Stopwatch
 from vm_mgr.ports.hypervisor import HALVES
 from vm_mgr.ports.storage import Storage
 from vm_mgr.wiring import RealEnv

@@ -1,9 +1,9 @@
 """Keep in the storage that a VM which runs here writes elsewhere than to its stored disks."""
 
 from vm_mgr.ocf import identity
+from vm_mgr.ocf.agent_log import say
 from vm_mgr.ocf.parameters import Parameters
-from vm_mgr.ocf.saying import say
-from vm_mgr.operations.overlay import keep_note
+from vm_mgr.operations.storage.overlay import keep_note
 from vm_mgr.wiring import RealEnv
 
 __all__ = ["note_disks"]

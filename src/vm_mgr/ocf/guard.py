@@ -17,7 +17,7 @@ from vm_mgr.config import CEPH
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmName, name_problems
 from vm_mgr.ocf.guarded import Guarded, guarded
-from vm_mgr.operations.interlock import held, wait_free
+from vm_mgr.operations.storage.disk_interlock import held, wait_free
 from vm_mgr.wiring import RealEnv
 
 __all__ = ["main"]

@@ -17,11 +17,11 @@ from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.saved_state import SavedState
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity
+from vm_mgr.ocf.agent_log import say
 from vm_mgr.ocf.parameters import Parameters
-from vm_mgr.ocf.saying import say
-from vm_mgr.operations.leaving import reason_to_move
-from vm_mgr.operations.own_clients import dead_addresses
-from vm_mgr.operations.stopwatch import Stopwatch
+from vm_mgr.operations.migration.stop_reason import reason_to_move
+from vm_mgr.operations.storage.own_clients import dead_addresses
+from vm_mgr.operations.support.stopwatch import Stopwatch
 from vm_mgr.ports.hypervisor import PAUSED_BY_USER
 from vm_mgr.ports.storage import Storage
 from vm_mgr.wiring import RealEnv

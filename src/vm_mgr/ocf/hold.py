@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.vm import VmName, name_problems
-from vm_mgr.operations.stillness import let_go_on
+from vm_mgr.operations.storage.quiesce import let_go_on
 from vm_mgr.ports.holds import Hold
 from vm_mgr.wiring import RealEnv
 

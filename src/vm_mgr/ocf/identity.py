@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vm_mgr import private
 from vm_mgr.errors import VmMgrError
-from vm_mgr.model.checks import LEVELS
+from vm_mgr.model.health_checks import LEVELS
 from vm_mgr.model.vm import VmName
 from vm_mgr.wiring import RealEnv
 

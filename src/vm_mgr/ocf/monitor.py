@@ -8,10 +8,10 @@ from typing import NamedTuple
 from vm_mgr import private
 from vm_mgr.bounded import OutOfTimeError, bounded
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.checks import LEVELS, level_for
+from vm_mgr.model.health_checks import LEVELS, level_for
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity
-from vm_mgr.ocf.checks import CHECKS, Kept, Verdict, Word
+from vm_mgr.ocf.health_checks import CHECKS, Kept, Verdict, Word
 from vm_mgr.ocf.parameters import Parameters
 from vm_mgr.wiring import RealEnv
 

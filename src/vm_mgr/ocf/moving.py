@@ -8,14 +8,14 @@ from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.migration import Decision, JobSample, Limits, OnTimeout, Plan, Step, Strategy, limits_within
 from vm_mgr.model.vm import VmName
-from vm_mgr.ocf import departure, identity, tries
-from vm_mgr.ocf.giving_way import GivingWay
+from vm_mgr.ocf import departure, identity, retry_backoff
+from vm_mgr.ocf.agent_log import say
 from vm_mgr.ocf.parameters import Parameters
-from vm_mgr.ocf.saying import say
-from vm_mgr.operations.held import has_arrived
-from vm_mgr.operations.lift import is_leaving
-from vm_mgr.operations.migration_plan import plan_for
-from vm_mgr.operations.own_clients import note_clients_of
+from vm_mgr.ocf.preemption import GivingWay
+from vm_mgr.operations.migration.blocked import has_arrived
+from vm_mgr.operations.migration.plan import plan_for
+from vm_mgr.operations.migration.unblock import is_leaving
+from vm_mgr.operations.storage.own_clients import note_clients_of
 from vm_mgr.ports.hypervisor import ARRIVING
 from vm_mgr.ports.live_migration import Migration
 from vm_mgr.wiring import RealEnv
@@ -34,19 +34,23 @@ def migrate_to(env: RealEnv, given: Parameters) -> None:
     A failure makes Pacemaker leave the VM alone (on-fail=block). The timer that ends this is set first: a
     process that is killed can't set one. Its end is watched too: the timer would go off minutes later.
     """
-    number = tries.add(env, given.name)
-    timer = _set_timer(env, given.name, given.timeout_s + tries.pause_s(number))
+    number = retry_backoff.add(env, given.name)
+    timer = _set_timer(env, given.name, given.timeout_s + retry_backoff.pause_s(number))
     watch = _watch(env, given.name)
     try:
         _move(env, given)
     except BaseException:
         # It may go off before Pacemaker knows of the failure. The first timer never does: that stays too.
-        _set_timer(env, given.name, tries.pause_s(number) if _goes_on(env, given.name) else tries.SHORTEST_S)
+        _set_timer(
+            env,
+            given.name,
+            retry_backoff.pause_s(number) if _goes_on(env, given.name) else retry_backoff.SHORTEST_S,
+        )
         raise
     finally:
         _cancel(env, given.name, watch)
     _cancel(env, given.name, timer)
-    tries.forget(env, given.name)
+    retry_backoff.forget(env, given.name)
 
 
 def migrate_from(env: RealEnv, given: Parameters) -> None:

@@ -13,7 +13,7 @@ from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity
-from vm_mgr.operations.halves import end_half, unplug_second
+from vm_mgr.operations.migration.halves import end_half, unplug_second
 from vm_mgr.wiring import RealEnv
 
 __all__ = ["FOREIGN", "main"]

@@ -4,18 +4,18 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
-from vm_mgr.model.mark import Mark
+from vm_mgr.model.intent import Mark
 from vm_mgr.model.storage import DiskInfo, ImageFile
 from vm_mgr.model.vm import VmName
-from vm_mgr.operations.alone import Step, alone, marked
-from vm_mgr.operations.capacity import room_problems
-from vm_mgr.operations.checks import quorum_problems, require_defined, steady_problems
 from vm_mgr.operations.create import bus_problems
-from vm_mgr.operations.overlay import disk_problems
-from vm_mgr.operations.own_clients import note_clients_of
-from vm_mgr.operations.plug import guest_sources, plug
-from vm_mgr.operations.saved import saved_problems
-from vm_mgr.operations.stillness import node_of
+from vm_mgr.operations.lifecycle.saved_memory import saved_problems
+from vm_mgr.operations.storage.hotplug import guest_sources, plug
+from vm_mgr.operations.storage.overlay import disk_problems
+from vm_mgr.operations.storage.own_clients import note_clients_of
+from vm_mgr.operations.storage.quiesce import node_of
+from vm_mgr.operations.support.alone import Step, alone, marked
+from vm_mgr.operations.support.capacity import room_problems
+from vm_mgr.operations.support.preconditions import quorum_problems, require_defined, steady_problems
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress
 

@@ -7,8 +7,6 @@ from typing import NamedTuple
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.storage import DiskInfo
 from vm_mgr.model.vm import VmName, VmSettings, VmStatus, name_problems, text_problems
-from vm_mgr.operations.alone import alone
-from vm_mgr.operations.checks import name_conflicts, quorum_problems, require_defined
 from vm_mgr.operations.create import (
     Making,
     await_state,
@@ -17,10 +15,12 @@ from vm_mgr.operations.create import (
     setting_problems,
     uuid_problems,
 )
-from vm_mgr.operations.free import shed_dead
-from vm_mgr.operations.overlay import disk_problems
-from vm_mgr.operations.stillness import pauses, still
-from vm_mgr.operations.ties import state_problems, warn_of_ties
+from vm_mgr.operations.storage.free import shed_dead
+from vm_mgr.operations.storage.overlay import disk_problems
+from vm_mgr.operations.storage.quiesce import pauses, still
+from vm_mgr.operations.support.alone import alone
+from vm_mgr.operations.support.preconditions import name_conflicts, quorum_problems, require_defined
+from vm_mgr.operations.support.ties import state_problems, warn_of_ties
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.staged import Staged
 from vm_mgr.reports import Level, Note, Progress

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
-from vm_mgr.model.mark import Mark
+from vm_mgr.model.intent import Mark
 from vm_mgr.model.vm import VmName, VmSettings
-from vm_mgr.operations.alone import alone, first_change, marked, stored_again
-from vm_mgr.operations.checks import quorum_problems, require_defined
 from vm_mgr.operations.enable import resource_for
+from vm_mgr.operations.support.alone import alone, first_change, marked, stored_again
+from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
 
 __all__ = ["add_colocation", "list_colocation", "remove_colocation", "separate", "settle"]

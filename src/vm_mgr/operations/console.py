@@ -3,7 +3,7 @@
 from typing import NoReturn
 
 from vm_mgr.model.vm import VmName
-from vm_mgr.operations.checks import running_node
+from vm_mgr.operations.support.preconditions import running_node
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from vm_mgr.errors import Kind, UuidTakenError, VmMgrError, raise_all
 from vm_mgr.model.attributes import attribute_problems
-from vm_mgr.model.checks import check_problems
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.failback import failback_problems
-from vm_mgr.model.fitness import Uplink
-from vm_mgr.model.mark import Mark
+from vm_mgr.model.health_checks import check_problems
+from vm_mgr.model.intent import Mark
+from vm_mgr.model.node_requirements import Uplink
 from vm_mgr.model.on_move import on_move_problems
 from vm_mgr.model.storage import ImageFile
 from vm_mgr.model.vm import (
@@ -26,21 +26,21 @@ from vm_mgr.model.vm import (
     text_problems,
     word_problems,
 )
-from vm_mgr.operations.alone import Step, alone, claimed, marked
-from vm_mgr.operations.capacity import guest_problems, tell_room
-from vm_mgr.operations.checks import (
+from vm_mgr.operations.disable import halt, role_of
+from vm_mgr.operations.enable import resource_for
+from vm_mgr.operations.lifecycle.waiting import wait_started
+from vm_mgr.operations.migration.options import move_problems
+from vm_mgr.operations.status import status
+from vm_mgr.operations.storage.quiesce import release
+from vm_mgr.operations.support.alone import Step, alone, claimed, marked
+from vm_mgr.operations.support.capacity import guest_problems, tell_room
+from vm_mgr.operations.support.preconditions import (
     host_problems,
     name_conflicts,
     quorum_problems,
     warn_without_fencing,
 )
-from vm_mgr.operations.disable import halt, role_of
-from vm_mgr.operations.enable import resource_for
-from vm_mgr.operations.move_terms import move_problems
-from vm_mgr.operations.status import status
-from vm_mgr.operations.stillness import release
-from vm_mgr.operations.ties import state_problems, warn_of_ties
-from vm_mgr.operations.waiting import wait_started
+from vm_mgr.operations.support.ties import state_problems, warn_of_ties
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Progress
 
@@ -70,7 +70,8 @@ class CreateRequest(NamedTuple):
     formats: of the images one by one; where there is none, or None, all but raw ones are recognised.
     storage: the label of the storage to create it in; the default one if empty.
     verify: read everything again and compare. local: the domain of this node's libvirt that is taken over,
-    and forgotten there once all is copied. allow: what is else refused, in the words of operations/ties.py.
+    and forgotten there once all is copied. allow: what is else refused, in the words of
+    operations/support/ties.py.
     """
 
     name: VmName

@@ -1,14 +1,14 @@
 """Take a snapshot of all of a VM's disks at one instant."""
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
-from vm_mgr.model.mark import Mark
+from vm_mgr.model.intent import Mark
 from vm_mgr.model.storage import Snapshot, snapshot_name_problems
 from vm_mgr.model.vm import VmName
-from vm_mgr.operations.alone import alone, first_change, marked
-from vm_mgr.operations.checks import quorum_problems, require_defined
-from vm_mgr.operations.free import shed_dead
-from vm_mgr.operations.overlay import disk_problems
-from vm_mgr.operations.stillness import pauses, release, still
+from vm_mgr.operations.storage.free import shed_dead
+from vm_mgr.operations.storage.overlay import disk_problems
+from vm_mgr.operations.storage.quiesce import pauses, release, still
+from vm_mgr.operations.support.alone import alone, first_change, marked
+from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
 
 __all__ = ["create_snapshot", "settle"]

@@ -3,13 +3,13 @@
 from vm_mgr.errors import raise_all
 from vm_mgr.interruption import current
 from vm_mgr.model.cluster import Resource
-from vm_mgr.model.mark import Mark
+from vm_mgr.model.intent import Mark
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
-from vm_mgr.operations.alone import alone, marked
-from vm_mgr.operations.checks import quorum_problems, resource_of
-from vm_mgr.operations.held import let_go
-from vm_mgr.operations.overlay import overlay_problems
-from vm_mgr.operations.waiting import known_settings, wait_stopped
+from vm_mgr.operations.lifecycle.waiting import known_settings, wait_stopped
+from vm_mgr.operations.migration.blocked import let_go
+from vm_mgr.operations.storage.overlay import overlay_problems
+from vm_mgr.operations.support.alone import alone, marked
+from vm_mgr.operations.support.preconditions import quorum_problems, resource_of
 from vm_mgr.ports.env import Env
 
 __all__ = ["disable", "halt", "role_of", "settle"]

@@ -7,13 +7,13 @@ from vm_mgr.model.cluster import ClusterState, NodeName, Resource
 from vm_mgr.model.migration import GAVE_WAY
 from vm_mgr.model.on_move import Way
 from vm_mgr.model.vm import VmName, VmState
-from vm_mgr.operations.alone import claimed
-from vm_mgr.operations.checks import host_problems, quorum_problems
+from vm_mgr.operations.lifecycle.waiting import wait
 from vm_mgr.operations.migrate import AS_SET, Moved, Moving, moving
-from vm_mgr.operations.move_checks import arrival_problems, harm_problems
-from vm_mgr.operations.move_terms import Goal, MoveTerms
-from vm_mgr.operations.move_ways import POLL_S, finish, longest_s, way_taken
-from vm_mgr.operations.waiting import wait
+from vm_mgr.operations.migration.options import Goal, MoveTerms
+from vm_mgr.operations.migration.outcome import POLL_S, finish, longest_s, way_taken
+from vm_mgr.operations.migration.prechecks import arrival_problems, harm_problems
+from vm_mgr.operations.support.alone import claimed
+from vm_mgr.operations.support.preconditions import host_problems, quorum_problems
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress, Report

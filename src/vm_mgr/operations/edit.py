@@ -4,12 +4,12 @@ from collections.abc import Collection
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.vm import VmName
-from vm_mgr.operations.alone import alone
-from vm_mgr.operations.asks import renew_asks
-from vm_mgr.operations.capacity import guest_problems
-from vm_mgr.operations.checks import require_defined
-from vm_mgr.operations.stillness import node_of
-from vm_mgr.operations.ties import own_sources, state_problems, warn_of_ties
+from vm_mgr.operations.storage.quiesce import node_of
+from vm_mgr.operations.support.alone import alone
+from vm_mgr.operations.support.capacity import guest_problems
+from vm_mgr.operations.support.preconditions import require_defined
+from vm_mgr.operations.support.requirements import renew_asks
+from vm_mgr.operations.support.ties import own_sources, state_problems, warn_of_ties
 from vm_mgr.ports.definition import Tie
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note

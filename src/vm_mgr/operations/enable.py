@@ -2,22 +2,22 @@
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.attributes import attribute_problems, without_refused
-from vm_mgr.model.checks import intervals_s
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.failback import returns
-from vm_mgr.model.fitness import Uplink
+from vm_mgr.model.health_checks import intervals_s
+from vm_mgr.model.node_requirements import Uplink
 from vm_mgr.model.on_move import OnMove, on_move_of
 from vm_mgr.model.vm import TargetRole, VmName, VmSettings, VmStatus, name_problems
-from vm_mgr.operations.alone import alone
-from vm_mgr.operations.checks import (
+from vm_mgr.operations.lifecycle.waiting import wait_started
+from vm_mgr.operations.status import status
+from vm_mgr.operations.storage.overlay import noted_problems
+from vm_mgr.operations.support.alone import alone
+from vm_mgr.operations.support.preconditions import (
     host_problems,
     quorum_problems,
     warn_without_fencing,
 )
-from vm_mgr.operations.overlay import noted_problems
-from vm_mgr.operations.status import status
-from vm_mgr.operations.ties import own_sources, warn_of_ties
-from vm_mgr.operations.waiting import wait_started
+from vm_mgr.operations.support.ties import own_sources, warn_of_ties
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note

@@ -6,7 +6,7 @@ from vm_mgr.errors import raise_all
 from vm_mgr.model.event import Event
 from vm_mgr.model.failover import Failover, distinct, failovers
 from vm_mgr.model.vm import VmName
-from vm_mgr.operations.checks import quorum_problems, require_defined
+from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
 
 __all__ = ["Told", "events"]

@@ -4,9 +4,9 @@ from functools import partial
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmName
-from vm_mgr.operations.alone import alone
-from vm_mgr.operations.checks import require_defined
-from vm_mgr.operations.free import shed_dead
+from vm_mgr.operations.storage.free import shed_dead
+from vm_mgr.operations.support.alone import alone
+from vm_mgr.operations.support.preconditions import require_defined
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Progress
 

@@ -2,7 +2,7 @@
 
 from vm_mgr.model.storage import Snapshot
 from vm_mgr.model.vm import VmName
-from vm_mgr.operations.checks import require_defined
+from vm_mgr.operations.support.preconditions import require_defined
 from vm_mgr.ports.env import Env
 
 __all__ = ["list_snapshots"]

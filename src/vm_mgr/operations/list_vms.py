@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vm_mgr.errors import VmMgrError, raise_all
 from vm_mgr.model.vm import VmName, VmState, VmStatus
-from vm_mgr.operations.view import view
+from vm_mgr.operations.support.vm_state import view
 
 if TYPE_CHECKING:
-    from vm_mgr.model.mark import Mark
+    from vm_mgr.model.intent import Mark
     from vm_mgr.ports.env import Env
 
 __all__ = ["Listing", "list_vms", "look"]

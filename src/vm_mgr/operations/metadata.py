@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.vm import VmName, note_problems
-from vm_mgr.operations.alone import alone
-from vm_mgr.operations.checks import require_defined
+from vm_mgr.operations.support.alone import alone
+from vm_mgr.operations.support.preconditions import require_defined
 from vm_mgr.ports.env import Env
 
 __all__ = ["get_metadata", "list_metadata", "remove_metadata", "set_metadata"]

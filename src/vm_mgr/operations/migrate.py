@@ -9,13 +9,10 @@ from vm_mgr.model.cluster import ClusterState, Failure, NodeName, Resource
 from vm_mgr.model.migration import GAVE_WAY, JobSample, Plan, Strategy, render_terms
 from vm_mgr.model.on_move import Way
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
-from vm_mgr.operations.alone import alone
-from vm_mgr.operations.call_off import call_off, settle, take_back
-from vm_mgr.operations.checks import host_problems, quorum_problems, resource_of
-from vm_mgr.operations.held import elsewhere, let_go
-from vm_mgr.operations.migration_plan import plan_for
-from vm_mgr.operations.move_checks import arrival_problems, goal_problems, harm_problems
-from vm_mgr.operations.move_terms import (
+from vm_mgr.operations.lifecycle.waiting import SETTLED_LOOKS, known_settings, wait
+from vm_mgr.operations.migration.blocked import elsewhere, let_go
+from vm_mgr.operations.migration.cancel import call_off, settle, take_back
+from vm_mgr.operations.migration.options import (
     Goal,
     MoveTerms,
     advice,
@@ -26,7 +23,7 @@ from vm_mgr.operations.move_terms import (
     term_problems,
     too_slow,
 )
-from vm_mgr.operations.move_ways import (
+from vm_mgr.operations.migration.outcome import (
     announcement,
     expected_way,
     finish,
@@ -35,9 +32,12 @@ from vm_mgr.operations.move_ways import (
     way_taken,
     why_failed,
 )
-from vm_mgr.operations.overlay import overlay_problems
-from vm_mgr.operations.view import MOVING, view
-from vm_mgr.operations.waiting import SETTLED_LOOKS, known_settings, wait
+from vm_mgr.operations.migration.plan import plan_for
+from vm_mgr.operations.migration.prechecks import arrival_problems, goal_problems, harm_problems
+from vm_mgr.operations.storage.overlay import overlay_problems
+from vm_mgr.operations.support.alone import alone
+from vm_mgr.operations.support.preconditions import host_problems, quorum_problems, resource_of
+from vm_mgr.operations.support.vm_state import MOVING, view
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress

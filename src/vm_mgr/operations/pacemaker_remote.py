@@ -1,11 +1,11 @@
 """Let Pacemaker manage resources inside a VM's guest, through the pacemaker-remote that runs there."""
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
-from vm_mgr.model.mark import Mark
+from vm_mgr.model.intent import Mark
 from vm_mgr.model.vm import VmName, VmSettings, word_problems
-from vm_mgr.operations.alone import alone, first_change, marked, stored_again
-from vm_mgr.operations.checks import quorum_problems, require_defined
 from vm_mgr.operations.enable import resource_for
+from vm_mgr.operations.support.alone import alone, first_change, marked, stored_again
+from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
 
 __all__ = ["add_pacemaker_remote", "remove_pacemaker_remote", "settle", "without_remote"]

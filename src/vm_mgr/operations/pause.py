@@ -4,9 +4,9 @@ from contextlib import suppress
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.vm import VmName, VmStatus
-from vm_mgr.operations.alone import alone_if_reachable
-from vm_mgr.operations.checks import quorum_problems, running_node
-from vm_mgr.operations.view import view
+from vm_mgr.operations.support.alone import alone_if_reachable
+from vm_mgr.operations.support.preconditions import quorum_problems, running_node
+from vm_mgr.operations.support.vm_state import view
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.hypervisor import HALVES, PAUSED_BY_USER, half_error
 

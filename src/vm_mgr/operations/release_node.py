@@ -8,10 +8,10 @@ from typing import NamedTuple
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.event import Event, EventKind
-from vm_mgr.operations.fenced import RECENT_S, Proof, proof
-from vm_mgr.operations.stopwatch import Stopwatch
+from vm_mgr.operations.storage.fenced import RECENT_S, Proof, proof
+from vm_mgr.operations.support.stopwatch import Stopwatch
 from vm_mgr.ports.env import Env
-from vm_mgr.ports.lost_nodes import Daemons
+from vm_mgr.ports.storage_fencing import Daemons
 
 __all__ = ["RECENT_S", "Released", "release_node"]
 

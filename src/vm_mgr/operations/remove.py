@@ -4,13 +4,13 @@ from contextlib import ExitStack, suppress
 
 from vm_mgr.errors import Kind, ProgramError, VmMgrError, raise_all
 from vm_mgr.interruption import current
-from vm_mgr.model.mark import Mark
+from vm_mgr.model.intent import Mark
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
-from vm_mgr.operations.alone import claimed, marked, settle_elsewhere
-from vm_mgr.operations.checks import clone_problems, quorum_problems
 from vm_mgr.operations.disable import halt, role_of
-from vm_mgr.operations.free import require_free
-from vm_mgr.operations.overlay import warn
+from vm_mgr.operations.storage.free import require_free
+from vm_mgr.operations.storage.overlay import warn
+from vm_mgr.operations.support.alone import claimed, marked, settle_elsewhere
+from vm_mgr.operations.support.preconditions import clone_problems, quorum_problems
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 

@@ -1,20 +1,20 @@
 """Take a VM's last disk away."""
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
-from vm_mgr.model.mark import Mark
+from vm_mgr.model.intent import Mark
 from vm_mgr.model.vm import VmName
-from vm_mgr.operations.alone import alone, marked
-from vm_mgr.operations.checks import (
+from vm_mgr.operations.lifecycle.saved_memory import saved_problems
+from vm_mgr.operations.storage.free import require_free
+from vm_mgr.operations.storage.hotplug import guest_sources, unplug
+from vm_mgr.operations.storage.overlay import disk_problems
+from vm_mgr.operations.support.alone import alone, marked
+from vm_mgr.operations.support.preconditions import (
     flatten_hint,
     owners_of,
     quorum_problems,
     require_defined,
     steady_problems,
 )
-from vm_mgr.operations.free import require_free
-from vm_mgr.operations.overlay import disk_problems
-from vm_mgr.operations.plug import guest_sources, unplug
-from vm_mgr.operations.saved import saved_problems
 from vm_mgr.ports.env import Env
 
 __all__ = ["remove_disk", "settle"]

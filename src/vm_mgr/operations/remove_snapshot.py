@@ -1,13 +1,13 @@
 """Remove snapshots: one by name, or many by age."""
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
-from vm_mgr.model.mark import Mark
+from vm_mgr.model.intent import Mark
 from vm_mgr.model.storage import Snapshot
 from vm_mgr.model.vm import VmName
-from vm_mgr.operations.alone import alone, first_change, marked
-from vm_mgr.operations.checks import require_defined
-from vm_mgr.operations.free import shed_dead
-from vm_mgr.operations.saved import saved_problems
+from vm_mgr.operations.lifecycle.saved_memory import saved_problems
+from vm_mgr.operations.storage.free import shed_dead
+from vm_mgr.operations.support.alone import alone, first_change, marked
+from vm_mgr.operations.support.preconditions import require_defined
 from vm_mgr.ports.env import Env
 
 __all__ = ["find", "purge", "remove_snapshot", "settle"]

@@ -3,14 +3,14 @@
 from contextlib import suppress
 
 from vm_mgr.errors import Kind, ProgramError, VmMgrError, raise_all
-from vm_mgr.model.mark import Mark
+from vm_mgr.model.intent import Mark
 from vm_mgr.model.vm import VmName, VmStatus, name_problems
-from vm_mgr.operations.alone import alone, first_change, marked
-from vm_mgr.operations.checks import quorum_problems, require_defined
-from vm_mgr.operations.free import require_free
-from vm_mgr.operations.overlay import noted_problems
-from vm_mgr.operations.saved import saved_problems
+from vm_mgr.operations.lifecycle.saved_memory import saved_problems
 from vm_mgr.operations.status import status
+from vm_mgr.operations.storage.free import require_free
+from vm_mgr.operations.storage.overlay import noted_problems
+from vm_mgr.operations.support.alone import alone, first_change, marked
+from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
 
 __all__ = ["rename", "settle", "settle_elsewhere"]

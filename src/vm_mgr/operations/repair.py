@@ -2,8 +2,8 @@
 
 from vm_mgr.errors import VmMgrError, raise_all
 from vm_mgr.model.vm import VmName
-from vm_mgr.operations.alone import alone
-from vm_mgr.operations.checks import quorum_problems
+from vm_mgr.operations.support.alone import alone
+from vm_mgr.operations.support.preconditions import quorum_problems
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 

@@ -5,13 +5,13 @@ from collections.abc import Collection
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.storage import DiskInfo
 from vm_mgr.model.vm import VmName
-from vm_mgr.operations.alone import alone
-from vm_mgr.operations.capacity import room_problems
-from vm_mgr.operations.checks import quorum_problems, require_defined
-from vm_mgr.operations.free import shed_dead
-from vm_mgr.operations.overlay import disk_problems
-from vm_mgr.operations.plug import at_guest
-from vm_mgr.operations.saved import saved_problems
+from vm_mgr.operations.lifecycle.saved_memory import saved_problems
+from vm_mgr.operations.storage.free import shed_dead
+from vm_mgr.operations.storage.hotplug import at_guest
+from vm_mgr.operations.storage.overlay import disk_problems
+from vm_mgr.operations.support.alone import alone
+from vm_mgr.operations.support.capacity import room_problems
+from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
 
 __all__ = ["resize_disk"]

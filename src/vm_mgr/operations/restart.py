@@ -1,14 +1,14 @@
 """Stop a VM and start it again."""
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
-from vm_mgr.model.mark import Mark
+from vm_mgr.model.intent import Mark
 from vm_mgr.model.vm import TargetRole, VmName, VmStatus
-from vm_mgr.operations.alone import alone, marked
-from vm_mgr.operations.asks import renew_asks
-from vm_mgr.operations.checks import quorum_problems, resource_of
 from vm_mgr.operations.disable import halt
-from vm_mgr.operations.overlay import overlay_problems
-from vm_mgr.operations.waiting import wait_started
+from vm_mgr.operations.lifecycle.waiting import wait_started
+from vm_mgr.operations.storage.overlay import overlay_problems
+from vm_mgr.operations.support.alone import alone, marked
+from vm_mgr.operations.support.preconditions import quorum_problems, resource_of
+from vm_mgr.operations.support.requirements import renew_asks
 from vm_mgr.ports.env import Env
 
 __all__ = ["restart", "settle"]

@@ -1,17 +1,17 @@
 """Take a VM's disks back to a snapshot."""
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
-from vm_mgr.model.mark import Mark
+from vm_mgr.model.intent import Mark
 from vm_mgr.model.vm import TargetRole, VmName, VmStatus
-from vm_mgr.operations.alone import REFUSALS, Step, alone, marked
-from vm_mgr.operations.checks import quorum_problems, require_defined
 from vm_mgr.operations.disable import halt, role_of
-from vm_mgr.operations.free import require_free
-from vm_mgr.operations.overlay import disk_problems
+from vm_mgr.operations.lifecycle.saved_memory import give_up
+from vm_mgr.operations.lifecycle.waiting import wait_started
 from vm_mgr.operations.remove_snapshot import find
-from vm_mgr.operations.saved import give_up
 from vm_mgr.operations.status import status
-from vm_mgr.operations.waiting import wait_started
+from vm_mgr.operations.storage.free import require_free
+from vm_mgr.operations.storage.overlay import disk_problems
+from vm_mgr.operations.support.alone import REFUSALS, Step, alone, marked
+from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
 
 __all__ = ["rollback", "settle"]

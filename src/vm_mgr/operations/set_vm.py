@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState
 from vm_mgr.model.failback import failback_problems, returns
-from vm_mgr.model.mark import Mark
+from vm_mgr.model.intent import Mark
 from vm_mgr.model.on_move import OnMove, on_move_of
 from vm_mgr.model.vm import VmName, VmSettings, text_problems
-from vm_mgr.operations.alone import alone, marked, taken_back
-from vm_mgr.operations.capacity import guest_problems
-from vm_mgr.operations.checks import quorum_problems, require_defined
 from vm_mgr.operations.create import setting_problems
 from vm_mgr.operations.enable import resource_for
+from vm_mgr.operations.support.alone import alone, marked, taken_back
+from vm_mgr.operations.support.capacity import guest_problems
+from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 

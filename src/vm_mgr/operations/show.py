@@ -7,14 +7,14 @@ from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import ClusterState, Failure, Resource
 from vm_mgr.model.event import EventKind
 from vm_mgr.model.failover import PLACES
-from vm_mgr.model.mark import Mark
+from vm_mgr.model.intent import Mark
 from vm_mgr.model.saved_state import SavedState
 from vm_mgr.model.storage import DiskInfo, Snapshot
 from vm_mgr.model.vm import VmName, VmState, VmStatus
-from vm_mgr.operations.checks import require_defined
 from vm_mgr.operations.enable import resource_for
-from vm_mgr.operations.obstacles import Obstacle, obstacles
-from vm_mgr.operations.view import view
+from vm_mgr.operations.support.placement import Obstacle, obstacles
+from vm_mgr.operations.support.preconditions import require_defined
+from vm_mgr.operations.support.vm_state import view
 from vm_mgr.ports.cluster import Configured, Constraint, Event, VmResource
 from vm_mgr.ports.definition import Machine
 from vm_mgr.ports.env import Env

@@ -2,14 +2,14 @@
 
 from vm_mgr.errors import raise_all
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
-from vm_mgr.operations.alone import alone
-from vm_mgr.operations.asks import renew_asks
-from vm_mgr.operations.checks import quorum_problems, resource_of, warn_without_fencing
-from vm_mgr.operations.held import let_go
-from vm_mgr.operations.overlay import clear, noted_problems
+from vm_mgr.operations.lifecycle.waiting import wait_started
+from vm_mgr.operations.migration.blocked import let_go
 from vm_mgr.operations.status import status
-from vm_mgr.operations.view import view
-from vm_mgr.operations.waiting import wait_started
+from vm_mgr.operations.storage.overlay import clear, noted_problems
+from vm_mgr.operations.support.alone import alone
+from vm_mgr.operations.support.preconditions import quorum_problems, resource_of, warn_without_fencing
+from vm_mgr.operations.support.requirements import renew_asks
+from vm_mgr.operations.support.vm_state import view
 from vm_mgr.ports.env import Env
 
 __all__ = ["start"]

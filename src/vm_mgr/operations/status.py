@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vm_mgr.model.vm import VmName, VmState, VmStatus
-from vm_mgr.operations.view import view
+from vm_mgr.operations.support.vm_state import view
 
 if TYPE_CHECKING:
     from vm_mgr.ports.env import Env
@@ -27,6 +27,6 @@ def full_status(env: Env, name: VmName) -> VmStatus:
     seen = status(env, name)
     if seen.state in (VmState.STARTED, VmState.UNDEFINED):
         return seen
-    from vm_mgr.operations.saved import with_saved  # noqa: PLC0415 - not for a VM that runs
+    from vm_mgr.operations.lifecycle.saved_memory import with_saved  # noqa: PLC0415 - not for a VM that runs
 
     return with_saved(env, seen)

@@ -4,14 +4,14 @@ from vm_mgr.errors import VmMgrError, raise_all
 from vm_mgr.interruption import current
 from vm_mgr.model.cluster import ClusterState, NodeName, Resource
 from vm_mgr.model.vm import TargetRole, VmName, VmStatus
-from vm_mgr.operations.alone import alone_if_reachable
-from vm_mgr.operations.checks import quorum_problems, resource_of
 from vm_mgr.operations.disable import STOP_TIMEOUT_S
-from vm_mgr.operations.held import let_go
-from vm_mgr.operations.overlay import overlay_problems
-from vm_mgr.operations.saved import give_up, with_saved
+from vm_mgr.operations.lifecycle.saved_memory import give_up, with_saved
+from vm_mgr.operations.lifecycle.waiting import known_settings, wait_stopped
+from vm_mgr.operations.migration.blocked import let_go
 from vm_mgr.operations.status import status
-from vm_mgr.operations.waiting import known_settings, wait_stopped
+from vm_mgr.operations.storage.overlay import overlay_problems
+from vm_mgr.operations.support.alone import alone_if_reachable
+from vm_mgr.operations.support.preconditions import quorum_problems, resource_of
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress
 

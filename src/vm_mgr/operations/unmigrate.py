@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import VmName
-from vm_mgr.operations.alone import alone_if_reachable
-from vm_mgr.operations.call_off import abort, call_off, what_goes_on
-from vm_mgr.operations.checks import quorum_problems, resource_of
-from vm_mgr.operations.view import MOVING, view
+from vm_mgr.operations.migration.cancel import abort, call_off, what_goes_on
+from vm_mgr.operations.support.alone import alone_if_reachable
+from vm_mgr.operations.support.preconditions import quorum_problems, resource_of
+from vm_mgr.operations.support.vm_state import MOVING, view
 from vm_mgr.ports.cluster import Constraint
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note

@@ -14,9 +14,9 @@ class VmResource(NamedTuple):
     """A VM as the cluster is to run it; timeouts in seconds.
 
     needs: the resource that must run on a node before the VM may start there, like the mount of its storage.
-    checks: deeper check of model/checks.py → how often it is made, in seconds.
+    checks: deeper check of model/health_checks.py → how often it is made, in seconds.
     returns: whether it goes back to its preferred host when that can take it again.
-    asks: what a node must have for the VM to start there, in the words of model/fitness.py; with
+    asks: what a node must have for the VM to start there, in the words of model/node_requirements.py; with
     follow_uplink it also leaves a node where one of its bridges has lost its uplink.
     hibernation_s: what a stop that is part of a move has on top to save the guest's memory, and a start to
     read it; 0 for a VM that is not saved.

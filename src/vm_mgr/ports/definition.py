@@ -132,7 +132,7 @@ class Definitions(Protocol):
         ...
 
     def asks(self, xml: str) -> tuple[str, ...]:
-        """Name what a node must have for the domain to start there, in the words of model/fitness.py."""
+        """Name what a node must have for the domain to start, in the words of model/node_requirements.py."""
         ...
 
     def rbd_images(self, xml: str, pool: str) -> list[str]:

@@ -4,19 +4,19 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from vm_mgr.model.cluster import NodeName
-from vm_mgr.ports.chronicle import Chronicle, Journal
 from vm_mgr.ports.clock import Clock
 from vm_mgr.ports.cluster import Cluster
 from vm_mgr.ports.definition import Definitions
+from vm_mgr.ports.event_log import Chronicle, Journal
 from vm_mgr.ports.holds import HoldLimits
 from vm_mgr.ports.hypervisor import Hypervisor
 from vm_mgr.ports.images import Images
 from vm_mgr.ports.ledger import Ledger
-from vm_mgr.ports.lost_nodes import LostNodes
 from vm_mgr.ports.own_clients import OwnClients
 from vm_mgr.ports.processes import Processes
 from vm_mgr.ports.snapshots import Snapshots
 from vm_mgr.ports.storage import Storage
+from vm_mgr.ports.storage_fencing import LostNodes
 from vm_mgr.ports.storages import Storages
 from vm_mgr.ports.timings import Timings
 from vm_mgr.reports import Say

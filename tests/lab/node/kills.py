@@ -27,7 +27,6 @@ from vm_mgr.config import load_storage
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.operations.add_to_cluster import Takeover, add_to_cluster
-from vm_mgr.operations.alone import alone
 from vm_mgr.operations.clone import CloneRequest, clone
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.create_snapshot import create_snapshot
@@ -38,6 +37,7 @@ from vm_mgr.operations.remove_snapshot import remove_snapshot
 from vm_mgr.operations.rename import rename
 from vm_mgr.operations.resize_disk import resize_disk
 from vm_mgr.operations.rollback import rollback
+from vm_mgr.operations.support.alone import alone
 from vm_mgr.wiring import RealEnv
 
 DOMAIN = """<domain type="qemu"><name>any</name><memory unit="MiB">16</memory>

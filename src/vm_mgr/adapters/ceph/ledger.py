@@ -9,7 +9,7 @@ from vm_mgr.adapters.ceph.connection import failed, load_rados
 from vm_mgr.adapters.ceph.lease import LEASE_S
 from vm_mgr.adapters.ceph.listing import LEDGER, raw_marks
 from vm_mgr.errors import BusyError, Kind, VmMgrError
-from vm_mgr.model.mark import Mark, read_mark, write_mark
+from vm_mgr.model.intent import Mark, read_mark, write_mark
 from vm_mgr.model.vm import VmName
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ class SystemdTimers:
         self.clock = clock
 
     def set_lift(self, name: VmName, after_s: float) -> str:
-        """Start a timer whose service is `python3 -m vm_mgr.ocf.lift NAME`."""
+        """Start a timer whose service is `python3 -m vm_mgr.ocf.unblock NAME`."""
         return self._run(self._unit(name), transient.timer(after_s, "1s"), _lift(name))
 
     def watch(self, name: VmName, pid: int) -> str:
@@ -49,4 +49,4 @@ class SystemdTimers:
 
 
 def _lift(name: VmName) -> tuple[str, ...]:
-    return (sys.executable, "-P", "-m", "vm_mgr.ocf.lift", name)
+    return (sys.executable, "-P", "-m", "vm_mgr.ocf.unblock", name)

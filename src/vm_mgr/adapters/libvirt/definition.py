@@ -8,8 +8,8 @@ from itertools import chain, product
 
 from lxml import etree
 
-from vm_mgr.adapters.libvirt.asks import asks
 from vm_mgr.adapters.libvirt.rbd_disks import rbd_disks
+from vm_mgr.adapters.libvirt.requirements import asks
 from vm_mgr.adapters.libvirt.ties import duplicates, ties
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.numbers import whole_number

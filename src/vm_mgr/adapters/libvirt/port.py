@@ -160,7 +160,7 @@ class Virsh:
 
     def can_take(self, xml: str) -> list[VmMgrError]:
         """Ask libvirt for what the definition names."""
-        from vm_mgr.adapters.libvirt.acceptance import problems  # noqa: PLC0415 - for moves only
+        from vm_mgr.adapters.libvirt.migration_precheck import problems  # noqa: PLC0415 - for moves only
 
         return self.connection.call(lambda libvirt: problems(libvirt, self.connection, xml), CONNECT_S)  # type: ignore[no-any-return]
 
@@ -265,13 +265,13 @@ class Virsh:
 
     def save_memory(self, name: VmName, path: str, *, timeout_s: float) -> None:
         """Take a snapshot of the memory alone."""
-        from vm_mgr.adapters.libvirt.saving import save_memory  # noqa: PLC0415 - for moves only
+        from vm_mgr.adapters.libvirt.memory_save import save_memory  # noqa: PLC0415 - for moves only
 
         save_memory(self.connection, name, path, timeout_s)
 
     def restore(self, path: str, name: VmName, *, timeout_s: float) -> None:  # noqa: ARG002 - it is in the file
         """Have libvirt start from the file."""
-        from vm_mgr.adapters.libvirt.saving import restore  # noqa: PLC0415 - for moves only
+        from vm_mgr.adapters.libvirt.memory_save import restore  # noqa: PLC0415 - for moves only
 
         restore(self.connection, path, timeout_s)
 

@@ -3,16 +3,16 @@
 from pathlib import Path
 from typing import Any, cast
 
-from vm_mgr.adapters.memory.chronicle import MemoryChronicle, MemoryJournal
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.adapters.memory.cluster import MemoryCluster
+from vm_mgr.adapters.memory.event_log import MemoryChronicle, MemoryJournal
 from vm_mgr.adapters.memory.evidence import MemoryEvidence
 from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
 from vm_mgr.adapters.memory.images import MemoryImages
 from vm_mgr.adapters.memory.ledger import MemoryLedger
-from vm_mgr.adapters.memory.lost_nodes import MemoryLostNodes
 from vm_mgr.adapters.memory.own_clients import MemoryOwnClients
 from vm_mgr.adapters.memory.storage import MemoryStorage, MemoryStorages
+from vm_mgr.adapters.memory.storage_fencing import MemoryLostNodes
 from vm_mgr.adapters.memory.timings import MemoryTimings
 from vm_mgr.config import StorageSettings
 from vm_mgr.errors import Kind, VmMgrError

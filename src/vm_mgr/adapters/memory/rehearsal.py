@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
     from vm_mgr.model.cluster import NodeName
     from vm_mgr.model.event import Event
-    from vm_mgr.model.mark import Mark
+    from vm_mgr.model.intent import Mark
     from vm_mgr.model.storage import Disk
-    from vm_mgr.ports.chronicle import Chronicle
     from vm_mgr.ports.cluster import Cluster
     from vm_mgr.ports.definition import Definitions
     from vm_mgr.ports.env import Env
+    from vm_mgr.ports.event_log import Chronicle
     from vm_mgr.ports.holds import Hold
     from vm_mgr.ports.hypervisor import Hypervisor
     from vm_mgr.ports.images import Images
-    from vm_mgr.ports.lost_nodes import LostNodes
     from vm_mgr.ports.processes import Processes
     from vm_mgr.ports.snapshots import Snapshots
     from vm_mgr.ports.staged import Staged
     from vm_mgr.ports.storage import Storage
+    from vm_mgr.ports.storage_fencing import LostNodes
     from vm_mgr.ports.timings import Timings
     from vm_mgr.reports import Report
 

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from vm_mgr.ports.cluster import Cluster, VmResource
     from vm_mgr.ports.hypervisor import Hypervisor
     from vm_mgr.ports.live_migration import Migration
-    from vm_mgr.ports.lost_nodes import LostNodes
     from vm_mgr.ports.snapshots import Snapshots
     from vm_mgr.ports.storage import Storage
+    from vm_mgr.ports.storage_fencing import LostNodes
 
     Words = Callable[..., str]
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 
 from lxml import etree
 
-from vm_mgr.adapters.pacemaker.elements import (
+from vm_mgr.adapters.pacemaker.cib_xml import (
     PRIMITIVE,
     detach,
     find,

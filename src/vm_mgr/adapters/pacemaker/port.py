@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vm_mgr.adapters.pacemaker.call import NO_SUCH_THING, call, check, no_cluster
+from vm_mgr.adapters.pacemaker.tools import NO_SUCH_THING, call, check, no_cluster
 from vm_mgr.errors import VmMgrError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from vm_mgr.adapters.pacemaker.edit import CibEditor
+    from vm_mgr.adapters.pacemaker.cib_transaction import CibEditor
     from vm_mgr.model.cluster import ClusterState, NodeName
     from vm_mgr.model.vm import TargetRole, VmName
     from vm_mgr.ports.clock import Clock
@@ -60,7 +60,7 @@ class Pacemaker:
     def state(self) -> ClusterState:
         """Look once, or take the look that prefetch began."""
         # The XML parser takes 10 ms to load: after prefetch, while crm_mon runs.
-        from vm_mgr.adapters.pacemaker.parse import parse_crm_mon  # noqa: PLC0415
+        from vm_mgr.adapters.pacemaker.crm_mon import parse_crm_mon  # noqa: PLC0415
 
         look, self._look = self._look, None
         completed = look.result() if look else call(self.runner, CRM_MON)
@@ -178,7 +178,7 @@ class Pacemaker:
 
     def alarm(self, name: VmName, node: NodeName, *, on: bool) -> None:
         """Set, or delete, a transient attribute of the node."""
-        from vm_mgr.adapters.pacemaker.parse import ALARM  # noqa: PLC0415
+        from vm_mgr.adapters.pacemaker.crm_mon import ALARM  # noqa: PLC0415
 
         change = ("--update", "1") if on else ("--delete",)
         check(call(self.runner, ("attrd_updater", "--name", ALARM + name, *change, "--node", node)))
@@ -192,6 +192,6 @@ class Pacemaker:
         return self._editor()
 
     def _editor(self) -> CibEditor:
-        from vm_mgr.adapters.pacemaker.edit import CibEditor  # noqa: PLC0415 - lxml would double the cost of `status`
+        from vm_mgr.adapters.pacemaker.cib_transaction import CibEditor  # noqa: PLC0415 - lxml would double the cost of `status`
 
         return CibEditor(self.runner, self.clock, self.utc_at)

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from lxml import etree
 
-from vm_mgr.adapters.pacemaker.call import call, check
-from vm_mgr.adapters.pacemaker.commands import parse_cib
+from vm_mgr.adapters.pacemaker.cib_write import parse_cib
 from vm_mgr.adapters.pacemaker.times import seconds
+from vm_mgr.adapters.pacemaker.tools import call, check
 from vm_mgr.model.numbers import whole_number
 from vm_mgr.model.timings import ClusterTimes, FenceDevice, PacemakerTimes, TotemTimes, VmTimes
 from vm_mgr.model.vm import VmName

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from vm_mgr.adapters.shared_dir.files import FILE_MODE, read, write
 from vm_mgr.errors import BusyError, raise_all
 from vm_mgr.model.claimant import Claimant, find_claimant
-from vm_mgr.model.mark import Mark, read_mark, write_mark
+from vm_mgr.model.intent import Mark, read_mark, write_mark
 from vm_mgr.model.vm import VmName, name_problems
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.mark import HALF
+from vm_mgr.model.intent import HALF
 from vm_mgr.model.storage import Consistency, Snapshot
 
 if TYPE_CHECKING:

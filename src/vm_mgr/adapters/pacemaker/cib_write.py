@@ -1,0 +1,257 @@
+"""Edit the CIB's XML.
+
+Ids that we make are vm-mgr-KIND-NAME and vm-mgr-KIND-NAME..REST: no kind has a dash, no name has "..". What
+is ours is found by the name that its attributes refer to and the kind in its id, never by taking ids apart.
+"""
+
+from lxml import etree
+
+from vm_mgr.adapters.pacemaker.cib_xml import (
+    PRIMITIVE,
+    detach,
+    find,
+    nvpair,
+    nvset,
+    operation,
+    our_id,
+    ours,
+    pair_id,
+    section,
+)
+from vm_mgr.adapters.pacemaker.moves import hibernate, hold
+from vm_mgr.adapters.pacemaker.preference import score_of, staying
+from vm_mgr.adapters.pacemaker.requirements import FITNESS, add_rules
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.health_checks import LEVELS, interval_ms
+from vm_mgr.model.vm import TargetRole, VmName
+from vm_mgr.ports.cluster import VmResource
+
+__all__ = [
+    "add_vm",
+    "bump_version",
+    "parse_cib",
+    "remove_constraints",
+    "remove_vm",
+    "rename_vm",
+    "set_target_role",
+    "update_vm",
+]
+
+COLOCATION = "vm-mgr-colocation-"
+LEVEL = "OCF_CHECK_LEVEL"
+KINDS = (
+    *("meta", "params", "utilization", "op", "check", "pin", "prefer", "needs", "after", "move"),
+    *("hold", "restart", "terms", "hibernation"),
+    *("fits", "uplink"),
+)
+PLACEMENT = ("vm-mgr-pin-", "vm-mgr-prefer-", "vm-mgr-needs-", "vm-mgr-after-", COLOCATION, *FITNESS)
+AGENT = {"class": "ocf", "provider": "vm-mgr", "type": "VirtualDomain"}
+_KINDS = "self::primitive or self::group or self::clone or self::master or self::bundle"
+_RESOURCE = f"configuration/resources//*[@id=$name][{_KINDS}]"
+_SETS = ("rsc_location", "rsc_colocation", "rsc_order", "rsc_ticket")
+_REFERENCE = ".//resource_ref[@id=$name] | ../tags//obj_ref[@id=$name]"
+_PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, remove_blank_text=True)
+
+
+def parse_cib(raw: str) -> etree._Element:
+    """Parse a CIB."""
+    return etree.fromstring(raw.encode(), _PARSER)
+
+
+def bump_version(cib: etree._Element) -> None:
+    """Give a changed CIB the next version, without which Pacemaker takes a patch for an old one."""
+    cib.set("epoch", str(int(cib.get("epoch", "0")) + 1))
+    cib.set("num_updates", "0")
+
+
+def add_vm(cib: etree._Element, vm: VmResource) -> None:
+    """Add the primitive and its placement, after removing what the name had."""
+    _refuse_other(cib, vm.name)
+    remove_vm(cib, vm.name)
+    primitive = etree.SubElement(section(cib, "resources"), "primitive", {"id": vm.name, **AGENT})
+    if vm.params:
+        nvset(primitive, "instance_attributes", our_id("params", vm.name), vm.params)
+    _describe(cib, primitive, vm)
+
+
+def update_vm(cib: etree._Element, vm: VmResource) -> None:
+    """Replace what may change while the VM runs: meta attributes, utilization, timeouts, placement."""
+    for primitive in find(cib, PRIMITIVE, name=vm.name):
+        for role in find(primitive, "meta_attributes/nvpair[@name='target-role']")[:1]:
+            vm = vm._replace(target_role=TargetRole(role.get("value", "Started").capitalize()))
+        for tag in ("meta_attributes", "utilization", "operations"):
+            for element in primitive.findall(tag):
+                primitive.remove(element)
+        for constraint in find(section(cib, "constraints"), "*[@rsc=$name or @then=$name]", name=vm.name):
+            if str(constraint.get("id", "")).startswith(PLACEMENT):
+                detach(constraint)
+        _describe(cib, primitive, vm)
+
+
+def _describe(cib: etree._Element, primitive: etree._Element, vm: VmResource) -> None:
+    own = {"allow-migrate": "true" if vm.live_migration else "false", "priority": str(vm.priority)}
+    meta = {
+        **own,
+        **staying(vm),
+        **vm.meta,
+        **own,
+        "target-role": vm.target_role.value,
+        **{COLOCATION + other: score for other, score in vm.colocations.items()},
+    }
+    nvset(primitive, "meta_attributes", our_id("meta", vm.name), meta)
+    if vm.utilization:
+        nvset(primitive, "utilization", our_id("utilization", vm.name), vm.utilization)
+    _operations(primitive, vm)
+    constraints = section(cib, "constraints")
+    if vm.pinned_host:
+        pin = _location(constraints, our_id("pin", vm.name), vm.name, vm.pinned_host, "INFINITY")
+        pin.set("resource-discovery", "exclusive")
+    elif vm.preferred_host:
+        _location(constraints, our_id("prefer", vm.name), vm.name, vm.preferred_host, score_of(vm))
+    if vm.needs:
+        _need(constraints, vm.name, vm.needs)
+    add_rules(constraints, vm.name, vm.asks, follow_uplink=vm.follow_uplink)
+    _colocate(cib)
+
+
+def _need(constraints: etree._Element, name: VmName, resource: str) -> None:
+    """Let a VM run only where a resource runs, and after it: what mounts and guards its disks."""
+    beside = {"id": our_id("needs", name), "rsc": name, "with-rsc": resource, "score": "INFINITY"}
+    etree.SubElement(constraints, "rsc_colocation", beside)
+    order = {"id": our_id("after", name), "first": resource, "then": name, "kind": "Mandatory"}
+    etree.SubElement(constraints, "rsc_order", order)
+
+
+def _colocate(cib: etree._Element) -> None:
+    """Write the colocations whose both ends are there.
+
+    A constraint can't name a resource that is absent, so each VM also keeps its own as meta attributes, which
+    Pacemaker ignores: when the other end comes back, so does the constraint.
+    """
+    constraints = section(cib, "constraints")
+    kept = "configuration/resources//primitive/meta_attributes/nvpair[starts-with(@name, $name)]"
+    for pair in find(cib, kept, name=COLOCATION):
+        attributes = pair.getparent()
+        primitive = None if attributes is None else attributes.getparent()
+        name = "" if primitive is None else str(primitive.get("id"))
+        other = str(pair.get("name")).removeprefix(COLOCATION)
+        present = [(one.get("rsc"), one.get("with-rsc")) for one in ours(constraints, COLOCATION)]
+        if other != name and (name, other) not in present and find(cib, _RESOURCE, name=other):
+            ends = {"id": our_id("colocation", name, other), "rsc": name, "with-rsc": other}
+            etree.SubElement(constraints, "rsc_colocation", {**ends, "score": str(pair.get("value"))})
+
+
+def remove_vm(cib: etree._Element, name: VmName) -> None:
+    """Remove the primitive and everything that refers to it."""
+    constraints = section(cib, "constraints")
+    named = "*[@rsc=$name or @with-rsc=$name or @first=$name or @then=$name]"
+    for element in find(constraints, named, name=name):
+        detach(element)
+    for reference in find(constraints, _REFERENCE, name=name):
+        _detach_with_empty_parents(reference, ("resource_set", *_SETS, "tag", "tags"))
+    for primitive in find(cib, PRIMITIVE, name=name):
+        _detach_with_empty_parents(primitive, ("group", "clone"))
+
+
+def remove_constraints(constraints: list[etree._Element]) -> None:
+    """Take them out of their CIB."""
+    for element in constraints:
+        detach(element)
+
+
+def rename_vm(cib: etree._Element, name: VmName, new: VmName) -> None:
+    """Rename the primitive, what refers to it, and the ids that we made from its name."""
+    constraints = section(cib, "constraints")
+    for primitive in find(cib, PRIMITIVE, name=name):
+        _refuse_other(cib, new)
+        primitive.set("id", new)
+        _rename_ids(primitive, name, new)
+    for attribute in ("rsc", "with-rsc", "first", "then"):
+        for element in find(constraints, f"*[@{attribute}=$name]", name=name):
+            element.set(attribute, new)
+            _rename_ids(element, name, new)
+    for element in find(constraints, "rsc_colocation[@rsc=$name or @with-rsc=$name]", name=new):
+        if str(element.get("id")).startswith(COLOCATION):
+            element.set("id", our_id("colocation", str(element.get("rsc")), str(element.get("with-rsc"))))
+    for reference in find(constraints, _REFERENCE, name=name):
+        reference.set("id", new)
+    for pair in find(cib, "configuration/resources//nvpair[@name=$name]", name=COLOCATION + name):
+        _rename_wish(pair, new)
+    _colocate(cib)
+
+
+def _refuse_other(cib: etree._Element, name: VmName) -> None:
+    """Refuse an id that something else has, for example a resource inside a group, which is no VM."""
+    for element in find(
+        cib, "configuration//*[@id=$name][not(self::resource_ref or self::obj_ref)]", name=name
+    ):
+        if element.tag != "primitive" or element.get("type") != AGENT["type"]:
+            message = f"the cluster's configuration has a {element.tag} {name} already"
+            raise VmMgrError(Kind.EXISTS, message, hint="choose another name for the VM")
+
+
+def _rename_ids(top: etree._Element, name: VmName, new: VmName) -> None:
+    for element in top.iter(etree.Element):
+        for kind in KINDS:
+            was, ident = our_id(kind, name), str(element.get("id", ""))
+            if ident == was or ident.startswith(f"{was}.."):
+                element.set("id", our_id(kind, new) + ident.removeprefix(was))
+
+
+def _rename_wish(pair: etree._Element, new: VmName) -> None:
+    """Name the other end anew, in place of what was wished for an absent VM of this name."""
+    attributes = pair.getparent()
+    assert attributes is not None  # noqa: S101 - it was found below another element
+    for older in find(attributes, "nvpair[@name=$name]", name=COLOCATION + new):
+        detach(older)
+    owner = str(attributes.get("id", ""))
+    pair.set("name", COLOCATION + new)
+    pair.set("id", pair_id(owner, COLOCATION + new))
+
+
+def set_target_role(cib: etree._Element, name: VmName, role: TargetRole) -> None:
+    """Set the meta attribute target-role, wherever an existing cluster keeps it."""
+    for primitive in find(cib, PRIMITIVE, name=name):
+        present = find(primitive, "meta_attributes/nvpair[@name='target-role']")
+        attributes = primitive.find("meta_attributes")
+        if present:
+            present[0].set("value", role.value)
+        elif attributes is not None:
+            nvpair(attributes, our_id("meta", name), "target-role", role.value)
+        else:
+            nvset(primitive, "meta_attributes", our_id("meta", name), {"target-role": role.value})
+
+
+def _operations(primitive: etree._Element, vm: VmResource) -> None:
+    operations = etree.SubElement(primitive, "operations")
+    timeouts = {
+        "start": vm.start_timeout_s + vm.hibernation_s,
+        "stop": vm.stop_timeout_s + vm.hibernation_s,
+        "migrate_to": vm.migrate_to_timeout_s,
+        "migrate_from": vm.migrate_from_timeout_s,
+    }
+    for action, timeout_s in timeouts.items():
+        added = operation(operations, our_id("op", vm.name, action), action, "0s", timeout_s)
+        if action == "migrate_to":
+            hold(added, vm.name)
+        if action == "stop" and vm.hibernation_s:
+            hibernate(added, vm.name, vm.hibernation_s)
+    monitor = our_id("op", vm.name, "monitor")
+    operation(operations, monitor, "monitor", f"{vm.monitor_interval_s}s", vm.monitor_timeout_s)
+    for check, interval_s in vm.checks.items():
+        ident, interval = our_id("op", vm.name, f"monitor-{check}"), f"{interval_ms(check, interval_s)}ms"
+        deeper = operation(operations, ident, "monitor", interval, vm.check_timeout_s)
+        nvset(deeper, "instance_attributes", our_id("check", vm.name, check), {LEVEL: str(LEVELS[check])})
+
+
+def _location(parent: etree._Element, ident: str, name: str, node: str, score: str) -> etree._Element:
+    return etree.SubElement(parent, "rsc_location", id=ident, rsc=name, node=node, score=score)
+
+
+def _detach_with_empty_parents(element: etree._Element, tags: tuple[str, ...]) -> None:
+    """Remove an element, then the parents of these tags that have no element of that kind left."""
+    kind = element.tag
+    parent = detach(element)
+    while parent is not None and parent.tag in tags and parent.find(kind) is None:
+        kind = parent.tag
+        parent = detach(parent)

@@ -1,0 +1,208 @@
+"""Read crm_mon's XML, of Pacemaker 2.1 and 3.0.
+
+The standard library's parser instead of lxml: it is on the path of `vm-mgr status`, where lxml would cost as
+much as crm_mon itself; and the text comes from Pacemaker, not from users.
+"""
+
+import xml.etree.ElementTree as ET
+
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.cluster import ClusterState, Failure, Fencing, Node, NodeName, Resource
+from vm_mgr.model.node_requirements import ask_of
+from vm_mgr.model.numbers import whole_number
+
+__all__ = ["parse_crm_mon"]
+
+OBSERVER_ATTRIBUTE = "vm-mgr-role"
+FULL_ATTRIBUTE = "vm-mgr-full-"  # and the name of a VM; ocf/VirtualDomain tells it
+# Followed by a VM's name: a transient attribute of a node on which a second QEMU of the VM was found.
+ALARM = "vm-mgr-second-"
+INFINITY = "INFINITY"
+# What the one option is called, up to 3.0 and from then on; what says neither is not known to fence.
+FENCING = ("fencing-enabled", "stonith-enabled")
+
+
+def parse_crm_mon(raw: str) -> ClusterState:
+    """Parse the output of `crm_mon -1 --output-as=xml`; raises EXTERNAL_FAILURE for anything else."""
+    try:
+        root = ET.fromstring(raw)  # noqa: S314
+    except ET.ParseError as error:
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, f"crm_mon's answer is not XML: {error}") from error
+    options = root.find("summary/cluster_options")
+    quorum = root.find("summary/current_dc")
+    resources = [_resource(element, root) for element in root.iterfind("resources/resource")]
+    return ClusterState(
+        nodes=_nodes(root),
+        resources={resource.name: resource for resource in resources},
+        quorate=quorum is not None and quorum.get("with_quorum") == "true",
+        fencing_enabled=options is not None and _fences(options),
+        fence_devices=sum(1 for element in root.iter("resource") if _is_fence_device(element)),
+        fencings=tuple(map(_fencing, root.iterfind("fence_history/fence_event"))),
+        sets={
+            one.get("id", ""): _whole(one)
+            for tag in ("clone", "group")
+            for one in root.iterfind(f"resources/{tag}")
+        },
+    )
+
+
+def _fences(options: ET.Element) -> bool:
+    said = {options.get(name) for name in FENCING} - {None}
+    return said == {"true"}
+
+
+def _nodes(root: ET.Element) -> tuple[Node, ...]:
+    observers = {
+        node.get("name")
+        for node in root.iterfind("node_attributes/node")
+        for attribute in node.iterfind("attribute")
+        if attribute.get("name") == OBSERVER_ATTRIBUTE and attribute.get("value") == "observer"
+    }
+    answers = {str(node.get("name")): _answers(node) for node in root.iterfind("node_attributes/node")}
+    full = {str(node.get("name")): _full(node) for node in root.iterfind("node_attributes/node")}
+    alarms = {str(node.get("name")): _alarms(node) for node in root.iterfind("node_attributes/node")}
+    return tuple(
+        Node(
+            name=NodeName(element.get("name", "")),
+            online=_true(element, "online"),
+            unclean=_true(element, "unclean"),
+            standby=_true(element, "standby") or _true(element, "standby_onfail"),
+            maintenance=_true(element, "maintenance"),
+            pending=_true(element, "pending"),
+            observer=element.get("name") in observers,
+            leaving=_true(element, "shutdown"),
+            answers=answers.get(element.get("name", ""), {}),
+            full=full.get(element.get("name", ""), {}),
+            alarms=alarms.get(element.get("name", ""), ()),
+        )
+        for element in root.iterfind("nodes/node")
+        if element.get("type", "member") == "member"
+    )
+
+
+def _answers(node: ET.Element) -> dict[str, str]:
+    told = {ask_of(one.get("name", "")): one.get("value", "") for one in node.iterfind("attribute")}
+    return {ask: answer for ask, answer in told.items() if ask}
+
+
+def _full(node: ET.Element) -> dict[str, int]:
+    told = {one.get("name", ""): one.get("value", "") for one in node.iterfind("attribute")}
+    return {
+        name.removeprefix(FULL_ATTRIBUTE): int(value)
+        for name, value in told.items()
+        if name.startswith(FULL_ATTRIBUTE) and value.isascii() and value.isdecimal()
+    }
+
+
+def _alarms(node: ET.Element) -> tuple[str, ...]:
+    names = [one.get("name", "") for one in node.iterfind("attribute")]
+    return tuple(name.removeprefix(ALARM) for name in names if name.startswith(ALARM))
+
+
+def _resource(element: ET.Element, root: ET.Element) -> Resource:
+    name = element.get("id", "")
+    failures = _failures(name, root)
+    return Resource(
+        name=name,
+        agent=element.get("resource_agent", "").replace("::", ":"),
+        role=element.get("role", "Stopped"),
+        target_role=element.get("target_role", ""),
+        active=_true(element, "active"),
+        failed=_true(element, "failed"),
+        blocked=_true(element, "blocked"),
+        managed=element.get("managed") != "false",
+        pending=element.get("pending", "") or ("Migrating" if _is_on_its_way(name, root) else ""),
+        nodes=_places(element, failures),
+        banned_by_failures=_banned(name, root),
+        failures=failures,
+    )
+
+
+def _places(element: ET.Element, failures: tuple[Failure, ...]) -> tuple[NodeName, ...]:
+    """Name the nodes, the source of a failed live migration first: Pacemaker lists its target too."""
+    nodes = [NodeName(node.get("name", "")) for node in element.iterfind("node")]
+    sources = {failure.node for failure in failures if failure.task == "migrate_to"}
+    return tuple(sorted(nodes, key=lambda node: node not in sources))
+
+
+def _whole(element: ET.Element) -> frozenset[NodeName]:
+    """Name the nodes where each part of a clone or group that is a resource runs."""
+    places: dict[str, set[NodeName]] = {}
+    for one in element.iter("resource"):
+        there = places.setdefault(one.get("id", "").partition(":")[0], set())
+        if one.get("role") not in ("Stopped", "Starting", "Stopping") and _true(one, "active"):
+            there |= {NodeName(node.get("name", "")) for node in one.iterfind("node")}
+    return frozenset(set.intersection(*places.values()) if places else ())
+
+
+def _banned(name: str, root: ET.Element) -> tuple[NodeName, ...]:
+    return tuple(
+        NodeName(node.get("name", ""))
+        for node in root.iterfind("node_history/node")
+        for history in node.iterfind("resource_history")
+        if history.get("id") == name and _is_barred(history)
+    )
+
+
+def _is_barred(history: ET.Element) -> bool:
+    """Judge as Pacemaker does (pcmk__threshold_reached): a threshold of 0 never bars."""
+    threshold = _score(history.get("migration-threshold", INFINITY))
+    return 0 < threshold <= _score(history.get("fail-count", "0"))
+
+
+def _score(text: str) -> int:
+    text = text.replace(INFINITY, "1000000")
+    return whole_number(text) or 0
+
+
+def _is_on_its_way(name: str, root: ET.Element) -> bool:
+    """Tell whether a live migration has left a node and is not finished.
+
+    Between the tasks migrate_to and migrate_from no task may be under way, and Pacemaker calls the resource
+    Started on the target. Yet without a migrate_from it restarts it, should the target not be the best node
+    any more. What ends a migration is the task stop at the node that it has left.
+    """
+    for history in root.iterfind("node_history/node/resource_history"):
+        if history.get("id") == name:
+            last = max(history.iterfind("operation_history"), key=_call, default=None)
+            if last is not None and (last.get("task"), last.get("rc")) == ("migrate_to", "0"):
+                return True
+    return False
+
+
+def _call(operation: ET.Element) -> int:
+    number = whole_number(operation.get("call"))
+    return -1 if number is None else number
+
+
+def _failures(name: str, root: ET.Element) -> tuple[Failure, ...]:
+    found = []
+    for failure in root.iterfind("failures/failure"):
+        task = failure.get("task", "operation")
+        # op_key is NAME_TASK_INTERVAL, and tasks have underscores too: migrate_to.
+        if failure.get("op_key", "").rpartition("_")[0] == f"{name}_{task}":
+            reason = failure.get("exitreason") or failure.get("exitstatus") or "failed"
+            # From 2.1.6 on Pacemaker drops the reasons of these (pcmk__create_history_xml).
+            if task in ("migrate_to", "migrate_from") and not failure.get("exitreason"):
+                reason += f" (why: vm-mgr events {name})"
+            text = f"{task} on {failure.get('node', '?')}: {reason}"
+            found.append(Failure(text, failure.get("last-rc-change", ""), task, failure.get("node", "")))
+    return tuple(found)
+
+
+def _fencing(element: ET.Element) -> Fencing:
+    return Fencing(
+        NodeName(element.get("target", "")),
+        succeeded=element.get("status") == "success",
+        completed=element.get("completed", ""),
+        action=element.get("action", ""),
+        delegate=element.get("delegate", ""),
+    )
+
+
+def _is_fence_device(element: ET.Element) -> bool:
+    return element.get("resource_agent", "").startswith("stonith:") and element.get("role") != "Stopped"
+
+
+def _true(element: ET.Element, attribute: str) -> bool:
+    return element.get(attribute) == "true"

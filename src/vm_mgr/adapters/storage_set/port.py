@@ -1,0 +1,63 @@
+"""Meet the storage and snapshots ports by handing each call on to the storage that has the VM."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from vm_mgr.adapters.storage_set.storages import SideBySide
+    from vm_mgr.model.storage import Holder
+    from vm_mgr.model.vm import VmName
+
+__all__ = ["WhereverItIs"]
+
+
+class WhereverItIs:
+    """All storages as one; a VM that is in none of them is one of the default storage.
+
+    Every verb whose first argument is a VM's name goes to the storage that has it; that is most of them.
+    """
+
+    def __init__(self, storages: SideBySide) -> None:
+        self._storages = storages
+
+    def __getattr__(self, verb: str) -> Callable[..., Any]:
+        def forward(name: VmName, *arguments: Any, **named: Any) -> Any:
+            return getattr(self._storages.called(self._storages.of(name)), verb)(name, *arguments, **named)
+
+        return forward
+
+    def names(self) -> set[VmName]:
+        """Name the VMs of all."""
+        return {name for storage in self._all() for name in storage.names()}
+
+    def exists(self, name: VmName) -> bool:
+        """Look in all."""
+        return self._storages.of(name) != ""
+
+    def definitions(self) -> Mapping[VmName, str]:
+        """Give those of all."""
+        return {name: xml for storage in self._all() for name, xml in storage.definitions().items()}
+
+    def unstage(self, name: VmName) -> bool:
+        """Settle what was left in any of them."""
+        return True in [storage.unstage(name) for storage in self._all()]
+
+    def rename(self, name: VmName, new: VmName) -> None:
+        """Give another name; one that was interrupted may have got as far as the new one."""
+        self._storages.called(self._storages.of(name) or self._storages.of(new)).rename(name, new)
+
+    def remove(self, name: VmName) -> bool:
+        """Delete it where it is; of a VM that is nowhere, what an unfinished operation left anywhere."""
+        label = self._storages.of(name)
+        storages = [self._storages.called(label)] if label else self._all()
+        return True in [storage.remove(name) for storage in storages]
+
+    def holders(self, images: Sequence[str]) -> list[Holder]:
+        """Ask all: an image's name does not tell where it is."""
+        return [holder for storage in self._all() for holder in storage.holders(images)]
+
+    def _all(self) -> list[Any]:
+        return [self._storages.called(label) for label in self._storages.labels()]

@@ -1,0 +1,1 @@
+"""What starts, stops and removals have in common: waiting, unfinished operations, saved memory."""

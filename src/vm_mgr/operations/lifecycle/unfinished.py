@@ -1,0 +1,66 @@
+"""Know of unfinished operations after which a VM may not be started: its disks are those of no instant.
+
+Anything else that is unfinished keeps no VM down: it has what it had before, or what it was to have, and a
+recovery must not wait for a person.
+"""
+
+from collections.abc import Mapping
+
+from vm_mgr.bounded import OutOfTimeError, bounded
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.intent import HALF, Mark
+from vm_mgr.model.vm import VmName
+from vm_mgr.ports.env import Env
+from vm_mgr.ports.storage import Storage
+
+__all__ = ["half_done", "require_whole"]
+
+# A command that is at the VM may be about to end.
+PATIENCE_S = 10.0
+POLL_S = 0.25
+LEDGER_S = 5.0
+# In these phases the disks, or their names, are on their way.
+PHASES = {"rollback": "rolling", "remove": "deleting", "create": "committing"}
+
+
+def require_whole(env: Env, storage: Storage, name: VmName, *, foreign_ledger: bool, limit_s: float) -> None:
+    """Raise TRY_LATER while an operation has left the VM between two states; one that ends is waited for.
+
+    foreign_ledger: the ledger is in another storage than the VM, whose outage must not keep the VM down. Then
+    what its own storage says counts, which knows of the one half state that could be booted: a rollback.
+    """
+    deadline = env.clock.monotonic() + min(PATIENCE_S, limit_s)
+    while True:
+        found = half_done(_marks(env, storage, name, foreign_ledger=foreign_ledger), name)
+        if found is None:
+            return
+        if env.clock.monotonic() >= deadline:
+            message = f"{name} is not started: {found.verb} of it is under way, or was left unfinished"
+            raise VmMgrError(Kind.TRY_LATER, message, hint="vm-mgr repair")
+        env.clock.sleep(POLL_S)
+
+
+def half_done(marks: Mapping[VmName, Mark], name: VmName) -> Mark | None:
+    """Give the mark of an operation that has left a VM between two states.
+
+    A renaming is at work only while both names have its mark. What can't be read may be anything.
+    """
+    mark = marks.get(name)
+    if mark is None:
+        return None
+    if mark.verb == "rename":
+        both = (marks.get(VmName(mark.details.get(key, ""))) for key in ("old", "new"))
+        return mark if all(one is not None and one.details == mark.details for one in both) else None
+    if mark.verb == "unknown" or mark.details.get("phase") == PHASES.get(mark.verb, ""):
+        return mark
+    return None
+
+
+def _marks(env: Env, storage: Storage, name: VmName, *, foreign_ledger: bool) -> Mapping[VmName, Mark]:
+    try:
+        return bounded(env.ledger.marks, LEDGER_S) if foreign_ledger else env.ledger.marks()
+    except (VmMgrError, OutOfTimeError):
+        if not foreign_ledger:
+            raise
+    half = storage.metadata(name).get(HALF, "")
+    return {name: Mark("rollback", details={"phase": PHASES["rollback"]})} if half else {}

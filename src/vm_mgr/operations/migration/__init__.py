@@ -1,0 +1,1 @@
+"""What moves a running VM: its options, its checks, its outcome, its cancellation."""

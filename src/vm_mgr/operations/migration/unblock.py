@@ -1,0 +1,133 @@
+"""Let the cluster act again on a VM that a failed live migration holds where it runs.
+
+Nobody may be waiting: the agent has this called on the node where the migration has failed, again and again
+until it is done (docs/design/0010-clean-abort.md).
+"""
+
+from contextlib import ExitStack
+from enum import Enum
+
+from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.cluster import NodeName
+from vm_mgr.model.vm import VmName
+from vm_mgr.operations.migration.halves import end_halves, unplug_second
+from vm_mgr.ports.env import Env
+from vm_mgr.ports.hypervisor import PAUSED_BY_USER
+
+__all__ = ["Place", "is_leaving", "lift", "place_of"]
+
+LOOK_S = 5.0
+# Within this time the cluster begins to recover; the history that this is about goes with the node.
+RESTART_S = 600
+
+
+class Place(Enum):
+    """What can be proven of a VM on this node."""
+
+    RUNS = "runs here, and nowhere else"
+    TWICE = "runs here, and on another node"
+    GONE = "has no process here"
+    LEFT = "stands here, and has left for another node"
+    UNKNOWN = "unknown"
+
+
+def lift(env: Env, name: VmName, *, patient: bool = True) -> bool:
+    """Clear the failure, and only that; False where it has to be looked at again later.
+
+    On a node that is being shut down nothing is cleared while the VM may run there: until it has looked, the
+    cluster takes the VM for stopped, and lets the node go. There the VM is stopped and started instead, and
+    so it is where it runs twice, and where a guest that stands can't be let go on for too long (not patient).
+    """
+    state, here = env.cluster.state(), env.cluster.local_node()
+    resource = state.resources.get(name)
+    if resource is None or resource.held_on != here:
+        return resource is None or not resource.in_transition
+    if not state.quorate:
+        return False
+    place, leaving = place_of(env, name), is_leaving(env, here)
+    gives_up = place is Place.UNKNOWN and not patient and _stands(env, name)
+    if not leaving and ((place is Place.UNKNOWN and not gives_up) or _is_being_moved(env, name)):
+        return False
+    if place is Place.TWICE:
+        unplug_second(env, name, end_halves(env, name, here).runs)
+    env.cluster.end_move(name)
+    if (leaving and place is not Place.GONE) or gives_up or place is Place.TWICE:
+        env.cluster.end_hold(name, lifetime_s=RESTART_S)
+    elif place is Place.RUNS:
+        env.cluster.forget_failed_move(name, here)
+    else:
+        # It may have arrived, or have ended: only a look at every node tells, and starts it if it is on none.
+        # What stands elsewhere by now nobody can let go on: whether its source went on is not known.
+        if place is Place.GONE:
+            end_halves(env, name, here)
+        env.cluster.look_again(name)
+    return True
+
+
+def is_leaving(env: Env, node: NodeName) -> bool:
+    """Tell whether a node is being shut down, which must not wait for ever."""
+    seen = env.cluster.state().node(node)
+    return seen is not None and seen.leaving
+
+
+def place_of(env: Env, name: VmName) -> Place:
+    """Look at process, guest and the other nodes; one that stands since the migration is let go on if it may.
+
+    A guest that has begun to run at the target by post-copy can't go on here any more.
+    """
+    try:
+        if env.processes.find_vm(name) is None:
+            return Place.UNKNOWN if _is_being_ended(env, name) else Place.GONE
+        if env.hypervisor.migration_progress(name) is not None:
+            return Place.UNKNOWN
+        reason = env.hypervisor.paused(name, timeout_s=LOOK_S)
+        return Place.LEFT if reason.startswith("post-copy") else _place_beside(env, name, reason)
+    except VmMgrError:
+        return Place.UNKNOWN
+
+
+def _place_beside(env: Env, name: VmName, reason: str) -> Place:
+    """Go by what the other nodes have of it; reason is why its guest stands here."""
+    others, stands = end_halves(env, name, env.cluster.local_node()), reason not in ("", PAUSED_BY_USER)
+    if others.runs:
+        return _left(env, name) if stands else Place.TWICE
+    if others.unsure:
+        return Place.UNKNOWN
+    if stands:
+        env.hypervisor.take_back(name)
+        stands = env.hypervisor.paused(name, timeout_s=LOOK_S) not in ("", PAUSED_BY_USER)
+    return Place.UNKNOWN if stands else Place.RUNS
+
+
+def _is_being_ended(env: Env, name: VmName) -> bool:
+    """Tell whether libvirt is just about to see that the process has ended; a moment later it tells why."""
+    try:
+        return env.hypervisor.domain_state(name, timeout_s=LOOK_S) not in ("absent", "shut off")
+    except VmMgrError:
+        return False
+
+
+def _left(env: Env, name: VmName) -> Place:
+    """End the half that stands here of a VM that runs at its target: it has nothing that is not there."""
+    env.hypervisor.destroy(name, timeout_s=LOOK_S)
+    return Place.LEFT
+
+
+def _stands(env: Env, name: VmName) -> bool:
+    """Tell whether the guest stands since the migration; where libvirt does not answer, it may run."""
+    try:
+        return env.hypervisor.paused(name, timeout_s=LOOK_S) not in ("", PAUSED_BY_USER)
+    except VmMgrError:
+        return False
+
+
+def _is_being_moved(env: Env, name: VmName) -> bool:
+    """Tell whether a command is at work that sees to it by itself: it has a constraint, and claims the VM."""
+    if not any(one.leftover for one in env.cluster.configured(name).others):
+        return False
+    with ExitStack() as claim:
+        try:
+            claim.enter_context(env.ledger.claim(name))
+        except VmMgrError as error:
+            return error.kind is Kind.TRY_LATER  # a storage that is down has no command either
+    return False

@@ -1,0 +1,1 @@
+"""What all operations have in common: a VM's lock and intent, preconditions, derived states."""

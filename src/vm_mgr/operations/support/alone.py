@@ -1,0 +1,259 @@
+"""Be alone at a VM, and leave it as before or as asked for, whatever happens on the way.
+
+An operation of several steps writes a mark first and erases it last. Where it fails in between, or is killed,
+the mark says what was begun, and its operation's `settle` brings the VM back or finishes: at once after a
+failure, by the next operation on that VM or by `vm-mgr repair` after a kill. There is no second way, so the
+one that is needed after a power cut is tested daily (docs/design/0004-crash-only-operations.md).
+"""
+
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from importlib import import_module
+from typing import Any
+
+from vm_mgr.errors import BusyError, Kind, SignalError, VmMgrError, raise_all
+from vm_mgr.interruption import current
+from vm_mgr.model.intent import Mark
+from vm_mgr.model.vm import VmName, VmSettings
+from vm_mgr.operations.support.preconditions import quorum_problems
+from vm_mgr.ports.env import Env
+from vm_mgr.reports import Level, Note, Progress
+
+__all__ = [
+    "REFUSALS",
+    "Step",
+    "alone",
+    "alone_if_reachable",
+    "claimed",
+    "first_change",
+    "marked",
+    "settle",
+    "settle_elsewhere",
+    "stored_again",
+    "taken_back",
+]
+
+# verb → the module whose `settle(env, name, mark)` knows what it takes; where its marks name other VMs,
+# `settle_elsewhere(env, name, mark)` does as much as these need, whatever becomes of the VM itself
+SETTLERS = {
+    "add-disk": "add_disk",
+    "colocation": "colocation",
+    "create": "create",
+    "disable": "disable",
+    "drop-snapshot": "remove_snapshot",
+    "pacemaker-remote": "pacemaker_remote",
+    "remove": "remove",
+    "remove-disk": "remove_disk",
+    "rename": "rename",
+    "restart": "restart",
+    "rollback": "rollback",
+    "set": "set_vm",
+    "snapshot": "create_snapshot",
+}
+
+
+# Errors with which a port's verb refuses: it has changed nothing.
+REFUSALS = (
+    Kind.INVALID,
+    Kind.NOT_FOUND,
+    Kind.EXISTS,
+    Kind.WRONG_STATE,
+    Kind.NOT_SUPPORTED,
+    Kind.NO_RESOURCES,
+    Kind.NOT_PERMITTED,
+)
+# A dead process' claim ends after 30 s.
+PATIENCE_S = 35.0
+POLL_S = 0.5
+
+
+@contextmanager
+def claimed(env: Env, name: VmName) -> Iterator[None]:
+    """Claim a name, waiting while another command is there; raises TRY_LATER where it stays."""
+    deadline = env.clock.monotonic() + PATIENCE_S
+    with ExitStack() as claim:
+        while True:
+            try:
+                claim.enter_context(env.ledger.claim(name))
+                break
+            except VmMgrError as error:
+                if error.kind is not Kind.TRY_LATER or env.clock.monotonic() > deadline:
+                    raise
+                who = error.who if isinstance(error, BusyError) else ""
+            env.say(Progress(f"waiting for another command at {name}", detail=f"({who})" if who else ""))
+            env.clock.sleep(POLL_S)
+        yield
+
+
+@contextmanager
+def alone(env: Env, *names: VmName, settled: bool = True) -> Iterator[None]:
+    """Claim the names and settle what was left unfinished; raises TRY_LATER where others stay there.
+
+    What settling changes at further VMs is claimed too, all in one order, so that no two wait for each other.
+    Unless the VM has to be settled, what can't be settled now is only told, and stays for later.
+    """
+    # Without quorum the storage mostly hangs too: who asks first is told at once.
+    raise_all(quorum_problems(env.cluster.state()))
+    wanted = frozenset(names)
+    while True:
+        with ExitStack() as claims:
+            for name in sorted(wanted):
+                claims.enter_context(claimed(env, name))
+            left = env.ledger.marks()
+            further = wanted.union(*(left[name].names for name in names if name in left))
+            if further == wanted:
+                current.at(*names)
+                for name in names:
+                    if name in left:
+                        _settle(env, name, left[name], required=settled)
+                yield
+                return
+        wanted = further
+
+
+class Step:
+    """The mark of an operation under way."""
+
+    def __init__(self, env: Env, name: VmName, mark: Mark) -> None:
+        self.env = env
+        self.name = name
+        self.mark = mark
+        self.refused = False
+
+    def now(self, phase: str) -> None:
+        """Say that the next phase begins: settling goes by it."""
+        self.mark = self.mark._replace(details={**self.mark.details, "phase": phase})
+        self.env.ledger.write(self.name, self.mark)
+
+
+@contextmanager
+def alone_if_reachable(env: Env, name: VmName) -> Iterator[None]:
+    """Be alone, but go on with a warning where the storage can't say whether we are.
+
+    What was left unfinished and can't be settled may need just this, to be stopped above all.
+    """
+    with ExitStack() as claim:
+        try:
+            claim.enter_context(alone(env, name, settled=False))
+        except VmMgrError as error:
+            if error.kind is not Kind.EXTERNAL_FAILURE:
+                raise
+            text = f"whether another command is at {name} is unknown: {error.message}"
+            env.say(Note(Level.WARNING, "not-alone", text, error.hint))
+        yield
+
+
+@contextmanager
+def marked(env: Env, name: VmName, verb: str, **details: str) -> Iterator[Step]:
+    """Do the steps of an operation; after a failure settle it, or say that it stays unfinished."""
+    step = Step(env, name, Mark(verb, env.cluster.local_node(), env.clock.utc(), details))
+    env.ledger.write(name, step.mark)
+    try:
+        yield step
+    except BaseException as failure:
+        if isinstance(failure, SignalError) and (failure.hanging or _takes_long(name, step.mark)):
+            # To finish it may take as long again; the next command at the VM does, or repair.
+            failure.add(f"{verb} of {name} is unfinished", hint="finish it: vm-mgr repair")
+            raise
+        try:
+            finished: bool | None = False
+            if step.refused:
+                env.ledger.erase(name)
+            else:
+                finished = settle(env, name, step.mark)
+        except VmMgrError as error:
+            text = f"{verb} of {name} is unfinished: {error.message}"
+            env.say(Note(Level.WARNING, "unfinished", text, "mend the cause, then: vm-mgr repair"))
+            if isinstance(failure, SignalError):
+                failure.add(f"{verb} of {name} is unfinished", hint="finish it: vm-mgr repair")
+            raise failure from error
+        if isinstance(failure, SignalError) and finished is not None:
+            failure.add(f"{verb} of {name} {'is done' if finished else 'has been undone'}")
+        raise
+    try:
+        env.ledger.erase(name)
+    except VmMgrError:
+        text = f"{verb} of {name} is done, but could not be marked as done"
+        env.say(Note(Level.WARNING, "unfinished", text, "mend the cause, then: vm-mgr repair"))
+        raise
+
+
+@contextmanager
+def first_change(*steps: Step, refusals: Collection[Kind] = REFUSALS) -> Iterator[None]:
+    """Make the first change of an operation; where it is refused, its mark goes, and nothing is settled.
+
+    A mark that stayed would have a later command do what this one was refused.
+    """
+    try:
+        yield
+    except VmMgrError as error:
+        if error.kind in refusals:
+            for step in steps:
+                step.refused = True
+        raise
+
+
+@contextmanager
+def taken_back(step: Step, **before: str) -> Iterator[None]:
+    """Have a failure settled by these details, which bring the VM to where it was before.
+
+    A kill is still settled as asked for: nobody has been told that it was refused.
+    """
+    try:
+        yield
+    except VmMgrError:
+        step.mark = step.mark._replace(details={**step.mark.details, **before})
+        with suppress(VmMgrError):  # of the same cause, mostly; what is settled now goes by the mark here
+            step.env.ledger.write(step.name, step.mark)
+        raise
+
+
+@contextmanager
+def stored_again(env: Env, name: VmName, before: VmSettings) -> Iterator[None]:
+    """After a failure store the settings of before, where what settles it goes by what is stored."""
+    try:
+        yield
+    except VmMgrError:
+        with suppress(VmMgrError):
+            env.storage.change_settings(name, before)
+        raise
+
+
+def settle(env: Env, name: VmName, mark: Mark) -> bool | None:
+    """Bring a VM to where it was before the marked operation, or to where that was to bring it.
+
+    Tells whether the operation is done by that, or has been undone; None where only a look at the VM tells.
+    """
+    finished: bool | None = _settler(name, mark).settle(env, name, mark)
+    env.ledger.erase(name)
+    return finished
+
+
+def _takes_long(name: VmName, mark: Mark) -> bool:
+    """Tell whether settling means to do again what a signal has just ended, and what can take long."""
+    takes_long = getattr(_settler(name, mark), "takes_long", None)
+    return takes_long is not None and takes_long(mark)
+
+
+def _settle(env: Env, name: VmName, mark: Mark, *, required: bool) -> None:
+    try:
+        settle(env, name, mark)
+    except VmMgrError as error:
+        if required:
+            raise
+        text = f"{mark.verb} of {name} is unfinished: {error.message}"
+        env.say(Note(Level.WARNING, "unfinished", text, error.hint))
+
+
+def settle_elsewhere(env: Env, name: VmName, mark: Mark) -> None:
+    """Settle only what the marked operation has begun at other VMs, which the caller has claimed."""
+    if mark.names - {name}:
+        _settler(name, mark).settle_elsewhere(env, name, mark)
+
+
+def _settler(name: VmName, mark: Mark) -> Any:
+    module = SETTLERS.get(mark.verb)
+    if module is None:
+        message = f"{name} was left unfinished by {mark.verb}, which this version does not know"
+        raise VmMgrError(Kind.NOT_SUPPORTED, message, hint="use the newest vm-mgr of the cluster")
+    return import_module(f"vm_mgr.operations.{module}")

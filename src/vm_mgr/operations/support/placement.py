@@ -1,0 +1,73 @@
+"""Say on which nodes a VM can't run, or is rather not run, and why."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from vm_mgr.model.cluster import ClusterState, Node, NodeName, Resource
+from vm_mgr.model.node_requirements import penalty, reasons
+from vm_mgr.ports.cluster import VmResource
+
+__all__ = ["Obstacle", "misfit", "obstacles", "without"]
+
+
+class Obstacle(NamedTuple):
+    """What speaks against a node; never: the VM can't be placed there at all as things are."""
+
+    node: NodeName
+    reason: str
+    never: bool
+
+
+def obstacles(state: ClusterState, vm: VmResource, resource: Resource | None) -> list[Obstacle]:
+    """Look at all hypervisors; resource: the VM's, where the cluster has it.
+
+    Of the node that it runs on only what makes others better is named.
+    """
+    here = resource.nodes if resource is not None and resource.active else ()
+    found = []
+    for node in (one for one in state.nodes if not one.observer):
+        if node.name not in here:
+            found += [Obstacle(node.name, reason, never=True) for reason in _bars(state, vm, resource, node)]
+        against = reasons(vm.asks, node.answers, follow_uplink=vm.follow_uplink)
+        found += [Obstacle(node.name, reason, never=False) for reason in against]
+    return found
+
+
+def without(state: ClusterState, needed: str, node: NodeName) -> bool:
+    """Tell whether a resource that VMs need does not run on a node; one that is unknown is taken to run."""
+    single = state.resources.get(needed)
+    there = state.sets.get(needed, frozenset(single.nodes) if single is not None else None)
+    return bool(needed) and there is not None and node not in there
+
+
+def misfit(state: ClusterState, vm: VmResource, source: NodeName, target: NodeName) -> list[str]:
+    """Say why the cluster would move a VM back at once that somebody moves from one node to another."""
+    nodes = [state.node(source), state.node(target)]
+    here, there = (node.answers if node else {} for node in nodes)
+    follow = vm.follow_uplink
+    if penalty(vm.asks, there, follow_uplink=follow) >= penalty(vm.asks, here, follow_uplink=follow):
+        return []
+    return reasons(vm.asks, there, follow_uplink=follow)
+
+
+def _bars(state: ClusterState, vm: VmResource, resource: Resource | None, node: Node) -> Iterator[str]:
+    if not node.can_host:
+        yield _state(node)
+    if vm.pinned_host and vm.pinned_host != node.name:
+        yield f"the VM is pinned to {vm.pinned_host}"
+    if resource is not None and node.name in resource.banned_by_failures:
+        yield "it has failed there too often; the cluster tries again once that is forgotten"
+    if without(state, vm.needs, node.name):
+        yield f"{vm.needs} does not run there"
+
+
+def _state(node: Node) -> str:
+    states = {
+        "is lost": node.unclean,
+        "is not ready yet": node.pending,
+        "is offline": not node.online,
+        "is being shut down": node.leaving,
+        "is in standby": node.standby,
+        "is in maintenance": node.maintenance,
+    }
+    return "it " + next(text for text, true in states.items() if true)
