@@ -18,28 +18,28 @@ if TYPE_CHECKING:
     from vm_mgr.adapters.ceph.listing import Listing
     from vm_mgr.adapters.ceph.port import CephStorage
     from vm_mgr.adapters.host.runner import CommandLog, HostRunner
-    from vm_mgr.adapters.libvirt.port import Virsh
-    from vm_mgr.adapters.libvirt.remote import Connected
+    from vm_mgr.adapters.libvirt.port import LocalLibvirt
+    from vm_mgr.adapters.libvirt.remote import RemoteLibvirt
     from vm_mgr.adapters.pacemaker.port import Pacemaker
     from vm_mgr.adapters.shared_dir.mount import Mount
     from vm_mgr.adapters.shared_dir.port import SharedDirectory
-    from vm_mgr.adapters.storage_set.storages import SideBySide
+    from vm_mgr.adapters.storage_set.storages import StorageSet
     from vm_mgr.adapters.storage_set.timings import BothTimings
     from vm_mgr.config import CephSettings, Settings, StorageSettings
     from vm_mgr.model.cluster import NodeName
     from vm_mgr.model.vm import VmName
     from vm_mgr.ports.definition import Definitions
     from vm_mgr.ports.env import Env
-    from vm_mgr.ports.event_log import Chronicle, Journal
+    from vm_mgr.ports.event_log import EventLog, Journal
     from vm_mgr.ports.evidence import Evidence
     from vm_mgr.ports.holds import HoldLimits
     from vm_mgr.ports.images import Images
-    from vm_mgr.ports.ledger import Ledger
+    from vm_mgr.ports.ledger import IntentLog
     from vm_mgr.ports.own_clients import OwnClients
     from vm_mgr.ports.processes import Processes
     from vm_mgr.ports.snapshots import Snapshots
     from vm_mgr.ports.storage import Storage
-    from vm_mgr.ports.storage_fencing import LostNodes
+    from vm_mgr.ports.storage_fencing import StorageFencing
     from vm_mgr.ports.timers import Timers
     from vm_mgr.reports import Say
 
@@ -58,7 +58,7 @@ class RealEnv:
         self.log = log
         self.storage_patience_s = storage_patience_s
         self._listing: Listing | None = None
-        self._connected: dict[NodeName, Connected] = {}
+        self._connected: dict[NodeName, RemoteLibvirt] = {}
 
     @cached_property
     def settings(self) -> Settings:
@@ -134,16 +134,16 @@ class RealEnv:
         return remote.utc(self.runner, node + self.migration_network_suffix)
 
     @cached_property
-    def storages(self) -> SideBySide:
+    def storages(self) -> StorageSet:
         """The storages by their labels, the default one first."""
-        from vm_mgr.adapters.storage_set.storages import Place, SideBySide  # noqa: PLC0415
+        from vm_mgr.adapters.storage_set.storages import Place, StorageSet  # noqa: PLC0415
         from vm_mgr.config import CEPH  # noqa: PLC0415
 
         settings = self.storage_settings
         places = {CEPH: Place(lambda: self._ceph_storage)} if settings.ceph else {}
         for label, directory in settings.directories.items():
             places[label] = Place(partial(self._directory, label), directory.resource)
-        return SideBySide({settings.default: places.pop(settings.default), **places})
+        return StorageSet({settings.default: places.pop(settings.default), **places})
 
     @cached_property
     def storage(self) -> Storage:
@@ -151,9 +151,9 @@ class RealEnv:
         only, *others = self.storages.labels()
         if not others:
             return cast("Storage", self.storages.called(only))
-        from vm_mgr.adapters.storage_set.port import WhereverItIs  # noqa: PLC0415
+        from vm_mgr.adapters.storage_set.port import RoutedStorage  # noqa: PLC0415
 
-        return cast("Storage", WhereverItIs(self.storages))
+        return cast("Storage", RoutedStorage(self.storages))
 
     @property
     def snapshots(self) -> Snapshots:
@@ -197,7 +197,7 @@ class RealEnv:
         if "connection" in self.__dict__:
             self.connection.leases.require()
 
-    def _where_it_runs(self, name: VmName) -> Virsh:
+    def _where_it_runs(self, name: VmName) -> LocalLibvirt:
         resource = self.cluster.state().resources.get(name)
         if resource is None or not resource.nodes:
             raise VmMgrError(Kind.WRONG_STATE, f"{name} does not run", hint=f"look: vm-mgr status {name}")
@@ -211,7 +211,7 @@ class RealEnv:
         return Mount(Path(self.storage_settings.directories[label].path))
 
     @cached_property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> IntentLog:
         """One for all storages: an object in Ceph's pool, or files of the default directory."""
         if self.storage_settings.ceph is None:
             from vm_mgr.adapters.shared_dir.ledger import SharedLedger  # noqa: PLC0415
@@ -222,7 +222,7 @@ class RealEnv:
         return CephLedger(self.connection, self._listing, doing=lambda: self.doing)
 
     @cached_property
-    def lost_nodes(self) -> LostNodes:
+    def storage_fencing(self) -> StorageFencing:
         """Ceph's daemons and clients; a shared directory's servers know by themselves who is gone."""
         if self.storage_settings.ceph is None:
             hint = "nothing is to be done: leases and locks of shared directories end with the fenced node"
@@ -232,7 +232,7 @@ class RealEnv:
         return CephLostNodes(self.connection)
 
     @cached_property
-    def chronicle(self) -> Chronicle:
+    def event_log(self) -> EventLog:
         """Beside the ledger, in Ceph's pool or in the default directory."""
         if self.storage_settings.ceph is None:
             from vm_mgr.adapters.shared_dir.event_log import SharedChronicle  # noqa: PLC0415
@@ -267,22 +267,22 @@ class RealEnv:
         return DomainXml(lambda: [one.path for one in self.storage_settings.directories.values()])
 
     @cached_property
-    def hypervisor(self) -> Virsh:
+    def hypervisor(self) -> LocalLibvirt:
         """The libvirt of this node."""
-        from vm_mgr.adapters.libvirt.port import Virsh  # noqa: PLC0415
+        from vm_mgr.adapters.libvirt.port import LocalLibvirt  # noqa: PLC0415
 
-        return Virsh(self.runner, self.state_dir, run=self._libvirt_run)
+        return LocalLibvirt(self.runner, self.state_dir, run=self._libvirt_run)
 
-    def hypervisor_at(self, node: NodeName) -> Virsh:
+    def hypervisor_at(self, node: NodeName) -> LocalLibvirt:
         """The libvirt of any node, over ssh on the migration network."""
         if node == self.cluster.local_node():
             return self.hypervisor
         if node not in self._connected:
             from vm_mgr.adapters.libvirt.commands import remote_uri  # noqa: PLC0415
-            from vm_mgr.adapters.libvirt.remote import Connected  # noqa: PLC0415
+            from vm_mgr.adapters.libvirt.remote import RemoteLibvirt  # noqa: PLC0415
 
             uri = remote_uri(node + self.migration_network_suffix)
-            self._connected[node] = Connected(self.runner, self.state_dir, uri=uri)
+            self._connected[node] = RemoteLibvirt(self.runner, self.state_dir, uri=uri)
         return self._connected[node]
 
     def holds_at(self, node: NodeName) -> HoldLimits:
@@ -313,9 +313,9 @@ class RealEnv:
     @cached_property
     def evidence(self) -> Evidence:
         """What tells more of a VM that runs here than its process does; for the agent's deeper checks."""
-        from vm_mgr.adapters.libvirt.evidence import VirshEvidence  # noqa: PLC0415
+        from vm_mgr.adapters.libvirt.evidence import LibvirtEvidence  # noqa: PLC0415
 
-        return VirshEvidence(self.runner, self._libvirt_run)
+        return LibvirtEvidence(self.runner, self._libvirt_run)
 
     @cached_property
     def timings(self) -> BothTimings:

@@ -16,13 +16,13 @@ from vm_mgr.adapters.host.clock import SystemClock
 from vm_mgr.adapters.host.runner import HostRunner
 from vm_mgr.adapters.libvirt import commands
 from vm_mgr.adapters.libvirt.definition import DomainXml
-from vm_mgr.adapters.libvirt.remote import Connected
+from vm_mgr.adapters.libvirt.remote import RemoteLibvirt
 from vm_mgr.adapters.memory.env import MemoryEnv
 from vm_mgr.adapters.shared_dir.event_log import SharedChronicle
 from vm_mgr.adapters.shared_dir.ledger import SharedLedger
 from vm_mgr.adapters.shared_dir.mount import Mount
 from vm_mgr.adapters.shared_dir.port import SharedDirectory
-from vm_mgr.adapters.storage_set.storages import Place, SideBySide
+from vm_mgr.adapters.storage_set.storages import Place, StorageSet
 from vm_mgr.wiring import RealEnv
 
 NAME = "contract1"
@@ -52,7 +52,7 @@ def env(storage_kind, tmp_path):
     if storage_kind == "vms":
         built.storage = built.storages.called("vms")
         built.ledger = SharedLedger(built.storage.mount)
-        built.chronicle = SharedChronicle(built.storage.mount)
+        built.event_log = SharedChronicle(built.storage.mount)
     if storage_kind == "shared_dir":
         put_on_directory(built, tmp_path / "vms")
     forget(built)
@@ -70,7 +70,7 @@ def hypervisor(env, request):
     elif not REAL:
         yield env.hypervisor_at("n2")
     else:
-        connected = Connected(env.runner, env.state_dir, uri=commands.URI)
+        connected = RemoteLibvirt(env.runner, env.state_dir, uri=commands.URI)
         yield connected
         connected.close()
 
@@ -117,9 +117,9 @@ def put_on_directory(env, root):
     mount = Mount(root)
     mount.initialise()
     env.storage = env.snapshots = SharedDirectory(mount, HostRunner(), SystemClock())
-    env.storages = SideBySide({"vms": Place(lambda: env.storage)})
+    env.storages = StorageSet({"vms": Place(lambda: env.storage)})
     env.ledger = SharedLedger(mount)
-    env.chronicle = SharedChronicle(mount)
+    env.event_log = SharedChronicle(mount)
 
 
 @pytest.fixture

@@ -19,27 +19,27 @@ def events():
 
 
 def kept(env, subject, since_utc=0.0):
-    return [event for event in env.chronicle.read(since_utc) if event.subject == subject]
+    return [event for event in env.event_log.read(since_utc) if event.subject == subject]
 
 
 def test_events_are_kept_in_order_of_time(env):
     subject, (running, lost, starting) = events()
     assert kept(env, subject) == []
-    env.chronicle.append([running, lost])
-    env.chronicle.append([starting])
-    env.chronicle.append([])
+    env.event_log.append([running, lost])
+    env.event_log.append([starting])
+    env.event_log.append([])
     assert kept(env, subject) == [lost, starting, running._replace(when_utc=BEGAN + 2.002)]
 
 
 def test_events_of_one_instant_are_all_kept(env):
     subject, (event, *_) = events()
-    env.chronicle.append([event, event])
-    env.chronicle.append([event])
+    env.event_log.append([event, event])
+    env.event_log.append([event])
     assert len(kept(env, subject)) == 3
 
 
 def test_only_events_since_a_time_are_read(env):
     subject, known = events()
-    env.chronicle.append(known)
+    env.event_log.append(known)
     assert [event.kind for event in kept(env, subject, BEGAN + 2)] == [EventKind.STARTING, EventKind.RUNNING]
     assert kept(env, subject, BEGAN + 2.003) == []

@@ -57,7 +57,7 @@ def test_move_begins_and_ends(env, vm):
 
 def test_target_role_is_set(env, vm):
     env.cluster.set_target_role(vm, TargetRole.STOPPED)
-    env.cluster.forget_failures(vm)
+    env.cluster.cleanup(vm)
     assert env.cluster.state().resources[vm].target_role == "Stopped"
 
 
@@ -71,7 +71,7 @@ def test_change_leaves_the_role(env, vm):
 
 
 def test_move_of_a_stopped_vm_harms_nothing_that_runs(env, vm):
-    assert vm not in env.cluster.foresee_move(vm, away_from="n1")
+    assert vm not in env.cluster.simulate_move(vm, away_from="n1")
 
 
 def test_wish_to_return_is_read_and_ends(env, vm):
@@ -139,7 +139,7 @@ def test_what_a_move_left_is_cleared_once(env, vm):
 def test_terms_of_a_move_are_gone_with_it(env, vm):
     configured = env.cluster.configured(vm).vm
     env.cluster.begin_move(vm, to="n3", away_from="n1", lifetime_s=60, terms="strategy=precopy bandwidth=8")
-    env.cluster.end_hold(vm, lifetime_s=60)
+    env.cluster.recover_blocked(vm, lifetime_s=60)
     assert env.cluster.configured(vm).vm == configured
     env.cluster.end_move(vm)
     assert env.cluster.configured(vm).others == ()
@@ -147,18 +147,18 @@ def test_terms_of_a_move_are_gone_with_it(env, vm):
 
 
 def test_failure_that_is_none_is_forgotten(env, vm):
-    env.cluster.forget_failed_move(vm, env.cluster.local_node())
-    env.cluster.look_again(vm)
+    env.cluster.cleanup_failed_move(vm, env.cluster.local_node())
+    env.cluster.reprobe(vm)
     resource = env.cluster.state().resources[vm]
-    assert (resource.failures, resource.held_on) == ((), "")
+    assert (resource.failures, resource.blocked_on) == ((), "")
 
 
 def test_asks_are_kept_changed_and_gone_with_the_vm(env, vm):
     asks = ("bridge-br0", "kvm")
     env.cluster.reconfigure(VmResource(vm, TargetRole.STOPPED, asks=asks, follow_uplink=False))
     assert (env.cluster.configured(vm).vm.asks, env.cluster.configured(vm).vm.follow_uplink) == (asks, False)
-    env.cluster.change_asks(vm, ("bridge-br1",), follow_uplink=True)
-    env.cluster.change_asks("contract4", asks, follow_uplink=True)
+    env.cluster.change_requirements(vm, ("bridge-br1",), follow_uplink=True)
+    env.cluster.change_requirements("contract4", asks, follow_uplink=True)
     found = env.cluster.configured(vm)
     assert (found.vm.asks, found.vm.follow_uplink, found.others) == (("bridge-br1",), True, ())
     assert env.cluster.configured("contract4").vm is None

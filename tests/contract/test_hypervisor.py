@@ -148,7 +148,7 @@ def test_running_domain_is_looked_at_before_it_moves(env, hypervisor):
     env.hypervisor.create(DOMAIN, NAME, timeout_s=30)
     xml = hypervisor.running_definition(NAME)
     assert f"<name>{NAME}</name>" in xml
-    assert hypervisor.can_take(xml) == []
+    assert hypervisor.migration_problems(xml) == []
     assert hypervisor.migration_progress(NAME) is None
     assert not hypervisor.receives(NAME)
     hypervisor.abort_job(NAME)

@@ -5,11 +5,11 @@ import json
 import pytest
 
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.intent import Mark
+from vm_mgr.model.intent import Intent
 
 NAME = "contract1"
 OTHER = "contract3"
-MARK = Mark("create", "n1", 1700000000.5, {"source": "", "was": "Started"})
+MARK = Intent("create", "n1", 1700000000.5, {"source": "", "was": "Started"})
 
 
 def test_claim_is_exclusive_and_ends(env):

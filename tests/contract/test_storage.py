@@ -382,12 +382,12 @@ def quiet(_fraction):
 
 
 def save(env, content=MEMORY, *, finish=True):
-    path = env.storage.begin_state(NAME, len(content))
+    path = env.storage.prepare_state(NAME, len(content))
     assert not Path(path).exists()
     Path(path).write_bytes(content)
-    kept = env.storage.keep_state(NAME, STATE, quiet)
+    kept = env.storage.store_state(NAME, STATE, quiet)
     if finish:
-        env.storage.finish_state(NAME, kept)
+        env.storage.commit_state(NAME, kept)
     return kept
 
 
@@ -399,15 +399,15 @@ def test_saved_memory_is_given_back_once(env, image):
     found = env.storage.saved_state(NAME)
     assert found == kept._replace(complete=True)
     assert found.waits
-    env.storage.take_state(NAME)
-    assert kind_of(env.storage.take_state, NAME) is Kind.WRONG_STATE
+    env.storage.consume_state(NAME)
+    assert kind_of(env.storage.consume_state, NAME) is Kind.WRONG_STATE
     assert env.storage.saved_state(NAME) == kept._replace(complete=True, taken=True)
-    path = env.storage.fetch_state(NAME, found, quiet)
+    path = env.storage.load_state(NAME, found, quiet)
     assert Path(path).read_bytes() == MEMORY
-    env.storage.drop_state(NAME)
+    env.storage.delete_state(NAME)
     assert env.storage.saved_state(NAME) is None
     assert not Path(path).exists()
-    env.storage.drop_state(NAME)
+    env.storage.delete_state(NAME)
 
 
 def test_memory_that_is_not_finished_can_not_be_taken(env, image):
@@ -416,32 +416,32 @@ def test_memory_that_is_not_finished_can_not_be_taken(env, image):
     found = env.storage.saved_state(NAME)
     assert not found.complete
     assert not found.waits
-    assert kind_of(env.storage.take_state, NAME) is Kind.WRONG_STATE
-    env.storage.drop_state(NAME)
+    assert kind_of(env.storage.consume_state, NAME) is Kind.WRONG_STATE
+    env.storage.delete_state(NAME)
     assert env.storage.saved_state(NAME) is None
 
 
 def test_absent_memory_can_not_be_taken(env, image):
     stage(env, image)
-    assert kind_of(env.storage.take_state, NAME) is Kind.WRONG_STATE
+    assert kind_of(env.storage.consume_state, NAME) is Kind.WRONG_STATE
 
 
 def test_new_memory_takes_the_place_of_what_was_saved_before(env, image):
     stage(env, image)
     save(env, b"older")
-    env.storage.take_state(NAME)
+    env.storage.consume_state(NAME)
     kept = save(env, b"newer")
     assert env.storage.saved_state(NAME) == kept._replace(complete=True)
-    env.storage.take_state(NAME)
-    assert Path(env.storage.fetch_state(NAME, kept, quiet)).read_bytes() == b"newer"
+    env.storage.consume_state(NAME)
+    assert Path(env.storage.load_state(NAME, kept, quiet)).read_bytes() == b"newer"
 
 
 def test_other_memory_than_was_kept_is_refused(env, image):
     stage(env, image)
     kept = save(env)
-    env.storage.take_state(NAME)
+    env.storage.consume_state(NAME)
     other = kept._replace(digest="0" * len(kept.digest))
-    assert kind_of(env.storage.fetch_state, NAME, other, quiet) is Kind.EXTERNAL_FAILURE
+    assert kind_of(env.storage.load_state, NAME, other, quiet) is Kind.EXTERNAL_FAILURE
 
 
 def test_saving_and_fetching_end_when_the_caller_says_so(env, image):
@@ -449,17 +449,17 @@ def test_saving_and_fetching_end_when_the_caller_says_so(env, image):
         raise VmMgrError(Kind.TRY_LATER, "too late")
 
     stage(env, image)
-    Path(env.storage.begin_state(NAME, len(MEMORY))).write_bytes(MEMORY)
-    assert kind_of(env.storage.keep_state, NAME, STATE, late) is Kind.TRY_LATER
+    Path(env.storage.prepare_state(NAME, len(MEMORY))).write_bytes(MEMORY)
+    assert kind_of(env.storage.store_state, NAME, STATE, late) is Kind.TRY_LATER
     assert not env.storage.saved_state(NAME).complete
     kept = save(env)
-    env.storage.take_state(NAME)
-    assert kind_of(env.storage.fetch_state, NAME, kept, late) is Kind.TRY_LATER
+    env.storage.consume_state(NAME)
+    assert kind_of(env.storage.load_state, NAME, kept, late) is Kind.TRY_LATER
 
 
 def test_memory_without_room_is_refused(env, image):
     stage(env, image)
-    assert kind_of(env.storage.begin_state, NAME, 1 << 60) is Kind.NO_RESOURCES
+    assert kind_of(env.storage.prepare_state, NAME, 1 << 60) is Kind.NO_RESOURCES
 
 
 def test_moment_stays_until_a_disk_changes(env, image):
@@ -470,7 +470,7 @@ def test_moment_stays_until_a_disk_changes(env, image):
     kept = save(env, finish=False)
     env.storage.resize(NAME, f"system_{NAME}", 2 << 20)
     assert env.storage.moment(NAME) != before
-    assert kind_of(env.storage.finish_state, NAME, kept) is Kind.WRONG_STATE
+    assert kind_of(env.storage.commit_state, NAME, kept) is Kind.WRONG_STATE
     assert not env.storage.saved_state(NAME).complete
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from vm_mgr.adapters.host.processes import HostProcesses
-from vm_mgr.adapters.libvirt.port import Virsh
+from vm_mgr.adapters.libvirt.port import LocalLibvirt
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.event import AGENT_EXPECTED, SCRIPTS_FOLLOW, EventKind
-from vm_mgr.model.storage import Holder
+from vm_mgr.model.storage import DiskClient
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.ocf.actions import ACTIONS, failure
 from vm_mgr.ocf.identity import path
@@ -94,7 +94,7 @@ def test_start_is_refused_beside_a_rival_of_the_cluster(node):
 
 
 def test_rivals_of_the_cluster_are_found(tmp_path):
-    virsh = Virsh(None, tmp_path, etc=tmp_path)
+    virsh = LocalLibvirt(None, tmp_path, etc=tmp_path)
     assert virsh.acts_alone("web1") == ""
     wants = tmp_path / "systemd/system/multi-user.target.wants"
     wants.mkdir(parents=True)
@@ -229,7 +229,7 @@ def test_stop_ends_what_libvirt_still_starts_for_a_start_that_was_killed(node):
 
 
 DISK = "<disk type='network' device='disk'><source protocol='rbd' name='rbd/system_web1'/></disk>"
-DEAD = Holder("system_web1", "198.51.100.11:0/7", "client.1", "auto 1", watch=77)
+DEAD = DiskClient("system_web1", "198.51.100.11:0/7", "client.1", "auto 1", watch=77)
 
 
 @pytest.mark.parametrize("emptied", ["", "1000 5 7211d24b-8a6d-4c1b-9953-f2bfac5d3272"])
@@ -353,7 +353,7 @@ def test_start_is_refused_while_another_node_has_the_disk(node):
         "<devices/>", "<devices><disk><source protocol='rbd' name='rbd/system_web1'/></disk></devices>"
     )
     node.storage.describe("web1", {"xml": xml})
-    node.storage.held = [Holder("system_web1", "198.51.100.12:0/7")]
+    node.storage.held = [DiskClient("system_web1", "198.51.100.12:0/7")]
     with pytest.raises(VmMgrError):
         act(node, "start")
     assert not node.hypervisor.running

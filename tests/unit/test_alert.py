@@ -188,7 +188,7 @@ def failover(env):
         "web2": Resource("web2", role="Started", active=True, nodes=(NodeName("n3"),)),
         "ip": Resource("ip", agent="ocf:heartbeat:IPaddr2", active=True, nodes=(NodeName("n2"),)),
     }
-    env.lost_nodes.all_daemons = [MemoryDaemon(1, "n2", "198.51.100.12")]
+    env.storage_fencing.all_daemons = [MemoryDaemon(1, "n2", "198.51.100.12")]
     return env
 
 
@@ -214,7 +214,7 @@ def test_node_that_is_cut_off_does_not_tell_that_the_others_are_lost(failover):
     service = Service(lambda: failover)
     service.handle(line_of(LOST))
     settle(service)
-    assert not failover.chronicle.kept
+    assert not failover.event_log.kept
     assert kinds(failover.journal.written) == [EventKind.LOST]
 
 
@@ -231,7 +231,7 @@ def test_election_of_a_coordinator_is_waited_for(failover):
 
 def test_lost_node_is_not_released_but_made_ready_for(failover):
     asked = []
-    failover.lost_nodes.on_call = asked.append
+    failover.storage_fencing.on_call = asked.append
     Nodes(failover).act(Event(1.0, EventKind.LOST, "n2"))
     assert asked == ["connect"]
     assert not failover.journal.written
@@ -240,19 +240,19 @@ def test_lost_node_is_not_released_but_made_ready_for(failover):
 def test_fenced_node_is_released(failover):
     fence(failover)
     Nodes(failover).act(FENCING)
-    assert failover.lost_nodes.ended == [1]
+    assert failover.storage_fencing.ended == [1]
     assert kinds(failover.journal.handed) == [EventKind.RELEASED]
 
 
 def test_failed_fencing_releases_nothing(failover):
     fence(failover)
     Nodes(failover).act(FENCING._replace(kind=EventKind.FENCING_FAILED))
-    assert not failover.lost_nodes.ended
+    assert not failover.storage_fencing.ended
 
 
 def test_word_of_a_fencing_that_the_cluster_does_not_confirm_releases_nothing(failover):
     Nodes(failover).act(FENCING)
-    assert not failover.lost_nodes.ended
+    assert not failover.storage_fencing.ended
     assert kinds(failover.journal.handed) == [EventKind.RELEASE_FAILED]
 
 
@@ -265,9 +265,9 @@ def test_storage_that_does_not_answer_is_asked_again(failover):
         if len(tries) < 4:
             raise VmMgrError(Kind.EXTERNAL_FAILURE, "the monitors elect")
 
-    failover.lost_nodes.on_call = fail
+    failover.storage_fencing.on_call = fail
     Nodes(failover).act(FENCING)
-    assert failover.lost_nodes.ended == [1]
+    assert failover.storage_fencing.ended == [1]
     assert kinds(failover.journal.handed) == [EventKind.RELEASED]
 
 
@@ -277,7 +277,7 @@ def test_storage_that_never_answers_is_given_up(failover):
     def fail(_verb):
         raise VmMgrError(Kind.EXTERNAL_FAILURE, "the monitors elect")
 
-    failover.lost_nodes.on_call = fail
+    failover.storage_fencing.on_call = fail
     Nodes(failover).act(FENCING)
     assert RELEASE_S <= failover.clock.now - 1_000_000 < RELEASE_S + 5
     (event,) = failover.journal.handed
@@ -287,11 +287,11 @@ def test_storage_that_never_answers_is_given_up(failover):
 def test_where_no_storage_needs_it_nothing_is_said(failover):
     class WithoutCeph(MemoryEnv):
         @property
-        def lost_nodes(self):
+        def storage_fencing(self):
             raise VmMgrError(Kind.NOT_SUPPORTED, "no storage")
 
-        @lost_nodes.setter
-        def lost_nodes(self, _):
+        @storage_fencing.setter
+        def storage_fencing(self, _):
             pass
 
     env = WithoutCeph(DomainXml())
@@ -304,33 +304,33 @@ def test_events_are_kept_with_the_name_of_the_node(env):
     keeper.keep(Event(1.0, EventKind.STARTING, "web1"))
     keeper.keep(Event(2.0, EventKind.RUNNING, "web1", "n3"))
     assert keeper.flush()
-    assert [event.node for event in env.chronicle.kept] == ["n1", "n3"]
+    assert [event.node for event in env.event_log.kept] == ["n1", "n3"]
     assert not keeper.waiting
 
 
 def test_hanging_storage_gets_the_events_later(env):
     keeper = Keeper(env)
-    env.chronicle.hanging = True
+    env.event_log.hanging = True
     keeper.keep(FENCING)
     assert not keeper.flush()
     keeper.keep(Event(2.0, EventKind.STARTING, "web1"))
-    env.chronicle.hanging = False
+    env.event_log.hanging = False
     assert keeper.flush()
-    assert kinds(env.chronicle.kept) == [EventKind.FENCED, EventKind.STARTING]
+    assert kinds(env.event_log.kept) == [EventKind.FENCED, EventKind.STARTING]
 
 
 def test_storage_that_hangs_for_long_gets_only_what_comes_later(env, capsys):
     keeper = Keeper(env)
-    env.chronicle.hanging = True
+    env.event_log.hanging = True
     keeper.keep(FENCING)
     began = env.clock.now
     while not keeper.flush():
         pass
     assert KEEP_S <= env.clock.now - began < KEEP_S + 5
     assert "journal only" in capsys.readouterr().err
-    env.chronicle.hanging = False
+    env.event_log.hanging = False
     assert keeper.flush()
-    assert not env.chronicle.kept
+    assert not env.event_log.kept
 
 
 def test_vm_that_our_agent_has_told_of_is_not_looked_up(failover, monkeypatch):
@@ -350,7 +350,7 @@ def test_resources_that_are_no_vms_are_not_kept(failover):
     for name in ("ip", "web2", "gone"):
         keeper.keep_of_resource(Event(1.0, EventKind.STOPPED, name, "n1"))
     keeper.flush()
-    assert [event.subject for event in failover.chronicle.kept] == ["web2", "gone"]
+    assert [event.subject for event in failover.event_log.kept] == ["web2", "gone"]
     assert [event.subject for event in failover.journal.written] == ["web2", "gone"]
 
 
@@ -408,15 +408,15 @@ def test_service_does_it_all(failover):
         service.handle(write_event(event))
     service.handle(write_event(Event(1_000_020.0, EventKind.RUNNING, "web1", detail=AGENT_EXPECTED)))
     settle(service)
-    assert kinds(failover.chronicle.kept) == [
+    assert kinds(failover.event_log.kept) == [
         EventKind.LOST,
         EventKind.FENCED,
         EventKind.RELEASED,
         EventKind.RUNNING,
     ]
-    assert {event.node for event in failover.chronicle.kept} == {"n1"}
-    assert failover.chronicle.kept[0].vms == ("web1",)
-    assert failover.lost_nodes.ended == [1]
+    assert {event.node for event in failover.event_log.kept} == {"n1"}
+    assert failover.event_log.kept[0].vms == ("web1",)
+    assert failover.storage_fencing.ended == [1]
 
 
 class Slow:
@@ -541,10 +541,10 @@ def test_nodes_that_are_lost_together_do_not_wait_for_each_other(failover):
     failover.cluster.fencings = [
         Fencing(NodeName(name), succeeded=True, completed="1970-01-12 13:46:40Z") for name in ("n2", "n3")
     ]
-    failover.lost_nodes.all_daemons = [MemoryDaemon(2, "n3", "198.51.100.13")]
-    failover.lost_nodes.on_call = on_call
-    end = failover.lost_nodes.end_daemons
-    failover.lost_nodes.end_daemons = lambda numbers, **named: (end(numbers, **named), released.set())
+    failover.storage_fencing.all_daemons = [MemoryDaemon(2, "n3", "198.51.100.13")]
+    failover.storage_fencing.on_call = on_call
+    end = failover.storage_fencing.end_daemons
+    failover.storage_fencing.end_daemons = lambda numbers, **named: (end(numbers, **named), released.set())
     service = Service(Env)
     service.handle(line_of(FENCED))
     while not first:

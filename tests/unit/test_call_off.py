@@ -8,7 +8,7 @@ from vm_mgr.adapters.pacemaker import cib_write, moves
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.vm import TargetRole, VmSettings
 from vm_mgr.operations.create import CreateRequest, create
-from vm_mgr.operations.drain import Wishes, drain
+from vm_mgr.operations.drain import DrainOptions, drain
 from vm_mgr.operations.migrate import migrate
 from vm_mgr.operations.migration.cancel import settle
 from vm_mgr.operations.status import status
@@ -40,7 +40,7 @@ def test_move_that_begins_takes_nothing_from_one_under_way():
     assert etree.tostring(cib.xpath("//primitive[@id='web1']")[0]) == before
 
 
-@pytest.mark.parametrize("call", ["can_take", "dirty_rate", "migration_progress"])
+@pytest.mark.parametrize("call", ["migration_problems", "dirty_rate", "migration_progress"])
 def test_signal_in_a_look_at_libvirt_ends_the_move(env, vm, call):
     env.cluster.stuck.add(vm)
 
@@ -58,7 +58,7 @@ def test_signal_while_the_scheduler_is_asked_ends_the_move(env, vm):
     def interrupted(*_args, **_more):
         raise SignalError(2)
 
-    env.cluster.foresee_move = interrupted
+    env.cluster.simulate_move = interrupted
     with pytest.raises(SignalError):
         migrate(env, vm)
     assert env.cluster.places[vm] == "n1"
@@ -129,7 +129,7 @@ def test_standby_stops_no_vm_that_has_nowhere_to_go(env, image):
     create(env, CreateRequest("home", DOMAIN, (image,), settings))
     for node in ("n2", "n3"):
         env.cluster.nodes[node] = env.cluster.nodes[node]._replace(standby=True)
-    drained = drain(env, "n1", Wishes(standby=True))
+    drained = drain(env, "n1", DrainOptions(standby=True))
     assert not env.cluster.nodes["n1"].standby
     assert [one.name for one in drained.stays] == ["home"]
 

@@ -9,9 +9,9 @@ import pytest
 from vm_mgr.adapters.ceph import snapshots
 from vm_mgr.adapters.ceph.connection import translated
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.storage import Holder
+from vm_mgr.model.storage import DiskClient
 
-LEFT = Holder("data_web1_0", "198.51.100.12:0/7", "client.7", "auto 7", watching=False)
+LEFT = DiskClient("data_web1_0", "198.51.100.12:0/7", "client.7", "auto 7", watching=False)
 
 
 class Error(Exception):

@@ -8,7 +8,7 @@ from lxml import etree
 
 from vm_mgr.adapters.ceph import layout
 from vm_mgr.adapters.host.processes import HostProcesses
-from vm_mgr.adapters.libvirt.evidence import VirshEvidence
+from vm_mgr.adapters.libvirt.evidence import LibvirtEvidence
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.adapters.pacemaker import cib_read, cib_write
 from vm_mgr.adapters.shared_dir import record
@@ -374,7 +374,7 @@ class Answers:
 
 class TestVirsh:
     def evidence(self, tmp_path, *answer):
-        return VirshEvidence(Answers(*answer), tmp_path)
+        return LibvirtEvidence(Answers(*answer), tmp_path)
 
     @pytest.mark.parametrize(
         ("said", "control"),

@@ -155,7 +155,7 @@ class TestCommand:
     @pytest.fixture
     def show(self, env):
         now = env.clock.utc()
-        env.chronicle.append(
+        env.event_log.append(
             [
                 Event(now - 9000, EventKind.STARTING, "old", "n1"),
                 Event(now - 60, EventKind.LOST, "n2", "n1", vms=("web1", "web2")),
@@ -217,5 +217,5 @@ class TestCommand:
         assert CliRunner().invoke(app, ["events", "--since", wrong], obj=env).exit_code == 2
 
     def test_storage_out_of_reach_is_an_error(self, env):
-        env.chronicle.hanging = True
+        env.event_log.hanging = True
         assert CliRunner().invoke(app, ["events"], obj=env).exit_code == 11

@@ -68,7 +68,7 @@ def test_recovery_of_a_held_vm_ends_by_the_clock_of_the_controller():
         VirtualClock(),
         Tools(CIB.replace("<operations/>", '<operations><op name="migrate_to"/></operations>')),
     )
-    CibEditor(tools, clock, lambda _: clock.utc() + HOUR).end_hold("web1", lifetime_s=60)
+    CibEditor(tools, clock, lambda _: clock.utc() + HOUR).recover_blocked("web1", lifetime_s=60)
     ends = {one.get("end") for one in etree.fromstring(tools.new).iter("date_expression")}
     assert len(ends) == 1
     end = datetime.fromisoformat(ends.pop()).replace(tzinfo=UTC).timestamp()

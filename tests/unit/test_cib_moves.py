@@ -10,7 +10,7 @@ from vm_mgr.adapters.pacemaker.crm_mon import parse_crm_mon
 from vm_mgr.adapters.pacemaker.port import ENDED_MOVES, Pacemaker
 from vm_mgr.model.vm import TargetRole, VmState
 from vm_mgr.operations.support.vm_state import view
-from vm_mgr.ports.cluster import Harm, VmResource
+from vm_mgr.ports.cluster import SideEffect, VmResource
 from vm_mgr.ports.runner import Completed
 
 EMPTY = """<cib epoch="4" num_updates="7"><configuration><crm_config/><nodes/><resources/><constraints/>
@@ -158,7 +158,7 @@ def test_change_of_settings_holds_it_too(cib):
 def test_held_vm_is_seen_where_it_runs():
     state = parse_crm_mon(HELD)
     resource = state.resources["web1"]
-    assert resource.held_on == "n1"
+    assert resource.blocked_on == "n1"
     seen = view(resource, state)
     assert (seen.state, seen.node) == (VmState.STARTED, "n1")
     assert "no ssh" in seen.detail
@@ -224,8 +224,8 @@ def test_harm_of_a_move_is_foreseen_by_the_scheduler():
     present = cib_write.parse_cib(EMPTY)
     cib_write.add_vm(present, VmResource("web1", TargetRole.STARTED, live_migration=True))
     cluster = Pacemaker(Scheduler(), VirtualClock())
-    found = cluster.foresee_move("web1", away_from="n1", avoiding={"n3"})
-    assert found == {"db1": Harm.RESTARTED, "db2": Harm.STOPPED}
+    found = cluster.simulate_move("web1", away_from="n1", avoiding={"n3"})
+    assert found == {"db1": SideEffect.RESTARTED, "db2": SideEffect.STOPPED}
     assert len(asked) == 2
     assert rules(asked[1])[1] == ["n1", "n3"]
 
@@ -251,9 +251,9 @@ def test_tools_are_asked_for_the_one_failure_and_for_a_look_everywhere():
             return Completed(tuple(argv), 0, "", "")
 
     cluster = Pacemaker(Recorder(), VirtualClock())
-    cluster.forget_failed_move("web1", "n1")
-    cluster.look_again("web1")
-    cluster.forget_failures("web1")
+    cluster.cleanup_failed_move("web1", "n1")
+    cluster.reprobe("web1")
+    cluster.cleanup("web1")
     first = f"cibadmin --delete-all --force --xpath {ENDED_MOVES.format(name='web1')}"
     assert calls == [
         first,

@@ -10,7 +10,7 @@ from vm_mgr.cli.app import app
 from vm_mgr.cli.help import COMMANDS, overview
 from vm_mgr.errors import EXIT_CODES, Kind
 from vm_mgr.model.cluster import Resource
-from vm_mgr.model.intent import Mark
+from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import TargetRole, VmSettings
 
 from .conftest import DOMAIN
@@ -134,7 +134,7 @@ def test_only_a_stopped_vm_is_renamed(shell):
 def test_unfinished_is_listed_and_repaired(shell, env):
     shell.create("web1")
     assert shell("repair").stdout == "nothing is unfinished\n"
-    env.ledger.write("web1", Mark("restart", "n3"))
+    env.ledger.write("web1", Intent("restart", "n3"))
     env.cluster.set_target_role("web1", TargetRole.STOPPED)
     assert "restart under way on n3, or unfinished (vm-mgr repair)" in shell("list").stdout
     assert shell("repair").stdout == "settled: web1\n"

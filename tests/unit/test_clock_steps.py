@@ -9,9 +9,8 @@ from vm_mgr.adapters.pacemaker.crm_mon import parse_crm_mon
 from vm_mgr.alert.message import read_line
 from vm_mgr.model.event import EventKind
 from vm_mgr.model.vm import VmState
-from vm_mgr.ocf import identity, retry_backoff
-from vm_mgr.ocf import guard
-from vm_mgr.ocf.agent_log import say_now_and_then
+from vm_mgr.ocf import guard, identity, retry_backoff
+from vm_mgr.ocf.agent_log import log_throttled
 from vm_mgr.operations.support.vm_state import view
 
 STEPS = pytest.mark.parametrize("step", [-3600, -60, 60, 3600])
@@ -57,7 +56,7 @@ def test_incoming_migration_is_announced_for_seconds(node, step, passed_s, good)
 @STEPS
 def test_monitor_says_the_same_again_after_ten_minutes(node, step):
     def say():
-        say_now_and_then(node, "web1", 10, "check qmp of web1: miss 1 of 3", failed=False)
+        log_throttled(node, "web1", 10, "check qmp of web1: miss 1 of 3", failed=False)
         return len(node.journal.lines)
 
     assert say() == 1
@@ -74,7 +73,7 @@ def test_what_an_older_version_has_left_counts_for_nothing(node):
     assert retry_backoff.count(node, "web1") == 0
     file = identity.path(node, "said-10", "web1")
     file.write_text("1769900000\ncheck qmp of web: miss  of \n")
-    say_now_and_then(node, "web1", 10, "check qmp of web1: miss 1 of 3", failed=False)
+    log_throttled(node, "web1", 10, "check qmp of web1: miss 1 of 3", failed=False)
     assert len(node.journal.lines) == 1
 
 

@@ -46,7 +46,7 @@ def domain(monkeypatch):
 
 @pytest.fixture
 def hypervisor(tmp_path):
-    return remote.Connected(None, tmp_path, uri="qemu+ssh://n2/system")
+    return remote.RemoteLibvirt(None, tmp_path, uri="qemu+ssh://n2/system")
 
 
 def test_one_connection_serves_all_calls_until_it_is_closed(domain, hypervisor):

@@ -9,15 +9,14 @@ from vm_mgr.adapters.memory.rehearsal import Rehearsal
 from vm_mgr.cli.app import app
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.cluster import Resource
-from vm_mgr.model.migration import GAVE_WAY
 from vm_mgr.model.on_move import Way
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.operations.create import CreateRequest, create
-from vm_mgr.operations.drain import Wishes, drain, require_empty
+from vm_mgr.operations.drain import DrainOptions, drain, require_empty
 from vm_mgr.operations.migrate import migrate
-from vm_mgr.operations.migration.options import MoveTerms
+from vm_mgr.operations.migration.options import MigrateOptions
 from vm_mgr.operations.stop import stop
-from vm_mgr.ports.cluster import Harm
+from vm_mgr.ports.cluster import SideEffect
 from vm_mgr.reports import Level, Note, Progress
 
 from .conftest import DOMAIN
@@ -108,7 +107,7 @@ class TestOrder:
             return looks()
 
         env.cluster.state = state
-        drain(env, "n1", Wishes(at_once=at_once))
+        drain(env, "n1", DrainOptions(at_once=at_once))
         assert begun.most == [min(at_once, 3)]
 
     def test_vms_of_other_nodes_and_stopped_ones_are_left_alone(self, env, begun):
@@ -131,7 +130,7 @@ class TestOrder:
                 env.cluster.stuck.clear()
 
         env.cluster.end_move = end
-        assert sorted(names(drain(env, "n1", Wishes(at_once=1)).moved)) == ["high", "low", "middle"]
+        assert sorted(names(drain(env, "n1", DrainOptions(at_once=1)).moved)) == ["high", "low", "middle"]
 
     def test_vm_that_went_along_with_another_is_not_moved_again(self, env, begun):
         real = env.cluster.begin_move
@@ -141,12 +140,12 @@ class TestOrder:
             env.cluster.places["low"] = "n3"
 
         env.cluster.begin_move = begin
-        drained = drain(env, "n1", Wishes(at_once=1))
+        drained = drain(env, "n1", DrainOptions(at_once=1))
         assert begun.names() == ["high", "middle"]
         assert {one.name: one.to for one in drained.moved}["low"] == "n3"
 
     def test_terms_of_the_call_go_to_each_move(self, env, begun):
-        drain(env, "n1", Wishes(terms=MoveTerms(bandwidth_mib=8)))
+        drain(env, "n1", DrainOptions(terms=MigrateOptions(bandwidth_mib=8)))
         assert all("bandwidth=8" in given["terms"] for _, given in begun.moves)
 
 
@@ -175,13 +174,13 @@ class TestStays:
         assert names(drained.stays) == ["old"]
         assert "--restart-others" in drained.stays[0].hint
         assert not begun.names()
-        drained = drain(env, "n1", Wishes(restart_others=True, terms=MoveTerms(bandwidth_mib=8)))
+        drained = drain(env, "n1", DrainOptions(restart_others=True, terms=MigrateOptions(bandwidth_mib=8)))
         assert [(one.name, one.how) for one in drained.moved] == [("old", Way.RESTARTED)]
         require_empty(drained)
 
     def test_pinned_vm_is_not_even_restarted(self, env, make, begun):
         make("fixed", live_migration=False, pinned_host="n1")
-        assert names(drain(env, "n1", Wishes(restart_others=True)).stays) == ["fixed"]
+        assert names(drain(env, "n1", DrainOptions(restart_others=True)).stays) == ["fixed"]
         assert not begun.names()
 
     def test_failed_migration_is_told_and_the_others_leave(self, env, make):
@@ -245,7 +244,7 @@ class TestStays:
 class TestHarm:
     def test_vm_that_would_be_stopped_stays(self, env, make, begun):
         make("web1")
-        env.cluster.harms["web1"] = {"web1": Harm.STOPPED}
+        env.cluster.harms["web1"] = {"web1": SideEffect.STOPPED}
         (kept,) = drain(env, "n1").stays
         assert ("no other node" in kept.reason, bool(kept.hint)) == (True, True)
         assert not begun.names()
@@ -257,9 +256,9 @@ class TestHarm:
     def test_vm_that_drags_along_one_without_live_migration_stays_unless_that_may_be(self, env, make):
         make("db1", live_migration=False)
         make("web1")
-        env.cluster.harms["web1"] = {"db1": Harm.RESTARTED, "address": Harm.STOPPED}
+        env.cluster.harms["web1"] = {"db1": SideEffect.RESTARTED, "address": SideEffect.STOPPED}
         assert sorted(names(drain(env, "n1").stays)) == ["db1", "web1"]
-        drained = drain(env, "n1", Wishes(restart_others=True))
+        drained = drain(env, "n1", DrainOptions(restart_others=True))
         assert sorted(names(drained.moved)) == ["db1", "web1"]
         assert ["db1" in one.message for one in notes(env, "restarts")] == [True]
 
@@ -269,7 +268,7 @@ class TestHarm:
         def fails(*_, **__):
             raise VmMgrError(Kind.EXTERNAL_FAILURE, "crm_simulate failed")
 
-        env.cluster.foresee_move = fails
+        env.cluster.simulate_move = fails
         assert names(drain(env, "n1").moved) == ["web1"]
         assert notes(env, "not-foreseen")
 
@@ -315,19 +314,19 @@ class TestNode:
 class TestStandby:
     def test_empty_node_is_put_in_standby(self, env, make):
         make("web1")
-        assert drain(env, "n1", Wishes(standby=True)).standby
+        assert drain(env, "n1", DrainOptions(standby=True)).standby
         assert env.cluster.nodes["n1"].standby
 
     def test_node_that_still_has_a_vm_is_not(self, env, make):
         make("fixed", pinned_host="n1")
-        assert not drain(env, "n1", Wishes(standby=True)).standby
+        assert not drain(env, "n1", DrainOptions(standby=True)).standby
         assert not env.cluster.nodes["n1"].standby
         assert notes(env, "no-standby")
 
     def test_vm_that_would_return_leaves_by_standby(self, env, make, begun):
         make("home", preferred_host="n1", failback="return")
         assert names(drain(env, "n1").stays) == ["home"]
-        drained = drain(env, "n1", Wishes(standby=True))
+        drained = drain(env, "n1", DrainOptions(standby=True))
         assert (names(drained.moved), drained.standby) == (["home"], True)
         assert env.cluster.places["home"] == "n2"
         assert not begun.names()
@@ -335,7 +334,7 @@ class TestStandby:
     def test_vm_that_standby_does_not_move_is_told(self, env, make):
         make("home", preferred_host="n1", failback="return")
         env.cluster.failing_migrations["home"] = FAILED
-        drained = drain(env, "n1", Wishes(standby=True))
+        drained = drain(env, "n1", DrainOptions(standby=True))
         assert names(drained.stays) == ["home"]
         assert drained.standby
 
@@ -419,7 +418,7 @@ class TestReports:
 
     def test_warnings_keep_their_level(self, env, make):
         make("old", live_migration=False)
-        drain(env, "n1", Wishes(restart_others=True))
+        drain(env, "n1", DrainOptions(restart_others=True))
         assert [one.level for one in notes(env, "not-live")] == [Level.WARNING]
 
 
@@ -428,7 +427,7 @@ class TestRehearsal:
     def test_steps_are_told_and_nothing_is_changed(self, env, make):
         make("home", preferred_host="n1", failback="return")
         steps = []
-        drained = drain(Rehearsal(env, steps.append), "n1", Wishes(at_once=1, standby=True))
+        drained = drain(Rehearsal(env, steps.append), "n1", DrainOptions(at_once=1, standby=True))
         moves = [step for step in steps if step.startswith("move ")]
         assert [step.split()[1] for step in moves] == ["high", "middle", "low"]
         assert steps[-1] == "put n1 in standby until it is booted the next time"

@@ -14,14 +14,14 @@ from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.on_move import Way
 from vm_mgr.model.vm import TargetRole, VmSettings
 from vm_mgr.operations.create import CreateRequest, create
-from vm_mgr.operations.drain import Wishes, drain
+from vm_mgr.operations.drain import DrainOptions, drain
 from vm_mgr.operations.migrate import migrate
-from vm_mgr.operations.migration.options import MoveTerms
+from vm_mgr.operations.migration.options import MigrateOptions
 from vm_mgr.operations.migration.outcome import longest_s
 from vm_mgr.operations.migration.stop_reason import move_reason
 from vm_mgr.operations.set_vm import Changes, set_vm
 from vm_mgr.operations.status import status
-from vm_mgr.ports.cluster import Harm, VmResource
+from vm_mgr.ports.cluster import SideEffect, VmResource
 from vm_mgr.reports import Note
 
 from .conftest import DOMAIN
@@ -48,7 +48,7 @@ def vm(make):
 
 
 def tell(env, name, kind, *, detail=""):
-    env.chronicle.append([Event(env.clock.utc() + 0.1, kind, name, "n2", detail)])
+    env.event_log.append([Event(env.clock.utc() + 0.1, kind, name, "n2", detail)])
 
 
 def told_at_end_of_move(env, kind):
@@ -100,7 +100,7 @@ class TestDrain:
         assert "hibernating" in codes(env)
 
     def test_its_move_gets_no_terms_of_a_live_migration(self, env, vm):
-        drain(env, "n1", Wishes(terms=MoveTerms(bandwidth_mib=8)))
+        drain(env, "n1", DrainOptions(terms=MigrateOptions(bandwidth_mib=8)))
         assert env.cluster.places[vm] == "n2"
         assert env.cluster.terms[vm] == ""
 
@@ -150,7 +150,7 @@ class TestDrain:
             tell(env, "home", EventKind.RESUMED)
 
         env.cluster.stand_by = stand_by
-        assert ways(drain(env, "n1", Wishes(standby=True))) == [("home", "n2", Way.RESUMED)]
+        assert ways(drain(env, "n1", DrainOptions(standby=True))) == [("home", "n2", Way.RESUMED)]
 
     def test_node_that_can_not_take_it_is_known_before_it_is_saved(self, env, vm):
         env.hypervisor.refusals = [VmMgrError(Kind.NOT_SUPPORTED, "no machine pc-x here")]
@@ -171,24 +171,24 @@ class TestDrain:
 
 class TestHarm:
     def test_its_own_stop_and_start_is_what_was_asked_for(self, env, vm):
-        env.cluster.harms[vm] = {vm: Harm.RESTARTED}
+        env.cluster.harms[vm] = {vm: SideEffect.RESTARTED}
         told_at_end_of_move(env, EventKind.RESUMED)
         assert migrate(env, vm).node == "n2"
         assert "restarts" not in codes(env)
 
     def test_own_stop_without_a_start_is_refused(self, env, vm):
-        env.cluster.harms[vm] = {vm: Harm.STOPPED}
+        env.cluster.harms[vm] = {vm: SideEffect.STOPPED}
         assert [one.name for one in drain(env, "n1").stays] == [vm]
 
     def test_one_that_is_drawn_along_would_be_restarted(self, env, make, vm):
         """It has no move of its own, so its memory would not be saved."""
         make("db1", preferred_host="n3")
         migrate(env, "db1", "n1")
-        env.cluster.harms[vm] = {"db1": Harm.RESTARTED}
+        env.cluster.harms[vm] = {"db1": SideEffect.RESTARTED}
         drained = drain(env, "n1")
         assert [one.name for one in drained.stays] == [vm]
         assert "--restart-others" in drained.stays[0].hint
-        assert ways(drain(env, "n1", Wishes(restart_others=True))) == [(vm, "n2", Way.UNKNOWN)]
+        assert ways(drain(env, "n1", DrainOptions(restart_others=True))) == [(vm, "n2", Way.UNKNOWN)]
         assert "restarts" in codes(env)
 
 

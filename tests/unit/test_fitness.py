@@ -23,7 +23,7 @@ from vm_mgr.operations.restart import restart
 from vm_mgr.operations.set_vm import Changes, set_vm
 from vm_mgr.operations.start import start
 from vm_mgr.operations.stop import stop
-from vm_mgr.operations.support.placement import obstacles
+from vm_mgr.operations.support.placement import placement_problems
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.reports import Note
 
@@ -253,7 +253,7 @@ class TestMigration:
 class TestObstacles:
     def reasons(self, vm, resource=None, **nodes):
         state = ClusterState(tuple(Node(name, **given) for name, given in nodes.items()), {})
-        return [(one.node, one.never) for one in obstacles(state, vm, resource)]
+        return [(one.node, one.never) for one in placement_problems(state, vm, resource)]
 
     def test_what_a_node_lacks_is_told_of_each(self):
         vm = VmResource("web1", TargetRole.STARTED, asks=("bridge-br0", "kvm"))
@@ -274,7 +274,7 @@ class TestObstacles:
     def test_node_that_can_take_no_vm_is_told_with_its_reason(self, state):
         vm = VmResource("web1", TargetRole.STARTED)
         seen = ClusterState((Node("n1", **{state: True}),), {})
-        (one,) = obstacles(seen, vm, None)
+        (one,) = placement_problems(seen, vm, None)
         assert one.never
         assert {"unclean": "lost", "pending": "ready", "leaving": "shut down"}.get(state, state) in one.reason
 
@@ -286,7 +286,7 @@ class TestObstacles:
         assert self.reasons(VmResource("web1", TargetRole.STARTED), failed, **nodes) == [("n1", True)]
         needy = VmResource("web1", TargetRole.STARTED, needs="mount")
         state = ClusterState(tuple(map(Node, nodes)), {}, sets={"mount": frozenset({"n2"})})
-        assert [one.node for one in obstacles(state, needy, None)] == ["n1"]
+        assert [one.node for one in placement_problems(state, needy, None)] == ["n1"]
 
     def test_node_that_it_runs_on_is_only_compared(self):
         running = Resource("web1", active=True, nodes=("n1",), banned_by_failures=("n1",))
@@ -303,7 +303,7 @@ class TestObstacles:
             return done.stdout
 
         found = json.loads(shown("--output", "json"))
-        assert found["obstacles"] == [
+        assert found["placement_problems"] == [
             {"node": "n2", "reason": "the bridge br0 has no uplink", "never": False},
             {"node": "n3", "reason": "the bridge br0 is missing", "never": False},
         ]

@@ -9,7 +9,7 @@ import pytest
 from lxml import etree
 
 import vm_mgr.cli
-from vm_mgr.adapters.libvirt.port import Virsh
+from vm_mgr.adapters.libvirt.port import LocalLibvirt
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.adapters.pacemaker.cib_transaction import CibEditor
 from vm_mgr.cli.edit import _in_editor, _kept
@@ -66,7 +66,7 @@ def test_cib_is_changed_without_a_folder(full):
 
 def test_domain_and_device_are_handed_over_without_a_folder(full, tmp_path):
     tools = Tools()
-    virsh = Virsh(tools, tmp_path / "none")
+    virsh = LocalLibvirt(tools, tmp_path / "none")
     virsh.create("<domain>ö</domain>", "web1", timeout_s=5)
     virsh.attach("web1", "<disk/>")
     assert tools.read["virsh"] == ["<domain>ö</domain>", "<disk/>"]

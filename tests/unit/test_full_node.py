@@ -11,7 +11,7 @@ import pytest
 from vm_mgr.ocf import __main__ as agent
 from vm_mgr.ocf import destroy_times, identity, retry_backoff
 from vm_mgr.ocf.actions import ACTIONS
-from vm_mgr.ocf.agent_log import say_now_and_then
+from vm_mgr.ocf.agent_log import log_throttled
 
 from .test_agent import AGENT, GIVEN, node, proc  # noqa: F401 - fixtures
 from .test_io_errors import RECURRING, Stands
@@ -102,7 +102,7 @@ class TestSlowActions:
     def test_start_and_stop_need_none_of_the_files(self, node):  # noqa: F811
         with full(), contextlib.redirect_stderr(io.StringIO()):
             ACTIONS["start"](node, GIVEN)
-            say_now_and_then(node, "web1", 0, "a thing", failed=False)
+            log_throttled(node, "web1", 0, "a thing", failed=False)
             assert retry_backoff.add(node, "web1") == 1
             assert destroy_times.reserve_s(node, 60) > 0
             ACTIONS["stop"](node, GIVEN._replace(force_stop=True))

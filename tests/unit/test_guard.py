@@ -5,11 +5,11 @@ import os
 import pytest
 
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.storage import Holder
+from vm_mgr.model.storage import DiskClient
 from vm_mgr.ocf import guard
 
 XML = "<domain><devices><disk><source protocol='rbd' name='rbd/system_web1'/></disk></devices></domain>"
-HELD = Holder("system_web1", "198.51.100.12:0/7")
+HELD = DiskClient("system_web1", "198.51.100.12:0/7")
 
 
 @pytest.fixture

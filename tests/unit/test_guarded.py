@@ -3,12 +3,12 @@
 import pytest
 
 from vm_mgr.model.cluster import Fencing
-from vm_mgr.model.storage import Holder
+from vm_mgr.model.storage import DiskClient
 from vm_mgr.ocf import guard
 from vm_mgr.ocf.guarded import Guarded, guarded
 from vm_mgr.ports.own_clients import Opened
 
-HELD = Holder("system_web1", "198.51.100.12:0/7")
+HELD = DiskClient("system_web1", "198.51.100.12:0/7")
 POOL = "<pool type='{type}'><name>{name}</name><source><name>{ceph}</name></source></pool>"
 STATE = "<!--\nWARNING: THIS IS AN AUTO-GENERATED FILE\n-->\n\n{pool}"
 QEMU = "xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'"

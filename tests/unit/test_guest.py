@@ -7,7 +7,7 @@ import pytest
 
 from vm_mgr.adapters.host.runner import HostRunner
 from vm_mgr.adapters.libvirt.commands import remote_uri
-from vm_mgr.adapters.libvirt.port import Virsh
+from vm_mgr.adapters.libvirt.port import LocalLibvirt
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.storage import Consistency
 from vm_mgr.model.vm import TargetRole, VmSettings, VmState
@@ -255,7 +255,7 @@ class Recorder:
 )
 def test_reason_of_a_pause_is_read(tmp_path, answer, reason):
     recorder = Recorder(answer)
-    assert Virsh(recorder, tmp_path, uri="qemu+ssh://n2/system").paused("web1", timeout_s=1) == reason
+    assert LocalLibvirt(recorder, tmp_path, uri="qemu+ssh://n2/system").paused("web1", timeout_s=1) == reason
     assert recorder.calls[0][:3] == ("virsh", "--connect", "qemu+ssh://n2/system")
 
 
@@ -270,7 +270,7 @@ def test_reason_of_a_pause_is_read(tmp_path, answer, reason):
 def test_console_of_another_node_goes_over_ssh(tmp_path, uri, user, reached):
     recorder = Recorder()
     with pytest.raises(SystemExit):
-        Virsh(recorder, tmp_path, uri=uri).console("web1", user)
+        LocalLibvirt(recorder, tmp_path, uri=uri).console("web1", user)
     assert recorder.calls == [("virsh", "--connect", reached, "--quiet", "console", "web1")]
 
 
@@ -286,6 +286,6 @@ def test_refusal_of_our_own_hook_is_told_and_may_pass(tmp_path):
             return Completed(tuple(argv), 1, "", said)
 
     with pytest.raises(VmMgrError) as caught:
-        Virsh(Runner(), tmp_path).create("<domain/>", "web1", timeout_s=5)
+        LocalLibvirt(Runner(), tmp_path).create("<domain/>", "web1", timeout_s=5)
     assert caught.value.kind is Kind.WRONG_STATE
     assert caught.value.message.startswith("refusing to start web1: its disk system_web1 is in use on n1")

@@ -7,8 +7,8 @@ import pytest
 
 from vm_mgr.config import DirectorySettings, StorageSettings
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.intent import HALF, Mark
-from vm_mgr.model.storage import Holder
+from vm_mgr.model.intent import HALF, Intent
+from vm_mgr.model.storage import DiskClient
 from vm_mgr.model.vm import TargetRole, VmSettings
 from vm_mgr.operations.clone import CloneRequest, clone
 from vm_mgr.operations.create import CreateRequest, create
@@ -29,7 +29,7 @@ from vm_mgr.operations.start import start
 from .conftest import DOMAIN
 from .test_agent import act
 
-LIVING = Holder("system_web1", "198.51.100.12:0/7", "client.7", "auto 7")
+LIVING = DiskClient("system_web1", "198.51.100.12:0/7", "client.7", "auto 7")
 LEFT = LIVING._replace(watching=False)
 BOTH = {"old": "web1", "new": "web2"}
 
@@ -70,11 +70,11 @@ def refused(call):
 @pytest.mark.parametrize(
     "marks",
     [
-        {"web1": Mark("rollback", details={"phase": "rolling", "was": "Started", "snapshot": "s"})},
-        {"web1": Mark("remove", details={"phase": "deleting", "was": ""})},
-        {"web1": Mark("create", details={"phase": "committing"})},
-        {"web1": Mark("rename", details=BOTH), "web2": Mark("rename", details=BOTH)},
-        {"web1": Mark("unknown")},
+        {"web1": Intent("rollback", details={"phase": "rolling", "was": "Started", "snapshot": "s"})},
+        {"web1": Intent("remove", details={"phase": "deleting", "was": ""})},
+        {"web1": Intent("create", details={"phase": "committing"})},
+        {"web1": Intent("rename", details=BOTH), "web2": Intent("rename", details=BOTH)},
+        {"web1": Intent("unknown")},
     ],
 )
 def test_half_state_is_not_booted(stopped, marks):
@@ -90,19 +90,21 @@ def test_half_state_is_not_booted(stopped, marks):
 @pytest.mark.parametrize(
     "mark",
     [
-        Mark("rollback", details={"phase": "stopping"}),
-        Mark("rollback", details={"phase": "starting"}),
-        Mark("remove", details={"phase": "stopping"}),
-        Mark("create"),
-        Mark("create", details={"phase": "enabling"}),
-        Mark("rename", details=BOTH),  # of the other name the mark is gone: nothing was begun, or all is done
-        *map(Mark, ("add-disk", "remove-disk", "set", "snapshot", "drop-snapshot", "restart", "disable")),
-        Mark("colocation"),
-        Mark("a verb of a newer version"),
+        Intent("rollback", details={"phase": "stopping"}),
+        Intent("rollback", details={"phase": "starting"}),
+        Intent("remove", details={"phase": "stopping"}),
+        Intent("create"),
+        Intent("create", details={"phase": "enabling"}),
+        Intent(
+            "rename", details=BOTH
+        ),  # of the other name the mark is gone: nothing was begun, or all is done
+        *map(Intent, ("add-disk", "remove-disk", "set", "snapshot", "drop-snapshot", "restart", "disable")),
+        Intent("colocation"),
+        Intent("a verb of a newer version"),
     ],
 )
 def test_recovery_does_not_wait_for_what_leaves_the_vm_whole(stopped, mark):
-    stopped.ledger.kept = {"web1": mark, "db1": Mark("rollback", details={"phase": "rolling"})}
+    stopped.ledger.kept = {"web1": mark, "db1": Intent("rollback", details={"phase": "rolling"})}
     began = stopped.clock.now
     act(stopped, "start")
     assert stopped.hypervisor.running
@@ -110,7 +112,7 @@ def test_recovery_does_not_wait_for_what_leaves_the_vm_whole(stopped, mark):
 
 
 def test_command_that_is_about_to_end_is_waited_for(stopped):
-    stopped.ledger.kept = {"web1": Mark("rollback", details={"phase": "rolling"})}
+    stopped.ledger.kept = {"web1": Intent("rollback", details={"phase": "rolling"})}
     sleep = stopped.clock.sleep
     until = stopped.clock.now + 3
 
@@ -130,7 +132,7 @@ def test_rollback_that_begins_while_a_start_waits_for_the_disks_is_seen(stopped)
     def waiting(images):
         if stopped.clock.now < until:
             return [LIVING]
-        stopped.ledger.kept["web1"] = Mark("rollback", details={"phase": "rolling"})
+        stopped.ledger.kept["web1"] = Intent("rollback", details={"phase": "rolling"})
         return holders(images)
 
     stopped.storage.holders = waiting
@@ -185,7 +187,7 @@ def test_start_by_somebody_else_is_not_taken_for_the_end_of_a_rollback(vm):
         }
     )
     cleared = []
-    vm.cluster.forget_failures = cleared.append
+    vm.cluster.cleanup = cleared.append
     repair(vm)
     assert vm.storage.vms["web1"].disks == ["old 0", "old 1"]
     assert not vm.ledger.kept

@@ -8,17 +8,17 @@ import pytest
 from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.event import EventKind
-from vm_mgr.model.storage import Holder
+from vm_mgr.model.storage import DiskClient
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.ocf import actions, departure, identity, retry_backoff
 from vm_mgr.ocf import unblock as lifting
 from vm_mgr.ocf.moving import migrate_from, migrate_to
 from vm_mgr.ocf.parameters import Parameters
-from vm_mgr.ocf.preemption import GivingWay
+from vm_mgr.ocf.preemption import RecoveryWatch
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.migrate import migrate
 from vm_mgr.operations.migration.blocked import let_go
-from vm_mgr.operations.migration.unblock import Place, lift, place_of
+from vm_mgr.operations.migration.unblock import Place, lift, presence_of
 from vm_mgr.operations.pause import resume
 from vm_mgr.ports.hypervisor import ARRIVING
 
@@ -41,7 +41,7 @@ def nodes(env, image, tmp_path):
     nodes = {"n1": env.hypervisor, "n2": MemoryHypervisor(), "n3": MemoryHypervisor()}
     env.hypervisor_at = nodes.__getitem__
     env.looked = []
-    env.cluster.look_again = env.looked.append
+    env.cluster.reprobe = env.looked.append
     return nodes
 
 
@@ -53,7 +53,7 @@ def there(nodes):
 
 def on_ceph(env, *hosts):
     """Have the storage tell clients by address, of n1 and of these nodes."""
-    found = [Holder(f"system_{VM}", f"198.51.100.1{number}:0/1") for number in (1, *hosts)]
+    found = [DiskClient(f"system_{VM}", f"198.51.100.1{number}:0/1") for number in (1, *hosts)]
     evicted = []
     env.storage.holders = lambda _images: [one for one in found if one not in evicted]
     env.storage.evict = evicted.append
@@ -66,7 +66,7 @@ class TestStandingSource:
         env.hypervisor.halted[VM] = "migrating"
 
     def test_it_goes_on_where_no_other_node_has_it(self, env, nodes):
-        assert place_of(env, VM) is Place.RUNS
+        assert presence_of(env, VM) is Place.RUNS
         assert not env.hypervisor.halted
 
     @pytest.mark.parametrize("reason", HALVES)
@@ -82,7 +82,7 @@ class TestStandingSource:
     def test_half_that_does_not_end_keeps_it_standing(self, env, there):
         there.halted[VM] = ARRIVING
         there.destroy = lambda *_, **__: None
-        assert place_of(env, VM) is not Place.RUNS
+        assert presence_of(env, VM) is not Place.RUNS
         assert env.hypervisor.halted[VM] == "migrating"
 
     def test_guest_that_runs_at_the_target_is_the_vm(self, env, there):
@@ -232,7 +232,9 @@ class TestStart:
     def test_half_on_another_node_is_ended(self, env, there):
         env.hypervisor.running.clear()
         there.halted[VM] = ARRIVING
-        env.storage.holders = lambda _: [Holder(f"system_{VM}", "198.51.100.12:0/1")] if there.running else []
+        env.storage.holders = lambda _: (
+            [DiskClient(f"system_{VM}", "198.51.100.12:0/1")] if there.running else []
+        )
         actions.start(env, self.GIVEN)
         assert not there.running
         assert env.hypervisor.running
@@ -240,7 +242,7 @@ class TestStart:
     def test_vm_that_its_user_runs_there_is_not_ended(self, env, there):
         env.hypervisor.running.clear()
         there.halted[VM] = "user"
-        env.storage.holders = lambda _: [Holder(f"system_{VM}", "198.51.100.12:0/1")]
+        env.storage.holders = lambda _: [DiskClient(f"system_{VM}", "198.51.100.12:0/1")]
         with pytest.raises(VmMgrError) as caught:
             actions.start(env, self.GIVEN)
         assert "n2" in caught.value.message
@@ -353,20 +355,20 @@ class TestGivingWay:
         return fail
 
     def test_migrations_give_way_to_the_failures_of_one_vm_once(self, env, fails):
-        first = GivingWay(env, VM)
+        first = RecoveryWatch(env, VM)
         fails("one")
         assert "bad" in first.reason(LONG)
-        second = GivingWay(env, VM)
+        second = RecoveryWatch(env, VM)
         fails("two")
         assert second.reason(LONG) == ""
         env.clock.sleep(601)
-        third = GivingWay(env, VM)
+        third = RecoveryWatch(env, VM)
         fails("three")
         assert "bad" in third.reason(LONG)
 
     def test_node_that_is_lost_always_comes_first(self, env, fails):
         for number in range(2):
-            way = GivingWay(env, VM)
+            way = RecoveryWatch(env, VM)
             lost = f"n{3 - number}"
             env.cluster.nodes[lost] = env.cluster.nodes[lost]._replace(online=False, unclean=True)
             assert lost in way.reason(LONG)

@@ -8,7 +8,7 @@ from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.cluster import Failure
 from vm_mgr.model.event import EventKind
-from vm_mgr.model.storage import Holder
+from vm_mgr.model.storage import DiskClient
 from vm_mgr.model.vm import TargetRole, VmSettings
 from vm_mgr.ocf.actions import ACTIONS
 from vm_mgr.ocf.parameters import Parameters, read
@@ -214,11 +214,11 @@ def test_forced_stop_is_one(world):
 
 
 @pytest.mark.parametrize(
-    "trouble", ["begin_state", "keep_state", "room", "libvirt", "slow", "io error", "large", "no storage"]
+    "trouble", ["prepare_state", "store_state", "room", "libvirt", "slow", "io error", "large", "no storage"]
 )
 def test_guest_that_can_not_be_saved_goes_on_and_is_shut_down(world, trouble):
     hypervisor = world.nodes["n1"].hypervisor
-    if trouble in ("begin_state", "keep_state"):
+    if trouble in ("prepare_state", "keep_state"):
         world.storage.failing = trouble
     elif trouble == "no storage":
         world.storage.failing = "names"
@@ -285,7 +285,7 @@ def test_disk_that_another_has_open_makes_the_memory_worthless(world):
 
     def open_elsewhere(verb):
         if verb == "destroy":
-            world.storage.held = [Holder("system_web1", "198.51.100.12:0/7")]
+            world.storage.held = [DiskClient("system_web1", "198.51.100.12:0/7")]
 
     hypervisor.on_call = open_elsewhere
     world.stop("n1")
@@ -314,7 +314,7 @@ def test_memory_that_does_not_fit_is_given_up(world, tampered):
     elif tampered == "record":
         states["web1"] = states["web1"]._replace(uuid="", digest="", moment="")
     elif tampered == "taken":
-        world.storage.take_state("web1")
+        world.storage.consume_state("web1")
     world.start("n2")
     assert world.history == [("boot", 101)]
     assert EventKind.NOT_RESUMED in world.told("n2") or EventKind.NOT_SAVED in world.told("n1")
@@ -345,7 +345,7 @@ def test_guest_that_may_have_run_is_not_booted_in_the_same_start(world):
     assert world.history[-1] == ("boot", 201)
 
 
-@pytest.mark.parametrize("failing", ["saved_state", "take_state"])
+@pytest.mark.parametrize("failing", ["saved_state", "consume_state"])
 def test_nothing_starts_while_memory_could_be_resumed_beside_it(world, failing):
     world.stop("n1")
     world.storage.failing = failing

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from vm_mgr.model.event import EventKind
-from vm_mgr.model.intent import Mark
+from vm_mgr.model.intent import Intent
 from vm_mgr.ocf import hibernation
 
 from .test_hibernation import XML, World
@@ -22,19 +22,19 @@ def world(tmp_path):
 
 @pytest.mark.parametrize("goes_on", ["before the copy", "during the copy"])
 def test_guest_that_somebody_lets_go_on_while_it_is_saved_boots(world, goes_on):
-    hypervisor, storage, keep = world.nodes["n1"].hypervisor, world.storage, world.storage.keep_state
+    hypervisor, storage, keep = world.nodes["n1"].hypervisor, world.storage, world.storage.store_state
 
     def write():
         hypervisor.resume("web1")
         storage.vms["web1"].disks[0] = "written after the memory was"
 
-    def keep_state(name, state, on_progress):
+    def store_state(name, state, on_progress):
         if goes_on == "before the copy":
             write()
             return keep(name, state, on_progress)
         return keep(name, state, lambda _fraction: write())
 
-    storage.keep_state = keep_state
+    storage.store_state = store_state
     world.stop("n1")
     assert EventKind.NOT_SAVED in world.told("n1")
     world.start("n2")
@@ -43,22 +43,22 @@ def test_guest_that_somebody_lets_go_on_while_it_is_saved_boots(world, goes_on):
 
 def test_disks_written_during_the_copy_make_the_memory_worthless(world):
     """Even where the guest stands again."""
-    storage, keep = world.storage, world.storage.keep_state
+    storage, keep = world.storage, world.storage.store_state
 
-    def keep_state(name, state, on_progress):
+    def store_state(name, state, on_progress):
         def write(_fraction):
             storage.vms["web1"].disks[0] = "written after the memory was"
 
         return keep(name, state, write)
 
-    storage.keep_state = keep_state
+    storage.store_state = store_state
     world.stop("n1")
     world.start("n2")
     assert world.history[-1] == ("boot", 101)
 
 
 def test_guest_that_a_snapshot_holds_is_not_saved(world):
-    mark = Mark("snapshot", "n1", 0.0, {"snapshot": "s", "pauses": "yes"})
+    mark = Intent("snapshot", "n1", 0.0, {"snapshot": "s", "pauses": "yes"})
     world.nodes["n1"].ledger.write("web1", mark)
     world.nodes["n1"].hypervisor.pause("web1")
     world.stop("n1")
@@ -71,18 +71,18 @@ def test_storage_that_hangs_while_memory_is_copied_does_not_hold_the_guest(world
     monkeypatch.setattr(hibernation, "CALL_S", 0.2)
     hypervisor, hangs = world.nodes["n1"].hypervisor, threading.Event()
     hypervisor.xmls["web1"] = XML.replace("'MiB'>512", "'MiB'>1")
-    began, drop, pause = time.monotonic(), world.storage.drop_state, hypervisor.pause
+    began, drop, pause = time.monotonic(), world.storage.delete_state, hypervisor.pause
 
     def pause_and_hang(name):
         pause(name)
-        world.storage.drop_state = lambda _name: hangs.wait(20)
+        world.storage.delete_state = lambda _name: hangs.wait(20)
 
-    world.storage.keep_state = lambda *_: hangs.wait(20)
+    world.storage.store_state = lambda *_: hangs.wait(20)
     monkeypatch.setattr(hypervisor, "pause", pause_and_hang)
     world.stop("n1", timeout_s=31, hibernation_s=1)
     assert time.monotonic() - began < 10
     hangs.set()
-    world.storage.drop_state = drop
+    world.storage.delete_state = drop
     assert "web1" not in hypervisor.running
     assert EventKind.NOT_SAVED in world.told("n1")
     assert not world.storage.saved_state("web1").waits

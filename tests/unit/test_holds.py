@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from vm_mgr.adapters.host.holds import RemoteHolds, SystemdHolds
-from vm_mgr.adapters.libvirt.port import Virsh
+from vm_mgr.adapters.libvirt.port import LocalLibvirt
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.event import EventKind
 from vm_mgr.model.storage import Consistency
@@ -322,5 +322,5 @@ def test_key_of_another_node_opens_libvirt_and_the_timer_only(tmp_path, asked, c
 @pytest.mark.parametrize(("word", "frozen"), [("frozen", True), ("thawed", False), (None, False)])
 def test_virsh_asks_the_guests_agent(tmp_path, word, frozen):
     programs = Programs(json.dumps({"return": word}), 0 if word else 1)
-    assert Virsh(programs, tmp_path).is_frozen(VM) is frozen
+    assert LocalLibvirt(programs, tmp_path).is_frozen(VM) is frozen
     assert "guest-fsfreeze-status" in programs.calls[0][-3]

@@ -7,13 +7,13 @@ import pytest
 from vm_mgr.adapters.ceph import holders as looking
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import Fencing
-from vm_mgr.model.storage import Holder
-from vm_mgr.operations.storage.disk_interlock import free_disks, gone_nodes, shut_out_dead
+from vm_mgr.model.storage import DiskClient
+from vm_mgr.operations.storage.disk_interlock import blocklist_dead, free_disks, gone_nodes
 from vm_mgr.ports.own_clients import Opened
 
 IMAGE = "system_web1"
-MINE = Holder(IMAGE, "198.51.100.11:0/3", "client.3", "auto 3")
-REMOTE = Holder(IMAGE, "198.51.100.12:0/7", "client.1", "auto 1")
+MINE = DiskClient(IMAGE, "198.51.100.11:0/3", "client.3", "auto 3")
+REMOTE = DiskClient(IMAGE, "198.51.100.12:0/7", "client.1", "auto 1")
 
 
 def free(env):
@@ -110,7 +110,7 @@ def test_without_fencing_an_offline_node_proves_nothing(env):
 
 
 def test_unknown_address_is_never_evicted(env):
-    env.storage.held = [Holder(IMAGE, "203.0.113.9:0/1")]
+    env.storage.held = [DiskClient(IMAGE, "203.0.113.9:0/1")]
     with pytest.raises(VmMgrError):
         free(env)
     assert not env.storage.evicted
@@ -199,7 +199,7 @@ def test_hint_names_the_process_that_has_the_very_disk(env, said):
 def test_nobody_is_evicted_while_another_one_lives(env):
     """Else a living VM would lose a disk for a start that is refused."""
     dead = MINE._replace(image="data_web1_0")
-    fenced = Holder("data_web1_1", "198.51.100.13:0/9")
+    fenced = DiskClient("data_web1_1", "198.51.100.13:0/9")
     env.storage.held = [dead, REMOTE, fenced]
     died(env, dead.address)
     fence(env, "n3")
@@ -299,9 +299,9 @@ def test_only_the_own_dead_are_shut_out(env):
     mine, image = MINE, "data_web1_0"
     living = mine._replace(image=image, address="198.51.100.11:0/4")
     env.storage.held = [REMOTE, GIVEN_UP, mine, living]
-    assert shut_out_dead(env, env.storage, "web1", [IMAGE, image]) == []
+    assert blocklist_dead(env, env.storage, "web1", [IMAGE, image]) == []
     died(env, mine.address)
-    assert shut_out_dead(env, env.storage, "web1", [IMAGE, image]) == [mine]
+    assert blocklist_dead(env, env.storage, "web1", [IMAGE, image]) == [mine]
     assert env.storage.held == [REMOTE, GIVEN_UP, living]
 
 

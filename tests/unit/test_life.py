@@ -4,7 +4,7 @@ import pytest
 
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.cluster import Resource
-from vm_mgr.model.intent import Mark
+from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import TargetRole, VmSettings, VmState
 from vm_mgr.operations.clone import CloneRequest, clone
 from vm_mgr.operations.create import CreateRequest, create
@@ -157,7 +157,7 @@ def test_vm_whose_unfinished_operation_can_not_be_settled_can_be_stopped(env, vm
         raise VmMgrError(Kind.WRONG_STATE, "its disk is in use", hint="stop it first")
 
     env.snapshots.drop_snapshot = in_use
-    env.ledger.write(vm, Mark("snapshot", "n1", 0.0, {"snapshot": "s", "pauses": ""}))
+    env.ledger.write(vm, Intent("snapshot", "n1", 0.0, {"snapshot": "s", "pauses": ""}))
     assert stop(env, vm).state is VmState.STOPPED
     assert [report.code for report in env.said if isinstance(report, Note)] == ["unfinished"]
     assert env.ledger.marks()

@@ -23,7 +23,7 @@ from vm_mgr.adapters.shared_dir.mount import Mount
 from vm_mgr.adapters.shared_dir.port import SharedDirectory
 from vm_mgr.cli.app import app
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.intent import Mark
+from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import TEXT_MAX, VmSettings, note_problems
 from vm_mgr.operations.clone import CloneRequest, clone
 from vm_mgr.operations.create import CreateRequest, create
@@ -296,7 +296,7 @@ def test_a_note_is_removed_and_nothing_else(env, image):
 
 
 def old_mark(**details):
-    return Mark("set", "n1", 0.0, {"xml": "", **details})
+    return Intent("set", "n1", 0.0, {"xml": "", **details})
 
 
 @pytest.mark.parametrize("value", ["", "\0", "\ud800", "x" * (TEXT_MAX + 1)])

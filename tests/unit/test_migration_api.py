@@ -11,7 +11,7 @@ import pytest
 from vm_mgr.adapters.libvirt.connection import Connection
 from vm_mgr.adapters.libvirt.migration import LiveMove
 from vm_mgr.adapters.libvirt.migration_precheck import problems
-from vm_mgr.adapters.libvirt.port import Virsh
+from vm_mgr.adapters.libvirt.port import LocalLibvirt
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.migration import Limits, OnTimeout, Plan, Step, Strategy
 from vm_mgr.ports.live_migration import Migration
@@ -599,7 +599,7 @@ def test_postcopy_is_switched_to_once_and_never_aborted(domain, ticking):
 
 
 def test_dirty_rate_is_measured_and_unknown_where_it_cannot_be(domain, tmp_path):
-    virsh = Virsh(None, tmp_path)
+    virsh = LocalLibvirt(None, tmp_path)
     assert virsh.dirty_rate("web1") == 3 * MIB
     domain.measured = {"dirtyrate.calc_status": 1}
     domain.startDirtyRateCalc = lambda _seconds: (_ for _ in ()).throw(FakeError("not supported"))
@@ -607,7 +607,7 @@ def test_dirty_rate_is_measured_and_unknown_where_it_cannot_be(domain, tmp_path)
 
 
 def test_measuring_that_has_begun_is_not_begun_again(domain, tmp_path):
-    virsh = Virsh(None, tmp_path)
+    virsh = LocalLibvirt(None, tmp_path)
     virsh.begin_dirty_rate("web1")
     assert virsh.dirty_rate("web1") == 3 * MIB
     assert domain.calls == [("measure", 1)]
@@ -623,20 +623,20 @@ def test_qemu_measures_for_less_than_a_second_where_it_can(domain, tmp_path, mon
     told = []
     qemu = SimpleNamespace(qemuMonitorCommand=lambda _, command, __: told.append(command) or answer)
     monkeypatch.setitem(sys.modules, "libvirt_qemu", qemu)
-    assert Virsh(None, tmp_path).dirty_rate("web1") == 3 * MIB
+    assert LocalLibvirt(None, tmp_path).dirty_rate("web1") == 3 * MIB
     assert '"calc-time": 250' in told[0]
     assert domain.calls == asked
 
 
 def test_measuring_that_can_not_begin_is_told_by_its_end(domain, tmp_path):
-    virsh = Virsh(None, tmp_path)
+    virsh = LocalLibvirt(None, tmp_path)
     domain.startDirtyRateCalc = lambda _seconds: (_ for _ in ()).throw(FakeError("not supported"))
     virsh.begin_dirty_rate("web1")
     assert virsh.dirty_rate("web1") is None
 
 
 def test_progress_is_that_of_an_outgoing_migration(domain, tmp_path):
-    virsh = Virsh(None, tmp_path)
+    virsh = LocalLibvirt(None, tmp_path)
     assert virsh.migration_progress("web1").processed_bytes == 7 * MIB
     domain.stats = {**domain.stats, "operation": 8}
     assert virsh.migration_progress("web1") is None
@@ -648,13 +648,13 @@ def test_domain_that_leaves_while_it_is_asked_has_no_progress(domain, tmp_path):
         raise FakeError("no domain with matching uuid", code=NO_DOMAIN)
 
     domain.jobStats = gone
-    assert Virsh(None, tmp_path).migration_progress("web1") is None
+    assert LocalLibvirt(None, tmp_path).migration_progress("web1") is None
 
 
 def test_missing_binding_is_told(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "libvirt", None)
     with pytest.raises(VmMgrError) as caught:
-        Virsh(None, tmp_path).migration_progress("web1")
+        LocalLibvirt(None, tmp_path).migration_progress("web1")
     assert caught.value.kind is Kind.ENVIRONMENT
 
 

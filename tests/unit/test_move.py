@@ -12,7 +12,7 @@ from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.disable import disable
 from vm_mgr.operations.enable import enable
 from vm_mgr.operations.migrate import migrate
-from vm_mgr.operations.migration.options import MoveTerms
+from vm_mgr.operations.migration.options import MigrateOptions
 from vm_mgr.operations.migration.unblock import lift
 from vm_mgr.operations.set_vm import Changes, set_vm
 from vm_mgr.operations.start import start
@@ -152,17 +152,17 @@ class TestMovedAllTheSame:
 
     @pytest.mark.parametrize("to", ["n2", None])
     def test_vm_that_runs_at_its_target_was_moved(self, env, vm, there, to):
-        def look_again(name):
+        def reprobe(name):
             env.cluster.held.clear()
             env.cluster.places[name] = "n2"
 
-        env.cluster.look_again = look_again
+        env.cluster.reprobe = reprobe
         seen = migrate(env, vm, to)
         assert (seen.state, seen.node, seen.detail) == (VmState.STARTED, "n2", "")
         assert not notes(env)
 
     def test_what_the_cluster_does_not_find_is_told_with_where_it_runs(self, env, vm, there):
-        env.cluster.look_again = lambda _name: None
+        env.cluster.reprobe = lambda _name: None
         assert "runs on n2" in failure(env, vm, "n2").message
 
     def test_vm_that_is_seen_nowhere_is_not_said_to_run(self, env, vm, there):
@@ -183,7 +183,7 @@ class TestReason:
 
     def tell(self, env, detail, node="n1", before_s=0.0, subject="web1", **more):
         told = Event(env.clock.utc() - before_s, EventKind.FAILED, subject, node, detail, **more)
-        env.chronicle.append([told])
+        env.event_log.append([told])
 
     def test_agents_whole_reason_is_told(self, env, vm):
         self.tell(env, f"migrate_to: {self.REASON}")
@@ -195,7 +195,7 @@ class TestReason:
 
         def later(seconds):
             slept.append(seconds)
-            if env.cluster.held and not env.chronicle.kept:
+            if env.cluster.held and not env.event_log.kept:
                 self.tell(env, "migrate_to: no ssh")
             sleep(seconds)
 
@@ -213,14 +213,14 @@ class TestReason:
         assert env.clock.now - began < 60
 
     def test_without_a_chronicle_pacemakers_words_are_told(self, env, vm):
-        env.chronicle.hanging = True
+        env.event_log.hanging = True
         assert failure(env, vm, "n2").message.endswith("migrate_to on n1: Error occurred")
 
 
 class TestAdvice:
     """What would help depends on what has ended the move."""
 
-    def hint(self, env, vm, monkeypatch, reason, terms=MoveTerms(), **sample):  # noqa: B008 - immutable
+    def hint(self, env, vm, monkeypatch, reason, terms=MigrateOptions(), **sample):  # noqa: B008 - immutable
         env.cluster.failing_migrations[vm] = f"migrate_to on n1: {reason}"
         looks = iter([JobSample(remaining_bytes=190 * MIB, **sample)] if sample else [])
         monkeypatch.setattr(env.hypervisor, "migration_progress", lambda _name: next(looks, None))
@@ -231,7 +231,7 @@ class TestAdvice:
         return decide(Plan(), limits, sample, Course()).reason
 
     def test_what_is_too_narrow_is_widened(self, env, vm, monkeypatch):
-        terms = MoveTerms(bandwidth_mib=1, timeout_s=5, on_timeout=OnTimeout.ABORT)
+        terms = MigrateOptions(bandwidth_mib=1, timeout_s=5, on_timeout=OnTimeout.ABORT)
         rates = {"rate_bps": 1.0 * MIB, "dirty_bps": 0.0}
         reason = self.late(Limits(5, 98, OnTimeout.ABORT), **rates)
         hint = self.hint(env, vm, monkeypatch, reason, terms, **rates)
@@ -243,8 +243,8 @@ class TestAdvice:
     @pytest.mark.parametrize(
         ("terms", "way", "other"),
         [
-            (MoveTerms(strategy=Strategy.PRECOPY), "--max-pause 38", "--on-timeout"),
-            (MoveTerms(on_timeout=OnTimeout.ABORT), "--on-timeout pause", "--max-pause"),
+            (MigrateOptions(strategy=Strategy.PRECOPY), "--max-pause 38", "--on-timeout"),
+            (MigrateOptions(on_timeout=OnTimeout.ABORT), "--on-timeout pause", "--max-pause"),
         ],
     )
     def test_busy_guest_is_paused_or_slowed_down(self, env, vm, monkeypatch, terms, way, other):
@@ -257,7 +257,7 @@ class TestAdvice:
         assert "auto-converge" in hint
 
     def test_what_slows_it_down_already_is_not_advised(self, env, vm, monkeypatch):
-        terms = MoveTerms(strategy=Strategy.AUTO_CONVERGE)
+        terms = MigrateOptions(strategy=Strategy.AUTO_CONVERGE)
         rates = {"rate_bps": 10.0 * MIB, "dirty_bps": 90.0 * MIB}
         reason = self.late(Limits(98, 110), **rates)
         assert "auto-converge" not in self.hint(env, vm, monkeypatch, reason, terms, **rates)
@@ -277,17 +277,17 @@ class TestAdvice:
     def test_bandwidth_that_can_not_carry_all_in_time_is_told_before(self, env, vm):
         machine = env.definitions.machine
         env.definitions.machine = lambda xml: machine(xml)._replace(memory_bytes=256 * MIB)
-        migrate(env, vm, "n2", MoveTerms(bandwidth_mib=1, timeout_s=5))
+        migrate(env, vm, "n2", MigrateOptions(bandwidth_mib=1, timeout_s=5))
         assert "too-slow" in notes(env, Level.INFO)
         env.said.clear()
-        migrate(env, vm, "n3", MoveTerms(bandwidth_mib=100, timeout_s=5))
+        migrate(env, vm, "n3", MigrateOptions(bandwidth_mib=100, timeout_s=5))
         assert "too-slow" not in notes(env, Level.INFO)
 
     def test_move_that_failed_is_not_told_as_done(self, env, vm):
         """The end of a step is told as done when another one begins."""
         env.cluster.failing_migrations[vm] = FAILED
-        forget, sleep, asked = env.cluster.forget_failed_move, env.clock.sleep, []
-        env.cluster.forget_failed_move = lambda *names: asked.append(names)
+        forget, sleep, asked = env.cluster.cleanup_failed_move, env.clock.sleep, []
+        env.cluster.cleanup_failed_move = lambda *names: asked.append(names)
 
         def later(seconds):
             sleep(seconds)
@@ -382,7 +382,7 @@ class TestHeld:
     @pytest.mark.parametrize("lost", [True, False], ids=["it is gone", "post-copy has failed"])
     def test_vm_that_is_not_here_any_more_is_looked_for_everywhere(self, env, held, lost):
         looked = []
-        env.cluster.look_again = looked.append
+        env.cluster.reprobe = looked.append
         if lost:
             env.hypervisor.running.pop(held)
         else:
@@ -401,7 +401,7 @@ class TestHeld:
     )
     def test_node_that_shuts_down_ends_in_a_restart_and_its_history_stays(self, env, held, unproven):
         env.cluster.nodes["n1"] = env.cluster.nodes["n1"]._replace(leaving=True)
-        env.cluster.forget_failed_move = env.cluster.look_again = None
+        env.cluster.cleanup_failed_move = env.cluster.reprobe = None
         unproven(env)
         with env.ledger.claim(held):  # a command that waits can't help it
             assert lift(env, held)
@@ -410,7 +410,7 @@ class TestHeld:
 
     def test_vm_that_is_gone_is_looked_for_when_its_node_shuts_down_too(self, env, held):
         looked = []
-        env.cluster.look_again = looked.append
+        env.cluster.reprobe = looked.append
         env.cluster.nodes["n1"] = env.cluster.nodes["n1"]._replace(leaving=True)
         env.hypervisor.running.pop(held)
         assert lift(env, held)
@@ -419,7 +419,7 @@ class TestHeld:
 
     def test_command_clears_nothing_of_a_node_that_shuts_down(self, env, vm):
         env.cluster.failing_migrations[vm] = FAILED
-        env.cluster.forget_failed_move = env.cluster.look_again = None
+        env.cluster.cleanup_failed_move = env.cluster.reprobe = None
         env.cluster.nodes["n1"] = env.cluster.nodes["n1"]._replace(leaving=True)
         assert "shut down" in failure(env, vm, "n2").message
         assert env.cluster.held
@@ -444,7 +444,7 @@ class TestChecks:
         def unreachable(_xml):
             raise VmMgrError(Kind.EXTERNAL_FAILURE, "connection refused")
 
-        env.hypervisor.can_take = unreachable
+        env.hypervisor.migration_problems = unreachable
         error = failure(env, vm, "n2")
         assert error.kind is Kind.WRONG_STATE
         assert "libvirtd" in error.hint
@@ -452,21 +452,23 @@ class TestChecks:
 
     def test_one_node_of_several_is_enough(self, env, vm):
         answers = [[VmMgrError(Kind.NO_RESOURCES, "n2 is full", hint="x")], []]
-        env.hypervisor.can_take = lambda _xml: answers.pop(0)
+        env.hypervisor.migration_problems = lambda _xml: answers.pop(0)
         migrate(env, vm)
         assert notes(env) == ["node-unfit"]
 
     def test_observer_says_that_it_can_not_ask_and_moves(self, env, vm):
         env.cluster.nodes["n1"] = env.cluster.nodes["n1"]._replace(observer=True)
         env.cluster.places[vm] = "n2"
-        env.hypervisor.can_take = env.hypervisor.dirty_rate = env.hypervisor.migration_progress = None
-        assert migrate(env, vm, "n3", MoveTerms(parallel=2)).node == "n3"
+        env.hypervisor.migration_problems = env.hypervisor.dirty_rate = env.hypervisor.migration_progress = (
+            None
+        )
+        assert migrate(env, vm, "n3", MigrateOptions(parallel=2)).node == "n3"
         assert notes(env) == ["not-checked"]
         assert parse_terms(env.cluster.terms[vm]) == {"parallel": "2"}
 
     def test_stop_and_start_needs_no_libvirt(self, env, vm):
         set_vm(env, vm, Changes({"live_migration": False}))
-        env.hypervisor.can_take = None
+        env.hypervisor.migration_problems = None
         assert migrate(env, vm, "n2").node == "n2"
 
     def test_start_that_fails_at_the_target_is_told_once_the_vm_runs_elsewhere(self, env, vm):
@@ -492,7 +494,7 @@ class TestChecks:
 class TestTerms:
     def test_terms_reach_the_agent_with_the_picked_strategy(self, env, vm):
         env.hypervisor.dirty_rates[vm] = 90.0 * MIB
-        wanted = MoveTerms(bandwidth_mib=1, timeout_s=60, on_timeout=OnTimeout.ABORT, parallel=2)
+        wanted = MigrateOptions(bandwidth_mib=1, timeout_s=60, on_timeout=OnTimeout.ABORT, parallel=2)
         migrate(env, vm, "n2", wanted)
         terms = parse_terms(env.cluster.terms[vm])
         assert terms.pop("reason").startswith("the guest dirties 90 MiB/s")
@@ -507,14 +509,14 @@ class TestTerms:
 
     def test_second_of_measuring_passes_while_the_target_is_asked(self, env, vm):
         meanwhile = []
-        env.hypervisor.can_take = lambda _xml: meanwhile.extend(env.hypervisor.measuring) or []
+        env.hypervisor.migration_problems = lambda _xml: meanwhile.extend(env.hypervisor.measuring) or []
         migrate(env, vm, "n2")
         assert meanwhile == [vm]
         assert not env.hypervisor.measuring
 
     def test_given_strategy_is_not_measured(self, env, vm):
         env.hypervisor.dirty_rate = env.hypervisor.begin_dirty_rate = None
-        migrate(env, vm, "n2", MoveTerms(strategy=Strategy.POSTCOPY))
+        migrate(env, vm, "n2", MigrateOptions(strategy=Strategy.POSTCOPY))
         assert parse_terms(env.cluster.terms[vm]) == {"strategy": "postcopy"}
 
     def test_strategy_of_the_vm_is_left_to_its_agent(self, env, vm):
@@ -527,8 +529,8 @@ class TestTerms:
     @pytest.mark.parametrize(
         "terms",
         [
-            MoveTerms(timeout_s=109),
-            MoveTerms(strategy=Strategy.POSTCOPY, parallel=2),
+            MigrateOptions(timeout_s=109),
+            MigrateOptions(strategy=Strategy.POSTCOPY, parallel=2),
         ],
     )
     def test_what_can_not_be_done_is_refused(self, env, vm, terms):
@@ -537,7 +539,7 @@ class TestTerms:
 
     def test_terms_of_a_vm_without_live_migration_are_refused(self, env, vm):
         set_vm(env, vm, Changes({"live_migration": False}))
-        assert failure(env, vm, "n2", MoveTerms(parallel=2)).kind is Kind.INVALID
+        assert failure(env, vm, "n2", MigrateOptions(parallel=2)).kind is Kind.INVALID
 
     def test_other_agent_can_not_be_told(self, env, vm):
         real = env.cluster.state
@@ -548,7 +550,7 @@ class TestTerms:
             return seen._replace(resources={vm: foreign})
 
         env.cluster.state = state
-        assert failure(env, vm, "n2", MoveTerms(parallel=2)).kind is Kind.NOT_SUPPORTED
+        assert failure(env, vm, "n2", MigrateOptions(parallel=2)).kind is Kind.NOT_SUPPORTED
 
     @pytest.mark.parametrize(
         "changes",
@@ -642,4 +644,4 @@ def test_progress_that_can_not_be_seen_is_told_once(env, vm):
 
 def test_view_of_a_resource_that_is_blocked_for_other_reasons():
     broken = Resource("web1", blocked=True, failures=(Failure("stop on n1: x", "", "stop", "n1"),))
-    assert broken.held_on == ""
+    assert broken.blocked_on == ""

@@ -12,7 +12,6 @@ from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import Failure, Resource
 from vm_mgr.model.event import EventKind
 from vm_mgr.model.migration import (
-    GAVE_WAY,
     Decision,
     JobSample,
     OnTimeout,
@@ -26,8 +25,8 @@ from vm_mgr.ocf import __main__ as agent
 from vm_mgr.ocf import identity, retry_backoff, unblock
 from vm_mgr.ocf.moving import Teller, migrate_to
 from vm_mgr.ocf.parameters import Parameters, read
-from vm_mgr.ocf.preemption import GivingWay
-from vm_mgr.operations.migration.options import MoveTerms, agent_terms
+from vm_mgr.ocf.preemption import RecoveryWatch
+from vm_mgr.operations.migration.options import MigrateOptions, agent_terms
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.runner import Completed
 
@@ -143,7 +142,7 @@ def test_move_does_not_fail_for_a_timer_that_can_not_be_set(node, capsys):
     def broken(_name, _after_s):
         raise VmMgrError(Kind.EXTERNAL_FAILURE, "no systemd")
 
-    node.timers.set_lift = broken
+    node.timers.schedule_unblock = broken
     migrate_to(node, GIVEN)
     assert "vm-mgr start web1" in capsys.readouterr().err
 
@@ -175,8 +174,8 @@ def test_events_tell_what_was_picked_and_why(node):
 @pytest.mark.parametrize(
     ("terms", "told"),
     [
-        (agent_terms(MoveTerms(), Plan(reason="it is idle: 0 MiB/s")), "precopy: it is idle: 0 MiB/s"),
-        (agent_terms(MoveTerms(strategy=Strategy.POSTCOPY), None), "postcopy: as asked for"),
+        (agent_terms(MigrateOptions(), Plan(reason="it is idle: 0 MiB/s")), "precopy: it is idle: 0 MiB/s"),
+        (agent_terms(MigrateOptions(strategy=Strategy.POSTCOPY), None), "postcopy: as asked for"),
     ],
 )
 def test_events_tell_why_the_command_has_picked_or_that_it_was_asked_for(node, terms, told):
@@ -206,7 +205,7 @@ def test_move_does_not_fail_for_what_can_not_be_measured(node, capsys):
 
 
 def test_decisions_and_progress_are_in_the_log_and_in_the_journal(node, capsys):
-    tell = Teller(node, "web1", GivingWay(node, "web1"))
+    tell = Teller(node, "web1", RecoveryWatch(node, "web1"))
     for second in range(30):
         tell(JobSample(elapsed_s=second, processed_bytes=5 * MIB), Decision(Step.GO_ON))
     tell(JobSample(elapsed_s=30), Decision(Step.PAUSE, "it is late"))
@@ -301,7 +300,7 @@ class Systemd:
 
 def test_timer_outlives_a_shutdown_that_has_begun():
     systemd = Systemd()
-    timer = SystemdTimers(systemd, VirtualClock()).set_lift("web1", 5.2)
+    timer = SystemdTimers(systemd, VirtualClock()).schedule_unblock("web1", 5.2)
     argv = systemd.calls[0]
     assert argv[0] == "systemd-run"
     for word in (
@@ -317,7 +316,7 @@ def test_timer_outlives_a_shutdown_that_has_begun():
 
 def test_timer_that_is_refused_is_an_error():
     with pytest.raises(VmMgrError):
-        SystemdTimers(Systemd(1), VirtualClock()).set_lift("web1", 5)
+        SystemdTimers(Systemd(1), VirtualClock()).schedule_unblock("web1", 5)
 
 
 LONG = JobSample(remaining_bytes=60 * MIB, rate_bps=MIB)
@@ -336,7 +335,7 @@ class TestGivingWay:
         node.cluster.state = lambda: state._replace(resources=others)
 
     def test_a_node_that_has_to_be_fenced_goes_first(self, node):
-        way = GivingWay(node, "web1")
+        way = RecoveryWatch(node, "web1")
         assert way.reason(LONG) == ""
         self.lose(node, unclean=True)
         assert way.reason(LONG) == ""  # looked at once a second
@@ -344,28 +343,28 @@ class TestGivingWay:
         assert way.reason(later) == f"{GAVE_WAY}: node n3 is lost"
 
     def test_a_vm_that_has_failed_goes_first(self, node):
-        way = GivingWay(node, "web1")
+        way = RecoveryWatch(node, "web1")
         self.fail(node)
         assert way.reason(LONG) == f"{GAVE_WAY}: web2 has failed on n3"
 
     @pytest.mark.parametrize("failure", [{"task": "migrate_to"}, {"name": "web1"}])
     def test_moves_of_others_and_ones_own_past_do_not(self, node, failure):
-        way = GivingWay(node, "web1")
+        way = RecoveryWatch(node, "web1")
         self.fail(node, **failure)
         assert way.reason(LONG) == ""
 
     def test_what_was_lost_before_is_no_reason(self, node):
         self.lose(node, unclean=True)
-        assert GivingWay(node, "web1").reason(LONG) == ""
+        assert RecoveryWatch(node, "web1").reason(LONG) == ""
 
     def test_a_node_that_left_in_good_order_is_no_reason(self, node):
-        way = GivingWay(node, "web1")
+        way = RecoveryWatch(node, "web1")
         self.lose(node)
         assert way.reason(LONG) == ""
 
     @pytest.mark.parametrize("change", [{"remaining_bytes": MIB}, {"paused": True}])
     def test_a_move_that_is_about_to_end_goes_on(self, node, change):
-        way = GivingWay(node, "web1")
+        way = RecoveryWatch(node, "web1")
         self.lose(node, unclean=True)
         assert way.reason(LONG._replace(**change)) == ""
 
@@ -377,7 +376,7 @@ class TestGivingWay:
             raise VmMgrError(Kind.EXTERNAL_FAILURE, "no answer")
 
         node.cluster.state = silent if before else state
-        way = GivingWay(node, "web1")
+        way = RecoveryWatch(node, "web1")
         node.cluster.state = state if before else silent
         self.lose(node, unclean=True)
         assert way.reason(LONG) == ""
@@ -396,14 +395,14 @@ class TestGivingWay:
 
     @pytest.mark.parametrize("change", [{"remaining_bytes": 0}, {"paused": True}])
     def test_a_move_that_was_about_to_end_and_does_not_gives_way(self, node, change):
-        way, ending = GivingWay(node, "web1", "n2"), LONG._replace(**change)
+        way, ending = RecoveryWatch(node, "web1", "n2"), LONG._replace(**change)
         self.lose(node, unclean=True)
         seen = [way.reason(ending._replace(elapsed_s=second)) for second in range(6)]
         assert seen[:4] == [""] * 4
         assert seen[-1] == f"{GAVE_WAY}: node n3 is lost"
 
     def test_a_move_that_goes_on_after_all_has_its_time_again(self, node):
-        way, ending = GivingWay(node, "web1", "n2"), LONG._replace(remaining_bytes=0)
+        way, ending = RecoveryWatch(node, "web1", "n2"), LONG._replace(remaining_bytes=0)
         for second in range(3):
             assert way.reason(ending._replace(elapsed_s=second)) == ""
         assert way.reason(LONG._replace(elapsed_s=3)) == ""
@@ -417,19 +416,19 @@ class TestGivingWay:
         state = node.cluster.state
         if silent:
             node.cluster.state = lambda: (_ for _ in ()).throw(VmMgrError(Kind.EXTERNAL_FAILURE, "no answer"))
-        way = GivingWay(node, "web1", "n3", others=False)
+        way = RecoveryWatch(node, "web1", "n3", others=False)
         node.cluster.state = state
         assert way.reason(LONG) == ""
         self.lose(node, unclean=True)
         assert way.reason(LONG._replace(elapsed_s=2)) == f"{GAVE_WAY}: node n3 is lost"
 
     def test_loss_of_others_does_not_end_it_on_a_node_that_shuts_down(self, node):
-        way = GivingWay(node, "web1", "n2", others=False)
+        way = RecoveryWatch(node, "web1", "n2", others=False)
         self.lose(node, unclean=True)
         assert way.reason(LONG._replace(elapsed_s=2)) == ""
 
     def test_the_reason_is_told_once_and_stays(self, node, capsys):
-        tell = Teller(node, "web1", GivingWay(node, "web1"))
+        tell = Teller(node, "web1", RecoveryWatch(node, "web1"))
         self.fail(node)
         for second in range(3):
             assert tell(LONG._replace(elapsed_s=second), Decision(Step.GO_ON)) == tell.ending != ""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vm_mgr.adapters.ceph import layout as ceph
 from vm_mgr.adapters.host.processes import is_vm_process
-from vm_mgr.adapters.libvirt.port import Virsh
+from vm_mgr.adapters.libvirt.port import LocalLibvirt
 from vm_mgr.adapters.shared_dir import layout as shared
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.storage import snapshot_name_problems
@@ -127,4 +127,4 @@ def test_domain_with_a_space_is_not_taken_for_two(listed, state):
         def run(self, argv, **_):
             return Completed(argv, 0, "running\n" if "domstate" in argv else f"{listed}\n", "")
 
-    assert Virsh(Programs(), ROOT).domain_state("web", timeout_s=1) == state
+    assert LocalLibvirt(Programs(), ROOT).domain_state("web", timeout_s=1) == state

@@ -22,12 +22,12 @@ from vm_mgr.alert.message import read_line
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.event import read_event
 from vm_mgr.model.health_checks import check_problems, intervals_s
-from vm_mgr.model.intent import read_mark
+from vm_mgr.model.intent import read_intent
 from vm_mgr.model.numbers import whole_number
 from vm_mgr.model.saved_state import read_state
 from vm_mgr.model.vm import TargetRole, VmSettings
 from vm_mgr.ocf.parameters import read
-from vm_mgr.operations.migration.options import MoveTerms, bandwidth_of, limits_of
+from vm_mgr.operations.migration.options import MigrateOptions, bandwidth_of, limits_of
 from vm_mgr.ports.cluster import VmResource
 
 ODD = [
@@ -109,8 +109,8 @@ def test_every_reader_takes_it(text):
     assert check_problems({"qmp": text})
     assert not intervals_s({"qmp": text})
     vm = VmResource("web", TargetRole.STARTED, params={"migration_speed": text, "migration_max_pause": text})
-    assert bandwidth_of(MoveTerms(), vm) is None
-    limits_of(MoveTerms(), vm)
+    assert bandwidth_of(MigrateOptions(), vm) is None
+    limits_of(MigrateOptions(), vm)
 
 
 @pytest.mark.parametrize("text", ODD)
@@ -180,7 +180,7 @@ def test_records_with_numbers_beyond_all_bounds(number):
     assert read_event(event) is None
     state = f'{{"uuid": "a", "node": "n", "saved_utc": {number}, "size_bytes": {number}}}'
     assert read_state(state).size_bytes == 0
-    assert read_mark(f'{{"verb": "set", "began_utc": {number}}}').verb in ("set", "unknown")
+    assert read_intent(f'{{"verb": "set", "began_utc": {number}}}').verb in ("set", "unknown")
     kept = f'{{"snapshots": {{"s": {{"taken_utc": {number}, "consistency": "crash"}}}}}}'
     found = record.parse(kept).snapshots["s"]
     assert found is None or found.taken_utc < 1e300

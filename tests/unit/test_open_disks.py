@@ -5,7 +5,7 @@ import json
 import pytest
 
 from vm_mgr.adapters.libvirt.open_disks import QemuDisks
-from vm_mgr.adapters.libvirt.port import Virsh
+from vm_mgr.adapters.libvirt.port import LocalLibvirt
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.ports.runner import Completed
 
@@ -50,7 +50,7 @@ class Monitor:
 
 
 def disks(monitor, tmp_path):
-    return QemuDisks(lambda _name: Virsh(monitor, tmp_path))
+    return QemuDisks(lambda _name: LocalLibvirt(monitor, tmp_path))
 
 
 @pytest.fixture

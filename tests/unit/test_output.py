@@ -36,7 +36,7 @@ def printed(env):
     env.snapshots.take_snapshot("web1", "a", Consistency.OFFLINE)
     enable(env, "web1", start=True)
     now = env.clock.utc()
-    env.chronicle.append(
+    env.event_log.append(
         [
             Event(now - 9, EventKind.LOST, "n2", "n1", vms=("web1", "web2")),
             Event(now - 7, EventKind.FENCED, "n2", "n1", waited={"power": 2000}),

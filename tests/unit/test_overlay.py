@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from click.testing import CliRunner
 
-from vm_mgr.adapters.libvirt.evidence import VirshEvidence
+from vm_mgr.adapters.libvirt.evidence import LibvirtEvidence
 from vm_mgr.cli.app import app
 from vm_mgr.errors import EXIT_CODES, Kind, VmMgrError
 from vm_mgr.model.vm import TargetRole, VmSettings
@@ -246,7 +246,7 @@ def test_state_file_of_libvirt_tells_the_disks_of_this_process_only(tmp_path):
     head = "<!--\n-->\n<domstatus state='running' reason='booted' pid='42'>\n"
     text = f"{head}<domain type='kvm'>\n<x/></domain>\n</domstatus>"
     (tmp_path / "web1.xml").write_text(text)
-    evidence = VirshEvidence(None, tmp_path)
+    evidence = LibvirtEvidence(None, tmp_path)
     assert evidence.definition("web1", 42) == "<domain type='kvm'>\n<x/></domain>"
     assert evidence.definition("web1", 43) == evidence.definition("web2", 42) == ""
 

@@ -8,7 +8,7 @@ import pytest
 from vm_mgr.adapters.host.own_clients import FileOwnClients
 from vm_mgr.adapters.host.processes import HostProcesses
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.storage import Holder
+from vm_mgr.model.storage import DiskClient
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.operations.add_disk import NewDisk, add_disk
 from vm_mgr.operations.enable import enable
@@ -19,8 +19,8 @@ from .conftest import DOMAIN
 from .test_agent import DISK, act, node  # noqa: F401 - a fixture
 
 IMAGES = ["system_web1", "data_web1_0"]
-SYSTEM = Holder("system_web1", "198.51.100.11:0/7", watch=0x7F10)
-DATA = Holder("data_web1_0", "198.51.100.11:0/8", watch=0x7F20)
+SYSTEM = DiskClient("system_web1", "198.51.100.11:0/7", watch=0x7F10)
+DATA = DiskClient("data_web1_0", "198.51.100.11:0/8", watch=0x7F20)
 PID = 1000
 
 

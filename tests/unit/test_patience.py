@@ -11,7 +11,7 @@ from vm_mgr.adapters.ceph import images, patience, staging
 from vm_mgr.adapters.ceph.patience import Patience
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.interruption import current
-from vm_mgr.model.storage import Holder
+from vm_mgr.model.storage import DiskClient
 
 from .test_ceph_disks import rbd, storage  # noqa: F401 - fixtures
 
@@ -150,7 +150,7 @@ class TestEndedCopy:
     def copying(self, storage):  # noqa: F811
         evicted = []
         storage.connection.cluster = type("Cluster", (), {"get_addrs": lambda _: "v1:192.0.2.1:0/7"})()
-        ours, other = Holder("new", "192.0.2.1:0/99"), Holder("new", "192.0.2.11:0/99")
+        ours, other = DiskClient("new", "192.0.2.1:0/99"), DiskClient("new", "192.0.2.11:0/99")
         storage.holders = lambda _images: [ours, other]
         storage.evict = evicted.append
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vm_mgr import private
-from vm_mgr.adapters.libvirt.port import Virsh
+from vm_mgr.adapters.libvirt.port import LocalLibvirt
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.runner import Completed
 
@@ -49,7 +49,7 @@ def test_definition_is_readable_for_nobody_else_while_virsh_reads_it(tmp_path, e
         state.mkdir()
         state.chmod(0o755)  # as an earlier version has left it
     looks = Looks(state)
-    virsh = Virsh(looks, state)
+    virsh = LocalLibvirt(looks, state)
     virsh.create("<domain/>", VmName("web1"), timeout_s=1)
     virsh.attach(VmName("web1"), "<disk/>")
     assert looks.read == ["<domain/>", "<disk/>"], "from this process's own memory"

@@ -12,7 +12,7 @@ from vm_mgr.cli.app import app
 from vm_mgr.cli.progress import Printer
 from vm_mgr.cli.watch import watch
 from vm_mgr.errors import Kind, SignalError, VmMgrError
-from vm_mgr.model.intent import Mark
+from vm_mgr.model.intent import Intent
 from vm_mgr.reports import Level, Note, Progress
 
 GB = 10**9
@@ -92,7 +92,7 @@ def watched(env):
 
 def test_watched_list_is_printed_again_until_ctrl_c(watched, env):
     def happen():
-        env.ledger.write("web1", Mark("restart", "n3"))
+        env.ledger.write("web1", Intent("restart", "n3"))
 
     done, naps = watched("--watch", between=happen)
     assert (done.exit_code, naps) == (0, [2, 2, 2])

@@ -9,14 +9,14 @@ from click.testing import CliRunner
 from vm_mgr.adapters.memory.rehearsal import Rehearsal
 from vm_mgr.adapters.memory.steps import BOOKS, READS, WORDS
 from vm_mgr.adapters.memory.storage import MemoryStorage
-from vm_mgr.adapters.storage_set.port import WhereverItIs
-from vm_mgr.adapters.storage_set.storages import Place, SideBySide
+from vm_mgr.adapters.storage_set.port import RoutedStorage
+from vm_mgr.adapters.storage_set.storages import Place, StorageSet
 from vm_mgr.cli.app import app
 from vm_mgr.cli.help import COMMANDS
 from vm_mgr.errors import EXIT_CODES, Kind, VmMgrError
 from vm_mgr.model.cluster import Node, Resource
-from vm_mgr.model.intent import Mark
-from vm_mgr.model.storage import Holder
+from vm_mgr.model.intent import Intent
+from vm_mgr.model.storage import DiskClient
 from vm_mgr.model.vm import TargetRole, VmSettings
 from vm_mgr.operations.add_disk import NewDisk, add_disk
 from vm_mgr.operations.clone import CloneRequest, clone
@@ -237,7 +237,7 @@ def test_guest_is_paused_and_unplugged_in_words_only(image):
 
 def test_unfinished_operation_is_settled_first_in_the_rehearsal_too(image):
     env = world(image)
-    env.ledger.write("web1", Mark("restart", "n3"))
+    env.ledger.write("web1", Intent("restart", "n3"))
     env.cluster.set_target_role("web1", TargetRole.STOPPED)
     for operation in (repair, lambda rehearsed: start(rehearsed, "web1")):
         assert rehearse(env, operation)[1] == [
@@ -283,7 +283,7 @@ def test_another_command_is_not_disturbed(image):
             Kind.EXISTS,
         ),
         (
-            lambda env: env.storage.held.append(Holder("system_db1", "198.51.100.77:0/1")),
+            lambda env: env.storage.held.append(DiskClient("system_db1", "198.51.100.77:0/1")),
             lambda env: rollback(env, "db1", "old"),
             Kind.WRONG_STATE,
         ),
@@ -386,8 +386,8 @@ def test_disk_with_a_name_of_its_own_keeps_it(image):
 def test_storages_side_by_side_are_rehearsed_as_one(image):
     env = world(image)
     real, other = env.storage, MemoryStorage()
-    env.storages = SideBySide({"ceph": Place(lambda: real), "vms": Place(lambda: other, "mount")})
-    env.storage = env.snapshots = WhereverItIs(env.storages)
+    env.storages = StorageSet({"ceph": Place(lambda: real), "vms": Place(lambda: other, "mount")})
+    env.storage = env.snapshots = RoutedStorage(env.storages)
     request = CreateRequest("new1", DOMAIN, (image,), storage="vms")
     steps = []
     rehearsal = Rehearsal(UntouchableEnv(env), steps.append)
@@ -466,7 +466,7 @@ def test_dry_run_fails_as_the_command_would(shell, tmp_path):
 
 
 def test_dry_run_of_repair_names_what_is_unfinished(shell):
-    shell.env.ledger.write("web1", Mark("drop-snapshot", "n2", details={"snapshot": "old"}))
+    shell.env.ledger.write("web1", Intent("drop-snapshot", "n2", details={"snapshot": "old"}))
     assert shell("repair", "--dry-run").stdout.splitlines() == [
         "1. remove the snapshot old of web1",
         "2. close the unfinished drop-snapshot of web1, begun on n2",

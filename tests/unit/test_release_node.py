@@ -16,12 +16,12 @@ from vm_mgr.cli.app import app
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import Fencing, Node
 from vm_mgr.model.event import EventKind
-from vm_mgr.model.storage import Holder
+from vm_mgr.model.storage import DiskClient
 from vm_mgr.operations.release_node import RECENT_S, release_node
 from vm_mgr.ports.storage_fencing import Daemons
 
-DEAD = Holder("system_web1", "198.51.100.12:0/7", "client.7", "auto 1")
-OTHER = Holder("system_web2", "198.51.100.13:0/9", "client.9", "auto 2")
+DEAD = DiskClient("system_web1", "198.51.100.12:0/7", "client.7", "auto 1")
+OTHER = DiskClient("system_web2", "198.51.100.13:0/9", "client.9", "auto 2")
 FENCED_S = 3.0
 
 
@@ -41,19 +41,19 @@ def lost(env):
     """Give the storage of a cluster in which n2 was fenced three seconds ago."""
     env.cluster.nodes["n2"] = Node("n2", online=False)
     fence(env)
-    env.lost_nodes.all_daemons = [
+    env.storage_fencing.all_daemons = [
         MemoryDaemon(number, f"n{number + 1}", f"198.51.100.1{number + 1}") for number in (0, 1, 2)
     ]
-    env.lost_nodes.holders = [DEAD, OTHER]
-    return env.lost_nodes
+    env.storage_fencing.holders = [DEAD, OTHER]
+    return env.storage_fencing
 
 
 def refused(env, node="n2", **options):
     with pytest.raises(VmMgrError) as caught:
         release_node(env, node, **options)
     assert caught.value.hint
-    assert not env.lost_nodes.ended
-    assert not env.lost_nodes.shut
+    assert not env.storage_fencing.ended
+    assert not env.storage_fencing.shut
     assert not env.journal.written
     return caught.value
 
@@ -78,7 +78,7 @@ def test_daemons_go_first_since_clients_can_only_be_seen_then(env, lost):
     seen = []
     lost.on_call = seen.append
     release_node(env, "n2")
-    assert seen == ["daemons", "end_daemons", "clients", "daemons", "shut_out"]
+    assert seen == ["daemons", "end_daemons", "clients", "daemons", "blocklist"]
 
 
 @pytest.mark.parametrize(
@@ -397,13 +397,13 @@ def test_ceph_is_told_that_osds_are_dead_for_certain(ceph, told):
 def test_clients_of_the_node_are_blocklisted_by_their_exact_address_and_their_locks_broken(ceph, told):
     clients = told.clients({"198.51.100.12"})
     assert clients == [DEAD._replace(watch=139721997141744)]
-    told.shut_out(clients)
+    told.blocklist(clients)
     assert [one["addr"] for one in ceph.asked] == ["198.51.100.12:0/7"]
     assert ceph.broken == [("system_web1", "client.7", "auto 1")]
 
 
 def test_one_client_of_many_disks_is_blocklisted_once(ceph, told):
-    told.shut_out([DEAD, DEAD._replace(image="system_web2"), DEAD._replace(client="", cookie="")])
+    told.blocklist([DEAD, DEAD._replace(image="system_web2"), DEAD._replace(client="", cookie="")])
     assert len(ceph.asked) == 1
     assert sorted(ceph.broken) == [
         ("system_web1", "client.7", "auto 1"),
@@ -417,7 +417,7 @@ def test_osds_of_a_person_s_word_are_down_but_not_dead_for_certain(ceph, told):
 
 
 def test_who_is_shut_out_stays_so_for_weeks(ceph, told):
-    told.shut_out([DEAD])
+    told.blocklist([DEAD])
     looking.evict(ceph, ceph, None, DEAD)
     expire = [one["expire"] for one in ceph.asked]
     assert expire == [30 * 24 * 3600.0] * 2
@@ -425,13 +425,13 @@ def test_who_is_shut_out_stays_so_for_weeks(ceph, told):
     assert ceph.set == {"rbd_blocklist_on_break_lock": "true"}
 
 
-@pytest.mark.parametrize("call", ["clients", "shut_out", "evict"])
+@pytest.mark.parametrize("call", ["clients", "blocklist", "evict"])
 def test_monitors_that_give_no_map_are_not_waited_for_without_end(ceph, told, monkeypatch, call):
     monkeypatch.setattr("vm_mgr.adapters.ceph.connection.MAP_S", 0.05)
     ceph.wait_for_latest_osdmap = lambda: threading.Event().wait(1)
     calls = {
         "clients": lambda: told.clients({"198.51.100.12"}),
-        "shut_out": lambda: told.shut_out([DEAD]),
+        "shut_out": lambda: told.blocklist([DEAD]),
         "evict": lambda: looking.evict(ceph, ceph, None, DEAD),
     }
     with pytest.raises(VmMgrError) as caught:

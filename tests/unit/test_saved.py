@@ -59,9 +59,9 @@ def saved(env, vm):
 
 
 def save(env, vm):
-    Path(env.storage.begin_state(vm, 5)).write_bytes(b"12345")
+    Path(env.storage.prepare_state(vm, 5)).write_bytes(b"12345")
     state = SavedState(uuid="u", node="n1", saved_utc=1_700_000_000)
-    env.storage.finish_state(vm, env.storage.keep_state(vm, state, lambda _fraction: None))
+    env.storage.commit_state(vm, env.storage.store_state(vm, state, lambda _fraction: None))
 
 
 def codes(env, level=Level.WARNING):
@@ -94,7 +94,7 @@ def test_disks_and_name_stay_while_the_memory_waits(env, saved, change):
 
 
 def test_memory_that_was_taken_hinders_nobody(env, saved):
-    env.storage.take_state(saved)
+    env.storage.consume_state(saved)
     resize_disk(env, saved, 1 << 30)
 
 
@@ -142,7 +142,7 @@ def test_status_and_show_tell_of_saved_memory(env, saved):
         "resumed_at_start": True,
     }
     assert "memory saved on n1" in shell(env, "show", saved).stdout
-    env.storage.take_state(saved)
+    env.storage.consume_state(saved)
     assert json.loads(shell(env, "show", saved, "-o", "json").stdout)["saved"]["state"] == "used"
     save(env, saved)
     disable(env, saved)
@@ -242,20 +242,20 @@ def test_cluster_configuration_tells_the_agent_and_is_read_again():
 
 
 def test_move_says_that_the_memory_is_saved_and_how_it_went(env, vm):
-    env.chronicle.append([Event(env.clock.utc() + 1, EventKind.RESUMED, vm, "n2")])
+    env.event_log.append([Event(env.clock.utc() + 1, EventKind.RESUMED, vm, "n2")])
     assert migrate(env, vm, "n2").node == "n2"
     assert "hibernating" in codes(env, Level.INFO)
     assert not codes(env)
 
 
 def test_move_that_booted_the_guest_says_so(env, vm):
-    env.chronicle.append([Event(env.clock.utc() + 1, EventKind.NOT_RESUMED, vm, "n2", "no such machine")])
+    env.event_log.append([Event(env.clock.utc() + 1, EventKind.NOT_RESUMED, vm, "n2", "no such machine")])
     migrate(env, vm, "n2")
     assert codes(env) == ["not-resumed"]
 
 
 def test_move_whose_outcome_is_not_known_yet_says_where_to_look(env, vm):
-    env.chronicle.hanging = True
+    env.event_log.hanging = True
     migrate(env, vm, "n2")
     assert "see-events" in codes(env, Level.INFO)
 
@@ -279,7 +279,7 @@ def test_boot_by_hand_next_to_saved_memory_is_refused(env, saved, tmp_path, caps
     assert "vm-mgr start web1" in capsys.readouterr().err
     assert guard.main(env, ["web2", "prepare", "begin", "-"], xml.replace("web1", "web2")) == 0
     assert guard.main(env, ["rescue", "prepare", "begin", "-"], xml) == 1
-    env.storage.take_state(saved)
+    env.storage.consume_state(saved)
     assert guard.main(env, ["web1", "prepare", "begin", "-"], xml) == 0
 
 

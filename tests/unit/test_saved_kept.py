@@ -129,14 +129,14 @@ class InDirectory:
 
 
 def save(storage):
-    Path(storage.begin_state("web1", len(MEMORY))).write_bytes(MEMORY)
-    storage.finish_state("web1", storage.keep_state("web1", STATE, lambda _fraction: None))
+    Path(storage.prepare_state("web1", len(MEMORY))).write_bytes(MEMORY)
+    storage.commit_state("web1", storage.store_state("web1", STATE, lambda _fraction: None))
 
 
 def resume(storage):
     state = storage.saved_state("web1")
-    storage.take_state("web1")
-    assert Path(storage.fetch_state("web1", state, lambda _fraction: None)).read_bytes() == MEMORY
+    storage.consume_state("web1")
+    assert Path(storage.load_state("web1", state, lambda _fraction: None)).read_bytes() == MEMORY
 
 
 @pytest.mark.parametrize("place", [InCeph, InDirectory])
@@ -148,8 +148,8 @@ def resume(storage):
         ([save], save),
         ([save, resume], save),
         ([save], resume),
-        ([save], lambda storage: storage.drop_state("web1")),
-        ([save, resume], lambda storage: storage.drop_state("web1")),
+        ([save], lambda storage: storage.delete_state("web1")),
+        ([save, resume], lambda storage: storage.delete_state("web1")),
     ],
 )
 def test_killed_verb_leaves_memory_that_is_whole_and_unused_or_none(tmp_path, place, after, before, verb):
@@ -170,11 +170,11 @@ def test_killed_verb_leaves_memory_that_is_whole_and_unused_or_none(tmp_path, pl
         if state is not None and state.waits:
             resume(storage)
             with pytest.raises(VmMgrError):
-                storage.take_state("web1")
+                storage.consume_state("web1")
         elif state is not None:
             with pytest.raises(VmMgrError):
-                storage.take_state("web1")
-        storage.drop_state("web1")
+                storage.consume_state("web1")
+        storage.delete_state("web1")
         assert storage.saved_state("web1") is None
         save(storage)
         resume(storage)
@@ -194,9 +194,9 @@ def test_rename_that_was_cut_short_is_not_resumed_again(tmp_path, left):
         images["vm-mgr-resumed_web1"] = images["vm-mgr-saved_web1"]
         assert not kept.storage.saved_state("web1").waits
         with pytest.raises(VmMgrError) as caught:
-            kept.storage.take_state("web1")
+            kept.storage.consume_state("web1")
         assert caught.value.kind is Kind.WRONG_STATE
-    kept.storage.drop_state("web1")
+    kept.storage.delete_state("web1")
     assert sorted(images) == ["system_web1"]
 
 
@@ -232,18 +232,18 @@ def test_memory_that_somebody_cut_is_refused(tmp_path):
     state = kept.storage.saved_state("web1")
     memory = kept.root / "web1" / "memory"
     memory.write_bytes(MEMORY[:-1])
-    kept.storage.take_state("web1")
+    kept.storage.consume_state("web1")
     with pytest.raises(VmMgrError):
-        kept.storage.fetch_state("web1", state, lambda _fraction: None)
+        kept.storage.load_state("web1", state, lambda _fraction: None)
     memory.unlink()
     with pytest.raises(VmMgrError):
-        kept.storage.fetch_state("web1", state, lambda _fraction: None)
+        kept.storage.load_state("web1", state, lambda _fraction: None)
 
 
 def test_pool_without_room_is_refused_before_anything_is_written(tmp_path):
     kept = InCeph(tmp_path / "pool")
     with pytest.raises(VmMgrError) as caught:
-        ceph(kept.rbd, kept.folder, room=1000).begin_state("web1", 1001)
+        ceph(kept.rbd, kept.folder, room=1000).prepare_state("web1", 1001)
     assert caught.value.kind is Kind.NO_RESOURCES
     assert sorted(kept.rbd.images) == ["system_web1"]
 
@@ -251,8 +251,8 @@ def test_pool_without_room_is_refused_before_anything_is_written(tmp_path):
 def test_memory_is_readable_to_root_alone(tmp_path):
     kept = InCeph(tmp_path / "pool")
     save(kept.storage)
-    kept.storage.take_state("web1")
-    path = Path(kept.storage.fetch_state("web1", kept.storage.saved_state("web1"), lambda _fraction: None))
+    kept.storage.consume_state("web1")
+    path = Path(kept.storage.load_state("web1", kept.storage.saved_state("web1"), lambda _fraction: None))
     assert path.stat().st_mode & 0o077 == 0
     assert path.parent.stat().st_mode & 0o077 == 0
     with suppress(FileNotFoundError):
@@ -265,10 +265,10 @@ def test_rename_leaves_nothing_of_the_old_name(tmp_path, left):
     storage, plain = kept.storage, kept.rbd.RBD
     if left == "used":
         save(storage)
-        storage.take_state("web1")
+        storage.consume_state("web1")
     else:
-        Path(storage.begin_state("web1", 10)).write_bytes(b"x" * 10)
-        storage.keep_state("web1", STATE, lambda _fraction: None)
+        Path(storage.prepare_state("web1", 10)).write_bytes(b"x" * 10)
+        storage.store_state("web1", STATE, lambda _fraction: None)
     kept.rbd.RBD = lambda: SimpleNamespace(**vars(plain()), group_list=lambda _: [])
     storage.rename("web1", "web2")
     assert sorted(kept.rbd.images) == ["system_web2"]

@@ -13,7 +13,7 @@ from vm_mgr.alert.message import read_line
 from vm_mgr.model.event import EventKind
 from vm_mgr.ocf import __main__ as agent
 from vm_mgr.ocf import identity
-from vm_mgr.ocf.agent_log import KEPT_BYTES, calm, cut, say, say_now_and_then, say_why
+from vm_mgr.ocf.agent_log import KEPT_BYTES, cut, exit_reason, log_throttled, reset_throttle, say
 
 from .test_cib_moves import HELD
 
@@ -35,7 +35,7 @@ class TestReason:
         ids=["short", "long", "lines", "prefix", "no text"],
     )
     def test_pacemaker_keeps_what_we_have_cut(self, reason, capsys, env):
-        say_why(env, "web1", reason)
+        exit_reason(env, "web1", reason)
         said = capsys.readouterr().err
         assert said.count("\n") == 1
         assert kept(said) == cut(reason)
@@ -46,12 +46,12 @@ class TestReason:
             "start: " + "the disk is in use " * 5,
             "free it: vm-mgr free web1, and so on, and so on",
         )
-        say_why(env, "web1", reason, hint)
+        exit_reason(env, "web1", reason, hint)
         assert kept(capsys.readouterr().err) == cut(reason)
         assert env.journal.lines == [f"web1: {reason} ({hint})"]
 
     def test_short_hint_is_kept(self, env, capsys):
-        say_why(env, "web1", "no ssh", "see: ssh n2")
+        exit_reason(env, "web1", "no ssh", "see: ssh n2")
         assert kept(capsys.readouterr().err) == "no ssh (see: ssh n2)"
 
     def test_failed_action_tells_pacemaker_and_the_journal(self, tmp_path, monkeypatch, capsys):
@@ -83,7 +83,7 @@ class TestNowAndThen:
         return env
 
     def warn(self, node, text, level=10):
-        say_now_and_then(node, "web1", level, text, failed=False)
+        log_throttled(node, "web1", level, text, failed=False)
 
     def test_line_is_in_the_journal_too(self, node, capsys):
         say(node, "web1 stands")
@@ -104,7 +104,7 @@ class TestNowAndThen:
 
     def test_after_a_good_look_all_is_new(self, node):
         self.warn(node, "no libvirt")
-        calm(node, "web1", 10)
+        reset_throttle(node, "web1", 10)
         self.warn(node, "no libvirt")
         assert len(node.journal.lines) == 2
 
@@ -116,18 +116,18 @@ class TestNowAndThen:
     def test_state_that_can_not_be_kept_fails_nothing(self, node):
         node.state_dir.write_text("no folder")
         self.warn(node, "no libvirt")
-        calm(node, "web1", 10)
+        reset_throttle(node, "web1", 10)
         assert node.journal.lines == ["no libvirt"]
 
     def test_failure_is_an_event_once_also_after_warnings_of_the_same_words(self, node):
         for miss in range(1, 6):
-            say_now_and_then(node, "web1", 10, f"no answer (miss {miss} of 3)", failed=miss >= 3)
+            log_throttled(node, "web1", 10, f"no answer (miss {miss} of 3)", failed=miss >= 3)
         (event,) = node.journal.handed
         assert (event.kind, event.detail) == (EventKind.FAILED, "monitor: no answer (miss 3 of 3)")
         assert node.journal.lines == ["no answer (miss 1 of 3)", "no answer (miss 3 of 3)"]
 
     def test_failure_has_pacemakers_prefix(self, node, capsys):
-        say_now_and_then(node, "web1", 10, "dead " * 50, failed=True)
+        log_throttled(node, "web1", 10, "dead " * 50, failed=True)
         assert kept(capsys.readouterr().err) == cut("dead " * 50)
 
 

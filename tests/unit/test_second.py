@@ -111,7 +111,7 @@ def test_one_that_is_alone_is_the_clusters_to_find(env, here):
     state, looked = env.cluster.state(), []
     resource = state.resources[VM]._replace(active=False, nodes=(), role="Stopped")
     env.cluster.state = lambda: state._replace(resources={VM: resource})
-    env.cluster.look_again = looked.append
+    env.cluster.reprobe = looked.append
     looks(env)
     assert here.running
     assert looked == [VM]

@@ -26,9 +26,9 @@ from vm_mgr.adapters.shared_dir.files import Files, write
 from vm_mgr.adapters.shared_dir.ledger import SharedLedger
 from vm_mgr.adapters.shared_dir.mount import Mount
 from vm_mgr.adapters.shared_dir.port import SharedDirectory
-from vm_mgr.adapters.storage_set.storages import Place, SideBySide
+from vm_mgr.adapters.storage_set.storages import Place, StorageSet
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.intent import HALF, Mark
+from vm_mgr.model.intent import HALF, Intent
 from vm_mgr.model.storage import Consistency
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.operations.add_disk import NewDisk, add_disk
@@ -399,7 +399,7 @@ def test_unmounted_directory_is_never_an_empty_storage(tmp_path):
             (storage.describe, "web1", {"a": "b"}),
             (make, storage, "web1", "second"),
             (ledger.marks,),
-            (ledger.write, "web1", Mark("create")),
+            (ledger.write, "web1", Intent("create")),
             (ledger.erase, "web1"),
             (ledger.claim("web1").__enter__,),
         ]
@@ -524,7 +524,7 @@ def test_claim_ends_with_a_killed_process(root):
 def test_mark_that_cannot_be_read_is_still_a_mark(root):
     (root / ".vm-mgr" / "marks" / "web1.json").write_text("{")
     (root / ".vm-mgr" / "marks" / "db1.json.new").write_text("{")
-    assert SharedLedger(Mount(root)).marks() == {"web1": Mark("unknown")}
+    assert SharedLedger(Mount(root)).marks() == {"web1": Intent("unknown")}
 
 
 def test_running_vm_keeps_its_disks_to_itself(real):
@@ -673,7 +673,7 @@ def test_life_of_a_vm_in_a_directory(root, tmp_path):
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), "1M"], check=True)
     env = MemoryEnv(DomainXml())
     env.storage = env.snapshots = SharedDirectory(Mount(root), HostRunner(), env.clock)
-    env.storages = SideBySide({"vms": Place(lambda: env.storage)})
+    env.storages = StorageSet({"vms": Place(lambda: env.storage)})
     env.ledger = SharedLedger(env.storage.mount)
     create(env, CreateRequest("web1", DOMAIN, (str(image),), start=False))
     create(env, CreateRequest("web1", DOMAIN, (str(image),), start=False, force=True))
@@ -718,7 +718,7 @@ def test_disks_of_a_vm_in_a_directory_come_and_go(root, tmp_path):
     qemu_io(image, "write -P 5 0 64k")
     env = MemoryEnv(DomainXml())
     env.storage = env.snapshots = SharedDirectory(Mount(root), HostRunner(), env.clock)
-    env.storages = SideBySide({"vms": Place(lambda: env.storage)})
+    env.storages = StorageSet({"vms": Place(lambda: env.storage)})
     env.ledger = SharedLedger(env.storage.mount)
     create(env, CreateRequest("web1", DOMAIN, (str(image),)))
     add_disk(env, "web1", NewDisk(image=str(image)))

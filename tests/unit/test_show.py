@@ -12,7 +12,7 @@ from vm_mgr.errors import EXIT_CODES, Kind, VmMgrError
 from vm_mgr.model.cluster import Failure
 from vm_mgr.model.event import Event as ChronicleEvent
 from vm_mgr.model.event import EventKind
-from vm_mgr.model.intent import Mark
+from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.operations.colocation import add_colocation, separate
 from vm_mgr.operations.create import CreateRequest, create
@@ -70,7 +70,7 @@ def test_everything_is_shown(env, vm):
 
 def test_pause_and_what_is_unfinished_are_shown(env, vm):
     pause(env, vm)
-    env.ledger.write(vm, Mark("restart", "n3", 5.0))
+    env.ledger.write(vm, Intent("restart", "n3", 5.0))
     shown = show(env, vm)
     assert shown.paused == "user"
     assert shown.unfinished.verb == "restart"
@@ -149,9 +149,9 @@ def told(kind, node, when_utc):
 def test_arrival_that_the_cluster_has_forgotten_is_looked_up(env, vm, events, since_utc):
     """A cleanup, as an aborted move ends with one, leaves only the probe."""
     env.cluster.events[vm] = [Event("monitor", "n2", 900.0)]
-    env.chronicle.append(events)
+    env.event_log.append(events)
     assert show(env, vm).since_utc == since_utc
-    env.chronicle.hanging = True
+    env.event_log.hanging = True
     assert show(env, vm).since_utc == 900.0
 
 
@@ -170,7 +170,7 @@ def test_unreadable_definition_hides_only_the_machine(env, vm):
 
 
 def test_only_a_mark_is_shown_too(env):
-    env.ledger.write("half1", Mark("create", "n1", 5.0))
+    env.ledger.write("half1", Intent("create", "n1", 5.0))
     shown = show(env, "half1")
     assert shown.status.state.value == "Undefined"
     assert shown.unfinished.verb == "create"
@@ -185,7 +185,7 @@ def test_unknown_vm_is_not_found(env, verb):
 
 def test_people_get_aligned_sections(env, vm, shell):
     pause(env, vm)
-    env.ledger.write(vm, Mark("restart", "n3", 5.0))
+    env.ledger.write(vm, Intent("restart", "n3", 5.0))
     text = shell("show", vm).stdout
     for part in ("Started on n2 since", "paused", "prefers n2", "web1 → db1 (700)", "512 MiB", "SNAPSHOT",
                  "vm-mgr unmigrate web1", "vm-mgr repair", "owner = me", "system_web1"):  # fmt: skip

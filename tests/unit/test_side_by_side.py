@@ -5,8 +5,8 @@ import pytest
 from vm_mgr.adapters.libvirt.definition import DomainXml
 from vm_mgr.adapters.memory.env import MemoryEnv
 from vm_mgr.adapters.memory.storage import MemoryStorage
-from vm_mgr.adapters.storage_set.port import WhereverItIs
-from vm_mgr.adapters.storage_set.storages import Place, SideBySide
+from vm_mgr.adapters.storage_set.port import RoutedStorage
+from vm_mgr.adapters.storage_set.storages import Place, StorageSet
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmSettings, VmState
 from vm_mgr.operations.clone import CloneRequest, clone
@@ -30,8 +30,8 @@ def two():
 def env(two):
     built = MemoryEnv(DomainXml())
     places = {"ceph": Place(lambda: two["ceph"]), "vms": Place(lambda: two["vms"], "vms-clone")}
-    built.storages = SideBySide(places)
-    built.storage = built.snapshots = WhereverItIs(built.storages)
+    built.storages = StorageSet(places)
+    built.storage = built.snapshots = RoutedStorage(built.storages)
     return built
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vm_mgr.adapters.libvirt.port import Virsh
+from vm_mgr.adapters.libvirt.port import LocalLibvirt
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.ports.runner import Completed
 
@@ -30,14 +30,14 @@ class Recorder:
 
 def test_device_is_given_in_a_file_that_is_gone_afterwards(tmp_path):
     runner = Recorder()
-    Virsh(runner, tmp_path / "state", uri=REMOTE).attach("web1", "<disk/>")
+    LocalLibvirt(runner, tmp_path / "state", uri=REMOTE).attach("web1", "<disk/>")
     assert runner.calls == [(REMOTE, "attach-device", "web1", "<disk/>", "--live")]
     assert not (tmp_path / "state").exists()
 
 
 def test_disk_is_detached_by_the_target_that_it_has_in_the_running_domain(tmp_path):
     runner = Recorder()
-    virsh = Virsh(runner, tmp_path, uri=REMOTE)
+    virsh = LocalLibvirt(runner, tmp_path, uri=REMOTE)
     virsh.detach("web1", "/vms/with space.qcow2")
     assert runner.calls == [(REMOTE, "detach-disk", "web1", "vdb", "--live")]
     with pytest.raises(VmMgrError) as caught:
@@ -46,13 +46,13 @@ def test_disk_is_detached_by_the_target_that_it_has_in_the_running_domain(tmp_pa
 
 
 def test_sources_are_those_of_media(tmp_path):
-    virsh = Virsh(Recorder(), tmp_path)
+    virsh = LocalLibvirt(Recorder(), tmp_path)
     assert virsh.disk_sources("web1") == ["rbd/system_web1", "/vms/with space.qcow2"]
 
 
 def test_guest_that_is_being_asked_is_no_failure(tmp_path):
     asked = "error: internal error: unable to execute QEMU command 'device_del': "
     asked += "Device virtio-disk1 is already in the process of unplug"
-    Virsh(Recorder(asked), tmp_path).detach("web1", "rbd/system_web1")
+    LocalLibvirt(Recorder(asked), tmp_path).detach("web1", "rbd/system_web1")
     with pytest.raises(VmMgrError, match="libvirt: no domain"):
-        Virsh(Recorder("error: no domain"), tmp_path).detach("web1", "rbd/system_web1")
+        LocalLibvirt(Recorder("error: no domain"), tmp_path).detach("web1", "rbd/system_web1")

@@ -16,7 +16,7 @@ from vm_mgr.adapters.ceph.port import CephStorage
 from vm_mgr.adapters.host.clock import SystemClock
 from vm_mgr.cli.app import app
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.intent import Mark
+from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.events import events
@@ -113,7 +113,7 @@ def test_missing_binding_is_the_environments(monkeypatch, what):
     monkeypatch.setitem(sys.modules, "rados", None)
     monkeypatch.setitem(sys.modules, "rbd", None)
     connection = Connection("ceph.conf", "vm-mgr", "rbd")
-    ledger, chronicle = CephLedger(connection), CephChronicle(connection)
+    ledger, event_log = CephLedger(connection), CephChronicle(connection)
     storage = CephStorage(connection, None, SystemClock())
     name = VmName("web1")
 
@@ -124,10 +124,10 @@ def test_missing_binding_is_the_environments(monkeypatch, what):
     acts = {
         "claim": claim,
         "marks": ledger.marks,
-        "write": lambda: ledger.write(name, Mark("set")),
+        "write": lambda: ledger.write(name, Intent("set")),
         "erase": lambda: ledger.erase(name),
-        "read": chronicle.read,
-        "append": lambda: chronicle.append([object()]),
+        "read": event_log.read,
+        "append": lambda: event_log.append([object()]),
         "names": storage.names,
         "metadata": lambda: storage.metadata(name),
         "images": lambda: storage.images(name),
@@ -157,7 +157,7 @@ def test_without_quorum_no_storage_is_waited_for(env, image, act):
         asked.append(act)
         raise SILENT
 
-    env.storage.names = env.ledger.claim = env.ledger.marks = env.chronicle.read = ask
+    env.storage.names = env.ledger.claim = env.ledger.marks = env.event_log.read = ask
     with pytest.raises(VmMgrError, match="no quorum") as caught:
         ACTS[act](env)
     assert (caught.value.kind, asked) == (Kind.TRY_LATER, [])
@@ -170,7 +170,7 @@ def test_what_the_cluster_says_comes_before_the_storage(env, act, kind):
         raise VmMgrError(kind, "no", hint="run as root")
 
     env.cluster.state = refuse
-    env.ledger.claim = env.ledger.marks = env.chronicle.read = None
+    env.ledger.claim = env.ledger.marks = env.event_log.read = None
     with pytest.raises(VmMgrError) as caught:
         ACTS[act](env)
     assert caught.value.kind is kind

@@ -95,7 +95,7 @@ class Keeper:
             return True
         now = self.env.clock.monotonic()
         try:
-            self.env.chronicle.append(self.waiting)
+            self.env.event_log.append(self.waiting)
         except VmMgrError as error:
             self._refused_since = now if self._refused_since is None else self._refused_since
             if now - self._refused_since < KEEP_S:
@@ -148,7 +148,7 @@ class Nodes:
         """Release a fenced node; for a lost one, which may be fenced next, get ready."""
         if event.kind is EventKind.LOST:
             with suppress(VmMgrError):  # takes longer than the rest of a release
-                self.env.lost_nodes.connect()
+                self.env.storage_fencing.connect()
         if event.kind is EventKind.FENCED:
             self._release(NodeName(event.subject))
 

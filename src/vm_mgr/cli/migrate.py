@@ -17,7 +17,7 @@ from vm_mgr.model.vm import VmName
 
 if TYPE_CHECKING:
     from vm_mgr.operations.drain import Drained
-    from vm_mgr.operations.migration.options import MoveTerms
+    from vm_mgr.operations.migration.options import MigrateOptions
     from vm_mgr.ports.env import Env
 
 __all__ = ["migrate_command"]
@@ -102,11 +102,11 @@ def migrate_command(
       vm-mgr migrate --all-from n1 --standby
     """
     from vm_mgr.operations.migrate import migrate  # noqa: PLC0415
-    from vm_mgr.operations.migration.options import MoveTerms  # noqa: PLC0415
+    from vm_mgr.operations.migration.options import MigrateOptions  # noqa: PLC0415
 
     of_a_node = {key: options.pop(key) for key in OF_A_NODE}
     strategy, on_timeout = options.pop("strategy"), options.pop("on_timeout")
-    terms = MoveTerms(
+    terms = MigrateOptions(
         strategy=Strategy(strategy) if strategy else None,
         on_timeout=OnTimeout(on_timeout) if on_timeout else None,
         **options,
@@ -124,10 +124,12 @@ def migrate_command(
     show_done(run(lambda env: migrate(env, name, to, terms)))
 
 
-def _drain(node: NodeName, terms: "MoveTerms", output: str, *, at_once: int | None, **given: bool) -> None:
-    from vm_mgr.operations.drain import AT_ONCE, Wishes, drain, require_empty  # noqa: PLC0415
+def _drain(
+    node: NodeName, terms: "MigrateOptions", output: str, *, at_once: int | None, **given: bool
+) -> None:
+    from vm_mgr.operations.drain import AT_ONCE, DrainOptions, drain, require_empty  # noqa: PLC0415
 
-    wishes = Wishes(at_once=at_once or AT_ONCE, terms=terms, **given)
+    wishes = DrainOptions(at_once=at_once or AT_ONCE, terms=terms, **given)
 
     def operation(env: "Env") -> "Drained":
         drained = drain(env, node, wishes)

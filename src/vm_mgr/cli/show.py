@@ -63,7 +63,7 @@ def _data(shown: Shown) -> dict[str, Any]:
         "placement": shown.placement and _placement(shown.placement),
         "colocations": [one._asdict() for one in shown.colocations],
         "constraints": [one._asdict() for one in shown.constraints],
-        "obstacles": [one._asdict() for one in shown.obstacles],
+        "obstacles": [one._asdict() for one in shown.placement_problems],
         "failures": [one._asdict() for one in shown.failures],
         "unfinished": mark.verb if mark else "",
         "unfinished_on": mark.node if mark else "",
@@ -187,7 +187,7 @@ def _placed(shown: Shown) -> Iterator[tuple[str, str]]:
         yield "check", f"{name} every {seconds} s"
     if not vm.follow_uplink:
         yield "uplink", "ignored"
-    for one in shown.obstacles:
+    for one in shown.placement_problems:
         yield ("not on" if one.never else "avoids"), f"{one.node}: {one.reason}"
 
 

@@ -127,7 +127,7 @@ class Resource(NamedTuple):
         return max(reversed(self.failures), key=lambda one: one.when).text if self.failures else ""
 
     @property
-    def held_on(self) -> str:
+    def blocked_on(self) -> str:
         """Name the node where a failed live migration keeps the cluster from acting on a VM; mostly none."""
         moves = [failure.node for failure in self.failures if failure.task == "migrate_to"]
         return moves[-1] if self.blocked and moves else ""

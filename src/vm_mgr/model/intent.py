@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from vm_mgr.model.vm import VmName
 
-__all__ = ["HALF", "Mark", "read_mark", "write_mark"]
+__all__ = ["HALF", "Intent", "read_intent", "write_intent"]
 
 # A key of a VM's metadata in a shared directory: the snapshot that its disks are being taken back to.
 HALF = "_vm_mgr_rolling"
@@ -13,7 +13,7 @@ HALF = "_vm_mgr_rolling"
 NAMES = ("source", "old", "new")
 
 
-class Mark(NamedTuple):
+class Intent(NamedTuple):
     """What is being done to a VM, by which node, since when (seconds since 1970), and what settles it."""
 
     verb: str
@@ -27,7 +27,7 @@ class Mark(NamedTuple):
         return frozenset(VmName(name) for key in NAMES if (name := self.details.get(key)))
 
 
-def write_mark(mark: Mark) -> str:
+def write_intent(mark: Intent) -> str:
     """Give a mark as text.
 
     >>> read_mark(write_mark(Mark("create", "n1", 7.5, {"was": ""})))
@@ -38,7 +38,7 @@ def write_mark(mark: Mark) -> str:
     return json.dumps({**mark._asdict(), "details": dict(mark.details)})
 
 
-def read_mark(raw: str) -> Mark:
+def read_intent(raw: str) -> Intent:
     """Read a mark; what can't be read is one of an unknown verb, which nobody settles.
 
     >>> read_mark("{").verb
@@ -49,6 +49,8 @@ def read_mark(raw: str) -> Mark:
     try:
         value = json.loads(raw)
         details = {str(key): str(text) for key, text in dict(value.get("details", {})).items()}
-        return Mark(str(value["verb"]), str(value.get("node", "")), float(value.get("began_utc", 0)), details)
+        return Intent(
+            str(value["verb"]), str(value.get("node", "")), float(value.get("began_utc", 0)), details
+        )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        return Mark("unknown")
+        return Intent("unknown")

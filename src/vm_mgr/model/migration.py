@@ -9,9 +9,9 @@ from urllib.parse import quote, unquote
 
 __all__ = [
     "AS_ASKED",
-    "GAVE_WAY",
     "LATE",
     "MAX_PAUSE_S",
+    "PREEMPTED",
     "STOOD",
     "Course",
     "Decision",
@@ -39,7 +39,7 @@ SECOND_ROUND = 2
 # Left of the time for the last round, the switch to the target and the check of the outcome.
 MARGIN_S = 2.0
 # How the reasons of aborts begin; the command that hears of one goes by them.
-GAVE_WAY = "it gave way to a recovery"
+PREEMPTED = "it gave way to a recovery"
 LATE = "it did not end within"
 STOOD = "the guest was paused to finish and stood for"
 

@@ -9,10 +9,10 @@ __all__ = [
     "GIVEN_UP_S",
     "Consistency",
     "Disk",
+    "DiskClient",
     "DiskInfo",
     "DiskKind",
     "DiskTies",
-    "Holder",
     "ImageFile",
     "Snapshot",
     "snapshot_name_problems",
@@ -88,7 +88,7 @@ class Disk(NamedTuple):
     io: str = ""
 
 
-class Holder(NamedTuple):
+class DiskClient(NamedTuple):
     """A storage client that has a disk open or locked; the address tells its node.
 
     watching is False for a client that the storage gave up: of it only a lock is left, which nobody broke.

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.ocf.actions import ACTIONS, failure
-from vm_mgr.ocf.agent_log import calm, no_file, say_now_and_then, say_why
+from vm_mgr.ocf.agent_log import exit_reason, log_throttled, no_file, reset_throttle
 from vm_mgr.ocf.disks import note_disks
 from vm_mgr.ocf.monitor import Finding, monitor
 from vm_mgr.ocf.parameters import Parameters, called, read
@@ -45,10 +45,10 @@ def main(action: str) -> int:
             env.journal.record(failure(env, given.name, action, error))
             raise
     except SignalError as error:
-        say_why(RealEnv(), called(), f"{action}: {error.message}", "")
+        exit_reason(RealEnv(), called(), f"{action}: {error.message}", "")
         return OCF_ERR_GENERIC
     except VmMgrError as error:
-        say_why(RealEnv(), called(), f"{action}: {error.message}", error.hint)
+        exit_reason(RealEnv(), called(), f"{action}: {error.message}", error.hint)
         # "Configured wrongly" is for a VM that can run nowhere: one that is only not moved runs well.
         hopeless = error.kind is Kind.INVALID and action != "migrate_to"
         return OCF_ERR_CONFIGURED if hopeless else OCF_ERR_GENERIC
@@ -80,9 +80,9 @@ def _monitor(*, keep: bool) -> int:
     if not keep:
         print(found.text, file=sys.stderr)
     elif found.text:
-        say_now_and_then(env, given.name, given.check_level, found.text, failed=found.failed)
+        log_throttled(env, given.name, given.check_level, found.text, failed=found.failed)
     else:
-        calm(env, given.name, given.check_level)
+        reset_throttle(env, given.name, given.check_level)
     return FAILED if found.failed else OCF_SUCCESS
 
 

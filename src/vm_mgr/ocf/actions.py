@@ -14,7 +14,7 @@ from vm_mgr.config import CEPH
 from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.event import AGENT_EXPECTED, SCRIPTS_FOLLOW, Event, EventKind
-from vm_mgr.model.storage import Holder
+from vm_mgr.model.storage import DiskClient
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity
 from vm_mgr.ocf.destroy_times import remember, reserve_s
@@ -24,7 +24,7 @@ from vm_mgr.ocf.moving import migrate_from, migrate_to, wait_gone
 from vm_mgr.ocf.parameters import Parameters
 from vm_mgr.operations.lifecycle.unfinished import require_whole
 from vm_mgr.operations.migration.halves import end_half, end_halves
-from vm_mgr.operations.storage.disk_interlock import free_disks, gone_nodes, holder_node, shut_out_dead
+from vm_mgr.operations.storage.disk_interlock import blocklist_dead, free_disks, gone_nodes, holder_node
 from vm_mgr.operations.storage.overlay import noted_problems
 from vm_mgr.operations.storage.own_clients import note_clients
 from vm_mgr.operations.support.stopwatch import Stopwatch
@@ -188,7 +188,7 @@ def stop(env: RealEnv, given: Parameters) -> None:
     deadline = began + given.timeout_s - 2
     if _pid(env, name, deadline) is None and not _begins(env, name, deadline):
         if identity.was_seen(env, name) or env.own_clients.kept(name) is not None:
-            _shut_out_dead(env, given)
+            _blocklist_dead(env, given)
         identity.forget(env, name)
         return
     if _ended_half(env, name):
@@ -202,7 +202,7 @@ def stop(env: RealEnv, given: Parameters) -> None:
         _shut_down(env, name, until - reserve_s(env, ordinary_s))
     if _pid(env, name, deadline) is not None:
         _unplug(env, name, deadline)
-        _shut_out_dead(env, given)
+        _blocklist_dead(env, given)
         if not given.force_stop:
             why = "its guest did not shut down in its time, or libvirt did not answer: it was unplugged"
             env.journal.record(Event(env.clock.utc(), EventKind.STOPPED, name, detail=why))
@@ -211,21 +211,21 @@ def stop(env: RealEnv, given: Parameters) -> None:
     identity.forget(env, name)
 
 
-def _shut_out_dead(env: RealEnv, given: Parameters) -> None:
+def _blocklist_dead(env: RealEnv, given: Parameters) -> None:
     """Have Ceph forget a process that could not close its disks, so that another node need not wait for that.
 
     It is a help only: a stop never fails for it.
     """
     name = given.name
 
-    def shut_out() -> list[Holder]:
+    def blocklist() -> list[DiskClient]:
         storage = env.storages.called(given.storage or env.storages.of(name))
         images = env.definitions.rbd_images(storage.definition(name), env.pool)
         _wait_ended(env, name)
-        return shut_out_dead(env, storage, name, images) if images else []
+        return blocklist_dead(env, storage, name, images) if images else []
 
     with suppress(VmMgrError, OutOfTimeError):
-        for one in bounded(shut_out, SHUT_OUT_S):
+        for one in bounded(blocklist, SHUT_OUT_S):
             print(f"INFO: {name} died: Ceph was told to shut out {one.address}", file=sys.stderr)
 
 

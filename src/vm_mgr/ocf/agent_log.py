@@ -16,7 +16,7 @@ from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity
 from vm_mgr.wiring import RealEnv
 
-__all__ = ["calm", "cut", "no_file", "say", "say_now_and_then", "say_why"]
+__all__ = ["cut", "exit_reason", "log_throttled", "no_file", "reset_throttle", "say"]
 
 # What Pacemaker looks for on stderr; of the last one it keeps so many bytes of the line
 # (lib/services/services_linux.c: parse_exit_reason_from_stderr).
@@ -35,7 +35,7 @@ def say(env: RealEnv, text: str, *, warning: bool = False) -> None:
     env.journal.say(text, warning=warning)
 
 
-def say_why(env: RealEnv, name: str, reason: str, hint: str = "") -> None:
+def exit_reason(env: RealEnv, name: str, reason: str, hint: str = "") -> None:
     """Tell Pacemaker why an action fails, in the words that it keeps, and the journal everything."""
     whole = f"{reason} ({hint})" if hint else reason
     fits = len(whole.encode(errors="replace")) <= KEPT_BYTES
@@ -43,7 +43,7 @@ def say_why(env: RealEnv, name: str, reason: str, hint: str = "") -> None:
     env.journal.say(f"{name}: {whole}" if name else whole, warning=True)
 
 
-def say_now_and_then(env: RealEnv, name: VmName, level: int, text: str, *, failed: bool) -> None:
+def log_throttled(env: RealEnv, name: VmName, level: int, text: str, *, failed: bool) -> None:
     """Say what a recurring monitor has found; only what is new, or was said long ago, is written down."""
     if failed:
         print(f"{PREFIX}{cut(text)}", file=sys.stderr)
@@ -64,7 +64,7 @@ def say_now_and_then(env: RealEnv, name: VmName, level: int, text: str, *, faile
         private.write(file, f"{now:.0f}\n{words}\n")
 
 
-def calm(env: RealEnv, name: VmName, level: int) -> None:
+def reset_throttle(env: RealEnv, name: VmName, level: int) -> None:
     """Note that a recurring monitor has nothing to say: what comes next is new."""
     with suppress(OSError):
         identity.path(env, f"said-{level}", name).unlink(missing_ok=True)

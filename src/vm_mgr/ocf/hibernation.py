@@ -106,7 +106,7 @@ class _Saving:
         self._require_own_disks(self.storage, xml)
         self._require_time(machine.memory_bytes)
         needed = machine.memory_bytes + machine.memory_bytes // 50 + DEVICES
-        path = self.storage.begin_state(name, needed)
+        path = self.storage.prepare_state(name, needed)
         self.state = SavedState(
             uuid=machine.uuid,
             node=env.cluster.local_node(),
@@ -120,7 +120,7 @@ class _Saving:
             env.hypervisor.pause(name)
         env.hypervisor.save_memory(name, path, timeout_s=max(self.until - env.clock.monotonic(), CALL_S))
         self.waits.end("memory")
-        keep = partial(self.storage.keep_state, name, self.state, partial(_in_time, env, self.until))
+        keep = partial(self.storage.store_state, name, self.state, partial(_in_time, env, self.until))
         self.state = _soon(keep, max(self.until - env.clock.monotonic(), CALL_S))
         self.waits.end("storage")
         if not env.hypervisor.paused(name, timeout_s=CALL_S):
@@ -136,7 +136,7 @@ class _Saving:
         alive = [one for one in held if one.address not in own]
         if alive:
             raise VmMgrError(Kind.WRONG_STATE, f"its disk {alive[0].image} is in use at {alive[0].address}")
-        self.storage.finish_state(self.name, self.state)
+        self.storage.commit_state(self.name, self.state)
 
     def take_back(self) -> None:
         """Let the guest go on, then remove what was written."""
@@ -203,14 +203,14 @@ def wake(
         why = "resuming it was begun before" if state.taken else "saving it did not end"
         _tell(env, name, EventKind.NOT_RESUMED, f"{why}: it boots, as after a power cut")
         return Found(state)
-    misfit = _misfit(storage, name, state, uuid)
-    storage.take_state(name)
-    if misfit:
+    worse_node_reasons = _misfit(storage, name, state, uuid)
+    storage.consume_state(name)
+    if worse_node_reasons:
         _tell(env, name, EventKind.NOT_RESUMED, f"{misfit}: it boots")
         return Found(state)
     waits, until = Stopwatch(env.clock), deadline - BOOT_S
     try:
-        path = storage.fetch_state(name, state, partial(_in_time, env, until))
+        path = storage.load_state(name, state, partial(_in_time, env, until))
         waits.end("storage")
         env.hypervisor.restore(path, name, timeout_s=max(until - env.clock.monotonic(), CALL_S))
         waits.end("libvirt")
@@ -241,7 +241,7 @@ def clear(env: RealEnv, storage: Storage | None, name: VmName) -> None:
     if storage is None:
         return
     try:
-        storage.drop_state(name)
+        storage.delete_state(name)
     except VmMgrError as error:
         say(env, f"what was saved of {name} is of no use any more and stays for now: {error.message}")
 

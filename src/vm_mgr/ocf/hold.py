@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.vm import VmName, name_problems
-from vm_mgr.operations.storage.quiesce import let_go_on
+from vm_mgr.operations.storage.quiesce import resume_quietly
 from vm_mgr.ports.holds import Hold
 from vm_mgr.wiring import RealEnv
 
@@ -60,7 +60,7 @@ def release(env: RealEnv, name: VmName, hold: Hold) -> bool:
     deadline = env.clock.monotonic() + GIVE_UP_S
     while True:
         try:
-            held = let_go_on(env, name, hold)
+            held = resume_quietly(env, name, hold)
         except VmMgrError as error:
             if env.clock.monotonic() > deadline:
                 _record(env, name, f"it is still {hold.value} by a command: {error.message}")

@@ -11,10 +11,10 @@ from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import departure, identity, retry_backoff
 from vm_mgr.ocf.agent_log import say
 from vm_mgr.ocf.parameters import Parameters
-from vm_mgr.ocf.preemption import GivingWay
+from vm_mgr.ocf.preemption import RecoveryWatch
 from vm_mgr.operations.migration.blocked import has_arrived
 from vm_mgr.operations.migration.plan import plan_for
-from vm_mgr.operations.migration.unblock import is_leaving
+from vm_mgr.operations.migration.unblock import is_shutting_down
 from vm_mgr.operations.storage.own_clients import note_clients_of
 from vm_mgr.ports.hypervisor import ARRIVING
 from vm_mgr.ports.live_migration import Migration
@@ -102,7 +102,7 @@ def _move(env: RealEnv, given: Parameters) -> None:
     measured_s = env.clock.monotonic() - began
     limits = limits._replace(end_s=limits.end_s - measured_s)
     # On a node that shuts down a stop would be next: there only the loss of the target ends it.
-    way = GivingWay(env, name, given.target_node, others=limits.max_pause_s is not None)
+    way = RecoveryWatch(env, name, given.target_node, others=limits.max_pause_s is not None)
     ident = departure.begin(env, name)
     goes_on = env.hypervisor.migrate(_migration(given, plan, limits, ident), Teller(env, name, way))
     _end_here(env, name)
@@ -162,7 +162,7 @@ def _limits(env: RealEnv, given: Parameters) -> Limits:
     """Take the parameters', but on a node that shuts down pause without a limit: next comes a stop."""
     on_timeout, max_pause_s = given.on_timeout, given.max_pause_s
     try:
-        if is_leaving(env, env.cluster.local_node()):
+        if is_shutting_down(env, env.cluster.local_node()):
             on_timeout, max_pause_s = OnTimeout.PAUSE, None
     except VmMgrError as error:
         _record(env, given.name, f"whether this node shuts down is unknown: {error}")
@@ -211,7 +211,7 @@ def _migration(given: Parameters, plan: Plan, limits: Limits, ident: str) -> Mig
 class Teller:
     """Write into the journal what is done for a migration, and how far it is; end it for a recovery."""
 
-    def __init__(self, env: RealEnv, name: VmName, way: GivingWay) -> None:
+    def __init__(self, env: RealEnv, name: VmName, way: RecoveryWatch) -> None:
         self.env = env
         self.name = name
         self.way = way
@@ -259,7 +259,7 @@ def _is_gone(env: RealEnv, name: VmName) -> bool:
 def _set_timer(env: RealEnv, name: VmName, after_s: float) -> str:
     """Set it; a migration does not fail for this, but somebody has to hear of it."""
     try:
-        return env.timers.set_lift(name, after_s)
+        return env.timers.schedule_unblock(name, after_s)
     except VmMgrError as error:
         _record(env, name, f"no timer could be set ({error}); if it stays held: vm-mgr start {name}")
         return ""

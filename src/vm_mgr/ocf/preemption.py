@@ -10,12 +10,12 @@ from vm_mgr import private
 from vm_mgr.bounded import OutOfTimeError, bounded
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.cluster import ClusterState, Failure
-from vm_mgr.model.migration import GAVE_WAY, JobSample
+from vm_mgr.model.migration import JobSample
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity
 from vm_mgr.wiring import RealEnv
 
-__all__ = ["GivingWay"]
+__all__ = ["RecoveryWatch"]
 
 INTERVAL_S = 1.0
 # What the cluster takes to answer; a migration has decisions of its own to make meanwhile.
@@ -29,7 +29,7 @@ SOON_S = 2.0
 END_S = 4.0
 
 
-class GivingWay:
+class RecoveryWatch:
     """Tell when something is lost that was not when the migration began; nothing is no reason."""
 
     def __init__(self, env: RealEnv, name: VmName, target: str = "", *, others: bool = True) -> None:

@@ -13,7 +13,7 @@ from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity
-from vm_mgr.operations.migration.halves import end_half, unplug_second
+from vm_mgr.operations.migration.halves import destroy_second, end_half
 from vm_mgr.wiring import RealEnv
 
 __all__ = ["FOREIGN", "main"]
@@ -49,7 +49,7 @@ def _is_known(state: ClusterState, here: NodeName, name: VmName) -> bool:
 def _is_second(state: ClusterState, name: VmName) -> bool:
     """Tell whether the cluster rests: nobody is about to start or move it, or waits for the end of a move."""
     resource = state.resources[name]
-    return state.quorate and not resource.in_transition and not resource.held_on
+    return state.quorate and not resource.in_transition and not resource.blocked_on
 
 
 def _is_confirmed(env: RealEnv, name: VmName, pid: int) -> bool:
@@ -69,9 +69,9 @@ def _end(env: RealEnv, state: ClusterState, name: VmName) -> None:
         text = "what a live migration had left of it here was ended"
         env.journal.record(Event(env.clock.utc(), EventKind.STOPPED, name, detail=text))
     elif state.resources[name].active:
-        unplug_second(env, name, (env.cluster.local_node(),))
+        destroy_second(env, name, (env.cluster.local_node(),))
     else:
-        env.cluster.look_again(name)
+        env.cluster.reprobe(name)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def main(env: RealEnv, name: VmName) -> int:
     """Do it, or set the next timer; that one comes first: this process may be killed at any point."""
     number = max(retry_backoff.count(env, name), 1)
     try:
-        timer = env.timers.set_lift(name, retry_backoff.pause_s(number))
+        timer = env.timers.schedule_unblock(name, retry_backoff.pause_s(number))
         departure.finish(env, name)
         if lift(env, name, patient=_is_patient(env, name)):
             env.timers.cancel(timer)
@@ -30,7 +30,7 @@ def main(env: RealEnv, name: VmName) -> int:
             departure.end(env, name)
         elif retry_backoff.pause_s(number) > retry_backoff.SHORTEST_S:
             # The pause is for the next try to move it; what is not settled does not wait so long.
-            env.timers.set_lift(name, retry_backoff.SHORTEST_S)
+            env.timers.schedule_unblock(name, retry_backoff.SHORTEST_S)
     except (VmMgrError, OSError) as error:
         print(f"vm-mgr: {name} may still be held by its failed migration: {error}", file=sys.stderr)
         return 1

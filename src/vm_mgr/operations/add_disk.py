@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
-from vm_mgr.model.intent import Mark
+from vm_mgr.model.intent import Intent
 from vm_mgr.model.storage import DiskInfo, ImageFile
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.create import bus_problems
@@ -13,7 +13,7 @@ from vm_mgr.operations.storage.hotplug import guest_sources, plug
 from vm_mgr.operations.storage.overlay import disk_problems
 from vm_mgr.operations.storage.own_clients import note_clients_of
 from vm_mgr.operations.storage.quiesce import node_of
-from vm_mgr.operations.support.alone import Step, alone, marked
+from vm_mgr.operations.support.alone import Step, alone, with_intent
 from vm_mgr.operations.support.capacity import room_problems
 from vm_mgr.operations.support.preconditions import quorum_problems, require_defined, steady_problems
 from vm_mgr.ports.env import Env
@@ -51,7 +51,7 @@ def add_disk(env: Env, name: VmName, new: NewDisk) -> DiskInfo:
         size_bytes, label = image.size_bytes if image else new.size_bytes, env.storages.of(name)
         raise_all(room_problems(env, label, size_bytes, more_bytes=size_bytes, allow=new.allow))
         number = env.storage.next_disk(name)
-        with marked(env, name, "add-disk", number=str(number), bus=bus, phase=MAKING) as step:
+        with with_intent(env, name, "add-disk", number=str(number), bus=bus, phase=MAKING) as step:
             _make(env, name, number, image, size_bytes)
             step.now(PLACING)
             _finish(step)
@@ -60,7 +60,7 @@ def add_disk(env: Env, name: VmName, new: NewDisk) -> DiskInfo:
         return env.storage.disks(name)[number]
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> bool:
+def settle(env: Env, name: VmName, mark: Intent) -> bool:
     """Finish once the disk was whole; before that, or where the guest could not get it, remove it."""
     if not env.storage.exists(name):
         return False

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
-from vm_mgr.model.intent import Mark
+from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import VmName, VmSettings
 from vm_mgr.operations.enable import resource_for
-from vm_mgr.operations.support.alone import alone, first_change, marked, stored_again
+from vm_mgr.operations.support.alone import alone, first_change, restore_settings_on_failure, with_intent
 from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
 
@@ -44,7 +44,7 @@ def list_colocation(env: Env, name: VmName) -> Mapping[str, str]:
     return env.storage.settings(name).colocations
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> None:  # noqa: ARG001 - what is stored is what was asked for, or before
+def settle(env: Env, name: VmName, mark: Intent) -> None:  # noqa: ARG001 - what is stored is what was asked for, or before
     """Bring the cluster to what is stored."""
     if env.storage.exists(name):
         _apply(env, name, env.storage.settings(name))
@@ -68,10 +68,10 @@ def _change(env: Env, name: VmName, changes: Mapping[str, str | None]) -> Mappin
         before = env.storage.settings(name)
         merged = {**before.colocations, **changes}
         settings = before._replace(colocations={key: score for key, score in merged.items() if score})
-        with marked(env, name, "colocation") as step:
+        with with_intent(env, name, "colocation") as step:
             with first_change(step):
                 env.storage.change_settings(name, settings)
-            with stored_again(env, name, before):
+            with restore_settings_on_failure(env, name, before):
                 _apply(env, name, settings)
         return settings.colocations
 

@@ -11,7 +11,7 @@ from vm_mgr.model.attributes import attribute_problems
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.failback import failback_problems
 from vm_mgr.model.health_checks import check_problems
-from vm_mgr.model.intent import Mark
+from vm_mgr.model.intent import Intent
 from vm_mgr.model.node_requirements import Uplink
 from vm_mgr.model.on_move import on_move_problems
 from vm_mgr.model.storage import ImageFile
@@ -32,7 +32,7 @@ from vm_mgr.operations.lifecycle.waiting import wait_started
 from vm_mgr.operations.migration.options import move_problems
 from vm_mgr.operations.status import status
 from vm_mgr.operations.storage.quiesce import release
-from vm_mgr.operations.support.alone import Step, alone, claimed, marked
+from vm_mgr.operations.support.alone import Step, alone, claimed, with_intent
 from vm_mgr.operations.support.capacity import guest_problems, tell_room
 from vm_mgr.operations.support.preconditions import (
     host_problems,
@@ -52,9 +52,9 @@ __all__ = [
     "clone_snapshot",
     "create",
     "making",
+    "recover_others",
     "setting_problems",
     "settle",
-    "settle_elsewhere",
     "uuid_problems",
 ]
 
@@ -141,17 +141,17 @@ def making(
     token = f"{env.cluster.local_node()}-{env.clock.utc():.6f}"
     details |= {"token": token, "was": role_of(state.resources.get(name))}
     details |= {"enable": _flag(enable), "start": _flag(start)}
-    with marked(env, name, "create", **details) as step:
+    with with_intent(env, name, "create", **details) as step:
         yield Making(step, token)
         if enable:
             step.now(ENABLING)
             _put_in_cluster(env, name, start=start)
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> bool:
+def settle(env: Env, name: VmName, mark: Intent) -> bool:
     """Finish a creation that was committed; take any other back, with what it was to replace."""
     env.storages.called(mark.details.get("storage", "")).unstage(name)
-    settle_elsewhere(env, name, mark)
+    recover_others(env, name, mark)
     if not env.storage.exists(name):
         return False
     Step(env, name, mark).now(ENABLING)  # the disks are whole: it may be started
@@ -170,7 +170,7 @@ def settle(env: Env, name: VmName, mark: Mark) -> bool:
     return False
 
 
-def settle_elsewhere(env: Env, name: VmName, mark: Mark) -> None:
+def recover_others(env: Env, name: VmName, mark: Intent) -> None:
     """Let a clone's source go on, without the snapshot that was taken for the clone."""
     source = VmName(mark.details.get("source", ""))
     if source and env.storage.exists(source):

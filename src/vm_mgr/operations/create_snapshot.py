@@ -1,13 +1,13 @@
 """Take a snapshot of all of a VM's disks at one instant."""
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
-from vm_mgr.model.intent import Mark
+from vm_mgr.model.intent import Intent
 from vm_mgr.model.storage import Snapshot, snapshot_name_problems
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.storage.free import shed_dead
 from vm_mgr.operations.storage.overlay import disk_problems
 from vm_mgr.operations.storage.quiesce import pauses, release, still
-from vm_mgr.operations.support.alone import alone, first_change, marked
+from vm_mgr.operations.support.alone import alone, first_change, with_intent
 from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
 
@@ -28,7 +28,7 @@ def create_snapshot(env: Env, name: VmName, snapshot: str) -> Snapshot:
         details = {"snapshot": snapshot, "pauses": pauses(env, name)}
         shed_dead(env, name)
         with (
-            marked(env, name, "snapshot", **details) as step,
+            with_intent(env, name, "snapshot", **details) as step,
             first_change(step, refusals=[Kind.EXISTS]),  # it is another tool's, and stays
             still(env, name) as held,
         ):
@@ -39,7 +39,7 @@ def create_snapshot(env: Env, name: VmName, snapshot: str) -> Snapshot:
         return next(taken for taken in env.snapshots.snapshots(name) if taken.name == snapshot)
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> bool:
+def settle(env: Env, name: VmName, mark: Intent) -> bool:
     """Let the guest go on and forget the snapshot: half of one is none."""
     release(env, name, mark)
     if env.storage.exists(name):

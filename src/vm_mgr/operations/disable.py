@@ -3,12 +3,12 @@
 from vm_mgr.errors import raise_all
 from vm_mgr.interruption import current
 from vm_mgr.model.cluster import Resource
-from vm_mgr.model.intent import Mark
+from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.lifecycle.waiting import known_settings, wait_stopped
 from vm_mgr.operations.migration.blocked import let_go
 from vm_mgr.operations.storage.overlay import overlay_problems
-from vm_mgr.operations.support.alone import alone, marked
+from vm_mgr.operations.support.alone import alone, with_intent
 from vm_mgr.operations.support.preconditions import quorum_problems, resource_of
 from vm_mgr.ports.env import Env
 
@@ -24,13 +24,13 @@ def disable(env: Env, name: VmName) -> VmStatus:
         raise_all(quorum_problems(state))
         resource = resource_of(env, state, name)
         raise_all(overlay_problems(env, state, name))
-        with marked(env, name, "disable", was=role_of(resource)):
+        with with_intent(env, name, "disable", was=role_of(resource)):
             halt(env, name)
             env.cluster.remove(name)
     return VmStatus(name, VmState.DISABLED)
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> bool:
+def settle(env: Env, name: VmName, mark: Intent) -> bool:
     """Let a VM that the cluster still has run again, if it was to run."""
     present = name in env.cluster.state().resources
     if present:

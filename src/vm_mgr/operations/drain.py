@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState, NodeName, Resource
-from vm_mgr.model.migration import GAVE_WAY
+from vm_mgr.model.migration import PREEMPTED
 from vm_mgr.model.on_move import Way
 from vm_mgr.model.vm import VmName, VmState
 from vm_mgr.operations.lifecycle.waiting import wait
 from vm_mgr.operations.migrate import AS_SET, Moved, Moving, moving
-from vm_mgr.operations.migration.options import Goal, MoveTerms
-from vm_mgr.operations.migration.outcome import POLL_S, finish, longest_s, way_taken
-from vm_mgr.operations.migration.prechecks import arrival_problems, harm_problems
+from vm_mgr.operations.migration.options import MigrateOptions, Target
+from vm_mgr.operations.migration.outcome import POLL_S, finish, longest_s, method_taken
+from vm_mgr.operations.migration.prechecks import arrival_problems, side_effect_problems
 from vm_mgr.operations.support.alone import claimed
 from vm_mgr.operations.support.preconditions import host_problems, quorum_problems
 from vm_mgr.ports.cluster import VmResource
@@ -21,14 +21,14 @@ from vm_mgr.reports import Level, Note, Progress, Report
 if TYPE_CHECKING:
     from vm_mgr.reports import Say
 
-__all__ = ["AT_ONCE", "Drained", "Left", "Stays", "Wishes", "drain", "require_empty"]
+__all__ = ["AT_ONCE", "DrainOptions", "Drained", "Left", "Stays", "drain", "require_empty"]
 
 AT_ONCE = 2
 # How long a drain waits for the end of a fencing; one that takes longer has failed, or needs a person.
 FENCING_S = 60.0
 
 
-class Wishes(NamedTuple):
+class DrainOptions(NamedTuple):
     """How a node is to be drained; the terms are for the VMs that move live.
 
     restart_others: stop and start elsewhere the VMs that have no live migration and don't hibernate.
@@ -38,10 +38,10 @@ class Wishes(NamedTuple):
     at_once: int = AT_ONCE
     restart_others: bool = False
     standby: bool = False
-    terms: MoveTerms = AS_SET
+    terms: MigrateOptions = AS_SET
 
 
-AS_USUAL = Wishes()
+AS_USUAL = DrainOptions()
 
 
 class Left(NamedTuple):
@@ -70,7 +70,7 @@ class Drained(NamedTuple):
     standby: bool = False
 
 
-def drain(env: Env, node: NodeName, wishes: Wishes = AS_USUAL) -> Drained:
+def drain(env: Env, node: NodeName, wishes: DrainOptions = AS_USUAL) -> Drained:
     """Move each VM as `migrate` does, those of the highest priority first, and tell of those that stay.
 
     The cluster chooses where to, but never another node that is being drained. Raises WRONG_STATE for a node
@@ -128,7 +128,7 @@ class _Heard:
 class _Journey:
     """A move that is under way."""
 
-    def __init__(self, env: Env, vm: VmResource, goal: Goal, terms: MoveTerms) -> None:
+    def __init__(self, env: Env, vm: VmResource, goal: Target, terms: MigrateOptions) -> None:
         self.env = env
         self.vm = vm
         self.name = vm.name
@@ -153,7 +153,7 @@ class _Journey:
 class _Drain:
     """One node's VMs: those that wait, those under way, and what became of the others."""
 
-    def __init__(self, env: Env, node: NodeName, wishes: Wishes) -> None:
+    def __init__(self, env: Env, node: NodeName, wishes: DrainOptions) -> None:
         self.env = env
         self.node = node
         self.wishes = wishes
@@ -206,10 +206,10 @@ class _Drain:
     def _keep_stranded(self) -> None:
         """Look where those can go that standby is to move, which no move of their own has looked at."""
         env, state = self.env, self.env.cluster.state()
-        goal = Goal(leaving=self.node, avoiding=self._drained_too(), restarting=self.wishes.restart_others)
+        goal = Target(leaving=self.node, avoiding=self._drained_too(), restarting=self.wishes.restart_others)
         for vm in tuple(self.returning):
             problems = arrival_problems(env, state, vm.name, self.node, None, goal.avoiding, alive=False)
-            problems += harm_problems(env, state, vm, self.node, goal)
+            problems += side_effect_problems(env, state, vm, self.node, goal)
             if problems:
                 self.returning.remove(vm)
                 self._keep(vm.name, "; ".join(one.message for one in problems), problems[0].hint)
@@ -247,7 +247,7 @@ class _Drain:
             vm = self.waiting.pop(0)
             terms = self.wishes.terms if vm.live_migration else AS_SET
             avoiding, restarting = self._drained_too(), self.wishes.restart_others
-            goal = Goal(leaving=self.node, avoiding=avoiding, restarting=restarting)
+            goal = Target(leaving=self.node, avoiding=avoiding, restarting=restarting)
             self.under_way.append(_Journey(self.env, vm, goal, terms))
 
     def _gives_way(self, name: VmName) -> bool:
@@ -279,7 +279,7 @@ class _Drain:
             raise
         except VmMgrError as error:
             self.under_way.remove(journey)
-            if GAVE_WAY in error.message and journey.name not in self.again:
+            if PREEMPTED in error.message and journey.name not in self.again:
                 self.again[journey.name] = self.env.clock.monotonic() + FENCING_S
                 self.waiting.append(journey.vm)
                 text = f"{journey.name} is moved again after that: {error.message}"
@@ -316,7 +316,7 @@ class _Drain:
         )
         if seen.state is VmState.STARTED and seen.node not in ("", self.node):
             took_s = self.env.clock.monotonic() - began_s
-            how = finish(self.env, way_taken(self.env, vm, began_utc))
+            how = finish(self.env, method_taken(self.env, vm, began_utc))
             self._tell(Left(vm.name, NodeName(seen.node), how, round(took_s, 1)))
         else:
             reason = f"it is {seen.state.value}" + (f": {seen.detail}" if seen.detail else "")

@@ -8,7 +8,7 @@ from vm_mgr.operations.storage.quiesce import node_of
 from vm_mgr.operations.support.alone import alone
 from vm_mgr.operations.support.capacity import guest_problems
 from vm_mgr.operations.support.preconditions import require_defined
-from vm_mgr.operations.support.requirements import renew_asks
+from vm_mgr.operations.support.requirements import renew_requirements
 from vm_mgr.operations.support.ties import own_sources, state_problems, warn_of_ties
 from vm_mgr.ports.definition import Tie
 from vm_mgr.ports.env import Env
@@ -44,7 +44,7 @@ def edit(env: Env, name: VmName, xml: str, before: str, *, allow: Collection[str
             text = f"{name} runs on as it is; the change takes effect at its next start"
             env.say(Note(Level.INFO, "effect-start", text, f"vm-mgr restart {name}"))
         elif asks_else:
-            renew_asks(env, name)
+            renew_requirements(env, name)
     return True
 
 

@@ -26,7 +26,7 @@ def events(env: Env, name: str = "", *, since_s: float) -> Told:
     """
     raise_all(quorum_problems(env.cluster.state()))
     since_utc = env.clock.utc() - since_s
-    known = env.chronicle.read()
+    known = env.event_log.read()
     found = distinct(known)
     if name:
         found = [one for one in found if name == one.subject or name in one.vms]

@@ -9,7 +9,7 @@ from vm_mgr.model.vm import VmName, VmState, VmStatus
 from vm_mgr.operations.support.vm_state import view
 
 if TYPE_CHECKING:
-    from vm_mgr.model.intent import Mark
+    from vm_mgr.model.intent import Intent
     from vm_mgr.ports.env import Env
 
 __all__ = ["Listing", "list_vms", "look"]
@@ -55,5 +55,5 @@ def look(env: Env) -> Listing:
     return Listing(sorted(vms.values(), key=lambda vm: vm.name), missing)
 
 
-def _unfinished(mark: Mark) -> str:
+def _unfinished(mark: Intent) -> str:
     return f"{mark.verb} under way on {mark.node}, or unfinished (vm-mgr repair)"

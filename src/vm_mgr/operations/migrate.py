@@ -6,15 +6,15 @@ from typing import NamedTuple
 
 from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState, Failure, NodeName, Resource
-from vm_mgr.model.migration import GAVE_WAY, JobSample, Plan, Strategy, render_terms
+from vm_mgr.model.migration import PREEMPTED, JobSample, Plan, Strategy, render_terms
 from vm_mgr.model.on_move import Way
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.lifecycle.waiting import SETTLED_LOOKS, known_settings, wait
 from vm_mgr.operations.migration.blocked import elsewhere, let_go
-from vm_mgr.operations.migration.cancel import call_off, settle, take_back
+from vm_mgr.operations.migration.cancel import cancel_move, settle, take_back
 from vm_mgr.operations.migration.options import (
-    Goal,
-    MoveTerms,
+    MigrateOptions,
+    Target,
     advice,
     agent_terms,
     bandwidth_of,
@@ -25,15 +25,15 @@ from vm_mgr.operations.migration.options import (
 )
 from vm_mgr.operations.migration.outcome import (
     announcement,
-    expected_way,
+    expected_method,
     finish,
     longest_s,
+    method_taken,
     was_restarted,
-    way_taken,
     why_failed,
 )
 from vm_mgr.operations.migration.plan import plan_for
-from vm_mgr.operations.migration.prechecks import arrival_problems, goal_problems, harm_problems
+from vm_mgr.operations.migration.prechecks import arrival_problems, goal_problems, side_effect_problems
 from vm_mgr.operations.storage.overlay import overlay_problems
 from vm_mgr.operations.support.alone import alone
 from vm_mgr.operations.support.preconditions import host_problems, quorum_problems, resource_of
@@ -49,7 +49,7 @@ GRACE_S = 60
 SENDING_LOOK_S = 2.0
 SETTLE_S = 30.0
 MIB = 1 << 20
-AS_SET = MoveTerms()
+AS_SET = MigrateOptions()
 
 
 class Moved(NamedTuple):
@@ -63,7 +63,7 @@ class Moved(NamedTuple):
 Moving = Generator[None, None, Moved]
 
 
-def migrate(env: Env, name: VmName, to: NodeName | None = None, terms: MoveTerms = AS_SET) -> VmStatus:
+def migrate(env: Env, name: VmName, to: NodeName | None = None, terms: MigrateOptions = AS_SET) -> VmStatus:
     """Constrain the VM for the time of the move, wait until it runs there, leave no constraint behind.
 
     A live migration that fails leaves the VM where it runs; then its failure is cleared too, and
@@ -72,22 +72,22 @@ def migrate(env: Env, name: VmName, to: NodeName | None = None, terms: MoveTerms
     if to is not None:  # who has mistyped a name is not to wait for an earlier move, or another command
         state = env.cluster.state()
         raise_all(quorum_problems(state) + host_problems(state, to))
-    return finish(env, moving(env, name, Goal(to), terms)).status
+    return finish(env, moving(env, name, Target(to), terms)).status
 
 
-def moving(env: Env, name: VmName, goal: Goal, terms: MoveTerms = AS_SET) -> Moving:
+def moving(env: Env, name: VmName, goal: Target, terms: MigrateOptions = AS_SET) -> Moving:
     """Do the same step by step; who does not take all steps throws into it what has ended them."""
     with alone(env, name):
         return (yield from _moving(env, name, goal, terms))
 
 
-def _moving(env: Env, name: VmName, goal: Goal, terms: MoveTerms) -> Moving:
+def _moving(env: Env, name: VmName, goal: Target, terms: MigrateOptions) -> Moving:
     state, before = yield from _settled(env, name)
     seen = view(before, state)
     source = NodeName(seen.node)
     vm = env.cluster.configured(name).vm or VmResource(name, TargetRole.STARTED)
     if goal.leaving not in (None, source):
-        return Moved(seen, expected_way(vm))
+        return Moved(seen, expected_method(vm))
     problems = _still_moving(seen) or goal_problems(state, seen, goal, known_settings(env, name))
     raise_all(problems + term_problems(name, terms, vm, before.agent))
     raise_all(overlay_problems(env, state, name))
@@ -105,7 +105,7 @@ def _moving(env: Env, name: VmName, goal: Goal, terms: MoveTerms) -> Moving:
         words, strategy = render_terms(agent_terms(terms, plan)), plan.strategy if plan else strategy
     else:
         env.say(announcement(vm, source))
-    raise_all(harm_problems(env, state, vm, source, goal) if goal.to is None else [])
+    raise_all(side_effect_problems(env, state, vm, source, goal) if goal.to is None else [])
     let_go(env, before)  # of an earlier try that nobody waited for
     job = _Job(env, before, source, asks=asks and vm.live_migration)
     seen, after = yield from _move(env, job, goal, vm, words)
@@ -122,7 +122,7 @@ def _moving(env: Env, name: VmName, goal: Goal, terms: MoveTerms) -> Moving:
 
 def _outcome(
     job: "_Job",
-    goal: Goal,
+    goal: Target,
     vm: VmResource,
     seen: VmStatus,
     after: Resource | None,
@@ -140,7 +140,7 @@ def _outcome(
         raise _failure(seen, _new_failures(before, after))
     if vm.live_migration and was_restarted(env, before, after, seen):
         return Moved(seen, Way.RESTARTED)
-    return Moved(seen, (yield from way_taken(env, vm, job.asked_utc)))
+    return Moved(seen, (yield from method_taken(env, vm, job.asked_utc)))
 
 
 def _settled(env: Env, name: VmName) -> Generator[None, None, tuple[ClusterState, Resource]]:
@@ -166,7 +166,7 @@ def _still_moving(seen: VmStatus) -> list[VmMgrError]:
     return [VmMgrError(Kind.TRY_LATER, f"{seen.name} is still on its way from an earlier move", hint=hint)]
 
 
-def _move(env: Env, job: "_Job", goal: Goal, vm: VmResource, words: str) -> "_Watch":
+def _move(env: Env, job: "_Job", goal: Target, vm: VmResource, words: str) -> "_Watch":
     name, source, timeout_s = job.name, job.source, longest_s(vm)
     try:
         env.cluster.begin_move(
@@ -179,7 +179,7 @@ def _move(env: Env, job: "_Job", goal: Goal, vm: VmResource, words: str) -> "_Wa
         )
         seen, after = yield from _watch(env, job, goal.to, timeout_s)
         if seen.detail == MOVING and vm.live_migration:
-            call_off(env, name, source)
+            cancel_move(env, name, source)
             seen, after = yield from _watch(env, job, goal.to, SETTLE_S)
         env.cluster.end_move(name)
     except BaseException as error:
@@ -188,7 +188,7 @@ def _move(env: Env, job: "_Job", goal: Goal, vm: VmResource, words: str) -> "_Wa
     return seen, after
 
 
-def _take_back(env: Env, vm: VmResource, source: NodeName, goal: Goal, error: BaseException) -> None:
+def _take_back(env: Env, vm: VmResource, source: NodeName, goal: Target, error: BaseException) -> None:
     """Undo it, and say what could not be undone."""
     left = take_back(env, vm, source, goal.to)
     if not left:
@@ -208,7 +208,7 @@ def _can_ask(env: Env, state: ClusterState) -> bool:
     return False
 
 
-def _plan(env: Env, name: VmName, source: NodeName, terms: MoveTerms, vm: VmResource) -> Plan | None:
+def _plan(env: Env, name: VmName, source: NodeName, terms: MigrateOptions, vm: VmResource) -> Plan | None:
     """Pick here, where somebody hears why; None leaves it to the agent."""
     try:
         plan = plan_for(
@@ -228,7 +228,9 @@ def _plan(env: Env, name: VmName, source: NodeName, terms: MoveTerms, vm: VmReso
     return plan
 
 
-def _say_if_too_slow(env: Env, source: NodeName, terms: MoveTerms, vm: VmResource, *, asks: bool) -> None:
+def _say_if_too_slow(
+    env: Env, source: NodeName, terms: MigrateOptions, vm: VmResource, *, asks: bool
+) -> None:
     if not asks or bandwidth_of(terms, vm) is None:
         return
     with suppress(VmMgrError):  # whoever asks next says why there is no answer
@@ -271,7 +273,7 @@ def _watch(env: Env, job: "_Job", to: NodeName | None, timeout_s: float) -> _Wat
 
 def _failed_moves(before: Resource, after: Resource) -> list[Failure]:
     """Give the failures that hold the VM and that are none of an earlier move."""
-    return [one for one in _new_failures(before, after) if after.held_on and one.task == "migrate_to"]
+    return [one for one in _new_failures(before, after) if after.blocked_on and one.task == "migrate_to"]
 
 
 def _new_failures(before: Resource, after: Resource | None) -> list[Failure]:
@@ -328,7 +330,7 @@ def _not_moved(env: Env, seen: VmStatus, reason: str, source: NodeName, hint: st
         hint = f"{source} goes on looking and mends it; see: vm-mgr status {name}"
         return VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint)
     message = f"{name} was not moved and runs on {source} as before: {reason}"
-    if GAVE_WAY in reason:
+    if PREEMPTED in reason:
         return VmMgrError(Kind.TRY_LATER, message, hint=hint)
     return VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint)
 

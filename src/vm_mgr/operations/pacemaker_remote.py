@@ -1,10 +1,10 @@
 """Let Pacemaker manage resources inside a VM's guest, through the pacemaker-remote that runs there."""
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
-from vm_mgr.model.intent import Mark
+from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import VmName, VmSettings, word_problems
 from vm_mgr.operations.enable import resource_for
-from vm_mgr.operations.support.alone import alone, first_change, marked, stored_again
+from vm_mgr.operations.support.alone import alone, first_change, restore_settings_on_failure, with_intent
 from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
 
@@ -34,7 +34,7 @@ def without_remote(settings: VmSettings) -> VmSettings:
     return settings._replace(pacemaker_meta=others)
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> None:  # noqa: ARG001 - what is stored is what was asked for, or before
+def settle(env: Env, name: VmName, mark: Intent) -> None:  # noqa: ARG001 - what is stored is what was asked for, or before
     """Bring the cluster to what is stored."""
     if env.storage.exists(name):
         _apply(env, name, env.storage.settings(name))
@@ -52,10 +52,10 @@ def _change(env: Env, name: VmName, remote: dict[str, str]) -> None:
         before = env.storage.settings(name)
         settings = without_remote(before)
         settings = settings._replace(pacemaker_meta={**settings.pacemaker_meta, **remote})
-        with marked(env, name, "pacemaker-remote") as step:
+        with with_intent(env, name, "pacemaker-remote") as step:
             with first_change(step):
                 env.storage.change_settings(name, settings)
-            with stored_again(env, name, before):
+            with restore_settings_on_failure(env, name, before):
                 _apply(env, name, settings)
 
 

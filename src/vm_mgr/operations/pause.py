@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.vm import VmName, VmStatus
-from vm_mgr.operations.support.alone import alone_if_reachable
+from vm_mgr.operations.support.alone import locked_if_reachable
 from vm_mgr.operations.support.preconditions import quorum_problems, running_node
 from vm_mgr.operations.support.vm_state import view
 from vm_mgr.ports.env import Env
@@ -19,7 +19,7 @@ RELAPSE_S = 1.0
 
 def pause(env: Env, name: VmName) -> VmStatus:
     """Stop the guest's processors on the node where it runs; to the cluster the VM goes on."""
-    with alone_if_reachable(env, name):
+    with locked_if_reachable(env, name):
         state = env.cluster.state()
         raise_all(quorum_problems(state))
         node = running_node(env, state, name)
@@ -37,7 +37,7 @@ def pause(env: Env, name: VmName) -> VmStatus:
 
 def resume(env: Env, name: VmName) -> VmStatus:
     """Let the guest go on, whatever made it stand; one that runs is fine."""
-    with alone_if_reachable(env, name):
+    with locked_if_reachable(env, name):
         state = env.cluster.state()
         raise_all(quorum_problems(state))
         hypervisor = env.hypervisor_at(running_node(env, state, name))

@@ -32,7 +32,7 @@ def release_node(env: Env, node: NodeName, *, wait_s: float = 0.0) -> Released:
     wait_s: how long the cluster may take to know what it has just announced. Raises WRONG_STATE, with the
     reason, for a node that isn't proven dead or is running again; NOT_SUPPORTED where no storage needs it.
     """
-    lost = env.lost_nodes
+    lost = env.storage_fencing
     addresses = _addresses(env, node)
     waits = Stopwatch(env.clock)
     found = _wait_proof(env, node, wait_s)
@@ -47,7 +47,7 @@ def release_node(env: Env, node: NodeName, *, wait_s: float = 0.0) -> Released:
     if clients:
         _wait_proof(env, node, 0)
         _require_old(env, lost.daemons(node, addresses), node, found.fenced_utc)
-        lost.shut_out(clients)
+        lost.blocklist(clients)
     waits.end("clients")
     released = Released(node, daemons.numbers, tuple(sorted({one.address for one in clients})))
     detail = f"{_count(released.daemons, 'OSD')} marked down, {_count(released.clients, 'client')} shut out"
@@ -83,7 +83,7 @@ def _require_old(env: Env, daemons: Daemons, node: NodeName, fenced_utc: float) 
     Who has looked when the node was lost knows that without a clock. Else the storage's time is compared with
     that of who has fenced the node, which is right as far as their clocks are.
     """
-    newest, came_up = daemons.newest_boot_utc, env.lost_nodes.came_up(daemons.numbers)
+    newest, came_up = daemons.newest_boot_utc, env.storage_fencing.came_up(daemons.numbers)
     if came_up is None:
         came_up = newest is not None and newest >= fenced_utc
     if came_up:

@@ -4,12 +4,12 @@ from contextlib import ExitStack, suppress
 
 from vm_mgr.errors import Kind, ProgramError, VmMgrError, raise_all
 from vm_mgr.interruption import current
-from vm_mgr.model.intent import Mark
+from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.disable import halt, role_of
 from vm_mgr.operations.storage.free import require_free
 from vm_mgr.operations.storage.overlay import warn
-from vm_mgr.operations.support.alone import claimed, marked, settle_elsewhere
+from vm_mgr.operations.support.alone import claimed, recover_others, with_intent
 from vm_mgr.operations.support.preconditions import clone_problems, quorum_problems
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
@@ -37,7 +37,7 @@ def remove(env: Env, name: VmName) -> VmStatus:
         problems += clone_problems(env, name)
         raise_all(problems)
         warn(env, state, name)
-        with marked(env, name, "remove", was=role_of(resource), phase="stopping") as step:
+        with with_intent(env, name, "remove", was=role_of(resource), phase="stopping") as step:
             if enabled:
                 halt(env, name)
             with suppress(ProgramError):  # a disk that is damaged is removed too
@@ -47,7 +47,7 @@ def remove(env: Env, name: VmName) -> VmStatus:
     return VmStatus(name, VmState.UNDEFINED)
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> bool:
+def settle(env: Env, name: VmName, mark: Intent) -> bool:
     """Finish a removal that has begun to delete; before that let the VM run again, if it was to run."""
     if mark.details.get("phase") == DELETING:
         _delete(env, name)
@@ -57,7 +57,7 @@ def settle(env: Env, name: VmName, mark: Mark) -> bool:
     return False
 
 
-def takes_long(mark: Mark) -> bool:
+def takes_long(mark: Intent) -> bool:
     """Tell whether disks are being deleted."""
     return mark.details.get("phase") == DELETING
 
@@ -75,7 +75,7 @@ def _settle_elsewhere(env: Env, name: VmName) -> None:
         with ExitStack() as claims:
             for other in others:
                 claims.enter_context(claimed(env, other))
-            settle_elsewhere(env, name, mark)
+            recover_others(env, name, mark)
     except VmMgrError as error:
         text = f"what {mark.verb} of {name} left at {', '.join(others)} stays: {error.message}"
         hint = f"look at it: vm-mgr status {others[0]}; vm-mgr list-snapshots {others[0]}"

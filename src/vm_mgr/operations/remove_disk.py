@@ -1,13 +1,13 @@
 """Take a VM's last disk away."""
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
-from vm_mgr.model.intent import Mark
+from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.lifecycle.saved_memory import saved_problems
 from vm_mgr.operations.storage.free import require_free
 from vm_mgr.operations.storage.hotplug import guest_sources, unplug
 from vm_mgr.operations.storage.overlay import disk_problems
-from vm_mgr.operations.support.alone import alone, marked
+from vm_mgr.operations.support.alone import alone, with_intent
 from vm_mgr.operations.support.preconditions import (
     flatten_hint,
     owners_of,
@@ -35,7 +35,7 @@ def remove_disk(env: Env, name: VmName, number: int) -> str:
         problems = steady_problems(state, name) + saved_problems(env, name)
         raise_all(problems + disk_problems(env, state, name) + _problems(env, name, number))
         image = env.storage.images(name)[number]
-        with marked(env, name, "remove-disk", number=str(number), phase=ASKING) as step:
+        with with_intent(env, name, "remove-disk", number=str(number), phase=ASKING) as step:
             unplug(env, name, _source(env, name, number))
             require_free(env, name, "as before", [image])
             step.now(DELETING)
@@ -43,7 +43,7 @@ def remove_disk(env: Env, name: VmName, number: int) -> str:
     return image
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> bool:
+def settle(env: Env, name: VmName, mark: Intent) -> bool:
     """Finish once the guest has let go, or deleting had begun; a VM that doesn't run now keeps the disk."""
     number = int(mark.details["number"])
     if not env.storage.exists(name):
@@ -56,7 +56,7 @@ def settle(env: Env, name: VmName, mark: Mark) -> bool:
     return True
 
 
-def takes_long(mark: Mark) -> bool:
+def takes_long(mark: Intent) -> bool:
     """Tell whether the disk is being deleted."""
     return mark.details["phase"] == DELETING
 

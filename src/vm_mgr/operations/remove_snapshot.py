@@ -1,12 +1,12 @@
 """Remove snapshots: one by name, or many by age."""
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
-from vm_mgr.model.intent import Mark
+from vm_mgr.model.intent import Intent
 from vm_mgr.model.storage import Snapshot
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.lifecycle.saved_memory import saved_problems
 from vm_mgr.operations.storage.free import shed_dead
-from vm_mgr.operations.support.alone import alone, first_change, marked
+from vm_mgr.operations.support.alone import alone, first_change, with_intent
 from vm_mgr.operations.support.preconditions import require_defined
 from vm_mgr.ports.env import Env
 
@@ -41,14 +41,14 @@ def purge(
     return chosen
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> bool:
+def settle(env: Env, name: VmName, mark: Intent) -> bool:
     """Finish it: a snapshot that lacks a disk is of no use."""
     if env.storage.exists(name):
         env.snapshots.drop_snapshot(name, mark.details["snapshot"])
     return True
 
 
-def takes_long(mark: Mark) -> bool:  # noqa: ARG001 - a snapshot of much data takes its time
+def takes_long(mark: Intent) -> bool:  # noqa: ARG001 - a snapshot of much data takes its time
     """Finishing it is to do it again."""
     return True
 
@@ -63,5 +63,5 @@ def find(env: Env, name: VmName, snapshot: str) -> Snapshot:
 
 
 def _drop(env: Env, name: VmName, snapshot: str) -> None:
-    with marked(env, name, "drop-snapshot", snapshot=snapshot) as step, first_change(step):
+    with with_intent(env, name, "drop-snapshot", snapshot=snapshot) as step, first_change(step):
         env.snapshots.drop_snapshot(name, snapshot)

@@ -3,17 +3,17 @@
 from contextlib import suppress
 
 from vm_mgr.errors import Kind, ProgramError, VmMgrError, raise_all
-from vm_mgr.model.intent import Mark
+from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import VmName, VmStatus, name_problems
 from vm_mgr.operations.lifecycle.saved_memory import saved_problems
 from vm_mgr.operations.status import status
 from vm_mgr.operations.storage.free import require_free
 from vm_mgr.operations.storage.overlay import noted_problems
-from vm_mgr.operations.support.alone import alone, first_change, marked
+from vm_mgr.operations.support.alone import alone, first_change, with_intent
 from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
 
-__all__ = ["rename", "settle", "settle_elsewhere"]
+__all__ = ["recover_others", "rename", "settle"]
 
 
 def rename(env: Env, name: VmName, new: VmName) -> VmStatus:
@@ -36,14 +36,17 @@ def rename(env: Env, name: VmName, new: VmName) -> VmStatus:
             require_free(env, name, "not renamed")
         details = {"old": name, "new": new}
         # Both names lead to the mark: whichever is used next settles it.
-        with marked(env, new, "rename", **details) as one, marked(env, name, "rename", **details) as other:
+        with (
+            with_intent(env, new, "rename", **details) as one,
+            with_intent(env, name, "rename", **details) as other,
+        ):
             with first_change(one, other):
                 env.storage.rename(name, new)
             _follow(env, name, new)
     return status(env, new)
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> bool | None:  # noqa: ARG001 - the mark has both names
+def settle(env: Env, name: VmName, mark: Intent) -> bool | None:  # noqa: ARG001 - the mark has both names
     """Finish it if both names have the mark; with one alone, nothing was begun, or all is done."""
     old, new = VmName(mark.details["old"]), VmName(mark.details["new"])
     left = env.ledger.marks()
@@ -57,7 +60,7 @@ def settle(env: Env, name: VmName, mark: Mark) -> bool | None:  # noqa: ARG001 -
     return True if finishes else None
 
 
-settle_elsewhere = settle
+recover_others = settle
 
 
 def _follow(env: Env, old: VmName, new: VmName) -> None:

@@ -1,14 +1,14 @@
 """Stop a VM and start it again."""
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
-from vm_mgr.model.intent import Mark
+from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import TargetRole, VmName, VmStatus
 from vm_mgr.operations.disable import halt
 from vm_mgr.operations.lifecycle.waiting import wait_started
 from vm_mgr.operations.storage.overlay import overlay_problems
-from vm_mgr.operations.support.alone import alone, marked
+from vm_mgr.operations.support.alone import alone, with_intent
 from vm_mgr.operations.support.preconditions import quorum_problems, resource_of
-from vm_mgr.operations.support.requirements import renew_asks
+from vm_mgr.operations.support.requirements import renew_requirements
 from vm_mgr.ports.env import Env
 
 __all__ = ["restart", "settle"]
@@ -24,14 +24,14 @@ def restart(env: Env, name: VmName) -> VmStatus:
             hint = f"start it: vm-mgr start {name}"
             raise VmMgrError(Kind.WRONG_STATE, f"{name} does not run", hint=hint)
         raise_all(overlay_problems(env, state, name))
-        with marked(env, name, "restart"):
+        with with_intent(env, name, "restart"):
             halt(env, name)
-            renew_asks(env, name)
+            renew_requirements(env, name)
             env.cluster.set_target_role(name, TargetRole.STARTED)
     return wait_started(env, name)
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> None:  # noqa: ARG001 - a VM that ran is to run again
+def settle(env: Env, name: VmName, mark: Intent) -> None:  # noqa: ARG001 - a VM that ran is to run again
     """Ask for it to run again."""
     if name in env.cluster.state().resources:
         env.cluster.set_target_role(name, TargetRole.STARTED)

@@ -1,7 +1,7 @@
 """Take a VM's disks back to a snapshot."""
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
-from vm_mgr.model.intent import Mark
+from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import TargetRole, VmName, VmStatus
 from vm_mgr.operations.disable import halt, role_of
 from vm_mgr.operations.lifecycle.saved_memory import give_up
@@ -10,7 +10,7 @@ from vm_mgr.operations.remove_snapshot import find
 from vm_mgr.operations.status import status
 from vm_mgr.operations.storage.free import require_free
 from vm_mgr.operations.storage.overlay import disk_problems
-from vm_mgr.operations.support.alone import REFUSALS, Step, alone, marked
+from vm_mgr.operations.support.alone import REFUSALS, Step, alone, with_intent
 from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
 
@@ -31,7 +31,7 @@ def rollback(env: Env, name: VmName, snapshot: str) -> VmStatus:
         find(env, name, snapshot)
         raise_all(disk_problems(env, state, name))
         was = role_of(state.resources.get(name))
-        with marked(env, name, "rollback", snapshot=snapshot, was=was, phase=STOPPING) as step:
+        with with_intent(env, name, "rollback", snapshot=snapshot, was=was, phase=STOPPING) as step:
             if was:
                 halt(env, name)
             require_free(env, name, REFUSAL)
@@ -46,7 +46,7 @@ def rollback(env: Env, name: VmName, snapshot: str) -> VmStatus:
     return wait_started(env, name) if was == TargetRole.STARTED.value else status(env, name)
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> bool:
+def settle(env: Env, name: VmName, mark: Intent) -> bool:
     """Finish once disks may have been taken back; before and after that let the VM run, if it was to run."""
     step = Step(env, name, mark)
     if mark.details["phase"] == ROLLING:
@@ -56,7 +56,7 @@ def settle(env: Env, name: VmName, mark: Mark) -> bool:
     return step.mark.details["phase"] == STARTING
 
 
-def takes_long(mark: Mark) -> bool:
+def takes_long(mark: Intent) -> bool:
     """Tell whether disks are being taken back."""
     return mark.details["phase"] == ROLLING
 
@@ -82,5 +82,5 @@ def _start(step: Step) -> None:
     if not was or resource is None:
         return
     if step.mark.details["phase"] == STARTING and (resource.failed or resource.banned_by_failures):
-        env.cluster.forget_failures(name)
+        env.cluster.cleanup(name)
     env.cluster.set_target_role(name, TargetRole(was))

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState
 from vm_mgr.model.failback import failback_problems, returns
-from vm_mgr.model.intent import Mark
+from vm_mgr.model.intent import Intent
 from vm_mgr.model.on_move import OnMove, on_move_of
 from vm_mgr.model.vm import VmName, VmSettings, text_problems
 from vm_mgr.operations.create import setting_problems
 from vm_mgr.operations.enable import resource_for
-from vm_mgr.operations.support.alone import alone, marked, taken_back
+from vm_mgr.operations.support.alone import alone, undo_on_failure, with_intent
 from vm_mgr.operations.support.capacity import guest_problems
 from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
@@ -71,8 +71,8 @@ def set_vm(env: Env, name: VmName, changes: Changes) -> bool:
         back = before._replace(user_metadata=_notes(after, before))
         old_xml = env.storage.definition(name) if new_xml else ""
         with (
-            marked(env, name, "set", xml=new_xml, settings=json.dumps(stored._asdict())) as step,
-            taken_back(step, xml=old_xml, settings=json.dumps(back._asdict())),
+            with_intent(env, name, "set", xml=new_xml, settings=json.dumps(stored._asdict())) as step,
+            undo_on_failure(step, xml=old_xml, settings=json.dumps(back._asdict())),
         ):
             _apply(env, name, step.mark)
         _tell(env, state, name, fields, sorted(given))
@@ -83,7 +83,7 @@ def set_vm(env: Env, name: VmName, changes: Changes) -> bool:
         return True
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> bool | None:
+def settle(env: Env, name: VmName, mark: Intent) -> bool | None:
     """Finish it: the mark has all that was asked for. One that can't be read was never begun."""
     if not env.storage.exists(name):
         return None
@@ -97,7 +97,7 @@ def settle(env: Env, name: VmName, mark: Mark) -> bool | None:
     return True
 
 
-def _apply(env: Env, name: VmName, mark: Mark) -> None:
+def _apply(env: Env, name: VmName, mark: Intent) -> None:
     settings = _storable(env, name, _read(mark))
     if mark.details.get("xml"):
         env.storage.describe(name, {"xml": mark.details["xml"]})
@@ -105,7 +105,7 @@ def _apply(env: Env, name: VmName, mark: Mark) -> None:
     env.cluster.reconfigure(resource_for(env, name, settings, start=True))
 
 
-def _read(mark: Mark) -> VmSettings:
+def _read(mark: Intent) -> VmSettings:
     kept = json.loads(mark.details["settings"])
     return VmSettings(**{key: value for key, value in kept.items() if key in VmSettings._fields})
 

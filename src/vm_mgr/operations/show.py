@@ -7,12 +7,12 @@ from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import ClusterState, Failure, Resource
 from vm_mgr.model.event import EventKind
 from vm_mgr.model.failover import PLACES
-from vm_mgr.model.intent import Mark
+from vm_mgr.model.intent import Intent
 from vm_mgr.model.saved_state import SavedState
 from vm_mgr.model.storage import DiskInfo, Snapshot
 from vm_mgr.model.vm import VmName, VmState, VmStatus
 from vm_mgr.operations.enable import resource_for
-from vm_mgr.operations.support.placement import Obstacle, obstacles
+from vm_mgr.operations.support.placement import PlacementProblem, placement_problems
 from vm_mgr.operations.support.preconditions import require_defined
 from vm_mgr.operations.support.vm_state import view
 from vm_mgr.ports.cluster import Configured, Constraint, Event, VmResource
@@ -50,9 +50,9 @@ class Shown(NamedTuple):
     placement: VmResource | None = None
     colocations: Sequence[Colocation] = ()
     constraints: Sequence[Constraint] = ()
-    obstacles: Sequence[Obstacle] = ()
+    placement_problems: Sequence[PlacementProblem] = ()
     failures: Sequence[Failure] = ()
-    unfinished: Mark | None = None
+    unfinished: Intent | None = None
     metadata: Mapping[str, str] | None = None
     saved: SavedState | None = None
     unknown: Sequence[str] = ()
@@ -75,7 +75,7 @@ def show(env: Env, name: VmName) -> Shown:
         paused=_paused(env, looks, state, resource) if resource else "",
         colocations=tuple(_colocations(name, configured, shown.placement)),
         constraints=configured.others,
-        obstacles=obstacles(state, shown.placement, resource) if shown.placement else (),
+        placement_problems=placement_problems(state, shown.placement, resource) if shown.placement else (),
         failures=resource.failures if resource else (),
         unknown=tuple(looks.unknown),
     )
@@ -157,7 +157,7 @@ def _since(looks: _Looks, resource: Resource, events: Sequence[Event]) -> float 
 def _told_arrival(env: Env, resource: Resource) -> float | None:
     """Look for it in the chronicle: the last that it tells of the VM has to be that it came here."""
     try:
-        events = [one for one in env.chronicle.read() if one.subject == resource.name]
+        events = [one for one in env.event_log.read() if one.subject == resource.name]
     except VmMgrError:
         return None
     # After a live migration there is also a stop where it came from.

@@ -8,7 +8,7 @@ from vm_mgr.operations.status import status
 from vm_mgr.operations.storage.overlay import clear, noted_problems
 from vm_mgr.operations.support.alone import alone
 from vm_mgr.operations.support.preconditions import quorum_problems, resource_of, warn_without_fencing
-from vm_mgr.operations.support.requirements import renew_asks
+from vm_mgr.operations.support.requirements import renew_requirements
 from vm_mgr.operations.support.vm_state import view
 from vm_mgr.ports.env import Env
 
@@ -25,7 +25,7 @@ def start(env: Env, name: VmName, *, allow_lost_writes: bool = False) -> VmStatu
         raise_all(quorum_problems(state))
         resource = resource_of(env, state, name)
         warn_without_fencing(env, state)
-        if resource.held_on:
+        if resource.blocked_on:
             let_go(env, resource)
             return status(env, name)
         seen = view(resource, state)
@@ -36,8 +36,8 @@ def start(env: Env, name: VmName, *, allow_lost_writes: bool = False) -> VmStatu
         elif not resource.active:
             raise_all(noted_problems(env, name))
         if resource.failed or resource.banned_by_failures or resource.last_failure:
-            env.cluster.forget_failures(name)
+            env.cluster.cleanup(name)
         if not resource.active:
-            renew_asks(env, name)
+            renew_requirements(env, name)
         env.cluster.set_target_role(name, TargetRole.STARTED)
     return wait_started(env, name)

@@ -10,7 +10,7 @@ from vm_mgr.operations.lifecycle.waiting import known_settings, wait_stopped
 from vm_mgr.operations.migration.blocked import let_go
 from vm_mgr.operations.status import status
 from vm_mgr.operations.storage.overlay import overlay_problems
-from vm_mgr.operations.support.alone import alone_if_reachable
+from vm_mgr.operations.support.alone import locked_if_reachable
 from vm_mgr.operations.support.preconditions import quorum_problems, resource_of
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress
@@ -31,7 +31,7 @@ def stop(env: Env, name: VmName, *, force: bool = False) -> VmStatus:
     given up, too.
     """
     unplugged = force and _unplug(env, name)
-    with alone_if_reachable(env, name):
+    with locked_if_reachable(env, name):
         state = env.cluster.state()
         raise_all(quorum_problems(state))
         if unplugged and name not in state.resources:
@@ -79,7 +79,7 @@ def _unplug(env: Env, name: VmName) -> bool:
     for node in resource.nodes:
         _destroy(env, state, name, node)
     if resource.blocked:
-        env.cluster.forget_failures(name)  # the cluster looks again, and finds it stopped
+        env.cluster.cleanup(name)  # the cluster looks again, and finds it stopped
     return True
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import VmName
-from vm_mgr.operations.migration.cancel import abort, call_off, what_goes_on
-from vm_mgr.operations.support.alone import alone_if_reachable
+from vm_mgr.operations.migration.cancel import abort, cancel_move, remaining_effects
+from vm_mgr.operations.support.alone import locked_if_reachable
 from vm_mgr.operations.support.preconditions import quorum_problems, resource_of
 from vm_mgr.operations.support.vm_state import MOVING, view
 from vm_mgr.ports.cluster import Constraint
@@ -25,10 +25,10 @@ def unmigrate(env: Env, name: VmName) -> Sequence[Constraint]:
     source = _leaving(env, name)
     if source:
         abort(env, name, source)
-    with alone_if_reachable(env, name):
+    with locked_if_reachable(env, name):
         source = _leaving(env, name) or source
         left = [one for one in env.cluster.configured(name).others if one.leftover]
-        if source and not call_off(env, name, source):
+        if source and not cancel_move(env, name, source):
             raise _on_its_way(name, "can't be called off any more")
         removed = env.cluster.clear_moves(name)
         if source:
@@ -59,7 +59,7 @@ def _on_its_way(name: VmName, why: str) -> VmMgrError:
 
 
 def _tell(env: Env, name: VmName, source: NodeName) -> None:
-    told = what_goes_on(env, name, source, "where the cluster places it")
+    told = remaining_effects(env, name, source, "where the cluster places it")
     if told:
         env.say(Note(Level.WARNING, "goes-on", told, f"see: vm-mgr status {name}"))
     else:

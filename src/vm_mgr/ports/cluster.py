@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.vm import TargetRole, VmName
 
-__all__ = ["Cluster", "Configured", "Constraint", "Event", "Harm", "VmResource"]
+__all__ = ["Cluster", "Configured", "Constraint", "Event", "SideEffect", "VmResource"]
 
 
 class VmResource(NamedTuple):
@@ -47,7 +47,7 @@ class VmResource(NamedTuple):
     hibernation_s: int = 0
 
 
-class Harm(Enum):
+class SideEffect(Enum):
     """What the cluster would do to a resource that runs, other than to move it live."""
 
     STOPPED = "stopped"
@@ -120,7 +120,7 @@ class Cluster(Protocol):
         """
         ...
 
-    def change_asks(self, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool) -> None:
+    def change_requirements(self, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool) -> None:
         """Replace by what a VM avoids nodes (see VmResource), and nothing else; absent is fine.
 
         A VM that runs by the agent of another tool keeps all that it has.
@@ -156,9 +156,9 @@ class Cluster(Protocol):
         """
         ...
 
-    def foresee_move(
+    def simulate_move(
         self, name: VmName, *, away_from: NodeName, avoiding: Collection[NodeName] = ()
-    ) -> Mapping[str, Harm]:
+    ) -> Mapping[str, SideEffect]:
         """Tell which resources such a move would stop, or restart, the VM itself among them."""
         ...
 
@@ -170,18 +170,18 @@ class Cluster(Protocol):
         """Remove every constraint that a move left at a VM, ours and those of other tools; give them."""
         ...
 
-    def forget_failures(self, name: VmName) -> None:
+    def cleanup(self, name: VmName) -> None:
         """Clear the failure history, so that every node is eligible again."""
         ...
 
-    def forget_failed_move(self, name: VmName, node: NodeName) -> None:
+    def cleanup_failed_move(self, name: VmName, node: NodeName) -> None:
         """Clear the failure of a live migration from a node, which holds the VM there; none is fine.
 
         Until the node was looked at anew the cluster takes the VM for stopped: never for a node that leaves.
         """
         ...
 
-    def look_again(self, name: VmName) -> None:
+    def reprobe(self, name: VmName) -> None:
         """Have the cluster look at every node whether the VM runs there, and go on from what it finds.
 
         Until then it takes the VM for stopped: never while it may run on a node that leaves.
@@ -196,7 +196,7 @@ class Cluster(Protocol):
         """Say for all to see that a second QEMU of a VM was found on a node, until that boots anew."""
         ...
 
-    def end_hold(self, name: VmName, *, lifetime_s: int) -> None:
+    def recover_blocked(self, name: VmName, *, lifetime_s: int) -> None:
         """Have a VM that a failed live migration holds stopped and started elsewhere.
 
         That is so for the lifetime, or until the next begin_move or end_move.

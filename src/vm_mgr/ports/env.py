@@ -7,16 +7,16 @@ from vm_mgr.model.cluster import NodeName
 from vm_mgr.ports.clock import Clock
 from vm_mgr.ports.cluster import Cluster
 from vm_mgr.ports.definition import Definitions
-from vm_mgr.ports.event_log import Chronicle, Journal
+from vm_mgr.ports.event_log import EventLog, Journal
 from vm_mgr.ports.holds import HoldLimits
 from vm_mgr.ports.hypervisor import Hypervisor
 from vm_mgr.ports.images import Images
-from vm_mgr.ports.ledger import Ledger
+from vm_mgr.ports.ledger import IntentLog
 from vm_mgr.ports.own_clients import OwnClients
 from vm_mgr.ports.processes import Processes
 from vm_mgr.ports.snapshots import Snapshots
 from vm_mgr.ports.storage import Storage
-from vm_mgr.ports.storage_fencing import LostNodes
+from vm_mgr.ports.storage_fencing import StorageFencing
 from vm_mgr.ports.storages import Storages
 from vm_mgr.ports.timings import Timings
 from vm_mgr.reports import Say
@@ -48,17 +48,17 @@ class Env(Protocol):
         ...
 
     @property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> IntentLog:
         """Who is at which VM, and what was left unfinished."""
         ...
 
     @property
-    def lost_nodes(self) -> LostNodes:
+    def storage_fencing(self) -> StorageFencing:
         """Whom to tell that a node is dead; raises NOT_SUPPORTED where no storage needs to know."""
         ...
 
     @property
-    def chronicle(self) -> Chronicle:
+    def event_log(self) -> EventLog:
         """What has happened."""
         ...
 

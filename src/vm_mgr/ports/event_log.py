@@ -5,10 +5,10 @@ from typing import Protocol
 
 from vm_mgr.model.event import Event
 
-__all__ = ["Chronicle", "Journal"]
+__all__ = ["EventLog", "Journal"]
 
 
-class Chronicle(Protocol):
+class EventLog(Protocol):
     """One for the whole cluster, kept in its storage; out of reach raises EXTERNAL_FAILURE.
 
     The newest few thousand events are kept.

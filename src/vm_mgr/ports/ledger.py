@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from vm_mgr.model.intent import Mark
+from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import VmName
 
-__all__ = ["Ledger"]
+__all__ = ["IntentLog"]
 
 
-class Ledger(Protocol):
+class IntentLog(Protocol):
     """One ledger for the whole cluster, kept in its storage; out of reach raises EXTERNAL_FAILURE."""
 
     def claim(self, name: VmName) -> AbstractContextManager[None]:
@@ -20,11 +20,11 @@ class Ledger(Protocol):
         """
         ...
 
-    def marks(self) -> Mapping[VmName, Mark]:
+    def marks(self) -> Mapping[VmName, Intent]:
         """Give what was begun and has not ended, by the name it was written for."""
         ...
 
-    def write(self, name: VmName, mark: Mark) -> None:
+    def write(self, name: VmName, mark: Intent) -> None:
         """Keep a mark, replacing what the name had."""
         ...
 

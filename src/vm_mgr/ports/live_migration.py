@@ -77,6 +77,6 @@ class LiveMigration(Protocol):
         """Measure for a moment what the guest dirties, in bytes per second; None where nobody can."""
         ...
 
-    def can_take(self, xml: str) -> list[VmMgrError]:
+    def migration_problems(self, xml: str) -> list[VmMgrError]:
         """Say what keeps a domain, given as it runs elsewhere, from running here too."""
         ...

@@ -15,21 +15,23 @@ class SavedStates(Protocol):
     A kill between any two leaves one that is complete and untaken, or none that may be resumed.
     """
 
-    def begin_state(self, name: VmName, size_bytes: int) -> str:
+    def prepare_state(self, name: VmName, size_bytes: int) -> str:
         """Make room, in place of an earlier state; gives the path of the file that is to be written.
 
         There is no such file yet. Raises NO_RESOURCES where so many bytes have no room.
         """
         ...
 
-    def keep_state(self, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> SavedState:
+    def store_state(
+        self, name: VmName, state: SavedState, on_progress: Callable[[float], None]
+    ) -> SavedState:
         """Have the file's content in the storage for good; gives the state with size, digest and moment.
 
         An error that on_progress raises ends it.
         """
         ...
 
-    def finish_state(self, name: VmName, state: SavedState) -> None:
+    def commit_state(self, name: VmName, state: SavedState) -> None:
         """Make it complete, once nobody has the disks open: the one step that decides.
 
         Raises WRONG_STATE where the disks are not what they were when it was kept.
@@ -44,17 +46,17 @@ class SavedStates(Protocol):
         """Describe the disks by what changes when one is written, replaced or resized."""
         ...
 
-    def take_state(self, name: VmName) -> None:
+    def consume_state(self, name: VmName) -> None:
         """Make it one that is never resumed again, for good; raises WRONG_STATE for all but the first."""
         ...
 
-    def fetch_state(self, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> str:
+    def load_state(self, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> str:
         """Give the path of a file with what was kept; raises EXTERNAL_FAILURE where it is not that.
 
         An error that on_progress raises ends it.
         """
         ...
 
-    def drop_state(self, name: VmName) -> None:
+    def delete_state(self, name: VmName) -> None:
         """Remove it, whatever it is; absent is fine."""
         ...

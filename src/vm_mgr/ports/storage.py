@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from vm_mgr.model.capacity import Room
-from vm_mgr.model.storage import Disk, DiskInfo, Holder
+from vm_mgr.model.storage import Disk, DiskClient, DiskInfo
 from vm_mgr.model.vm import VmName, VmSettings
 from vm_mgr.ports.disks import Disks
 from vm_mgr.ports.saved_states import SavedStates
@@ -99,10 +99,10 @@ class Storage(Disks, SavedStates, Protocol):
         """Name the VM's disks."""
         ...
 
-    def holders(self, images: Sequence[str]) -> list[Holder]:
+    def holders(self, images: Sequence[str]) -> list[DiskClient]:
         """Say which clients have the disks open for writing or locked."""
         ...
 
-    def evict(self, holder: Holder) -> None:
+    def evict(self, holder: DiskClient) -> None:
         """Shut a dead client out for good and break its locks; repeating it is fine."""
         ...

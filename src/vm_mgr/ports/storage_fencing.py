@@ -4,9 +4,9 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple, Protocol
 
 from vm_mgr.model.cluster import NodeName
-from vm_mgr.model.storage import Holder
+from vm_mgr.model.storage import DiskClient
 
-__all__ = ["Daemons", "LostNodes"]
+__all__ = ["Daemons", "StorageFencing"]
 
 
 class Daemons(NamedTuple):
@@ -20,7 +20,7 @@ class Daemons(NamedTuple):
     newest_boot_utc: float | None = None
 
 
-class LostNodes(Protocol):
+class StorageFencing(Protocol):
     """A storage with daemons and clients on the cluster's nodes; out of reach raises EXTERNAL_FAILURE.
 
     Nothing here asks whether the node is dead: the caller has proof of it.
@@ -48,11 +48,11 @@ class LostNodes(Protocol):
         """
         ...
 
-    def clients(self, addresses: Collection[str]) -> list[Holder]:
+    def clients(self, addresses: Collection[str]) -> list[DiskClient]:
         """Say which clients at these addresses have disks open for writing or locked."""
         ...
 
-    def shut_out(self, holders: Sequence[Holder]) -> None:
+    def blocklist(self, holders: Sequence[DiskClient]) -> None:
         """Shut these very clients out, by address, port and nonce, and break their locks; all at once.
 
         Repeating it is fine. Another client at the same address, after a boot, is not concerned.

@@ -10,7 +10,7 @@ __all__ = ["Timers"]
 class Timers(Protocol):
     """A timer outlives the process that sets it, and a shutdown of the node that has begun."""
 
-    def set_lift(self, name: VmName, after_s: float) -> str:
+    def schedule_unblock(self, name: VmName, after_s: float) -> str:
         """Have a VM looked at that a failed live migration may hold here; gives the timer's own name."""
         ...
 

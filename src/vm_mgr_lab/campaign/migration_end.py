@@ -21,7 +21,7 @@ from vm_mgr_lab.campaign.activity import longest_stand_s, ran_twice
 from vm_mgr_lab.campaign.keep import keep_evidence
 from vm_mgr_lab.campaign.plan import MoveEnd
 from vm_mgr_lab.campaign.records import judge_records, on_disk
-from vm_mgr_lab.campaign.rest import RestTimes, come_to_rest, forget_failures, mend
+from vm_mgr_lab.campaign.rest import RestTimes, cleanup, come_to_rest, mend
 from vm_mgr_lab.campaign.watch import Watch
 from vm_mgr_lab.errors import LabError
 from vm_mgr_lab.lab import Lab
@@ -91,7 +91,7 @@ class MoveEnds:
             )
         if rest:
             outcome.rested = mend(self._lab, [self._vm], heal=self._lab.heal)
-        forget_failures(self._lab)
+        cleanup(self._lab)
         # A clean-up after a failed migrate_from restarts the VM: Pacemaker then takes the move for half done.
         come_to_rest(self._lab, [self._vm], RestTimes())
         self._watch.forget(before_s=time.time() - 1)

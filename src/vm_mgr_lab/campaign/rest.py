@@ -14,7 +14,7 @@ from vm_mgr_lab.lab import Lab
 from vm_mgr_lab.monitors import Monitors
 from vm_mgr_lab.up import ceph_trouble, pacemaker_trouble
 
-__all__ = ["RestTimes", "come_to_rest", "forget_failures", "mend", "settle"]
+__all__ = ["RestTimes", "cleanup", "come_to_rest", "mend", "settle"]
 
 REST_S = 150.0
 MEND_S = 120.0
@@ -138,13 +138,13 @@ def mend(lab: Lab, vms: Sequence[str], *, heal: Callable[[], None]) -> bool:
     for node in lab.nodes:
         lab.power_on(node.name)
     with contextlib.suppress(LabError):
-        forget_failures(lab)
+        cleanup(lab)
         ask = next(node.name for node in lab.nodes if lab.machine(node.name).is_on())
         lab.execute(ask, ["vm-mgr", "repair"], check=False, timeout_s=MEND_S)
     return not settle(lab, vms, RestTimes(), heal=heal, within_s=MEND_S)
 
 
-def forget_failures(lab: Lab) -> None:
+def cleanup(lab: Lab) -> None:
     """Clear the history of failures, as an administrator does who has read it: they must not add up."""
     ask = next(node.name for node in lab.nodes if lab.machine(node.name).is_on())
     lab.execute(ask, ["sh", "-c", FORGET], check=False)

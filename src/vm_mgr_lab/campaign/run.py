@@ -18,7 +18,7 @@ from vm_mgr_lab.campaign.model import Ask, Core, Facts, Spare, facts_of, judge_f
 from vm_mgr_lab.campaign.operations import DEFINITION, IMAGE, Scene, make_ask
 from vm_mgr_lab.campaign.plan import Asked, Round, Strike
 from vm_mgr_lab.campaign.records import judge_records, on_disk
-from vm_mgr_lab.campaign.rest import RestTimes, forget_failures, mend, settle
+from vm_mgr_lab.campaign.rest import RestTimes, cleanup, mend, settle
 from vm_mgr_lab.campaign.watch import Watch
 from vm_mgr_lab.disks import OWN
 from vm_mgr_lab.errors import LabError
@@ -318,7 +318,7 @@ class Campaign:
 
     def _restore(self, look: ClusterLook) -> None:
         """Let every VM run again, remove spare VMs beyond a few, and forget what was judged."""
-        forget_failures(self._lab)
+        cleanup(self._lab)
         self._facts = self._facts_in(look)
         rows = {row["name"]: row["state"] for row in look.rows}
         spares = sorted((n for n in rows if n.startswith(f"{self._spare.prefix}s")), key=len)

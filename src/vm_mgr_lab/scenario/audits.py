@@ -40,7 +40,7 @@ def audit(run: Run, scenario: Scenario, *, began_s: float) -> list[str]:
             *_agreement(run.lab, one.vm, ask, node),
             *_fenced_first(one),
             *_alone(one, scenario),
-            *_shut_out(run, one, scenario),
+            *_blocklist(run, one, scenario),
         ]
     return [*problems, *_orphans(run, ask), *_logs(run.lab, scenario, began_s)]
 
@@ -156,7 +156,7 @@ def _left(events: list[Event], node: str, start: Event) -> bool:
     return any(e.kind == "fenced" and (not was_online or e.time_s > was_online[-1]) for e in before)
 
 
-def _shut_out(run: Run, one: Subject, scenario: Scenario) -> list[str]:
+def _blocklist(run: Run, one: Subject, scenario: Scenario) -> list[str]:
     """Check that Ceph's client of a fenced node was put on the blocklist before the VM ran elsewhere."""
     if disks.in_shared_folder(run.lab, one.vm):
         return []  # a file's locks end with their node

@@ -312,16 +312,16 @@ class Whole:
 
     def _settle(self):
         env = RealEnv()
-        marked = [name for name in self.world.names.all if name in env.ledger.marks()]
-        if not marked:
+        with_intent = [name for name in self.world.names.all if name in env.ledger.marks()]
+        if not with_intent:
             wait_still(env, self.world.names.web)  # what was asked for may be under way
         before = self.world.facts(env)
-        for name in marked:
+        for name in with_intent:
             with alone(env, name):
                 pass
         left = [name for name in self.world.names.all if name in env.ledger.marks()]
         wait_still(env, self.world.names.web)
-        return [bool(marked), before, self.world.facts(env), left]
+        return [bool(with_intent), before, self.world.facts(env), left]
 
 
 def wait_still(env, name):
@@ -389,12 +389,12 @@ class Deep:
 
     def settle(self):
         self.env.ledger.claimed.clear()
-        marked = list(self.env.ledger.marks())
+        with_intent = list(self.env.ledger.marks())
         before = self.seen()
-        for name in marked:
+        for name in with_intent:
             with alone(self.env, name):
                 pass
-        return [bool(marked), before, self.seen(), list(self.env.ledger.marks())]
+        return [bool(with_intent), before, self.seen(), list(self.env.ledger.marks())]
 
 
 class Fate:
@@ -482,8 +482,8 @@ def try_all(harness, name, begins, operation):
             prepare_again(harness, begins, before)
         if harness.attempt(operation, point):
             break
-        marked, unsettled, settled, left = harness.settle()
-        if not marked and unsettled not in (before, wanted):
+        with_intent, unsettled, settled, left = harness.settle()
+        if not with_intent and unsettled not in (before, wanted):
             problems.append(f"{name}, {point} calls: unmarked and {unsettled}")
         settled = settle_down(harness, settled, (before, wanted))
         if settled not in (before, wanted) or left:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.ceph.connection import BLOCKLIST_S, wait_for_map
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.storage import Holder
+from vm_mgr.model.storage import DiskClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ OF_A_WATCH = "auto "
 AGAIN = "rbd_blocklist_on_break_lock"
 
 
-def holders(rbd: Any, ioctx: Any, image_name: str) -> list[Holder]:
+def holders(rbd: Any, ioctx: Any, image_name: str) -> list[DiskClient]:
     """List lockers first, then watchers without a lock; an absent image has none."""
     try:
         with rbd.Image(ioctx, image_name, read_only=True) as image:
@@ -32,10 +32,12 @@ def holders(rbd: Any, ioctx: Any, image_name: str) -> list[Holder]:
             locked = {holder.address for holder in lockers}
     except rbd.ImageNotFound:
         return []
-    return lockers + [Holder(image_name, one, watch=watch) for one, watch in watching if one not in locked]
+    return lockers + [
+        DiskClient(image_name, one, watch=watch) for one, watch in watching if one not in locked
+    ]
 
 
-def evict(rbd: Any, cluster: Any, ioctx: Any, holder: Holder) -> None:
+def evict(rbd: Any, cluster: Any, ioctx: Any, holder: DiskClient) -> None:
     """Blocklist first: once the lock is broken nothing else stops a client that is alive after all."""
     blocklist(cluster, holder.address)
     wait_for_map(cluster)
@@ -63,7 +65,7 @@ def blocklist(cluster: Any, address: str) -> None:
         raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint)
 
 
-def break_lock(rbd: Any, ioctx: Any, holder: Holder) -> None:
+def break_lock(rbd: Any, ioctx: Any, holder: DiskClient) -> None:
     """Break the holder's lock, if it has one and nobody has done so meanwhile."""
     if not holder.client:
         return
@@ -76,12 +78,14 @@ def _lock_list(image: Any) -> list[tuple[str, str, str]]:
     return list(answer["lockers"]) if answer else []
 
 
-def _locker(image_name: str, entry: tuple[str, str, str], watching: Mapping[str, int]) -> Holder:
+def _locker(image_name: str, entry: tuple[str, str, str], watching: Mapping[str, int]) -> DiskClient:
     """Describe who has a lock; one that RBD takes by itself belongs to a watch, a person's does not."""
     client, cookie, address = entry[0], entry[1], _bare(entry[2])
     lasting = not cookie.startswith(OF_A_WATCH)
     watch = watching.get(address, 0)
-    return Holder(image_name, address, client, cookie, watching=lasting or address in watching, watch=watch)
+    return DiskClient(
+        image_name, address, client, cookie, watching=lasting or address in watching, watch=watch
+    )
 
 
 def _bare(address: str) -> str:

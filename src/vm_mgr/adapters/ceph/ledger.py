@@ -9,7 +9,7 @@ from vm_mgr.adapters.ceph.connection import failed, load_rados
 from vm_mgr.adapters.ceph.lease import LEASE_S
 from vm_mgr.adapters.ceph.listing import LEDGER, raw_marks
 from vm_mgr.errors import BusyError, Kind, VmMgrError
-from vm_mgr.model.intent import Mark, read_mark, write_mark
+from vm_mgr.model.intent import Intent, read_intent, write_intent
 from vm_mgr.model.vm import VmName
 
 if TYPE_CHECKING:
@@ -90,15 +90,15 @@ class CephLedger:
             with suppress(rados.Error):  # it ends by itself
                 ioctx.unlock(LEDGER, name, cookie)
 
-    def marks(self) -> Mapping[VmName, Mark]:
+    def marks(self) -> Mapping[VmName, Intent]:
         """Read all marks, or take those that were begun to be read earlier."""
         listing, self.listing = self.listing, None
         raw = listing.marks() if listing else raw_marks(self.connection)
-        return {VmName(name): read_mark(value) for name, value in raw.items()}
+        return {VmName(name): read_intent(value) for name, value in raw.items()}
 
-    def write(self, name: VmName, mark: Mark) -> None:
+    def write(self, name: VmName, mark: Intent) -> None:
         """Set one key."""
-        value = write_mark(mark).encode()
+        value = write_intent(mark).encode()
         self._change(name, lambda ioctx, operation: ioctx.set_omap(operation, (str(name),), (value,)))
 
     def erase(self, name: VmName) -> None:

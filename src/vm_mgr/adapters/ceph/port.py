@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vm_mgr.adapters.ceph.staging import StagedImages
     from vm_mgr.model.capacity import Room
     from vm_mgr.model.saved_state import SavedState
-    from vm_mgr.model.storage import Consistency, Disk, DiskInfo, DiskTies, Holder, ImageFile, Snapshot
+    from vm_mgr.model.storage import Consistency, Disk, DiskClient, DiskInfo, DiskTies, ImageFile, Snapshot
     from vm_mgr.model.vm import VmName, VmSettings
     from vm_mgr.ports.clock import Clock
     from vm_mgr.ports.runner import Runner
@@ -289,19 +289,21 @@ class CephStorage:
             raise VmMgrError(Kind.NOT_SUPPORTED, "no folder for guests' memory is known here", hint=hint)
         return self._spool
 
-    def begin_state(self, name: VmName, size_bytes: int) -> str:
+    def prepare_state(self, name: VmName, size_bytes: int) -> str:
         """Look for room."""
         from vm_mgr.adapters.ceph import saved_states  # noqa: PLC0415
 
         return saved_states.begin(self, name, size_bytes)
 
-    def keep_state(self, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> SavedState:
+    def store_state(
+        self, name: VmName, state: SavedState, on_progress: Callable[[float], None]
+    ) -> SavedState:
         """Copy the file into an image."""
         from vm_mgr.adapters.ceph import saved_states  # noqa: PLC0415
 
         return saved_states.keep(self, name, state, on_progress)
 
-    def finish_state(self, name: VmName, state: SavedState) -> None:
+    def commit_state(self, name: VmName, state: SavedState) -> None:
         """Rename the image."""
         from vm_mgr.adapters.ceph import saved_states  # noqa: PLC0415
 
@@ -319,19 +321,19 @@ class CephStorage:
 
         return saved_states.moment(self, name)
 
-    def take_state(self, name: VmName) -> None:
+    def consume_state(self, name: VmName) -> None:
         """Rename the image."""
         from vm_mgr.adapters.ceph import saved_states  # noqa: PLC0415
 
         saved_states.take(self, name)
 
-    def fetch_state(self, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> str:
+    def load_state(self, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> str:
         """Copy the image into a file."""
         from vm_mgr.adapters.ceph import saved_states  # noqa: PLC0415
 
         return saved_states.fetch(self, name, state, on_progress)
 
-    def drop_state(self, name: VmName) -> None:
+    def delete_state(self, name: VmName) -> None:
         """Delete the image."""
         from vm_mgr.adapters.ceph import saved_states  # noqa: PLC0415
 
@@ -343,14 +345,14 @@ class CephStorage:
 
         return fullness(self.connection)
 
-    def holders(self, images: Sequence[str]) -> list[Holder]:
+    def holders(self, images: Sequence[str]) -> list[DiskClient]:
         """Read watchers and locks; reading needs no watch of our own."""
         from vm_mgr.adapters.ceph import holders  # noqa: PLC0415
 
         with self.working("can't see who has the disks open") as (rbd, ioctx):
             return [holder for image in images for holder in holders.holders(rbd, ioctx, image)]
 
-    def evict(self, holder: Holder) -> None:
+    def evict(self, holder: DiskClient) -> None:
         """Blocklist a dead client and break its locks."""
         from vm_mgr.adapters.ceph import holders  # noqa: PLC0415
 

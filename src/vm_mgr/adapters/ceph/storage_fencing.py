@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from vm_mgr.adapters.ceph.connection import Connection
     from vm_mgr.model.cluster import NodeName
-    from vm_mgr.model.storage import Holder
+    from vm_mgr.model.storage import DiskClient
 
 __all__ = ["CephLostNodes"]
 
@@ -85,7 +85,7 @@ class CephLostNodes:
         ids = [str(number) for number in numbers]
         self._ask({"prefix": "osd down", "ids": ids} | ({"definitely_dead": True} if certain else {}))
 
-    def clients(self, addresses: Collection[str]) -> list[Holder]:
+    def clients(self, addresses: Collection[str]) -> list[DiskClient]:
         """Look at all images of the pool at once: what ran on a node is not known once it is fenced."""
         ioctx = self.connection.ioctx
         rbd = load_rbd()
@@ -96,7 +96,7 @@ class CephLostNodes:
             lists = pool.map(lambda image: looking.holders(rbd, ioctx, image), images)
             return [holder for found in lists for holder in found if holder.host in addresses]
 
-    def shut_out(self, holders: Sequence[Holder]) -> None:
+    def blocklist(self, holders: Sequence[DiskClient]) -> None:
         """Blocklist all, so that the monitors make one map of it; then break the locks."""
         cluster, ioctx = self.connection.cluster, self.connection.ioctx
         rbd = load_rbd()

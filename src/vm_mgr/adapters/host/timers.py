@@ -26,7 +26,7 @@ class SystemdTimers:
         self.runner = runner
         self.clock = clock
 
-    def set_lift(self, name: VmName, after_s: float) -> str:
+    def schedule_unblock(self, name: VmName, after_s: float) -> str:
         """Start a timer whose service is `python3 -m vm_mgr.ocf.unblock NAME`."""
         return self._run(self._unit(name), transient.timer(after_s, "1s"), _lift(name))
 

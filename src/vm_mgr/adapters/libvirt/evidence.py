@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vm_mgr.model.vm import VmName
     from vm_mgr.ports.runner import Completed, Runner
 
-__all__ = ["VirshEvidence"]
+__all__ = ["LibvirtEvidence"]
 
 CALL_S = 4.0
 # libvirt waits so long for the agent, and longer for whoever has it just now.
@@ -27,7 +27,7 @@ WORDS = {"ok": "ok", "occupied": "busy", "background job": "job", "error: monito
 REQUESTS = re.compile(r"^\s*block\.\d+\.(?:rd|wr|fl)\.reqs=(\d+)$", re.MULTILINE)
 
 
-class VirshEvidence:
+class LibvirtEvidence:
     """The libvirt of this node."""
 
     def __init__(self, runner: Runner, libvirt_run: Path) -> None:

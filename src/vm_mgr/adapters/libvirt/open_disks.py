@@ -10,7 +10,7 @@ from vm_mgr.errors import Kind, VmMgrError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from vm_mgr.adapters.libvirt.port import Virsh
+    from vm_mgr.adapters.libvirt.port import LocalLibvirt
     from vm_mgr.model.vm import VmName
 
 __all__ = ["QemuDisks"]
@@ -27,7 +27,7 @@ class QemuDisks:
     "custom-monitor", which changes nothing else. at: gives the libvirt of the node where a VM runs.
     """
 
-    def __init__(self, at: Callable[[VmName], Virsh]) -> None:
+    def __init__(self, at: Callable[[VmName], LocalLibvirt]) -> None:
         self.at = at
 
     def take_snapshot(self, name: VmName, files: Sequence[str], snapshot: str) -> None:
@@ -51,7 +51,7 @@ class QemuDisks:
             arguments = {"device": nodes[path], "name": snapshot}
             _execute(virsh, name, "blockdev-snapshot-delete-internal-sync", arguments)
 
-    def _running(self, name: VmName) -> Virsh:
+    def _running(self, name: VmName) -> LocalLibvirt:
         virsh = self.at(name)
         state = virsh.domain_state(name, timeout_s=STATE_S)
         if state not in ("running", "paused"):
@@ -59,7 +59,7 @@ class QemuDisks:
         return virsh
 
 
-def _nodes(virsh: Virsh, name: VmName, files: Sequence[str]) -> dict[str, str]:
+def _nodes(virsh: LocalLibvirt, name: VmName, files: Sequence[str]) -> dict[str, str]:
     """Find the root block node of each file, as what the guest's device sits on."""
     found = {}
     for device in _execute(virsh, name, "query-block", {}):
@@ -73,7 +73,7 @@ def _nodes(virsh: Virsh, name: VmName, files: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _execute(virsh: Virsh, name: VmName, command: str, arguments: dict[str, Any]) -> Any:
+def _execute(virsh: LocalLibvirt, name: VmName, command: str, arguments: dict[str, Any]) -> Any:
     """Give what QEMU returns; it answers errors in JSON, while virsh succeeds."""
     request = {"execute": command, **({"arguments": arguments} if arguments else {})}
     raw = virsh.monitor(name, json.dumps(request))

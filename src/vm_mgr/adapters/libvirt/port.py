@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vm_mgr.ports.live_migration import Migration, Tell
     from vm_mgr.ports.runner import Completed, Runner
 
-__all__ = ["Virsh", "check"]
+__all__ = ["LocalLibvirt", "check"]
 
 SHORT_S = 5.0
 # The first call to another node's libvirt makes the connection, by ssh.
@@ -39,7 +39,7 @@ HINTS = {
 }
 
 
-class Virsh:
+class LocalLibvirt:
     """The libvirt of this node."""
 
     def __init__(
@@ -158,7 +158,7 @@ class Virsh:
         self._measuring.discard(name)
         return measured_dirty_rate(self.connection, name, time.sleep, begun=begun)
 
-    def can_take(self, xml: str) -> list[VmMgrError]:
+    def migration_problems(self, xml: str) -> list[VmMgrError]:
         """Ask libvirt for what the definition names."""
         from vm_mgr.adapters.libvirt.migration_precheck import problems  # noqa: PLC0415 - for moves only
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.libvirt.connection import PAUSED, REASONS, STATES
-from vm_mgr.adapters.libvirt.port import CONNECT_S, FREEZE_S, MONITOR_S, SHORT_S, Virsh
+from vm_mgr.adapters.libvirt.port import CONNECT_S, FREEZE_S, MONITOR_S, SHORT_S, LocalLibvirt
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.capacity import NodeCapacity
 from vm_mgr.ports.hypervisor import ARRIVING, PAUSED_BY_USER
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from vm_mgr.model.vm import VmName
 
-__all__ = ["Connected"]
+__all__ = ["RemoteLibvirt"]
 
 
-class Connected(Virsh):
+class RemoteLibvirt(LocalLibvirt):
     """The libvirt of another node."""
 
     def capacity(self) -> NodeCapacity:

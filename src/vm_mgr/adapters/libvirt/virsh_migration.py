@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from vm_mgr.adapters.libvirt import commands
 from vm_mgr.adapters.libvirt.arrival import mark
-from vm_mgr.adapters.libvirt.port import SHORT_S, Virsh, check
+from vm_mgr.adapters.libvirt.port import SHORT_S, LocalLibvirt, check
 from vm_mgr.errors import SignalError, VmMgrError
 from vm_mgr.room import in_memory
 
@@ -23,7 +23,7 @@ __all__ = ["migrate"]
 POSTCOPY = "--postcopy"
 
 
-def migrate(virsh: Virsh, migration: Migration) -> bool:
+def migrate(virsh: LocalLibvirt, migration: Migration) -> bool:
     """Do it; False where the guest waits at the target."""
     if migration.speed_mib is not None:
         _set(virsh, "migrate-setspeed", migration.name, str(migration.speed_mib))
@@ -34,8 +34,8 @@ def migrate(virsh: Virsh, migration: Migration) -> bool:
         try:
             arrival: tuple[str, ...] = ()
             if waits:
-                marked = in_memory(_marked(virsh, migration), f"{migration.name}-arrival.xml")
-                arrival = ("--suspend", "--xml", file.enter_context(marked))
+                with_intent = in_memory(_marked(virsh, migration), f"{migration.name}-arrival.xml")
+                arrival = ("--suspend", "--xml", file.enter_context(with_intent))
             argv = commands.migrate(migration, arrival)
             check(virsh.runner.run(argv, timeout_s=migration.timeout_s))
         except (VmMgrError, SignalError):
@@ -44,7 +44,7 @@ def migrate(virsh: Virsh, migration: Migration) -> bool:
     return not waits
 
 
-def _marked(virsh: Virsh, migration: Migration) -> str:
+def _marked(virsh: LocalLibvirt, migration: Migration) -> str:
     stands = bool(virsh.paused(migration.name, timeout_s=SHORT_S))
     dump = commands.virsh("dumpxml", "--migratable", "--security-info", migration.name)
     done = virsh.runner.run(dump, timeout_s=SHORT_S)
@@ -52,5 +52,5 @@ def _marked(virsh: Virsh, migration: Migration) -> str:
     return mark(done.stdout, migration.ident, stands=stands)
 
 
-def _set(virsh: Virsh, *arguments: str) -> None:
+def _set(virsh: LocalLibvirt, *arguments: str) -> None:
     check(virsh.runner.run(commands.virsh(*arguments), timeout_s=SHORT_S))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vm_mgr.model.cluster import ClusterState, Failure, Fencing, Node, NodeName, Resource
 from vm_mgr.model.vm import TargetRole, VmName
-from vm_mgr.ports.cluster import Configured, Constraint, Event, Harm, VmResource
+from vm_mgr.ports.cluster import Configured, Constraint, Event, SideEffect, VmResource
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -31,7 +31,7 @@ class MemoryCluster:
         self.held: dict[VmName, NodeName] = {}
         self.restarting: set[VmName] = set()
         self.terms: dict[VmName, str] = {}
-        self.harms: dict[VmName, Mapping[str, Harm]] = {}
+        self.harms: dict[VmName, Mapping[str, SideEffect]] = {}
         self.avoided: dict[VmName, frozenset[NodeName]] = {}
         self.sets: dict[str, frozenset[NodeName]] = {}
         self.failures: dict[VmName, list[Failure]] = {}
@@ -92,7 +92,7 @@ class MemoryCluster:
             kept = resource._replace(target_role=present.target_role, params=present.params)
             self.resources[resource.name] = kept
 
-    def change_asks(self, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool) -> None:
+    def change_requirements(self, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool) -> None:
         """Replace what it asks for."""
         if name in self.resources:
             changed = self.resources[name]._replace(asks=asks, follow_uplink=follow_uplink)
@@ -131,14 +131,14 @@ class MemoryCluster:
         self.terms[name] = terms
         self.restarting.discard(name)
 
-    def foresee_move(
+    def simulate_move(
         self, name: VmName, *, away_from: NodeName, avoiding: Collection[NodeName] = ()
-    ) -> Mapping[str, Harm]:
+    ) -> Mapping[str, SideEffect]:
         """Look at the one VM, and at what a test has said."""
         able = [one for one in self.nodes.values() if one.can_host and one.name not in {away_from, *avoiding}]
         if not able:
-            return {name: Harm.STOPPED}
-        restarted = {} if self.resources[name].live_migration else {str(name): Harm.RESTARTED}
+            return {name: SideEffect.STOPPED}
+        restarted = {} if self.resources[name].live_migration else {str(name): SideEffect.RESTARTED}
         return restarted | dict(self.harms.get(name, {}))
 
     def end_move(self, name: VmName) -> None:
@@ -154,21 +154,21 @@ class MemoryCluster:
             self.leftovers[name] = [one for one in self.leftovers[name] if not one.leftover]
         return found
 
-    def forget_failures(self, name: VmName) -> None:
+    def cleanup(self, name: VmName) -> None:
         """Clear the failure history."""
         self.failing.pop(name, None)
         self.failures.pop(name, None)
         self.held.pop(name, None)
 
-    def forget_failed_move(self, name: VmName, node: NodeName) -> None:
+    def cleanup_failed_move(self, name: VmName, node: NodeName) -> None:
         """Let a VM go that is held there."""
         past = [one for one in self.failures.get(name, []) if (one.task, one.node) != ("migrate_to", node)]
         self.failures[name] = past
         self.held.pop(name, None)
 
-    def look_again(self, name: VmName) -> None:
+    def reprobe(self, name: VmName) -> None:
         """Forget everything, and find the VM where its domain runs."""
-        self.forget_failures(name)
+        self.cleanup(name)
         if self.domains is not None and name not in self.domains.running:
             self.places.pop(name, None)
 
@@ -181,7 +181,7 @@ class MemoryCluster:
         """Have it take nothing, and leave what it has."""
         self.nodes[node] = self.nodes[node]._replace(standby=True)
 
-    def end_hold(self, name: VmName, *, lifetime_s: int) -> None:  # noqa: ARG002
+    def recover_blocked(self, name: VmName, *, lifetime_s: int) -> None:  # noqa: ARG002
         """Restart it where it may run."""
         self.restarting.add(name)
         self.held.pop(name, None)

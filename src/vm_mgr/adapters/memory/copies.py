@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from vm_mgr.model.cluster import ClusterState, NodeName
-    from vm_mgr.model.storage import DiskInfo, Holder
+    from vm_mgr.model.storage import DiskClient, DiskInfo
     from vm_mgr.ports.env import Env
     from vm_mgr.ports.hypervisor import Hypervisor
 
@@ -161,7 +161,7 @@ class StorageCopy(MemoryStorage):
         self.images_of.pop(name, None)
         return found
 
-    def holders(self, images: Sequence[str]) -> list[Holder]:
+    def holders(self, images: Sequence[str]) -> list[DiskClient]:
         """Ask the real one; who has a disk of a VM that the cluster did not run will still have it then."""
         return self.env.storage.holders([image for image in images if not self.ran(_owner(image))])
 

@@ -5,14 +5,14 @@ from typing import Any, cast
 
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.adapters.memory.cluster import MemoryCluster
-from vm_mgr.adapters.memory.event_log import MemoryChronicle, MemoryJournal
+from vm_mgr.adapters.memory.event_log import MemoryEventLog, MemoryJournal
 from vm_mgr.adapters.memory.evidence import MemoryEvidence
 from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
 from vm_mgr.adapters.memory.images import MemoryImages
-from vm_mgr.adapters.memory.ledger import MemoryLedger
+from vm_mgr.adapters.memory.ledger import MemoryIntentLog
 from vm_mgr.adapters.memory.own_clients import MemoryOwnClients
 from vm_mgr.adapters.memory.storage import MemoryStorage, MemoryStorages
-from vm_mgr.adapters.memory.storage_fencing import MemoryLostNodes
+from vm_mgr.adapters.memory.storage_fencing import MemoryStorageFencing
 from vm_mgr.adapters.memory.timings import MemoryTimings
 from vm_mgr.config import StorageSettings
 from vm_mgr.errors import Kind, VmMgrError
@@ -52,7 +52,7 @@ class MemoryTimers:
         self.watches: dict[str, int] = {}
         self.made = 0
 
-    def set_lift(self, name: VmName, after_s: float) -> str:
+    def schedule_unblock(self, name: VmName, after_s: float) -> str:
         """Remember it."""
         self.made += 1
         self.lifts[f"{name}..{self.made}"] = after_s
@@ -98,9 +98,9 @@ class MemoryEnv:
         self.storage.running = self.cluster.places
         self.snapshots = self.storage
         self.storages = MemoryStorages(self.storage)
-        self.ledger = MemoryLedger()
-        self.lost_nodes = MemoryLostNodes()
-        self.chronicle = MemoryChronicle()
+        self.ledger = MemoryIntentLog()
+        self.storage_fencing = MemoryStorageFencing()
+        self.event_log = MemoryEventLog()
         self.journal = MemoryJournal()
         self.images = MemoryImages()
         self.processes = self.hypervisor

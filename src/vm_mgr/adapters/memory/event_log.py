@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.event import Event
 
-__all__ = ["MemoryChronicle", "MemoryJournal"]
+__all__ = ["MemoryEventLog", "MemoryJournal"]
 
 
-class MemoryChronicle:
+class MemoryEventLog:
     """Events in a list; hanging makes it fail as a storage does that is out of reach."""
 
     def __init__(self) -> None:

@@ -146,9 +146,9 @@ class MemoryHypervisor:
         self.measuring.discard(name)
         return self.dirty_rates.get(name, 0.0) if name in self.running else None
 
-    def can_take(self, xml: str) -> list[VmMgrError]:
+    def migration_problems(self, xml: str) -> list[VmMgrError]:
         """Refuse what a test has set."""
-        self._call("can_take", 0)
+        self._call("migration_problems", 0)
         return list(self.refusals) if "<domain" in xml else []
 
     def abort_job(self, name: VmName) -> None:

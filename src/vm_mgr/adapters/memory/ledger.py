@@ -4,17 +4,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from vm_mgr.errors import BusyError
-from vm_mgr.model.intent import Mark
+from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import VmName
 
-__all__ = ["MemoryLedger"]
+__all__ = ["MemoryIntentLog"]
 
 
-class MemoryLedger:
+class MemoryIntentLog:
     """Marks and claims in dictionaries."""
 
     def __init__(self) -> None:
-        self.kept: dict[VmName, Mark] = {}
+        self.kept: dict[VmName, Intent] = {}
         self.claimed: set[VmName] = set()
         self.who = ""
 
@@ -29,11 +29,11 @@ class MemoryLedger:
         finally:
             self.claimed.discard(name)
 
-    def marks(self) -> Mapping[VmName, Mark]:
+    def marks(self) -> Mapping[VmName, Intent]:
         """Give all marks."""
         return dict(self.kept)
 
-    def write(self, name: VmName, mark: Mark) -> None:
+    def write(self, name: VmName, mark: Intent) -> None:
         """Keep a mark."""
         self.kept[name] = mark
 

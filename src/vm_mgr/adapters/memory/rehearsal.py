@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from vm_mgr.model.cluster import NodeName
     from vm_mgr.model.event import Event
-    from vm_mgr.model.intent import Mark
+    from vm_mgr.model.intent import Intent
     from vm_mgr.model.storage import Disk
     from vm_mgr.ports.cluster import Cluster
     from vm_mgr.ports.definition import Definitions
     from vm_mgr.ports.env import Env
-    from vm_mgr.ports.event_log import Chronicle
+    from vm_mgr.ports.event_log import EventLog
     from vm_mgr.ports.holds import Hold
     from vm_mgr.ports.hypervisor import Hypervisor
     from vm_mgr.ports.images import Images
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from vm_mgr.ports.snapshots import Snapshots
     from vm_mgr.ports.staged import Staged
     from vm_mgr.ports.storage import Storage
-    from vm_mgr.ports.storage_fencing import LostNodes
+    from vm_mgr.ports.storage_fencing import StorageFencing
     from vm_mgr.ports.timings import Timings
     from vm_mgr.reports import Report
 
@@ -185,28 +185,28 @@ class RehearsedStorages:
         return self._env.storages.requirement(label)
 
 
-class RehearsedLedger:
+class RehearsedIntentLog:
     """The real marks and those of the rehearsal; claims nothing: whoever is at a VM is not disturbed."""
 
     def __init__(self, env: Env, tell: Tell) -> None:
         self._env = env
         self._tell = tell
-        self._own: dict[VmName, Mark] = {}
+        self._own: dict[VmName, Intent] = {}
         self._ended: set[VmName] = set()
 
     @cached_property
-    def _found(self) -> Mapping[VmName, Mark]:
+    def _found(self) -> Mapping[VmName, Intent]:
         return dict(self._env.ledger.marks())
 
     def claim(self, name: VmName) -> AbstractContextManager[None]:  # noqa: ARG002
         """Claim nothing."""
         return nullcontext()
 
-    def marks(self) -> Mapping[VmName, Mark]:
+    def marks(self) -> Mapping[VmName, Intent]:
         """Give what is unfinished."""
         return {name: mark for name, mark in self._found.items() if name not in self._ended} | self._own
 
-    def write(self, name: VmName, mark: Mark) -> None:
+    def write(self, name: VmName, mark: Intent) -> None:
         """Keep a mark here."""
         self._own[name] = mark
 
@@ -219,20 +219,22 @@ class RehearsedLedger:
             self._tell(f"close the unfinished {found.verb} of {name}, begun on {found.node or 'some node'}")
 
 
-class RehearsedLostNodes:
+class RehearsedStorageFencing:
     """What is there of a lost node; what would be done about it is only said."""
 
     def __init__(self, env: Env, tell: Tell) -> None:
-        self._real = env.lost_nodes
+        self._real = env.storage_fencing
         self._tell = tell
 
     def __getattr__(self, verb: str) -> Callable[..., Any]:
-        if verb in READS["lost_nodes"]:
+        if verb in READS["storage_fencing"]:
             return cast("Callable[..., Any]", getattr(self._real, verb))
-        return lambda *arguments, **named: self._tell(WORDS["lost_nodes"][verb](self, *arguments, **named))
+        return lambda *arguments, **named: self._tell(
+            WORDS["storage_fencing"][verb](self, *arguments, **named)
+        )
 
 
-class Unheard:
+class NullJournal:
     """A journal in which nothing is written: nothing has happened."""
 
     def record(self, event: Event) -> None:
@@ -273,9 +275,9 @@ class Rehearsal:
         self.snapshots = cast(
             "Snapshots", Rehearsed("snapshots", lambda: real.snapshots, self._storage, self._tell)
         )
-        self.ledger = RehearsedLedger(real, self._tell)
+        self.ledger = RehearsedIntentLog(real, self._tell)
         self.own_clients = real.own_clients
-        self.journal = Unheard()
+        self.journal = NullJournal()
         here = HypervisorCopy(lambda: real.hypervisor, cluster.take)
         self.hypervisor = cast(
             "Hypervisor", Rehearsed("hypervisor", lambda: real.hypervisor, here, self._tell)
@@ -283,14 +285,14 @@ class Rehearsal:
         self.processes = cast("Processes", Rehearsed("processes", lambda: real.processes, here, self._tell))
 
     @property
-    def lost_nodes(self) -> LostNodes:
+    def storage_fencing(self) -> StorageFencing:
         """The real ones, of which nothing is changed."""
-        return cast("LostNodes", RehearsedLostNodes(self._real, self._tell))
+        return cast("StorageFencing", RehearsedStorageFencing(self._real, self._tell))
 
     @property
-    def chronicle(self) -> Chronicle:
+    def event_log(self) -> EventLog:
         """The real one, to be read."""
-        return self._real.chronicle
+        return self._real.event_log
 
     @property
     def images(self) -> Images:

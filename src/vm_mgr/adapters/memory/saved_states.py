@@ -36,16 +36,18 @@ class MemorySavedStates:
         """Describe the disks."""
         raise NotImplementedError
 
-    def begin_state(self, name: VmName, size_bytes: int) -> str:
+    def prepare_state(self, name: VmName, size_bytes: int) -> str:
         """Forget an earlier one."""
         self.may_fail("begin_state")
-        self.drop_state(name)
+        self.delete_state(name)
         if size_bytes > self.room_bytes:
             raise VmMgrError(Kind.NO_RESOURCES, f"no room for the memory of {name}")
         self.states[name] = SavedState()
         return str(self._path(name))
 
-    def keep_state(self, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> SavedState:
+    def store_state(
+        self, name: VmName, state: SavedState, on_progress: Callable[[float], None]
+    ) -> SavedState:
         """Read the file."""
         self.may_fail("keep_state")
         seen = self.moment(name)
@@ -55,7 +57,7 @@ class MemorySavedStates:
         self._path(name).unlink()
         return state._replace(size_bytes=len(content), digest=blake2b(content).hexdigest(), moment=seen)
 
-    def finish_state(self, name: VmName, state: SavedState) -> None:
+    def commit_state(self, name: VmName, state: SavedState) -> None:
         """Make it complete."""
         self.may_fail("finish_state")
         if self.moment(name) != state.moment:
@@ -67,7 +69,7 @@ class MemorySavedStates:
         self.may_fail("saved_state")
         return self.states.get(name)
 
-    def take_state(self, name: VmName) -> None:
+    def consume_state(self, name: VmName) -> None:
         """Mark it."""
         self.may_fail("take_state")
         state = self.states.get(name)
@@ -75,7 +77,7 @@ class MemorySavedStates:
             raise VmMgrError(Kind.WRONG_STATE, f"{name} has no saved memory that was not taken")
         self.states[name] = state._replace(taken=True)
 
-    def fetch_state(self, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> str:
+    def load_state(self, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> str:
         """Write the file."""
         self.may_fail("fetch_state")
         on_progress(0.0)
@@ -85,7 +87,7 @@ class MemorySavedStates:
         self._path(name).write_bytes(content)
         return str(self._path(name))
 
-    def drop_state(self, name: VmName) -> None:
+    def delete_state(self, name: VmName) -> None:
         """Forget it."""
         self.may_fail("drop_state")
         self.states.pop(name, None)

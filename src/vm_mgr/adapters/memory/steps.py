@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
     from vm_mgr.adapters.memory.storage import MemoryStaged
     from vm_mgr.model.cluster import NodeName
-    from vm_mgr.model.storage import Holder, ImageFile
+    from vm_mgr.model.storage import DiskClient, ImageFile
     from vm_mgr.model.vm import VmName, VmSettings
     from vm_mgr.ports.cluster import Cluster, VmResource
     from vm_mgr.ports.hypervisor import Hypervisor
     from vm_mgr.ports.live_migration import Migration
     from vm_mgr.ports.snapshots import Snapshots
     from vm_mgr.ports.storage import Storage
-    from vm_mgr.ports.storage_fencing import LostNodes
+    from vm_mgr.ports.storage_fencing import StorageFencing
 
     Words = Callable[..., str]
 
@@ -35,7 +35,7 @@ __all__ = ["BOOKS", "READS", "WORDS"]
 TIMEOUT_S = 10.0
 READS: Mapping[str, frozenset[str]] = {
     "chronicle": frozenset({"read"}),
-    "cluster": frozenset({"configured", "foresee_move", "local_node", "remembers", "state"}),
+    "cluster": frozenset({"configured", "simulate_move", "local_node", "remembers", "state"}),
     "definitions": frozenset(
         {
             "asks",
@@ -61,7 +61,14 @@ READS: Mapping[str, frozenset[str]] = {
     ),
     "hypervisor": frozenset(
         {
-            *("acts_alone", "agent_answers", "begin_dirty_rate", "can_take", "capacity", "definition"),
+            *(
+                "acts_alone",
+                "agent_answers",
+                "begin_dirty_rate",
+                "migration_problems",
+                "capacity",
+                "definition",
+            ),
             *("dirty_rate", "disk_sources", "domain_state", "is_frozen", "migration_progress", "paused"),
             *("receives", "running_definition"),
         }
@@ -232,12 +239,12 @@ def _make_disk(
     return f"{made} and copy {PurePath(image.path).name} into it" if image else made
 
 
-def _end_daemons(_: LostNodes, numbers: Sequence[int], *, certain: bool = True) -> str:
+def _end_daemons(_: StorageFencing, numbers: Sequence[int], *, certain: bool = True) -> str:
     how = "mark down, being dead for certain" if certain else "mark down"
     return f"{how}: {', '.join(f'osd.{number}' for number in numbers)}"
 
 
-def _shut_out(_: LostNodes, holders: Sequence[Holder]) -> str:
+def _blocklist(_: StorageFencing, holders: Sequence[DiskClient]) -> str:
     clients = sorted({f"{holder.address} of {holder.image}" for holder in holders})
     return f"shut out clients and break their locks: {', '.join(clients)}"
 
@@ -293,7 +300,7 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
         "thaw": lambda _, name: f"let {name} go on",
         "undefine": lambda _, name: f"have this node's libvirt forget {name}; its files stay",
     },
-    "lost_nodes": {"end_daemons": _end_daemons, "shut_out": _shut_out},
+    "lost_nodes": {"end_daemons": _end_daemons, "shut_out": _blocklist},
     "processes": {"end": lambda _, pid, **_named: f"end the process {pid}"},
     "snapshots": {
         "drop_snapshot": _drop_snapshot,

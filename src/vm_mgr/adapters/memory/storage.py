@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from vm_mgr.adapters.memory.saved_states import MemorySavedStates
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.capacity import Room
-from vm_mgr.model.storage import Consistency, Disk, DiskInfo, DiskTies, Holder, ImageFile, Snapshot
+from vm_mgr.model.storage import Consistency, Disk, DiskClient, DiskInfo, DiskTies, ImageFile, Snapshot
 from vm_mgr.model.vm import VmName, VmSettings
 
 __all__ = ["MemoryStorage", "MemoryStorages"]
@@ -95,8 +95,8 @@ class MemoryStorage(MemorySavedStates):
         super().__init__()
         self.vms: dict[VmName, _Vm] = {}
         self.full_for = ""
-        self.held: list[Holder] = []
-        self.evicted: list[Holder] = []
+        self.held: list[DiskClient] = []
+        self.evicted: list[DiskClient] = []
         self.made: dict[VmName, tuple[int, str, int]] = {}
         self.failing = ""
         self.has_room = Room(total_bytes=1 << 50, free_bytes=1 << 50)
@@ -299,11 +299,11 @@ class MemoryStorage(MemorySavedStates):
             vm.disks[number : number + 1], vm.sizes[number : number + 1] = [content], [size]
             self.may_fail("roll_back half")
 
-    def holders(self, images: Sequence[str]) -> list[Holder]:
+    def holders(self, images: Sequence[str]) -> list[DiskClient]:
         """Say who has them open."""
         return [holder for holder in self.held if holder.image in images]
 
-    def evict(self, holder: Holder) -> None:
+    def evict(self, holder: DiskClient) -> None:
         """Shut out."""
         self.evicted.append(holder)
         if holder in self.held:

@@ -4,10 +4,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from vm_mgr.model.cluster import NodeName
-from vm_mgr.model.storage import Holder
+from vm_mgr.model.storage import DiskClient
 from vm_mgr.ports.storage_fencing import Daemons
 
-__all__ = ["MemoryDaemon", "MemoryLostNodes"]
+__all__ = ["MemoryDaemon", "MemoryStorageFencing"]
 
 
 @dataclass(slots=True)
@@ -21,15 +21,15 @@ class MemoryDaemon:
     up: bool = True
 
 
-class MemoryLostNodes:
+class MemoryStorageFencing:
     """Daemons and holders in lists, and what was asked for; on_call sees each verb before it acts."""
 
     def __init__(self) -> None:
         self.all_daemons: list[MemoryDaemon] = []
-        self.holders: list[Holder] = []
+        self.holders: list[DiskClient] = []
         self.ended: list[int] = []
         self.certainly_dead: list[int] = []
-        self.shut: list[Holder] = []
+        self.shut: list[DiskClient] = []
         self.known: set[tuple[int, float | None]] | None = None
         self.on_call: Callable[[str], None] = lambda _verb: None
 
@@ -60,12 +60,12 @@ class MemoryLostNodes:
         for one in self.all_daemons:
             one.up = one.up and one.number not in numbers
 
-    def clients(self, addresses: Collection[str]) -> list[Holder]:
+    def clients(self, addresses: Collection[str]) -> list[DiskClient]:
         """Look by address."""
         self.on_call("clients")
         return [holder for holder in self.holders if holder.host in addresses]
 
-    def shut_out(self, holders: Sequence[Holder]) -> None:
+    def blocklist(self, holders: Sequence[DiskClient]) -> None:
         """Shut these out and no others."""
         self.on_call("shut_out")
         self.shut.extend(holders)

@@ -7,13 +7,13 @@ from lxml import etree
 
 from vm_mgr.adapters.pacemaker import cib_read, cib_write, moves, requirements
 from vm_mgr.adapters.pacemaker.cib_xml import find
-from vm_mgr.adapters.pacemaker.simulation import foresee
+from vm_mgr.adapters.pacemaker.simulation import simulate
 from vm_mgr.adapters.pacemaker.tools import CONFLICT, call, check
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.ports.clock import Clock
-from vm_mgr.ports.cluster import Configured, Constraint, Harm, VmResource
+from vm_mgr.ports.cluster import Configured, Constraint, SideEffect, VmResource
 from vm_mgr.ports.runner import Runner
 from vm_mgr.room import in_memory
 
@@ -60,7 +60,7 @@ class CibEditor:
         """Change resource and placement."""
         self._edit(lambda cib: cib_write.update_vm(cib, resource))
 
-    def change_asks(self, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool) -> None:
+    def change_requirements(self, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool) -> None:
         """Replace the rules by which it avoids nodes."""
         self._edit(lambda cib: requirements.change_rules(cib, name, asks, follow_uplink=follow_uplink))
 
@@ -107,22 +107,22 @@ class CibEditor:
 
         self._edit(change)
 
-    def foresee_move(
+    def simulate_move(
         self, name: VmName, *, away_from: NodeName, avoiding: Collection[NodeName] = ()
-    ) -> dict[str, Harm]:
+    ) -> dict[str, SideEffect]:
         """Compare what would happen with the move's constraint with what happens anyway."""
         before = self._query()
         cib, expires = cib_write.parse_cib(before), self.clock.utc() + FORESIGHT_S
         moves.add_move(cib, name, to=None, away_from=away_from, expires_utc=expires, avoiding=avoiding)
-        anyway = foresee(self.runner, before)
-        found = foresee(self.runner, etree.tostring(cib, encoding="unicode"))
+        anyway = simulate(self.runner, before)
+        found = simulate(self.runner, etree.tostring(cib, encoding="unicode"))
         return {resource: harm for resource, harm in found.items() if anyway.get(resource) is not harm}
 
     def end_move(self, name: VmName) -> None:
         """Remove the constraint of a move."""
         self._edit(lambda cib: moves.sweep_moves(cib, name, self._long_ago()))
 
-    def end_hold(self, name: VmName, *, lifetime_s: int) -> None:
+    def recover_blocked(self, name: VmName, *, lifetime_s: int) -> None:
         """Have it recovered."""
         self._edit(lambda cib: moves.add_restart(cib, name, self._utc(cib) + lifetime_s))
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vm_mgr.model.cluster import ClusterState, NodeName
     from vm_mgr.model.vm import TargetRole, VmName
     from vm_mgr.ports.clock import Clock
-    from vm_mgr.ports.cluster import Configured, Constraint, Harm, VmResource
+    from vm_mgr.ports.cluster import Configured, Constraint, SideEffect, VmResource
     from vm_mgr.ports.runner import Pending, Runner
 
 __all__ = ["Pacemaker"]
@@ -100,9 +100,9 @@ class Pacemaker:
         """Change resource and placement."""
         self._claimed_editor().reconfigure(resource)
 
-    def change_asks(self, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool) -> None:
+    def change_requirements(self, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool) -> None:
         """Replace the rules."""
-        self._claimed_editor().change_asks(name, asks, follow_uplink=follow_uplink)
+        self._claimed_editor().change_requirements(name, asks, follow_uplink=follow_uplink)
 
     def remove(self, name: VmName) -> None:
         """Take a VM out of the configuration."""
@@ -131,11 +131,11 @@ class Pacemaker:
             name, to=to, away_from=away_from, lifetime_s=lifetime_s, terms=terms, avoiding=avoiding
         )
 
-    def foresee_move(
+    def simulate_move(
         self, name: VmName, *, away_from: NodeName, avoiding: Collection[NodeName] = ()
-    ) -> dict[str, Harm]:
+    ) -> dict[str, SideEffect]:
         """Ask the scheduler."""
-        return self._editor().foresee_move(name, away_from=away_from, avoiding=avoiding)
+        return self._editor().simulate_move(name, away_from=away_from, avoiding=avoiding)
 
     def end_move(self, name: VmName) -> None:
         """Remove the constraint of a move."""
@@ -145,19 +145,19 @@ class Pacemaker:
         """Remove what moves left."""
         return self._editor().clear_moves(name)
 
-    def forget_failures(self, name: VmName) -> None:
+    def cleanup(self, name: VmName) -> None:
         """Clear the failure history on all nodes."""
         self._forget_ended_moves(name)
         check(call(self.runner, ("crm_resource", "--cleanup", "--resource", name), timeout_s=60))
 
-    def forget_failed_move(self, name: VmName, node: NodeName) -> None:
+    def cleanup_failed_move(self, name: VmName, node: NodeName) -> None:
         """Clean up the one operation."""
         self._forget_ended_moves(name)
         only = ("--node", node, "--operation", "migrate_to", "--interval", "0")
         argv = ("crm_resource", "--cleanup", "--resource", name, *only)
         check(call(self.runner, argv, timeout_s=60))
 
-    def look_again(self, name: VmName) -> None:
+    def reprobe(self, name: VmName) -> None:
         """Have every node probed."""
         self._forget_ended_moves(name)
         check(call(self.runner, ("crm_resource", "--refresh", "--resource", name), timeout_s=60))
@@ -183,9 +183,9 @@ class Pacemaker:
         change = ("--update", "1") if on else ("--delete",)
         check(call(self.runner, ("attrd_updater", "--name", ALARM + name, *change, "--node", node)))
 
-    def end_hold(self, name: VmName, *, lifetime_s: int) -> None:
+    def recover_blocked(self, name: VmName, *, lifetime_s: int) -> None:
         """Have it recovered, with the history as it is."""
-        self._editor().end_hold(name, lifetime_s=lifetime_s)
+        self._editor().recover_blocked(name, lifetime_s=lifetime_s)
 
     def _claimed_editor(self) -> CibEditor:
         self.require()

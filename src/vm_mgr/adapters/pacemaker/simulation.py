@@ -4,27 +4,27 @@ import xml.etree.ElementTree as ET
 
 from vm_mgr.adapters.pacemaker.tools import call, check
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.ports.cluster import Harm
+from vm_mgr.ports.cluster import SideEffect
 from vm_mgr.ports.runner import Runner
 
-__all__ = ["foresee", "read_harm"]
+__all__ = ["read_side_effects", "simulate"]
 
 COMMAND = ("crm_simulate", "--run", "--xml-pipe", "--output-as=xml")
 # A live migration is "migrate"; what is called a move stops on one node and starts on another.
 HARM = {
-    "stop": Harm.STOPPED,
-    "move": Harm.RESTARTED,
-    "restart": Harm.RESTARTED,
-    "recover": Harm.RESTARTED,
+    "stop": SideEffect.STOPPED,
+    "move": SideEffect.RESTARTED,
+    "restart": SideEffect.RESTARTED,
+    "recover": SideEffect.RESTARTED,
 }
 
 
-def foresee(runner: Runner, cib: str) -> dict[str, Harm]:
+def simulate(runner: Runner, cib: str) -> dict[str, SideEffect]:
     """Give the resources that the cluster would stop or restart if this were its configuration and status."""
-    return read_harm(check(call(runner, COMMAND, stdin=cib)).stdout)
+    return read_side_effects(check(call(runner, COMMAND, stdin=cib)).stdout)
 
 
-def read_harm(raw: str) -> dict[str, Harm]:
+def read_side_effects(raw: str) -> dict[str, SideEffect]:
     """Read the answer; the standard library's parser will do, since the text comes from Pacemaker.
 
     >>> read_harm('<r><actions><rsc_action action="stop" resource="web1" node="n1"/></actions></r>')

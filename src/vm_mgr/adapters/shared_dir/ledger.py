@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from vm_mgr.adapters.shared_dir.files import FILE_MODE, read, write
 from vm_mgr.errors import BusyError, raise_all
 from vm_mgr.model.claimant import Claimant, find_claimant
-from vm_mgr.model.intent import Mark, read_mark, write_mark
+from vm_mgr.model.intent import Intent, read_intent, write_intent
 from vm_mgr.model.vm import VmName, name_problems
 
 if TYPE_CHECKING:
@@ -56,19 +56,19 @@ class SharedLedger:
         finally:
             os.close(lock)
 
-    def marks(self) -> Mapping[VmName, Mark]:
+    def marks(self) -> Mapping[VmName, Intent]:
         """Read all marks."""
         with self.mount.working("can't read what is unfinished"):
             found = {path.stem: read(path) for path in self.mount.marks.iterdir() if path.suffix == SUFFIX}
         return {
-            VmName(name): read_mark(raw)
+            VmName(name): read_intent(raw)
             for name, raw in sorted(found.items())
             if raw is not None and not name_problems(name)
         }
 
-    def write(self, name: VmName, mark: Mark) -> None:
+    def write(self, name: VmName, mark: Intent) -> None:
         """Replace the name's file."""
-        value = write_mark(mark) + "\n"
+        value = write_intent(mark) + "\n"
         with self.mount.working(f"can't mark {name}"):
             write(self.mount.files, self._path(name), value)
 

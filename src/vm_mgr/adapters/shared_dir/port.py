@@ -13,7 +13,7 @@ from vm_mgr.adapters.shared_dir.record import Record, render
 from vm_mgr.adapters.shared_dir.record import parse as parse_record
 from vm_mgr.errors import Kind, ProgramError, VmMgrError
 from vm_mgr.model.capacity import Room
-from vm_mgr.model.storage import Consistency, Disk, DiskInfo, DiskKind, DiskTies, Holder, Snapshot
+from vm_mgr.model.storage import Consistency, Disk, DiskClient, DiskInfo, DiskKind, DiskTies, Snapshot
 from vm_mgr.model.vm import VmName, VmSettings, name_problems
 
 if TYPE_CHECKING:
@@ -255,17 +255,19 @@ class SharedDirectory:
         with self.working(f"can't roll {name} back to {snapshot}"):
             snapshots.roll_back(self, name, snapshot)
 
-    def begin_state(self, name: VmName, size_bytes: int) -> str:
+    def prepare_state(self, name: VmName, size_bytes: int) -> str:
         """Look for room."""
         with self.working(f"can't begin to save the memory of {name}"):
             return saved_states.begin(self, name, size_bytes)
 
-    def keep_state(self, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> SavedState:
+    def store_state(
+        self, name: VmName, state: SavedState, on_progress: Callable[[float], None]
+    ) -> SavedState:
         """Have the file on the disk."""
         with self.working(f"can't store the memory of {name}"):
             return saved_states.keep(self, name, state, on_progress)
 
-    def finish_state(self, name: VmName, state: SavedState) -> None:
+    def commit_state(self, name: VmName, state: SavedState) -> None:
         """Write beside it what it is."""
         with self.working(f"can't finish the saved memory of {name}"):
             saved_states.finish(self, name, state)
@@ -280,17 +282,17 @@ class SharedDirectory:
         with self.working(f"can't look at the disks of {name}"):
             return saved_states.moment(self, name)
 
-    def take_state(self, name: VmName) -> None:
+    def consume_state(self, name: VmName) -> None:
         """Rename what says that it is complete."""
         with self.working(f"can't mark the saved memory of {name} as used"):
             saved_states.take(self, name)
 
-    def fetch_state(self, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> str:
+    def load_state(self, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> str:
         """Read the file and compare."""
         with self.working(f"can't read the saved memory of {name}"):
             return saved_states.fetch(self, name, state, on_progress)
 
-    def drop_state(self, name: VmName) -> None:
+    def delete_state(self, name: VmName) -> None:
         """Remove the files."""
         with self.working(f"can't remove the saved memory of {name}"):
             saved_states.drop(self, name)
@@ -301,7 +303,7 @@ class SharedDirectory:
             found = os.statvfs(self._folder(name))
         return "" if found.f_bavail * found.f_frsize >= LITTLE else f"{self.mount.root} is full"
 
-    def holders(self, images: Sequence[str]) -> list[Holder]:
+    def holders(self, images: Sequence[str]) -> list[DiskClient]:
         """Name the disks that some QEMU has open; by which node, a shared file system tells nobody.
 
         That its locks reach across nodes is up to the file system. The second bar is libvirt's lock manager:
@@ -310,9 +312,9 @@ class SharedDirectory:
         with self.working("can't see who has the disks open") as root:
             paths = {image: layout.image_file(root, image) for image in images}
             present = {image: path for image, path in paths.items() if is_file(path)}
-            return [Holder(image, "") for image, path in present.items() if self.qcow2.look(path).in_use]
+            return [DiskClient(image, "") for image, path in present.items() if self.qcow2.look(path).in_use]
 
-    def evict(self, holder: Holder) -> None:
+    def evict(self, holder: DiskClient) -> None:
         """Leave it: locks end with their node, by fencing."""
 
     def working(self, doing: str) -> AbstractContextManager[Path]:

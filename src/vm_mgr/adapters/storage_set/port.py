@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from vm_mgr.adapters.storage_set.storages import SideBySide
-    from vm_mgr.model.storage import Holder
+    from vm_mgr.adapters.storage_set.storages import StorageSet
+    from vm_mgr.model.storage import DiskClient
     from vm_mgr.model.vm import VmName
 
-__all__ = ["WhereverItIs"]
+__all__ = ["RoutedStorage"]
 
 
-class WhereverItIs:
+class RoutedStorage:
     """All storages as one; a VM that is in none of them is one of the default storage.
 
     Every verb whose first argument is a VM's name goes to the storage that has it; that is most of them.
     """
 
-    def __init__(self, storages: SideBySide) -> None:
+    def __init__(self, storages: StorageSet) -> None:
         self._storages = storages
 
     def __getattr__(self, verb: str) -> Callable[..., Any]:
@@ -55,7 +55,7 @@ class WhereverItIs:
         storages = [self._storages.called(label)] if label else self._all()
         return True in [storage.remove(name) for storage in storages]
 
-    def holders(self, images: Sequence[str]) -> list[Holder]:
+    def holders(self, images: Sequence[str]) -> list[DiskClient]:
         """Ask all: an image's name does not tell where it is."""
         return [holder for storage in self._all() for holder in storage.holders(images)]
 

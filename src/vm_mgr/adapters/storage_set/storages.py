@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from vm_mgr.model.vm import VmName
 
-__all__ = ["Place", "SideBySide"]
+__all__ = ["Place", "StorageSet"]
 
 
 class Place(NamedTuple):
@@ -25,7 +25,7 @@ class Place(NamedTuple):
     requirement: str = ""
 
 
-class SideBySide:
+class StorageSet:
     """Storages by label; the default one comes first."""
 
     def __init__(self, places: Mapping[str, Place]) -> None:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from vm_mgr.errors import SignalError, VmMgrError
 from vm_mgr.interruption import Interruption
 from vm_mgr.model.cluster import ClusterState, Resource
-from vm_mgr.model.intent import Mark
+from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import TargetRole, VmName, VmState
 from vm_mgr.operations.support.vm_state import view
 from vm_mgr.ports.env import Env
@@ -44,7 +44,7 @@ def say_what_is_true(env: Env, error: SignalError, noted: Interruption) -> None:
             error.add(f"the guest of {name} was shut down, or is, and boots again")
 
 
-def _truth(env: Env, state: ClusterState, marks: dict[VmName, Mark], name: VmName) -> _Truth:
+def _truth(env: Env, state: ClusterState, marks: dict[VmName, Intent], name: VmName) -> _Truth:
     resource = state.resources.get(name)
     if resource is None or not resource.is_vm:
         left = f", and {marks[name].verb} is unfinished" if name in marks else ""

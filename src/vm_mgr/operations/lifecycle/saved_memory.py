@@ -24,7 +24,7 @@ def give_up(env: Env, name: VmName) -> None:
     state = env.storage.saved_state(name)
     if state is None:
         return
-    env.storage.drop_state(name)
+    env.storage.delete_state(name)
     if state.waits:
         text = f"the memory of {name}, saved on {state.node}, is given up: it will boot, as after a power cut"
         env.say(Note(Level.WARNING, "memory-given-up", text))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from vm_mgr.bounded import OutOfTimeError, bounded
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.intent import HALF, Mark
+from vm_mgr.model.intent import HALF, Intent
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.storage import Storage
@@ -40,7 +40,7 @@ def require_whole(env: Env, storage: Storage, name: VmName, *, foreign_ledger: b
         env.clock.sleep(POLL_S)
 
 
-def half_done(marks: Mapping[VmName, Mark], name: VmName) -> Mark | None:
+def half_done(marks: Mapping[VmName, Intent], name: VmName) -> Intent | None:
     """Give the mark of an operation that has left a VM between two states.
 
     A renaming is at work only while both names have its mark. What can't be read may be anything.
@@ -56,11 +56,11 @@ def half_done(marks: Mapping[VmName, Mark], name: VmName) -> Mark | None:
     return None
 
 
-def _marks(env: Env, storage: Storage, name: VmName, *, foreign_ledger: bool) -> Mapping[VmName, Mark]:
+def _marks(env: Env, storage: Storage, name: VmName, *, foreign_ledger: bool) -> Mapping[VmName, Intent]:
     try:
         return bounded(env.ledger.marks, LEDGER_S) if foreign_ledger else env.ledger.marks()
     except (VmMgrError, OutOfTimeError):
         if not foreign_ledger:
             raise
     half = storage.metadata(name).get(HALF, "")
-    return {name: Mark("rollback", details={"phase": PHASES["rollback"]})} if half else {}
+    return {name: Intent("rollback", details={"phase": PHASES["rollback"]})} if half else {}

@@ -22,16 +22,16 @@ def let_go(env: Env, resource: Resource) -> None:
     (operations/migration/unblock.py).
     Raises TRY_LATER where it is not known in time.
     """
-    if not resource.held_on:
+    if not resource.blocked_on:
         return
-    held_on = env.cluster.state().node(resource.held_on)
-    if held_on is None or held_on.leaving:
+    blocked_on = env.cluster.state().node(resource.blocked_on)
+    if blocked_on is None or blocked_on.leaving:
         return
-    env.cluster.look_again(VmName(resource.name))
+    env.cluster.reprobe(VmName(resource.name))
     deadline = env.clock.monotonic() + SETTLE_S
     while env.clock.monotonic() < deadline:
         seen = env.cluster.state().resources.get(resource.name)
-        if seen is None or (seen.active and not seen.held_on and not seen.pending):
+        if seen is None or (seen.active and not seen.blocked_on and not seen.pending):
             return
         env.say(Progress(f"looking where {resource.name} runs"))
         env.clock.sleep(POLL_S)

@@ -6,14 +6,14 @@ from vm_mgr.model.vm import VmName, VmState
 from vm_mgr.operations.lifecycle.waiting import wait
 from vm_mgr.operations.migration.halves import Others, end_halves
 from vm_mgr.operations.migration.outcome import POLL_S
-from vm_mgr.operations.migration.unblock import is_leaving
+from vm_mgr.operations.migration.unblock import is_shutting_down
 from vm_mgr.operations.support.vm_state import MOVING, view
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.hypervisor import PAUSED_BY_USER
 from vm_mgr.reports import Level, Note, Progress
 
-__all__ = ["abort", "call_off", "settle", "take_back", "what_goes_on"]
+__all__ = ["abort", "cancel_move", "remaining_effects", "settle", "take_back"]
 
 LOOK_S = 10.0
 SETTLE_S = 30.0
@@ -30,30 +30,30 @@ def take_back(env: Env, vm: VmResource, source: NodeName, to: NodeName | None) -
     and a VM that stops is started anywhere, its memory maybe not saved.
     """
     try:
-        ended = call_off(env, vm.name, source) if vm.live_migration else _end_unbegun(env, vm.name, source)
+        ended = cancel_move(env, vm.name, source) if vm.live_migration else _end_unbegun(env, vm.name, source)
         where = "where the cluster places it" if ended else f"on {to or 'another node'}"
-        return what_goes_on(env, vm.name, source, where)
+        return remaining_effects(env, vm.name, source, where)
     except VmMgrError as error:
         return f"what becomes of {vm.name} is not known: {error.message}"
 
 
-def call_off(env: Env, name: VmName, source: NodeName) -> bool:
+def cancel_move(env: Env, name: VmName, source: NodeName) -> bool:
     """Abort what is under way, or begins just now, before its constraint ends; False if it may go on.
 
     A migration without its constraint ends in a stop and a start: Pacemaker prefers the source again ("can no
     longer migrate"). The agent may still be on its way to a job that can be aborted.
     """
-    deadline, calm = env.clock.monotonic() + CALL_OFF_S, 0
+    deadline, reset_throttle = env.clock.monotonic() + CALL_OFF_S, 0
     abort(env, name, source)
-    while calm < CALM_LOOKS and env.clock.monotonic() < deadline:
+    while reset_throttle < CALM_LOOKS and env.clock.monotonic() < deadline:
         env.clock.sleep(POLL_S)
         if _is_on_its_way(env, name):
-            calm = 0
+            reset_throttle = 0
             abort(env, name, source)
         else:
-            calm += 1
+            reset_throttle += 1
             env.cluster.end_move(name)
-    return calm == CALM_LOOKS
+    return reset_throttle == CALM_LOOKS
 
 
 def abort(env: Env, name: VmName, source: NodeName) -> None:
@@ -74,14 +74,14 @@ def settle(env: Env, name: VmName, source: NodeName) -> str:
         standing = env.hypervisor_at(source).paused(name, timeout_s=LOOK_S)
     except VmMgrError as error:
         standing = error.message
-    if is_leaving(env, source):
+    if is_shutting_down(env, source):
         return f"{source} is being shut down"
     if standing not in ("", PAUSED_BY_USER):
         return standing
     others = _others(env, name, source)
     if others.runs or others.unsure:
         return "; ".join([*(f"it also runs on {node}" for node in others.runs), *others.unsure])
-    env.cluster.forget_failed_move(name, source)
+    env.cluster.cleanup_failed_move(name, source)
     # Still the same step: the end of another one would be told as done.
     wait(env, name, f"moving {name}", lambda vm: vm.state is VmState.STARTED and not vm.detail, SETTLE_S)
     return ""
@@ -98,7 +98,7 @@ def _others(env: Env, name: VmName, source: NodeName) -> Others:
     return others
 
 
-def what_goes_on(env: Env, name: VmName, source: NodeName, where: str) -> str:
+def remaining_effects(env: Env, name: VmName, source: NodeName, where: str) -> str:
     """Say what of a move goes on; nothing for a VM that runs at its source, which is settled if it is held.
 
     where: in words, where a VM that is being stopped will run.
@@ -115,7 +115,7 @@ def what_goes_on(env: Env, name: VmName, source: NodeName, where: str) -> str:
     env.cluster.end_move(name)
     if seen.node != source:
         return f"{name} is on {seen.node} already"
-    doubt = settle(env, name, source) if resource.held_on else ""
+    doubt = settle(env, name, source) if resource.blocked_on else ""
     return f"whether {name} runs on {source} is not sure ({doubt}); {source} goes on looking" if doubt else ""
 
 

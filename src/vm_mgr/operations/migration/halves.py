@@ -15,7 +15,7 @@ from vm_mgr.operations.storage.disk_interlock import holder_node
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.hypervisor import HALVES, Hypervisor
 
-__all__ = ["ABSENT", "Others", "end_half", "end_halves", "unplug_second"]
+__all__ = ["ABSENT", "Others", "destroy_second", "end_half", "end_halves"]
 
 LOOK_S = 10.0
 ABSENT = ("absent", "shut off")
@@ -41,7 +41,7 @@ def end_halves(env: Env, name: VmName, here: NodeName, *, shuts_out: bool = True
             if not end_half(env.hypervisor_at(node.name), name):
                 runs.append(node.name)
         except VmMgrError as error:
-            if not (shuts_out and _shut_out(env, name, node.name, here)):
+            if not (shuts_out and _blocklist(env, name, node.name, here)):
                 unsure.append(f"the libvirt of {node.name} does not answer ({error.message})")
     return Others(tuple(runs), tuple(unsure))
 
@@ -61,7 +61,7 @@ def end_half(hypervisor: Hypervisor, name: VmName) -> bool:
     return True
 
 
-def unplug_second(env: Env, name: VmName, nodes: tuple[NodeName, ...]) -> None:
+def destroy_second(env: Env, name: VmName, nodes: tuple[NodeName, ...]) -> None:
     """End QEMUs of a VM that also runs where the cluster has it, and raise the alarm; both may have written.
 
     Raises EXTERNAL_FAILURE where one goes on.
@@ -81,7 +81,7 @@ def _is_off(state: ClusterState, name: NodeName) -> bool:
     return node is not None and node.gone and state.quorate and state.fencing_enabled
 
 
-def _shut_out(env: Env, name: VmName, node: NodeName, here: NodeName) -> bool:
+def _blocklist(env: Env, name: VmName, node: NodeName, here: NodeName) -> bool:
     """Shut a node's clients out of the VM's disks; False where the storage does not tell clients by address.
 
     It does where this node's own client is seen, whose QEMU has the disks open.

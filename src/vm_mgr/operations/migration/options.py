@@ -7,9 +7,9 @@ from typing import NamedTuple
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.migration import (
-    GAVE_WAY,
     LATE,
     MAX_PAUSE_S,
+    PREEMPTED,
     STOOD,
     JobSample,
     Limits,
@@ -24,8 +24,8 @@ from vm_mgr.ports.cluster import VmResource
 from vm_mgr.reports import Level, Note
 
 __all__ = [
-    "Goal",
-    "MoveTerms",
+    "MigrateOptions",
+    "Target",
     "advice",
     "agent_terms",
     "bandwidth_of",
@@ -42,7 +42,7 @@ MIB = 1 << 20
 RESERVE_S = 12
 
 
-class MoveTerms(NamedTuple):
+class MigrateOptions(NamedTuple):
     """The wishes of one call; None leaves it to the VM's settings. bandwidth in MiB/s."""
 
     strategy: Strategy | None = None
@@ -54,7 +54,7 @@ class MoveTerms(NamedTuple):
     max_pause_s: int | None = None
 
 
-class Goal(NamedTuple):
+class Target(NamedTuple):
     """Where a VM is to go: to a node, or to any other one but those that are to be avoided.
 
     leaving: the node that it is to leave; where it has left it already, there is nothing to do.
@@ -78,7 +78,7 @@ _WORDS = {
 }
 
 
-def agent_terms(terms: MoveTerms, plan: Plan | None) -> dict[str, str]:
+def agent_terms(terms: MigrateOptions, plan: Plan | None) -> dict[str, str]:
     """Write them as the agent reads them; without a plan the agent picks by itself.
 
     The agent keeps the reason of the pick in its record of the move.
@@ -95,14 +95,14 @@ def agent_terms(terms: MoveTerms, plan: Plan | None) -> dict[str, str]:
     return given
 
 
-def strategy_of(terms: MoveTerms, params: Mapping[str, str]) -> Strategy:
+def strategy_of(terms: MigrateOptions, params: Mapping[str, str]) -> Strategy:
     """Take the call's, or the VM's as the agent has it, which refuses one that is unknown."""
     kept = params.get("migration_strategy", "")
     known = [strategy.value for strategy in Strategy]
     return terms.strategy or Strategy(kept if kept in known else Strategy.AUTO)
 
 
-def limits_of(terms: MoveTerms, vm: VmResource) -> Limits:
+def limits_of(terms: MigrateOptions, vm: VmResource) -> Limits:
     """Give the limits that the agent will go by."""
     kept, longest = vm.params.get("migration_timeout_action", ""), vm.params.get("migration_max_pause", "")
     found = whole_number(longest)
@@ -115,13 +115,13 @@ def limits_of(terms: MoveTerms, vm: VmResource) -> Limits:
     )
 
 
-def bandwidth_of(terms: MoveTerms, vm: VmResource) -> int | None:
+def bandwidth_of(terms: MigrateOptions, vm: VmResource) -> int | None:
     """Give the MiB/s that the agent will keep to; None where nobody has limited them."""
     kept = vm.params.get("migration_speed", "")
     return terms.bandwidth_mib or whole_number(kept) or None
 
 
-def too_slow(terms: MoveTerms, vm: VmResource, memory_bytes: int) -> Note | None:
+def too_slow(terms: MigrateOptions, vm: VmResource, memory_bytes: int) -> Note | None:
     """Tell what the bandwidth carries in time, where that is less than all memory.
 
     How much of it is in use, which is what has to be sent, is not known here.
@@ -137,10 +137,10 @@ def too_slow(terms: MoveTerms, vm: VmResource, memory_bytes: int) -> Note | None
 
 
 def advice(
-    reason: str, terms: MoveTerms, vm: VmResource, sample: JobSample | None, strategy: Strategy
+    reason: str, terms: MigrateOptions, vm: VmResource, sample: JobSample | None, strategy: Strategy
 ) -> str:
     """Say what would help a live migration that has failed for this reason; sample is the last one."""
-    if GAVE_WAY in reason:
+    if PREEMPTED in reason:
         return f"when that is over: vm-mgr migrate {vm.name}"
     if LATE not in reason and STOOD not in reason:
         return f"mend that, and move it again; what the nodes have to say: vm-mgr events {vm.name}"
@@ -148,7 +148,7 @@ def advice(
 
 
 def _ways(
-    reason: str, terms: MoveTerms, vm: VmResource, sample: JobSample | None, strategy: Strategy
+    reason: str, terms: MigrateOptions, vm: VmResource, sample: JobSample | None, strategy: Strategy
 ) -> Iterator[str]:
     limits, bandwidth_mib = limits_of(terms, vm), bandwidth_of(terms, vm)
     pauses = limits.on_timeout is OnTimeout.PAUSE
@@ -168,9 +168,9 @@ def _ways(
         yield "slow the guest down: --strategy auto-converge"
 
 
-def term_problems(name: VmName, terms: MoveTerms, vm: VmResource, agent: str) -> list[VmMgrError]:
+def term_problems(name: VmName, terms: MigrateOptions, vm: VmResource, agent: str) -> list[VmMgrError]:
     """Refuse what has no effect, or can't be done."""
-    if terms == MoveTerms():
+    if terms == MigrateOptions():
         return []
     problems = []
     if not vm.live_migration:

@@ -15,11 +15,11 @@ from vm_mgr.reports import Level, Note
 __all__ = [
     "POLL_S",
     "announcement",
-    "expected_way",
+    "expected_method",
     "finish",
     "longest_s",
+    "method_taken",
     "was_restarted",
-    "way_taken",
     "why_failed",
 ]
 
@@ -69,7 +69,7 @@ def announcement(vm: VmResource, source: NodeName) -> Note:
     return Note(Level.INFO, "hibernating", text)
 
 
-def expected_way(vm: VmResource) -> Way:
+def expected_method(vm: VmResource) -> Way:
     """Give the way of a move in which nothing fails; whether a memory was resumed, only events tell."""
     if vm.live_migration:
         return Way.LIVE
@@ -86,9 +86,9 @@ def was_restarted(env: Env, before: Resource, after: Resource | None, seen: VmSt
     return bool(new)
 
 
-def way_taken(env: Env, vm: VmResource, since_utc: float) -> Generator[None, None, Way]:
+def method_taken(env: Env, vm: VmResource, since_utc: float) -> Generator[None, None, Way]:
     """Tell how a VM has arrived; whether its guest went on is in the chronicle, maybe a moment later."""
-    expected = expected_way(vm)
+    expected = expected_method(vm)
     if expected is not Way.UNKNOWN:
         return expected
     deadline = env.clock.monotonic() + CHRONICLE_S
@@ -131,7 +131,7 @@ def _outcome(env: Env, name: VmName, since_utc: float) -> Event | None:
 
 def _told(env: Env, name: VmName, since_utc: float) -> list[Event]:
     try:
-        events = env.chronicle.read(since_utc - 1)  # clocks of nodes differ
+        events = env.event_log.read(since_utc - 1)  # clocks of nodes differ
     except VmMgrError:
         return []
     return [one for one in events if one.subject == name]

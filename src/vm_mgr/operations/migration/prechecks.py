@@ -4,14 +4,14 @@ from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.failback import Failback
 from vm_mgr.model.vm import VmName, VmSettings, VmState, VmStatus
-from vm_mgr.operations.migration.options import Goal
-from vm_mgr.operations.support.placement import misfit, without
+from vm_mgr.operations.migration.options import Target
+from vm_mgr.operations.support.placement import without, worse_node_reasons
 from vm_mgr.operations.support.preconditions import fencing_hint, host_problems
-from vm_mgr.ports.cluster import Harm, VmResource
+from vm_mgr.ports.cluster import SideEffect, VmResource
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress
 
-__all__ = ["arrival_problems", "goal_problems", "harm_problems"]
+__all__ = ["arrival_problems", "goal_problems", "side_effect_problems"]
 
 
 def arrival_problems(
@@ -38,7 +38,7 @@ def arrival_problems(
     found = {node: _problems(env, state, name, node, xml) for node in ([to] if to else others)}
     if vm is not None:
         for node, problems in found.items():
-            problems += [_unfit(name, node, reason) for reason in misfit(state, vm, source, node)]
+            problems += [_unfit(name, node, reason) for reason in worse_node_reasons(state, vm, source, node)]
     if any(not problems for problems in found.values()):
         for node, problems in found.items():
             for problem in problems:
@@ -48,7 +48,9 @@ def arrival_problems(
     return [problem for problems in found.values() for problem in problems]
 
 
-def goal_problems(state: ClusterState, seen: VmStatus, goal: Goal, settings: VmSettings) -> list[VmMgrError]:
+def goal_problems(
+    state: ClusterState, seen: VmStatus, goal: Target, settings: VmSettings
+) -> list[VmMgrError]:
     """Refuse what is no move, or one that the VM's own settings or the nodes don't allow."""
     to = goal.to
     problems, pinned = host_problems(state, to, now=True), settings.pinned_host
@@ -76,15 +78,15 @@ def goal_problems(state: ClusterState, seen: VmStatus, goal: Goal, settings: VmS
     return problems
 
 
-def harm_problems(
-    env: Env, state: ClusterState, vm: VmResource, source: NodeName, goal: Goal
+def side_effect_problems(
+    env: Env, state: ClusterState, vm: VmResource, source: NodeName, goal: Target
 ) -> list[VmMgrError]:
     """Refuse what the cluster's rules would make a stop: of a VM for which no node is left, or of others.
 
     That a VM without live migration is itself stopped and started is its move: it was told before.
     """
     try:
-        found = env.cluster.foresee_move(vm.name, away_from=source, avoiding=goal.avoiding)
+        found = env.cluster.simulate_move(vm.name, away_from=source, avoiding=goal.avoiding)
     except VmMgrError as error:
         text = f"what else the move of {vm.name} would do can't be foreseen: {error.message}"
         env.say(Note(Level.WARNING, "not-foreseen", text, error.hint))
@@ -95,7 +97,7 @@ def harm_problems(
         hint = f"see what keeps it: vm-mgr show {name}; crm_mon -1"
         if name not in state.resources or not state.resources[name].is_vm:
             continue
-        if harm is Harm.STOPPED:
+        if harm is SideEffect.STOPPED:
             problems.append(VmMgrError(Kind.NO_RESOURCES, f"{text}: no other node may take it", hint=hint))
         elif name == vm.name and not vm.live_migration:
             continue
@@ -109,7 +111,7 @@ def harm_problems(
 def _problems(env: Env, state: ClusterState, name: VmName, node: NodeName, xml: str) -> list[VmMgrError]:
     problems = _storage_problems(env, state, name, node)
     try:
-        return problems + (env.hypervisor_at(node).can_take(xml) if xml else [])
+        return problems + (env.hypervisor_at(node).migration_problems(xml) if xml else [])
     except VmMgrError as error:
         return [*problems, _unreachable(node, error)]
 

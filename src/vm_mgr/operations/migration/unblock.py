@@ -10,11 +10,11 @@ from enum import Enum
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import VmName
-from vm_mgr.operations.migration.halves import end_halves, unplug_second
+from vm_mgr.operations.migration.halves import destroy_second, end_halves
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.hypervisor import PAUSED_BY_USER
 
-__all__ = ["Place", "is_leaving", "lift", "place_of"]
+__all__ = ["Place", "is_shutting_down", "lift", "presence_of"]
 
 LOOK_S = 5.0
 # Within this time the cluster begins to recover; the history that this is about goes with the node.
@@ -40,37 +40,37 @@ def lift(env: Env, name: VmName, *, patient: bool = True) -> bool:
     """
     state, here = env.cluster.state(), env.cluster.local_node()
     resource = state.resources.get(name)
-    if resource is None or resource.held_on != here:
+    if resource is None or resource.blocked_on != here:
         return resource is None or not resource.in_transition
     if not state.quorate:
         return False
-    place, leaving = place_of(env, name), is_leaving(env, here)
+    place, leaving = presence_of(env, name), is_shutting_down(env, here)
     gives_up = place is Place.UNKNOWN and not patient and _stands(env, name)
     if not leaving and ((place is Place.UNKNOWN and not gives_up) or _is_being_moved(env, name)):
         return False
     if place is Place.TWICE:
-        unplug_second(env, name, end_halves(env, name, here).runs)
+        destroy_second(env, name, end_halves(env, name, here).runs)
     env.cluster.end_move(name)
     if (leaving and place is not Place.GONE) or gives_up or place is Place.TWICE:
-        env.cluster.end_hold(name, lifetime_s=RESTART_S)
+        env.cluster.recover_blocked(name, lifetime_s=RESTART_S)
     elif place is Place.RUNS:
-        env.cluster.forget_failed_move(name, here)
+        env.cluster.cleanup_failed_move(name, here)
     else:
         # It may have arrived, or have ended: only a look at every node tells, and starts it if it is on none.
         # What stands elsewhere by now nobody can let go on: whether its source went on is not known.
         if place is Place.GONE:
             end_halves(env, name, here)
-        env.cluster.look_again(name)
+        env.cluster.reprobe(name)
     return True
 
 
-def is_leaving(env: Env, node: NodeName) -> bool:
+def is_shutting_down(env: Env, node: NodeName) -> bool:
     """Tell whether a node is being shut down, which must not wait for ever."""
     seen = env.cluster.state().node(node)
     return seen is not None and seen.leaving
 
 
-def place_of(env: Env, name: VmName) -> Place:
+def presence_of(env: Env, name: VmName) -> Place:
     """Look at process, guest and the other nodes; one that stands since the migration is let go on if it may.
 
     A guest that has begun to run at the target by post-copy can't go on here any more.

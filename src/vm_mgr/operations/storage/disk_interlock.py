@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import ClusterState, NodeName
-from vm_mgr.model.storage import GIVEN_UP_S, Holder
+from vm_mgr.model.storage import GIVEN_UP_S, DiskClient
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.storage.fenced import fenced_nodes
 from vm_mgr.operations.storage.own_clients import dead_addresses
@@ -20,7 +20,7 @@ from vm_mgr.ports.env import Env
 from vm_mgr.ports.storage import Storage
 from vm_mgr.reports import Progress
 
-__all__ = ["OPERATION_S", "free_disks", "gone_nodes", "held", "holder_node", "shut_out_dead", "wait_free"]
+__all__ = ["OPERATION_S", "blocklist_dead", "free_disks", "gone_nodes", "held", "holder_node", "wait_free"]
 
 # A client that died with its node counts as watching for 30 s after its placement group answers again.
 PATIENCE_S = 60.0
@@ -71,7 +71,7 @@ def wait_free(
     gone: frozenset[NodeName] = frozenset(),
     patience_s: float = PATIENCE_S,
     limit_s: float = 2 * PATIENCE_S,
-) -> Holder | None:
+) -> DiskClient | None:
     """Do what free_disks does, but give the holder that stays.
 
     A client of which only a lock is left is looked at for as long as that takes to be judged.
@@ -98,7 +98,7 @@ def wait_free(
         pause_s = min(2 * pause_s, POLL_S)
 
 
-def shut_out_dead(env: Env, storage: Storage, name: VmName, images: Sequence[str]) -> list[Holder]:
+def blocklist_dead(env: Env, storage: Storage, name: VmName, images: Sequence[str]) -> list[DiskClient]:
     """Shut out the clients that died with the VM's own QEMU on this node, and give them.
 
     Only this node can prove it at once; a start on another one has to wait until the storage gives them up.
@@ -110,13 +110,13 @@ def shut_out_dead(env: Env, storage: Storage, name: VmName, images: Sequence[str
     return dead
 
 
-def holder_node(env: Env, holder: Holder) -> NodeName | None:
+def holder_node(env: Env, holder: DiskClient) -> NodeName | None:
     """Name the node that a client's address belongs to."""
     return env.node_addresses.get(holder.host)
 
 
 def held(
-    env: Env, name: str, holder: Holder, refusal: str, *, elsewhere: NodeName | None = None
+    env: Env, name: str, holder: DiskClient, refusal: str, *, elsewhere: NodeName | None = None
 ) -> VmMgrError:
     """Say who has a disk; elsewhere: where the VM runs, should the storage not tell whose client it is."""
     node = holder_node(env, holder)
@@ -138,9 +138,9 @@ class _Judge:
         self.env = env
         self.name = name
         self.gone = gone
-        self.given_up: dict[Holder, float] = {}
+        self.given_up: dict[DiskClient, float] = {}
 
-    def alive(self, holders: Sequence[Holder]) -> list[Holder]:
+    def alive(self, holders: Sequence[DiskClient]) -> list[DiskClient]:
         """Give those of all holders of a VM's disks that are, or may be, alive."""
         now, state = self.env.clock.monotonic(), self.env.cluster.state()
         self.gone |= fenced_nodes(self.env, state)
@@ -151,14 +151,14 @@ class _Judge:
         late = {one for one, since in self.given_up.items() if now - since >= GIVEN_UP_S}
         return [one for one in holders if not (one.address in own or one in late or self._is_fenced(one))]
 
-    def began_s(self, holders: Sequence[Holder]) -> float:
+    def began_s(self, holders: Sequence[DiskClient]) -> float:
         """Tell since when the last of these has been looked at."""
         return max((self.given_up[one] for one in holders if one in self.given_up), default=float("-inf"))
 
-    def _is_fenced(self, holder: Holder) -> bool:
+    def _is_fenced(self, holder: DiskClient) -> bool:
         return holder_node(self.env, holder) in self.gone
 
-    def _is_in_doubt(self, holder: Holder, state: ClusterState) -> bool:
+    def _is_in_doubt(self, holder: DiskClient, state: ClusterState) -> bool:
         """Tell a client of a node that is about to be fenced, or joins: soon more is known of it."""
         node = state.node(holder_node(self.env, holder) or "")
         return node is not None and (node.unclean or node.pending)

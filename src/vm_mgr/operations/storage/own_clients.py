@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from vm_mgr.bounded import OutOfTimeError, bounded
 from vm_mgr.errors import VmMgrError
-from vm_mgr.model.storage import Holder
+from vm_mgr.model.storage import DiskClient
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.own_clients import Opened
@@ -58,7 +58,7 @@ def dead_addresses(env: Env, name: VmName) -> frozenset[str]:
     return kept.addresses
 
 
-def _own(env: Env, pid: int, holders: Sequence[Holder]) -> frozenset[str]:
+def _own(env: Env, pid: int, holders: Sequence[DiskClient]) -> frozenset[str]:
     """Choose the watchers that are certainly the process's: the only one of a disk that may be.
 
     QEMU's clients have one disk each: who has two of them is another program.

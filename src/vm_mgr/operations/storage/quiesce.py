@@ -5,7 +5,7 @@ from contextlib import contextmanager, suppress
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import NodeName
-from vm_mgr.model.intent import Mark
+from vm_mgr.model.intent import Intent
 from vm_mgr.model.storage import Consistency
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.env import Env
@@ -13,14 +13,14 @@ from vm_mgr.ports.holds import Hold
 from vm_mgr.ports.hypervisor import PAUSED_BY_USER, Hypervisor
 from vm_mgr.reports import Level, Note
 
-__all__ = ["HOLD_S", "Stillness", "let_go_on", "node_of", "pauses", "release", "still"]
+__all__ = ["HOLD_S", "Quiescence", "node_of", "pauses", "release", "resume_quietly", "still"]
 
 LOOK_S = 10.0
 # After this time the VM's own node lets a guest go on (docs/design/0015-limit-of-a-hold.md).
 HOLD_S = 30.0
 
 
-class Stillness:
+class Quiescence:
     """What the disks show as long as the guest is held, and what they have shown to the end."""
 
     def __init__(self, expected: Consistency) -> None:
@@ -31,7 +31,7 @@ class Stillness:
         return self.expected
 
 
-class _Frozen(Stillness):
+class _Frozen(Quiescence):
     """A guest whose agent has frozen its file systems."""
 
     def __init__(self, env: Env, name: VmName, hypervisor: Hypervisor) -> None:
@@ -52,7 +52,7 @@ class _Frozen(Stillness):
         return Consistency.CRASH
 
 
-class _Paused(Stillness):
+class _Paused(Quiescence):
     """A guest whose processors stand."""
 
     def __init__(self, name: VmName, hypervisor: Hypervisor) -> None:
@@ -68,7 +68,7 @@ class _Paused(Stillness):
 
 
 @contextmanager
-def still(env: Env, name: VmName) -> Iterator[Stillness]:
+def still(env: Env, name: VmName) -> Iterator[Quiescence]:
     """Freeze the guest's file systems if it has an agent, else pause it if it has several disks.
 
     One disk alone always shows one instant. The guest goes on when the context is left, whatever happens,
@@ -79,7 +79,7 @@ def still(env: Env, name: VmName) -> Iterator[Stillness]:
     node = node_of(env, name)
     if node is None:
         saved = env.storage.saved_state(name)
-        yield Stillness(Consistency.OFFLINE if saved is None else Consistency.CRASH)
+        yield Quiescence(Consistency.OFFLINE if saved is None else Consistency.CRASH)
         return
     hypervisor = env.hypervisor_at(node)
     if _may_freeze(env, name, hypervisor) and _limited(env, name, node):
@@ -91,7 +91,7 @@ def still(env: Env, name: VmName) -> Iterator[Stillness]:
         with _pausing(env, name, node, hypervisor):
             yield _Paused(name, hypervisor)
     else:
-        yield Stillness(Consistency.CRASH)
+        yield Quiescence(Consistency.CRASH)
 
 
 def pauses(env: Env, name: VmName) -> str:
@@ -102,7 +102,7 @@ def pauses(env: Env, name: VmName) -> str:
     return "" if env.hypervisor_at(node).paused(name, timeout_s=LOOK_S) else "yes"
 
 
-def release(env: Env, name: VmName, mark: Mark) -> None:
+def release(env: Env, name: VmName, mark: Intent) -> None:
     """Let a guest go on that the operation of this mark may have held; one that goes on is fine."""
     node = node_of(env, name)
     if node is not None:
@@ -115,7 +115,7 @@ def release(env: Env, name: VmName, mark: Mark) -> None:
                 env.holds_at(node).end(name)
 
 
-def let_go_on(env: Env, name: VmName, hold: Hold) -> bool:
+def resume_quietly(env: Env, name: VmName, hold: Hold) -> bool:
     """Let a guest go on wherever it runs now; tells whether it was held.
 
     Raises EXTERNAL_FAILURE where that can't be done now, or whether it was done is not known.

@@ -13,7 +13,7 @@ from typing import Any
 
 from vm_mgr.errors import BusyError, Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.interruption import current
-from vm_mgr.model.intent import Mark
+from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import VmName, VmSettings
 from vm_mgr.operations.support.preconditions import quorum_problems
 from vm_mgr.ports.env import Env
@@ -23,14 +23,14 @@ __all__ = [
     "REFUSALS",
     "Step",
     "alone",
-    "alone_if_reachable",
     "claimed",
     "first_change",
-    "marked",
+    "locked_if_reachable",
+    "recover_others",
+    "restore_settings_on_failure",
     "settle",
-    "settle_elsewhere",
-    "stored_again",
-    "taken_back",
+    "undo_on_failure",
+    "with_intent",
 ]
 
 # verb → the module whose `settle(env, name, mark)` knows what it takes; where its marks name other VMs,
@@ -114,7 +114,7 @@ def alone(env: Env, *names: VmName, settled: bool = True) -> Iterator[None]:
 class Step:
     """The mark of an operation under way."""
 
-    def __init__(self, env: Env, name: VmName, mark: Mark) -> None:
+    def __init__(self, env: Env, name: VmName, mark: Intent) -> None:
         self.env = env
         self.name = name
         self.mark = mark
@@ -127,7 +127,7 @@ class Step:
 
 
 @contextmanager
-def alone_if_reachable(env: Env, name: VmName) -> Iterator[None]:
+def locked_if_reachable(env: Env, name: VmName) -> Iterator[None]:
     """Be alone, but go on with a warning where the storage can't say whether we are.
 
     What was left unfinished and can't be settled may need just this, to be stopped above all.
@@ -144,9 +144,9 @@ def alone_if_reachable(env: Env, name: VmName) -> Iterator[None]:
 
 
 @contextmanager
-def marked(env: Env, name: VmName, verb: str, **details: str) -> Iterator[Step]:
+def with_intent(env: Env, name: VmName, verb: str, **details: str) -> Iterator[Step]:
     """Do the steps of an operation; after a failure settle it, or say that it stays unfinished."""
-    step = Step(env, name, Mark(verb, env.cluster.local_node(), env.clock.utc(), details))
+    step = Step(env, name, Intent(verb, env.cluster.local_node(), env.clock.utc(), details))
     env.ledger.write(name, step.mark)
     try:
         yield step
@@ -194,7 +194,7 @@ def first_change(*steps: Step, refusals: Collection[Kind] = REFUSALS) -> Iterato
 
 
 @contextmanager
-def taken_back(step: Step, **before: str) -> Iterator[None]:
+def undo_on_failure(step: Step, **before: str) -> Iterator[None]:
     """Have a failure settled by these details, which bring the VM to where it was before.
 
     A kill is still settled as asked for: nobody has been told that it was refused.
@@ -209,7 +209,7 @@ def taken_back(step: Step, **before: str) -> Iterator[None]:
 
 
 @contextmanager
-def stored_again(env: Env, name: VmName, before: VmSettings) -> Iterator[None]:
+def restore_settings_on_failure(env: Env, name: VmName, before: VmSettings) -> Iterator[None]:
     """After a failure store the settings of before, where what settles it goes by what is stored."""
     try:
         yield
@@ -219,7 +219,7 @@ def stored_again(env: Env, name: VmName, before: VmSettings) -> Iterator[None]:
         raise
 
 
-def settle(env: Env, name: VmName, mark: Mark) -> bool | None:
+def settle(env: Env, name: VmName, mark: Intent) -> bool | None:
     """Bring a VM to where it was before the marked operation, or to where that was to bring it.
 
     Tells whether the operation is done by that, or has been undone; None where only a look at the VM tells.
@@ -229,13 +229,13 @@ def settle(env: Env, name: VmName, mark: Mark) -> bool | None:
     return finished
 
 
-def _takes_long(name: VmName, mark: Mark) -> bool:
+def _takes_long(name: VmName, mark: Intent) -> bool:
     """Tell whether settling means to do again what a signal has just ended, and what can take long."""
     takes_long = getattr(_settler(name, mark), "takes_long", None)
     return takes_long is not None and takes_long(mark)
 
 
-def _settle(env: Env, name: VmName, mark: Mark, *, required: bool) -> None:
+def _settle(env: Env, name: VmName, mark: Intent, *, required: bool) -> None:
     try:
         settle(env, name, mark)
     except VmMgrError as error:
@@ -245,13 +245,13 @@ def _settle(env: Env, name: VmName, mark: Mark, *, required: bool) -> None:
         env.say(Note(Level.WARNING, "unfinished", text, error.hint))
 
 
-def settle_elsewhere(env: Env, name: VmName, mark: Mark) -> None:
+def recover_others(env: Env, name: VmName, mark: Intent) -> None:
     """Settle only what the marked operation has begun at other VMs, which the caller has claimed."""
     if mark.names - {name}:
-        _settler(name, mark).settle_elsewhere(env, name, mark)
+        _settler(name, mark).recover_others(env, name, mark)
 
 
-def _settler(name: VmName, mark: Mark) -> Any:
+def _settler(name: VmName, mark: Intent) -> Any:
     module = SETTLERS.get(mark.verb)
     if module is None:
         message = f"{name} was left unfinished by {mark.verb}, which this version does not know"

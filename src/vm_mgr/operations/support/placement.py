@@ -7,10 +7,10 @@ from vm_mgr.model.cluster import ClusterState, Node, NodeName, Resource
 from vm_mgr.model.node_requirements import penalty, reasons
 from vm_mgr.ports.cluster import VmResource
 
-__all__ = ["Obstacle", "misfit", "obstacles", "without"]
+__all__ = ["PlacementProblem", "placement_problems", "without", "worse_node_reasons"]
 
 
-class Obstacle(NamedTuple):
+class PlacementProblem(NamedTuple):
     """What speaks against a node; never: the VM can't be placed there at all as things are."""
 
     node: NodeName
@@ -18,7 +18,9 @@ class Obstacle(NamedTuple):
     never: bool
 
 
-def obstacles(state: ClusterState, vm: VmResource, resource: Resource | None) -> list[Obstacle]:
+def placement_problems(
+    state: ClusterState, vm: VmResource, resource: Resource | None
+) -> list[PlacementProblem]:
     """Look at all hypervisors; resource: the VM's, where the cluster has it.
 
     Of the node that it runs on only what makes others better is named.
@@ -27,9 +29,11 @@ def obstacles(state: ClusterState, vm: VmResource, resource: Resource | None) ->
     found = []
     for node in (one for one in state.nodes if not one.observer):
         if node.name not in here:
-            found += [Obstacle(node.name, reason, never=True) for reason in _bars(state, vm, resource, node)]
+            found += [
+                PlacementProblem(node.name, reason, never=True) for reason in _bars(state, vm, resource, node)
+            ]
         against = reasons(vm.asks, node.answers, follow_uplink=vm.follow_uplink)
-        found += [Obstacle(node.name, reason, never=False) for reason in against]
+        found += [PlacementProblem(node.name, reason, never=False) for reason in against]
     return found
 
 
@@ -40,7 +44,7 @@ def without(state: ClusterState, needed: str, node: NodeName) -> bool:
     return bool(needed) and there is not None and node not in there
 
 
-def misfit(state: ClusterState, vm: VmResource, source: NodeName, target: NodeName) -> list[str]:
+def worse_node_reasons(state: ClusterState, vm: VmResource, source: NodeName, target: NodeName) -> list[str]:
     """Say why the cluster would move a VM back at once that somebody moves from one node to another."""
     nodes = [state.node(source), state.node(target)]
     here, there = (node.answers if node else {} for node in nodes)

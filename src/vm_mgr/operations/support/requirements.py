@@ -6,10 +6,10 @@ from vm_mgr.model.vm import VmName
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 
-__all__ = ["renew_asks"]
+__all__ = ["renew_requirements"]
 
 
-def renew_asks(env: Env, name: VmName) -> None:
+def renew_requirements(env: Env, name: VmName) -> None:
     """Bring the rules of a VM that doesn't run up to date; one that runs could be moved for it.
 
     Without them it starts all the same, so a storage that does not answer only costs a warning.
@@ -19,7 +19,7 @@ def renew_asks(env: Env, name: VmName) -> None:
             return
         asks = env.definitions.asks(env.storage.definition(name))
         follow = env.storage.settings(name).uplink != Uplink.IGNORE
-        env.cluster.change_asks(name, asks, follow_uplink=follow)
+        env.cluster.change_requirements(name, asks, follow_uplink=follow)
     except VmMgrError as error:
         message = f"the rules by which {name} avoids nodes stay as they were: {error.message}"
         env.say(Note(Level.WARNING, "asks-kept", message, error.hint))

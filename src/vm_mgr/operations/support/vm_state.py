@@ -47,7 +47,7 @@ def _state(resource: Resource, state: ClusterState) -> tuple[VmState, str]:
 
 def _blocked(resource: Resource) -> tuple[VmState, str]:
     """Tell a VM that runs on because its live migration failed from one that is broken."""
-    if resource.held_on and all(failure.task == "migrate_to" for failure in resource.failures):
+    if resource.blocked_on and all(failure.task == "migrate_to" for failure in resource.failures):
         return VmState.STARTED, f"not moved: {resource.last_failure}"
     return VmState.FAILED, resource.last_failure or "blocked; see: crm_mon -1"
 
