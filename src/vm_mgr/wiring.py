@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from vm_mgr.ports.evidence import Evidence
     from vm_mgr.ports.holds import HoldLimits
     from vm_mgr.ports.images import Images
-    from vm_mgr.ports.ledger import IntentLog
+    from vm_mgr.ports.intent_log import IntentLog
     from vm_mgr.ports.own_clients import OwnClients
     from vm_mgr.ports.processes import Processes
     from vm_mgr.ports.snapshots import Snapshots
@@ -211,13 +211,13 @@ class RealEnv:
         return Mount(Path(self.storage_settings.directories[label].path))
 
     @cached_property
-    def ledger(self) -> IntentLog:
+    def intent_log(self) -> IntentLog:
         """One for all storages: an object in Ceph's pool, or files of the default directory."""
         if self.storage_settings.ceph is None:
-            from vm_mgr.adapters.shared_dir.ledger import SharedLedger  # noqa: PLC0415
+            from vm_mgr.adapters.shared_dir.intent_log import SharedLedger  # noqa: PLC0415
 
             return SharedLedger(self._mount(self.storage_settings.default), doing=lambda: self.doing)
-        from vm_mgr.adapters.ceph.ledger import CephLedger  # noqa: PLC0415
+        from vm_mgr.adapters.ceph.intent_log import CephLedger  # noqa: PLC0415
 
         return CephLedger(self.connection, self._listing, doing=lambda: self.doing)
 

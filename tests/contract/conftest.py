@@ -19,7 +19,7 @@ from vm_mgr.adapters.libvirt.definition import DomainXml
 from vm_mgr.adapters.libvirt.remote import RemoteLibvirt
 from vm_mgr.adapters.memory.env import MemoryEnv
 from vm_mgr.adapters.shared_dir.event_log import SharedChronicle
-from vm_mgr.adapters.shared_dir.ledger import SharedLedger
+from vm_mgr.adapters.shared_dir.intent_log import SharedLedger
 from vm_mgr.adapters.shared_dir.mount import Mount
 from vm_mgr.adapters.shared_dir.port import SharedDirectory
 from vm_mgr.adapters.storage_set.storages import Place, StorageSet
@@ -51,7 +51,7 @@ def env(storage_kind, tmp_path):
     built = RealEnv() if REAL else MemoryEnv(DomainXml())
     if storage_kind == "vms":
         built.storage = built.storages.called("vms")
-        built.ledger = SharedLedger(built.storage.mount)
+        built.intent_log = SharedLedger(built.storage.mount)
         built.event_log = SharedChronicle(built.storage.mount)
     if storage_kind == "shared_dir":
         put_on_directory(built, tmp_path / "vms")
@@ -118,7 +118,7 @@ def put_on_directory(env, root):
     mount.initialise()
     env.storage = env.snapshots = SharedDirectory(mount, HostRunner(), SystemClock())
     env.storages = StorageSet({"vms": Place(lambda: env.storage)})
-    env.ledger = SharedLedger(mount)
+    env.intent_log = SharedLedger(mount)
     env.event_log = SharedChronicle(mount)
 
 
@@ -137,7 +137,7 @@ def forget(env):
     for name in (*NEIGHBOURS, OTHER, NAME):
         env.cluster.remove(name)
         env.storage.remove(name)
-        env.ledger.erase(name)
+        env.intent_log.erase(name)
     pid = env.processes.find_vm(NAME)
     if pid is not None:
         env.hypervisor.destroy(NAME, timeout_s=10)

@@ -154,19 +154,24 @@ def test_failure_that_is_none_is_forgotten(env, vm):
 
 
 def test_asks_are_kept_changed_and_gone_with_the_vm(env, vm):
-    asks = ("bridge-br0", "kvm")
-    env.cluster.reconfigure(VmResource(vm, TargetRole.STOPPED, asks=asks, follow_uplink=False))
-    assert (env.cluster.configured(vm).vm.asks, env.cluster.configured(vm).vm.follow_uplink) == (asks, False)
+    requirements = ("bridge-br0", "kvm")
+    env.cluster.reconfigure(
+        VmResource(vm, TargetRole.STOPPED, requirements=requirements, follow_uplink=False)
+    )
+    assert (env.cluster.configured(vm).vm.requirements, env.cluster.configured(vm).vm.follow_uplink) == (
+        requirements,
+        False,
+    )
     env.cluster.change_requirements(vm, ("bridge-br1",), follow_uplink=True)
-    env.cluster.change_requirements("contract4", asks, follow_uplink=True)
+    env.cluster.change_requirements("contract4", requirements, follow_uplink=True)
     found = env.cluster.configured(vm)
-    assert (found.vm.asks, found.vm.follow_uplink, found.others) == (("bridge-br1",), True, ())
+    assert (found.vm.requirements, found.vm.follow_uplink, found.others) == (("bridge-br1",), True, ())
     assert env.cluster.configured("contract4").vm is None
     env.cluster.rename(vm, "contract3")
-    assert env.cluster.configured("contract3").vm.asks == ("bridge-br1",)
+    assert env.cluster.configured("contract3").vm.requirements == ("bridge-br1",)
     env.cluster.remove("contract3")
     env.cluster.add(VmResource("contract3", TargetRole.STOPPED))
-    assert env.cluster.configured("contract3").vm.asks == ()
+    assert env.cluster.configured("contract3").vm.requirements == ()
 
 
 def test_time_to_hibernate_is_kept_apart_from_the_other_times(env, vm):

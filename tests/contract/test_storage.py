@@ -395,7 +395,7 @@ def test_saved_memory_is_given_back_once(env, image):
     stage(env, image)
     assert env.storage.saved_state(NAME) is None
     kept = save(env)
-    assert (kept.size_bytes, kept.moment) == (len(MEMORY), env.storage.moment(NAME))
+    assert (kept.size_bytes, kept.disk_fingerprint) == (len(MEMORY), env.storage.disk_fingerprint(NAME))
     found = env.storage.saved_state(NAME)
     assert found == kept._replace(complete=True)
     assert found.waits
@@ -464,12 +464,12 @@ def test_memory_without_room_is_refused(env, image):
 
 def test_moment_stays_until_a_disk_changes(env, image):
     stage(env, image)
-    before = env.storage.moment(NAME)
+    before = env.storage.disk_fingerprint(NAME)
     env.storage.describe(NAME, {"owner": "you"})
-    assert env.storage.moment(NAME) == before
+    assert env.storage.disk_fingerprint(NAME) == before
     kept = save(env, finish=False)
     env.storage.resize(NAME, f"system_{NAME}", 2 << 20)
-    assert env.storage.moment(NAME) != before
+    assert env.storage.disk_fingerprint(NAME) != before
     assert kind_of(env.storage.commit_state, NAME, kept) is Kind.WRONG_STATE
     assert not env.storage.saved_state(NAME).complete
 
@@ -490,4 +490,6 @@ def test_replacement_has_no_saved_memory_that_fits(env, image):
     stage(env, image)
     kept = save(env)
     stage(env, image)
-    assert env.storage.saved_state(NAME) is None or env.storage.moment(NAME) != kept.moment
+    assert (
+        env.storage.saved_state(NAME) is None or env.storage.disk_fingerprint(NAME) != kept.disk_fingerprint
+    )

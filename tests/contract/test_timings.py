@@ -41,7 +41,7 @@ def test_vm_has_the_timeouts_that_it_was_given(env):
     (found,) = (one for one in env.timings.cluster().vms if one.name == NAME)
     assert (found.start, found.stop, found.migrate_to, found.migrate_from) == (101, 31, 121, 61)
     assert (found.monitor_interval, found.monitor, found.live_migration) == (11, 51, True)
-    assert (found.storage, found.needs) == ("ceph", "")
+    assert (found.storage, found.depends_on) == ("ceph", "")
     env.cluster.remove(NAME)
     assert NAME not in {one.name for one in env.timings.cluster().vms}
 

@@ -213,7 +213,7 @@ def test_node_that_is_cut_off_does_not_tell_that_the_others_are_lost(failover):
     failover.cluster.quorate = False
     service = Service(lambda: failover)
     service.handle(line_of(LOST))
-    settle(service)
+    recover(service)
     assert not failover.event_log.kept
     assert kinds(failover.journal.written) == [EventKind.LOST]
 
@@ -384,7 +384,7 @@ def test_silent_guest_is_not_asked_for_ever(env):
     assert GUEST_S <= env.clock.now - 1_000_000 < GUEST_S + 5
 
 
-def settle(service):
+def recover(service):
     deadline = time.monotonic() + 10
     while service.busy:
         assert time.monotonic() < deadline
@@ -400,14 +400,14 @@ def line_of(alert):
 def test_service_does_it_all(failover):
     service = Service(lambda: failover)
     service.handle(line_of(LOST))
-    settle(service)
+    recover(service)
     fence(failover)
     service.handle(line_of(FENCED))
-    settle(service)
+    recover(service)
     for event in failover.journal.handed:
         service.handle(write_event(event))
     service.handle(write_event(Event(1_000_020.0, EventKind.RUNNING, "web1", detail=AGENT_EXPECTED)))
-    settle(service)
+    recover(service)
     assert kinds(failover.event_log.kept) == [
         EventKind.LOST,
         EventKind.FENCED,

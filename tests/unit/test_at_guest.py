@@ -57,7 +57,7 @@ class TestGuest:
         failed = fail_once(env, monkeypatch, verb, stop)
         ask(env)
         assert failed
-        assert not env.ledger.marks()
+        assert not env.intent_log.intents()
 
     def test_of_whose_stop_the_cluster_hears_later_is_asked_for_nothing(self, env, monkeypatch, ask, verb):
         really = env.clock.sleep

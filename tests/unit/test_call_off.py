@@ -10,7 +10,7 @@ from vm_mgr.model.vm import TargetRole, VmSettings
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.drain import DrainOptions, drain
 from vm_mgr.operations.migrate import migrate
-from vm_mgr.operations.migration.cancel import settle
+from vm_mgr.operations.migration.cancel import confirm_on_source
 from vm_mgr.operations.status import status
 from vm_mgr.operations.unmigrate import unmigrate
 from vm_mgr.ports.cluster import VmResource
@@ -65,15 +65,15 @@ def test_signal_while_the_scheduler_is_asked_ends_the_move(env, vm):
 
 
 def test_signal_while_the_claim_is_made_ends_the_command(env, vm):
-    real, calls = env.ledger.claim, []
+    real, calls = env.intent_log.lock, []
 
-    def claim(name):
+    def lock(name):
         calls.append(name)
         if len(calls) == 1:
             raise SignalError(2)
         return real(name)
 
-    env.ledger.claim = claim
+    env.intent_log.lock = lock
     with pytest.raises(SignalError):
         migrate(env, vm, "n2")
 
@@ -294,13 +294,13 @@ class TestUnmigrate:
         assert self.codes(env) == ["called-off"]
 
     def test_move_of_a_command_that_waits_is_aborted_before_that_has_ended(self, env, moving):
-        claim = env.ledger.claim
+        lock = env.intent_log.lock
 
         def claimed(name):
             assert self.aborted
-            return claim(name)
+            return lock(name)
 
-        env.ledger.claim = claimed
+        env.intent_log.lock = claimed
         unmigrate(env, moving)
 
     def test_move_that_can_not_be_called_off_keeps_its_constraint(self, env, moving):
@@ -342,10 +342,10 @@ def test_fencing_of_a_third_node_is_waited_for_before_anything_is_called_unsure(
         really(seconds)
 
     monkeypatch.setattr(env.clock, "sleep", sleep)
-    assert settle(env, vm, "n1") == ""
+    assert confirm_on_source(env, vm, "n1") == ""
     assert len(slept) >= 5
 
 
 def test_node_that_is_never_fenced_leaves_it_unsure(env, vm):
     env.cluster.nodes["n3"] = env.cluster.nodes["n3"]._replace(online=False, unclean=True)
-    assert "n3 is lost, and not yet fenced" in settle(env, vm, "n1")
+    assert "n3 is lost, and not yet fenced" in confirm_on_source(env, vm, "n1")

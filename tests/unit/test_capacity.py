@@ -116,7 +116,7 @@ class TestNodes:
         xml = DOMAIN.replace("<memory>", "<memory unit='TiB'>")
         refused(create, env, CreateRequest("big", xml, (image,)))
         assert not env.storage.exists("big")
-        assert not env.ledger.marks()
+        assert not env.intent_log.intents()
         create(env, CreateRequest("big", xml, (image,), VmSettings(), allow=ALLOW))
 
     def test_edited_text_is_taken_with_a_warning(self, env, vm, nodes):
@@ -131,7 +131,7 @@ class TestRoom:
         assert "10 GiB in all" in refused(add_disk, env, vm, NewDisk(size)).message
         refused(resize_disk, env, vm, size)
         assert len(env.storage.disks(vm)) == 1
-        assert not env.ledger.marks()
+        assert not env.intent_log.intents()
         resize_disk(env, vm, size, allow=ALLOW)
         add_disk(env, vm, NewDisk(size, allow=ALLOW))
         assert [disk.size_bytes for disk in env.storage.disks(vm)] == [size, size]

@@ -62,7 +62,7 @@ def vms(names):
         "meta": pairs,
         "utilization": pairs,
         "needs": st.sampled_from(["", "mount"]),
-        "asks": st.sampled_from([(), ("kvm",), ("bridge-a", "bridge-a.b-a", "machine-x86_64-a-1.0")]),
+        "requirements": st.sampled_from([(), ("kvm",), ("bridge-a", "bridge-a.b-a", "machine-x86_64-a-1.0")]),
         "follow_uplink": st.booleans(),
         "colocations": st.dictionaries(names, st.sampled_from(["700", "-INFINITY"]), max_size=3),
     }

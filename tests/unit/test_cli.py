@@ -134,7 +134,7 @@ def test_only_a_stopped_vm_is_renamed(shell):
 def test_unfinished_is_listed_and_repaired(shell, env):
     shell.create("web1")
     assert shell("repair").stdout == "nothing is unfinished\n"
-    env.ledger.write("web1", Intent("restart", "n3"))
+    env.intent_log.write("web1", Intent("restart", "n3"))
     env.cluster.set_target_role("web1", TargetRole.STOPPED)
     assert "restart under way on n3, or unfinished (vm-mgr repair)" in shell("list").stdout
     assert shell("repair").stdout == "settled: web1\n"
@@ -143,7 +143,7 @@ def test_unfinished_is_listed_and_repaired(shell, env):
 
 def test_two_commands_at_one_vm_are_refused(shell, env):
     shell.create("web1")
-    with env.ledger.claim("web1"):
+    with env.intent_log.lock("web1"):
         assert shell("stop", "web1").exit_code == EXIT_CODES[Kind.TRY_LATER]
         assert shell("remove", "web1").exit_code == EXIT_CODES[Kind.TRY_LATER]
         assert shell("status", "web1").exit_code == 0

@@ -156,7 +156,7 @@ def test_failure_leaves_nothing(env, image, step):
         create(env, request(image))
     env.storage.failing = ""
     assert not env.storage.vms
-    assert not env.ledger.marks()
+    assert not env.intent_log.intents()
     assert not env.cluster.resources
 
 
@@ -211,7 +211,7 @@ def test_missing_fencing_is_warned_about(env, image):
 def test_two_creations_with_one_uuid_do_not_pass_each_other(env, image):
     ident = "5ea9a7b0-0000-4000-8000-000000000001"
     request = CreateRequest("web1", DOMAIN.replace("<name>", f"<uuid>{ident}</uuid><name>"), (image,))
-    with env.ledger.claim(f"uuid-{ident}"), pytest.raises(VmMgrError) as caught:
+    with env.intent_log.lock(f"uuid-{ident}"), pytest.raises(VmMgrError) as caught:
         create(env, request)
     assert caught.value.kind is Kind.TRY_LATER
     create(env, request)

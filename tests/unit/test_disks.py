@@ -68,7 +68,7 @@ def test_disk_that_the_guest_cannot_get_is_taken_back(env, vm):
     assert refused_without_hint(add_disk, env, vm, NewDisk(SIZE)).kind is Kind.EXTERNAL_FAILURE
     assert env.storage.images(vm) == ["system_web1"]
     assert sources(env) == env.definitions.sources(before)
-    assert not env.ledger.marks()
+    assert not env.intent_log.intents()
 
 
 def refused_without_hint(function, *arguments):
@@ -90,7 +90,7 @@ def test_disk_that_the_guest_has_got_after_all_stays(env, vm):
     env.hypervisor = SlowHypervisor()
     env.hypervisor.running.update(running)
     refused_without_hint(add_disk, env, vm, NewDisk(SIZE))
-    assert not env.ledger.marks()
+    assert not env.intent_log.intents()
     assert env.storage.images(vm) == ["system_web1", "data_web1_0"]
     assert sources(env)[1:] == env.hypervisor.plugged[vm] == ["rbd/data_web1_0"]
     assert "kept" in [getattr(report, "code", "") for report in env.said]
@@ -101,7 +101,7 @@ def test_failure_leaves_no_disk_or_a_mark(env, vm, step):
     env.storage.failing = step
     refused_without_hint(add_disk, env, vm, NewDisk(SIZE))
     env.storage.failing = ""
-    assert bool(env.ledger.marks()) is (step == "describe")
+    assert bool(env.intent_log.intents()) is (step == "describe")
     assert not env.storage.made
     add_disk(env, vm, NewDisk(SIZE))
     assert len(env.storage.images(vm)) == (3 if step == "describe" else 2)
@@ -149,7 +149,7 @@ def test_guest_that_does_not_let_go_keeps_its_disk(env, vm):
     assert refused(remove_disk, env, vm, 1).kind is Kind.WRONG_STATE
     assert env.storage.definition(vm) == before
     assert env.storage.images(vm) == ["system_web1", "data_web1_0"]
-    assert not env.ledger.marks()
+    assert not env.intent_log.intents()
     env.hypervisor.keeps_disks = False
     remove_disk(env, vm, 1)
 

@@ -9,6 +9,7 @@ from vm_mgr.adapters.memory.rehearsal import Rehearsal
 from vm_mgr.cli.app import app
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.cluster import Resource
+from vm_mgr.model.migration import PREEMPTED
 from vm_mgr.model.on_move import Way
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.operations.create import CreateRequest, create
@@ -94,7 +95,7 @@ class TestOrder:
         assert {one.how for one in drained.moved} == {Way.LIVE}
         assert not drained.stays
         assert not env.cluster.moves
-        assert not env.ledger.claimed
+        assert not env.intent_log.locked
 
     @pytest.mark.parametrize("at_once", [1, 2, 5])
     def test_no_more_than_that_move_at_once(self, env, begun, at_once):
@@ -197,7 +198,7 @@ class TestStays:
     def test_move_that_gave_way_is_made_again_after_the_fencing(self, env, make, begun):
         make("first")
         node, lost = env.cluster.nodes["n3"], env.cluster.nodes["n3"]._replace(online=False, unclean=True)
-        env.cluster.failing_migrations["first"] = f"migrate_to on n1: {GAVE_WAY}: node n3 is lost"
+        env.cluster.failing_migrations["first"] = f"migrate_to on n1: {PREEMPTED}: node n3 is lost"
         env.cluster.nodes["n3"] = lost
         sleep = env.clock.sleep
 
@@ -214,13 +215,13 @@ class TestStays:
 
     def test_move_that_gives_way_each_time_is_made_twice(self, env, make, begun):
         make("first")
-        env.cluster.failing_migrations["first"] = f"migrate_to on n1: {GAVE_WAY}: web has failed on n2"
+        env.cluster.failing_migrations["first"] = f"migrate_to on n1: {PREEMPTED}: web has failed on n2"
         assert names(drain(env, "n1").stays) == ["first"]
         assert begun.names() == ["first", "first"]
 
     def test_vm_that_another_command_has_is_told(self, env, make):
         make("busy")
-        with env.ledger.claim("busy"):
+        with env.intent_log.lock("busy"):
             assert names(drain(env, "n1").stays) == ["busy"]
 
     def test_unmanaged_vm_is_told(self, env, make):
@@ -293,19 +294,19 @@ class TestNode:
         assert caught.value.hint
 
     def test_node_that_somebody_drains_already_is_refused(self, env):
-        with env.ledger.claim("drain-n1"), pytest.raises(VmMgrError) as caught:
+        with env.intent_log.lock("drain-n1"), pytest.raises(VmMgrError) as caught:
             drain(env, "n1")
         assert caught.value.kind is Kind.TRY_LATER
 
     def test_nothing_is_moved_to_another_node_that_is_drained(self, env, make, begun):
         make("web1")
-        with env.ledger.claim("drain-n2"):
+        with env.intent_log.lock("drain-n2"):
             assert drain(env, "n1").moved[0].to == "n3"
         assert begun.moves[0][1]["avoiding"] == {"n2"}
 
     def test_without_any_other_node_the_vms_stay(self, env, make, begun):
         make("web1")
-        with env.ledger.claim("drain-n2"), env.ledger.claim("drain-n3"):
+        with env.intent_log.lock("drain-n2"), env.intent_log.lock("drain-n3"):
             drained = drain(env, "n1")
         assert "n2, n3" in drained.stays[0].reason
         assert not begun.names()
@@ -351,7 +352,7 @@ class TestInterruption:
             drain(env, "n1")
         assert sorted(cancelled) == ["high", "middle"]
         assert not env.cluster.moves
-        assert not env.ledger.claimed
+        assert not env.intent_log.locked
         assert set(env.cluster.places.values()) == {"n1"}
 
     def test_one_move_that_can_not_be_ended_does_not_keep_the_others(self, env):
@@ -369,7 +370,7 @@ class TestInterruption:
             drain(env, "n1")
         assert set(env.cluster.moves) == {"high"}
         assert "high" in notes(env, "goes-on")[0].message
-        assert not env.ledger.claimed
+        assert not env.intent_log.locked
 
     def test_signal_in_the_middle_of_a_look_ends_all_moves_too(self, env):
         cancelled = []
@@ -387,7 +388,7 @@ class TestInterruption:
         with pytest.raises(SignalError):
             drain(env, "n1")
         assert not env.cluster.moves
-        assert not env.ledger.claimed
+        assert not env.intent_log.locked
         assert "high" in cancelled
 
 

@@ -41,7 +41,7 @@ NO_UPLINK, NO_BRIDGE = {"bridge-br0": "1"}, {"bridge-br0": "0"}
 @pytest.fixture
 def cib():
     tree = cib_write.parse_cib(EMPTY)
-    cib_write.add_vm(tree, VmResource("web1", TargetRole.STARTED, asks=ASKS))
+    cib_write.add_vm(tree, VmResource("web1", TargetRole.STARTED, requirements=ASKS))
     return tree
 
 
@@ -64,9 +64,9 @@ def rules(cib, name="web1"):
     return [(one[0][1].get("attribute"), one[0][1].get("value"), one[0].get("score")) for one in found]
 
 
-def asks(env, name="web1"):
+def asked_of(env, name="web1"):
     configured = env.cluster.configured(name).vm
-    return configured.asks, configured.follow_uplink
+    return configured.requirements, configured.follow_uplink
 
 
 def answer(env, **nodes):
@@ -88,13 +88,13 @@ class TestCib:
     @pytest.mark.parametrize("number", [1, 8, 9, 200])
     def test_no_number_of_bridges_is_below_zero_or_infinite(self, cib, number):
         many = tuple(f"bridge-br{one}" for one in range(number))
-        cib_write.update_vm(cib, VmResource("web1", TargetRole.STARTED, asks=many))
+        cib_write.update_vm(cib, VmResource("web1", TargetRole.STARTED, requirements=many))
         found = [int(score) for _, _, score in rules(cib)]
         assert min(found) > 150, "the stickiness of a deployed cluster and a preferred host"
         assert sum(found) < 1_000_000
 
     def test_ids_are_ours_unique_and_valid(self, cib):
-        cib_write.add_vm(cib, VmResource("web1-a", TargetRole.STARTED, asks=ASKS))
+        cib_write.add_vm(cib, VmResource("web1-a", TargetRole.STARTED, requirements=ASKS))
         made = cib.xpath("//constraints//@id")
         assert all(one.startswith("vm-mgr-") for one in made)
         assert len(set(made)) == len(made) == 2 * 4 * 6
@@ -104,13 +104,15 @@ class TestCib:
     @pytest.mark.parametrize("asked", [ASKS, ("kvm",), ()])
     def test_what_is_written_is_read(self, cib, asked, follow):
         follow = follow or not any(one.startswith("bridge") for one in asked)
-        cib_write.update_vm(cib, VmResource("web1", TargetRole.STARTED, asks=asked, follow_uplink=follow))
+        cib_write.update_vm(
+            cib, VmResource("web1", TargetRole.STARTED, requirements=asked, follow_uplink=follow)
+        )
         read = read_configured(cib, "web1")
-        assert (read.vm.asks, read.vm.follow_uplink) == (asked, follow)
+        assert (read.vm.requirements, read.vm.follow_uplink) == (asked, follow)
         assert read.others == ()
 
     def test_rules_go_with_the_vm_and_only_its_own(self, cib):
-        cib_write.add_vm(cib, VmResource("web2", TargetRole.STARTED, asks=("bridge-br0",)))
+        cib_write.add_vm(cib, VmResource("web2", TargetRole.STARTED, requirements=("bridge-br0",)))
         cib_write.remove_vm(cib, "web1")
         assert rules(cib) == []
         assert len(rules(cib, "web2")) == 2
@@ -172,7 +174,7 @@ def test_answers_of_nodes_are_read():
     ],
 )  # fmt: skip
 def test_definition_asks_for_what_a_node_can_tell(text, asked):
-    assert DomainXml().asks(text) == asked
+    assert DomainXml().requirements(text) == asked
 
 
 @pytest.mark.parametrize("uplink", [None, "ignore"])
@@ -182,11 +184,11 @@ def test_setting_is_kept(uplink):
 
 
 def test_created_vm_asks_and_follows_its_uplink_unless_told_otherwise(env, vm):
-    assert asks(env) == (("bridge-br0",), True)
+    assert asked_of(env) == (("bridge-br0",), True)
     set_vm(env, vm, Changes({"uplink": "ignore"}))
-    assert asks(env) == (("bridge-br0",), False)
+    assert asked_of(env) == (("bridge-br0",), False)
     set_vm(env, vm, Changes({"uplink": None}))
-    assert asks(env) == (("bridge-br0",), True)
+    assert asked_of(env) == (("bridge-br0",), True)
 
 
 def test_unknown_word_is_refused(env, vm):
@@ -200,15 +202,15 @@ class TestEdit:
         stop(env, vm)
         before = env.storage.definition(vm)
         edit(env, vm, before.replace("br0", "br1"), before)
-        assert asks(env)[0] == ("bridge-br1",)
+        assert asked_of(env)[0] == ("bridge-br1",)
 
     @pytest.mark.parametrize("again", [restart, lambda env, vm: (stop(env, vm), start(env, vm))])
     def test_running_vm_asks_for_it_from_its_next_start_on(self, env, vm, again):
         before = env.storage.definition(vm)
         edit(env, vm, before.replace("br0", "br1"), before)
-        assert asks(env)[0] == ("bridge-br0",), "it could be moved for a bridge that it doesn't use"
+        assert asked_of(env)[0] == ("bridge-br0",), "it could be moved for a bridge that it doesn't use"
         again(env, vm)
-        assert asks(env)[0] == ("bridge-br1",)
+        assert asked_of(env)[0] == ("bridge-br1",)
 
     def test_storage_that_does_not_answer_keeps_nothing_from_starting(self, env, vm):
         def unreachable(_name):
@@ -256,7 +258,7 @@ class TestObstacles:
         return [(one.node, one.never) for one in placement_problems(state, vm, resource)]
 
     def test_what_a_node_lacks_is_told_of_each(self):
-        vm = VmResource("web1", TargetRole.STARTED, asks=("bridge-br0", "kvm"))
+        vm = VmResource("web1", TargetRole.STARTED, requirements=("bridge-br0", "kvm"))
         nodes = {
             "n1": {"answers": {"bridge-br0": "2", "kvm": "2"}},
             "n2": {"answers": NO_UPLINK},
@@ -284,13 +286,13 @@ class TestObstacles:
         assert self.reasons(pinned, **nodes) == [("n2", True)]
         failed = Resource("web1", banned_by_failures=("n1",))
         assert self.reasons(VmResource("web1", TargetRole.STARTED), failed, **nodes) == [("n1", True)]
-        needy = VmResource("web1", TargetRole.STARTED, needs="mount")
+        needy = VmResource("web1", TargetRole.STARTED, depends_on="mount")
         state = ClusterState(tuple(map(Node, nodes)), {}, sets={"mount": frozenset({"n2"})})
         assert [one.node for one in placement_problems(state, needy, None)] == ["n1"]
 
     def test_node_that_it_runs_on_is_only_compared(self):
         running = Resource("web1", active=True, nodes=("n1",), banned_by_failures=("n1",))
-        vm = VmResource("web1", TargetRole.STARTED, asks=("bridge-br0",), pinned_host="n1")
+        vm = VmResource("web1", TargetRole.STARTED, requirements=("bridge-br0",), pinned_host="n1")
         nodes = {"n1": {"maintenance": True, "answers": NO_UPLINK}}
         assert self.reasons(vm, running, **nodes) == [("n1", False)]
 

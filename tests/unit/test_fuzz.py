@@ -147,7 +147,7 @@ def picture(env):
     vms = {name: vars(vm) for name, vm in env.storage.vms.items()}
     kept = [
         {key: value for key, value in vars(port).items() if not hasattr(value, "__dict__")}
-        for port in (env.cluster, env.hypervisor, env.ledger)
+        for port in (env.cluster, env.hypervisor, env.intent_log)
     ]
     return copy.deepcopy((vms, kept))
 
@@ -252,8 +252,8 @@ def test_any_words_end_well(name, data):
         raise done.exception
     assert done.exit_code in STATUSES, done.stderr
     assert "Traceback" not in done.stderr
-    assert not env.ledger.claimed
-    assert not env.ledger.kept
+    assert not env.intent_log.claimed
+    assert not env.intent_log.kept
     if done.exit_code:
         assert done.stderr.splitlines()
         assert picture(env) == before

@@ -89,7 +89,7 @@ class TestPause:
         def unreachable(*_):
             raise VmMgrError(Kind.EXTERNAL_FAILURE, "Ceph can't be reached")
 
-        env.ledger.claim = unreachable
+        env.intent_log.lock = unreachable
         pause(env, vm)
         resume(env, vm)
         assert codes(env) == ["not-alone", "not-alone"]
@@ -118,7 +118,7 @@ class TestPause:
         with pytest.raises(VmMgrError):
             create_snapshot(env, vm, "one")
         assert env.hypervisor.halted
-        assert not env.ledger.marks()
+        assert not env.intent_log.intents()
 
     def test_guest_that_does_not_thaw_is_told(self, env, vm):
         env.hypervisor.with_agent.add(vm)
@@ -171,7 +171,7 @@ class TestStopByForce:
     def test_vm_that_is_stopping_already_is_unplugged_although_another_command_waits_for_it(self, env, vm):
         env.hypervisor.ignores_shutdown = True
         env.cluster.set_target_role(vm, TargetRole.STOPPED)
-        with env.ledger.claim(vm), pytest.raises(VmMgrError, match="another command"):
+        with env.intent_log.lock(vm), pytest.raises(VmMgrError, match="another command"):
             stop(env, vm, force=True)
         assert not env.hypervisor.running
         assert stop(env, vm, force=True).state is VmState.STOPPED
@@ -183,7 +183,7 @@ class TestStopByForce:
         assert stop(env, vm, force=True).state is VmState.DISABLED
 
     def test_running_vm_of_another_command_is_left_alone(self, env, vm):
-        with env.ledger.claim(vm), pytest.raises(VmMgrError, match="another command"):
+        with env.intent_log.lock(vm), pytest.raises(VmMgrError, match="another command"):
             stop(env, vm, force=True)
         assert env.hypervisor.running
 

@@ -68,7 +68,7 @@ def refused(call):
 
 
 @pytest.mark.parametrize(
-    "marks",
+    "intents",
     [
         {"web1": Intent("rollback", details={"phase": "rolling", "was": "Started", "snapshot": "s"})},
         {"web1": Intent("remove", details={"phase": "deleting", "was": ""})},
@@ -77,8 +77,8 @@ def refused(call):
         {"web1": Intent("unknown")},
     ],
 )
-def test_half_state_is_not_booted(stopped, marks):
-    stopped.ledger.kept = dict(marks)
+def test_half_state_is_not_booted(stopped, intents):
+    stopped.intent_log.kept = dict(intents)
     began = stopped.clock.now
     error = refused(partial(act, stopped, "start"))
     assert error.kind is Kind.TRY_LATER
@@ -103,8 +103,8 @@ def test_half_state_is_not_booted(stopped, marks):
         Intent("a verb of a newer version"),
     ],
 )
-def test_recovery_does_not_wait_for_what_leaves_the_vm_whole(stopped, mark):
-    stopped.ledger.kept = {"web1": mark, "db1": Intent("rollback", details={"phase": "rolling"})}
+def test_recovery_does_not_wait_for_what_leaves_the_vm_whole(stopped, intent):
+    stopped.intent_log.kept = {"web1": intent, "db1": Intent("rollback", details={"phase": "rolling"})}
     began = stopped.clock.now
     act(stopped, "start")
     assert stopped.hypervisor.running
@@ -112,14 +112,14 @@ def test_recovery_does_not_wait_for_what_leaves_the_vm_whole(stopped, mark):
 
 
 def test_command_that_is_about_to_end_is_waited_for(stopped):
-    stopped.ledger.kept = {"web1": Intent("rollback", details={"phase": "rolling"})}
+    stopped.intent_log.kept = {"web1": Intent("rollback", details={"phase": "rolling"})}
     sleep = stopped.clock.sleep
     until = stopped.clock.now + 3
 
     def passing(seconds):
         sleep(seconds)
         if stopped.clock.now > until:
-            stopped.ledger.kept.clear()
+            stopped.intent_log.kept.clear()
 
     stopped.clock.sleep = passing
     act(stopped, "start")
@@ -132,7 +132,7 @@ def test_rollback_that_begins_while_a_start_waits_for_the_disks_is_seen(stopped)
     def waiting(images):
         if stopped.clock.now < until:
             return [LIVING]
-        stopped.ledger.kept["web1"] = Intent("rollback", details={"phase": "rolling"})
+        stopped.intent_log.kept["web1"] = Intent("rollback", details={"phase": "rolling"})
         return holders(images)
 
     stopped.storage.holders = waiting
@@ -145,7 +145,7 @@ def unreachable():
 
 
 def test_start_without_the_ledger_of_its_own_storage_fails(stopped):
-    stopped.ledger.marks = unreachable
+    stopped.intent_log.intents = unreachable
     assert refused(partial(act, stopped, "start")).kind is Kind.EXTERNAL_FAILURE
 
 
@@ -159,7 +159,7 @@ def test_outage_of_a_foreign_ledger_keeps_no_whole_vm_down(stopped, monkeypatch,
     stopped.storages.labels = lambda: ["ceph", "vms"]
     stopped.storages.called = lambda label: stopped.storage
     stopped.storages.of = lambda name: "vms"
-    stopped.ledger.marks = unreachable if outage == "refused" else lambda: threading.Event().wait(1)
+    stopped.intent_log.intents = unreachable if outage == "refused" else lambda: threading.Event().wait(1)
     stopped.storage.describe("web1", {HALF: "s" if half else None})
     if half:
         assert refused(partial(act, stopped, "start")).kind is Kind.TRY_LATER
@@ -173,7 +173,7 @@ def test_start_by_somebody_else_is_not_taken_for_the_end_of_a_rollback(vm):
     vm.storage.failing = "roll_back half"
     refused(partial(rollback, vm, "web1", "s"))
     assert vm.storage.vms["web1"].disks == ["old 0", "new 1"]
-    assert vm.ledger.kept["web1"].details["phase"] == "rolling"
+    assert vm.intent_log.kept["web1"].details["phase"] == "rolling"
     vm.cluster.stuck = {"web1"}
     vm.cluster.set_target_role("web1", TargetRole.STARTED)
     assert refused(partial(act, vm, "start")).kind is Kind.TRY_LATER
@@ -190,7 +190,7 @@ def test_start_by_somebody_else_is_not_taken_for_the_end_of_a_rollback(vm):
     vm.cluster.cleanup = cleared.append
     repair(vm)
     assert vm.storage.vms["web1"].disks == ["old 0", "old 1"]
-    assert not vm.ledger.kept
+    assert not vm.intent_log.kept
     assert cleared == ["web1"]  # the starts that were refused keep it from no node
     assert vm.cluster.resources["web1"].target_role is TargetRole.STARTED
 
@@ -200,7 +200,7 @@ def test_rollback_lets_the_vm_run_in_a_phase_in_which_it_may_start(vm):
     ask = vm.cluster.set_target_role
 
     def asked(name, role):
-        seen.append((role, vm.ledger.kept["web1"].details["phase"]))
+        seen.append((role, vm.intent_log.kept["web1"].details["phase"]))
         ask(name, role)
 
     vm.cluster.set_target_role = asked
@@ -229,7 +229,7 @@ def test_refused_operation_is_not_carried_out_later(vm, verb, started):
     error = refused(partial(CHANGES[verb], vm))
     assert error.kind is Kind.WRONG_STATE
     assert "n2" in error.message
-    assert not vm.ledger.kept
+    assert not vm.intent_log.kept
     assert not vm.storage.evicted
     vm.storage.held = []
     assert repair(vm) == []
@@ -245,22 +245,22 @@ def test_rollback_that_the_storage_refuses_leaves_no_mark(vm, kind):
 
     vm.snapshots.roll_back = roll_back
     assert refused(partial(rollback, vm, "web1", "s")).kind is kind
-    assert not vm.ledger.kept
+    assert not vm.intent_log.kept
     assert vm.cluster.resources["web1"].target_role is TargetRole.STARTED
 
 
 def test_rollback_is_refused_where_the_vm_was_started_meanwhile(vm):
-    write = vm.ledger.write
+    write = vm.intent_log.write
 
-    def written(name, mark):
-        write(name, mark)
-        if mark.details.get("phase") == "rolling":
+    def written(name, intent):
+        write(name, intent)
+        if intent.details.get("phase") == "rolling":
             vm.cluster.set_target_role("web1", TargetRole.STARTED)
             vm.cluster.state()
 
-    vm.ledger.write = written
+    vm.intent_log.write = written
     assert refused(partial(rollback, vm, "web1", "s")).kind is Kind.WRONG_STATE
-    assert not vm.ledger.kept
+    assert not vm.intent_log.kept
     assert vm.storage.vms["web1"].disks == ["new 0", "new 1"]
 
 
@@ -276,14 +276,14 @@ def test_renaming_that_the_storage_refuses_leaves_no_mark(vm, kind):
     disable(vm, "web1")
     vm.storage.rename = refuses(kind)
     assert refused(partial(rename, vm, "web1", "web2")).kind is kind
-    assert not vm.ledger.kept
+    assert not vm.intent_log.kept
 
 
 def test_snapshot_that_may_not_be_removed_is_not_removed_later(vm):
     vm.snapshots.drop_snapshot = refuses(Kind.WRONG_STATE)
     refused(partial(remove_snapshot, vm, "web1", "s"))
     refused(partial(purge, vm, "web1"))
-    assert not vm.ledger.kept
+    assert not vm.intent_log.kept
 
 
 def test_snapshot_of_another_tool_survives_a_refused_one_of_the_same_name(vm):
@@ -294,14 +294,14 @@ def test_snapshot_of_another_tool_survives_a_refused_one_of_the_same_name(vm):
     )
     assert refused(partial(create_snapshot, vm, "web1", "theirs")).kind is Kind.EXISTS
     assert not dropped
-    assert not vm.ledger.kept
+    assert not vm.intent_log.kept
     assert not vm.hypervisor.halted
 
 
 def test_failure_on_the_way_still_stays_to_be_finished(vm):
     vm.storage.failing = "roll_back half"
     refused(partial(rollback, vm, "web1", "s"))
-    assert vm.ledger.kept["web1"].verb == "rollback"
+    assert vm.intent_log.kept["web1"].verb == "rollback"
 
 
 OPERATIONS = {
@@ -327,7 +327,7 @@ def test_lock_that_a_dead_client_has_left_hinders_no_operation(stopped, verb):
     left = LEFT._replace(image="data_web1_0")
     stopped.storage.held = [left]
     OPERATIONS[verb](stopped)
-    assert not stopped.ledger.kept
+    assert not stopped.intent_log.kept
     if verb != "start":  # the cluster in memory calls no agent
         assert stopped.storage.evicted == [left]
 
@@ -346,7 +346,7 @@ def test_rollback_that_was_killed_inside_the_storage_is_settled_by_the_next_comm
     commands.get(next_command, lambda env: start(env, "web1"))(vm)
     assert vm.storage.vms["web1"].disks == ["old 0", "old 1"]
     assert vm.storage.evicted == [mine._replace(watching=False)]
-    assert not vm.ledger.kept
+    assert not vm.intent_log.kept
     assert vm.cluster.state().resources["web1"].active
 
 
@@ -354,7 +354,7 @@ def test_creation_is_shown_to_the_cluster_in_a_phase_in_which_it_may_start(env, 
     seen, add = [], env.cluster.add
 
     def added(resource):
-        seen.append(env.ledger.kept["new1"].details["phase"])
+        seen.append(env.intent_log.kept["new1"].details["phase"])
         add(resource)
 
     env.cluster.add = added

@@ -70,7 +70,7 @@ class World:
         for number, name in enumerate(("n1", "n2", "n3")):
             env = self.nodes[name] = MemoryEnv(DomainXml())
             env.storage = env.snapshots = first.storage
-            env.storages, env.clock, env.ledger = first.storages, first.clock, first.ledger
+            env.storages, env.clock, env.intent_log = first.storages, first.clock, first.intent_log
             env.hypervisor = env.processes = Watched(self.history, 100 * number)
             env.cluster = SeenFrom(first.cluster, name)
             env.state_dir = folder / name
@@ -218,7 +218,7 @@ def test_forced_stop_is_one(world):
 )
 def test_guest_that_can_not_be_saved_goes_on_and_is_shut_down(world, trouble):
     hypervisor = world.nodes["n1"].hypervisor
-    if trouble in ("prepare_state", "keep_state"):
+    if trouble in ("prepare_state", "store_state"):
         world.storage.failing = trouble
     elif trouble == "no storage":
         world.storage.failing = "names"
@@ -272,7 +272,7 @@ def test_signal_lets_the_guest_go_on(world):
 
 
 def test_memory_that_can_not_be_finished_is_never_resumed(world):
-    world.storage.failing = "finish_state"
+    world.storage.failing = "commit_state"
     world.stop("n1")
     world.storage.failing = ""
     assert EventKind.NOT_SAVED in world.told("n1")
@@ -312,7 +312,7 @@ def test_memory_that_does_not_fit_is_given_up(world, tampered):
     elif tampered == "uuid":
         states["web1"] = states["web1"]._replace(uuid=UUID.replace("1", "9"))
     elif tampered == "record":
-        states["web1"] = states["web1"]._replace(uuid="", digest="", moment="")
+        states["web1"] = states["web1"]._replace(uuid="", digest="", disk_fingerprint="")
     elif tampered == "taken":
         world.storage.consume_state("web1")
     world.start("n2")
@@ -359,14 +359,14 @@ def test_nothing_starts_while_memory_could_be_resumed_beside_it(world, failing):
 
 def test_second_of_two_starts_at_once_starts_nothing(world):
     world.stop("n1")
-    storage, moment = world.storage, world.storage.moment
+    storage, fingerprint = world.storage, world.storage.disk_fingerprint
 
     def other_first(name):
-        del storage.moment
+        del storage.disk_fingerprint
         world.start("n3")
-        return moment(name)
+        return fingerprint(name)
 
-    storage.moment = other_first  # the last look before the state is taken
+    storage.disk_fingerprint = other_first  # the last look before the state is taken
     with pytest.raises(VmMgrError) as caught:
         world.start("n2")
     assert caught.value.kind is Kind.WRONG_STATE

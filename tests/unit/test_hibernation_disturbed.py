@@ -58,8 +58,8 @@ def test_disks_written_during_the_copy_make_the_memory_worthless(world):
 
 
 def test_guest_that_a_snapshot_holds_is_not_saved(world):
-    mark = Intent("snapshot", "n1", 0.0, {"snapshot": "s", "pauses": "yes"})
-    world.nodes["n1"].ledger.write("web1", mark)
+    intent = Intent("snapshot", "n1", 0.0, {"snapshot": "s", "pauses": "yes"})
+    world.nodes["n1"].intent_log.write("web1", intent)
     world.nodes["n1"].hypervisor.pause("web1")
     world.stop("n1")
     assert EventKind.NOT_SAVED in world.told("n1")

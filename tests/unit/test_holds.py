@@ -67,7 +67,7 @@ def kill_within(env, verb):
     """Die within the snapshot; none of the undo steps reaches the world."""
 
     def dying(*_arguments):
-        for port in (env.hypervisor, env.ledger, env.snapshots, env.cluster, env.holds):
+        for port in (env.hypervisor, env.intent_log, env.snapshots, env.cluster, env.holds):
             for name in dir(type(port)):
                 if not name.startswith("_") and callable(getattr(port, name)):
                     port.__dict__[name] = gone
@@ -79,7 +79,7 @@ def kill_within(env, verb):
     env.storage.take_snapshot = dying
     with pytest.raises(Killed):
         verb(env)
-    for port in (env.hypervisor, env.ledger, env.snapshots, env.cluster, env.holds):
+    for port in (env.hypervisor, env.intent_log, env.snapshots, env.cluster, env.holds):
         for name in [one for one, value in port.__dict__.items() if value in (gone, dying)]:
             del port.__dict__[name]
 
@@ -109,14 +109,14 @@ class TestLimit:
 
     def test_guest_that_is_settled_first_is_left_alone_afterwards(self, env, paused, verb):
         kill_within(env, verb)
-        env.ledger.claimed.clear()
+        env.intent_log.claimed.clear()
         pause(env, VM)  # settles, then pauses by its user's will
         assert not env.holds.limits
         assert held(env)
 
     def test_repair_ends_it(self, env, frozen, verb):
         kill_within(env, verb)
-        env.ledger.claimed.clear()
+        env.intent_log.claimed.clear()
         repair(env)
         assert not env.holds.limits
         assert not held(env)

@@ -67,7 +67,7 @@ class TestSignal:
         line = ("create", "web2", "--xml", str(xml), "--image", image)
         text = said(act(*line, port="images", verb="inspect", number=number), number)
         assert "there is no VM web2" in text
-        assert not env.ledger.marks()
+        assert not env.intent_log.intents()
 
     def test_lets_a_held_guest_go_on(self, env, vm, act, number):
         env.hypervisor.with_agent.add(vm)
@@ -75,7 +75,7 @@ class TestSignal:
         text = said(act(*line, port="storage", verb="take_snapshot", number=number), number)
         assert "snapshot of web1 has been undone" in text
         hypervisor = env.hypervisor
-        assert [hypervisor.frozen, hypervisor.halted, env.ledger.marks(), env.holds.limits] == [
+        assert [hypervisor.frozen, hypervisor.halted, env.intent_log.intents(), env.holds.limits] == [
             set(),
             {},
             {},
@@ -145,9 +145,9 @@ class TestTruth:
         text = said(act("remove", vm, port="storage", verb="remove", after=False))
         assert "remove of web1 is unfinished" in text
         assert "hint: finish it: vm-mgr repair" in text
-        assert env.ledger.marks()[vm].verb == "remove"
+        assert env.intent_log.intents()[vm].verb == "remove"
         repair(env)
-        assert not env.ledger.marks()
+        assert not env.intent_log.intents()
         assert not env.storage.exists(vm)
 
     def test_removal_of_a_disk_is_left_to_repair(self, env, vm, act):
@@ -197,7 +197,7 @@ def test_call_that_hangs_has_nothing_undone_beside_it(env, vm):
     env.storage.take_snapshot = hanging
     with pytest.raises(SignalError):
         create_snapshot(env, vm, "one")
-    assert env.ledger.marks()[vm].verb == "snapshot"
+    assert env.intent_log.intents()[vm].verb == "snapshot"
     assert not env.hypervisor.halted
 
 
@@ -255,8 +255,8 @@ class TestOutput:
 
 
 def test_who_is_at_a_vm_is_told_while_waiting_and_in_the_end(env, vm):
-    env.ledger.who = Claimant("n2", 4711, "create-snapshot", 1_000_000).words(1_000_060)
-    with env.ledger.claim(VmName(vm)):
+    env.intent_log.who = Claimant("n2", 4711, "create-snapshot", 1_000_000).words(1_000_060)
+    with env.intent_log.lock(VmName(vm)):
         done = CliRunner(mix_stderr=False).invoke(app, ["stop", vm], obj=env)
     assert done.exit_code == 7
     assert "another command is at web1 (create-snapshot on n2 since " in done.stderr

@@ -44,7 +44,7 @@ from vm_mgr.ports.cluster import Constraint
 
 from .conftest import DOMAIN
 
-PORTS = ("cluster", "storage", "storages", "snapshots", "ledger", "hypervisor")
+PORTS = ("cluster", "storage", "storages", "snapshots", "intent_log", "hypervisor")
 # What is new each time that a VM is made.
 IDENTITY = re.compile(r"<uuid>.*?</uuid>|<mac .*?/>")
 STORED = DomainXml().without_disk(DOMAIN, "")
@@ -260,7 +260,7 @@ def test_kill_at_every_call_leaves_the_vm_as_before_or_as_asked_for(name, after,
     operation(whole, image)
     wanted = facts(whole)
     assert wanted != before or name == "restart"
-    assert not whole.ledger.marks()
+    assert not whole.intent_log.intents()
     points = 0
     while True:
         env = world(image, **options)
@@ -271,12 +271,12 @@ def test_kill_at_every_call_leaves_the_vm_as_before_or_as_asked_for(name, after,
             points += 1
         else:
             break
-        env.ledger.claimed.clear()  # a claim ends with its process
+        env.intent_log.claimed.clear()  # a claim ends with its process
         seen = facts(env)
-        if not env.ledger.marks():
+        if not env.intent_log.intents():
             assert seen in (before, wanted), f"unmarked after {points} calls"
         repair(env)
-        assert not env.ledger.marks()
+        assert not env.intent_log.intents()
         assert facts(env) in (before, wanted), f"not settled after {points} calls"
     assert points > 3
 
@@ -297,7 +297,7 @@ def test_kill_while_settling_is_settled_too(name, image):
             pass
         else:
             break
-        if probe.ledger.marks():
+        if probe.intent_log.intents():
             settle_with_deaths(partial(killed_at, options, operation, image, first), (before, wanted))
         first += 1
 
@@ -306,7 +306,7 @@ def killed_at(options, operation, image, calls):
     env = world(image, **options)
     with pytest.raises(Killed):
         operation(MortalEnv(env, calls, after=False), image)
-    env.ledger.claimed.clear()
+    env.intent_log.claimed.clear()
     return env
 
 
@@ -320,8 +320,8 @@ def settle_with_deaths(make, accepted, settling=repair, *, again=False):
             second += 1
         else:
             return
-        env.ledger.claimed.clear()
-        if again and env.ledger.marks():
+        env.intent_log.claimed.clear()
+        if again and env.intent_log.intents():
             settling(env)
         repair(env)
         assert facts(env) in accepted
@@ -339,12 +339,12 @@ def test_disk_that_cannot_be_plugged_in_is_taken_back_wherever_it_is_killed(afte
             points += 1
         except VmMgrError:
             break
-        env.ledger.claimed.clear()
+        env.intent_log.claimed.clear()
         repair(env)
-        assert not env.ledger.marks()
+        assert not env.intent_log.intents()
         assert facts(env) == before, f"not settled after {points} calls"
     assert facts(env) == before
-    assert not env.ledger.marks()
+    assert not env.intent_log.intents()
     assert points > 10
 
 
@@ -353,18 +353,18 @@ def test_unfinished_rename_is_settled_by_whoever_has_both_names(image):
         env = world(image, started=False)
         with suppress(Killed):
             rename(MortalEnv(env, calls, after=True), "web1", "new1")
-        env.ledger.claimed.clear()
-        if set(env.ledger.marks()) == {"web1", "new1"}:
+        env.intent_log.claimed.clear()
+        if set(env.intent_log.intents()) == {"web1", "new1"}:
             break
     before = facts(env)
     for busy in ("web1", "new1"):
-        with env.ledger.claim(busy), pytest.raises(VmMgrError) as caught:
+        with env.intent_log.lock(busy), pytest.raises(VmMgrError) as caught:
             repair(env)
         assert caught.value.kind is Kind.TRY_LATER
         assert facts(env) == before
-    assert len(env.ledger.marks()) == 2
+    assert len(env.intent_log.intents()) == 2
     start(env, "new1")
-    assert not env.ledger.marks()
+    assert not env.intent_log.intents()
     assert "web1" not in env.storage.vms
 
 
@@ -381,14 +381,14 @@ def test_a_name_that_a_killed_rename_has_left_is_free(used, after, image):
             points += 1
         else:
             break
-        env.ledger.claimed.clear()
+        env.intent_log.claimed.clear()
         with suppress(VmMgrError):
             remove(env, used)
         if used not in env.storage.vms:
             create(env, request(image, name=used))
         other = env.storage.vms.get("new1" if used == "web1" else "web1")
         repair(env)
-        assert not env.ledger.marks()
+        assert not env.intent_log.intents()
         assert env.storage.vms[used].disks == [image, image]
         assert other is None or other in env.storage.vms.values()
     assert points > 3
@@ -406,8 +406,8 @@ def test_removal_of_an_unfinished_clone_leaves_nothing_at_its_source(after, imag
             points += 1
         else:
             break
-        env.ledger.claimed.clear()
-        if not env.ledger.marks():
+        env.intent_log.claimed.clear()
+        if not env.intent_log.intents():
             continue
         unfinished = copy.deepcopy(env)
         remove(env, "new1")
@@ -422,14 +422,14 @@ def test_source_that_cannot_be_settled_is_no_hindrance(image):
     env = world(image)
     points = next(points for points in range(40) if clone_dies_with_a_snapshot(world(image), points))
     clone_dies_with_a_snapshot(env, points)
-    with env.ledger.claim("web1"):
+    with env.intent_log.lock("web1"):
         remove(env, "new1")
-    assert not env.ledger.marks()
+    assert not env.intent_log.intents()
     assert "unfinished" in [getattr(report, "code", "") for report in env.said]
 
 
 def clone_dies_with_a_snapshot(env, calls):
     with suppress(Killed):
         clone(MortalEnv(env, calls, after=True), CloneRequest("web1", "new1", VmSettings()))
-    env.ledger.claimed.clear()
+    env.intent_log.claimed.clear()
     return "vm-mgr-clone-new1" in env.storage.vms["web1"].snapshots

@@ -132,7 +132,7 @@ def test_stop_needs_no_storage(env, vm):
     def unreachable(*_):
         raise VmMgrError(Kind.EXTERNAL_FAILURE, "Ceph can't be reached")
 
-    env.ledger.claim = env.storage.settings = unreachable
+    env.intent_log.lock = env.storage.settings = unreachable
     assert stop(env, vm).state is VmState.STOPPED
     assert [report.code for report in env.said if isinstance(report, Note)] == ["not-alone"]
     with pytest.raises(VmMgrError):
@@ -143,7 +143,7 @@ def test_what_is_done_but_stays_marked_is_told(env, vm):
     def unreachable(*_):
         raise VmMgrError(Kind.EXTERNAL_FAILURE, "Ceph can't be reached")
 
-    env.ledger.erase = unreachable
+    env.intent_log.erase = unreachable
     with pytest.raises(VmMgrError, match="can't be reached"):
         create_snapshot(env, vm, "done")
     told = [report for report in env.said if isinstance(report, Note)]
@@ -157,10 +157,10 @@ def test_vm_whose_unfinished_operation_can_not_be_settled_can_be_stopped(env, vm
         raise VmMgrError(Kind.WRONG_STATE, "its disk is in use", hint="stop it first")
 
     env.snapshots.drop_snapshot = in_use
-    env.ledger.write(vm, Intent("snapshot", "n1", 0.0, {"snapshot": "s", "pauses": ""}))
+    env.intent_log.write(vm, Intent("snapshot", "n1", 0.0, {"snapshot": "s", "pauses": ""}))
     assert stop(env, vm).state is VmState.STOPPED
     assert [report.code for report in env.said if isinstance(report, Note)] == ["unfinished"]
-    assert env.ledger.marks()
+    assert env.intent_log.intents()
     with pytest.raises(VmMgrError):
         start(env, vm)
 

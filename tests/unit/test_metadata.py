@@ -208,7 +208,7 @@ def test_what_no_storage_takes_is_refused_before_anything_changes(env, image, va
         assert len(caught.value.message) < 200
     assert env.storage.metadata("web1") == before
     assert set(env.storage.vms) == {"web1"}
-    assert not env.ledger.marks()
+    assert not env.intent_log.intents()
 
 
 @pytest.mark.parametrize("value", ["x" * TEXT_MAX, "ö\n\t'\"<&>;=", " ", "=", "日本"])
@@ -303,9 +303,9 @@ def old_mark(**details):
 def test_repair_ends_a_mark_that_would_write_a_bad_note_again(env, image, value):
     create(env, CreateRequest("web1", DOMAIN, (image,), VmSettings(user_metadata={"owner": "me"})))
     asked = VmSettings(priority=8, user_metadata={"owner": "me", "note": value})
-    env.ledger.write("web1", old_mark(settings=json.dumps(asked._asdict())))
+    env.intent_log.write("web1", old_mark(settings=json.dumps(asked._asdict())))
     assert repair(env) == ["web1"]
-    assert not env.ledger.marks()
+    assert not env.intent_log.intents()
     settled = env.storage.settings("web1")
     assert (settled.priority, settled.user_metadata) == (8, {"owner": "me"})
 
@@ -313,9 +313,9 @@ def test_repair_ends_a_mark_that_would_write_a_bad_note_again(env, image, value)
 @pytest.mark.parametrize("details", [{}, {"settings": "{"}, {"settings": "[1]"}, {"settings": "null"}])
 def test_repair_ends_a_mark_that_nobody_can_read(env, image, details):
     create(env, CreateRequest("web1", DOMAIN, (image,)))
-    env.ledger.write("web1", old_mark(**details))
+    env.intent_log.write("web1", old_mark(**details))
     assert repair(env) == ["web1"]
-    assert not env.ledger.marks()
+    assert not env.intent_log.intents()
     assert "mark-forgotten" in [report.code for report in env.said if isinstance(report, Note)]
 
 

@@ -328,7 +328,7 @@ class TestHeld:
         assert lift(env, held)
 
     def test_command_that_is_at_work_is_left_alone(self, env, held):
-        with env.ledger.claim(held):
+        with env.intent_log.lock(held):
             assert not lift(env, held)
             assert env.cluster.moves
             env.cluster.moves.clear()  # another command, that moves nothing, may itself wait for this
@@ -338,7 +338,7 @@ class TestHeld:
         def unreachable(_name):
             raise VmMgrError(Kind.EXTERNAL_FAILURE, "Ceph can't be reached")
 
-        env.ledger.claim = unreachable
+        env.intent_log.lock = unreachable
         assert lift(env, held)
         assert not env.cluster.held
 
@@ -403,7 +403,7 @@ class TestHeld:
         env.cluster.nodes["n1"] = env.cluster.nodes["n1"]._replace(leaving=True)
         env.cluster.cleanup_failed_move = env.cluster.reprobe = None
         unproven(env)
-        with env.ledger.claim(held):  # a command that waits can't help it
+        with env.intent_log.lock(held):  # a command that waits can't help it
             assert lift(env, held)
         assert held in env.cluster.restarting
         assert not env.cluster.moves
@@ -433,7 +433,7 @@ class TestChecks:
             VmMgrError(Kind.NO_RESOURCES, "n2 has no memory", hint="free some"),
         ]
         env.cluster.sets = {"vm-mgr-dir-vms": frozenset({"n1"})}
-        env.storages.requirement = lambda _label: "vm-mgr-dir-vms"
+        env.storages.storage_resource = lambda _label: "vm-mgr-dir-vms"
         error = failure(env, vm, "n2")
         kinds = [one.kind for one in (error, *error.others)]
         assert kinds == [Kind.WRONG_STATE, Kind.NOT_SUPPORTED, Kind.NO_RESOURCES]

@@ -12,6 +12,7 @@ from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import Failure, Resource
 from vm_mgr.model.event import EventKind
 from vm_mgr.model.migration import (
+    PREEMPTED,
     Decision,
     JobSample,
     OnTimeout,
@@ -340,12 +341,12 @@ class TestGivingWay:
         self.lose(node, unclean=True)
         assert way.reason(LONG) == ""  # looked at once a second
         later = LONG._replace(elapsed_s=1.5)
-        assert way.reason(later) == f"{GAVE_WAY}: node n3 is lost"
+        assert way.reason(later) == f"{PREEMPTED}: node n3 is lost"
 
     def test_a_vm_that_has_failed_goes_first(self, node):
         way = RecoveryWatch(node, "web1")
         self.fail(node)
-        assert way.reason(LONG) == f"{GAVE_WAY}: web2 has failed on n3"
+        assert way.reason(LONG) == f"{PREEMPTED}: web2 has failed on n3"
 
     @pytest.mark.parametrize("failure", [{"task": "migrate_to"}, {"name": "web1"}])
     def test_moves_of_others_and_ones_own_past_do_not(self, node, failure):
@@ -399,7 +400,7 @@ class TestGivingWay:
         self.lose(node, unclean=True)
         seen = [way.reason(ending._replace(elapsed_s=second)) for second in range(6)]
         assert seen[:4] == [""] * 4
-        assert seen[-1] == f"{GAVE_WAY}: node n3 is lost"
+        assert seen[-1] == f"{PREEMPTED}: node n3 is lost"
 
     def test_a_move_that_goes_on_after_all_has_its_time_again(self, node):
         way, ending = RecoveryWatch(node, "web1", "n2"), LONG._replace(remaining_bytes=0)
@@ -420,7 +421,7 @@ class TestGivingWay:
         node.cluster.state = state
         assert way.reason(LONG) == ""
         self.lose(node, unclean=True)
-        assert way.reason(LONG._replace(elapsed_s=2)) == f"{GAVE_WAY}: node n3 is lost"
+        assert way.reason(LONG._replace(elapsed_s=2)) == f"{PREEMPTED}: node n3 is lost"
 
     def test_loss_of_others_does_not_end_it_on_a_node_that_shuts_down(self, node):
         way = RecoveryWatch(node, "web1", "n2", others=False)

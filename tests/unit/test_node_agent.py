@@ -34,15 +34,15 @@ class Node:
         self.tool("attrd_updater", TOOL)
         self.tool("logger", TOOL)
         self.tool("cibadmin", TOOL + 'cat "{folder}/rules"\n')
-        self.asks("bridge-br0")
+        self.requirements("bridge-br0")
 
     def tool(self, name, text):
         path = self.folder / "bin" / name
         path.write_text(text.format(folder=self.folder))
         path.chmod(0o755)
 
-    def asks(self, *asks):
-        rules = "".join(RULE.format(ask=ask) for ask in asks)
+    def requirements(self, *requirements):
+        rules = "".join(RULE.format(ask=ask) for ask in requirements)
         (self.folder / "rules").write_text(f"<constraints>\n{rules}</constraints>\n")
         (self.folder / "cib.xml").write_text("changed")
         # Newer than what was read, whatever the file system's clock.
@@ -285,17 +285,17 @@ def test_full_file_system_is_no_failure_of_the_node(bridged):
 
 
 def test_new_vms_bridges_are_looked_at_when_the_configuration_has_changed(bridged):
-    bridged.asks("bridge-br0", "bridge-br9", "bridge-br9")
+    bridged.requirements("bridge-br0", "bridge-br9", "bridge-br9")
     assert bridged.look() == [("vm-mgr-bridge-br9", "0")]
 
 
 def test_what_nobody_asks_for_any_more_is_taken_away(bridged):
-    bridged.asks()
+    bridged.requirements()
     assert bridged.look() == [("vm-mgr-bridge-br0", "--delete")]
 
 
 def test_unreadable_configuration_changes_nothing_and_is_read_later(bridged):
-    bridged.asks("bridge-br9")
+    bridged.requirements("bridge-br9")
     bridged.tool("cibadmin", "#!/bin/sh\nexit 1\n")
     assert bridged.look() == []
     bridged.tool("cibadmin", TOOL + 'cat "{folder}/rules"\n')
@@ -304,12 +304,12 @@ def test_unreadable_configuration_changes_nothing_and_is_read_later(bridged):
 
 @pytest.mark.parametrize("ask", ["role", "bridge-", "bridge-a/../b", "machine-x86", "bridge-a b", "kvmx"])
 def test_rules_that_ask_for_something_else_are_left_alone(node, ask):
-    node.asks(ask)
+    node.requirements(ask)
     assert node.settle() == []
 
 
 def test_kvm_that_can_not_be_opened_is_none(node):
-    node.asks("kvm")
+    node.requirements("kvm")
     assert node.settle() == [("vm-mgr-kvm", "0")]
     assert not (node.folder / "kvm").exists(), "looking must not make it"
     (node.folder / "kvm").touch()
@@ -330,7 +330,7 @@ def test_machine_type_is_qemus_word(node, qemu, told):
         path = node.folder / "qemu-x86_64"
         path.write_text(f"#!/bin/sh\n{qemu}\n")
         path.chmod(0o755)
-    node.asks("machine-x86_64-pc-q35-9.2")
+    node.requirements("machine-x86_64-pc-q35-9.2")
     assert node.settle() == ([("vm-mgr-machine-x86_64-pc-q35-9.2", told)] if told else [])
 
 
@@ -338,7 +338,7 @@ def test_qemu_is_asked_once_for_all_its_types_and_not_at_each_look(node):
     path = node.folder / "qemu-x86_64"
     path.write_text(f"#!/bin/sh\necho asked >>{node.folder}/qemu\necho Supported:\necho 'pc-a-1.0 A'\n")
     path.chmod(0o755)
-    node.asks("machine-x86_64-pc-a-1.0", "machine-x86_64-pc-b-1.0")
+    node.requirements("machine-x86_64-pc-a-1.0", "machine-x86_64-pc-b-1.0")
     assert [answer for _, answer in node.settle()] == ["2", "0"]
     assert [node.look() for _ in range(20)] == [[]] * 20
     assert (node.folder / "qemu").read_text() == "asked\n"

@@ -111,7 +111,7 @@ def test_command_that_would_lose_its_writes_is_refused_with_the_way_out(running,
     assert caught.value.kind is Kind.WRONG_STATE
     assert hint in caught.value.hint
     assert "web1" in running.hypervisor.running
-    assert not running.ledger.marks()
+    assert not running.intent_log.intents()
     running.change(running.stored)
     VERBS[verb](running)
 

@@ -92,7 +92,7 @@ def watched(env):
 
 def test_watched_list_is_printed_again_until_ctrl_c(watched, env):
     def happen():
-        env.ledger.write("web1", Intent("restart", "n3"))
+        env.intent_log.write("web1", Intent("restart", "n3"))
 
     done, naps = watched("--watch", between=happen)
     assert (done.exit_code, naps) == (0, [2, 2, 2])

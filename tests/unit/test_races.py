@@ -65,7 +65,7 @@ def late(env, names, meanwhile, command):
     """Run a command that finds all names claimed; when it looks again, the other one has come and gone."""
     claims = ExitStack()
     for name in names.names.values():
-        claims.enter_context(env.ledger.claim(name))
+        claims.enter_context(env.intent_log.lock(name))
 
     def interrupt():
         claims.close()

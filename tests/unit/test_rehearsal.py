@@ -117,13 +117,13 @@ def seen(env):
     }
     left = {name: env.cluster.configured(name).others for name in resources}
     known = env.hypervisor.domain_state("old1", timeout_s=1)
-    return vms, resources, left, known, dict(env.ledger.marks())
+    return vms, resources, left, known, dict(env.intent_log.intents())
 
 
 def everything(env):
     env.cluster.state()  # which does at each look what it was asked for
     vms = {name: vars(vm) for name, vm in env.storage.vms.items()}
-    parts = (env.storage, env.cluster, env.ledger, env.hypervisor)
+    parts = (env.storage, env.cluster, env.intent_log, env.hypervisor)
     return copy.deepcopy([{**vars(part), "vms": vms, "on_call": None, "domains": None} for part in parts])
 
 
@@ -237,7 +237,7 @@ def test_guest_is_paused_and_unplugged_in_words_only(image):
 
 def test_unfinished_operation_is_settled_first_in_the_rehearsal_too(image):
     env = world(image)
-    env.ledger.write("web1", Intent("restart", "n3"))
+    env.intent_log.write("web1", Intent("restart", "n3"))
     env.cluster.set_target_role("web1", TargetRole.STOPPED)
     for operation in (repair, lambda rehearsed: start(rehearsed, "web1")):
         assert rehearse(env, operation)[1] == [
@@ -251,8 +251,8 @@ def test_unfinished_operation_is_settled_first_in_the_rehearsal_too(image):
 
 def test_stop_is_rehearsed_without_a_storage_too(image):
     env = world(image)
-    env.ledger.marks = lambda: env.storage.may_fail("marks")
-    env.storage.failing = "marks"
+    env.intent_log.intents = lambda: env.storage.may_fail("intents")
+    env.storage.failing = "intents"
     steps = []
     stop(Rehearsal(UntouchableEnv(env), steps.append), "web1")
     assert steps == ["stop web1"]
@@ -261,7 +261,7 @@ def test_stop_is_rehearsed_without_a_storage_too(image):
 
 def test_another_command_is_not_disturbed(image):
     env = world(image)
-    with env.ledger.claim("web1"):
+    with env.intent_log.lock("web1"):
         assert rehearse(env, lambda rehearsed: stop(rehearsed, "web1"))[1] == ["stop web1"]
 
 
@@ -466,13 +466,13 @@ def test_dry_run_fails_as_the_command_would(shell, tmp_path):
 
 
 def test_dry_run_of_repair_names_what_is_unfinished(shell):
-    shell.env.ledger.write("web1", Intent("drop-snapshot", "n2", details={"snapshot": "old"}))
+    shell.env.intent_log.write("web1", Intent("drop-snapshot", "n2", details={"snapshot": "old"}))
     assert shell("repair", "--dry-run").stdout.splitlines() == [
         "1. remove the snapshot old of web1",
         "2. close the unfinished drop-snapshot of web1, begun on n2",
         "nothing was changed",
     ]
-    assert shell.env.ledger.marks()
+    assert shell.env.intent_log.intents()
 
 
 def test_definition_is_edited_in_a_dry_run_without_being_asked(shell, tmp_path):

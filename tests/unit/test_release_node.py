@@ -209,7 +209,7 @@ def test_node_that_comes_back_meanwhile_keeps_its_clients(env, lost, back):
 
 def test_new_client_at_the_same_address_is_not_shut_out(env, lost):
     new = DEAD._replace(address="198.51.100.12:0/8", client="client.8")
-    lost.on_call = lambda verb: lost.holders.append(new) if verb == "shut_out" else None
+    lost.on_call = lambda verb: lost.holders.append(new) if verb == "blocklist" else None
     assert release_node(env, "n2").clients == (DEAD.address,)
     assert lost.holders == [OTHER, new]
 
@@ -431,7 +431,7 @@ def test_monitors_that_give_no_map_are_not_waited_for_without_end(ceph, told, mo
     ceph.wait_for_latest_osdmap = lambda: threading.Event().wait(1)
     calls = {
         "clients": lambda: told.clients({"198.51.100.12"}),
-        "shut_out": lambda: told.blocklist([DEAD]),
+        "blocklist": lambda: told.blocklist([DEAD]),
         "evict": lambda: looking.evict(ceph, ceph, None, DEAD),
     }
     with pytest.raises(VmMgrError) as caught:

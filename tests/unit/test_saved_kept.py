@@ -203,19 +203,19 @@ def test_rename_that_was_cut_short_is_not_resumed_again(tmp_path, left):
 @pytest.mark.parametrize("change", [{"written": "later"}, {"id": "7"}, {"data": bytearray(9)}])
 def test_disk_that_was_written_or_replaced_is_noticed_in_ceph(tmp_path, change):
     kept = InCeph(tmp_path / "pool")
-    before = kept.storage.moment("web1")
+    before = kept.storage.disk_fingerprint("web1")
     kept.rbd.images["system_web1"] |= change
-    assert kept.storage.moment("web1") != before
+    assert kept.storage.disk_fingerprint("web1") != before
 
 
 def test_disk_that_was_written_or_replaced_is_noticed_in_a_directory(tmp_path):
     kept = InDirectory(tmp_path / "d")
-    before = kept.storage.moment("web1")
+    before = kept.storage.disk_fingerprint("web1")
     disk = kept.root / "web1" / "system.qcow2"
     disk.write_text(disk.read_text() + " ")
-    assert kept.storage.moment("web1") != before
+    assert kept.storage.disk_fingerprint("web1") != before
     make(kept.storage, "web1", "other")
-    assert kept.storage.moment("web1") != before
+    assert kept.storage.disk_fingerprint("web1") != before
 
 
 def test_record_that_somebody_broke_fits_nothing(tmp_path):
@@ -282,4 +282,4 @@ def test_snapshot_in_a_directory_is_refused_while_memory_waits(tmp_path):
         kept.storage.take_snapshot("web1", "s", Consistency.CRASH)
     assert caught.value.kind is Kind.WRONG_STATE
     state = kept.storage.saved_state("web1")
-    assert state.moment == kept.storage.moment("web1")
+    assert state.disk_fingerprint == kept.storage.disk_fingerprint("web1")

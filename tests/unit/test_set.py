@@ -144,4 +144,4 @@ def test_disabled_vm_and_no_change(env, vm):
     set_vm(env, vm, Changes({"priority": 4}))
     assert codes(env) == ["unchanged", "effect-enable"]
     assert env.storage.settings(vm).priority == 4
-    assert not env.ledger.marks()
+    assert not env.intent_log.intents()

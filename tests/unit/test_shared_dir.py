@@ -23,7 +23,7 @@ from vm_mgr.adapters.libvirt.definition import DomainXml
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.adapters.memory.env import MemoryEnv
 from vm_mgr.adapters.shared_dir.files import Files, write
-from vm_mgr.adapters.shared_dir.ledger import SharedLedger
+from vm_mgr.adapters.shared_dir.intent_log import SharedLedger
 from vm_mgr.adapters.shared_dir.mount import Mount
 from vm_mgr.adapters.shared_dir.port import SharedDirectory
 from vm_mgr.adapters.storage_set.storages import Place, StorageSet
@@ -270,13 +270,13 @@ def prepared(name, root):
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("name", VERBS)
 def test_interruption_anywhere_is_settled_by_doing_it_again(name, after, tmp_path):
-    verb, settle = VERBS[name]
+    verb, recover = VERBS[name]
     whole = prepared(name, tmp_path / "whole")
     before, seen_before = facts(whole.mount.root), seen(whole.mount.root)
     verb(whole)
     wanted, seen_wanted = facts(whole.mount.root), seen(whole.mount.root)
     assert before != wanted
-    outcomes = [before, wanted] if settle else [wanted]
+    outcomes = [before, wanted] if recover else [wanted]
     points = 0
     while killed(verb, prepared(name, tmp_path / f"{points}"), points, after=after):
         root = tmp_path / f"{points}"
@@ -289,7 +289,7 @@ def test_interruption_anywhere_is_settled_by_doing_it_again(name, after, tmp_pat
             assert not mixed, f"half of it can be seen after {points} calls"
         assert seen(root).get("db1") == seen_before["db1"]
         deaths = 0
-        while killed(settle or verb, opened(root), deaths, after=after):
+        while killed(recover or verb, opened(root), deaths, after=after):
             deaths += 1
             assert deaths < 100
         assert facts(root) in outcomes, f"not settled after {points} calls"
@@ -385,7 +385,7 @@ def test_unmounted_directory_is_never_an_empty_storage(tmp_path):
     for there in (False, True):
         if there:
             root.mkdir()
-        storage, ledger = opened(root), SharedLedger(Mount(root))
+        storage, intent_log = opened(root), SharedLedger(Mount(root))
         verbs = [
             (storage.names,),
             (storage.exists, "web1"),
@@ -398,10 +398,10 @@ def test_unmounted_directory_is_never_an_empty_storage(tmp_path):
             (storage.snapshots, "web1"),
             (storage.describe, "web1", {"a": "b"}),
             (make, storage, "web1", "second"),
-            (ledger.marks,),
-            (ledger.write, "web1", Intent("create")),
-            (ledger.erase, "web1"),
-            (ledger.claim("web1").__enter__,),
+            (intent_log.intents,),
+            (intent_log.write, "web1", Intent("create")),
+            (intent_log.erase, "web1"),
+            (intent_log.lock("web1").__enter__,),
         ]
         for verb, *arguments in verbs:
             assert kind_of(verb, *arguments) is Kind.EXTERNAL_FAILURE
@@ -429,15 +429,15 @@ def test_initialising_again_changes_nothing(fake):
 
 @pytest.mark.parametrize("name", ["../out", "..", ".", "", "a/b", ".vm-mgr", "/etc", "a" * 65])
 def test_no_name_leads_out_of_the_directory(name, fake):
-    ledger = SharedLedger(fake.mount)
+    intent_log = SharedLedger(fake.mount)
     assert not fake.exists(name)
     for verb in (
         fake.definition,
         fake.remove,
         fake.unstage,
         fake.images,
-        ledger.erase,
-        ledger.claim(name).__enter__,
+        intent_log.erase,
+        intent_log.lock(name).__enter__,
     ):
         assert kind_of(verb, *([name] if verb.__name__ != "__enter__" else [])) is Kind.INVALID
     assert kind_of(fake.rename, "web1", name) is Kind.INVALID
@@ -505,26 +505,26 @@ def test_metadata_that_somebody_broke_is_not_overwritten(fake):
 def test_claim_ends_with_a_killed_process(root):
     code = (
         "import sys; from pathlib import Path\n"
-        "from vm_mgr.adapters.shared_dir.ledger import SharedLedger\n"
+        "from vm_mgr.adapters.shared_dir.intent_log import SharedLedger\n"
         "from vm_mgr.adapters.shared_dir.mount import Mount\n"
         "with SharedLedger(Mount(Path(sys.argv[1]))).claim('web1'):\n"
         "    print('claimed', flush=True); sys.stdin.read()\n"
     )
-    ledger = SharedLedger(Mount(root))
+    intent_log = SharedLedger(Mount(root))
     with subprocess.Popen(
         [sys.executable, "-c", code, str(root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdout.readline() == "claimed\n"
-        assert kind_of(ledger.claim("web1").__enter__) is Kind.TRY_LATER
+        assert kind_of(intent_log.lock("web1").__enter__) is Kind.TRY_LATER
         other.send_signal(signal.SIGKILL)
-    with ledger.claim("web1"):
+    with intent_log.lock("web1"):
         pass
 
 
 def test_mark_that_cannot_be_read_is_still_a_mark(root):
     (root / ".vm-mgr" / "marks" / "web1.json").write_text("{")
     (root / ".vm-mgr" / "marks" / "db1.json.new").write_text("{")
-    assert SharedLedger(Mount(root)).marks() == {"web1": Intent("unknown")}
+    assert SharedLedger(Mount(root)).intents() == {"web1": Intent("unknown")}
 
 
 def test_running_vm_keeps_its_disks_to_itself(real):
@@ -674,7 +674,7 @@ def test_life_of_a_vm_in_a_directory(root, tmp_path):
     env = MemoryEnv(DomainXml())
     env.storage = env.snapshots = SharedDirectory(Mount(root), HostRunner(), env.clock)
     env.storages = StorageSet({"vms": Place(lambda: env.storage)})
-    env.ledger = SharedLedger(env.storage.mount)
+    env.intent_log = SharedLedger(env.storage.mount)
     create(env, CreateRequest("web1", DOMAIN, (str(image),), start=False))
     create(env, CreateRequest("web1", DOMAIN, (str(image),), start=False, force=True))
     clone(env, CloneRequest("web1", "web2", VmSettings(), start=False))
@@ -684,7 +684,7 @@ def test_life_of_a_vm_in_a_directory(root, tmp_path):
     assert env.storage.snapshots("web1") == []
     remove(env, "web1")
     remove(env, "web3")
-    assert not env.ledger.marks()
+    assert not env.intent_log.intents()
     assert sorted(path.name for path in root.iterdir()) == [".vm-mgr"]
 
 
@@ -719,7 +719,7 @@ def test_disks_of_a_vm_in_a_directory_come_and_go(root, tmp_path):
     env = MemoryEnv(DomainXml())
     env.storage = env.snapshots = SharedDirectory(Mount(root), HostRunner(), env.clock)
     env.storages = StorageSet({"vms": Place(lambda: env.storage)})
-    env.ledger = SharedLedger(env.storage.mount)
+    env.intent_log = SharedLedger(env.storage.mount)
     create(env, CreateRequest("web1", DOMAIN, (str(image),)))
     add_disk(env, "web1", NewDisk(image=str(image)))
     assert add_disk(env, "web1", NewDisk(2 << 20)).size_bytes == 2 << 20

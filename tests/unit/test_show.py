@@ -70,7 +70,7 @@ def test_everything_is_shown(env, vm):
 
 def test_pause_and_what_is_unfinished_are_shown(env, vm):
     pause(env, vm)
-    env.ledger.write(vm, Intent("restart", "n3", 5.0))
+    env.intent_log.write(vm, Intent("restart", "n3", 5.0))
     shown = show(env, vm)
     assert shown.paused == "user"
     assert shown.unfinished.verb == "restart"
@@ -98,7 +98,7 @@ def test_without_storage_the_rest_is_shown_and_the_storage_is_asked_once(env, vm
         asked.append(1)
         raise VmMgrError(Kind.EXTERNAL_FAILURE, "Ceph can't be reached")
 
-    env.ledger.marks = env.storage.exists = env.storage.names = unreachable
+    env.intent_log.intents = env.storage.exists = env.storage.names = unreachable
     shown = show(env, vm)
     assert shown.status.node == "n2"
     assert shown.placement.priority == 5
@@ -170,7 +170,7 @@ def test_unreadable_definition_hides_only_the_machine(env, vm):
 
 
 def test_only_a_mark_is_shown_too(env):
-    env.ledger.write("half1", Intent("create", "n1", 5.0))
+    env.intent_log.write("half1", Intent("create", "n1", 5.0))
     shown = show(env, "half1")
     assert shown.status.state.value == "Undefined"
     assert shown.unfinished.verb == "create"
@@ -185,7 +185,7 @@ def test_unknown_vm_is_not_found(env, verb):
 
 def test_people_get_aligned_sections(env, vm, shell):
     pause(env, vm)
-    env.ledger.write(vm, Intent("restart", "n3", 5.0))
+    env.intent_log.write(vm, Intent("restart", "n3", 5.0))
     text = shell("show", vm).stdout
     for part in ("Started on n2 since", "paused", "prefers n2", "web1 → db1 (700)", "512 MiB", "SNAPSHOT",
                  "vm-mgr unmigrate web1", "vm-mgr repair", "owner = me", "system_web1"):  # fmt: skip

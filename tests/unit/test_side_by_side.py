@@ -60,8 +60,8 @@ def test_resource_tells_the_storage_and_needs_its_mount(env, image):
     make(env, image, "web1")
     make(env, image, "db1", "vms")
     resources = env.cluster.resources
-    assert (resources["web1"].params["storage"], resources["web1"].needs) == ("ceph", "")
-    assert (resources["db1"].params["storage"], resources["db1"].needs) == ("vms", "vms-clone")
+    assert (resources["web1"].params["storage"], resources["web1"].depends_on) == ("ceph", "")
+    assert (resources["db1"].params["storage"], resources["db1"].depends_on) == ("vms", "vms-clone")
 
 
 def test_life_of_a_vm_stays_in_its_storage(env, two, image):

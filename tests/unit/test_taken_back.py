@@ -54,10 +54,10 @@ def test_refused_change_is_taken_back(env, monkeypatch, change, kind, refusals):
     monkeypatch.setattr(env.cluster, "reconfigure", reconfigure)
     with pytest.raises(VmMgrError, match="does not want"):
         change(env)
-    assert bool(env.ledger.marks()) is (refusals > 1)
+    assert bool(env.intent_log.intents()) is (refusals > 1)
     repair(env)
     assert facts(env) == before
-    assert not env.ledger.marks()
+    assert not env.intent_log.intents()
 
 
 @pytest.mark.usefixtures("vms")
@@ -66,4 +66,4 @@ def test_change_that_is_not_refused_is_made(env, change):
     before = facts(env)
     change(env)
     assert facts(env) != before
-    assert not env.ledger.marks()
+    assert not env.intent_log.intents()

@@ -142,7 +142,7 @@ def test_qemu_died_is_noticed_by_the_monitor(ceph):
 def test_storage_that_says_nothing_is_unknown_and_not_guessed(cluster, ceph):
     for known, vm in (
         (None, VM),
-        (ceph, replace(VM, needs="vm-mgr-dir-vms")),
+        (ceph, replace(VM, depends_on="vm-mgr-dir-vms")),
         (ceph, replace(VM, storage="vms")),
     ):
         found = node_lost(cluster, known, vm)
@@ -301,7 +301,7 @@ def test_cib_is_read_with_defaults_and_templates():
     assert (web1.monitor_interval, web1.monitor) == (15, 40)
     assert (web1.migration_threshold, web1.failure_timeout) == (0, 600)
     assert (web2.migration_threshold, web2.monitor_interval) == (3, None)
-    assert (web2.storage, web2.needs) == ("vms", "vm-mgr-dir-vms")
+    assert (web2.storage, web2.depends_on) == ("vms", "vm-mgr-dir-vms")
 
 
 def test_programs_are_asked_without_changing_anything():

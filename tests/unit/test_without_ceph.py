@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from vm_mgr.adapters.ceph.connection import Connection
 from vm_mgr.adapters.ceph.event_log import CephChronicle
-from vm_mgr.adapters.ceph.ledger import CephLedger
+from vm_mgr.adapters.ceph.intent_log import CephLedger
 from vm_mgr.adapters.ceph.listing import Listing
 from vm_mgr.adapters.ceph.port import CephStorage
 from vm_mgr.adapters.host.clock import SystemClock
@@ -55,7 +55,7 @@ def test_begun_list_tells_names_and_marks_the_same_error(again):
     before = open_files()
     listing = Listing(Silent)
     for _ in range(again):
-        for ask in (listing.names, listing.marks):
+        for ask in (listing.names, listing.intents):
             with pytest.raises(VmMgrError) as caught:
                 ask()
             told = (caught.value.kind, caught.value.message, caught.value.hint)
@@ -66,7 +66,7 @@ def test_begun_list_tells_names_and_marks_the_same_error(again):
 @pytest.mark.parametrize("end", [lambda: os._exit(1), lambda: os.kill(os.getpid(), 9), lambda: 1 / 0])
 def test_child_that_ends_without_an_answer_is_an_error_each_time(end, capfd):
     listing = Listing(end)
-    for ask in (listing.marks, listing.names, listing.marks):
+    for ask in (listing.intents, listing.names, listing.intents):
         with pytest.raises(VmMgrError) as caught:
             ask()
         assert (caught.value.kind, bool(caught.value.hint)) == (Kind.EXTERNAL_FAILURE, True)
@@ -75,7 +75,7 @@ def test_child_that_ends_without_an_answer_is_an_error_each_time(end, capfd):
 def test_child_that_hangs_is_not_waited_for():
     began = time.monotonic()
     listing = Listing(lambda: time.sleep(60), limit_s=0.3)
-    for ask in (listing.names, listing.marks):
+    for ask in (listing.names, listing.intents):
         with pytest.raises(VmMgrError, match="within 0 s"):
             ask()
     assert time.monotonic() - began < 5
@@ -87,7 +87,7 @@ def test_list_shows_what_the_cluster_runs_and_waits_once(env, image):
     listing = Listing(Silent)
     for begun, waits in ((listing, 0), (None, 1)):
         storage = CephStorage(connection, None, SystemClock(), listing=begun)
-        env.storage.names, env.ledger = storage.names, CephLedger(connection, begun)
+        env.storage.names, env.intent_log = storage.names, CephLedger(connection, begun)
         found = look(env)
         assert [vm.name for vm in found.vms] == ["web1"]
         assert [error.message for error in found.missing] == [SILENT.message]
@@ -105,27 +105,27 @@ def test_list_says_what_may_be_missing(env, image, output):
         assert json.loads(done.stdout)[0]["name"] == "web1"
 
 
-LOOKS = ("marks", "read", "names", "metadata", "images")
+LOOKS = ("intents", "read", "names", "metadata", "images")
 
 
-@pytest.mark.parametrize("what", ["claim", "write", "erase", "append", *LOOKS])
+@pytest.mark.parametrize("what", ["lock", "write", "erase", "append", *LOOKS])
 def test_missing_binding_is_the_environments(monkeypatch, what):
     monkeypatch.setitem(sys.modules, "rados", None)
     monkeypatch.setitem(sys.modules, "rbd", None)
     connection = Connection("ceph.conf", "vm-mgr", "rbd")
-    ledger, event_log = CephLedger(connection), CephChronicle(connection)
+    intent_log, event_log = CephLedger(connection), CephChronicle(connection)
     storage = CephStorage(connection, None, SystemClock())
     name = VmName("web1")
 
-    def claim():
-        with ledger.claim(name):
+    def lock():
+        with intent_log.lock(name):
             pass
 
     acts = {
-        "claim": claim,
-        "marks": ledger.marks,
-        "write": lambda: ledger.write(name, Intent("set")),
-        "erase": lambda: ledger.erase(name),
+        "lock": lock,
+        "intents": intent_log.intents,
+        "write": lambda: intent_log.write(name, Intent("set")),
+        "erase": lambda: intent_log.erase(name),
         "read": event_log.read,
         "append": lambda: event_log.append([object()]),
         "names": storage.names,
@@ -157,7 +157,7 @@ def test_without_quorum_no_storage_is_waited_for(env, image, act):
         asked.append(act)
         raise SILENT
 
-    env.storage.names = env.ledger.claim = env.ledger.marks = env.event_log.read = ask
+    env.storage.names = env.intent_log.lock = env.intent_log.intents = env.event_log.read = ask
     with pytest.raises(VmMgrError, match="no quorum") as caught:
         ACTS[act](env)
     assert (caught.value.kind, asked) == (Kind.TRY_LATER, [])
@@ -170,7 +170,7 @@ def test_what_the_cluster_says_comes_before_the_storage(env, act, kind):
         raise VmMgrError(kind, "no", hint="run as root")
 
     env.cluster.state = refuse
-    env.ledger.claim = env.ledger.marks = env.event_log.read = None
+    env.intent_log.lock = env.intent_log.intents = env.event_log.read = None
     with pytest.raises(VmMgrError) as caught:
         ACTS[act](env)
     assert caught.value.kind is kind

@@ -75,14 +75,14 @@ def _data(shown: Shown) -> dict[str, Any]:
 
 
 def _saved(state: SavedState | None) -> dict[str, Any]:
-    told = "" if state is None else "used" if state.taken else "complete" if state.complete else "saving"
+    told = "" if state is None else "used" if state.consumed else "complete" if state.complete else "saving"
     state = state or SavedState()
     return {
         "state": told,
         "node": state.node,
         "since": _utc(state.saved_utc) if state.saved_utc else "",
         "size_bytes": state.size_bytes,
-        "resumed_at_start": state.waits,
+        "resumed_at_start": state.resumable,
     }
 
 
@@ -112,7 +112,7 @@ def _placement(vm: VmResource) -> dict[str, Any]:
         "migrate_to_timeout_s": vm.migrate_to_timeout_s,
         "migrate_from_timeout_s": vm.migrate_from_timeout_s,
         "checks": [{"name": name, "interval_s": seconds} for name, seconds in vm.checks.items()],
-        "asks": list(vm.asks),
+        "asks": list(vm.requirements),
         "follow_uplink": vm.follow_uplink,
     }
 

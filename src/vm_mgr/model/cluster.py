@@ -27,8 +27,8 @@ class Node(NamedTuple):
     maintenance: bool = False
     pending: bool = False
     observer: bool = False
-    leaving: bool = False
-    answers: Mapping[str, str] = {}
+    shutting_down: bool = False
+    attributes: Mapping[str, str] = {}
     alarms: tuple[str, ...] = ()
     full: Mapping[str, int] = {}
 
@@ -44,7 +44,12 @@ class Node(NamedTuple):
     def can_host(self) -> bool:
         """Tell whether a VM may be placed there now."""
         return self.online and not (
-            self.unclean or self.standby or self.maintenance or self.pending or self.observer or self.leaving
+            self.unclean
+            or self.standby
+            or self.maintenance
+            or self.pending
+            or self.observer
+            or self.shutting_down
         )
 
 

@@ -27,7 +27,7 @@ class Intent(NamedTuple):
         return frozenset(VmName(name) for key in NAMES if (name := self.details.get(key)))
 
 
-def write_intent(mark: Intent) -> str:
+def write_intent(intent: Intent) -> str:
     """Give a mark as text.
 
     >>> read_mark(write_mark(Mark("create", "n1", 7.5, {"was": ""})))
@@ -35,7 +35,7 @@ def write_intent(mark: Intent) -> str:
     """
     import json  # noqa: PLC0415 - not for `list`, which hardly ever meets a mark
 
-    return json.dumps({**mark._asdict(), "details": dict(mark.details)})
+    return json.dumps({**intent._asdict(), "details": dict(intent.details)})
 
 
 def read_intent(raw: str) -> Intent:

@@ -58,7 +58,7 @@ def ask_of(name: str) -> str:
     return ask if ask != name and (ask == KVM or ask.startswith((BRIDGE, MACHINE))) else ""
 
 
-def scores(asks: Sequence[str], *, follow_uplink: bool) -> list[tuple[str, str, int]]:
+def scores(requirements: Sequence[str], *, follow_uplink: bool) -> list[tuple[str, str, int]]:
     """Give each answer that speaks against a node, and what the nodes get that don't give it, as a score.
 
     >>> scores(["bridge-br0", "kvm"], follow_uplink=True)
@@ -66,17 +66,17 @@ def scores(asks: Sequence[str], *, follow_uplink: bool) -> list[tuple[str, str, 
     >>> sum(score for _, _, score in scores([f"bridge-b{n}" for n in range(30)], follow_uplink=True))
     900000
     """
-    present = min(PRESENT_SCORE, MOST // max(len(asks), 1) * 10 // 11)
+    present = min(PRESENT_SCORE, MOST // max(len(requirements), 1) * 10 // 11)
     connected = present * CONNECTED_SCORE // PRESENT_SCORE
     found = []
-    for ask in asks:
+    for ask in requirements:
         found.append((ask, MISSING, present))
         if follow_uplink and ask.startswith(BRIDGE):
             found.append((ask, CUT, connected))
     return found
 
 
-def penalty(asks: Sequence[str], told: Mapping[str, str], *, follow_uplink: bool) -> int:
+def penalty(requirements: Sequence[str], told: Mapping[str, str], *, follow_uplink: bool) -> int:
     """Add up what a node lacks that has told this; 0 or less.
 
     >>> penalty(["bridge-br0"], {"bridge-br0": "1"}, follow_uplink=True)
@@ -84,17 +84,17 @@ def penalty(asks: Sequence[str], told: Mapping[str, str], *, follow_uplink: bool
     >>> penalty(["bridge-br0"], {}, follow_uplink=True)
     0
     """
-    against = scores(asks, follow_uplink=follow_uplink)
+    against = scores(requirements, follow_uplink=follow_uplink)
     return -sum(score for ask, answer, score in against if told.get(ask) == answer)
 
 
-def reasons(asks: Sequence[str], told: Mapping[str, str], *, follow_uplink: bool) -> list[str]:
+def reasons(requirements: Sequence[str], told: Mapping[str, str], *, follow_uplink: bool) -> list[str]:
     """Say for people what speaks against a node that has told this.
 
     >>> reasons(["bridge-br0", "kvm"], {"bridge-br0": "1", "kvm": "0"}, follow_uplink=True)
     ['the bridge br0 has no uplink', 'it has no hardware virtualisation (KVM)']
     """
-    against = scores(asks, follow_uplink=follow_uplink)
+    against = scores(requirements, follow_uplink=follow_uplink)
     return [_reason(ask, answer) for ask, answer, _ in against if told.get(ask) == answer]
 
 

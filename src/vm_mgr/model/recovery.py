@@ -165,7 +165,7 @@ def ceph_told(ceph: CephTimes, fenced_s: float | None) -> float | None:
 
 def in_ceph(vm: VmTimes, ceph: CephTimes | None) -> bool:
     """Tell whether a VM's disks are in Ceph: one that isn't names its storage, or what mounts it."""
-    return ceph is not None and not vm.needs and vm.storage in ("", CEPH)
+    return ceph is not None and not vm.depends_on and vm.storage in ("", CEPH)
 
 
 def add(*seconds: float | None) -> float | None:

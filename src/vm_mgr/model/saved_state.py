@@ -18,15 +18,15 @@ class SavedState(NamedTuple):
     saved_utc: float = 0.0
     size_bytes: int = 0
     digest: str = ""
-    moment: str = ""
-    stood: bool = False
+    disk_fingerprint: str = ""
+    was_paused: bool = False
     complete: bool = False
-    taken: bool = False
+    consumed: bool = False
 
     @property
-    def waits(self) -> bool:
+    def resumable(self) -> bool:
         """Tell whether the next start resumes it."""
-        return self.complete and not self.taken
+        return self.complete and not self.consumed
 
 
 def write_state(state: SavedState) -> str:
@@ -37,7 +37,8 @@ def write_state(state: SavedState) -> str:
     """
     import json  # noqa: PLC0415 - for moves only
 
-    return json.dumps({key: value for key, value in state._asdict().items() if key not in _PLACES})
+    kept = {key: value for key, value in state._asdict().items() if key not in _PLACES}
+    return json.dumps({_KEYS.get(key, key): value for key, value in kept.items()})
 
 
 def read_state(raw: str) -> SavedState:
@@ -57,10 +58,12 @@ def read_state(raw: str) -> SavedState:
             int(value["size_bytes"]),
             str(value["digest"]),
             str(value["moment"]),
-            stood=value["stood"] is True,
+            was_paused=value["stood"] is True,
         )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return SavedState()
 
 
-_PLACES = ("complete", "taken")
+_PLACES = ("complete", "consumed")
+# What the keys were called by the first version that wrote them; a cluster has several versions side by side.
+_KEYS = {"disk_fingerprint": "moment", "was_paused": "stood"}

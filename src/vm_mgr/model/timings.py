@@ -94,7 +94,7 @@ class VmTimes:
     failure_timeout: float | None = 0
     io_error_timeout: float | None = 60
     storage: str = ""
-    needs: str = ""
+    depends_on: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -130,14 +130,16 @@ def _free(
     Their being free may have been waited for: then an operation may have begun meanwhile.
     """
     began = env.clock.monotonic()
-    whole = partial(require_whole, env, storage, given.name, foreign_ledger=_foreign_ledger(env, given))
+    whole = partial(
+        require_whole, env, storage, given.name, foreign_intent_log=_foreign_intent_log(env, given)
+    )
     whole(limit_s=max(until - began, 0))
     free_disks(env, storage, given.name, images, gone=gone, limit_s=max(until - env.clock.monotonic(), 0))
     if env.clock.monotonic() > began + CALL_S:
         whole(limit_s=0)
 
 
-def _foreign_ledger(env: RealEnv, given: Parameters) -> bool:
+def _foreign_intent_log(env: RealEnv, given: Parameters) -> bool:
     settings = env.storage_settings
     own = given.storage or env.storages.of(given.name)
     return own != (CEPH if settings.ceph else settings.default)

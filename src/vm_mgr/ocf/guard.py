@@ -60,7 +60,7 @@ def _refuse_saved(env: RealEnv, xml: str, found: Guarded) -> None:
     """Refuse a boot next to saved memory, which would no longer fit; the agent has taken it by now."""
     for label, name in _vms_in(env, xml, found):
         state = env.storages.called(label).saved_state(name)
-        if state is not None and state.waits:
+        if state is not None and state.resumable:
             ways = f"vm-mgr start {name}, or give it up: vm-mgr stop --force {name}"
             message = f"refusing to boot from disks of {name}: its memory is saved; let it go on: {ways}"
             raise VmMgrError(Kind.WRONG_STATE, message)

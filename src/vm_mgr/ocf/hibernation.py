@@ -98,9 +98,11 @@ class _Saving:
         stands = env.hypervisor.paused(name, timeout_s=CALL_S)
         if stands not in ("", PAUSED_BY_USER):
             raise VmMgrError(Kind.WRONG_STATE, f"its guest stands: {stands}")
-        mark = env.ledger.marks().get(name)  # asked after the pause was seen: it may be that command's
-        if mark is not None:
-            raise VmMgrError(Kind.TRY_LATER, f"{mark.verb} of {name} is under way, or was left unfinished")
+        intent = env.intent_log.intents().get(
+            name
+        )  # asked after the pause was seen: it may be that command's
+        if intent is not None:
+            raise VmMgrError(Kind.TRY_LATER, f"{intent.verb} of {name} is under way, or was left unfinished")
         xml = env.hypervisor.running_definition(name)
         machine = env.definitions.machine(xml)
         self._require_own_disks(self.storage, xml)
@@ -111,10 +113,10 @@ class _Saving:
             uuid=machine.uuid,
             node=env.cluster.local_node(),
             saved_utc=env.clock.utc(),
-            stood=stands == PAUSED_BY_USER and not self._was_paused_by_us(),
+            was_paused=stands == PAUSED_BY_USER and not self._was_paused_by_us(),
         )
         self.waits.end("checks")
-        if not self.state.stood:
+        if not self.state.was_paused:
             self.paused = True  # it may stand even where the call fails
             self._note_pause()
             env.hypervisor.pause(name)
@@ -199,13 +201,13 @@ def wake(
     state = storage.saved_state(name)
     if state is None:
         return Found()
-    if state.taken or not state.complete:
-        why = "resuming it was begun before" if state.taken else "saving it did not end"
+    if state.consumed or not state.complete:
+        why = "resuming it was begun before" if state.consumed else "saving it did not end"
         _tell(env, name, EventKind.NOT_RESUMED, f"{why}: it boots, as after a power cut")
         return Found(state)
-    worse_node_reasons = _misfit(storage, name, state, uuid)
+    misfit = _misfit(storage, name, state, uuid)
     storage.consume_state(name)
-    if worse_node_reasons:
+    if misfit:
         _tell(env, name, EventKind.NOT_RESUMED, f"{misfit}: it boots")
         return Found(state)
     waits, until = Stopwatch(env.clock), deadline - BOOT_S
@@ -227,7 +229,7 @@ def wake(
 
 def go_on(env: RealEnv, name: VmName, found: Found, end: Callable[[], None]) -> None:
     """Let the guest's processors run, unless its user had paused it; they may have run where this fails."""
-    if found.state is None or not found.stands or found.state.stood:
+    if found.state is None or not found.stands or found.state.was_paused:
         return
     try:
         env.hypervisor.resume(name)
@@ -249,7 +251,7 @@ def clear(env: RealEnv, storage: Storage | None, name: VmName) -> None:
 def _misfit(storage: Storage, name: VmName, state: SavedState, uuid: str) -> str:
     if not state.uuid or state.uuid != uuid:
         return f"the saved memory is of another VM ({state.uuid or 'unknown'})"
-    if state.moment != storage.moment(name):
+    if state.disk_fingerprint != storage.disk_fingerprint(name):
         return "its disks have changed since its memory was saved"
     return ""
 

@@ -10,7 +10,7 @@ from vm_mgr import private
 from vm_mgr.bounded import OutOfTimeError, bounded
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.cluster import ClusterState, Failure
-from vm_mgr.model.migration import JobSample
+from vm_mgr.model.migration import PREEMPTED, JobSample
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import identity
 from vm_mgr.wiring import RealEnv
@@ -51,13 +51,13 @@ class RecoveryWatch:
         if now is None:
             return ""
         if self.target in now:
-            return f"{GAVE_WAY}: {now[self.target]}"
+            return f"{PREEMPTED}: {now[self.target]}"
         # A cluster that did not answer at first tells from now on what is new.
         known = now if self.known is None else self.known
         for key in sorted(now.keys() - known.keys()) if self.others else ():
             vm = key.split(" ")[0]
             if key.startswith(NODE) or self._is_first(VmName(vm)):
-                return f"{GAVE_WAY}: {now[key]}"
+                return f"{PREEMPTED}: {now[key]}"
         self.known = known | now
         return ""
 

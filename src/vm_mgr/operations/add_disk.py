@@ -13,13 +13,13 @@ from vm_mgr.operations.storage.hotplug import guest_sources, plug
 from vm_mgr.operations.storage.overlay import disk_problems
 from vm_mgr.operations.storage.own_clients import note_clients_of
 from vm_mgr.operations.storage.quiesce import node_of
-from vm_mgr.operations.support.alone import Step, alone, with_intent
 from vm_mgr.operations.support.capacity import room_problems
+from vm_mgr.operations.support.locking import Step, locked, with_intent
 from vm_mgr.operations.support.preconditions import quorum_problems, require_defined, steady_problems
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress
 
-__all__ = ["NewDisk", "add_disk", "settle"]
+__all__ = ["NewDisk", "add_disk", "recover"]
 
 SMALLEST = 1 << 20
 NOT_PLUGGABLE = ("ide", "sata")
@@ -40,7 +40,7 @@ class NewDisk(NamedTuple):
 
 def add_disk(env: Env, name: VmName, new: NewDisk) -> DiskInfo:
     """Make the disk, add it to the definition, plug it into a running guest; if that fails, take it back."""
-    with alone(env, name):
+    with locked(env, name):
         state = env.cluster.state()
         raise_all(quorum_problems(state))
         require_defined(env, name)
@@ -60,19 +60,19 @@ def add_disk(env: Env, name: VmName, new: NewDisk) -> DiskInfo:
         return env.storage.disks(name)[number]
 
 
-def settle(env: Env, name: VmName, mark: Intent) -> bool:
+def recover(env: Env, name: VmName, intent: Intent) -> bool:
     """Finish once the disk was whole; before that, or where the guest could not get it, remove it."""
     if not env.storage.exists(name):
         return False
-    step = Step(env, name, mark)
-    if mark.details["phase"] == MAKING:
+    step = Step(env, name, intent)
+    if intent.details["phase"] == MAKING:
         env.storage.unstage(name)
         return False
-    if mark.details["phase"] == PLACING:
+    if intent.details["phase"] == PLACING:
         try:
             _finish(step)
         except VmMgrError as error:
-            if step.mark.details["phase"] != TAKING_BACK:
+            if step.intent.details["phase"] != TAKING_BACK:
                 raise
             env.say(Note(Level.WARNING, "not-plugged", f"a disk can't be given to {name}: {error.message}"))
         else:
@@ -105,7 +105,7 @@ def _make(env: Env, name: VmName, number: int, image: ImageFile | None, size_byt
 
 def _finish(step: Step) -> None:
     """Put it in place, describe it, plug it in; each step finds out by itself whether it was done."""
-    env, name, details = step.env, step.name, step.mark.details
+    env, name, details = step.env, step.name, step.intent.details
     number = int(details["number"])
     disk = env.storage.disk(name, number, details["bus"])
     env.storage.place_disk(name, number)
@@ -121,7 +121,7 @@ def _finish(step: Step) -> None:
 
 def _take_back(step: Step) -> None:
     """Remove the disk, unless the guest has got it after all: it could not be made to let go."""
-    env, name, number = step.env, step.name, int(step.mark.details["number"])
+    env, name, number = step.env, step.name, int(step.intent.details["number"])
     source = env.storage.disk(name, number, None).source
     if source in (guest_sources(env, name) or ()):
         env.say(Note(Level.WARNING, "kept", f"the guest of {name} has got the disk {source} after all"))

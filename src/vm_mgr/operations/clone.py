@@ -18,7 +18,7 @@ from vm_mgr.operations.create import (
 from vm_mgr.operations.storage.free import shed_dead
 from vm_mgr.operations.storage.overlay import disk_problems
 from vm_mgr.operations.storage.quiesce import pauses, still
-from vm_mgr.operations.support.alone import alone
+from vm_mgr.operations.support.locking import locked
 from vm_mgr.operations.support.preconditions import name_conflicts, quorum_problems, require_defined
 from vm_mgr.operations.support.ties import state_problems, warn_of_ties
 from vm_mgr.ports.env import Env
@@ -55,7 +55,7 @@ def clone(env: Env, request: CloneRequest) -> VmStatus:
     raise_all(name_problems(name) + quorum_problems(env.cluster.state()))
     if name == source:
         raise VmMgrError(Kind.INVALID, "a VM can't be cloned to itself", hint="choose another --dst-name")
-    with alone(env, name, source):
+    with locked(env, name, source):
         require_defined(env, source)
         state = env.cluster.state()
         settings, given = _settings(env, request)

@@ -6,11 +6,11 @@ from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import VmName, VmSettings
 from vm_mgr.operations.enable import resource_for
-from vm_mgr.operations.support.alone import alone, first_change, restore_settings_on_failure, with_intent
+from vm_mgr.operations.support.locking import first_change, locked, restore_settings_on_failure, with_intent
 from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
 
-__all__ = ["add_colocation", "list_colocation", "remove_colocation", "separate", "settle"]
+__all__ = ["add_colocation", "list_colocation", "recover", "remove_colocation", "separate"]
 
 WISH = "700"
 MUST = "INFINITY"
@@ -44,14 +44,14 @@ def list_colocation(env: Env, name: VmName) -> Mapping[str, str]:
     return env.storage.settings(name).colocations
 
 
-def settle(env: Env, name: VmName, mark: Intent) -> None:  # noqa: ARG001 - what is stored is what was asked for, or before
+def recover(env: Env, name: VmName, intent: Intent) -> None:  # noqa: ARG001 - what is stored is what was asked for, or before
     """Bring the cluster to what is stored."""
     if env.storage.exists(name):
         _apply(env, name, env.storage.settings(name))
 
 
 def _change(env: Env, name: VmName, changes: Mapping[str, str | None]) -> Mapping[str, str]:
-    with alone(env, name):
+    with locked(env, name):
         state = env.cluster.state()
         problems = quorum_problems(state)
         require_defined(env, name)

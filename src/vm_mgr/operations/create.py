@@ -32,8 +32,8 @@ from vm_mgr.operations.lifecycle.waiting import wait_started
 from vm_mgr.operations.migration.options import move_problems
 from vm_mgr.operations.status import status
 from vm_mgr.operations.storage.quiesce import release
-from vm_mgr.operations.support.alone import Step, alone, claimed, with_intent
 from vm_mgr.operations.support.capacity import guest_problems, tell_room
+from vm_mgr.operations.support.locking import Step, lock, locked, with_intent
 from vm_mgr.operations.support.preconditions import (
     host_problems,
     name_conflicts,
@@ -52,9 +52,9 @@ __all__ = [
     "clone_snapshot",
     "create",
     "making",
+    "recover",
     "recover_others",
     "setting_problems",
-    "settle",
     "uuid_problems",
 ]
 
@@ -95,7 +95,7 @@ def create(env: Env, request: CreateRequest) -> VmStatus:
     """
     name = request.name
     raise_all(name_problems(name) + quorum_problems(env.cluster.state()))
-    with alone(env, name), _uuid_claimed(env, request.xml):
+    with locked(env, name), _uuid_claimed(env, request.xml):
         state = env.cluster.state()
         images, problems = _inspect(env, request)
         problems += name_conflicts(env, state, name, force=request.force, storage=request.storage)
@@ -148,20 +148,20 @@ def making(
             _put_in_cluster(env, name, start=start)
 
 
-def settle(env: Env, name: VmName, mark: Intent) -> bool:
+def recover(env: Env, name: VmName, intent: Intent) -> bool:
     """Finish a creation that was committed; take any other back, with what it was to replace."""
-    env.storages.called(mark.details.get("storage", "")).unstage(name)
-    recover_others(env, name, mark)
+    env.storages.called(intent.details.get("storage", "")).unstage(name)
+    recover_others(env, name, intent)
     if not env.storage.exists(name):
         return False
-    Step(env, name, mark).now(ENABLING)  # the disks are whole: it may be started
+    Step(env, name, intent).now(ENABLING)  # the disks are whole: it may be started
     present = name in env.cluster.state().resources
-    was = mark.details["was"]
-    if env.storage.metadata(name).get(TOKEN) == mark.details["token"]:
-        if mark.details.get("local"):
-            env.hypervisor_at(NodeName(mark.node)).undefine(VmName(mark.details["local"]))
-        if mark.details["enable"] and not present:
-            _put_in_cluster(env, name, start=bool(mark.details["start"]))
+    was = intent.details["was"]
+    if env.storage.metadata(name).get(TOKEN) == intent.details["token"]:
+        if intent.details.get("local"):
+            env.hypervisor_at(NodeName(intent.node)).undefine(VmName(intent.details["local"]))
+        if intent.details["enable"] and not present:
+            _put_in_cluster(env, name, start=bool(intent.details["start"]))
         return True
     if was and present:
         env.cluster.set_target_role(name, TargetRole(was))
@@ -170,11 +170,11 @@ def settle(env: Env, name: VmName, mark: Intent) -> bool:
     return False
 
 
-def recover_others(env: Env, name: VmName, mark: Intent) -> None:
+def recover_others(env: Env, name: VmName, intent: Intent) -> None:
     """Let a clone's source go on, without the snapshot that was taken for the clone."""
-    source = VmName(mark.details.get("source", ""))
+    source = VmName(intent.details.get("source", ""))
     if source and env.storage.exists(source):
-        release(env, source, mark)
+        release(env, source, intent)
         env.snapshots.drop_snapshot(source, clone_snapshot(name))
 
 
@@ -250,7 +250,7 @@ def _uuid_claimed(env: Env, definition: str) -> Iterator[None]:
     wanted = "" if env.definitions.problems(definition) else env.definitions.uuid(definition)
     with ExitStack() as claim:
         if wanted:
-            claim.enter_context(claimed(env, VmName(f"uuid-{wanted}")))
+            claim.enter_context(lock(env, VmName(f"uuid-{wanted}")))
         yield
 
 

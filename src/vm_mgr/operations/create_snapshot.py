@@ -7,17 +7,17 @@ from vm_mgr.model.vm import VmName
 from vm_mgr.operations.storage.free import shed_dead
 from vm_mgr.operations.storage.overlay import disk_problems
 from vm_mgr.operations.storage.quiesce import pauses, release, still
-from vm_mgr.operations.support.alone import alone, first_change, with_intent
+from vm_mgr.operations.support.locking import first_change, locked, with_intent
 from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
 
-__all__ = ["create_snapshot", "settle"]
+__all__ = ["create_snapshot", "recover"]
 
 
 def create_snapshot(env: Env, name: VmName, snapshot: str) -> Snapshot:
     """Hold the guest still, take the snapshot on every disk, let the guest go on."""
     raise_all(snapshot_name_problems(snapshot))
-    with alone(env, name):
+    with locked(env, name):
         state = env.cluster.state()
         raise_all(quorum_problems(state))
         require_defined(env, name)
@@ -39,9 +39,9 @@ def create_snapshot(env: Env, name: VmName, snapshot: str) -> Snapshot:
         return next(taken for taken in env.snapshots.snapshots(name) if taken.name == snapshot)
 
 
-def settle(env: Env, name: VmName, mark: Intent) -> bool:
+def recover(env: Env, name: VmName, intent: Intent) -> bool:
     """Let the guest go on and forget the snapshot: half of one is none."""
-    release(env, name, mark)
+    release(env, name, intent)
     if env.storage.exists(name):
-        env.snapshots.drop_snapshot(name, mark.details["snapshot"])
+        env.snapshots.drop_snapshot(name, intent.details["snapshot"])
     return False

@@ -8,18 +8,18 @@ from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.lifecycle.waiting import known_settings, wait_stopped
 from vm_mgr.operations.migration.blocked import let_go
 from vm_mgr.operations.storage.overlay import overlay_problems
-from vm_mgr.operations.support.alone import alone, with_intent
+from vm_mgr.operations.support.locking import locked, with_intent
 from vm_mgr.operations.support.preconditions import quorum_problems, resource_of
 from vm_mgr.ports.env import Env
 
-__all__ = ["disable", "halt", "role_of", "settle"]
+__all__ = ["disable", "halt", "recover", "role_of"]
 
 STOP_TIMEOUT_S = 30
 
 
 def disable(env: Env, name: VmName) -> VmStatus:
     """Stop the VM and remove its resource and constraints."""
-    with alone(env, name):
+    with locked(env, name):
         state = env.cluster.state()
         raise_all(quorum_problems(state))
         resource = resource_of(env, state, name)
@@ -30,11 +30,11 @@ def disable(env: Env, name: VmName) -> VmStatus:
     return VmStatus(name, VmState.DISABLED)
 
 
-def settle(env: Env, name: VmName, mark: Intent) -> bool:
+def recover(env: Env, name: VmName, intent: Intent) -> bool:
     """Let a VM that the cluster still has run again, if it was to run."""
     present = name in env.cluster.state().resources
     if present:
-        env.cluster.set_target_role(name, TargetRole(mark.details["was"]))
+        env.cluster.set_target_role(name, TargetRole(intent.details["was"]))
     return not present
 
 

@@ -12,7 +12,7 @@ from vm_mgr.operations.migrate import AS_SET, Moved, Moving, moving
 from vm_mgr.operations.migration.options import MigrateOptions, Target
 from vm_mgr.operations.migration.outcome import POLL_S, finish, longest_s, method_taken
 from vm_mgr.operations.migration.prechecks import arrival_problems, side_effect_problems
-from vm_mgr.operations.support.alone import claimed
+from vm_mgr.operations.support.locking import lock
 from vm_mgr.operations.support.preconditions import host_problems, quorum_problems
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.env import Env
@@ -78,7 +78,7 @@ def drain(env: Env, node: NodeName, wishes: DrainOptions = AS_USUAL) -> Drained:
     """
     state = env.cluster.state()
     raise_all(quorum_problems(state) + (host_problems(state, node) or _node_problems(state, node)))
-    with claimed(env, _claim(node)):
+    with lock(env, _claim(node)):
         job = _Drain(env, node, wishes)
         job.run()
         standby = wishes.standby and job.stand_by()
@@ -106,7 +106,7 @@ def _node_problems(state: ClusterState, node: NodeName) -> list[VmMgrError]:
     seen = state.node(node)
     if seen is None or seen.can_host:
         return []
-    if seen.standby or seen.leaving:
+    if seen.standby or seen.shutting_down:
         why = "is in standby" if seen.standby else "shuts down"
         message = f"{node} {why}: the cluster moves its VMs already"
         return [VmMgrError(Kind.WRONG_STATE, message, hint="see what is left there: vm-mgr list")]
@@ -206,7 +206,7 @@ class _Drain:
     def _keep_stranded(self) -> None:
         """Look where those can go that standby is to move, which no move of their own has looked at."""
         env, state = self.env, self.env.cluster.state()
-        goal = Target(leaving=self.node, avoiding=self._drained_too(), restarting=self.wishes.restart_others)
+        goal = Target(source=self.node, avoiding=self._drained_too(), restarting=self.wishes.restart_others)
         for vm in tuple(self.returning):
             problems = arrival_problems(env, state, vm.name, self.node, None, goal.avoiding, alive=False)
             problems += side_effect_problems(env, state, vm, self.node, goal)
@@ -247,7 +247,7 @@ class _Drain:
             vm = self.waiting.pop(0)
             terms = self.wishes.terms if vm.live_migration else AS_SET
             avoiding, restarting = self._drained_too(), self.wishes.restart_others
-            goal = Target(leaving=self.node, avoiding=avoiding, restarting=restarting)
+            goal = Target(source=self.node, avoiding=avoiding, restarting=restarting)
             self.under_way.append(_Journey(self.env, vm, goal, terms))
 
     def _gives_way(self, name: VmName) -> bool:
@@ -262,7 +262,7 @@ class _Drain:
 
     def _is_claimed(self, name: VmName) -> bool:
         try:
-            with self.env.ledger.claim(name):
+            with self.env.intent_log.lock(name):
                 return False
         except VmMgrError as error:
             if error.kind is not Kind.TRY_LATER:

@@ -5,8 +5,8 @@ from collections.abc import Collection
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.storage.quiesce import node_of
-from vm_mgr.operations.support.alone import alone
 from vm_mgr.operations.support.capacity import guest_problems
+from vm_mgr.operations.support.locking import locked
 from vm_mgr.operations.support.preconditions import require_defined
 from vm_mgr.operations.support.requirements import renew_requirements
 from vm_mgr.operations.support.ties import own_sources, state_problems, warn_of_ties
@@ -28,7 +28,7 @@ def edit(env: Env, name: VmName, xml: str, before: str, *, allow: Collection[str
 
     Raises TRY_LATER where somebody has changed it meanwhile. A running VM is left alone.
     """
-    with alone(env, name):
+    with locked(env, name):
         present = read_definition(env, name)
         if present != before:
             message = f"the definition of {name} has been changed by another command meanwhile"
@@ -39,7 +39,7 @@ def edit(env: Env, name: VmName, xml: str, before: str, *, allow: Collection[str
         _warn_of_others(env, name, xml, present)
         _warn_of_sizes(env, name, xml, present)
         env.storage.describe(name, {"xml": env.definitions.completed(xml)})
-        asks_else = env.definitions.asks(xml) != env.definitions.asks(present)
+        asks_else = env.definitions.requirements(xml) != env.definitions.requirements(present)
         if node_of(env, name) is not None:
             text = f"{name} runs on as it is; the change takes effect at its next start"
             env.say(Note(Level.INFO, "effect-start", text, f"vm-mgr restart {name}"))

@@ -11,7 +11,7 @@ from vm_mgr.model.vm import TargetRole, VmName, VmSettings, VmStatus, name_probl
 from vm_mgr.operations.lifecycle.waiting import wait_started
 from vm_mgr.operations.status import status
 from vm_mgr.operations.storage.overlay import noted_problems
-from vm_mgr.operations.support.alone import alone
+from vm_mgr.operations.support.locking import locked
 from vm_mgr.operations.support.preconditions import (
     host_problems,
     quorum_problems,
@@ -31,7 +31,7 @@ SAVING_S = 60
 
 def enable(env: Env, name: VmName, *, start: bool = True) -> VmStatus:
     """Write the VM's resource; wait until it runs unless start is False."""
-    with alone(env, name):
+    with locked(env, name):
         state = env.cluster.state()
         problems = quorum_problems(state)
         if name in state.resources:
@@ -86,10 +86,10 @@ def resource_for(env: Env, name: VmName, settings: VmSettings, *, start: bool) -
         meta=settings.pacemaker_meta,
         utilization=settings.pacemaker_utilization,
         colocations=settings.colocations,
-        needs=env.storages.requirement(label) if label else "",
+        depends_on=env.storages.storage_resource(label) if label else "",
         checks=intervals_s(settings.checks),
         returns=returns(settings),
-        asks=env.definitions.asks(env.storage.definition(name)),
+        requirements=env.definitions.requirements(env.storage.definition(name)),
         follow_uplink=settings.uplink != Uplink.IGNORE,
         hibernation_s=_hibernation_s(env, name) if on_move_of(settings) is OnMove.HIBERNATE else 0,
     )

@@ -5,7 +5,7 @@ from functools import partial
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.storage.free import shed_dead
-from vm_mgr.operations.support.alone import alone
+from vm_mgr.operations.support.locking import locked
 from vm_mgr.operations.support.preconditions import require_defined
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Progress
@@ -18,7 +18,7 @@ def flatten(env: Env, name: VmName, number: int | None = None) -> list[str]:
 
     The VM may run. No mark: at every moment the VM has what it had, and doing it again goes on.
     """
-    with alone(env, name):
+    with locked(env, name):
         require_defined(env, name)
         disks = env.storage.disks(name)
         if number is not None and not 0 <= number < len(disks):

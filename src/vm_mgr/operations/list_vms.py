@@ -46,14 +46,14 @@ def look(env: Env) -> Listing:
         except VmMgrError as error:
             missing.append(error)
     try:
-        for name, mark in env.ledger.marks().items():
+        for name, intent in env.intent_log.intents().items():
             vm = vms.get(name, VmStatus(name, VmState.UNDEFINED))
-            vms[name] = vm._replace(detail="; ".join(filter(None, (vm.detail, _unfinished(mark)))))
+            vms[name] = vm._replace(detail="; ".join(filter(None, (vm.detail, _unfinished(intent)))))
     except VmMgrError as error:
         if error.message not in [known.message for known in missing]:
             missing.append(error)
     return Listing(sorted(vms.values(), key=lambda vm: vm.name), missing)
 
 
-def _unfinished(mark: Intent) -> str:
-    return f"{mark.verb} under way on {mark.node}, or unfinished (vm-mgr repair)"
+def _unfinished(intent: Intent) -> str:
+    return f"{intent.verb} under way on {intent.node}, or unfinished (vm-mgr repair)"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.vm import VmName, note_problems
-from vm_mgr.operations.support.alone import alone
+from vm_mgr.operations.support.locking import locked
 from vm_mgr.operations.support.preconditions import require_defined
 from vm_mgr.ports.env import Env
 
@@ -32,7 +32,7 @@ def get_metadata(env: Env, name: VmName, key: str) -> str:
 def set_metadata(env: Env, name: VmName, key: str, value: str) -> None:
     """Set one of the user's own values; an empty one takes it away, as with `set`."""
     raise_all(note_problems({key: value}))
-    with alone(env, name):
+    with locked(env, name):
         require_defined(env, name)
         env.storage.describe(name, {key: value or None})
 
@@ -42,7 +42,7 @@ def remove_metadata(env: Env, name: VmName, key: str) -> None:
     if key.startswith("_") or key in OURS:
         hint = f"change settings with: vm-mgr set {name}; the definition with: vm-mgr edit {name}"
         raise VmMgrError(Kind.INVALID, f"{key[:80]!r} is no note of yours", hint=hint)
-    with alone(env, name):
+    with locked(env, name):
         require_defined(env, name)
         if key not in env.storage.metadata(name):
             raise _absent(name, key)

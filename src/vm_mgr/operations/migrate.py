@@ -11,7 +11,7 @@ from vm_mgr.model.on_move import Way
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.lifecycle.waiting import SETTLED_LOOKS, known_settings, wait
 from vm_mgr.operations.migration.blocked import elsewhere, let_go
-from vm_mgr.operations.migration.cancel import cancel_move, settle, take_back
+from vm_mgr.operations.migration.cancel import cancel_move, confirm_on_source, take_back
 from vm_mgr.operations.migration.options import (
     MigrateOptions,
     Target,
@@ -35,7 +35,7 @@ from vm_mgr.operations.migration.outcome import (
 from vm_mgr.operations.migration.plan import plan_for
 from vm_mgr.operations.migration.prechecks import arrival_problems, goal_problems, side_effect_problems
 from vm_mgr.operations.storage.overlay import overlay_problems
-from vm_mgr.operations.support.alone import alone
+from vm_mgr.operations.support.locking import locked
 from vm_mgr.operations.support.preconditions import host_problems, quorum_problems, resource_of
 from vm_mgr.operations.support.vm_state import MOVING, view
 from vm_mgr.ports.cluster import VmResource
@@ -77,7 +77,7 @@ def migrate(env: Env, name: VmName, to: NodeName | None = None, terms: MigrateOp
 
 def moving(env: Env, name: VmName, goal: Target, terms: MigrateOptions = AS_SET) -> Moving:
     """Do the same step by step; who does not take all steps throws into it what has ended them."""
-    with alone(env, name):
+    with locked(env, name):
         return (yield from _moving(env, name, goal, terms))
 
 
@@ -86,7 +86,7 @@ def _moving(env: Env, name: VmName, goal: Target, terms: MigrateOptions) -> Movi
     seen = view(before, state)
     source = NodeName(seen.node)
     vm = env.cluster.configured(name).vm or VmResource(name, TargetRole.STARTED)
-    if goal.leaving not in (None, source):
+    if goal.source not in (None, source):
         return Moved(seen, expected_method(vm))
     problems = _still_moving(seen) or goal_problems(state, seen, goal, known_settings(env, name))
     raise_all(problems + term_problems(name, terms, vm, before.agent))
@@ -324,7 +324,7 @@ def _progress(name: VmName, sample: JobSample) -> Progress:
 
 def _not_moved(env: Env, seen: VmStatus, reason: str, source: NodeName, hint: str) -> VmMgrError:
     """Let the cluster act on the VM again if it runs at its source, and say why it was not moved."""
-    name, doubt = seen.name, settle(env, seen.name, source)
+    name, doubt = seen.name, confirm_on_source(env, seen.name, source)
     if doubt:
         message = f"{name}: its move failed, and whether it runs on {source} is not sure ({doubt}): {reason}"
         hint = f"{source} goes on looking and mends it; see: vm-mgr status {name}"

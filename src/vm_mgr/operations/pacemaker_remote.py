@@ -4,11 +4,11 @@ from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import VmName, VmSettings, word_problems
 from vm_mgr.operations.enable import resource_for
-from vm_mgr.operations.support.alone import alone, first_change, restore_settings_on_failure, with_intent
+from vm_mgr.operations.support.locking import first_change, locked, restore_settings_on_failure, with_intent
 from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
 
-__all__ = ["add_pacemaker_remote", "remove_pacemaker_remote", "settle", "without_remote"]
+__all__ = ["add_pacemaker_remote", "recover", "remove_pacemaker_remote", "without_remote"]
 
 KEYS = ("remote-node", "remote-addr", "remote-port", "remote-connect-timeout")
 
@@ -34,14 +34,14 @@ def without_remote(settings: VmSettings) -> VmSettings:
     return settings._replace(pacemaker_meta=others)
 
 
-def settle(env: Env, name: VmName, mark: Intent) -> None:  # noqa: ARG001 - what is stored is what was asked for, or before
+def recover(env: Env, name: VmName, intent: Intent) -> None:  # noqa: ARG001 - what is stored is what was asked for, or before
     """Bring the cluster to what is stored."""
     if env.storage.exists(name):
         _apply(env, name, env.storage.settings(name))
 
 
 def _change(env: Env, name: VmName, remote: dict[str, str]) -> None:
-    with alone(env, name):
+    with locked(env, name):
         state = env.cluster.state()
         raise_all(quorum_problems(state))
         require_defined(env, name)

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.vm import VmName, VmStatus
-from vm_mgr.operations.support.alone import locked_if_reachable
+from vm_mgr.operations.support.locking import locked_if_reachable
 from vm_mgr.operations.support.preconditions import quorum_problems, running_node
 from vm_mgr.operations.support.vm_state import view
 from vm_mgr.ports.env import Env

@@ -9,12 +9,12 @@ from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.disable import halt, role_of
 from vm_mgr.operations.storage.free import require_free
 from vm_mgr.operations.storage.overlay import warn
-from vm_mgr.operations.support.alone import claimed, recover_others, with_intent
+from vm_mgr.operations.support.locking import lock, recover_others, with_intent
 from vm_mgr.operations.support.preconditions import clone_problems, quorum_problems
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 
-__all__ = ["remove", "settle"]
+__all__ = ["recover", "remove"]
 
 DELETING = "deleting"
 
@@ -22,13 +22,13 @@ DELETING = "deleting"
 def remove(env: Env, name: VmName) -> VmStatus:
     """Stop the VM, take it out of the cluster, delete its disks and what an unfinished operation left."""
     raise_all(quorum_problems(env.cluster.state()))
-    with claimed(env, name):
+    with lock(env, name):
         current.at(name)
         _settle_elsewhere(env, name)
         state = env.cluster.state()
         resource = state.resources.get(name)
         enabled = resource is not None and resource.is_vm
-        left = name in env.ledger.marks()
+        left = name in env.intent_log.intents()
         problems = quorum_problems(state)
         if not (enabled or left or env.storage.exists(name)):
             problems.append(
@@ -47,19 +47,19 @@ def remove(env: Env, name: VmName) -> VmStatus:
     return VmStatus(name, VmState.UNDEFINED)
 
 
-def settle(env: Env, name: VmName, mark: Intent) -> bool:
+def recover(env: Env, name: VmName, intent: Intent) -> bool:
     """Finish a removal that has begun to delete; before that let the VM run again, if it was to run."""
-    if mark.details.get("phase") == DELETING:
+    if intent.details.get("phase") == DELETING:
         _delete(env, name)
         return True
-    if mark.details["was"] and name in env.cluster.state().resources:
-        env.cluster.set_target_role(name, TargetRole(mark.details["was"]))
+    if intent.details["was"] and name in env.cluster.state().resources:
+        env.cluster.set_target_role(name, TargetRole(intent.details["was"]))
     return False
 
 
-def takes_long(mark: Intent) -> bool:
+def takes_long(intent: Intent) -> bool:
     """Tell whether disks are being deleted."""
-    return mark.details.get("phase") == DELETING
+    return intent.details.get("phase") == DELETING
 
 
 def _settle_elsewhere(env: Env, name: VmName) -> None:
@@ -67,17 +67,17 @@ def _settle_elsewhere(env: Env, name: VmName) -> None:
 
     A failure doesn't keep the VM from being removed: there must always be a way out.
     """
-    mark = env.ledger.marks().get(name)
-    if mark is None:
+    intent = env.intent_log.intents().get(name)
+    if intent is None:
         return
-    others = sorted(mark.names - {name})
+    others = sorted(intent.names - {name})
     try:
         with ExitStack() as claims:
             for other in others:
-                claims.enter_context(claimed(env, other))
-            recover_others(env, name, mark)
+                claims.enter_context(lock(env, other))
+            recover_others(env, name, intent)
     except VmMgrError as error:
-        text = f"what {mark.verb} of {name} left at {', '.join(others)} stays: {error.message}"
+        text = f"what {intent.verb} of {name} left at {', '.join(others)} stays: {error.message}"
         hint = f"look at it: vm-mgr status {others[0]}; vm-mgr list-snapshots {others[0]}"
         env.say(Note(Level.WARNING, "unfinished", text, hint))
 

@@ -7,7 +7,7 @@ from vm_mgr.operations.lifecycle.saved_memory import saved_problems
 from vm_mgr.operations.storage.free import require_free
 from vm_mgr.operations.storage.hotplug import guest_sources, unplug
 from vm_mgr.operations.storage.overlay import disk_problems
-from vm_mgr.operations.support.alone import alone, with_intent
+from vm_mgr.operations.support.locking import locked, with_intent
 from vm_mgr.operations.support.preconditions import (
     flatten_hint,
     owners_of,
@@ -17,7 +17,7 @@ from vm_mgr.operations.support.preconditions import (
 )
 from vm_mgr.ports.env import Env
 
-__all__ = ["remove_disk", "settle"]
+__all__ = ["recover", "remove_disk"]
 
 ASKING = "asking"
 DELETING = "deleting"
@@ -28,7 +28,7 @@ def remove_disk(env: Env, name: VmName, number: int) -> str:
 
     Only the last one can go: disks are numbered without gaps, in their names too, and the others may be open.
     """
-    with alone(env, name):
+    with locked(env, name):
         state = env.cluster.state()
         raise_all(quorum_problems(state))
         require_defined(env, name)
@@ -43,12 +43,12 @@ def remove_disk(env: Env, name: VmName, number: int) -> str:
     return image
 
 
-def settle(env: Env, name: VmName, mark: Intent) -> bool:
+def recover(env: Env, name: VmName, intent: Intent) -> bool:
     """Finish once the guest has let go, or deleting had begun; a VM that doesn't run now keeps the disk."""
-    number = int(mark.details["number"])
+    number = int(intent.details["number"])
     if not env.storage.exists(name):
         return False
-    if mark.details["phase"] != DELETING:
+    if intent.details["phase"] != DELETING:
         present = guest_sources(env, name)
         if present is None or _source(env, name, number) in present:
             return False
@@ -56,9 +56,9 @@ def settle(env: Env, name: VmName, mark: Intent) -> bool:
     return True
 
 
-def takes_long(mark: Intent) -> bool:
+def takes_long(intent: Intent) -> bool:
     """Tell whether the disk is being deleted."""
-    return mark.details["phase"] == DELETING
+    return intent.details["phase"] == DELETING
 
 
 def _problems(env: Env, name: VmName, number: int) -> list[VmMgrError]:

@@ -6,16 +6,16 @@ from vm_mgr.model.storage import Snapshot
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.lifecycle.saved_memory import saved_problems
 from vm_mgr.operations.storage.free import shed_dead
-from vm_mgr.operations.support.alone import alone, first_change, with_intent
+from vm_mgr.operations.support.locking import first_change, locked, with_intent
 from vm_mgr.operations.support.preconditions import require_defined
 from vm_mgr.ports.env import Env
 
-__all__ = ["find", "purge", "remove_snapshot", "settle"]
+__all__ = ["find", "purge", "recover", "remove_snapshot"]
 
 
 def remove_snapshot(env: Env, name: VmName, snapshot: str) -> None:
     """Remove one."""
-    with alone(env, name):
+    with locked(env, name):
         require_defined(env, name)
         raise_all(saved_problems(env, name))
         found = find(env, name, snapshot)
@@ -29,7 +29,7 @@ def purge(
     """Remove all snapshots, or those taken before a time, or the oldest ones; give what was removed."""
     if number is not None and number < 0:
         raise VmMgrError(Kind.INVALID, f"{number} snapshots can't be removed", hint="give a number from 0 on")
-    with alone(env, name):
+    with locked(env, name):
         require_defined(env, name)
         raise_all(saved_problems(env, name))
         found = env.snapshots.snapshots(name)[:number]
@@ -41,14 +41,14 @@ def purge(
     return chosen
 
 
-def settle(env: Env, name: VmName, mark: Intent) -> bool:
+def recover(env: Env, name: VmName, intent: Intent) -> bool:
     """Finish it: a snapshot that lacks a disk is of no use."""
     if env.storage.exists(name):
-        env.snapshots.drop_snapshot(name, mark.details["snapshot"])
+        env.snapshots.drop_snapshot(name, intent.details["snapshot"])
     return True
 
 
-def takes_long(mark: Intent) -> bool:  # noqa: ARG001 - a snapshot of much data takes its time
+def takes_long(intent: Intent) -> bool:  # noqa: ARG001 - a snapshot of much data takes its time
     """Finishing it is to do it again."""
     return True
 

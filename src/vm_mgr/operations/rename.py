@@ -9,17 +9,17 @@ from vm_mgr.operations.lifecycle.saved_memory import saved_problems
 from vm_mgr.operations.status import status
 from vm_mgr.operations.storage.free import require_free
 from vm_mgr.operations.storage.overlay import noted_problems
-from vm_mgr.operations.support.alone import alone, first_change, with_intent
+from vm_mgr.operations.support.locking import first_change, locked, with_intent
 from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
 
-__all__ = ["recover_others", "rename", "settle"]
+__all__ = ["recover", "recover_others", "rename"]
 
 
 def rename(env: Env, name: VmName, new: VmName) -> VmStatus:
     """Rename disks, definition, resource and constraints of a VM that doesn't run."""
     raise_all(name_problems(new))
-    with alone(env, name, new):
+    with locked(env, name, new):
         state = env.cluster.state()
         problems = quorum_problems(state)
         require_defined(env, name)
@@ -46,21 +46,21 @@ def rename(env: Env, name: VmName, new: VmName) -> VmStatus:
     return status(env, new)
 
 
-def settle(env: Env, name: VmName, mark: Intent) -> bool | None:  # noqa: ARG001 - the mark has both names
+def recover(env: Env, name: VmName, intent: Intent) -> bool | None:  # noqa: ARG001 - the mark has both names
     """Finish it if both names have the mark; with one alone, nothing was begun, or all is done."""
-    old, new = VmName(mark.details["old"]), VmName(mark.details["new"])
-    left = env.ledger.marks()
-    marked_ones = [one for one in (new, old) if one in left and left[one].details == mark.details]
+    old, new = VmName(intent.details["old"]), VmName(intent.details["new"])
+    left = env.intent_log.intents()
+    marked_ones = [one for one in (new, old) if one in left and left[one].details == intent.details]
     finishes = len(marked_ones) == 2 and (env.storage.exists(old) or env.storage.exists(new))
     if finishes:
         env.storage.rename(old, new)
         _follow(env, old, new)
     for one in marked_ones:
-        env.ledger.erase(one)
+        env.intent_log.erase(one)
     return True if finishes else None
 
 
-recover_others = settle
+recover_others = recover
 
 
 def _follow(env: Env, old: VmName, new: VmName) -> None:

@@ -2,7 +2,7 @@
 
 from vm_mgr.errors import VmMgrError, raise_all
 from vm_mgr.model.vm import VmName
-from vm_mgr.operations.support.alone import alone
+from vm_mgr.operations.support.locking import locked
 from vm_mgr.operations.support.preconditions import quorum_problems
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
@@ -17,9 +17,9 @@ def repair(env: Env) -> list[VmName]:
     """
     raise_all(quorum_problems(env.cluster.state()))  # or each storage's time limit would tell less, later
     settled, failures = [], []
-    for name in sorted(env.ledger.marks()):
+    for name in sorted(env.intent_log.intents()):
         try:
-            with alone(env, name):
+            with locked(env, name):
                 settled.append(name)
         except VmMgrError as error:
             env.say(Note(Level.WARNING, "unfinished", f"{name}: {error.message}", error.hint))

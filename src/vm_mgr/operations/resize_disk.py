@@ -9,8 +9,8 @@ from vm_mgr.operations.lifecycle.saved_memory import saved_problems
 from vm_mgr.operations.storage.free import shed_dead
 from vm_mgr.operations.storage.hotplug import at_guest
 from vm_mgr.operations.storage.overlay import disk_problems
-from vm_mgr.operations.support.alone import alone
 from vm_mgr.operations.support.capacity import room_problems
+from vm_mgr.operations.support.locking import locked
 from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
 
@@ -24,7 +24,7 @@ def resize_disk(
 
     Shrinking is refused: it would cut off what the guest has there. Repeating it tells the guest again.
     """
-    with alone(env, name):
+    with locked(env, name):
         state = env.cluster.state()
         raise_all(quorum_problems(state))
         require_defined(env, name)

@@ -6,17 +6,17 @@ from vm_mgr.model.vm import TargetRole, VmName, VmStatus
 from vm_mgr.operations.disable import halt
 from vm_mgr.operations.lifecycle.waiting import wait_started
 from vm_mgr.operations.storage.overlay import overlay_problems
-from vm_mgr.operations.support.alone import alone, with_intent
+from vm_mgr.operations.support.locking import locked, with_intent
 from vm_mgr.operations.support.preconditions import quorum_problems, resource_of
 from vm_mgr.operations.support.requirements import renew_requirements
 from vm_mgr.ports.env import Env
 
-__all__ = ["restart", "settle"]
+__all__ = ["recover", "restart"]
 
 
 def restart(env: Env, name: VmName) -> VmStatus:
     """Shut the guest down and start it; what was changed in the definition takes effect."""
-    with alone(env, name):
+    with locked(env, name):
         state = env.cluster.state()
         raise_all(quorum_problems(state))
         resource = resource_of(env, state, name)
@@ -31,7 +31,7 @@ def restart(env: Env, name: VmName) -> VmStatus:
     return wait_started(env, name)
 
 
-def settle(env: Env, name: VmName, mark: Intent) -> None:  # noqa: ARG001 - a VM that ran is to run again
+def recover(env: Env, name: VmName, intent: Intent) -> None:  # noqa: ARG001 - a VM that ran is to run again
     """Ask for it to run again."""
     if name in env.cluster.state().resources:
         env.cluster.set_target_role(name, TargetRole.STARTED)

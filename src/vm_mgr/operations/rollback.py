@@ -10,11 +10,11 @@ from vm_mgr.operations.remove_snapshot import find
 from vm_mgr.operations.status import status
 from vm_mgr.operations.storage.free import require_free
 from vm_mgr.operations.storage.overlay import disk_problems
-from vm_mgr.operations.support.alone import REFUSALS, Step, alone, with_intent
+from vm_mgr.operations.support.locking import REFUSALS, Step, locked, with_intent
 from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
 
-__all__ = ["rollback", "settle"]
+__all__ = ["recover", "rollback"]
 
 STOPPING = "stopping"
 ROLLING = "rolling"  # no start is allowed: the disks may be those of no instant
@@ -24,7 +24,7 @@ REFUSAL = "not rolled back"
 
 def rollback(env: Env, name: VmName, snapshot: str) -> VmStatus:
     """Stop the VM if it runs, take all its disks back, and start it again if it ran."""
-    with alone(env, name):
+    with locked(env, name):
         state = env.cluster.state()
         raise_all(quorum_problems(state))
         require_defined(env, name)
@@ -39,26 +39,26 @@ def rollback(env: Env, name: VmName, snapshot: str) -> VmStatus:
             try:
                 _roll(step)
             except VmMgrError as error:
-                if error.kind in REFUSALS and step.mark.details["phase"] == ROLLING:
+                if error.kind in REFUSALS and step.intent.details["phase"] == ROLLING:
                     step.now(STOPPING)  # nothing was changed, and nothing is to be changed later
                 raise
             _start(step)
     return wait_started(env, name) if was == TargetRole.STARTED.value else status(env, name)
 
 
-def settle(env: Env, name: VmName, mark: Intent) -> bool:
+def recover(env: Env, name: VmName, intent: Intent) -> bool:
     """Finish once disks may have been taken back; before and after that let the VM run, if it was to run."""
-    step = Step(env, name, mark)
-    if mark.details["phase"] == ROLLING:
+    step = Step(env, name, intent)
+    if intent.details["phase"] == ROLLING:
         require_free(env, name, REFUSAL)
         _roll(step)
     _start(step)
-    return step.mark.details["phase"] == STARTING
+    return step.intent.details["phase"] == STARTING
 
 
-def takes_long(mark: Intent) -> bool:
+def takes_long(intent: Intent) -> bool:
     """Tell whether disks are being taken back."""
-    return mark.details["phase"] == ROLLING
+    return intent.details["phase"] == ROLLING
 
 
 def _roll(step: Step) -> None:
@@ -71,16 +71,16 @@ def _roll(step: Step) -> None:
             Kind.WRONG_STATE, f"{name} was started while its disks were to be taken back", hint=hint
         )
     give_up(env, name)
-    env.snapshots.roll_back(name, step.mark.details["snapshot"])
+    env.snapshots.roll_back(name, step.intent.details["snapshot"])
     step.now(STARTING)
 
 
 def _start(step: Step) -> None:
     """Let it run if it was to run; starts that were refused meanwhile keep it from no node."""
-    env, name, was = step.env, step.name, step.mark.details["was"]
+    env, name, was = step.env, step.name, step.intent.details["was"]
     resource = env.cluster.state().resources.get(name)
     if not was or resource is None:
         return
-    if step.mark.details["phase"] == STARTING and (resource.failed or resource.banned_by_failures):
+    if step.intent.details["phase"] == STARTING and (resource.failed or resource.banned_by_failures):
         env.cluster.cleanup(name)
     env.cluster.set_target_role(name, TargetRole(was))

@@ -12,13 +12,13 @@ from vm_mgr.model.on_move import OnMove, on_move_of
 from vm_mgr.model.vm import VmName, VmSettings, text_problems
 from vm_mgr.operations.create import setting_problems
 from vm_mgr.operations.enable import resource_for
-from vm_mgr.operations.support.alone import alone, undo_on_failure, with_intent
 from vm_mgr.operations.support.capacity import guest_problems
+from vm_mgr.operations.support.locking import locked, undo_on_failure, with_intent
 from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 
-__all__ = ["Changes", "set_vm", "settle"]
+__all__ = ["Changes", "recover", "set_vm"]
 
 SMALLEST = 1 << 20
 # What the agent is given as parameters: Pacemaker would restart a VM for them.
@@ -51,7 +51,7 @@ def set_vm(env: Env, name: VmName, changes: Changes) -> bool:
 
     Gives whether there was anything to change.
     """
-    with alone(env, name):
+    with locked(env, name):
         state = env.cluster.state()
         raise_all(quorum_problems(state))
         require_defined(env, name)
@@ -74,7 +74,7 @@ def set_vm(env: Env, name: VmName, changes: Changes) -> bool:
             with_intent(env, name, "set", xml=new_xml, settings=json.dumps(stored._asdict())) as step,
             undo_on_failure(step, xml=old_xml, settings=json.dumps(back._asdict())),
         ):
-            _apply(env, name, step.mark)
+            _apply(env, name, step.intent)
         _tell(env, state, name, fields, sorted(given))
         resource = state.resources.get(name)
         node = resource.nodes[0] if resource is not None and resource.active and resource.nodes else ""
@@ -83,30 +83,30 @@ def set_vm(env: Env, name: VmName, changes: Changes) -> bool:
         return True
 
 
-def settle(env: Env, name: VmName, mark: Intent) -> bool | None:
+def recover(env: Env, name: VmName, intent: Intent) -> bool | None:
     """Finish it: the mark has all that was asked for. One that can't be read was never begun."""
     if not env.storage.exists(name):
         return None
     try:
-        _read(mark)
+        _read(intent)
     except (KeyError, TypeError, ValueError, AttributeError):
         text = f"what was to be set of {name} can't be read: it is forgotten"
         env.say(Note(Level.WARNING, "mark-forgotten", text, f"see what it has: vm-mgr show {name}"))
         return None
-    _apply(env, name, mark)
+    _apply(env, name, intent)
     return True
 
 
-def _apply(env: Env, name: VmName, mark: Intent) -> None:
-    settings = _storable(env, name, _read(mark))
-    if mark.details.get("xml"):
-        env.storage.describe(name, {"xml": mark.details["xml"]})
+def _apply(env: Env, name: VmName, intent: Intent) -> None:
+    settings = _storable(env, name, _read(intent))
+    if intent.details.get("xml"):
+        env.storage.describe(name, {"xml": intent.details["xml"]})
     env.storage.change_settings(name, settings)
     env.cluster.reconfigure(resource_for(env, name, settings, start=True))
 
 
-def _read(mark: Intent) -> VmSettings:
-    kept = json.loads(mark.details["settings"])
+def _read(intent: Intent) -> VmSettings:
+    kept = json.loads(intent.details["settings"])
     return VmSettings(**{key: value for key, value in kept.items() if key in VmSettings._fields})
 
 

@@ -115,14 +115,14 @@ class _Looks:
 
 def _outside(env: Env, name: VmName) -> VmStatus:
     """Give the state of a VM that the cluster doesn't have; a killed creation leaves only a mark."""
-    if name in env.ledger.marks() and not env.storage.exists(name):
+    if name in env.intent_log.intents() and not env.storage.exists(name):
         return VmStatus(name, VmState.UNDEFINED)
     require_defined(env, name)
     return VmStatus(name, VmState.DISABLED)
 
 
 def _stored(env: Env, looks: _Looks, name: VmName, configured: Configured) -> Shown:
-    marks = looks.at("unfinished", env.ledger.marks) or {}
+    intents = looks.at("unfinished", env.intent_log.intents) or {}
     kept = looks.at("metadata", lambda: env.storage.settings(name))
     return Shown(
         VmStatus(name, VmState.UNDEFINED),
@@ -132,7 +132,7 @@ def _stored(env: Env, looks: _Looks, name: VmName, configured: Configured) -> Sh
         snapshots=looks.at("snapshots", lambda: env.snapshots.snapshots(name)),
         placement=configured.vm
         or (looks.at("placement", lambda: resource_for(env, name, kept, start=True)) if kept else None),
-        unfinished=marks.get(name),
+        unfinished=intents.get(name),
         saved=looks.at("saved", lambda: env.storage.saved_state(name)),
         metadata=kept.user_metadata if kept else None,
     )

@@ -6,7 +6,7 @@ from vm_mgr.operations.lifecycle.waiting import wait_started
 from vm_mgr.operations.migration.blocked import let_go
 from vm_mgr.operations.status import status
 from vm_mgr.operations.storage.overlay import clear, noted_problems
-from vm_mgr.operations.support.alone import alone
+from vm_mgr.operations.support.locking import locked
 from vm_mgr.operations.support.preconditions import quorum_problems, resource_of, warn_without_fencing
 from vm_mgr.operations.support.requirements import renew_requirements
 from vm_mgr.operations.support.vm_state import view
@@ -20,7 +20,7 @@ def start(env: Env, name: VmName, *, allow_lost_writes: bool = False) -> VmStatu
 
     allow_lost_writes: boot it from its stored disks even where it has last written elsewhere.
     """
-    with alone(env, name):
+    with locked(env, name):
         state = env.cluster.state()
         raise_all(quorum_problems(state))
         resource = resource_of(env, state, name)

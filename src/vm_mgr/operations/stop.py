@@ -10,7 +10,7 @@ from vm_mgr.operations.lifecycle.waiting import known_settings, wait_stopped
 from vm_mgr.operations.migration.blocked import let_go
 from vm_mgr.operations.status import status
 from vm_mgr.operations.storage.overlay import overlay_problems
-from vm_mgr.operations.support.alone import locked_if_reachable
+from vm_mgr.operations.support.locking import locked_if_reachable
 from vm_mgr.operations.support.preconditions import quorum_problems, resource_of
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress

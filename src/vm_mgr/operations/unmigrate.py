@@ -6,7 +6,7 @@ from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.migration.cancel import abort, cancel_move, remaining_effects
-from vm_mgr.operations.support.alone import locked_if_reachable
+from vm_mgr.operations.support.locking import locked_if_reachable
 from vm_mgr.operations.support.preconditions import quorum_problems, resource_of
 from vm_mgr.operations.support.vm_state import MOVING, view
 from vm_mgr.ports.cluster import Constraint

@@ -38,11 +38,11 @@ class VmResource(NamedTuple):
     meta: Mapping[str, str] = {}
     utilization: Mapping[str, str] = {}
     colocations: Mapping[str, str] = {}
-    needs: str = ""
+    depends_on: str = ""
     checks: Mapping[str, int] = {}
     check_timeout_s: int = 60
     returns: bool = False
-    asks: tuple[str, ...] = ()
+    requirements: tuple[str, ...] = ()
     follow_uplink: bool = True
     hibernation_s: int = 0
 
@@ -120,7 +120,9 @@ class Cluster(Protocol):
         """
         ...
 
-    def change_requirements(self, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool) -> None:
+    def change_requirements(
+        self, name: VmName, requirements: tuple[str, ...], *, follow_uplink: bool
+    ) -> None:
         """Replace by what a VM avoids nodes (see VmResource), and nothing else; absent is fine.
 
         A VM that runs by the agent of another tool keeps all that it has.

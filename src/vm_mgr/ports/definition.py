@@ -131,7 +131,7 @@ class Definitions(Protocol):
         """Give addresses to network cards that have none; where none is missing the text stays as it is."""
         ...
 
-    def asks(self, xml: str) -> tuple[str, ...]:
+    def requirements(self, xml: str) -> tuple[str, ...]:
         """Name what a node must have for the domain to start, in the words of model/node_requirements.py."""
         ...
 

@@ -11,7 +11,7 @@ from vm_mgr.ports.event_log import EventLog, Journal
 from vm_mgr.ports.holds import HoldLimits
 from vm_mgr.ports.hypervisor import Hypervisor
 from vm_mgr.ports.images import Images
-from vm_mgr.ports.ledger import IntentLog
+from vm_mgr.ports.intent_log import IntentLog
 from vm_mgr.ports.own_clients import OwnClients
 from vm_mgr.ports.processes import Processes
 from vm_mgr.ports.snapshots import Snapshots
@@ -48,7 +48,7 @@ class Env(Protocol):
         ...
 
     @property
-    def ledger(self) -> IntentLog:
+    def intent_log(self) -> IntentLog:
         """Who is at which VM, and what was left unfinished."""
         ...
 

@@ -42,7 +42,7 @@ class SavedStates(Protocol):
         """Tell what there is, complete or not; none for most VMs."""
         ...
 
-    def moment(self, name: VmName) -> str:
+    def disk_fingerprint(self, name: VmName) -> str:
         """Describe the disks by what changes when one is written, replaced or resized."""
         ...
 

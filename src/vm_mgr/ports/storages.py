@@ -27,6 +27,6 @@ class Storages(Protocol):
         """
         ...
 
-    def requirement(self, label: str) -> str:
+    def storage_resource(self, label: str) -> str:
         """Name the resource that must run wherever a VM of this storage is to run; mostly none."""
         ...

@@ -37,7 +37,7 @@ from vm_mgr.operations.remove_snapshot import remove_snapshot
 from vm_mgr.operations.rename import rename
 from vm_mgr.operations.resize_disk import resize_disk
 from vm_mgr.operations.rollback import rollback
-from vm_mgr.operations.support.alone import alone
+from vm_mgr.operations.support.locking import locked
 from vm_mgr.wiring import RealEnv
 
 DOMAIN = """<domain type="qemu"><name>any</name><memory unit="MiB">16</memory>
@@ -121,7 +121,7 @@ class World:
 
     def wipe(self, env, name):
         """Remove a VM, whatever was left of it."""
-        env.ledger.erase(name)
+        env.intent_log.erase(name)
         if env.storage.exists(name) or name in env.cluster.state().resources:
             remove(env, name)
         env.storages.called(self.storage).remove(name)
@@ -312,14 +312,14 @@ class Whole:
 
     def _settle(self):
         env = RealEnv()
-        with_intent = [name for name in self.world.names.all if name in env.ledger.marks()]
+        with_intent = [name for name in self.world.names.all if name in env.intent_log.intents()]
         if not with_intent:
             wait_still(env, self.world.names.web)  # what was asked for may be under way
         before = self.world.facts(env)
         for name in with_intent:
-            with alone(env, name):
+            with locked(env, name):
                 pass
-        left = [name for name in self.world.names.all if name in env.ledger.marks()]
+        left = [name for name in self.world.names.all if name in env.intent_log.intents()]
         wait_still(env, self.world.names.web)
         return [bool(with_intent), before, self.world.facts(env), left]
 
@@ -388,13 +388,13 @@ class Deep:
         return True
 
     def settle(self):
-        self.env.ledger.claimed.clear()
-        with_intent = list(self.env.ledger.marks())
+        self.env.intent_log.locked.clear()
+        with_intent = list(self.env.intent_log.intents())
         before = self.seen()
         for name in with_intent:
-            with alone(self.env, name):
+            with locked(self.env, name):
                 pass
-        return [bool(with_intent), before, self.seen(), list(self.env.ledger.marks())]
+        return [bool(with_intent), before, self.seen(), list(self.env.intent_log.intents())]
 
 
 class Fate:

@@ -153,13 +153,13 @@ def _stock(env, world, role, side, word, write):
 def facts(env, world, content):
     """Tell what a user sees of the three VMs, as plain data that is the same in memory."""
     seen = {}
-    marks = env.ledger.marks()
+    intents = env.intent_log.intents()
     for role, name in world.names.items():
         vm = env.cluster.configured(name).vm
         resource = vm and [vm.target_role.value, vm.priority]
-        mark = marks[name].verb if name in marks else None
+        intent = intents[name].verb if name in intents else None
         stored = _stored(env, world, name, content) if env.storage.exists(name) else None
-        seen[role] = {"stored": stored, "resource": resource, "mark": mark}
+        seen[role] = {"stored": stored, "resource": resource, "mark": intent}
     return json.loads(json.dumps(seen))
 
 
@@ -230,8 +230,8 @@ def strays(env, world):
     for name in world.names.values():
         configured = env.cluster.configured(name)
         found += [f"constraint: {one.text} at {name}" for one in configured.others]
-        if configured.vm and bool(configured.vm.needs) != (world.storage != "ceph"):
-            found.append(f"constraint: {name} needs {configured.vm.needs or 'nothing'}")
+        if configured.vm and bool(configured.vm.depends_on) != (world.storage != "ceph"):
+            found.append(f"constraint: {name} needs {configured.vm.depends_on or 'nothing'}")
     return sorted([one for one in found if world.tag in one] + _claims(env, world))
 
 
@@ -240,7 +240,7 @@ def _claims(env, world):
     found = []
     for name in world.names.values():
         try:
-            with env.ledger.claim(name):
+            with env.intent_log.lock(name):
                 pass
         except VmMgrError as error:
             found.append(error.message)
@@ -322,11 +322,11 @@ class Server:
         for role in ("new", "web", "db"):
             env.cluster.remove(names[role])
             env.storages.called(world[1]).remove(names[role])
-            env.ledger.erase(names[role])
+            env.intent_log.erase(names[role])
 
     def hold(self, env, name):
         """Claim a name until `free` or death; give the id of this process on its node."""
-        self.claims.enter_context(env.ledger.claim(name))
+        self.claims.enter_context(env.intent_log.lock(name))
         self.holding = env
         return os.getpid()
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from vm_mgr.adapters.ceph.connection import Connection
 
-__all__ = ["LEDGER", "Listing", "group_names", "raw_marks", "read_omap"]
+__all__ = ["LEDGER", "Listing", "group_names", "raw_intents", "read_omap"]
 
 DIRECTORY = "rbd_group_directory"
 NAME = "name_"
@@ -35,8 +35,8 @@ def group_names(connection: Connection) -> set[VmName]:
     return {VmName(key.removeprefix(NAME)) for key in _once_in_vain(connection, DIRECTORY, NAME)}
 
 
-def raw_marks(connection: Connection) -> dict[str, str]:
-    """Read the ledger's marks, not yet parsed, by the VM's name."""
+def raw_intents(connection: Connection) -> dict[str, str]:
+    """Read the ledger's intents, not yet parsed, by the VM's name."""
     return _once_in_vain(connection, LEDGER)
 
 
@@ -96,12 +96,12 @@ class Listing:
         """Wait for the names, or raise what went wrong."""
         return self._result()[0]
 
-    def marks(self) -> dict[str, str]:
-        """Wait for the ledger's marks."""
+    def intents(self) -> dict[str, str]:
+        """Wait for the ledger's intents."""
         return self._result()[1]
 
     def _result(self) -> tuple[set[VmName], dict[str, str]]:
-        """Give what the child has said, once or again: names and marks are asked for one after the other."""
+        """Give what the child has said, once or again: names and intents are asked for one after the other."""
         if self._got is None:
             raw = self._read()
             self._got = self._too_slow() if raw is None else _read_answer(raw.decode(errors="replace"))
@@ -141,8 +141,8 @@ class Listing:
         try:
             try:
                 connection = connect()
-                names, marks = group_names(connection), raw_marks(connection)
-                pairs = [text for pair in marks.items() for text in pair]
+                names, intents = group_names(connection), raw_intents(connection)
+                pairs = [text for pair in intents.items() for text in pair]
                 answer = [str(len(names)), *names, *pairs]
             except VmMgrError as error:
                 answer = ["error", error.kind.value, error.message, error.hint]
@@ -164,5 +164,5 @@ def _read_answer(text: str) -> tuple[set[VmName], dict[str, str]] | VmMgrError:
             "look: vm-mgr --debug list",
         )
         return VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint)
-    names, marks = lines[:count], lines[count:]
-    return {VmName(name) for name in names}, dict(zip(marks[::2], marks[1::2], strict=True))
+    names, intents = lines[:count], lines[count:]
+    return {VmName(name) for name in names}, dict(zip(intents[::2], intents[1::2], strict=True))

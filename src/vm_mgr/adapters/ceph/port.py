@@ -315,11 +315,11 @@ class CephStorage:
 
         return saved_states.found(self, name)
 
-    def moment(self, name: VmName) -> str:
+    def disk_fingerprint(self, name: VmName) -> str:
         """Describe the images."""
         from vm_mgr.adapters.ceph import saved_states  # noqa: PLC0415
 
-        return saved_states.moment(self, name)
+        return saved_states.disk_fingerprint(self, name)
 
     def consume_state(self, name: VmName) -> None:
         """Rename the image."""

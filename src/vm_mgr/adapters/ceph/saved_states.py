@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from vm_mgr.adapters.ceph.port import CephStorage
     from vm_mgr.model.vm import VmName
 
-__all__ = ["begin", "drop", "fetch", "finish", "found", "keep", "moment", "take"]
+__all__ = ["begin", "disk_fingerprint", "drop", "fetch", "finish", "found", "keep", "take"]
 
 CHUNK = 4 << 20
 AT_ONCE = 8
@@ -57,7 +57,7 @@ def keep(
     """Write the image from the file and flush it; each write's failure is an error here."""
     path = storage.spool / name
     image_name, digest = layout.state_image(layout.SAVING, name), blake2b()
-    seen = moment(storage, name)  # before the copy: a guest that goes on meanwhile changes them
+    seen = disk_fingerprint(storage, name)  # before the copy: a guest that goes on meanwhile changes them
     with _file(path, name):
         size = path.stat().st_size
         with storage.working(f"can't store the memory of {name}") as (rbd, ioctx):
@@ -70,12 +70,12 @@ def keep(
                     list(threads.map(lambda piece: image.write(piece[1], piece[0]), batch))
                 image.flush()
         path.unlink()
-    return state._replace(size_bytes=size, digest=digest.hexdigest(), moment=seen)
+    return state._replace(size_bytes=size, digest=digest.hexdigest(), disk_fingerprint=seen)
 
 
 def finish(storage: CephStorage, name: VmName, state: SavedState) -> None:
     """Say what it is, then rename it."""
-    if moment(storage, name) != state.moment:
+    if disk_fingerprint(storage, name) != state.disk_fingerprint:
         message = f"the disks of {name} have changed since its memory was saved"
         raise VmMgrError(
             Kind.WRONG_STATE, message, hint=f"nothing else may use them; see: vm-mgr show {name}"
@@ -92,12 +92,12 @@ def found(storage: CephStorage, name: VmName) -> SavedState | None:
     for phase in (layout.RESUMED, layout.SAVED, layout.SAVING):
         raw = _described(storage, layout.state_image(phase, name))
         if raw is not None:
-            complete, taken = phase != layout.SAVING, phase == layout.RESUMED
-            return read_state(raw)._replace(complete=complete, taken=taken)
+            complete, consumed = phase != layout.SAVING, phase == layout.RESUMED
+            return read_state(raw)._replace(complete=complete, consumed=consumed)
     return None
 
 
-def moment(storage: CephStorage, name: VmName) -> str:
+def disk_fingerprint(storage: CephStorage, name: VmName) -> str:
     """Take what identifies the images, and when they were last written, as Ceph notes it.
 
     It notes a write only where the last one noted is a minute old (rbd_mtime_update_interval): libvirt's hook

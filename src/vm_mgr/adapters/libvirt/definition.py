@@ -9,7 +9,7 @@ from itertools import chain, product
 from lxml import etree
 
 from vm_mgr.adapters.libvirt.rbd_disks import rbd_disks
-from vm_mgr.adapters.libvirt.requirements import asks
+from vm_mgr.adapters.libvirt.requirements import requirements
 from vm_mgr.adapters.libvirt.ties import duplicates, ties
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.numbers import whole_number
@@ -181,10 +181,10 @@ class DomainXml:
         """Look for the channel with the name that QEMU's agent has."""
         return _parse(xml).find("devices/channel/target[@name='org.qemu.guest_agent.0']") is not None
 
-    def asks(self, xml: str) -> tuple[str, ...]:
+    def requirements(self, xml: str) -> tuple[str, ...]:
         """Read them; a text that is no domain asks for nothing."""
         try:
-            return asks(_parse(xml))
+            return requirements(_parse(xml))
         except VmMgrError:
             return ()
 

@@ -4,7 +4,7 @@ import re
 
 from lxml import etree
 
-__all__ = ["asks"]
+__all__ = ["requirements"]
 
 # Linux allows 15 bytes for the name of an interface.
 _BRIDGE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
@@ -12,7 +12,7 @@ _BRIDGE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
 _MACHINE = re.compile(r"[a-z0-9][a-z0-9_-]*-[0-9]+\.[0-9]+")
 
 
-def asks(root: etree._Element) -> tuple[str, ...]:
+def requirements(root: etree._Element) -> tuple[str, ...]:
     """Name bridges, hardware virtualisation and machine type, in this order, as far as a node can tell."""
     kvm = ["kvm"] if root.get("type") == "kvm" else []
     return (*sorted(_bridges(root)), *kvm, *_machine(root))

@@ -34,8 +34,8 @@ def migrate(virsh: LocalLibvirt, migration: Migration) -> bool:
         try:
             arrival: tuple[str, ...] = ()
             if waits:
-                with_intent = in_memory(_marked(virsh, migration), f"{migration.name}-arrival.xml")
-                arrival = ("--suspend", "--xml", file.enter_context(with_intent))
+                marked = in_memory(_marked(virsh, migration), f"{migration.name}-arrival.xml")
+                arrival = ("--suspend", "--xml", file.enter_context(marked))
             argv = commands.migrate(migration, arrival)
             check(virsh.runner.run(argv, timeout_s=migration.timeout_s))
         except (VmMgrError, SignalError):

@@ -92,10 +92,12 @@ class MemoryCluster:
             kept = resource._replace(target_role=present.target_role, params=present.params)
             self.resources[resource.name] = kept
 
-    def change_requirements(self, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool) -> None:
+    def change_requirements(
+        self, name: VmName, requirements: tuple[str, ...], *, follow_uplink: bool
+    ) -> None:
         """Replace what it asks for."""
         if name in self.resources:
-            changed = self.resources[name]._replace(asks=asks, follow_uplink=follow_uplink)
+            changed = self.resources[name]._replace(requirements=requirements, follow_uplink=follow_uplink)
             self.resources[name] = changed
 
     def remove(self, name: VmName) -> None:

@@ -9,7 +9,7 @@ from vm_mgr.adapters.memory.event_log import MemoryEventLog, MemoryJournal
 from vm_mgr.adapters.memory.evidence import MemoryEvidence
 from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
 from vm_mgr.adapters.memory.images import MemoryImages
-from vm_mgr.adapters.memory.ledger import MemoryIntentLog
+from vm_mgr.adapters.memory.intent_log import MemoryIntentLog
 from vm_mgr.adapters.memory.own_clients import MemoryOwnClients
 from vm_mgr.adapters.memory.storage import MemoryStorage, MemoryStorages
 from vm_mgr.adapters.memory.storage_fencing import MemoryStorageFencing
@@ -98,7 +98,7 @@ class MemoryEnv:
         self.storage.running = self.cluster.places
         self.snapshots = self.storage
         self.storages = MemoryStorages(self.storage)
-        self.ledger = MemoryIntentLog()
+        self.intent_log = MemoryIntentLog()
         self.storage_fencing = MemoryStorageFencing()
         self.event_log = MemoryEventLog()
         self.journal = MemoryJournal()

@@ -180,9 +180,9 @@ class RehearsedStorages:
         """Tell which one has a VM."""
         return self._copy.where(name)
 
-    def requirement(self, label: str) -> str:
+    def storage_resource(self, label: str) -> str:
         """Name the resource."""
-        return self._env.storages.requirement(label)
+        return self._env.storages.storage_resource(label)
 
 
 class RehearsedIntentLog:
@@ -196,19 +196,19 @@ class RehearsedIntentLog:
 
     @cached_property
     def _found(self) -> Mapping[VmName, Intent]:
-        return dict(self._env.ledger.marks())
+        return dict(self._env.intent_log.intents())
 
-    def claim(self, name: VmName) -> AbstractContextManager[None]:  # noqa: ARG002
+    def lock(self, name: VmName) -> AbstractContextManager[None]:  # noqa: ARG002
         """Claim nothing."""
         return nullcontext()
 
-    def marks(self) -> Mapping[VmName, Intent]:
+    def intents(self) -> Mapping[VmName, Intent]:
         """Give what is unfinished."""
-        return {name: mark for name, mark in self._found.items() if name not in self._ended} | self._own
+        return {name: intent for name, intent in self._found.items() if name not in self._ended} | self._own
 
-    def write(self, name: VmName, mark: Intent) -> None:
+    def write(self, name: VmName, intent: Intent) -> None:
         """Keep a mark here."""
-        self._own[name] = mark
+        self._own[name] = intent
 
     def erase(self, name: VmName) -> None:
         """Forget it; the end of one that somebody else has left is a step."""
@@ -275,7 +275,7 @@ class Rehearsal:
         self.snapshots = cast(
             "Snapshots", Rehearsed("snapshots", lambda: real.snapshots, self._storage, self._tell)
         )
-        self.ledger = RehearsedIntentLog(real, self._tell)
+        self.intent_log = RehearsedIntentLog(real, self._tell)
         self.own_clients = real.own_clients
         self.journal = NullJournal()
         here = HypervisorCopy(lambda: real.hypervisor, cluster.take)

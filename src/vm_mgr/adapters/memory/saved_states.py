@@ -32,13 +32,13 @@ class MemorySavedStates:
     def may_fail(self, step: str) -> None:
         """Fail if this is the step that is to fail."""
 
-    def moment(self, name: VmName) -> str:
+    def disk_fingerprint(self, name: VmName) -> str:
         """Describe the disks."""
         raise NotImplementedError
 
     def prepare_state(self, name: VmName, size_bytes: int) -> str:
         """Forget an earlier one."""
-        self.may_fail("begin_state")
+        self.may_fail("prepare_state")
         self.delete_state(name)
         if size_bytes > self.room_bytes:
             raise VmMgrError(Kind.NO_RESOURCES, f"no room for the memory of {name}")
@@ -49,18 +49,20 @@ class MemorySavedStates:
         self, name: VmName, state: SavedState, on_progress: Callable[[float], None]
     ) -> SavedState:
         """Read the file."""
-        self.may_fail("keep_state")
-        seen = self.moment(name)
+        self.may_fail("store_state")
+        seen = self.disk_fingerprint(name)
         on_progress(0.0)
         content = self._path(name).read_bytes()
         self.contents[name] = content
         self._path(name).unlink()
-        return state._replace(size_bytes=len(content), digest=blake2b(content).hexdigest(), moment=seen)
+        return state._replace(
+            size_bytes=len(content), digest=blake2b(content).hexdigest(), disk_fingerprint=seen
+        )
 
     def commit_state(self, name: VmName, state: SavedState) -> None:
         """Make it complete."""
-        self.may_fail("finish_state")
-        if self.moment(name) != state.moment:
+        self.may_fail("commit_state")
+        if self.disk_fingerprint(name) != state.disk_fingerprint:
             raise VmMgrError(Kind.WRONG_STATE, f"the disks of {name} have changed meanwhile")
         self.states[name] = state._replace(complete=True)
 
@@ -71,15 +73,15 @@ class MemorySavedStates:
 
     def consume_state(self, name: VmName) -> None:
         """Mark it."""
-        self.may_fail("take_state")
+        self.may_fail("consume_state")
         state = self.states.get(name)
-        if state is None or state.taken or not state.complete:
+        if state is None or state.consumed or not state.complete:
             raise VmMgrError(Kind.WRONG_STATE, f"{name} has no saved memory that was not taken")
-        self.states[name] = state._replace(taken=True)
+        self.states[name] = state._replace(consumed=True)
 
     def load_state(self, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> str:
         """Write the file."""
-        self.may_fail("fetch_state")
+        self.may_fail("load_state")
         on_progress(0.0)
         content = self.contents.get(name, b"")
         if blake2b(content).hexdigest() != state.digest:
@@ -89,7 +91,7 @@ class MemorySavedStates:
 
     def delete_state(self, name: VmName) -> None:
         """Forget it."""
-        self.may_fail("drop_state")
+        self.may_fail("delete_state")
         self.states.pop(name, None)
         self.contents.pop(name, None)
         if self._folder:

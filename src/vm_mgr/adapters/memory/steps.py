@@ -34,11 +34,11 @@ __all__ = ["BOOKS", "READS", "WORDS"]
 
 TIMEOUT_S = 10.0
 READS: Mapping[str, frozenset[str]] = {
-    "chronicle": frozenset({"read"}),
+    "event_log": frozenset({"read"}),
     "cluster": frozenset({"configured", "simulate_move", "local_node", "remembers", "state"}),
     "definitions": frozenset(
         {
-            "asks",
+            "requirements",
             "changed",
             "completed",
             "device",
@@ -74,8 +74,8 @@ READS: Mapping[str, frozenset[str]] = {
         }
     ),
     "images": frozenset({"inspect"}),
-    "ledger": frozenset({"marks"}),
-    "lost_nodes": frozenset({"came_up", "clients", "connect", "daemons"}),
+    "intent_log": frozenset({"intents"}),
+    "storage_fencing": frozenset({"came_up", "clients", "connect", "daemons"}),
     "own_clients": frozenset({"kept"}),
     "processes": frozenset(
         {"birth", "find_vm", "has_ended", "has_memory", "is_halted", "mentions", "uuid", "vcpu_time_ns"}
@@ -85,20 +85,20 @@ READS: Mapping[str, frozenset[str]] = {
     "storage": frozenset(
         {
             *("definition", "definitions", "dependents", "disk", "disk_ties", "disks", "exists", "full"),
-            *("holders", "images", "metadata", "moment", "names", "next_disk", "room", "saved_state"),
+            *("holders", "images", "metadata", "disk_fingerprint", "names", "next_disk", "room", "saved_state"),
             "settings",
         }
     ),
-    "storages": frozenset({"called", "labels", "of", "requirement"}),
+    "storages": frozenset({"called", "labels", "of", "storage_resource"}),
     "timings": frozenset({"ceph", "cluster"}),
 }
 
 # What only keeps the books, tells by further calls what it changes, or leaves this process.
 BOOKS: Mapping[str, frozenset[str]] = {
-    "chronicle": frozenset({"append"}),
+    "event_log": frozenset({"append"}),
     "journal": frozenset({"record", "say", "write"}),
     "hypervisor": frozenset({"console"}),
-    "ledger": frozenset({"claim", "erase", "write"}),
+    "intent_log": frozenset({"lock", "erase", "write"}),
     "own_clients": frozenset({"forget", "keep"}),
     "storage": frozenset({"stage"}),
 }
@@ -117,11 +117,13 @@ def _reconfigure(cluster: Cluster, resource: VmResource) -> str:
     return f"change the resource {_list(resource.name, _terms(resource) or ['nothing special'])}"
 
 
-def _change_asks(cluster: Cluster, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool) -> str:
+def _change_requirements(
+    cluster: Cluster, name: VmName, requirements: tuple[str, ...], *, follow_uplink: bool
+) -> str:
     vm = cluster.configured(name).vm
-    if vm is None or (vm.asks, vm.follow_uplink) == (asks, follow_uplink):
+    if vm is None or (vm.requirements, vm.follow_uplink) == (requirements, follow_uplink):
         return ""
-    return f"have {name} avoid {'nodes that lack ' + ', '.join(asks) if asks else 'no node'}"
+    return f"have {name} avoid {'nodes that lack ' + ', '.join(requirements) if requirements else 'no node'}"
 
 
 def _take_out(cluster: Cluster, name: VmName) -> str:
@@ -171,7 +173,7 @@ def _terms(resource: VmResource) -> list[str]:
         f"pinned to {resource.pinned_host}": resource.pinned_host,
         f"prefers {resource.preferred_host}": resource.preferred_host,
         "returns there": resource.returns,
-        f"needs {resource.needs}": resource.needs,
+        f"needs {resource.depends_on}": resource.depends_on,
         "ignores the uplinks of its bridges": not resource.follow_uplink,
     }
     placed = [
@@ -267,13 +269,13 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
     "cluster": {
         "add": _add,
         "begin_move": _begin_move,
-        "change_asks": _change_asks,
+        "change_requirements": _change_requirements,
         "clear_moves": _clear_moves,
-        "end_hold": lambda _, name, **_named: f"have {name} stopped and started elsewhere",
+        "recover_blocked": lambda _, name, **_named: f"have {name} stopped and started elsewhere",
         "end_move": lambda _, name: f"remove the constraint of the move of {name}",
-        "forget_failed_move": lambda _, name, node: f"forget the failed move of {name} from {node}",
-        "forget_failures": lambda _, name: f"clear the failures of {name}",
-        "look_again": lambda _, name: f"have the cluster look on every node whether {name} runs there",
+        "cleanup_failed_move": lambda _, name, node: f"forget the failed move of {name} from {node}",
+        "cleanup": lambda _, name: f"clear the failures of {name}",
+        "reprobe": lambda _, name: f"have the cluster look on every node whether {name} runs there",
         "reconfigure": _reconfigure,
         "remove": _take_out,
         "rename": _rename_resource,
@@ -300,7 +302,7 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
         "thaw": lambda _, name: f"let {name} go on",
         "undefine": lambda _, name: f"have this node's libvirt forget {name}; its files stay",
     },
-    "lost_nodes": {"end_daemons": _end_daemons, "shut_out": _blocklist},
+    "storage_fencing": {"end_daemons": _end_daemons, "blocklist": _blocklist},
     "processes": {"end": lambda _, pid, **_named: f"end the process {pid}"},
     "snapshots": {
         "drop_snapshot": _drop_snapshot,
@@ -320,28 +322,28 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
         "fill": _fill,
     },
     "storage": {
-        "begin_state": lambda _, name, size: f"make room for the memory of {name} ({_size(size)})",
+        "prepare_state": lambda _, name, size: f"make room for the memory of {name} ({_size(size)})",
         "change_settings": _change_settings,
         "describe": _describe,
         "drop_disk": lambda _, name, number: f"delete {_image(name, number)}",
-        "drop_state": lambda storage, name: (
+        "delete_state": lambda storage, name: (
             f"give up the saved memory of {name}" if storage.saved_state(name) else ""
         ),
         "evict": lambda _, holder: f"shut out the client {holder.address} of {holder.image}",
-        "fetch_state": lambda _, name, _state, _progress: f"read the saved memory of {name}",
-        "finish_state": lambda _, name, _state: (
+        "load_state": lambda _, name, _state, _progress: f"read the saved memory of {name}",
+        "commit_state": lambda _, name, _state: (
             f"make the saved memory of {name} what its next start resumes"
         ),
         "flatten": lambda _, _name, image, _progress: (
             f"give {image} blocks of its own for all that it shares"
         ),
-        "keep_state": lambda _, name, _state, _progress: f"store the memory of {name}",
+        "store_state": lambda _, name, _state, _progress: f"store the memory of {name}",
         "make_disk": _make_disk,
         "place_disk": lambda _, name, number: f"put {_image(name, number)} in place",
         "remove": _remove,
         "rename": _rename,
         "resize": _resize,
-        "take_state": lambda _, name: f"mark the saved memory of {name} as used",
+        "consume_state": lambda _, name: f"mark the saved memory of {name} as used",
         "unstage": lambda _, name: f"finish or remove what a killed command has made of {name}",
     },
 }

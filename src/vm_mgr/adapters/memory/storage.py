@@ -199,7 +199,7 @@ class MemoryStorage(MemorySavedStates):
         """Say what a test has set."""
         return self.full_for
 
-    def moment(self, name: VmName) -> str:
+    def disk_fingerprint(self, name: VmName) -> str:
         """Give content and sizes."""
         vm = self._vm(name)
         return repr([vm.disks, vm.sizes])
@@ -343,7 +343,7 @@ class MemoryStorages:
         """Tell whether it has a VM."""
         return LABEL if self.storage.exists(name) else ""
 
-    def requirement(self, label: str) -> str:  # noqa: ARG002 - there is one
+    def storage_resource(self, label: str) -> str:  # noqa: ARG002 - there is one
         """Need nothing."""
         return ""
 

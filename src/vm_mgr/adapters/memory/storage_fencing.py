@@ -67,6 +67,6 @@ class MemoryStorageFencing:
 
     def blocklist(self, holders: Sequence[DiskClient]) -> None:
         """Shut these out and no others."""
-        self.on_call("shut_out")
+        self.on_call("blocklist")
         self.shut.extend(holders)
         self.holders = [holder for holder in self.holders if holder not in holders]

@@ -73,5 +73,5 @@ def _vm(vm: VmResource) -> VmTimes:
         migrate_from=vm.migrate_from_timeout_s,
         live_migration=vm.live_migration,
         storage=vm.params.get("storage", ""),
-        needs=vm.needs,
+        depends_on=vm.depends_on,
     )

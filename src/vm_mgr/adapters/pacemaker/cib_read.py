@@ -89,7 +89,7 @@ def _vm(cib: etree._Element, primitive: etree._Element, name: VmName) -> VmResou
         str(op.get("name")): _seconds(str(op.get("timeout", ""))) for op in _find(primitive, "operations/op")
     }
     plain = VmResource(name, TargetRole.STARTED)
-    asks, follow_uplink = read_rules(cib, name)
+    requirements, follow_uplink = read_rules(cib, name)
     role = meta.get("target-role", "Started").capitalize()
     extra = _find(primitive, "operations/op[@name='stop']//nvpair[@name=$name]", name=HIBERNATION)
     extra_s = _number(str(extra[0].get("value"))) if extra else 0
@@ -104,9 +104,9 @@ def _vm(cib: etree._Element, primitive: etree._Element, name: VmName) -> VmResou
         pinned_host=_host(cib, name, "vm-mgr-pin-"),
         preferred_host=_host(cib, name, "vm-mgr-prefer-"),
         returns=comes_back(_score(cib, name, "vm-mgr-prefer-"), meta),
-        needs=_needed(cib, name),
+        depends_on=_needed(cib, name),
         checks=_checks(primitive),
-        asks=asks,
+        requirements=requirements,
         follow_uplink=follow_uplink,
         hibernation_s=extra_s,
         params=_pairs(primitive, "instance_attributes"),

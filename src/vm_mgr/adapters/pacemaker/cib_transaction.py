@@ -5,8 +5,9 @@ from contextlib import suppress
 
 from lxml import etree
 
-from vm_mgr.adapters.pacemaker import cib_read, cib_write, moves, requirements
+from vm_mgr.adapters.pacemaker import cib_read, cib_write, moves
 from vm_mgr.adapters.pacemaker.cib_xml import find
+from vm_mgr.adapters.pacemaker.requirements import change_rules
 from vm_mgr.adapters.pacemaker.simulation import simulate
 from vm_mgr.adapters.pacemaker.tools import CONFLICT, call, check
 from vm_mgr.errors import Kind, VmMgrError
@@ -60,9 +61,11 @@ class CibEditor:
         """Change resource and placement."""
         self._edit(lambda cib: cib_write.update_vm(cib, resource))
 
-    def change_requirements(self, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool) -> None:
+    def change_requirements(
+        self, name: VmName, requirements: tuple[str, ...], *, follow_uplink: bool
+    ) -> None:
         """Replace the rules by which it avoids nodes."""
-        self._edit(lambda cib: requirements.change_rules(cib, name, asks, follow_uplink=follow_uplink))
+        self._edit(lambda cib: change_rules(cib, name, requirements, follow_uplink=follow_uplink))
 
     def remove(self, name: VmName) -> None:
         """Take a VM out of the configuration."""

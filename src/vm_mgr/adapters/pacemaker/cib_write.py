@@ -108,9 +108,9 @@ def _describe(cib: etree._Element, primitive: etree._Element, vm: VmResource) ->
         pin.set("resource-discovery", "exclusive")
     elif vm.preferred_host:
         _location(constraints, our_id("prefer", vm.name), vm.name, vm.preferred_host, score_of(vm))
-    if vm.needs:
-        _need(constraints, vm.name, vm.needs)
-    add_rules(constraints, vm.name, vm.asks, follow_uplink=vm.follow_uplink)
+    if vm.depends_on:
+        _need(constraints, vm.name, vm.depends_on)
+    add_rules(constraints, vm.name, vm.requirements, follow_uplink=vm.follow_uplink)
     _colocate(cib)
 
 

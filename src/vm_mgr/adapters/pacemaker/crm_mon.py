@@ -58,7 +58,7 @@ def _nodes(root: ET.Element) -> tuple[Node, ...]:
         for attribute in node.iterfind("attribute")
         if attribute.get("name") == OBSERVER_ATTRIBUTE and attribute.get("value") == "observer"
     }
-    answers = {str(node.get("name")): _answers(node) for node in root.iterfind("node_attributes/node")}
+    attributes = {str(node.get("name")): _attributes(node) for node in root.iterfind("node_attributes/node")}
     full = {str(node.get("name")): _full(node) for node in root.iterfind("node_attributes/node")}
     alarms = {str(node.get("name")): _alarms(node) for node in root.iterfind("node_attributes/node")}
     return tuple(
@@ -70,8 +70,8 @@ def _nodes(root: ET.Element) -> tuple[Node, ...]:
             maintenance=_true(element, "maintenance"),
             pending=_true(element, "pending"),
             observer=element.get("name") in observers,
-            leaving=_true(element, "shutdown"),
-            answers=answers.get(element.get("name", ""), {}),
+            shutting_down=_true(element, "shutdown"),
+            attributes=attributes.get(element.get("name", ""), {}),
             full=full.get(element.get("name", ""), {}),
             alarms=alarms.get(element.get("name", ""), ()),
         )
@@ -80,7 +80,7 @@ def _nodes(root: ET.Element) -> tuple[Node, ...]:
     )
 
 
-def _answers(node: ET.Element) -> dict[str, str]:
+def _attributes(node: ET.Element) -> dict[str, str]:
     told = {ask_of(one.get("name", "")): one.get("value", "") for one in node.iterfind("attribute")}
     return {ask: answer for ask, answer in told.items() if ask}
 

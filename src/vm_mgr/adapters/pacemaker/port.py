@@ -100,9 +100,11 @@ class Pacemaker:
         """Change resource and placement."""
         self._claimed_editor().reconfigure(resource)
 
-    def change_requirements(self, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool) -> None:
+    def change_requirements(
+        self, name: VmName, requirements: tuple[str, ...], *, follow_uplink: bool
+    ) -> None:
         """Replace the rules."""
-        self._claimed_editor().change_requirements(name, asks, follow_uplink=follow_uplink)
+        self._claimed_editor().change_requirements(name, requirements, follow_uplink=follow_uplink)
 
     def remove(self, name: VmName) -> None:
         """Take a VM out of the configuration."""

@@ -15,10 +15,10 @@ FITNESS = ("vm-mgr-fits-", "vm-mgr-uplink-")
 
 
 def add_rules(
-    constraints: etree._Element, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool
+    constraints: etree._Element, name: VmName, requirements: tuple[str, ...], *, follow_uplink: bool
 ) -> None:
     """Add one for each answer against a node, whose score goes to all nodes that don't give it."""
-    for ask, answer, score in scores(asks, follow_uplink=follow_uplink):
+    for ask, answer, score in scores(requirements, follow_uplink=follow_uplink):
         kind = "uplink" if answer == CUT else "fits"
         location = etree.SubElement(constraints, "rsc_location", id=our_id(kind, name, ask), rsc=name)
         either = {"id": our_id(kind, name, f"{ask}..rule"), "score": str(score), "boolean-op": "or"}
@@ -32,26 +32,28 @@ def _unlike(answer: str) -> dict[str, str]:
     return {"operation": "ne", "value": answer}
 
 
-def change_rules(cib: etree._Element, name: VmName, asks: tuple[str, ...], *, follow_uplink: bool) -> None:
+def change_rules(
+    cib: etree._Element, name: VmName, requirements: tuple[str, ...], *, follow_uplink: bool
+) -> None:
     """Replace those of a VM, unless its agent is not ours, or they say the same already."""
     ours = find(cib, f"{PRIMITIVE}[@provider='vm-mgr']", name=name)
-    if not ours or read_rules(cib, name) == (asks, follow_uplink):
+    if not ours or read_rules(cib, name) == (requirements, follow_uplink):
         return
     constraints = section(cib, "constraints")
     for location in find(constraints, "rsc_location[@rsc=$name]", name=name):
         if str(location.get("id", "")).startswith(FITNESS):
             detach(location)
-    add_rules(constraints, name, asks, follow_uplink=follow_uplink)
+    add_rules(constraints, name, requirements, follow_uplink=follow_uplink)
 
 
 def read_rules(cib: etree._Element, name: VmName) -> tuple[tuple[str, ...], bool]:
     """Give what a VM asks for, and whether it also goes by the uplinks of its bridges."""
-    asks: dict[str, None] = {}
+    requirements: dict[str, None] = {}
     uplinks = False
     for location in find(cib, "configuration/constraints/rsc_location[@rsc=$name]", name=name):
         if str(location.get("id", "")).startswith(FITNESS):
             for told in find(location, "rule/expression"):
-                asks[ask_of(str(told.get("attribute", "")))] = None
+                requirements[ask_of(str(told.get("attribute", "")))] = None
                 uplinks = uplinks or told.get("value") == CUT
-    asks.pop("", None)
-    return tuple(asks), uplinks or not any(ask.startswith(BRIDGE) for ask in asks)
+    requirements.pop("", None)
+    return tuple(requirements), uplinks or not any(ask.startswith(BRIDGE) for ask in requirements)

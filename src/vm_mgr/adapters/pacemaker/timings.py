@@ -82,16 +82,16 @@ class _Common(NamedTuple):
 
     meta: Pairs
     op_timeout: str
-    needs: Pairs
+    depends_on: Pairs
 
 
 def _common(cib: etree._Element) -> _Common:
     ops = _pairs(_find(cib, "configuration/op_defaults/meta_attributes"))
-    needs = _find(cib, "configuration/constraints/rsc_colocation[starts-with(@id, 'vm-mgr-needs-')]")
+    needed = _find(cib, "configuration/constraints/rsc_colocation[starts-with(@id, 'vm-mgr-needs-')]")
     return _Common(
         meta=_pairs(_find(cib, "configuration/rsc_defaults/meta_attributes")),
         op_timeout=ops.get("timeout", "20s"),
-        needs={str(one.get("rsc")): str(one.get("with-rsc")) for one in needs},
+        depends_on={str(one.get("rsc")): str(one.get("with-rsc")) for one in needed},
     )
 
 
@@ -188,7 +188,7 @@ def _vm(cib: etree._Element, primitive: etree._Element, common: _Common) -> VmTi
         failure_timeout=seconds(meta.get("failure-timeout", "0")),
         io_error_timeout=seconds(params.get("io_error_timeout", "60")),
         storage=params.get("storage", ""),
-        needs=common.needs.get(name, ""),
+        depends_on=common.depends_on.get(name, ""),
     )
 
 

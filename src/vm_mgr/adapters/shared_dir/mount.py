@@ -59,7 +59,7 @@ class Mount:
         return self.own / "locks"
 
     @property
-    def marks(self) -> Path:
+    def intents(self) -> Path:
         """One file for each unfinished operation."""
         return self.own / "marks"
 
@@ -76,7 +76,7 @@ class Mount:
                 raise VmMgrError(Kind.NOT_FOUND, f"there is no directory {self.root}", hint=hint)
             if self.marker.exists():
                 return
-            for folder in (self.own, self.locks, self.marks):
+            for folder in (self.own, self.locks, self.intents):
                 if not is_folder(folder):
                     self.files.make_folder(folder)
                 self.files.sync(folder.parent)

@@ -277,10 +277,10 @@ class SharedDirectory:
         with self.working(f"can't look for the saved memory of {name}"):
             return saved_states.found(self, name)
 
-    def moment(self, name: VmName) -> str:
+    def disk_fingerprint(self, name: VmName) -> str:
         """Describe the disks' files."""
         with self.working(f"can't look at the disks of {name}"):
-            return saved_states.moment(self, name)
+            return saved_states.disk_fingerprint(self, name)
 
     def consume_state(self, name: VmName) -> None:
         """Rename what says that it is complete."""

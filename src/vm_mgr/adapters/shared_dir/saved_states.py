@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vm_mgr.adapters.shared_dir.port import SharedDirectory
     from vm_mgr.model.vm import VmName
 
-__all__ = ["begin", "drop", "fetch", "finish", "found", "keep", "moment", "take"]
+__all__ = ["begin", "disk_fingerprint", "drop", "fetch", "finish", "found", "keep", "take"]
 
 CHUNK = 4 << 20
 
@@ -49,16 +49,16 @@ def keep(
 ) -> SavedState:
     """Have the file and its name on the disk."""
     path = _folder(storage, name) / layout.MEMORY
-    seen = moment(storage, name)  # before the copy: a guest that goes on meanwhile changes them
+    seen = disk_fingerprint(storage, name)  # before the copy: a guest that goes on meanwhile changes them
     storage.mount.files.sync(path)
     storage.mount.files.sync(path.parent)
     size, digest = _read(path, on_progress)
-    return state._replace(size_bytes=size, digest=digest, moment=seen)
+    return state._replace(size_bytes=size, digest=digest, disk_fingerprint=seen)
 
 
 def finish(storage: SharedDirectory, name: VmName, state: SavedState) -> None:
     """Write what it is, by a rename."""
-    if moment(storage, name) != state.moment:
+    if disk_fingerprint(storage, name) != state.disk_fingerprint:
         message = f"the disks of {name} have changed since its memory was saved"
         raise VmMgrError(
             Kind.WRONG_STATE, message, hint=f"nothing else may use them; see: vm-mgr show {name}"
@@ -72,11 +72,11 @@ def found(storage: SharedDirectory, name: VmName) -> SavedState | None:
     for file in (layout.RESUMED, layout.SAVED):
         raw = read(folder / file)
         if raw is not None:
-            return read_state(raw)._replace(complete=True, taken=file == layout.RESUMED)
+            return read_state(raw)._replace(complete=True, consumed=file == layout.RESUMED)
     return SavedState() if is_file(folder / layout.MEMORY) else None
 
 
-def moment(storage: SharedDirectory, name: VmName) -> str:
+def disk_fingerprint(storage: SharedDirectory, name: VmName) -> str:
     """Take which files they are, how large, and when they were last written."""
     disks = []
     for path in storage.disk_files(name):

@@ -36,7 +36,9 @@ def take(storage: SharedDirectory, name: VmName, snapshot: str, consistency: Con
     if record.snapshots.get(snapshot) is not None:
         return
     state = storage.saved_state(name)
-    if state is not None and state.waits:  # it would change the files, which the memory then no longer fits
+    if (
+        state is not None and state.resumable
+    ):  # it would change the files, which the memory then no longer fits
         hint = f"let it go on first: vm-mgr start {name}; or give its memory up: vm-mgr stop --force {name}"
         raise VmMgrError(Kind.WRONG_STATE, f"the memory of {name} is saved, beside its disks", hint=hint)
     if snapshot not in record.snapshots and any(look.image.has(snapshot) for look in looks):

@@ -22,7 +22,7 @@ class Place(NamedTuple):
     """
 
     build: Callable[[], Any]
-    requirement: str = ""
+    storage_resource: str = ""
 
 
 class StorageSet:
@@ -61,6 +61,6 @@ class StorageSet:
             raise failures[0]
         return ""
 
-    def requirement(self, label: str) -> str:
+    def storage_resource(self, label: str) -> str:
         """Name the resource."""
-        return self._places[label or next(iter(self._places))].requirement
+        return self._places[label or next(iter(self._places))].storage_resource

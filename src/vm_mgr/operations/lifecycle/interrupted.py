@@ -29,14 +29,14 @@ def say_what_is_true(env: Env, error: SignalError, noted: Interruption) -> None:
     if not names:
         return
     try:
-        state, marks = env.cluster.state(), dict(env.ledger.marks())
+        state, intents = env.cluster.state(), dict(env.intent_log.intents())
     except VmMgrError as unseen:
         hint = f"vm-mgr status {names[0]}; vm-mgr repair"
         error.add(f"what {', '.join(names[:MOST])} is now is not known: {unseen.message}", hint=hint)
         return
     for name in names[-MOST:]:
         try:
-            truth = _truth(env, state, marks, name)
+            truth = _truth(env, state, intents, name)
         except VmMgrError as unseen:
             truth = _Truth(f"what {name} is now is not known: {unseen.message}", f"vm-mgr status {name}")
         error.add(truth.text, hint=truth.hint)
@@ -44,15 +44,15 @@ def say_what_is_true(env: Env, error: SignalError, noted: Interruption) -> None:
             error.add(f"the guest of {name} was shut down, or is, and boots again")
 
 
-def _truth(env: Env, state: ClusterState, marks: dict[VmName, Intent], name: VmName) -> _Truth:
+def _truth(env: Env, state: ClusterState, intents: dict[VmName, Intent], name: VmName) -> _Truth:
     resource = state.resources.get(name)
     if resource is None or not resource.is_vm:
-        left = f", and {marks[name].verb} is unfinished" if name in marks else ""
+        left = f", and {intents[name].verb} is unfinished" if name in intents else ""
         hint = "finish it: vm-mgr repair" if left else ""
         known = env.storage.exists(name)
         return _Truth(f"{name} is Disabled{left}" if known else f"there is no VM {name}{left}", hint)
     truth = _Truth(*_of_resource(resource, state))
-    if name in marks:
+    if name in intents:
         return truth._replace(hint="finish what is unfinished: vm-mgr repair")
     return truth
 

@@ -12,7 +12,7 @@ __all__ = ["give_up", "said", "saved_problems", "with_saved"]
 def saved_problems(env: Env, name: VmName) -> list[VmMgrError]:
     """Refuse to change disks, or the name, of a VM whose next start resumes its memory."""
     state = env.storage.saved_state(name)
-    if state is None or not state.waits:
+    if state is None or not state.resumable:
         return []
     hint = f"let it go on first: vm-mgr start {name}; or give its memory up: vm-mgr stop --force {name}"
     message = f"the memory of {name} is saved, and fits its disks only as they are"
@@ -25,7 +25,7 @@ def give_up(env: Env, name: VmName) -> None:
     if state is None:
         return
     env.storage.delete_state(name)
-    if state.waits:
+    if state.resumable:
         text = f"the memory of {name}, saved on {state.node}, is given up: it will boot, as after a power cut"
         env.say(Note(Level.WARNING, "memory-given-up", text))
 
@@ -46,6 +46,6 @@ def with_saved(env: Env, seen: VmStatus) -> VmStatus:
 
 def said(state: SavedState) -> str:
     """Say what there is, in a few words."""
-    if state.waits:
+    if state.resumable:
         return f"memory saved on {state.node}, resumed at its next start"
-    return "resuming its saved memory" if state.taken else "saving its memory"
+    return "resuming its saved memory" if state.consumed else "saving its memory"

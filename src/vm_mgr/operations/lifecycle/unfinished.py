@@ -23,7 +23,9 @@ LEDGER_S = 5.0
 PHASES = {"rollback": "rolling", "remove": "deleting", "create": "committing"}
 
 
-def require_whole(env: Env, storage: Storage, name: VmName, *, foreign_ledger: bool, limit_s: float) -> None:
+def require_whole(
+    env: Env, storage: Storage, name: VmName, *, foreign_intent_log: bool, limit_s: float
+) -> None:
     """Raise TRY_LATER while an operation has left the VM between two states; one that ends is waited for.
 
     foreign_ledger: the ledger is in another storage than the VM, whose outage must not keep the VM down. Then
@@ -31,7 +33,7 @@ def require_whole(env: Env, storage: Storage, name: VmName, *, foreign_ledger: b
     """
     deadline = env.clock.monotonic() + min(PATIENCE_S, limit_s)
     while True:
-        found = half_done(_marks(env, storage, name, foreign_ledger=foreign_ledger), name)
+        found = half_done(_intents(env, storage, name, foreign_intent_log=foreign_intent_log), name)
         if found is None:
             return
         if env.clock.monotonic() >= deadline:
@@ -40,27 +42,29 @@ def require_whole(env: Env, storage: Storage, name: VmName, *, foreign_ledger: b
         env.clock.sleep(POLL_S)
 
 
-def half_done(marks: Mapping[VmName, Intent], name: VmName) -> Intent | None:
+def half_done(intents: Mapping[VmName, Intent], name: VmName) -> Intent | None:
     """Give the mark of an operation that has left a VM between two states.
 
     A renaming is at work only while both names have its mark. What can't be read may be anything.
     """
-    mark = marks.get(name)
-    if mark is None:
+    intent = intents.get(name)
+    if intent is None:
         return None
-    if mark.verb == "rename":
-        both = (marks.get(VmName(mark.details.get(key, ""))) for key in ("old", "new"))
-        return mark if all(one is not None and one.details == mark.details for one in both) else None
-    if mark.verb == "unknown" or mark.details.get("phase") == PHASES.get(mark.verb, ""):
-        return mark
+    if intent.verb == "rename":
+        both = (intents.get(VmName(intent.details.get(key, ""))) for key in ("old", "new"))
+        return intent if all(one is not None and one.details == intent.details for one in both) else None
+    if intent.verb == "unknown" or intent.details.get("phase") == PHASES.get(intent.verb, ""):
+        return intent
     return None
 
 
-def _marks(env: Env, storage: Storage, name: VmName, *, foreign_ledger: bool) -> Mapping[VmName, Intent]:
+def _intents(
+    env: Env, storage: Storage, name: VmName, *, foreign_intent_log: bool
+) -> Mapping[VmName, Intent]:
     try:
-        return bounded(env.ledger.marks, LEDGER_S) if foreign_ledger else env.ledger.marks()
+        return bounded(env.intent_log.intents, LEDGER_S) if foreign_intent_log else env.intent_log.intents()
     except (VmMgrError, OutOfTimeError):
-        if not foreign_ledger:
+        if not foreign_intent_log:
             raise
     half = storage.metadata(name).get(HALF, "")
     return {name: Intent("rollback", details={"phase": PHASES["rollback"]})} if half else {}

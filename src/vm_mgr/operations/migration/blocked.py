@@ -25,7 +25,7 @@ def let_go(env: Env, resource: Resource) -> None:
     if not resource.blocked_on:
         return
     blocked_on = env.cluster.state().node(resource.blocked_on)
-    if blocked_on is None or blocked_on.leaving:
+    if blocked_on is None or blocked_on.shutting_down:
         return
     env.cluster.reprobe(VmName(resource.name))
     deadline = env.clock.monotonic() + SETTLE_S

@@ -13,7 +13,7 @@ from vm_mgr.ports.env import Env
 from vm_mgr.ports.hypervisor import PAUSED_BY_USER
 from vm_mgr.reports import Level, Note, Progress
 
-__all__ = ["abort", "cancel_move", "remaining_effects", "settle", "take_back"]
+__all__ = ["abort", "cancel_move", "confirm_on_source", "remaining_effects", "take_back"]
 
 LOOK_S = 10.0
 SETTLE_S = 30.0
@@ -65,7 +65,7 @@ def abort(env: Env, name: VmName, source: NodeName) -> None:
         env.say(Note(Level.WARNING, "not-cancelled", text, f"see: vm-mgr status {name}"))
 
 
-def settle(env: Env, name: VmName, source: NodeName) -> str:
+def confirm_on_source(env: Env, name: VmName, source: NodeName) -> str:
     """Let the cluster act again on a VM that a failed move holds, if it runs at its source; else say why not.
 
     Where that is not proven, the source's timer goes on looking.
@@ -115,7 +115,7 @@ def remaining_effects(env: Env, name: VmName, source: NodeName, where: str) -> s
     env.cluster.end_move(name)
     if seen.node != source:
         return f"{name} is on {seen.node} already"
-    doubt = settle(env, name, source) if resource.blocked_on else ""
+    doubt = confirm_on_source(env, name, source) if resource.blocked_on else ""
     return f"whether {name} runs on {source} is not sure ({doubt}); {source} goes on looking" if doubt else ""
 
 

@@ -62,7 +62,7 @@ class Target(NamedTuple):
     """
 
     to: NodeName | None = None
-    leaving: NodeName | None = None
+    source: NodeName | None = None
     avoiding: frozenset[NodeName] = frozenset()
     restarting: bool = True
 

@@ -119,7 +119,7 @@ def _problems(env: Env, state: ClusterState, name: VmName, node: NodeName, xml: 
 def _storage_problems(env: Env, state: ClusterState, name: VmName, node: NodeName) -> list[VmMgrError]:
     """Refuse a node where what mounts and guards the VM's disks does not run."""
     label = env.storages.of(name)
-    needed = env.storages.requirement(label) if label else ""
+    needed = env.storages.storage_resource(label) if label else ""
     if not without(state, needed, node):
         return []
     message = f"the storage of {name} is not active on {node}: {needed} does not run there"

@@ -29,7 +29,7 @@ def move_reason(state: ClusterState, configured: Configured, name: VmName, here:
     if unwanted or broken or not others or vm.pinned_host == here:
         return ""
     signs = {
-        f"{here} is being shut down": node.leaving,
+        f"{here} is being shut down": node.shutting_down,
         f"{here} is in standby": node.standby,
         "a move was asked for": any(one.leftover for one in configured.others),
         f"it is to run on {wanted}": wanted in others,

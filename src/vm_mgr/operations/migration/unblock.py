@@ -67,7 +67,7 @@ def lift(env: Env, name: VmName, *, patient: bool = True) -> bool:
 def is_shutting_down(env: Env, node: NodeName) -> bool:
     """Tell whether a node is being shut down, which must not wait for ever."""
     seen = env.cluster.state().node(node)
-    return seen is not None and seen.leaving
+    return seen is not None and seen.shutting_down
 
 
 def presence_of(env: Env, name: VmName) -> Place:
@@ -127,7 +127,7 @@ def _is_being_moved(env: Env, name: VmName) -> bool:
         return False
     with ExitStack() as claim:
         try:
-            claim.enter_context(env.ledger.claim(name))
+            claim.enter_context(env.intent_log.lock(name))
         except VmMgrError as error:
             return error.kind is Kind.TRY_LATER  # a storage that is down has no command either
     return False

@@ -102,13 +102,13 @@ def pauses(env: Env, name: VmName) -> str:
     return "" if env.hypervisor_at(node).paused(name, timeout_s=LOOK_S) else "yes"
 
 
-def release(env: Env, name: VmName, mark: Intent) -> None:
+def release(env: Env, name: VmName, intent: Intent) -> None:
     """Let a guest go on that the operation of this mark may have held; one that goes on is fine."""
     node = node_of(env, name)
     if node is not None:
         hypervisor = env.hypervisor_at(node)
         thawed = hypervisor.thaw(name)
-        if mark.details.get("pauses", "yes"):
+        if intent.details.get("pauses", "yes"):
             hypervisor.resume(name)
         with suppress(VmMgrError):  # a limit that stays finds nothing to do, or asks a mute agent again
             if thawed or not _has_agent(env, name):

@@ -32,7 +32,7 @@ def placement_problems(
             found += [
                 PlacementProblem(node.name, reason, never=True) for reason in _bars(state, vm, resource, node)
             ]
-        against = reasons(vm.asks, node.answers, follow_uplink=vm.follow_uplink)
+        against = reasons(vm.requirements, node.attributes, follow_uplink=vm.follow_uplink)
         found += [PlacementProblem(node.name, reason, never=False) for reason in against]
     return found
 
@@ -47,11 +47,13 @@ def without(state: ClusterState, needed: str, node: NodeName) -> bool:
 def worse_node_reasons(state: ClusterState, vm: VmResource, source: NodeName, target: NodeName) -> list[str]:
     """Say why the cluster would move a VM back at once that somebody moves from one node to another."""
     nodes = [state.node(source), state.node(target)]
-    here, there = (node.answers if node else {} for node in nodes)
+    here, there = (node.attributes if node else {} for node in nodes)
     follow = vm.follow_uplink
-    if penalty(vm.asks, there, follow_uplink=follow) >= penalty(vm.asks, here, follow_uplink=follow):
+    if penalty(vm.requirements, there, follow_uplink=follow) >= penalty(
+        vm.requirements, here, follow_uplink=follow
+    ):
         return []
-    return reasons(vm.asks, there, follow_uplink=follow)
+    return reasons(vm.requirements, there, follow_uplink=follow)
 
 
 def _bars(state: ClusterState, vm: VmResource, resource: Resource | None, node: Node) -> Iterator[str]:
@@ -61,8 +63,8 @@ def _bars(state: ClusterState, vm: VmResource, resource: Resource | None, node: 
         yield f"the VM is pinned to {vm.pinned_host}"
     if resource is not None and node.name in resource.banned_by_failures:
         yield "it has failed there too often; the cluster tries again once that is forgotten"
-    if without(state, vm.needs, node.name):
-        yield f"{vm.needs} does not run there"
+    if without(state, vm.depends_on, node.name):
+        yield f"{vm.depends_on} does not run there"
 
 
 def _state(node: Node) -> str:
@@ -70,7 +72,7 @@ def _state(node: Node) -> str:
         "is lost": node.unclean,
         "is not ready yet": node.pending,
         "is offline": not node.online,
-        "is being shut down": node.leaving,
+        "is being shut down": node.shutting_down,
         "is in standby": node.standby,
         "is in maintenance": node.maintenance,
     }

@@ -17,9 +17,9 @@ def renew_requirements(env: Env, name: VmName) -> None:
     try:
         if not env.storage.exists(name):
             return
-        asks = env.definitions.asks(env.storage.definition(name))
+        requirements = env.definitions.requirements(env.storage.definition(name))
         follow = env.storage.settings(name).uplink != Uplink.IGNORE
-        env.cluster.change_requirements(name, asks, follow_uplink=follow)
+        env.cluster.change_requirements(name, requirements, follow_uplink=follow)
     except VmMgrError as error:
         message = f"the rules by which {name} avoids nodes stay as they were: {error.message}"
         env.say(Note(Level.WARNING, "asks-kept", message, error.hint))

@@ -15,27 +15,27 @@ class MemoryIntentLog:
 
     def __init__(self) -> None:
         self.kept: dict[VmName, Intent] = {}
-        self.claimed: set[VmName] = set()
+        self.locked: set[VmName] = set()
         self.who = ""
 
     @contextmanager
-    def claim(self, name: VmName) -> Iterator[None]:
+    def lock(self, name: VmName) -> Iterator[None]:
         """Be alone."""
-        if name in self.claimed:
+        if name in self.locked:
             raise BusyError(name, self.who, hint="try again when it has ended")
-        self.claimed.add(name)
+        self.locked.add(name)
         try:
             yield
         finally:
-            self.claimed.discard(name)
+            self.locked.discard(name)
 
-    def marks(self) -> Mapping[VmName, Intent]:
+    def intents(self) -> Mapping[VmName, Intent]:
         """Give all marks."""
         return dict(self.kept)
 
-    def write(self, name: VmName, mark: Intent) -> None:
+    def write(self, name: VmName, intent: Intent) -> None:
         """Keep a mark."""
-        self.kept[name] = mark
+        self.kept[name] = intent
 
     def erase(self, name: VmName) -> None:
         """Forget it."""

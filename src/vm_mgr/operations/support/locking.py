@@ -22,20 +22,20 @@ from vm_mgr.reports import Level, Note, Progress
 __all__ = [
     "REFUSALS",
     "Step",
-    "alone",
-    "claimed",
     "first_change",
+    "lock",
+    "locked",
     "locked_if_reachable",
+    "recover",
     "recover_others",
     "restore_settings_on_failure",
-    "settle",
     "undo_on_failure",
     "with_intent",
 ]
 
 # verb → the module whose `settle(env, name, mark)` knows what it takes; where its marks name other VMs,
 # `settle_elsewhere(env, name, mark)` does as much as these need, whatever becomes of the VM itself
-SETTLERS = {
+RECOVERIES = {
     "add-disk": "add_disk",
     "colocation": "colocation",
     "create": "create",
@@ -68,13 +68,13 @@ POLL_S = 0.5
 
 
 @contextmanager
-def claimed(env: Env, name: VmName) -> Iterator[None]:
+def lock(env: Env, name: VmName) -> Iterator[None]:
     """Claim a name, waiting while another command is there; raises TRY_LATER where it stays."""
     deadline = env.clock.monotonic() + PATIENCE_S
     with ExitStack() as claim:
         while True:
             try:
-                claim.enter_context(env.ledger.claim(name))
+                claim.enter_context(env.intent_log.lock(name))
                 break
             except VmMgrError as error:
                 if error.kind is not Kind.TRY_LATER or env.clock.monotonic() > deadline:
@@ -86,7 +86,7 @@ def claimed(env: Env, name: VmName) -> Iterator[None]:
 
 
 @contextmanager
-def alone(env: Env, *names: VmName, settled: bool = True) -> Iterator[None]:
+def locked(env: Env, *names: VmName, recovered: bool = True) -> Iterator[None]:
     """Claim the names and settle what was left unfinished; raises TRY_LATER where others stay there.
 
     What settling changes at further VMs is claimed too, all in one order, so that no two wait for each other.
@@ -98,14 +98,14 @@ def alone(env: Env, *names: VmName, settled: bool = True) -> Iterator[None]:
     while True:
         with ExitStack() as claims:
             for name in sorted(wanted):
-                claims.enter_context(claimed(env, name))
-            left = env.ledger.marks()
+                claims.enter_context(lock(env, name))
+            left = env.intent_log.intents()
             further = wanted.union(*(left[name].names for name in names if name in left))
             if further == wanted:
                 current.at(*names)
                 for name in names:
                     if name in left:
-                        _settle(env, name, left[name], required=settled)
+                        _recover(env, name, left[name], required=recovered)
                 yield
                 return
         wanted = further
@@ -114,16 +114,16 @@ def alone(env: Env, *names: VmName, settled: bool = True) -> Iterator[None]:
 class Step:
     """The mark of an operation under way."""
 
-    def __init__(self, env: Env, name: VmName, mark: Intent) -> None:
+    def __init__(self, env: Env, name: VmName, intent: Intent) -> None:
         self.env = env
         self.name = name
-        self.mark = mark
+        self.intent = intent
         self.refused = False
 
     def now(self, phase: str) -> None:
         """Say that the next phase begins: settling goes by it."""
-        self.mark = self.mark._replace(details={**self.mark.details, "phase": phase})
-        self.env.ledger.write(self.name, self.mark)
+        self.intent = self.intent._replace(details={**self.intent.details, "phase": phase})
+        self.env.intent_log.write(self.name, self.intent)
 
 
 @contextmanager
@@ -134,7 +134,7 @@ def locked_if_reachable(env: Env, name: VmName) -> Iterator[None]:
     """
     with ExitStack() as claim:
         try:
-            claim.enter_context(alone(env, name, settled=False))
+            claim.enter_context(locked(env, name, recovered=False))
         except VmMgrError as error:
             if error.kind is not Kind.EXTERNAL_FAILURE:
                 raise
@@ -147,20 +147,20 @@ def locked_if_reachable(env: Env, name: VmName) -> Iterator[None]:
 def with_intent(env: Env, name: VmName, verb: str, **details: str) -> Iterator[Step]:
     """Do the steps of an operation; after a failure settle it, or say that it stays unfinished."""
     step = Step(env, name, Intent(verb, env.cluster.local_node(), env.clock.utc(), details))
-    env.ledger.write(name, step.mark)
+    env.intent_log.write(name, step.intent)
     try:
         yield step
     except BaseException as failure:
-        if isinstance(failure, SignalError) and (failure.hanging or _takes_long(name, step.mark)):
+        if isinstance(failure, SignalError) and (failure.hanging or _takes_long(name, step.intent)):
             # To finish it may take as long again; the next command at the VM does, or repair.
             failure.add(f"{verb} of {name} is unfinished", hint="finish it: vm-mgr repair")
             raise
         try:
             finished: bool | None = False
             if step.refused:
-                env.ledger.erase(name)
+                env.intent_log.erase(name)
             else:
-                finished = settle(env, name, step.mark)
+                finished = recover(env, name, step.intent)
         except VmMgrError as error:
             text = f"{verb} of {name} is unfinished: {error.message}"
             env.say(Note(Level.WARNING, "unfinished", text, "mend the cause, then: vm-mgr repair"))
@@ -171,7 +171,7 @@ def with_intent(env: Env, name: VmName, verb: str, **details: str) -> Iterator[S
             failure.add(f"{verb} of {name} {'is done' if finished else 'has been undone'}")
         raise
     try:
-        env.ledger.erase(name)
+        env.intent_log.erase(name)
     except VmMgrError:
         text = f"{verb} of {name} is done, but could not be marked as done"
         env.say(Note(Level.WARNING, "unfinished", text, "mend the cause, then: vm-mgr repair"))
@@ -202,9 +202,9 @@ def undo_on_failure(step: Step, **before: str) -> Iterator[None]:
     try:
         yield
     except VmMgrError:
-        step.mark = step.mark._replace(details={**step.mark.details, **before})
+        step.intent = step.intent._replace(details={**step.intent.details, **before})
         with suppress(VmMgrError):  # of the same cause, mostly; what is settled now goes by the mark here
-            step.env.ledger.write(step.name, step.mark)
+            step.env.intent_log.write(step.name, step.intent)
         raise
 
 
@@ -219,41 +219,41 @@ def restore_settings_on_failure(env: Env, name: VmName, before: VmSettings) -> I
         raise
 
 
-def settle(env: Env, name: VmName, mark: Intent) -> bool | None:
+def recover(env: Env, name: VmName, intent: Intent) -> bool | None:
     """Bring a VM to where it was before the marked operation, or to where that was to bring it.
 
     Tells whether the operation is done by that, or has been undone; None where only a look at the VM tells.
     """
-    finished: bool | None = _settler(name, mark).settle(env, name, mark)
-    env.ledger.erase(name)
+    finished: bool | None = _recovery(name, intent).recover(env, name, intent)
+    env.intent_log.erase(name)
     return finished
 
 
-def _takes_long(name: VmName, mark: Intent) -> bool:
+def _takes_long(name: VmName, intent: Intent) -> bool:
     """Tell whether settling means to do again what a signal has just ended, and what can take long."""
-    takes_long = getattr(_settler(name, mark), "takes_long", None)
-    return takes_long is not None and takes_long(mark)
+    takes_long = getattr(_recovery(name, intent), "takes_long", None)
+    return takes_long is not None and takes_long(intent)
 
 
-def _settle(env: Env, name: VmName, mark: Intent, *, required: bool) -> None:
+def _recover(env: Env, name: VmName, intent: Intent, *, required: bool) -> None:
     try:
-        settle(env, name, mark)
+        recover(env, name, intent)
     except VmMgrError as error:
         if required:
             raise
-        text = f"{mark.verb} of {name} is unfinished: {error.message}"
+        text = f"{intent.verb} of {name} is unfinished: {error.message}"
         env.say(Note(Level.WARNING, "unfinished", text, error.hint))
 
 
-def recover_others(env: Env, name: VmName, mark: Intent) -> None:
+def recover_others(env: Env, name: VmName, intent: Intent) -> None:
     """Settle only what the marked operation has begun at other VMs, which the caller has claimed."""
-    if mark.names - {name}:
-        _settler(name, mark).recover_others(env, name, mark)
+    if intent.names - {name}:
+        _recovery(name, intent).recover_others(env, name, intent)
 
 
-def _settler(name: VmName, mark: Intent) -> Any:
-    module = SETTLERS.get(mark.verb)
+def _recovery(name: VmName, intent: Intent) -> Any:
+    module = RECOVERIES.get(intent.verb)
     if module is None:
-        message = f"{name} was left unfinished by {mark.verb}, which this version does not know"
+        message = f"{name} was left unfinished by {intent.verb}, which this version does not know"
         raise VmMgrError(Kind.NOT_SUPPORTED, message, hint="use the newest vm-mgr of the cluster")
     return import_module(f"vm_mgr.operations.{module}")

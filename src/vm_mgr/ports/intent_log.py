@@ -13,18 +13,18 @@ __all__ = ["IntentLog"]
 class IntentLog(Protocol):
     """One ledger for the whole cluster, kept in its storage; out of reach raises EXTERNAL_FAILURE."""
 
-    def claim(self, name: VmName) -> AbstractContextManager[None]:
+    def lock(self, name: VmName) -> AbstractContextManager[None]:
         """Be the only one at a name, on all nodes, until the context is left or this process dies.
 
         Raises TRY_LATER while somebody else is. After a kill the claim lasts for up to 30 s more.
         """
         ...
 
-    def marks(self) -> Mapping[VmName, Intent]:
+    def intents(self) -> Mapping[VmName, Intent]:
         """Give what was begun and has not ended, by the name it was written for."""
         ...
 
-    def write(self, name: VmName, mark: Intent) -> None:
+    def write(self, name: VmName, intent: Intent) -> None:
         """Keep a mark, replacing what the name had."""
         ...
 

@@ -37,7 +37,7 @@ class SharedLedger:
         self.doing = doing
 
     @contextmanager
-    def claim(self, name: VmName) -> Iterator[None]:
+    def lock(self, name: VmName) -> Iterator[None]:
         """Hold flock(2) on the name's file, which all nodes respect on OCFS2, GFS2, NFS and CephFS.
 
         (Unless mounted with localflocks, on NFS with local_lock or nolock.) It ends with this process, at
@@ -56,19 +56,19 @@ class SharedLedger:
         finally:
             os.close(lock)
 
-    def marks(self) -> Mapping[VmName, Intent]:
+    def intents(self) -> Mapping[VmName, Intent]:
         """Read all marks."""
         with self.mount.working("can't read what is unfinished"):
-            found = {path.stem: read(path) for path in self.mount.marks.iterdir() if path.suffix == SUFFIX}
+            found = {path.stem: read(path) for path in self.mount.intents.iterdir() if path.suffix == SUFFIX}
         return {
             VmName(name): read_intent(raw)
             for name, raw in sorted(found.items())
             if raw is not None and not name_problems(name)
         }
 
-    def write(self, name: VmName, mark: Intent) -> None:
+    def write(self, name: VmName, intent: Intent) -> None:
         """Replace the name's file."""
-        value = write_intent(mark) + "\n"
+        value = write_intent(intent) + "\n"
         with self.mount.working(f"can't mark {name}"):
             write(self.mount.files, self._path(name), value)
 
@@ -76,7 +76,7 @@ class SharedLedger:
         """Remove the name's file."""
         with self.mount.working(f"can't forget the mark of {name}"):
             self.mount.files.unlink(self._path(name))
-            self.mount.files.sync(self.mount.marks)
+            self.mount.files.sync(self.mount.intents)
 
     def _lock(self, lock: int, name: VmName) -> None:
         try:
@@ -92,4 +92,4 @@ class SharedLedger:
 
     def _path(self, name: VmName) -> Path:
         raise_all(name_problems(name))
-        return self.mount.marks / f"{name}{SUFFIX}"
+        return self.mount.intents / f"{name}{SUFFIX}"

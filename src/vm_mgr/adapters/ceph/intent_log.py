@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.ceph.connection import failed, load_rados
 from vm_mgr.adapters.ceph.lease import LEASE_S
-from vm_mgr.adapters.ceph.listing import LEDGER, raw_marks
+from vm_mgr.adapters.ceph.listing import LEDGER, raw_intents
 from vm_mgr.errors import BusyError, Kind, VmMgrError
 from vm_mgr.model.intent import Intent, read_intent, write_intent
 from vm_mgr.model.vm import VmName
@@ -42,7 +42,7 @@ class CephLedger:
         self._claimed: dict[VmName, str] = {}
 
     @contextmanager
-    def claim(self, name: VmName) -> Iterator[None]:
+    def lock(self, name: VmName) -> Iterator[None]:
         """Hold the lock of the name, renewed by a thread."""
         import threading  # noqa: PLC0415 - none of these for `list`
 
@@ -90,15 +90,15 @@ class CephLedger:
             with suppress(rados.Error):  # it ends by itself
                 ioctx.unlock(LEDGER, name, cookie)
 
-    def marks(self) -> Mapping[VmName, Intent]:
+    def intents(self) -> Mapping[VmName, Intent]:
         """Read all marks, or take those that were begun to be read earlier."""
         listing, self.listing = self.listing, None
-        raw = listing.marks() if listing else raw_marks(self.connection)
+        raw = listing.intents() if listing else raw_intents(self.connection)
         return {VmName(name): read_intent(value) for name, value in raw.items()}
 
-    def write(self, name: VmName, mark: Intent) -> None:
+    def write(self, name: VmName, intent: Intent) -> None:
         """Set one key."""
-        value = write_intent(mark).encode()
+        value = write_intent(intent).encode()
         self._change(name, lambda ioctx, operation: ioctx.set_omap(operation, (str(name),), (value,)))
 
     def erase(self, name: VmName) -> None:
