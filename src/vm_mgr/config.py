@@ -19,7 +19,7 @@ __all__ = [
     "CEPH",
     "CephSettings",
     "DirectorySettings",
-    "Places",
+    "NodePaths",
     "Settings",
     "StorageSettings",
     "load",
@@ -67,7 +67,7 @@ class Settings(NamedTuple):
     migration_network_suffix: str = ""
 
 
-class Places(NamedTuple):
+class NodePaths(NamedTuple):
     """Where the node tells what runs on it, and where we keep what lasts until its next boot."""
 
     proc: str = "/proc"
@@ -80,10 +80,10 @@ class Places(NamedTuple):
     journal: str = "/run/systemd/journal/socket"
 
 
-def places() -> Places:
+def places() -> NodePaths:
     """Read them from the environment, as the agent does: a broken configuration must not hinder a stop."""
-    given = {key: os.environ.get(f"VM_MGR_{key.upper()}") for key in Places._fields}
-    return Places()._replace(**{key: path for key, path in given.items() if path})
+    given = {key: os.environ.get(f"VM_MGR_{key.upper()}") for key in NodePaths._fields}
+    return NodePaths()._replace(**{key: path for key, path in given.items() if path})
 
 
 def load() -> Settings:

@@ -136,13 +136,13 @@ class RealEnv:
     @cached_property
     def storages(self) -> StorageSet:
         """The storages by their labels, the default one first."""
-        from vm_mgr.adapters.storage_set.storages import Place, StorageSet  # noqa: PLC0415
+        from vm_mgr.adapters.storage_set.storages import StorageEntry, StorageSet  # noqa: PLC0415
         from vm_mgr.config import CEPH  # noqa: PLC0415
 
         settings = self.storage_settings
-        places = {CEPH: Place(lambda: self._ceph_storage)} if settings.ceph else {}
+        places = {CEPH: StorageEntry(lambda: self._ceph_storage)} if settings.ceph else {}
         for label, directory in settings.directories.items():
-            places[label] = Place(partial(self._directory, label), directory.resource)
+            places[label] = StorageEntry(partial(self._directory, label), directory.resource)
         return StorageSet({settings.default: places.pop(settings.default), **places})
 
     @cached_property
@@ -150,7 +150,7 @@ class RealEnv:
         """The storage that has a VM, whichever it is."""
         only, *others = self.storages.labels()
         if not others:
-            return cast("Storage", self.storages.called(only))
+            return cast("Storage", self.storages.get(only))
         from vm_mgr.adapters.storage_set.port import RoutedStorage  # noqa: PLC0415
 
         return cast("Storage", RoutedStorage(self.storages))

@@ -22,7 +22,7 @@ from vm_mgr.adapters.shared_dir.event_log import SharedChronicle
 from vm_mgr.adapters.shared_dir.intent_log import SharedLedger
 from vm_mgr.adapters.shared_dir.mount import Mount
 from vm_mgr.adapters.shared_dir.port import SharedDirectory
-from vm_mgr.adapters.storage_set.storages import Place, StorageSet
+from vm_mgr.adapters.storage_set.storages import StorageEntry, StorageSet
 from vm_mgr.wiring import RealEnv
 
 NAME = "contract1"
@@ -50,7 +50,7 @@ def env(storage_kind, tmp_path):
     """Give the environment, without the VM of the contract before and after."""
     built = RealEnv() if REAL else MemoryEnv(DomainXml())
     if storage_kind == "vms":
-        built.storage = built.storages.called("vms")
+        built.storage = built.storages.get("vms")
         built.intent_log = SharedLedger(built.storage.mount)
         built.event_log = SharedChronicle(built.storage.mount)
     if storage_kind == "shared_dir":
@@ -117,7 +117,7 @@ def put_on_directory(env, root):
     mount = Mount(root)
     mount.initialise()
     env.storage = env.snapshots = SharedDirectory(mount, HostRunner(), SystemClock())
-    env.storages = StorageSet({"vms": Place(lambda: env.storage)})
+    env.storages = StorageSet({"vms": StorageEntry(lambda: env.storage)})
     env.intent_log = SharedLedger(mount)
     env.event_log = SharedChronicle(mount)
 

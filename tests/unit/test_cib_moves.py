@@ -9,7 +9,7 @@ from vm_mgr.adapters.pacemaker.cib_read import read_configured
 from vm_mgr.adapters.pacemaker.crm_mon import parse_crm_mon
 from vm_mgr.adapters.pacemaker.port import ENDED_MOVES, Pacemaker
 from vm_mgr.model.vm import TargetRole, VmState
-from vm_mgr.operations.support.vm_state import view
+from vm_mgr.operations.support.vm_state import derive_status
 from vm_mgr.ports.cluster import SideEffect, VmResource
 from vm_mgr.ports.runner import Completed
 
@@ -159,7 +159,7 @@ def test_held_vm_is_seen_where_it_runs():
     state = parse_crm_mon(HELD)
     resource = state.resources["web1"]
     assert resource.blocked_on == "n1"
-    seen = view(resource, state)
+    seen = derive_status(resource, state)
     assert (seen.state, seen.node) == (VmState.STARTED, "n1")
     assert "no ssh" in seen.detail
 

@@ -11,7 +11,7 @@ from vm_mgr.model.event import EventKind
 from vm_mgr.model.vm import VmState
 from vm_mgr.ocf import guard, identity, retry_backoff
 from vm_mgr.ocf.agent_log import log_throttled
-from vm_mgr.operations.support.vm_state import view
+from vm_mgr.operations.support.vm_state import derive_status
 
 STEPS = pytest.mark.parametrize("step", [-3600, -60, 60, 3600])
 
@@ -95,7 +95,7 @@ class TestFullStorageIsTold:
     def test_where_the_vm_runs_now(self, there, value, told):
         attribute = f'<attribute name="vm-mgr-full-web1" value="{value}"/>'
         state = parse_crm_mon(RUNNING.replace("<!-- -->", f'<node name="{there}">{attribute}</node>'))
-        seen = view(state.resources["web1"], state)
+        seen = derive_status(state.resources["web1"], state)
         assert (seen.state, seen.detail) == (VmState.STARTED, told)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vm_mgr.config import Places
+from vm_mgr.config import NodePaths
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 FILES = DEPLOY / "roles" / "vm_mgr" / "files"
@@ -47,5 +47,5 @@ def test_ids_are_ours_and_paths_are_the_installed_ones():
 def test_agent_service_and_settings_mean_the_same_pipe():
     socket = (FILES / "vm-mgr-alerts.socket").read_text()
     agent = (DEPLOY.parent / "ocf" / "alert").read_text()
-    assert f"ListenFIFO={Places().alerts}\n" in socket
-    assert f":-{Places().alerts}}}\n" in agent
+    assert f"ListenFIFO={NodePaths().alerts}\n" in socket
+    assert f":-{NodePaths().alerts}}}\n" in agent

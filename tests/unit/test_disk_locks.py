@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vm_mgr.ocf import disk_locks
-from vm_mgr.ocf.disk_locks import Places, check
+from vm_mgr.ocf.disk_locks import NodePaths, check
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -23,7 +23,7 @@ class World:
         self.shared = folder / "vms"
         self.own = self.shared / ".vm-mgr"
         self.own.mkdir(parents=True)
-        self.places = Places(folder / "etc", folder / "proc", folder / "sys", folder / "run", "n1")
+        self.places = NodePaths(folder / "etc", folder / "proc", folder / "sys", folder / "run", "n1")
         for one in self.places[:4]:
             one.mkdir()
         self.configure("qemu.conf", 'lock_manager = "lockd"\n')

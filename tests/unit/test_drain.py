@@ -10,7 +10,7 @@ from vm_mgr.cli.app import app
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.cluster import Resource
 from vm_mgr.model.migration import PREEMPTED
-from vm_mgr.model.on_move import Way
+from vm_mgr.model.on_move import MoveMethod
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.drain import DrainOptions, drain, require_empty
@@ -92,7 +92,7 @@ class TestOrder:
         assert begun.names() == ["high", "middle", "low"]
         assert sorted(names(drained.moved)) == ["high", "low", "middle"]
         assert {one.to for one in drained.moved} == {"n2"}
-        assert {one.how for one in drained.moved} == {Way.LIVE}
+        assert {one.how for one in drained.moved} == {MoveMethod.LIVE}
         assert not drained.stays
         assert not env.cluster.moves
         assert not env.intent_log.locked
@@ -176,7 +176,7 @@ class TestStays:
         assert "--restart-others" in drained.stays[0].hint
         assert not begun.names()
         drained = drain(env, "n1", DrainOptions(restart_others=True, terms=MigrateOptions(bandwidth_mib=8)))
-        assert [(one.name, one.how) for one in drained.moved] == [("old", Way.RESTARTED)]
+        assert [(one.name, one.how) for one in drained.moved] == [("old", MoveMethod.RESTARTED)]
         require_empty(drained)
 
     def test_pinned_vm_is_not_even_restarted(self, env, make, begun):

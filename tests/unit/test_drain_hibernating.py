@@ -11,7 +11,7 @@ from vm_mgr.cli.app import app
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.cluster import ClusterState, Node, Resource
 from vm_mgr.model.event import Event, EventKind
-from vm_mgr.model.on_move import Way
+from vm_mgr.model.on_move import MoveMethod
 from vm_mgr.model.vm import TargetRole, VmSettings
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.drain import DrainOptions, drain
@@ -74,9 +74,9 @@ class TestDrain:
     @pytest.mark.parametrize(
         ("kind", "how"),
         [
-            (EventKind.RESUMED, Way.RESUMED),
-            (EventKind.NOT_RESUMED, Way.RESTARTED),
-            (EventKind.NOT_SAVED, Way.RESTARTED),
+            (EventKind.RESUMED, MoveMethod.RESUMED),
+            (EventKind.NOT_RESUMED, MoveMethod.RESTARTED),
+            (EventKind.NOT_SAVED, MoveMethod.RESTARTED),
         ],
     )
     def test_vm_leaves_without_being_asked_and_it_is_told_how(self, env, vm, kind, how):
@@ -84,13 +84,13 @@ class TestDrain:
         drained = drain(env, "n1")
         assert (ways(drained), drained.stays) == ([(vm, "n2", how)], ())
         assert "hibernating" in codes(env)
-        assert ("not-resumed" in codes(env)) is (how is Way.RESTARTED)
+        assert ("not-resumed" in codes(env)) is (how is MoveMethod.RESTARTED)
         assert not {"not-live", "restarts"} & set(codes(env))
 
     def test_old_event_says_nothing_about_this_move(self, env, vm):
         tell(env, vm, EventKind.RESUMED)
         env.clock.sleep(600)
-        assert ways(drain(env, "n1")) == [(vm, "n2", Way.UNKNOWN)]
+        assert ways(drain(env, "n1")) == [(vm, "n2", MoveMethod.UNKNOWN)]
         assert "see-events" in codes(env)
 
     def test_rehearsal_tells_no_outcome(self, env, vm):
@@ -109,7 +109,7 @@ class TestDrain:
         make("new", live_migration=True, on_move=None)
         told_at_end_of_move(env, EventKind.RESUMED)
         drained = drain(env, "n1")
-        assert sorted(ways(drained)) == [("new", "n2", Way.LIVE), (vm, "n2", Way.RESUMED)]
+        assert sorted(ways(drained)) == [("new", "n2", MoveMethod.LIVE), (vm, "n2", MoveMethod.RESUMED)]
         assert [one.name for one in drained.stays] == ["old"]
 
     def test_waiting_for_its_event_keeps_no_other_move_back(self, env, make, vm):
@@ -150,7 +150,7 @@ class TestDrain:
             tell(env, "home", EventKind.RESUMED)
 
         env.cluster.stand_by = stand_by
-        assert ways(drain(env, "n1", DrainOptions(standby=True))) == [("home", "n2", Way.RESUMED)]
+        assert ways(drain(env, "n1", DrainOptions(standby=True))) == [("home", "n2", MoveMethod.RESUMED)]
 
     def test_node_that_can_not_take_it_is_known_before_it_is_saved(self, env, vm):
         env.hypervisor.refusals = [VmMgrError(Kind.NOT_SUPPORTED, "no machine pc-x here")]
@@ -188,7 +188,7 @@ class TestHarm:
         drained = drain(env, "n1")
         assert [one.name for one in drained.stays] == [vm]
         assert "--restart-others" in drained.stays[0].hint
-        assert ways(drain(env, "n1", DrainOptions(restart_others=True))) == [(vm, "n2", Way.UNKNOWN)]
+        assert ways(drain(env, "n1", DrainOptions(restart_others=True))) == [(vm, "n2", MoveMethod.UNKNOWN)]
         assert "restarts" in codes(env)
 
 

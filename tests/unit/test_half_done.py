@@ -157,8 +157,8 @@ def test_outage_of_a_foreign_ledger_keeps_no_whole_vm_down(stopped, monkeypatch,
     monkeypatch.setattr("vm_mgr.operations.lifecycle.unfinished.PATIENCE_S", 0.5)
     stopped.storage_settings = StorageSettings(directories={"vms": DirectorySettings("/srv/vms")})
     stopped.storages.labels = lambda: ["ceph", "vms"]
-    stopped.storages.called = lambda label: stopped.storage
-    stopped.storages.of = lambda name: "vms"
+    stopped.storages.get = lambda label: stopped.storage
+    stopped.storages.label_of = lambda name: "vms"
     stopped.intent_log.intents = unreachable if outage == "refused" else lambda: threading.Event().wait(1)
     stopped.storage.describe("web1", {HALF: "s" if half else None})
     if half:

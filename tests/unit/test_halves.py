@@ -17,8 +17,8 @@ from vm_mgr.ocf.parameters import Parameters
 from vm_mgr.ocf.preemption import RecoveryWatch
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.migrate import migrate
-from vm_mgr.operations.migration.blocked import let_go
-from vm_mgr.operations.migration.unblock import Place, lift, presence_of
+from vm_mgr.operations.migration.blocked import release_blocked
+from vm_mgr.operations.migration.unblock import Presence, presence_of, unblock
 from vm_mgr.operations.pause import resume
 from vm_mgr.ports.hypervisor import ARRIVING
 
@@ -66,7 +66,7 @@ class TestStandingSource:
         env.hypervisor.halted[VM] = "migrating"
 
     def test_it_goes_on_where_no_other_node_has_it(self, env, nodes):
-        assert presence_of(env, VM) is Place.RUNS
+        assert presence_of(env, VM) is Presence.RUNS
         assert not env.hypervisor.halted
 
     @pytest.mark.parametrize("reason", HALVES)
@@ -74,7 +74,7 @@ class TestStandingSource:
         there.halted[VM] = reason
         seen = []
         there.on_call = lambda verb: seen.append((verb, dict(env.hypervisor.halted)))
-        assert lift(env, VM)
+        assert unblock(env, VM)
         assert not there.running
         assert not env.hypervisor.halted
         assert dict(seen)["destroy"] == {VM: "migrating"}, "the source stood until then"
@@ -82,18 +82,18 @@ class TestStandingSource:
     def test_half_that_does_not_end_keeps_it_standing(self, env, there):
         there.halted[VM] = ARRIVING
         there.destroy = lambda *_, **__: None
-        assert presence_of(env, VM) is not Place.RUNS
+        assert presence_of(env, VM) is not Presence.RUNS
         assert env.hypervisor.halted[VM] == "migrating"
 
     def test_guest_that_runs_at_the_target_is_the_vm(self, env, there):
-        assert lift(env, VM)
+        assert unblock(env, VM)
         assert there.running
         assert VM not in env.hypervisor.running
         assert env.looked == [VM]
 
     def test_target_that_does_not_answer_keeps_it_standing(self, env, there):
         there.hanging = True
-        assert not lift(env, VM)
+        assert not unblock(env, VM)
         assert env.hypervisor.halted[VM] == "migrating"
         assert env.cluster.held
 
@@ -102,7 +102,7 @@ class TestStandingSource:
         evicted = on_ceph(env, 2)
         seen = []
         env.hypervisor.on_call = lambda verb: seen.append((verb, len(evicted)))
-        assert lift(env, VM)
+        assert unblock(env, VM)
         assert [one.host for one in evicted] == ["198.51.100.12"]
         assert dict(seen)["take_back"] == 1
 
@@ -115,16 +115,16 @@ class TestStandingSource:
             raise VmMgrError(Kind.EXTERNAL_FAILURE, "Ceph can't be reached")
 
         setattr(env.storage, doubt, refuse)
-        assert not lift(env, VM)
+        assert not unblock(env, VM)
         assert env.hypervisor.halted[VM] == "migrating"
 
     def test_lost_node_counts_only_when_it_is_fenced(self, env, there):
         there.hanging = True
         lost = env.cluster.nodes["n2"]._replace(online=False, unclean=True)
         env.cluster.nodes["n2"] = lost
-        assert not lift(env, VM)
+        assert not unblock(env, VM)
         env.cluster.nodes["n2"] = lost._replace(unclean=False)
-        assert lift(env, VM)
+        assert unblock(env, VM)
         assert not env.hypervisor.halted
 
     def test_it_is_looked_at_soon_again_however_often_moves_have_failed(self, env, there):
@@ -146,15 +146,15 @@ class TestStandingSource:
         there.hanging = True
         assert lifting.main(env, VM) == 0
         assert env.cluster.held
-        assert VM not in env.cluster.restarting
+        assert VM not in env.cluster.allow_restart
         env.clock.sleep(lifting.PATIENCE_S + 1)
         assert lifting.main(env, VM) == 0
-        assert VM in env.cluster.restarting
+        assert VM in env.cluster.allow_restart
         assert not identity.path(env, "lifting", VM).exists()
 
     def test_half_of_another_node_than_the_target_is_ended_too(self, env, nodes):
         nodes["n3"].running[VM], nodes["n3"].halted[VM] = 3000, "migrating"
-        assert lift(env, VM)
+        assert unblock(env, VM)
         assert not nodes["n3"].running
 
 
@@ -162,15 +162,15 @@ class TestRunningSource:
     @pytest.mark.parametrize("reason", HALVES)
     def test_half_at_the_target_is_ended(self, env, there, reason):
         there.halted[VM] = reason
-        assert lift(env, VM)
+        assert unblock(env, VM)
         assert not there.running
         assert not env.cluster.held
-        assert VM not in env.cluster.restarting
+        assert VM not in env.cluster.allow_restart
 
     def test_second_one_is_unplugged_and_told_and_the_vm_restarted(self, env, there):
-        assert lift(env, VM)
+        assert unblock(env, VM)
         assert not there.running
-        assert VM in env.cluster.restarting
+        assert VM in env.cluster.allow_restart
         (event,) = [one for one in env.journal.handed if one.kind is EventKind.SECOND]
         assert "n2" in event.detail
 
@@ -206,7 +206,7 @@ def test_move_that_is_under_way_is_looked_at_again(env, nodes, told):
     state = env.cluster.state()
     pending = state.resources[VM]._replace(failures=(), blocked=False, **told)
     env.cluster.state = lambda: state._replace(resources={VM: pending})
-    assert not lift(env, VM)
+    assert not unblock(env, VM)
 
 
 class TestStart:
@@ -338,7 +338,7 @@ class TestAgent:
 def test_who_waits_for_the_cluster_in_vain_does_not_go_on(env, nodes):
     resource = env.cluster.state().resources[VM]
     with pytest.raises(VmMgrError) as caught:
-        let_go(env, resource)
+        release_blocked(env, resource)
     assert caught.value.kind is Kind.TRY_LATER
 
 
@@ -416,7 +416,7 @@ class TestDeparture:
 
     def test_source_that_libvirt_has_not_yet_let_go_of_is_waited_for(self, env, left):
         env.hypervisor.domain_state = lambda *_, **__: "paused"
-        assert not lift(env, VM)
+        assert not unblock(env, VM)
         assert left.halted[VM] == ARRIVING
 
     def test_next_migration_knows_nothing_of_the_last_one(self, env, left):

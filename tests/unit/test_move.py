@@ -13,7 +13,7 @@ from vm_mgr.operations.disable import disable
 from vm_mgr.operations.enable import enable
 from vm_mgr.operations.migrate import migrate
 from vm_mgr.operations.migration.options import MigrateOptions
-from vm_mgr.operations.migration.unblock import lift
+from vm_mgr.operations.migration.unblock import unblock
 from vm_mgr.operations.set_vm import Changes, set_vm
 from vm_mgr.operations.start import start
 from vm_mgr.operations.status import status
@@ -321,25 +321,25 @@ class TestHeld:
         assert verb(env, held).state in (VmState.STOPPED, VmState.DISABLED)
 
     def test_nobody_waits_so_the_cluster_is_let_act_again(self, env, held):
-        assert lift(env, held)
+        assert unblock(env, held)
         seen = status(env, held)
         assert (seen.state, seen.node, seen.detail) == (VmState.STARTED, "n1", "")
         assert not env.cluster.moves
-        assert lift(env, held)
+        assert unblock(env, held)
 
     def test_command_that_is_at_work_is_left_alone(self, env, held):
         with env.intent_log.lock(held):
-            assert not lift(env, held)
+            assert not unblock(env, held)
             assert env.cluster.moves
             env.cluster.moves.clear()  # another command, that moves nothing, may itself wait for this
-            assert lift(env, held)
+            assert unblock(env, held)
 
     def test_storage_that_is_down_has_no_command(self, env, held):
         def unreachable(_name):
             raise VmMgrError(Kind.EXTERNAL_FAILURE, "Ceph can't be reached")
 
         env.intent_log.lock = unreachable
-        assert lift(env, held)
+        assert unblock(env, held)
         assert not env.cluster.held
 
     @pytest.mark.parametrize(
@@ -353,7 +353,7 @@ class TestHeld:
     )
     def test_nothing_is_done_without_proof(self, env, held, unproven):
         unproven(env)
-        assert not lift(env, held)
+        assert not unblock(env, held)
         assert env.cluster.held
 
     def test_unreadable_process_is_no_proof(self, env, held):
@@ -361,22 +361,22 @@ class TestHeld:
             raise VmMgrError(Kind.EXTERNAL_FAILURE, "whether it runs is unknown")
 
         env.processes.find_vm = unknown
-        assert not lift(env, held)
+        assert not unblock(env, held)
         assert env.cluster.held
 
     def test_another_node_does_not_act(self, env, held):
         env.cluster.local = "n3"
-        assert lift(env, held)
+        assert unblock(env, held)
         assert env.cluster.held
 
     def test_guest_that_stands_since_the_migration_is_let_go_on(self, env, held):
         env.hypervisor.halted[held] = "migrating"
-        assert lift(env, held)
+        assert unblock(env, held)
         assert not env.hypervisor.halted
 
     def test_guest_that_its_user_has_paused_stays_paused(self, env, held):
         env.hypervisor.halted[held] = "user"
-        assert lift(env, held)
+        assert unblock(env, held)
         assert env.hypervisor.halted
 
     @pytest.mark.parametrize("lost", [True, False], ids=["it is gone", "post-copy has failed"])
@@ -387,7 +387,7 @@ class TestHeld:
             env.hypervisor.running.pop(held)
         else:
             env.hypervisor.halted[held] = "post-copy failed"
-        assert lift(env, held)
+        assert unblock(env, held)
         assert looked == [held]
 
     @pytest.mark.parametrize(
@@ -404,8 +404,8 @@ class TestHeld:
         env.cluster.cleanup_failed_move = env.cluster.reprobe = None
         unproven(env)
         with env.intent_log.lock(held):  # a command that waits can't help it
-            assert lift(env, held)
-        assert held in env.cluster.restarting
+            assert unblock(env, held)
+        assert held in env.cluster.allow_restart
         assert not env.cluster.moves
 
     def test_vm_that_is_gone_is_looked_for_when_its_node_shuts_down_too(self, env, held):
@@ -413,9 +413,9 @@ class TestHeld:
         env.cluster.reprobe = looked.append
         env.cluster.nodes["n1"] = env.cluster.nodes["n1"]._replace(leaving=True)
         env.hypervisor.running.pop(held)
-        assert lift(env, held)
+        assert unblock(env, held)
         assert looked == [held]
-        assert not env.cluster.restarting
+        assert not env.cluster.allow_restart
 
     def test_command_clears_nothing_of_a_node_that_shuts_down(self, env, vm):
         env.cluster.failing_migrations[vm] = FAILED

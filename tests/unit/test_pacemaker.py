@@ -13,7 +13,7 @@ from vm_mgr.adapters.pacemaker.port import Pacemaker
 from vm_mgr.adapters.pacemaker.tools import check
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import TargetRole, VmState
-from vm_mgr.operations.support.vm_state import view
+from vm_mgr.operations.support.vm_state import derive_status
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.runner import Completed
 
@@ -122,7 +122,7 @@ def test_recorded_state_is_read_as_its_name_says(path):
     expected = path.stem.removeprefix("crm_mon--")
     assert len(state.nodes) == 3
     assert state.fence_devices == 3
-    assert view(state.resources["guest1"], state).state.value.lower() == expected
+    assert derive_status(state.resources["guest1"], state).state.value.lower() == expected
 
 
 def failed_guest(*changes):
@@ -142,13 +142,13 @@ def test_node_is_barred_from_the_threshold_on(threshold, count, barred):
     state = failed_guest((limits.format("3", "1000000"), limits.format(threshold, count)))
     guest = state.resources["guest1"]
     assert guest.banned_by_failures == (("n1", "n2") if barred else ("n2",))
-    assert view(guest, state).state is (VmState.FAILED if barred else VmState.STARTING)
+    assert derive_status(guest, state).state is (VmState.FAILED if barred else VmState.STARTING)
 
 
 def test_detail_is_the_newest_failure_and_the_way_out():
     times = (f'call="91" status="Done" last-rc-change="2026-11-21 03:26:0{end}Z"' for end in (1, 9))
     state = failed_guest(tuple(times))
-    detail = view(state.resources["guest1"], state).detail
+    detail = derive_status(state.resources["guest1"], state).detail
     assert detail.startswith("start on n1: ")
     assert detail.endswith("(vm-mgr start guest1)")
 
@@ -156,7 +156,7 @@ def test_detail_is_the_newest_failure_and_the_way_out():
 def test_vm_that_no_node_can_take_is_stopped():
     path = next(path for path in RECORDED if path.stem == "crm_mon--failed")
     state = parse_crm_mon(path.read_text().replace('standby="false"', 'standby="true"'))
-    assert view(state.resources["guest1"], state).state is VmState.STOPPED
+    assert derive_status(state.resources["guest1"], state).state is VmState.STOPPED
 
 
 @pytest.mark.parametrize("task", ["start", "migrate_to", "migrate_from"])
@@ -378,7 +378,7 @@ def test_vm_between_the_tasks_of_a_live_migration_is_moving(tasks, detail):
         <node_history><node name="n1"><resource_history id="web1">{history}</resource_history></node>
         </node_history></pacemaker-result>"""
     )
-    seen = view(state.resources["web1"], state)
+    seen = derive_status(state.resources["web1"], state)
     assert (seen.state.value, seen.node, seen.detail) == ("Started", "n2", detail)
 
 

@@ -10,7 +10,7 @@ from vm_mgr.adapters.memory.rehearsal import Rehearsal
 from vm_mgr.adapters.memory.steps import BOOKS, READS, WORDS
 from vm_mgr.adapters.memory.storage import MemoryStorage
 from vm_mgr.adapters.storage_set.port import RoutedStorage
-from vm_mgr.adapters.storage_set.storages import Place, StorageSet
+from vm_mgr.adapters.storage_set.storages import StorageEntry, StorageSet
 from vm_mgr.cli.app import app
 from vm_mgr.cli.help import COMMANDS
 from vm_mgr.errors import EXIT_CODES, Kind, VmMgrError
@@ -107,7 +107,7 @@ def seen(env):
             env.storage.settings(name),
             sorted(env.storage.metadata(name)),
             env.storage.metadata(name)["vm_name"],
-            env.storages.of(name),
+            env.storages.label_of(name),
         )
         for name in env.storage.names()
     }
@@ -386,14 +386,16 @@ def test_disk_with_a_name_of_its_own_keeps_it(image):
 def test_storages_side_by_side_are_rehearsed_as_one(image):
     env = world(image)
     real, other = env.storage, MemoryStorage()
-    env.storages = StorageSet({"ceph": Place(lambda: real), "vms": Place(lambda: other, "mount")})
+    env.storages = StorageSet(
+        {"ceph": StorageEntry(lambda: real), "vms": StorageEntry(lambda: other, "mount")}
+    )
     env.storage = env.snapshots = RoutedStorage(env.storages)
     request = CreateRequest("new1", DOMAIN, (image,), storage="vms")
     steps = []
     rehearsal = Rehearsal(UntouchableEnv(env), steps.append)
     create(rehearsal, request)
-    assert rehearsal.storages.of("new1") == "vms"
-    assert rehearsal.storages.of("web1") == "ceph"
+    assert rehearsal.storages.label_of("new1") == "vms"
+    assert rehearsal.storages.label_of("web1") == "ceph"
     assert "needs mount" in steps[-1]
     assert not other.vms
     create(env, request)
@@ -402,7 +404,7 @@ def test_storages_side_by_side_are_rehearsed_as_one(image):
     assert refused.value.kind is Kind.WRONG_STATE
     rehearsal = Rehearsal(UntouchableEnv(env), [].append)
     clone(rehearsal, CloneRequest("new1", "new2", VmSettings()))
-    assert rehearsal.storages.of("new2") == "vms"
+    assert rehearsal.storages.label_of("new2") == "vms"
     assert {"new1", "new2", "web1"} <= rehearsal.storage.names()
 
 

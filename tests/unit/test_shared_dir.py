@@ -26,7 +26,7 @@ from vm_mgr.adapters.shared_dir.files import Files, write
 from vm_mgr.adapters.shared_dir.intent_log import SharedLedger
 from vm_mgr.adapters.shared_dir.mount import Mount
 from vm_mgr.adapters.shared_dir.port import SharedDirectory
-from vm_mgr.adapters.storage_set.storages import Place, StorageSet
+from vm_mgr.adapters.storage_set.storages import StorageEntry, StorageSet
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.intent import HALF, Intent
 from vm_mgr.model.storage import Consistency
@@ -673,7 +673,7 @@ def test_life_of_a_vm_in_a_directory(root, tmp_path):
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), "1M"], check=True)
     env = MemoryEnv(DomainXml())
     env.storage = env.snapshots = SharedDirectory(Mount(root), HostRunner(), env.clock)
-    env.storages = StorageSet({"vms": Place(lambda: env.storage)})
+    env.storages = StorageSet({"vms": StorageEntry(lambda: env.storage)})
     env.intent_log = SharedLedger(env.storage.mount)
     create(env, CreateRequest("web1", DOMAIN, (str(image),), start=False))
     create(env, CreateRequest("web1", DOMAIN, (str(image),), start=False, force=True))
@@ -718,7 +718,7 @@ def test_disks_of_a_vm_in_a_directory_come_and_go(root, tmp_path):
     qemu_io(image, "write -P 5 0 64k")
     env = MemoryEnv(DomainXml())
     env.storage = env.snapshots = SharedDirectory(Mount(root), HostRunner(), env.clock)
-    env.storages = StorageSet({"vms": Place(lambda: env.storage)})
+    env.storages = StorageSet({"vms": StorageEntry(lambda: env.storage)})
     env.intent_log = SharedLedger(env.storage.mount)
     create(env, CreateRequest("web1", DOMAIN, (str(image),)))
     add_disk(env, "web1", NewDisk(image=str(image)))

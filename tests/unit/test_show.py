@@ -10,8 +10,8 @@ from vm_mgr.adapters.libvirt.definition import DomainXml
 from vm_mgr.cli.app import app
 from vm_mgr.errors import EXIT_CODES, Kind, VmMgrError
 from vm_mgr.model.cluster import Failure
-from vm_mgr.model.event import Event as ChronicleEvent
 from vm_mgr.model.event import EventKind
+from vm_mgr.model.event import ResourceOperation as ChronicleEvent
 from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.operations.colocation import add_colocation, separate
@@ -21,7 +21,7 @@ from vm_mgr.operations.disable import disable
 from vm_mgr.operations.pause import pause
 from vm_mgr.operations.show import show, show_definition
 from vm_mgr.operations.stop import stop
-from vm_mgr.ports.cluster import Constraint, Event
+from vm_mgr.ports.cluster import Constraint, ResourceOperation
 from vm_mgr.reports import Note
 
 from .conftest import DOMAIN
@@ -148,7 +148,7 @@ def told(kind, node, when_utc):
 )
 def test_arrival_that_the_cluster_has_forgotten_is_looked_up(env, vm, events, since_utc):
     """A cleanup, as an aborted move ends with one, leaves only the probe."""
-    env.cluster.events[vm] = [Event("monitor", "n2", 900.0)]
+    env.cluster.events[vm] = [ResourceOperation("monitor", "n2", 900.0)]
     env.event_log.append(events)
     assert show(env, vm).since_utc == since_utc
     env.event_log.hanging = True

@@ -6,7 +6,7 @@ from vm_mgr.adapters.libvirt.definition import DomainXml
 from vm_mgr.adapters.memory.env import MemoryEnv
 from vm_mgr.adapters.memory.storage import MemoryStorage
 from vm_mgr.adapters.storage_set.port import RoutedStorage
-from vm_mgr.adapters.storage_set.storages import Place, StorageSet
+from vm_mgr.adapters.storage_set.storages import StorageEntry, StorageSet
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmSettings, VmState
 from vm_mgr.operations.clone import CloneRequest, clone
@@ -29,7 +29,7 @@ def two():
 @pytest.fixture
 def env(two):
     built = MemoryEnv(DomainXml())
-    places = {"ceph": Place(lambda: two["ceph"]), "vms": Place(lambda: two["vms"], "vms-clone")}
+    places = {"ceph": StorageEntry(lambda: two["ceph"]), "vms": StorageEntry(lambda: two["vms"], "vms-clone")}
     built.storages = StorageSet(places)
     built.storage = built.snapshots = RoutedStorage(built.storages)
     return built

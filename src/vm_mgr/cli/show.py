@@ -13,7 +13,7 @@ from vm_mgr.model.on_move import OnMove
 from vm_mgr.model.saved_state import SavedState
 from vm_mgr.model.storage import DiskInfo, Snapshot
 from vm_mgr.model.vm import VmName
-from vm_mgr.operations.lifecycle.saved_memory import said
+from vm_mgr.operations.lifecycle.saved_memory import describe
 from vm_mgr.operations.show import Shown, show, show_definition
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.hypervisor import PAUSED_BY_USER
@@ -150,7 +150,7 @@ def _state(shown: Shown) -> Iterator[tuple[str, str]]:
         hint = f" (vm-mgr resume {status.name})" if shown.paused in RESUMABLE else ""
         yield "paused", shown.paused + hint
     if shown.saved:
-        yield "memory", said(shown.saved)
+        yield "memory", describe(shown.saved)
     for failure in shown.failures:
         yield "failure", f"{failure.when}  {failure.text}".strip()
     if shown.unfinished:

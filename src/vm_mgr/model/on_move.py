@@ -5,7 +5,7 @@ from enum import StrEnum
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmSettings
 
-__all__ = ["OnMove", "Way", "on_move_of", "on_move_problems", "settings_for"]
+__all__ = ["MoveMethod", "OnMove", "on_move_of", "on_move_problems", "settings_for"]
 
 
 class OnMove(StrEnum):
@@ -20,7 +20,7 @@ class OnMove(StrEnum):
     RESTART = "restart"
 
 
-class Way(StrEnum):
+class MoveMethod(StrEnum):
     """How a VM has been moved.
 
     unknown: its memory was to be saved, and nothing tells what became of it.

@@ -64,8 +64,8 @@ def start(env: RealEnv, given: Parameters) -> None:
     waits = Stopwatch(env.clock)
     gone = gone_nodes(env)  # before Ceph is asked, which may have to wait while a fenced node reboots
     waits.end("cluster")
-    label = given.storage or env.storages.of(name)
-    storage = env.storages.called(label)
+    label = given.storage or env.storages.label_of(name)
+    storage = env.storages.get(label)
     xml = storage.definition(name)
     raise_all(noted_problems(env, name, storage))
     uuid = env.definitions.uuid(xml)
@@ -141,7 +141,7 @@ def _free(
 
 def _foreign_intent_log(env: RealEnv, given: Parameters) -> bool:
     settings = env.storage_settings
-    own = given.storage or env.storages.of(given.name)
+    own = given.storage or env.storages.label_of(given.name)
     return own != (CEPH if settings.ceph else settings.default)
 
 
@@ -221,7 +221,7 @@ def _blocklist_dead(env: RealEnv, given: Parameters) -> None:
     name = given.name
 
     def blocklist() -> list[DiskClient]:
-        storage = env.storages.called(given.storage or env.storages.of(name))
+        storage = env.storages.get(given.storage or env.storages.label_of(name))
         images = env.definitions.rbd_images(storage.definition(name), env.pool)
         _wait_ended(env, name)
         return blocklist_dead(env, storage, name, images) if images else []
@@ -272,7 +272,7 @@ def _confirm(env: RealEnv, given: Parameters, pid: int) -> None:
     name = given.name
     storage, images = None, []
     try:
-        storage = env.storages.called(given.storage or env.storages.of(name))
+        storage = env.storages.get(given.storage or env.storages.label_of(name))
         xml = storage.definition(name)
         uuid, images = env.definitions.uuid(xml), env.definitions.rbd_images(xml, env.pool)
     except VmMgrError:

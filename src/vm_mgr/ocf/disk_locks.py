@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Places", "check", "hold", "main"]
+__all__ = ["NodePaths", "check", "hold", "main"]
 
 BEAT_S = 5.0
 # A file that was not touched for so long is no living holder's.
@@ -24,7 +24,7 @@ FRESH_S = 3 * BEAT_S
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
-class Places(NamedTuple):
+class NodePaths(NamedTuple):
     """Where libvirt's configuration and the kernel's view are, and who this node is."""
 
     etc: Path = Path("/etc/libvirt")
@@ -34,7 +34,7 @@ class Places(NamedTuple):
     node: str = os.uname().nodename
 
     @classmethod
-    def from_environment(cls) -> Places:
+    def from_environment(cls) -> NodePaths:
         """Take other folders from the environment, for tests."""
         given = os.environ.get
         return cls(
@@ -53,7 +53,7 @@ class Mounted(NamedTuple):
     options: frozenset[str]
 
 
-def check(places: Places, folders: tuple[str, ...] = ()) -> tuple[str, list[str]]:
+def check(places: NodePaths, folders: tuple[str, ...] = ()) -> tuple[str, list[str]]:
     """Give the reason why locks don't lock, or none, and the nodes whose locks were seen to do."""
     leases = _settings(places.etc / "qemu-lockd.conf").get("file_lockspace_dir", "")
     for problem in (
@@ -80,7 +80,7 @@ def _value(text: str) -> str:
     return text[1:].partition(quote)[0] if quote in ('"', "'") else text.partition("#")[0].strip()
 
 
-def _unconfigured(places: Places) -> str:
+def _unconfigured(places: NodePaths) -> str:
     """Tell whether libvirt takes leases at all, as it is configured and as it runs."""
     if _settings(places.etc / "qemu.conf").get("lock_manager") != "lockd":
         return f'libvirt takes no leases: {places.etc}/qemu.conf lacks lock_manager = "lockd"'
@@ -99,7 +99,7 @@ def _unconfigured(places: Places) -> str:
     return ""
 
 
-def _local(places: Places, folder: str) -> str:
+def _local(places: NodePaths, folder: str) -> str:
     """Tell whether the directory is mounted so that its locks hold on this node only."""
     found = _mounted(places, folder)
     if found is None:
@@ -120,7 +120,7 @@ def _local(places: Places, folder: str) -> str:
     return ""
 
 
-def _own_stack(places: Places, found: Mounted) -> bool:
+def _own_stack(places: NodePaths, found: Mounted) -> bool:
     if any(option.startswith("cluster_stack=") for option in found.options):
         return False
     try:
@@ -130,7 +130,7 @@ def _own_stack(places: Places, found: Mounted) -> bool:
     return stack == "o2cb"
 
 
-def _mounted(places: Places, folder: str) -> Mounted | None:
+def _mounted(places: NodePaths, folder: str) -> Mounted | None:
     """Find the mount that a path is in: proc_pid_mountinfo(5), the last of those at the same point."""
     try:
         lines = (places.proc / "self/mountinfo").read_text(encoding="utf-8").splitlines()
@@ -147,7 +147,7 @@ def _mounted(places: Places, folder: str) -> Mounted | None:
     return best
 
 
-def _tried(places: Places, nodes: Path) -> tuple[str, list[str]]:
+def _tried(places: NodePaths, nodes: Path) -> tuple[str, list[str]]:
     """Try to lock what other nodes hold; errors of the file system's lock service are its own words."""
     try:
         if not nodes.parent.is_dir():
@@ -218,7 +218,7 @@ def _lives(file: Path) -> bool:
     return False
 
 
-def hold(places: Places) -> None:
+def hold(places: NodePaths) -> None:
     """Hold this node's lock, and touch its file, until the process is ended."""
     leases = _settings(places.etc / "qemu-lockd.conf").get("file_lockspace_dir", "")
     if not leases:
@@ -236,7 +236,7 @@ def hold(places: Places) -> None:
 
 def main(words: list[str]) -> int:
     """Run `hold`, or `check [SECONDS] [DIRECTORY…]`: so long it waits for another node to prove it by."""
-    places = Places.from_environment()
+    places = NodePaths.from_environment()
     if words[:1] == ["hold"]:
         hold(places)
         return 0

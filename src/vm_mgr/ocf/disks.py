@@ -16,7 +16,7 @@ def note_disks(env: RealEnv, given: Parameters) -> None:
     live = env.evidence.definition(name, pid) if pid is not None else ""
     if not live or not env.definitions.written(live):
         return
-    storage = env.storages.called(given.storage or env.storages.of(name))
+    storage = env.storages.get(given.storage or env.storages.label_of(name))
     for one in keep_note(env, storage, name, live, env.cluster.local_node()):
         text = f"{name} writes elsewhere than to its stored disks: {one.text()}; it will not start without it"
         say(env, f"{text} ({one.way_out(name, '')})", warning=True)

@@ -50,7 +50,7 @@ def _refuse_held(env: RealEnv, name: str, found: Guarded) -> None:
         message = f"refusing to start {name}: its disk {disk} may be one of vm-mgr's, and can't be told"
         raise VmMgrError(Kind.WRONG_STATE, message)
     if found.images:
-        storage = env.storages.called(CEPH)
+        storage = env.storages.get(CEPH)
         holder = wait_free(env, storage, VmName(name), found.images, patience_s=0, limit_s=CEPH_S)
         if holder is not None:
             raise held(env, name, holder, "not started")
@@ -59,7 +59,7 @@ def _refuse_held(env: RealEnv, name: str, found: Guarded) -> None:
 def _refuse_saved(env: RealEnv, xml: str, found: Guarded) -> None:
     """Refuse a boot next to saved memory, which would no longer fit; the agent has taken it by now."""
     for label, name in _vms_in(env, xml, found):
-        state = env.storages.called(label).saved_state(name)
+        state = env.storages.get(label).saved_state(name)
         if state is not None and state.resumable:
             ways = f"vm-mgr start {name}, or give it up: vm-mgr stop --force {name}"
             message = f"refusing to boot from disks of {name}: its memory is saved; let it go on: {ways}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
-from vm_mgr.ports.definition import Place
+from vm_mgr.ports.definition import RbdName
 from vm_mgr.wiring import RealEnv
 
 __all__ = ["Guarded", "guarded"]
@@ -44,7 +44,7 @@ def guarded(env: RealEnv, xml: str, *, pools: tuple[Path, ...] = POOLS, mapped: 
     return Guarded(tuple(images), tuple(doubtful))
 
 
-def _volume(place: Place, folders: tuple[Path, ...]) -> tuple[str, str] | None:
+def _volume(place: RbdName, folders: tuple[Path, ...]) -> tuple[str, str] | None:
     """Give Ceph's pool, none for a pool of files, and the image of a volume; None if unknown."""
     for folder in folders if place.pool and "/" not in place.pool else ():
         with suppress(OSError, ET.ParseError, ValueError):
@@ -57,7 +57,7 @@ def _volume(place: Place, folders: tuple[Path, ...]) -> tuple[str, str] | None:
     return None
 
 
-def _device(place: Place, mapped: Path) -> tuple[str, str] | None:
+def _device(place: RbdName, mapped: Path) -> tuple[str, str] | None:
     """Give pool and image of a device that the kernel's client has mapped; no pool for any other device."""
     number = DEVICE.fullmatch(os.path.realpath(place.name))
     if number is None:

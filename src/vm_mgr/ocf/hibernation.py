@@ -94,7 +94,7 @@ class _Saving:
     def save(self) -> None:
         """Have all of it in the storage, while the guest stands."""
         env, name = self.env, self.name
-        self.storage = env.storages.called(self.given.storage or env.storages.of(name))
+        self.storage = env.storages.get(self.given.storage or env.storages.label_of(name))
         stands = env.hypervisor.paused(name, timeout_s=CALL_S)
         if stands not in ("", PAUSED_BY_USER):
             raise VmMgrError(Kind.WRONG_STATE, f"its guest stands: {stands}")

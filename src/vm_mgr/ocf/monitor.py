@@ -59,7 +59,7 @@ def monitor(env: RealEnv, given: Parameters, *, keep: bool = True) -> Finding:
 def _full(env: RealEnv, given: Parameters) -> str:
     """Say that a guest may only wait for room, as one in Ceph does; no other node has more."""
     with suppress(VmMgrError, OutOfTimeError):
-        storage = env.storages.called(given.storage or env.storages.of(given.name))
+        storage = env.storages.get(given.storage or env.storages.label_of(given.name))
         return str(bounded(lambda: storage.full(given.name), FULL_S))
     return ""
 

@@ -7,7 +7,7 @@ from vm_mgr import private
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf import departure, identity, retry_backoff
-from vm_mgr.operations.migration.unblock import lift
+from vm_mgr.operations.migration.unblock import unblock
 from vm_mgr.wiring import RealEnv
 
 __all__ = ["main"]
@@ -24,7 +24,7 @@ def main(env: RealEnv, name: VmName) -> int:
     try:
         timer = env.timers.schedule_unblock(name, retry_backoff.pause_s(number))
         departure.finish(env, name)
-        if lift(env, name, patient=_is_patient(env, name)):
+        if unblock(env, name, patient=_is_patient(env, name)):
             env.timers.cancel(timer)
             identity.path(env, "lifting", name).unlink(missing_ok=True)
             departure.end(env, name)

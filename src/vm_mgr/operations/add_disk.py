@@ -9,7 +9,7 @@ from vm_mgr.model.storage import DiskInfo, ImageFile
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.create import bus_problems
 from vm_mgr.operations.lifecycle.saved_memory import saved_problems
-from vm_mgr.operations.storage.hotplug import guest_sources, plug
+from vm_mgr.operations.storage.hotplug import attach_disk, guest_sources
 from vm_mgr.operations.storage.overlay import disk_problems
 from vm_mgr.operations.storage.own_clients import note_clients_of
 from vm_mgr.operations.storage.quiesce import node_of
@@ -48,7 +48,7 @@ def add_disk(env: Env, name: VmName, new: NewDisk) -> DiskInfo:
         problems = steady_problems(state, name) + saved_problems(env, name) + _problems(env, name, new, bus)
         raise_all(problems + disk_problems(env, state, name))
         image = env.images.inspect(new.image, new.image_format) if new.image else None
-        size_bytes, label = image.size_bytes if image else new.size_bytes, env.storages.of(name)
+        size_bytes, label = image.size_bytes if image else new.size_bytes, env.storages.label_of(name)
         raise_all(room_problems(env, label, size_bytes, more_bytes=size_bytes, allow=new.allow))
         number = env.storage.next_disk(name)
         with with_intent(env, name, "add-disk", number=str(number), bus=bus, phase=MAKING) as step:
@@ -113,7 +113,7 @@ def _finish(step: Step) -> None:
     if disk.source not in env.definitions.sources(xml):
         env.storage.describe(name, {"xml": env.definitions.with_disk(xml, disk)})
     try:
-        plug(env, name, disk.source)
+        attach_disk(env, name, disk.source)
     except (VmMgrError, SignalError):
         step.now(TAKING_BACK)
         raise

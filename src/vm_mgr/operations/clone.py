@@ -17,7 +17,7 @@ from vm_mgr.operations.create import (
 )
 from vm_mgr.operations.storage.free import shed_dead
 from vm_mgr.operations.storage.overlay import disk_problems
-from vm_mgr.operations.storage.quiesce import pauses, still
+from vm_mgr.operations.storage.quiesce import quiesced, will_pause
 from vm_mgr.operations.support.locking import locked
 from vm_mgr.operations.support.preconditions import name_conflicts, quorum_problems, require_defined
 from vm_mgr.operations.support.ties import state_problems, warn_of_ties
@@ -60,7 +60,7 @@ def clone(env: Env, request: CloneRequest) -> VmStatus:
         state = env.cluster.state()
         settings, given = _settings(env, request)
         problems = setting_problems(state, name, given)
-        storage = env.storages.of(source)
+        storage = env.storages.label_of(source)
         problems += name_conflicts(env, state, name, force=request.force, storage=storage)
         if request.xml:
             problems += env.definitions.problems(request.xml) or _identity_problems(env, request)
@@ -68,7 +68,7 @@ def clone(env: Env, request: CloneRequest) -> VmStatus:
         raise_all(problems + disk_problems(env, state, source))
         enable, start = request.enable, request.start
         shed_dead(env, source)
-        details = {"source": source, "storage": storage, "pauses": pauses(env, source)}
+        details = {"source": source, "storage": storage, "pauses": will_pause(env, source)}
         with making(env, name, state, enable=enable, start=start, **details) as made:
             _make(env, request, settings, made, replacing=name in state.resources)
     return await_state(env, name, enabled=enable, started=start)
@@ -114,13 +114,13 @@ def _make(env: Env, request: CloneRequest, settings: VmSettings, made: Making, *
     name, source, instant = request.name, request.source, clone_snapshot(request.name)
     disks = env.storage.disks(source)
     base = _base(env, request)
-    storage = env.storages.called(env.storages.of(source))
+    storage = env.storages.get(env.storages.label_of(source))
     own = [storage.disk(name, number, settings.disk_bus) for number in range(len(disks))]
     prepared = env.definitions.prepare(base, name, own, fresh=not request.xml)
     warn_of_ties(env, name, prepared.xml, [disk.source for disk in own])
     with ExitStack() as stack:
         stack.callback(env.snapshots.drop_snapshot, source, instant)
-        with still(env, source) as held:
+        with quiesced(env, source) as held:
             env.snapshots.take_snapshot(source, instant, held.expected)
             held.proven()
         staged = stack.enter_context(storage.stage(name))

@@ -31,7 +31,7 @@ from vm_mgr.operations.enable import resource_for
 from vm_mgr.operations.lifecycle.waiting import wait_started
 from vm_mgr.operations.migration.options import move_problems
 from vm_mgr.operations.status import status
-from vm_mgr.operations.storage.quiesce import release
+from vm_mgr.operations.storage.quiesce import resume
 from vm_mgr.operations.support.capacity import guest_problems, tell_room
 from vm_mgr.operations.support.locking import Step, lock, locked, with_intent
 from vm_mgr.operations.support.preconditions import (
@@ -150,7 +150,7 @@ def making(
 
 def recover(env: Env, name: VmName, intent: Intent) -> bool:
     """Finish a creation that was committed; take any other back, with what it was to replace."""
-    env.storages.called(intent.details.get("storage", "")).unstage(name)
+    env.storages.get(intent.details.get("storage", "")).unstage(name)
     recover_others(env, name, intent)
     if not env.storage.exists(name):
         return False
@@ -174,7 +174,7 @@ def recover_others(env: Env, name: VmName, intent: Intent) -> None:
     """Let a clone's source go on, without the snapshot that was taken for the clone."""
     source = VmName(intent.details.get("source", ""))
     if source and env.storage.exists(source):
-        release(env, source, intent)
+        resume(env, source, intent)
         env.snapshots.drop_snapshot(source, clone_snapshot(name))
 
 
@@ -201,7 +201,7 @@ def _put_in_cluster(env: Env, name: VmName, *, start: bool) -> None:
 def _import(
     env: Env, request: CreateRequest, images: list[ImageFile], made: Making, *, replacing: bool
 ) -> None:
-    name, storage = request.name, env.storages.called(request.storage)
+    name, storage = request.name, env.storages.get(request.storage)
     disks = [storage.disk(name, number, request.settings.disk_bus) for number in range(len(images))]
     prepared = env.definitions.prepare(request.xml, name, disks)
     warn_of_ties(env, name, prepared.xml, [disk.source for disk in disks])

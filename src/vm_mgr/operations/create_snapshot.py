@@ -6,7 +6,7 @@ from vm_mgr.model.storage import Snapshot, snapshot_name_problems
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.storage.free import shed_dead
 from vm_mgr.operations.storage.overlay import disk_problems
-from vm_mgr.operations.storage.quiesce import pauses, release, still
+from vm_mgr.operations.storage.quiesce import quiesced, resume, will_pause
 from vm_mgr.operations.support.locking import first_change, locked, with_intent
 from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
@@ -25,12 +25,12 @@ def create_snapshot(env: Env, name: VmName, snapshot: str) -> Snapshot:
             hint = f"choose another name, or: vm-mgr remove-snapshot {name} --snap-name {snapshot}"
             raise VmMgrError(Kind.EXISTS, f"{name} has a snapshot {snapshot} already", hint=hint)
         raise_all(disk_problems(env, state, name))
-        details = {"snapshot": snapshot, "pauses": pauses(env, name)}
+        details = {"snapshot": snapshot, "pauses": will_pause(env, name)}
         shed_dead(env, name)
         with (
             with_intent(env, name, "snapshot", **details) as step,
             first_change(step, refusals=[Kind.EXISTS]),  # it is another tool's, and stays
-            still(env, name) as held,
+            quiesced(env, name) as held,
         ):
             env.snapshots.take_snapshot(name, snapshot, held.expected)
             proven = held.proven()
@@ -41,7 +41,7 @@ def create_snapshot(env: Env, name: VmName, snapshot: str) -> Snapshot:
 
 def recover(env: Env, name: VmName, intent: Intent) -> bool:
     """Let the guest go on and forget the snapshot: half of one is none."""
-    release(env, name, intent)
+    resume(env, name, intent)
     if env.storage.exists(name):
         env.snapshots.drop_snapshot(name, intent.details["snapshot"])
     return False

@@ -6,7 +6,7 @@ from vm_mgr.model.cluster import Resource
 from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.lifecycle.waiting import known_settings, wait_stopped
-from vm_mgr.operations.migration.blocked import let_go
+from vm_mgr.operations.migration.blocked import release_blocked
 from vm_mgr.operations.storage.overlay import overlay_problems
 from vm_mgr.operations.support.locking import locked, with_intent
 from vm_mgr.operations.support.preconditions import quorum_problems, resource_of
@@ -42,7 +42,7 @@ def halt(env: Env, name: VmName) -> None:
     """Stop a VM that the cluster has; only a stopped one may leave it, or it would stop as an orphan."""
     resource = env.cluster.state().resources.get(name)
     if resource is not None:
-        let_go(env, resource)
+        release_blocked(env, resource)
     if resource is not None and resource.active:
         current.halting(name)
     env.cluster.set_target_role(name, TargetRole.STOPPED)

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState, NodeName, Resource
 from vm_mgr.model.migration import PREEMPTED
-from vm_mgr.model.on_move import Way
+from vm_mgr.model.on_move import MoveMethod
 from vm_mgr.model.vm import VmName, VmState
 from vm_mgr.operations.lifecycle.waiting import wait
 from vm_mgr.operations.migrate import AS_SET, Moved, Moving, moving
 from vm_mgr.operations.migration.options import MigrateOptions, Target
-from vm_mgr.operations.migration.outcome import POLL_S, finish, longest_s, method_taken
+from vm_mgr.operations.migration.outcome import POLL_S, longest_s, method_taken, run_to_end
 from vm_mgr.operations.migration.prechecks import arrival_problems, side_effect_problems
 from vm_mgr.operations.support.locking import lock
 from vm_mgr.operations.support.preconditions import host_problems, quorum_problems
@@ -49,7 +49,7 @@ class Left(NamedTuple):
 
     name: VmName
     to: NodeName
-    how: Way
+    how: MoveMethod
     took_s: float
 
 
@@ -206,7 +206,9 @@ class _Drain:
     def _keep_stranded(self) -> None:
         """Look where those can go that standby is to move, which no move of their own has looked at."""
         env, state = self.env, self.env.cluster.state()
-        goal = Target(source=self.node, avoiding=self._drained_too(), restarting=self.wishes.restart_others)
+        goal = Target(
+            source=self.node, avoiding=self._drained_too(), allow_restart=self.wishes.restart_others
+        )
         for vm in tuple(self.returning):
             problems = arrival_problems(env, state, vm.name, self.node, None, goal.avoiding, alive=False)
             problems += side_effect_problems(env, state, vm, self.node, goal)
@@ -246,8 +248,8 @@ class _Drain:
                 return
             vm = self.waiting.pop(0)
             terms = self.wishes.terms if vm.live_migration else AS_SET
-            avoiding, restarting = self._drained_too(), self.wishes.restart_others
-            goal = Target(source=self.node, avoiding=avoiding, restarting=restarting)
+            avoiding, allow_restart = self._drained_too(), self.wishes.restart_others
+            goal = Target(source=self.node, avoiding=avoiding, allow_restart=allow_restart)
             self.under_way.append(_Journey(self.env, vm, goal, terms))
 
     def _gives_way(self, name: VmName) -> bool:
@@ -297,7 +299,7 @@ class _Drain:
 
     def _tell(self, left: Left) -> None:
         self.moved.append(left)
-        how = "by its saved memory, or booted" if left.how is Way.UNKNOWN else left.how.value
+        how = "by its saved memory, or booted" if left.how is MoveMethod.UNKNOWN else left.how.value
         text = f"{left.name} is on {left.to}, {how}, after {left.took_s:g} s ({self._count()})"
         self.env.say(Note(Level.INFO, "moved", text))
 
@@ -316,7 +318,7 @@ class _Drain:
         )
         if seen.state is VmState.STARTED and seen.node not in ("", self.node):
             took_s = self.env.clock.monotonic() - began_s
-            how = finish(self.env, method_taken(self.env, vm, began_utc))
+            how = run_to_end(self.env, method_taken(self.env, vm, began_utc))
             self._tell(Left(vm.name, NodeName(seen.node), how, round(took_s, 1)))
         else:
             reason = f"it is {seen.state.value}" + (f": {seen.detail}" if seen.detail else "")

@@ -60,7 +60,7 @@ def enable(env: Env, name: VmName, *, start: bool = True) -> VmStatus:
 def resource_for(env: Env, name: VmName, settings: VmSettings, *, start: bool) -> VmResource:
     """Turn settings into what the cluster is to run, without what is vm-mgr's own to say."""
     settings, _ = without_refused(name, settings)
-    label = env.storages.of(name)
+    label = env.storages.label_of(name)
     params = {
         "storage": label if len(env.storages.labels()) > 1 else None,
         "migration_user": settings.migration_user,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vm_mgr.errors import VmMgrError, raise_all
 from vm_mgr.model.vm import VmName, VmState, VmStatus
-from vm_mgr.operations.support.vm_state import view
+from vm_mgr.operations.support.vm_state import derive_status
 
 if TYPE_CHECKING:
     from vm_mgr.model.intent import Intent
@@ -36,12 +36,14 @@ def look(env: Env) -> Listing:
     """
     state = env.cluster.state()
     vms = {
-        VmName(name): view(resource, state) for name, resource in state.resources.items() if resource.is_vm
+        VmName(name): derive_status(resource, state)
+        for name, resource in state.resources.items()
+        if resource.is_vm
     }
     missing = []
     for label in env.storages.labels():
         try:
-            for name in env.storages.called(label).names():
+            for name in env.storages.get(label).names():
                 vms.setdefault(name, VmStatus(name, VmState.DISABLED))
         except VmMgrError as error:
             missing.append(error)

@@ -7,11 +7,11 @@ from typing import NamedTuple
 from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState, Failure, NodeName, Resource
 from vm_mgr.model.migration import PREEMPTED, JobSample, Plan, Strategy, render_terms
-from vm_mgr.model.on_move import Way
+from vm_mgr.model.on_move import MoveMethod
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.lifecycle.waiting import SETTLED_LOOKS, known_settings, wait
-from vm_mgr.operations.migration.blocked import elsewhere, let_go
-from vm_mgr.operations.migration.cancel import cancel_move, confirm_on_source, take_back
+from vm_mgr.operations.migration.blocked import release_blocked, running_elsewhere
+from vm_mgr.operations.migration.cancel import cancel_move, confirm_on_source, undo_move
 from vm_mgr.operations.migration.options import (
     MigrateOptions,
     Target,
@@ -26,9 +26,9 @@ from vm_mgr.operations.migration.options import (
 from vm_mgr.operations.migration.outcome import (
     announcement,
     expected_method,
-    finish,
     longest_s,
     method_taken,
+    run_to_end,
     was_restarted,
     why_failed,
 )
@@ -37,7 +37,7 @@ from vm_mgr.operations.migration.prechecks import arrival_problems, goal_problem
 from vm_mgr.operations.storage.overlay import overlay_problems
 from vm_mgr.operations.support.locking import locked
 from vm_mgr.operations.support.preconditions import host_problems, quorum_problems, resource_of
-from vm_mgr.operations.support.vm_state import MOVING, view
+from vm_mgr.operations.support.vm_state import MOVING, derive_status
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress
@@ -56,7 +56,7 @@ class Moved(NamedTuple):
     """Where a VM is, and what its guest has noticed."""
 
     status: VmStatus
-    how: Way
+    how: MoveMethod
 
 
 # Stands still wherever there is nothing to do for a moment, so that one loop can watch several moves.
@@ -72,7 +72,7 @@ def migrate(env: Env, name: VmName, to: NodeName | None = None, terms: MigrateOp
     if to is not None:  # who has mistyped a name is not to wait for an earlier move, or another command
         state = env.cluster.state()
         raise_all(quorum_problems(state) + host_problems(state, to))
-    return finish(env, moving(env, name, Target(to), terms)).status
+    return run_to_end(env, moving(env, name, Target(to), terms)).status
 
 
 def moving(env: Env, name: VmName, goal: Target, terms: MigrateOptions = AS_SET) -> Moving:
@@ -83,7 +83,7 @@ def moving(env: Env, name: VmName, goal: Target, terms: MigrateOptions = AS_SET)
 
 def _moving(env: Env, name: VmName, goal: Target, terms: MigrateOptions) -> Moving:
     state, before = yield from _settled(env, name)
-    seen = view(before, state)
+    seen = derive_status(before, state)
     source = NodeName(seen.node)
     vm = env.cluster.configured(name).vm or VmResource(name, TargetRole.STARTED)
     if goal.source not in (None, source):
@@ -92,7 +92,7 @@ def _moving(env: Env, name: VmName, goal: Target, terms: MigrateOptions) -> Movi
     raise_all(problems + term_problems(name, terms, vm, before.agent))
     raise_all(overlay_problems(env, state, name))
     if source == goal.to:
-        return Moved(seen, Way.LIVE)
+        return Moved(seen, MoveMethod.LIVE)
     words, strategy = "", strategy_of(terms, vm.params)
     picks = strategy is Strategy.AUTO
     asks = (vm.live_migration or vm.hibernation_s > 0) and _can_ask(env, state)
@@ -106,7 +106,7 @@ def _moving(env: Env, name: VmName, goal: Target, terms: MigrateOptions) -> Movi
     else:
         env.say(announcement(vm, source))
     raise_all(side_effect_problems(env, state, vm, source, goal) if goal.to is None else [])
-    let_go(env, before)  # of an earlier try that nobody waited for
+    release_blocked(env, before)  # of an earlier try that nobody waited for
     job = _Job(env, before, source, asks=asks and vm.live_migration)
     seen, after = yield from _move(env, job, goal, vm, words)
 
@@ -132,14 +132,14 @@ def _outcome(
     env, name, before, source = job.env, job.name, job.before, job.source
     if after is not None and _failed_moves(before, after):
         reason = yield from why_failed(env, name, _failed_moves(before, after)[-1], job.asked_utc)
-        there = elsewhere(env, name, source)
+        there = running_elsewhere(env, name, source)
         if there is None:
             raise _not_moved(env, seen, reason, source, advise(reason))
-        return Moved(_found(env, after, goal.to, there, reason), Way.LIVE)
+        return Moved(_found(env, after, goal.to, there, reason), MoveMethod.LIVE)
     if not _arrived(seen, source, goal.to):
         raise _failure(seen, _new_failures(before, after))
     if vm.live_migration and was_restarted(env, before, after, seen):
-        return Moved(seen, Way.RESTARTED)
+        return Moved(seen, MoveMethod.RESTARTED)
     return Moved(seen, (yield from method_taken(env, vm, job.asked_utc)))
 
 
@@ -150,7 +150,7 @@ def _settled(env: Env, name: VmName) -> Generator[None, None, tuple[ClusterState
         state = env.cluster.state()
         raise_all(quorum_problems(state))
         resource = resource_of(env, state, name)
-        if view(resource, state).detail != MOVING or env.clock.monotonic() > deadline:
+        if derive_status(resource, state).detail != MOVING or env.clock.monotonic() > deadline:
             return state, resource
         env.say(Progress(f"waiting for the end of an earlier move of {name}"))
         yield
@@ -190,7 +190,7 @@ def _move(env: Env, job: "_Job", goal: Target, vm: VmResource, words: str) -> "_
 
 def _take_back(env: Env, vm: VmResource, source: NodeName, goal: Target, error: BaseException) -> None:
     """Undo it, and say what could not be undone."""
-    left = take_back(env, vm, source, goal.to)
+    left = undo_move(env, vm, source, goal.to)
     if not left:
         return
     env.say(Note(Level.WARNING, "goes-on", left, f"see: vm-mgr status {vm.name}"))
@@ -259,7 +259,7 @@ def _watch(env: Env, job: "_Job", to: NodeName | None, timeout_s: float) -> _Wat
         next_look_s = env.clock.monotonic() + SENDING_LOOK_S
         state = env.cluster.state()
         resource = state.resources.get(name)
-        seen = VmStatus(name, VmState.UNDEFINED) if resource is None else view(resource, state)
+        seen = VmStatus(name, VmState.UNDEFINED) if resource is None else derive_status(resource, state)
         recovered = seen.state is VmState.STARTED and not seen.detail and _new_failures(before, resource)
         failed_looks = failed_looks + 1 if recovered or seen.state is VmState.FAILED else 0
         held = resource is None or _failed_moves(before, resource)
@@ -342,7 +342,7 @@ def _found(env: Env, after: Resource, to: NodeName | None, there: NodeName, reas
     """
     name, wanted = VmName(after.name), to or there
     with suppress(VmMgrError):  # what is not found in time is told below, with where it runs
-        let_go(env, after)
+        release_blocked(env, after)
     seen = wait(env, name, f"settling {name}", lambda vm: _is_there(vm, wanted), SETTLE_S)
     if _is_there(seen, wanted):
         return seen

@@ -6,7 +6,7 @@ from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.vm import VmName, VmStatus
 from vm_mgr.operations.support.locking import locked_if_reachable
 from vm_mgr.operations.support.preconditions import quorum_problems, running_node
-from vm_mgr.operations.support.vm_state import view
+from vm_mgr.operations.support.vm_state import derive_status
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.hypervisor import HALVES, PAUSED_BY_USER, half_error
 
@@ -32,7 +32,7 @@ def pause(env: Env, name: VmName) -> VmStatus:
         with suppress(VmMgrError):  # left by a killed command: it would let the guest go on
             env.holds_at(node).end(name)
         hypervisor.pause(name)
-    return view(state.resources[name], state)._replace(detail="paused")
+    return derive_status(state.resources[name], state)._replace(detail="paused")
 
 
 def resume(env: Env, name: VmName) -> VmStatus:
@@ -51,4 +51,4 @@ def resume(env: Env, name: VmName) -> VmStatus:
             if again:
                 hint = f"mend its cause (is the storage full, or out of reach?), then: vm-mgr resume {name}"
                 raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{name} is paused again: {again}", hint=hint)
-    return view(state.resources[name], state)
+    return derive_status(state.resources[name], state)

@@ -5,7 +5,7 @@ from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.lifecycle.saved_memory import saved_problems
 from vm_mgr.operations.storage.free import require_free
-from vm_mgr.operations.storage.hotplug import guest_sources, unplug
+from vm_mgr.operations.storage.hotplug import detach_disk, guest_sources
 from vm_mgr.operations.storage.overlay import disk_problems
 from vm_mgr.operations.support.locking import locked, with_intent
 from vm_mgr.operations.support.preconditions import (
@@ -36,7 +36,7 @@ def remove_disk(env: Env, name: VmName, number: int) -> str:
         raise_all(problems + disk_problems(env, state, name) + _problems(env, name, number))
         image = env.storage.images(name)[number]
         with with_intent(env, name, "remove-disk", number=str(number), phase=ASKING) as step:
-            unplug(env, name, _source(env, name, number))
+            detach_disk(env, name, _source(env, name, number))
             require_free(env, name, "as before", [image])
             step.now(DELETING)
             _delete(env, name, number)

@@ -67,7 +67,7 @@ def _follow(env: Env, old: VmName, new: VmName) -> None:
     """Have definition and cluster follow; each step finds out by itself whether it was done."""
     kept = env.storage.metadata(new)
     if kept.get("vm_name") != new:
-        storage = env.storages.called(env.storages.of(new))
+        storage = env.storages.get(env.storages.label_of(new))
         numbers = range(len(storage.images(new)))
         sources = {storage.disk(old, n, None).source: storage.disk(new, n, None).source for n in numbers}
         xml = env.definitions.renamed(kept["xml"], new, sources)

@@ -38,7 +38,7 @@ def resize_disk(
             message = f"disk {number} of {name} has {disk.size_bytes} bytes; it can't be made smaller"
             raise VmMgrError(Kind.INVALID, message, hint="give a larger size, for example 20G")
         if size_bytes > disk.size_bytes:
-            label, more_bytes = env.storages.of(name), size_bytes - disk.size_bytes
+            label, more_bytes = env.storages.label_of(name), size_bytes - disk.size_bytes
             raise_all(room_problems(env, label, size_bytes, more_bytes=more_bytes, allow=allow))
         shed_dead(env, name)
         env.storage.resize(name, disk.image, size_bytes)

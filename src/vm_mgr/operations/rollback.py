@@ -4,7 +4,7 @@ from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import TargetRole, VmName, VmStatus
 from vm_mgr.operations.disable import halt, role_of
-from vm_mgr.operations.lifecycle.saved_memory import give_up
+from vm_mgr.operations.lifecycle.saved_memory import discard
 from vm_mgr.operations.lifecycle.waiting import wait_started
 from vm_mgr.operations.remove_snapshot import find
 from vm_mgr.operations.status import status
@@ -70,7 +70,7 @@ def _roll(step: Step) -> None:
         raise VmMgrError(
             Kind.WRONG_STATE, f"{name} was started while its disks were to be taken back", hint=hint
         )
-    give_up(env, name)
+    discard(env, name)
     env.snapshots.roll_back(name, step.intent.details["snapshot"])
     step.now(STARTING)
 

@@ -14,8 +14,8 @@ from vm_mgr.model.vm import VmName, VmState, VmStatus
 from vm_mgr.operations.enable import resource_for
 from vm_mgr.operations.support.placement import PlacementProblem, placement_problems
 from vm_mgr.operations.support.preconditions import require_defined
-from vm_mgr.operations.support.vm_state import view
-from vm_mgr.ports.cluster import Configured, Constraint, Event, VmResource
+from vm_mgr.operations.support.vm_state import derive_status
+from vm_mgr.ports.cluster import Configured, Constraint, ResourceOperation, VmResource
 from vm_mgr.ports.definition import Machine
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.hypervisor import Hypervisor
@@ -65,7 +65,7 @@ def show(env: Env, name: VmName) -> Shown:
     if resource is None or not resource.is_vm:
         resource, seen = None, _outside(env, name)
     else:
-        seen = view(resource, state)
+        seen = derive_status(resource, state)
     configured = env.cluster.configured(name)
     looks = _Looks(env)
     shown = _stored(env, looks, name, configured)
@@ -126,7 +126,7 @@ def _stored(env: Env, looks: _Looks, name: VmName, configured: Configured) -> Sh
     kept = looks.at("metadata", lambda: env.storage.settings(name))
     return Shown(
         VmStatus(name, VmState.UNDEFINED),
-        storage=looks.at("storage", lambda: env.storages.of(name)) or "",
+        storage=looks.at("storage", lambda: env.storages.label_of(name)) or "",
         machine=looks.at("machine", lambda: env.definitions.machine(env.storage.definition(name))),
         disks=looks.at("disks", lambda: env.storage.disks(name)),
         snapshots=looks.at("snapshots", lambda: env.snapshots.snapshots(name)),
@@ -138,7 +138,7 @@ def _stored(env: Env, looks: _Looks, name: VmName, configured: Configured) -> Sh
     )
 
 
-def _since(looks: _Looks, resource: Resource, events: Sequence[Event]) -> float | None:
+def _since(looks: _Looks, resource: Resource, events: Sequence[ResourceOperation]) -> float | None:
     """Tell when the VM came to its node, or stopped.
 
     After a cleanup, as an aborted move ends with one, the cluster only knows since when it has seen the VM

@@ -3,13 +3,13 @@
 from vm_mgr.errors import raise_all
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.lifecycle.waiting import wait_started
-from vm_mgr.operations.migration.blocked import let_go
+from vm_mgr.operations.migration.blocked import release_blocked
 from vm_mgr.operations.status import status
 from vm_mgr.operations.storage.overlay import clear, noted_problems
 from vm_mgr.operations.support.locking import locked
 from vm_mgr.operations.support.preconditions import quorum_problems, resource_of, warn_without_fencing
 from vm_mgr.operations.support.requirements import renew_requirements
-from vm_mgr.operations.support.vm_state import view
+from vm_mgr.operations.support.vm_state import derive_status
 from vm_mgr.ports.env import Env
 
 __all__ = ["start"]
@@ -26,9 +26,9 @@ def start(env: Env, name: VmName, *, allow_lost_writes: bool = False) -> VmStatu
         resource = resource_of(env, state, name)
         warn_without_fencing(env, state)
         if resource.blocked_on:
-            let_go(env, resource)
+            release_blocked(env, resource)
             return status(env, name)
-        seen = view(resource, state)
+        seen = derive_status(resource, state)
         if seen.state is VmState.STARTED:
             return seen
         if allow_lost_writes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vm_mgr.model.vm import VmName, VmState, VmStatus
-from vm_mgr.operations.support.vm_state import view
+from vm_mgr.operations.support.vm_state import derive_status
 
 if TYPE_CHECKING:
     from vm_mgr.ports.env import Env
@@ -18,7 +18,7 @@ def status(env: Env, name: VmName) -> VmStatus:
     state = env.cluster.state()
     resource = state.resources.get(name)
     if resource is not None and resource.is_vm:
-        return view(resource, state)
+        return derive_status(resource, state)
     return VmStatus(name, VmState.DISABLED if env.storage.exists(name) else VmState.UNDEFINED)
 
 

@@ -5,9 +5,9 @@ from vm_mgr.interruption import current
 from vm_mgr.model.cluster import ClusterState, NodeName, Resource
 from vm_mgr.model.vm import TargetRole, VmName, VmStatus
 from vm_mgr.operations.disable import STOP_TIMEOUT_S
-from vm_mgr.operations.lifecycle.saved_memory import give_up, with_saved
+from vm_mgr.operations.lifecycle.saved_memory import discard, with_saved
 from vm_mgr.operations.lifecycle.waiting import known_settings, wait_stopped
-from vm_mgr.operations.migration.blocked import let_go
+from vm_mgr.operations.migration.blocked import release_blocked
 from vm_mgr.operations.status import status
 from vm_mgr.operations.storage.overlay import overlay_problems
 from vm_mgr.operations.support.locking import locked_if_reachable
@@ -38,7 +38,7 @@ def stop(env: Env, name: VmName, *, force: bool = False) -> VmStatus:
             return status(env, name)  # the other command disabled or removed it
         resource = resource_of(env, state, name)
         raise_all([] if force else overlay_problems(env, state, name))
-        let_go(env, resource)
+        release_blocked(env, resource)
         if resource.active:
             current.halting(name)
         env.cluster.set_target_role(name, TargetRole.STOPPED)
@@ -55,7 +55,7 @@ def stop(env: Env, name: VmName, *, force: bool = False) -> VmStatus:
 def _give_up(env: Env, name: VmName) -> None:
     """Have its next start boot it; a storage that hangs is no reason why it can't be stopped."""
     try:
-        give_up(env, name)
+        discard(env, name)
     except VmMgrError as error:
         text = f"whether the memory of {name} is saved is unknown: {error.message}"
         env.say(Note(Level.WARNING, "not-seen", text, error.hint))

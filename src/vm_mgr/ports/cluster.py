@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.vm import TargetRole, VmName
 
-__all__ = ["Cluster", "Configured", "Constraint", "Event", "SideEffect", "VmResource"]
+__all__ = ["Cluster", "Configured", "Constraint", "ResourceOperation", "SideEffect", "VmResource"]
 
 
 class VmResource(NamedTuple):
@@ -62,7 +62,7 @@ class Constraint(NamedTuple):
     leftover: bool = False
 
 
-class Event(NamedTuple):
+class ResourceOperation(NamedTuple):
     """A successful operation on a VM that Pacemaker remembers; seconds since 1970."""
 
     task: str
@@ -80,7 +80,7 @@ class Configured(NamedTuple):
     vm: VmResource | None = None
     named_by: Mapping[str, str] = {}
     others: tuple[Constraint, ...] = ()
-    events: tuple[Event, ...] = ()
+    events: tuple[ResourceOperation, ...] = ()
 
 
 class Cluster(Protocol):

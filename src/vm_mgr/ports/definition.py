@@ -7,7 +7,7 @@ from vm_mgr.errors import VmMgrError
 from vm_mgr.model.storage import Disk
 from vm_mgr.model.vm import VmName
 
-__all__ = ["Definitions", "HardDisk", "Machine", "Place", "Prepared", "Tie", "Written"]
+__all__ = ["Definitions", "HardDisk", "Machine", "Prepared", "RbdName", "Tie", "Written"]
 
 
 class Prepared(NamedTuple):
@@ -41,7 +41,7 @@ class Written(NamedTuple):
     job: str = ""
 
 
-class Place(NamedTuple):
+class RbdName(NamedTuple):
     """Where a disk is, in libvirt's words: a storage pool of libvirt's, if any, and a name or path."""
 
     pool: str
@@ -139,6 +139,6 @@ class Definitions(Protocol):
         """Name the images of the pool that the domain opens for writing."""
         ...
 
-    def unclear_disks(self, xml: str, pool: str) -> list[Place]:
+    def unclear_disks(self, xml: str, pool: str) -> list[RbdName]:
         """Name the disks opened for writing that may be images of the pool, but are not named as such."""
         ...

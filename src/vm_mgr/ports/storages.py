@@ -16,11 +16,11 @@ class Storages(Protocol):
         """Name all, the default one first."""
         ...
 
-    def called(self, label: str) -> Storage:
+    def get(self, label: str) -> Storage:
         """Give one, the default for an empty label; raises NOT_FOUND."""
         ...
 
-    def of(self, name: VmName) -> str:
+    def label_of(self, name: VmName) -> str:
         """Tell which one has a VM; empty for a VM that is nowhere.
 
         Raises EXTERNAL_FAILURE if none that answers has it and one does not answer.

@@ -124,7 +124,7 @@ class World:
         env.intent_log.erase(name)
         if env.storage.exists(name) or name in env.cluster.state().resources:
             remove(env, name)
-        env.storages.called(self.storage).remove(name)
+        env.storages.get(self.storage).remove(name)
 
     def wipe_all(self, env):
         """Remove all VMs of this run."""
@@ -174,7 +174,7 @@ class World:
         role = resource and (resource.target_role, resource.active)
         if not env.storage.exists(name):
             return [None, role]
-        storage = env.storages.called(self.storage)
+        storage = env.storages.get(self.storage)
         try:
             return [*self._disks(env, storage, name), role]
         except VmMgrError as error:
@@ -356,7 +356,7 @@ class Deep:
     def prepare(self, begins):
         self.env = MemoryEnv(DomainXml())
         self.env.connection, self.env.pool = self.real.connection, self.real.pool
-        self.env.storage = self.env.snapshots = self.real.storages.called("ceph")
+        self.env.storage = self.env.snapshots = self.real.storages.get("ceph")
         self.env.storages = self.real.storages
         self.env.images = self.real.images
         self.env.hypervisor.kept[self.world.names.old] = DOMAIN

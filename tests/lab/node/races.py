@@ -140,7 +140,7 @@ def make(env, world, begins, *, other, write):
 
 
 def _stock(env, world, role, side, word, write):
-    name, storage = world.names[role], env.storages.called(world.storage)
+    name, storage = world.names[role], env.storages.get(world.storage)
     settings = VmSettings(priority=side, user_metadata={"owner": f"side{side}"})
     prepared = env.definitions.prepare(DOMAIN, name, [storage.disk(name, 0, None)])
     with storage.stage(name) as staged:
@@ -164,7 +164,7 @@ def facts(env, world, content):
 
 
 def _stored(env, world, name, content):
-    storage = env.storages.called(world.storage)
+    storage = env.storages.get(world.storage)
     try:
         disks, keys, settings = storage.disks(name), storage.metadata(name), storage.settings(name)
         sources = [storage.disk(name, number, None).source for number in range(len(disks))]
@@ -220,7 +220,7 @@ def strays(env, world):
         groups = [f"group: {group}" for group in set(pool.group_list(ioctx)) - set(present)]
         found += [*images, *trash, *groups]
     else:
-        root = env.storages.called(world.storage).mount.root
+        root = env.storages.get(world.storage).mount.root
         found += [path.name for path in root.iterdir() if path.name not in present]
         known = re.compile(r"system\.qcow2|data_\d+\.qcow2|domain\.xml|metadata\.json")
         for name in present:
@@ -321,7 +321,7 @@ class Server:
         names = World(*world).names
         for role in ("new", "web", "db"):
             env.cluster.remove(names[role])
-            env.storages.called(world[1]).remove(names[role])
+            env.storages.get(world[1]).remove(names[role])
             env.intent_log.erase(names[role])
 
     def hold(self, env, name):

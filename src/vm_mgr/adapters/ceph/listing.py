@@ -101,7 +101,7 @@ class Listing:
         return self._result()[1]
 
     def _result(self) -> tuple[set[VmName], dict[str, str]]:
-        """Give what the child has said, once or again: names and intents are asked for one after the other."""
+        """Give what the child has said, once or again: names and intents are asked for in turn."""
         if self._got is None:
             raw = self._read()
             self._got = self._too_slow() if raw is None else _read_answer(raw.decode(errors="replace"))

@@ -15,7 +15,7 @@ from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.numbers import whole_number
 from vm_mgr.model.storage import Disk, DiskKind
 from vm_mgr.model.vm import VmName
-from vm_mgr.ports.definition import HardDisk, Machine, Place, Prepared, Tie, Written
+from vm_mgr.ports.definition import HardDisk, Machine, Prepared, RbdName, Tie, Written
 
 __all__ = ["DomainXml"]
 
@@ -192,7 +192,7 @@ class DomainXml:
         """Name the images of the pool."""
         return list(rbd_disks(_parse(xml), pool).images)
 
-    def unclear_disks(self, xml: str, pool: str) -> list[Place]:
+    def unclear_disks(self, xml: str, pool: str) -> list[RbdName]:
         """Name the volumes of libvirt's pools, devices, images of namespaces, and QEMU's own arguments."""
         return list(rbd_disks(_parse(xml), pool).unclear)
 

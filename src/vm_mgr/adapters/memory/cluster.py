@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vm_mgr.model.cluster import ClusterState, Failure, Fencing, Node, NodeName, Resource
 from vm_mgr.model.vm import TargetRole, VmName
-from vm_mgr.ports.cluster import Configured, Constraint, Event, SideEffect, VmResource
+from vm_mgr.ports.cluster import Configured, Constraint, ResourceOperation, SideEffect, VmResource
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -37,7 +37,7 @@ class MemoryCluster:
         self.failures: dict[VmName, list[Failure]] = {}
         self.foreign: dict[str, Resource] = {}
         self.leftovers: dict[VmName, list[Constraint]] = {}
-        self.events: dict[VmName, list[Event]] = {}
+        self.events: dict[VmName, list[ResourceOperation]] = {}
         self.stuck: set[VmName] = set()
         self.quorate = True
         self.fencing_enabled = True
@@ -231,7 +231,7 @@ class MemoryCluster:
         return resource.returns and home is not None and home.can_host and home.name != present
 
     def _start(self, name: VmName, node: NodeName) -> None:
-        self.events.setdefault(name, []).append(Event("start", node, 1_000_000.0))
+        self.events.setdefault(name, []).append(ResourceOperation("start", node, 1_000_000.0))
         self.places[name] = node
         if self.domains is not None:
             self.domains.running.setdefault(name, 1000 + len(self.domains.running))

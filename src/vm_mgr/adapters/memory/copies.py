@@ -113,7 +113,7 @@ class StorageCopy(MemoryStorage):
         """Read a VM, but not what is on its disks."""
         if name in self.changed:
             return
-        label = self.env.storages.of(name)
+        label = self.env.storages.label_of(name)
         if label:
             self.labels[name] = label
             self._read(name, self.env.storage.disks(name))
@@ -122,7 +122,7 @@ class StorageCopy(MemoryStorage):
     def where(self, name: VmName) -> str:
         """Tell which storage has a VM; empty for none."""
         if name not in self.changed:
-            return self.env.storages.of(name)
+            return self.env.storages.label_of(name)
         return self.labels.get(name, "") if name in self.vms else ""
 
     def names(self) -> set[VmName]:

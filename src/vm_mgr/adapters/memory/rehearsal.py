@@ -48,7 +48,7 @@ __all__ = ["Rehearsal"]
 OUTCOMES = {"moved", "see-events"}
 
 
-class Readable:
+class ReadOnly:
     """A real port of which only the verbs that read can be reached."""
 
     def __init__(self, port: str, real: Any) -> None:
@@ -61,15 +61,15 @@ class Readable:
         raise AttributeError(f"{self._port}.{verb} is not known to only read")
 
 
-class ReadableStorages(Readable):
+class ReadOnlyStorages(ReadOnly):
     """The real storages, none of which can be changed either."""
 
-    def called(self, label: str) -> Readable:
+    def get(self, label: str) -> ReadOnly:
         """Give one; raises NOT_FOUND."""
-        return Readable("storage", self._real.called(label))
+        return ReadOnly("storage", self._real.get(label))
 
 
-class ReadableEnv:
+class ReadOnlyEnv:
     """The real environment, of which nothing can be changed; each port is built when it is first used."""
 
     def __init__(self, real: Env) -> None:
@@ -77,19 +77,19 @@ class ReadableEnv:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._real, name)
-        return Readable(name, found) if name in READS else found
+        return ReadOnly(name, found) if name in READS else found
 
     @property
-    def storages(self) -> ReadableStorages:
+    def storages(self) -> ReadOnlyStorages:
         """All storages."""
-        return ReadableStorages("storages", self._real.storages)
+        return ReadOnlyStorages("storages", self._real.storages)
 
-    def hypervisor_at(self, node: NodeName) -> Readable:
+    def hypervisor_at(self, node: NodeName) -> ReadOnly:
         """Another node's domains."""
-        return Readable("hypervisor", self._real.hypervisor_at(node))
+        return ReadOnly("hypervisor", self._real.hypervisor_at(node))
 
 
-class Told:
+class Recording:
     """A copy whose changing verbs are said as steps once they are done."""
 
     def __init__(self, port: str, copy: Any, tell: Tell, seen: Any = None) -> None:
@@ -117,7 +117,7 @@ class Rehearsed:
         self._port = port
         self._real = real
         self._copy = copy
-        self._told = Told(port, copy, tell, seen=self)
+        self._told = Recording(port, copy, tell, seen=self)
 
     def __getattr__(self, verb: str) -> Callable[..., Any]:
         return partial(self._read if verb in READS[self._port] else self._change, verb)
@@ -138,7 +138,7 @@ class RehearsedStorage(Rehearsed):
     """A storage of the configuration, or whichever has the VM if no label is given."""
 
     def __init__(self, env: Env, copy: StorageCopy, tell: Tell, label: str = "") -> None:
-        super().__init__("storage", lambda: env.storages.called(label) if label else env.storage, copy, tell)
+        super().__init__("storage", lambda: env.storages.get(label) if label else env.storage, copy, tell)
         self._env = env
         self._storage = copy
         self._tell = tell
@@ -146,14 +146,14 @@ class RehearsedStorage(Rehearsed):
 
     def disk(self, name: VmName, number: int, bus: str | None) -> Disk:
         """Say it as the real storage would: that takes no look at the VM."""
-        return self._env.storages.called(self._label or self._storage.where(name)).disk(name, number, bus)
+        return self._env.storages.get(self._label or self._storage.where(name)).disk(name, number, bus)
 
     @contextmanager
     def stage(self, name: VmName) -> Iterator[Staged]:
         """Make disks in memory."""
         self._storage.take(name)
         with self._storage.stage(name) as staged:
-            yield cast("Staged", Told("staged", staged, self._tell))
+            yield cast("Staged", Recording("staged", staged, self._tell))
         if self._storage.vms.get(name) is staged.vm:
             self._storage.labels[name] = self._label or self._env.storages.labels()[0]
             self._storage.images_of.pop(name, None)
@@ -171,12 +171,12 @@ class RehearsedStorages:
         """Name all."""
         return self._env.storages.labels()
 
-    def called(self, label: str) -> Storage:
+    def get(self, label: str) -> Storage:
         """Give one; raises NOT_FOUND."""
-        self._env.storages.called(label)
+        self._env.storages.get(label)
         return cast("Storage", RehearsedStorage(self._env, self._copy, self._tell, label or self.labels()[0]))
 
-    def of(self, name: VmName) -> str:
+    def label_of(self, name: VmName) -> str:
         """Tell which one has a VM."""
         return self._copy.where(name)
 
@@ -262,7 +262,7 @@ class Rehearsal:
 
     def __init__(self, env: Env, show: Callable[[str], None]) -> None:
         self._show = show
-        real = self._real = cast("Env", ReadableEnv(env))
+        real = self._real = cast("Env", ReadOnlyEnv(env))
         self._last = ""
         self._hypervisors: dict[NodeName, Hypervisor] = {}
         cluster = self._cluster = ClusterCopy(real)

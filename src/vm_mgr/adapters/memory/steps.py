@@ -85,11 +85,20 @@ READS: Mapping[str, frozenset[str]] = {
     "storage": frozenset(
         {
             *("definition", "definitions", "dependents", "disk", "disk_ties", "disks", "exists", "full"),
-            *("holders", "images", "metadata", "disk_fingerprint", "names", "next_disk", "room", "saved_state"),
+            *(
+                "holders",
+                "images",
+                "metadata",
+                "disk_fingerprint",
+                "names",
+                "next_disk",
+                "room",
+                "saved_state",
+            ),
             "settings",
         }
     ),
-    "storages": frozenset({"called", "labels", "of", "storage_resource"}),
+    "storages": frozenset({"get", "labels", "label_of", "storage_resource"}),
     "timings": frozenset({"ceph", "cluster"}),
 }
 

@@ -333,13 +333,13 @@ class MemoryStorages:
         """Name it."""
         return [LABEL]
 
-    def called(self, label: str) -> MemoryStorage:
+    def get(self, label: str) -> MemoryStorage:
         """Give it."""
         if label not in ("", LABEL):
             raise VmMgrError(Kind.NOT_FOUND, f"there is no storage {label!r}", hint=f"there is: {LABEL}")
         return self.storage
 
-    def of(self, name: VmName) -> str:
+    def label_of(self, name: VmName) -> str:
         """Tell whether it has a VM."""
         return LABEL if self.storage.exists(name) else ""
 

@@ -18,7 +18,7 @@ from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.health_checks import LEVELS, SHORTEST_S
 from vm_mgr.model.numbers import whole_number
 from vm_mgr.model.vm import TargetRole, VmName
-from vm_mgr.ports.cluster import Configured, Constraint, Event, VmResource
+from vm_mgr.ports.cluster import Configured, Constraint, ResourceOperation, VmResource
 
 __all__ = ["leftover_moves", "read_configured", "read_constraint"]
 
@@ -135,13 +135,15 @@ def _named_by(cib: etree._Element, name: VmName) -> dict[str, str]:
     }
 
 
-def _events(cib: etree._Element, name: VmName) -> Iterator[Event]:
+def _events(cib: etree._Element, name: VmName) -> Iterator[ResourceOperation]:
     path = "status/node_state/lrm/lrm_resources/lrm_resource[@id=$name]/lrm_rsc_op[@rc-code='0']"
     for op in _find(cib, path, name=name):
         node = next(op.iterancestors("node_state"))
         when = whole_number(op.get("last-rc-change"))
         if when is not None:
-            yield Event(str(op.get("operation", "")), NodeName(str(node.get("uname", ""))), float(when))
+            yield ResourceOperation(
+                str(op.get("operation", "")), NodeName(str(node.get("uname", ""))), float(when)
+            )
 
 
 def _host(cib: etree._Element, name: VmName, prefix: str) -> NodeName | None:

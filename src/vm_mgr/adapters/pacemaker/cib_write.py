@@ -18,7 +18,7 @@ from vm_mgr.adapters.pacemaker.cib_xml import (
     pair_id,
     section,
 )
-from vm_mgr.adapters.pacemaker.moves import hibernate, hold
+from vm_mgr.adapters.pacemaker.moves import block_on_failure, hibernate
 from vm_mgr.adapters.pacemaker.preference import score_of, staying
 from vm_mgr.adapters.pacemaker.requirements import FITNESS, add_rules
 from vm_mgr.errors import Kind, VmMgrError
@@ -233,7 +233,7 @@ def _operations(primitive: etree._Element, vm: VmResource) -> None:
     for action, timeout_s in timeouts.items():
         added = operation(operations, our_id("op", vm.name, action), action, "0s", timeout_s)
         if action == "migrate_to":
-            hold(added, vm.name)
+            block_on_failure(added, vm.name)
         if action == "stop" and vm.hibernation_s:
             hibernate(added, vm.name, vm.hibernation_s)
     monitor = our_id("op", vm.name, "monitor")

@@ -20,7 +20,7 @@ from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.ports.cluster import VmResource
 
-__all__ = ["HIBERNATION", "MOVE", "add_move", "add_restart", "hibernate", "hold", "sweep_moves"]
+__all__ = ["HIBERNATION", "MOVE", "add_move", "add_restart", "block_on_failure", "hibernate", "sweep_moves"]
 
 MOVE = "vm-mgr-move-"
 RESTART = "vm-mgr-restart-"
@@ -99,7 +99,7 @@ def sweep_moves(cib: etree._Element, name: VmName, now_utc: float) -> None:
             detach(element)
 
 
-def hold(move: etree._Element, name: str) -> None:
+def block_on_failure(move: etree._Element, name: str) -> None:
     """Let a failed migrate_to leave the VM where it runs, unless somebody wants it otherwise.
 
     An attribute of the operation itself would stand above add_restart.
@@ -122,7 +122,7 @@ def _move_operation(primitive: etree._Element, name: VmName) -> etree._Element:
             operations = etree.SubElement(primitive, "operations")
         timeout_s = VmResource(name, TargetRole.STARTED).migrate_to_timeout_s
         found = [operation(operations, our_id("op", name, "migrate_to"), "migrate_to", "0s", timeout_s)]
-    hold(found[0], name)
+    block_on_failure(found[0], name)
     return found[0]
 
 

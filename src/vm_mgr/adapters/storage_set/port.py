@@ -25,7 +25,7 @@ class RoutedStorage:
 
     def __getattr__(self, verb: str) -> Callable[..., Any]:
         def forward(name: VmName, *arguments: Any, **named: Any) -> Any:
-            return getattr(self._storages.called(self._storages.of(name)), verb)(name, *arguments, **named)
+            return getattr(self._storages.get(self._storages.label_of(name)), verb)(name, *arguments, **named)
 
         return forward
 
@@ -35,7 +35,7 @@ class RoutedStorage:
 
     def exists(self, name: VmName) -> bool:
         """Look in all."""
-        return self._storages.of(name) != ""
+        return self._storages.label_of(name) != ""
 
     def definitions(self) -> Mapping[VmName, str]:
         """Give those of all."""
@@ -47,12 +47,12 @@ class RoutedStorage:
 
     def rename(self, name: VmName, new: VmName) -> None:
         """Give another name; one that was interrupted may have got as far as the new one."""
-        self._storages.called(self._storages.of(name) or self._storages.of(new)).rename(name, new)
+        self._storages.get(self._storages.label_of(name) or self._storages.label_of(new)).rename(name, new)
 
     def remove(self, name: VmName) -> bool:
         """Delete it where it is; of a VM that is nowhere, what an unfinished operation left anywhere."""
-        label = self._storages.of(name)
-        storages = [self._storages.called(label)] if label else self._all()
+        label = self._storages.label_of(name)
+        storages = [self._storages.get(label)] if label else self._all()
         return True in [storage.remove(name) for storage in storages]
 
     def holders(self, images: Sequence[str]) -> list[DiskClient]:
@@ -60,4 +60,4 @@ class RoutedStorage:
         return [holder for storage in self._all() for holder in storage.holders(images)]
 
     def _all(self) -> list[Any]:
-        return [self._storages.called(label) for label in self._storages.labels()]
+        return [self._storages.get(label) for label in self._storages.labels()]

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
     from vm_mgr.model.vm import VmName
 
-__all__ = ["Place", "StorageSet"]
+__all__ = ["StorageEntry", "StorageSet"]
 
 
-class Place(NamedTuple):
+class StorageEntry(NamedTuple):
     """A storage of the configuration: how to build it, and the resource that its VMs need on their node.
 
     What is built meets both the storage and the snapshots port.
@@ -28,7 +28,7 @@ class Place(NamedTuple):
 class StorageSet:
     """Storages by label; the default one comes first."""
 
-    def __init__(self, places: Mapping[str, Place]) -> None:
+    def __init__(self, places: Mapping[str, StorageEntry]) -> None:
         self._places = places
         self._built: dict[str, Any] = {}
 
@@ -36,7 +36,7 @@ class StorageSet:
         """Name all."""
         return list(self._places)
 
-    def called(self, label: str) -> Any:
+    def get(self, label: str) -> Any:
         """Give one."""
         label = label or next(iter(self._places))
         if label not in self._places:
@@ -46,12 +46,12 @@ class StorageSet:
             self._built[label] = self._places[label].build()
         return self._built[label]
 
-    def of(self, name: VmName) -> str:
+    def label_of(self, name: VmName) -> str:
         """Ask one after the other."""
         failures = []
         for label in self._places:
             try:
-                if self.called(label).exists(name):
+                if self.get(label).exists(name):
                     return label
             except VmMgrError as error:
                 if error.kind is not Kind.EXTERNAL_FAILURE:

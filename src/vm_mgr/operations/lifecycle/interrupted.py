@@ -7,7 +7,7 @@ from vm_mgr.interruption import Interruption
 from vm_mgr.model.cluster import ClusterState, Resource
 from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import TargetRole, VmName, VmState
-from vm_mgr.operations.support.vm_state import view
+from vm_mgr.operations.support.vm_state import derive_status
 from vm_mgr.ports.env import Env
 
 __all__ = ["say_what_is_true"]
@@ -59,7 +59,7 @@ def _truth(env: Env, state: ClusterState, intents: dict[VmName, Intent], name: V
 
 def _of_resource(resource: Resource, state: ClusterState) -> tuple[str, str]:
     """Say what the cluster makes of it."""
-    name, seen = resource.name, view(resource, state)
+    name, seen = resource.name, derive_status(resource, state)
     where = f" on {seen.node}" if seen.node else ""
     detail = f" ({seen.detail})" if seen.detail else ""
     if _is_to_stop(resource):

@@ -6,7 +6,7 @@ from vm_mgr.model.vm import VmName, VmState, VmStatus
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 
-__all__ = ["give_up", "said", "saved_problems", "with_saved"]
+__all__ = ["describe", "discard", "saved_problems", "with_saved"]
 
 
 def saved_problems(env: Env, name: VmName) -> list[VmMgrError]:
@@ -19,7 +19,7 @@ def saved_problems(env: Env, name: VmName) -> list[VmMgrError]:
     return [VmMgrError(Kind.WRONG_STATE, message, hint=hint)]
 
 
-def give_up(env: Env, name: VmName) -> None:
+def discard(env: Env, name: VmName) -> None:
     """Have the next start boot the VM; one without saved memory is fine."""
     state = env.storage.saved_state(name)
     if state is None:
@@ -40,11 +40,11 @@ def with_saved(env: Env, seen: VmStatus) -> VmStatus:
         text = f"whether the memory of {seen.name} is saved can't be seen: {error.message}"
         env.say(Note(Level.WARNING, "not-seen", text, error.hint))
         return seen
-    told = said(state) if state is not None else ""
+    told = describe(state) if state is not None else ""
     return seen._replace(detail="; ".join(filter(None, (seen.detail, told))))
 
 
-def said(state: SavedState) -> str:
+def describe(state: SavedState) -> str:
     """Say what there is, in a few words."""
     if state.resumable:
         return f"memory saved on {state.node}, resumed at its next start"

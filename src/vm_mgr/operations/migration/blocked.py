@@ -7,14 +7,14 @@ from vm_mgr.ports.env import Env
 from vm_mgr.ports.hypervisor import PAUSED_BY_USER, Hypervisor
 from vm_mgr.reports import Progress
 
-__all__ = ["elsewhere", "has_arrived", "let_go"]
+__all__ = ["has_arrived", "release_blocked", "running_elsewhere"]
 
 POLL_S = 0.25
 SETTLE_S = 30.0
 LOOK_S = 10.0
 
 
-def let_go(env: Env, resource: Resource) -> None:
+def release_blocked(env: Env, resource: Resource) -> None:
     """Have every node looked at, and wait until the cluster knows again where the VM runs.
 
     Until then it takes the VM for one that is stopped: who asks it to stop in between would believe that. And
@@ -50,7 +50,7 @@ def has_arrived(hypervisor: Hypervisor, name: VmName, timeout_s: float) -> bool:
     return state == "running" or stands
 
 
-def elsewhere(env: Env, name: VmName, source: NodeName) -> NodeName | None:
+def running_elsewhere(env: Env, name: VmName, source: NodeName) -> NodeName | None:
     """Name the node where a VM runs that its source does not have any more; None where that is not sure."""
     try:
         if env.hypervisor_at(source).domain_state(name, timeout_s=LOOK_S) != "absent":

@@ -7,13 +7,13 @@ from vm_mgr.operations.lifecycle.waiting import wait
 from vm_mgr.operations.migration.halves import Others, end_halves
 from vm_mgr.operations.migration.outcome import POLL_S
 from vm_mgr.operations.migration.unblock import is_shutting_down
-from vm_mgr.operations.support.vm_state import MOVING, view
+from vm_mgr.operations.support.vm_state import MOVING, derive_status
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.hypervisor import PAUSED_BY_USER
 from vm_mgr.reports import Level, Note, Progress
 
-__all__ = ["abort", "cancel_move", "confirm_on_source", "remaining_effects", "take_back"]
+__all__ = ["abort", "cancel_move", "confirm_on_source", "remaining_effects", "undo_move"]
 
 LOOK_S = 10.0
 SETTLE_S = 30.0
@@ -23,7 +23,7 @@ CALL_OFF_S = 15.0
 CALM_LOOKS = 4
 
 
-def take_back(env: Env, vm: VmResource, source: NodeName, to: NodeName | None) -> str:
+def undo_move(env: Env, vm: VmResource, source: NodeName, to: NodeName | None) -> str:
     """Undo a move as far as that can be done, and say what goes on; nothing where the VM is as before.
 
     What goes on keeps its constraint, until its date: without it a live migration ends in a stop and a start,
@@ -107,7 +107,7 @@ def remaining_effects(env: Env, name: VmName, source: NodeName, where: str) -> s
     if name not in state.resources:
         return ""
     resource = state.resources[name]
-    seen = view(resource, state)
+    seen = derive_status(resource, state)
     if seen.detail == MOVING:
         return f"{name} is still on its way, and may arrive"
     if seen.state is not VmState.STARTED:
@@ -132,7 +132,7 @@ def _end_unbegun(env: Env, name: VmName, source: NodeName) -> bool:
 def _rests(state: ClusterState, name: VmName, source: NodeName) -> bool:
     if name not in state.resources:
         return True
-    seen = view(state.resources[name], state)
+    seen = derive_status(state.resources[name], state)
     return seen.state is VmState.STARTED and not seen.detail and seen.node == source
 
 
@@ -143,4 +143,4 @@ def _is_on_its_way(env: Env, name: VmName) -> bool:
     except VmMgrError:
         return True
     resource = state.resources.get(name)
-    return resource is not None and view(resource, state).detail == MOVING
+    return resource is not None and derive_status(resource, state).detail == MOVING

@@ -64,7 +64,7 @@ class Target(NamedTuple):
     to: NodeName | None = None
     source: NodeName | None = None
     avoiding: frozenset[NodeName] = frozenset()
-    restarting: bool = True
+    allow_restart: bool = True
 
 
 # The agent's parameters without their prefix (ocf/parameters.py).

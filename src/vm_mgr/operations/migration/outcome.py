@@ -6,7 +6,7 @@ from typing import TypeVar
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.cluster import Failure, NodeName, Resource
 from vm_mgr.model.event import Event, EventKind
-from vm_mgr.model.on_move import Way
+from vm_mgr.model.on_move import MoveMethod
 from vm_mgr.model.vm import VmName, VmStatus
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.env import Env
@@ -16,9 +16,9 @@ __all__ = [
     "POLL_S",
     "announcement",
     "expected_method",
-    "finish",
     "longest_s",
     "method_taken",
+    "run_to_end",
     "was_restarted",
     "why_failed",
 ]
@@ -28,14 +28,14 @@ OTHER_STEPS_S = 120  # migrate_from and settling, or stop and start of a VM that
 # How far the chronicle may be behind what has happened.
 CHRONICLE_S = 5.0
 _WAYS = {
-    EventKind.RESUMED: Way.RESUMED,
-    EventKind.NOT_SAVED: Way.RESTARTED,
-    EventKind.NOT_RESUMED: Way.RESTARTED,
+    EventKind.RESUMED: MoveMethod.RESUMED,
+    EventKind.NOT_SAVED: MoveMethod.RESTARTED,
+    EventKind.NOT_RESUMED: MoveMethod.RESTARTED,
 }
 _Result = TypeVar("_Result")
 
 
-def finish(env: Env, steps: Generator[None, None, _Result]) -> _Result:
+def run_to_end(env: Env, steps: Generator[None, None, _Result]) -> _Result:
     """Take all steps, sleeping in between; what happens then is also for them to undo."""
     try:
         while True:
@@ -69,11 +69,11 @@ def announcement(vm: VmResource, source: NodeName) -> Note:
     return Note(Level.INFO, "hibernating", text)
 
 
-def expected_method(vm: VmResource) -> Way:
+def expected_method(vm: VmResource) -> MoveMethod:
     """Give the way of a move in which nothing fails; whether a memory was resumed, only events tell."""
     if vm.live_migration:
-        return Way.LIVE
-    return Way.UNKNOWN if vm.hibernation_s else Way.RESTARTED
+        return MoveMethod.LIVE
+    return MoveMethod.UNKNOWN if vm.hibernation_s else MoveMethod.RESTARTED
 
 
 def was_restarted(env: Env, before: Resource, after: Resource | None, seen: VmStatus) -> bool:
@@ -86,10 +86,10 @@ def was_restarted(env: Env, before: Resource, after: Resource | None, seen: VmSt
     return bool(new)
 
 
-def method_taken(env: Env, vm: VmResource, since_utc: float) -> Generator[None, None, Way]:
+def method_taken(env: Env, vm: VmResource, since_utc: float) -> Generator[None, None, MoveMethod]:
     """Tell how a VM has arrived; whether its guest went on is in the chronicle, maybe a moment later."""
     expected = expected_method(vm)
-    if expected is not Way.UNKNOWN:
+    if expected is not MoveMethod.UNKNOWN:
         return expected
     deadline = env.clock.monotonic() + CHRONICLE_S
     while (event := _outcome(env, vm.name, since_utc)) is None and env.clock.monotonic() < deadline:
@@ -97,7 +97,7 @@ def method_taken(env: Env, vm: VmResource, since_utc: float) -> Generator[None, 
     if event is None:
         text = f"whether {vm.name} went on with its memory is told by: vm-mgr events {vm.name}"
         env.say(Note(Level.INFO, "see-events", text))
-        return Way.UNKNOWN
+        return MoveMethod.UNKNOWN
     if event.kind is not EventKind.RESUMED:
         text = f"{vm.name} was booted anew, {event.kind.value}: {event.detail}"
         env.say(Note(Level.WARNING, "not-resumed", text, f"see: vm-mgr events {vm.name}"))

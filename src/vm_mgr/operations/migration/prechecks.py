@@ -5,7 +5,7 @@ from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.failback import Failback
 from vm_mgr.model.vm import VmName, VmSettings, VmState, VmStatus
 from vm_mgr.operations.migration.options import Target
-from vm_mgr.operations.support.placement import without, worse_node_reasons
+from vm_mgr.operations.support.placement import resource_missing, worse_node_reasons
 from vm_mgr.operations.support.preconditions import fencing_hint, host_problems
 from vm_mgr.ports.cluster import SideEffect, VmResource
 from vm_mgr.ports.env import Env
@@ -101,7 +101,7 @@ def side_effect_problems(
             problems.append(VmMgrError(Kind.NO_RESOURCES, f"{text}: no other node may take it", hint=hint))
         elif name == vm.name and not vm.live_migration:
             continue
-        elif not goal.restarting:
+        elif not goal.allow_restart:
             problems.append(VmMgrError(Kind.WRONG_STATE, text, hint="allow that: --restart-others"))
         else:
             env.say(Note(Level.WARNING, "restarts", text, hint))
@@ -118,9 +118,9 @@ def _problems(env: Env, state: ClusterState, name: VmName, node: NodeName, xml: 
 
 def _storage_problems(env: Env, state: ClusterState, name: VmName, node: NodeName) -> list[VmMgrError]:
     """Refuse a node where what mounts and guards the VM's disks does not run."""
-    label = env.storages.of(name)
+    label = env.storages.label_of(name)
     needed = env.storages.storage_resource(label) if label else ""
-    if not without(state, needed, node):
+    if not resource_missing(state, needed, node):
         return []
     message = f"the storage of {name} is not active on {node}: {needed} does not run there"
     return [

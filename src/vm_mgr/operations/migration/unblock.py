@@ -14,14 +14,14 @@ from vm_mgr.operations.migration.halves import destroy_second, end_halves
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.hypervisor import PAUSED_BY_USER
 
-__all__ = ["Place", "is_shutting_down", "lift", "presence_of"]
+__all__ = ["Presence", "is_shutting_down", "presence_of", "unblock"]
 
 LOOK_S = 5.0
 # Within this time the cluster begins to recover; the history that this is about goes with the node.
 RESTART_S = 600
 
 
-class Place(Enum):
+class Presence(Enum):
     """What can be proven of a VM on this node."""
 
     RUNS = "runs here, and nowhere else"
@@ -31,7 +31,7 @@ class Place(Enum):
     UNKNOWN = "unknown"
 
 
-def lift(env: Env, name: VmName, *, patient: bool = True) -> bool:
+def unblock(env: Env, name: VmName, *, patient: bool = True) -> bool:
     """Clear the failure, and only that; False where it has to be looked at again later.
 
     On a node that is being shut down nothing is cleared while the VM may run there: until it has looked, the
@@ -45,20 +45,20 @@ def lift(env: Env, name: VmName, *, patient: bool = True) -> bool:
     if not state.quorate:
         return False
     place, leaving = presence_of(env, name), is_shutting_down(env, here)
-    gives_up = place is Place.UNKNOWN and not patient and _stands(env, name)
-    if not leaving and ((place is Place.UNKNOWN and not gives_up) or _is_being_moved(env, name)):
+    gives_up = place is Presence.UNKNOWN and not patient and _stands(env, name)
+    if not leaving and ((place is Presence.UNKNOWN and not gives_up) or _is_being_moved(env, name)):
         return False
-    if place is Place.TWICE:
+    if place is Presence.TWICE:
         destroy_second(env, name, end_halves(env, name, here).runs)
     env.cluster.end_move(name)
-    if (leaving and place is not Place.GONE) or gives_up or place is Place.TWICE:
+    if (leaving and place is not Presence.GONE) or gives_up or place is Presence.TWICE:
         env.cluster.recover_blocked(name, lifetime_s=RESTART_S)
-    elif place is Place.RUNS:
+    elif place is Presence.RUNS:
         env.cluster.cleanup_failed_move(name, here)
     else:
         # It may have arrived, or have ended: only a look at every node tells, and starts it if it is on none.
         # What stands elsewhere by now nobody can let go on: whether its source went on is not known.
-        if place is Place.GONE:
+        if place is Presence.GONE:
             end_halves(env, name, here)
         env.cluster.reprobe(name)
     return True
@@ -70,33 +70,33 @@ def is_shutting_down(env: Env, node: NodeName) -> bool:
     return seen is not None and seen.shutting_down
 
 
-def presence_of(env: Env, name: VmName) -> Place:
+def presence_of(env: Env, name: VmName) -> Presence:
     """Look at process, guest and the other nodes; one that stands since the migration is let go on if it may.
 
     A guest that has begun to run at the target by post-copy can't go on here any more.
     """
     try:
         if env.processes.find_vm(name) is None:
-            return Place.UNKNOWN if _is_being_ended(env, name) else Place.GONE
+            return Presence.UNKNOWN if _is_being_ended(env, name) else Presence.GONE
         if env.hypervisor.migration_progress(name) is not None:
-            return Place.UNKNOWN
+            return Presence.UNKNOWN
         reason = env.hypervisor.paused(name, timeout_s=LOOK_S)
-        return Place.LEFT if reason.startswith("post-copy") else _place_beside(env, name, reason)
+        return Presence.LEFT if reason.startswith("post-copy") else _presence_beside(env, name, reason)
     except VmMgrError:
-        return Place.UNKNOWN
+        return Presence.UNKNOWN
 
 
-def _place_beside(env: Env, name: VmName, reason: str) -> Place:
+def _presence_beside(env: Env, name: VmName, reason: str) -> Presence:
     """Go by what the other nodes have of it; reason is why its guest stands here."""
     others, stands = end_halves(env, name, env.cluster.local_node()), reason not in ("", PAUSED_BY_USER)
     if others.runs:
-        return _left(env, name) if stands else Place.TWICE
+        return _left(env, name) if stands else Presence.TWICE
     if others.unsure:
-        return Place.UNKNOWN
+        return Presence.UNKNOWN
     if stands:
         env.hypervisor.take_back(name)
         stands = env.hypervisor.paused(name, timeout_s=LOOK_S) not in ("", PAUSED_BY_USER)
-    return Place.UNKNOWN if stands else Place.RUNS
+    return Presence.UNKNOWN if stands else Presence.RUNS
 
 
 def _is_being_ended(env: Env, name: VmName) -> bool:
@@ -107,10 +107,10 @@ def _is_being_ended(env: Env, name: VmName) -> bool:
         return False
 
 
-def _left(env: Env, name: VmName) -> Place:
+def _left(env: Env, name: VmName) -> Presence:
     """End the half that stands here of a VM that runs at its target: it has nothing that is not there."""
     env.hypervisor.destroy(name, timeout_s=LOOK_S)
-    return Place.LEFT
+    return Presence.LEFT
 
 
 def _stands(env: Env, name: VmName) -> bool:

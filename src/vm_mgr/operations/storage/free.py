@@ -44,5 +44,5 @@ def _are_clients(storage: Storage, images: Sequence[str]) -> bool:
 
 
 def _storage(env: Env, name: VmName) -> Storage | None:
-    label = env.storages.of(name)
-    return env.storages.called(label) if label else None
+    label = env.storages.label_of(name)
+    return env.storages.get(label) if label else None

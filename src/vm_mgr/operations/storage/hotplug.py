@@ -11,7 +11,7 @@ from vm_mgr.ports.env import Env
 from vm_mgr.ports.hypervisor import Hypervisor
 from vm_mgr.reports import Progress
 
-__all__ = ["at_guest", "guest_sources", "plug", "unplug"]
+__all__ = ["at_guest", "attach_disk", "detach_disk", "guest_sources"]
 
 # A guest that answers at all does so within moments; one that boots, or has the disk mounted, may never.
 PATIENCE_S = 30.0
@@ -42,7 +42,7 @@ def at_guest(env: Env, name: VmName, act: Callable[[Hypervisor], None]) -> None:
             return
 
 
-def plug(env: Env, name: VmName, source: str) -> None:
+def attach_disk(env: Env, name: VmName, source: str) -> None:
     """Give a running guest the disk that its definition has; one that doesn't run, or has it, is fine."""
 
     def attach(hypervisor: Hypervisor) -> None:
@@ -52,7 +52,7 @@ def plug(env: Env, name: VmName, source: str) -> None:
     at_guest(env, name, attach)
 
 
-def unplug(env: Env, name: VmName, source: str) -> None:
+def detach_disk(env: Env, name: VmName, source: str) -> None:
     """Ask a running guest for a disk and wait until it lets go; raises WRONG_STATE where it does not."""
 
     def detach(hypervisor: Hypervisor) -> None:

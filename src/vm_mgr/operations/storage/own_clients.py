@@ -41,9 +41,9 @@ def note_clients(env: Env, storage: Storage, name: VmName, pid: int, images: Seq
 def note_clients_of(env: Env, name: VmName, *, storage: str = "") -> None:
     """Note the clients of a VM that runs on this node, whatever it has opened since; it never fails."""
     with suppress(VmMgrError):
-        pid, label = env.processes.find_vm(name), storage or env.storages.of(name)
+        pid, label = env.processes.find_vm(name), storage or env.storages.label_of(name)
         if pid is not None and label:
-            where = env.storages.called(label)
+            where = env.storages.get(label)
             note_clients(env, where, name, pid, where.images(name))
 
 

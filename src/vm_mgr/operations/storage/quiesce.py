@@ -13,7 +13,7 @@ from vm_mgr.ports.holds import Hold
 from vm_mgr.ports.hypervisor import PAUSED_BY_USER, Hypervisor
 from vm_mgr.reports import Level, Note
 
-__all__ = ["HOLD_S", "Quiescence", "node_of", "pauses", "release", "resume_quietly", "still"]
+__all__ = ["HOLD_S", "Quiescence", "node_of", "quiesced", "resume", "resume_quietly", "will_pause"]
 
 LOOK_S = 10.0
 # After this time the VM's own node lets a guest go on (docs/design/0015-limit-of-a-hold.md).
@@ -68,7 +68,7 @@ class _Paused(Quiescence):
 
 
 @contextmanager
-def still(env: Env, name: VmName) -> Iterator[Quiescence]:
+def quiesced(env: Env, name: VmName) -> Iterator[Quiescence]:
     """Freeze the guest's file systems if it has an agent, else pause it if it has several disks.
 
     One disk alone always shows one instant. The guest goes on when the context is left, whatever happens,
@@ -94,7 +94,7 @@ def still(env: Env, name: VmName) -> Iterator[Quiescence]:
         yield Quiescence(Consistency.CRASH)
 
 
-def pauses(env: Env, name: VmName) -> str:
+def will_pause(env: Env, name: VmName) -> str:
     """Tell a mark whether `still` will have to pause the guest: a guest that stands already stays so."""
     node = node_of(env, name)
     if node is None or len(env.storage.images(name)) < 2:
@@ -102,7 +102,7 @@ def pauses(env: Env, name: VmName) -> str:
     return "" if env.hypervisor_at(node).paused(name, timeout_s=LOOK_S) else "yes"
 
 
-def release(env: Env, name: VmName, intent: Intent) -> None:
+def resume(env: Env, name: VmName, intent: Intent) -> None:
     """Let a guest go on that the operation of this mark may have held; one that goes on is fine."""
     node = node_of(env, name)
     if node is not None:

@@ -7,7 +7,7 @@ from vm_mgr.model.cluster import ClusterState, Node, NodeName, Resource
 from vm_mgr.model.node_requirements import penalty, reasons
 from vm_mgr.ports.cluster import VmResource
 
-__all__ = ["PlacementProblem", "placement_problems", "without", "worse_node_reasons"]
+__all__ = ["PlacementProblem", "placement_problems", "resource_missing", "worse_node_reasons"]
 
 
 class PlacementProblem(NamedTuple):
@@ -37,7 +37,7 @@ def placement_problems(
     return found
 
 
-def without(state: ClusterState, needed: str, node: NodeName) -> bool:
+def resource_missing(state: ClusterState, needed: str, node: NodeName) -> bool:
     """Tell whether a resource that VMs need does not run on a node; one that is unknown is taken to run."""
     single = state.resources.get(needed)
     there = state.sets.get(needed, frozenset(single.nodes) if single is not None else None)
@@ -63,7 +63,7 @@ def _bars(state: ClusterState, vm: VmResource, resource: Resource | None, node: 
         yield f"the VM is pinned to {vm.pinned_host}"
     if resource is not None and node.name in resource.banned_by_failures:
         yield "it has failed there too often; the cluster tries again once that is forgotten"
-    if without(state, vm.depends_on, node.name):
+    if resource_missing(state, vm.depends_on, node.name):
         yield f"{vm.depends_on} does not run there"
 
 

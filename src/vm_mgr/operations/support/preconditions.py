@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import ClusterState, NodeName, Resource
 from vm_mgr.model.vm import VmName, VmState
-from vm_mgr.operations.support.vm_state import MOVING, view
+from vm_mgr.operations.support.vm_state import MOVING, derive_status
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 
@@ -117,7 +117,7 @@ def steady_problems(state: ClusterState, name: VmName) -> list[VmMgrError]:
     resource = state.resources.get(name)
     if resource is None or not resource.is_vm:
         return []
-    seen = view(resource, state)
+    seen = derive_status(resource, state)
     on_its_way = seen.state in (VmState.STARTING, VmState.STOPPING) or seen.detail == MOVING
     if not on_its_way and not (seen.state is VmState.FAILED and resource.active):
         return []
@@ -135,12 +135,12 @@ def name_conflicts(
     Raises NOT_FOUND for a storage that does not exist.
     """
     storage = storage or env.storages.labels()[0]
-    env.storages.called(storage)
+    env.storages.get(storage)
     resource = state.resources.get(name)
     if resource is not None and not resource.is_vm:
         message = f"the cluster has a resource {name} of type {resource.agent}"
         return [VmMgrError(Kind.EXISTS, message, hint="choose another name")]
-    present = env.storages.of(name)
+    present = env.storages.label_of(name)
     if resource is None and not present:
         return []
     if force and present not in ("", storage):

@@ -5,7 +5,7 @@ import time
 from vm_mgr.model.cluster import ClusterState, Resource
 from vm_mgr.model.vm import VmName, VmState, VmStatus
 
-__all__ = ["MOVING", "view"]
+__all__ = ["MOVING", "derive_status"]
 
 # What is told of a Started VM that is on its way to another node.
 MOVING = "moving"
@@ -13,7 +13,7 @@ MOVING = "moving"
 FULL = "its storage is full"
 
 
-def view(resource: Resource, state: ClusterState) -> VmStatus:
+def derive_status(resource: Resource, state: ClusterState) -> VmStatus:
     """Map a resource to one of the states that users know."""
     name = VmName(resource.name)
     node = resource.nodes[0] if resource.nodes else ""
