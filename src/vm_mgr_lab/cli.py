@@ -74,13 +74,15 @@ def _progress() -> "bring.Say":
 
 
 @main.command()
-@click.option("--nodes", default=3, show_default=True, help="Hypervisors.")
-@click.option("--observers", default=0, show_default=True, help="Nodes that vote and store but run no VM.")
+@click.option("--nodes", default=3, show_default=True, help="Number of hypervisors.")
+@click.option(
+    "--observers", default=0, show_default=True, help="Number of nodes that vote and store but run no VM."
+)
 @click.option(
     "--suite", default="trixie", show_default=True, help="Debian release of the nodes (bookworm is 12)."
 )
-@click.option("--fresh", is_flag=True, help="Deploy even when the deployed state is cached.")
-@click.option("--bare", is_flag=True, help="Boot nodes without deploying anything into them.")
+@click.option("--fresh", is_flag=True, help="Deploy even if the deployed state is cached.")
+@click.option("--bare", is_flag=True, help="Boot the nodes without deploying anything to them.")
 def up(nodes: int, observers: int, suite: str, *, fresh: bool, bare: bool) -> None:
     """Boot a cluster and wait until it is healthy.
 
@@ -106,9 +108,9 @@ def down() -> None:
 
 @main.command(name="demo")
 def demonstrate() -> None:
-    """Cut the power of a VM's node and watch the VM come back; brings the lab up when it isn't.
+    """Cut the power of a VM's node and watch the VM come back. Brings the lab up if it is not up.
 
-    Exits with 1 when an acknowledged write is missing or the VM ran on two nodes.
+    The exit status is 1 if an acknowledged write is missing, or if the VM ran on two nodes.
 
     \b
     Example:
@@ -127,9 +129,9 @@ def demonstrate() -> None:
 
 
 @main.command()
-@click.option("--extra", multiple=True, help="Further arguments of ansible-playbook.")
+@click.option("--extra", multiple=True, help="Further arguments for ansible-playbook.")
 def deploy(extra: tuple[str, ...]) -> None:
-    """Run the deployment's roles over the running nodes again.
+    """Run the deployment's roles on the running nodes again.
 
     \b
     Example:
@@ -165,7 +167,7 @@ def status() -> None:
 @NODE
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def execute(node: str, command: tuple[str, ...]) -> None:
-    """Run a program on a node as root; its exit status is this command's.
+    """Run a program on a node as root. This command ends with the program's exit status.
 
     \b
     Example:
@@ -180,7 +182,7 @@ def execute(node: str, command: tuple[str, ...]) -> None:
 @click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("target")
 def copy(node: str, source: Path, target: str) -> None:
-    """Copy a file of the host onto a node.
+    """Copy a file from the host to a node.
 
     \b
     Example:
@@ -211,7 +213,7 @@ def shell(node: str) -> None:
 @click.argument("address")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def ssh(address: str, command: tuple[str, ...]) -> None:
-    """Open a guest, or run a command in it, over the nodes' network and with the lab's key.
+    """Log in to a guest, or run a command in it, over the nodes' network and with the lab's key.
 
     \b
     Example:
@@ -225,7 +227,7 @@ def ssh(address: str, command: tuple[str, ...]) -> None:
 @NODE
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def logs(node: str, arguments: tuple[str, ...]) -> None:
-    """Show a node's journal; further arguments go to journalctl.
+    """Show a node's journal. Further arguments go to journalctl.
 
     \b
     Example:
@@ -257,10 +259,14 @@ def power(node: str, action: str) -> None:
 @NODE
 @click.argument("action", type=click.Choice(["cut", "heal"]))
 @click.option(
-    "--network", "networks", type=click.Choice(list(NETWORKS)), multiple=True, help="Both by default."
+    "--network",
+    "networks",
+    type=click.Choice(list(NETWORKS)),
+    multiple=True,
+    help="The network; both by default.",
 )
 def network(node: str, action: str, networks: tuple[str, ...]) -> None:
-    """Unplug a node from its networks, or plug it in again.
+    """Disconnect a node from its networks, or connect it again.
 
     \b
     Example:
@@ -274,7 +280,7 @@ def network(node: str, action: str, networks: tuple[str, ...]) -> None:
 @main.command()
 @click.argument("groups", nargs=-1, required=True)
 def partition(groups: tuple[str, ...]) -> None:
-    """Split the cluster into groups that don't reach each other.
+    """Split the cluster into groups that can't reach each other.
 
     \b
     Example:
@@ -286,7 +292,7 @@ def partition(groups: tuple[str, ...]) -> None:
 
 @main.command()
 def heal() -> None:
-    """Undo partitions, cut links, pauses and broken BMCs; nodes that are off stay off.
+    """Undo partitions, cut links, pauses and broken BMCs. Nodes that are off stay off.
 
     \b
     Example:
@@ -310,7 +316,7 @@ def pause(node: str) -> None:
 @main.command()
 @NODE
 def resume(node: str) -> None:
-    """Let a hung node go on.
+    """Resume a hung node.
 
     \b
     Example:
@@ -323,7 +329,7 @@ def resume(node: str) -> None:
 @NODE
 @click.argument("action", type=click.Choice(["break", "heal"]))
 def bmc_command(node: str, action: str) -> None:
-    """Break a node's BMC, so that fencing it fails, or heal it.
+    """Break a node's BMC so that fencing the node fails, or heal the BMC.
 
     \b
     Example:
@@ -339,14 +345,14 @@ def bmc_command(node: str, action: str) -> None:
 
 @main.command(name="guest-image")
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--suite", default="trixie", show_default=True, help="Debian release the guest is built from.")
+@click.option("--suite", default="trixie", show_default=True, help="Debian release of the guest.")
 @click.option(
     "--mac",
     "mac_byte",
     default=201,
     show_default=True,
     type=click.IntRange(1, 254),
-    help="Last byte of its MAC, and so of its address 192.0.2.N.",
+    help="Last byte of the guest's MAC, and so of its address 192.0.2.N.",
 )
 def guest_image(out: Path, suite: str, mac_byte: int) -> None:
     """Write a guest's disk as qcow2, and its domain XML beside it.

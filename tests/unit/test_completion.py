@@ -88,7 +88,7 @@ def test_what_is_offered(offered, line, words, shell):
 
 
 def test_zsh_is_told_summaries(offered):
-    assert offered("vm-mgr resta", "zsh") == ["plain", "restart", "Stop a VM and start it again."]
+    assert offered("vm-mgr resta", "zsh") == ["plain", "restart", "Shut a VM down and start it again."]
     assert offered("vm-mgr stop db", "zsh") == ["plain", "db1", "_"]
 
 

@@ -387,7 +387,7 @@ class TestGivingWay:
         monkeypatch.setattr(node.hypervisor, "migrate", lambda _, tell: tellers.append(tell))
         monkeypatch.setattr("vm_mgr.ocf.moving.wait_gone", lambda *_: True)
         for leaving in (False, True):
-            monkeypatch.setattr("vm_mgr.ocf.moving.is_leaving", lambda *_, now=leaving: now)
+            monkeypatch.setattr("vm_mgr.ocf.moving.is_shutting_down", lambda *_, now=leaving: now)
             migrate_to(node, GIVEN)
         assert [(tell.way.others, tell.way.target) for tell in tellers] == [
             (True, "node n2"),

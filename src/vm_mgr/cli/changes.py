@@ -25,7 +25,7 @@ __all__ = [
 @click.option(
     "--allow",
     type=click.Choice(["lost-writes"]),
-    help="Start it from its stored disks although it has last written elsewhere, as to an overlay.",
+    help="Start from the stored disks, although the VM last wrote elsewhere, for example to an overlay.",
 )
 def start_command(name: VmName, allow: str | None) -> None:
     """Start a VM and wait until it runs.
@@ -41,11 +41,13 @@ def start_command(name: VmName, allow: str | None) -> None:
 
 @click.command("stop")
 @name_argument
-@click.option("-f", "--force", is_flag=True, help="Unplug it instead of asking the guest to shut down.")
+@click.option(
+    "-f", "--force", is_flag=True, help="Power off at once (virsh destroy) instead of a guest shutdown."
+)
 def stop_command(name: VmName, force: bool) -> None:  # noqa: FBT001
-    """Stop a VM and wait until it has stopped; the cluster then leaves it stopped.
+    """Stop a VM and wait until it has stopped. The cluster then leaves it stopped.
 
-    --force is like a power cut for the guest, and also helps where it is already stopping and does not end.
+    --force is a power cut for the guest. It also helps with a VM that is already stopping and does not end.
 
     \b
     Example:
@@ -60,7 +62,7 @@ def stop_command(name: VmName, force: bool) -> None:  # noqa: FBT001
 @name_argument
 @click.option("--nostart", is_flag=True, help="Leave the VM stopped.")
 def enable_command(name: VmName, nostart: bool) -> None:  # noqa: FBT001
-    """Put a Disabled VM under the cluster's control, and start it.
+    """Put a Disabled VM under the cluster's control and start it.
 
     \b
     Example:
@@ -74,7 +76,7 @@ def enable_command(name: VmName, nostart: bool) -> None:  # noqa: FBT001
 @click.command("disable")
 @name_argument
 def disable_command(name: VmName) -> None:
-    """Stop a VM and take it out of the cluster's control; disk and definition stay.
+    """Stop a VM and take it out of the cluster's control. Its disks and definition stay.
 
     \b
     Example:
@@ -118,7 +120,7 @@ def restart_command(name: VmName) -> None:
 @name_argument
 @click.option("--new-name", "new", metavar="NEW", required=True, help="The new name.")
 def rename_command(name: VmName, new: str) -> None:
-    """Give a VM that doesn't run another name.
+    """Rename a VM that does not run.
 
     \b
     Example:
@@ -131,7 +133,7 @@ def rename_command(name: VmName, new: str) -> None:
 
 @click.command("repair")
 def repair_command() -> None:
-    """Settle what killed commands left unfinished: finish it, or take it back.
+    """Recover what killed commands left unfinished: finish it, or undo it.
 
     \b
     Example:
@@ -146,10 +148,10 @@ def repair_command() -> None:
 @click.command("unmigrate")
 @name_argument
 def unmigrate_command(name: VmName) -> None:
-    """Remove the constraints that moves left at a VM, ours and those of crm, pcs and crm_resource.
+    """Remove a VM's leftover move constraints: those of vm-mgr, crm, pcs and crm_resource.
 
-    Without them the cluster places the VM freely again, which may move it at once. A live migration that
-    goes on by one of them is called off, also one that another command waits for: the VM runs on where it is.
+    Without them the cluster places the VM freely again, and may move it at once. A live migration that one of
+    them causes is cancelled, even if another command waits for it. The VM keeps running at its source.
 
     \b
     Example:

@@ -27,10 +27,14 @@ __all__ = ["clone_command"]
 @name_argument
 @click.option("--dst-name", "new", metavar="NEW", required=True, help="The name of the new VM.")
 @click.option(
-    "--xml", "xml_path", metavar="FILE", shell_complete=files, help="Another definition than the source's."
+    "--xml",
+    "xml_path",
+    metavar="FILE",
+    shell_complete=files,
+    help="Use this definition instead of the source's.",
 )
 @click.option("--full", is_flag=True, help="Copy the disks instead of sharing their blocks.")
-@click.option("--clear-constraint", is_flag=True, help="Take over neither pinned nor preferred host.")
+@click.option("--clear-constraint", is_flag=True, help="Don't take over the pinned or preferred host.")
 @click.option("--clear-pacemaker-meta", is_flag=True, help="Don't take over the meta attributes.")
 @click.option("--clear-pacemaker-params", is_flag=True, help="Don't take over the agent's parameters.")
 @click.option("--clear-pacemaker-utilization", is_flag=True, help="Don't take over the utilization.")
@@ -41,9 +45,9 @@ __all__ = ["clone_command"]
 @allow_option
 @settings_options
 def clone_command(name: VmName, new: str, xml_path: str | None, **options: Any) -> None:
-    """Make a new VM from one that exists, at once: both share the blocks that neither has changed.
+    """Clone a VM at once. Both VMs share the blocks that neither has changed.
 
-    Network addresses, UUID and name are the new VM's own. A running source is held still for a moment.
+    The new VM has its own name, UUID and network addresses. A running source is quiesced for a moment.
 
     \b
     Example:

@@ -39,7 +39,7 @@ __all__ = ["create_command", "read_definition"]
     metavar="FILE",
     shell_complete=files,
     required=True,
-    help="The system disk: qcow2, vmdk, vdi, vhdx.",
+    help="The image of the system disk: qcow2, vmdk, vdi or vhdx.",
 )
 @click.option(
     "--additional-disk",
@@ -47,9 +47,9 @@ __all__ = ["create_command", "read_definition"]
     multiple=True,
     metavar="FILE",
     shell_complete=files,
-    help="A further disk; can be repeated.",
+    help="The image of a further disk; can be repeated.",
 )
-@click.option("--image-format", metavar="FORMAT", help="The images' format; needed for raw ones only.")
+@click.option("--image-format", metavar="FORMAT", help="The format of the images; needed for raw ones only.")
 @click.option("--disable", is_flag=True, help="Keep the VM out of the cluster's control for now.")
 @click.option("--nostart", is_flag=True, help="Leave the VM stopped.")
 @click.option("--force", is_flag=True, help="Replace an existing VM of this name, with its disks.")
@@ -61,7 +61,7 @@ __all__ = ["create_command", "read_definition"]
 def create_command(name: VmName, xml_path: str, image: str, **options: Any) -> None:
     """Create a VM from a disk image and a domain definition, and start it.
 
-    The image is copied into the cluster's storage, where it becomes the VM's system disk.
+    vm-mgr copies the image into the cluster's storage, where it becomes the VM's system disk.
 
     \b
     Example:

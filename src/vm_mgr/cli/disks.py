@@ -22,12 +22,20 @@ UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 @click.command("resize-disk")
 @name_and_words("SIZE")
-@click.option("--disk", "number", default=0, show_default=True, metavar="N", help="0 is the system disk.")
+@click.option(
+    "--disk",
+    "number",
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="The number of the disk; 0 is the system disk.",
+)
 @allow_option
 def resize_disk_command(name: VmName, words: tuple[str, ...], number: int, allow: tuple[str, ...]) -> None:
-    """Make a VM's disk larger; a running guest sees it at once, and grows its file systems itself.
+    """Make a VM's disk larger.
 
-    SIZE is in bytes, or with K, M, G, T for KiB, MiB, GiB, TiB.
+    A running guest sees the new size at once, and has to grow its file systems itself. SIZE is in bytes,
+    or with K, M, G, T for KiB, MiB, GiB, TiB.
 
     \b
     Example:
@@ -51,8 +59,8 @@ def resize_disk_command(name: VmName, words: tuple[str, ...], number: int, allow
     shell_complete=files,
     help="Copy this image instead of making an empty disk.",
 )
-@click.option("--image-format", metavar="FORMAT", help="The image's format; needed for a raw one only.")
-@click.option("--disk-bus", "bus", metavar="BUS", help="How the guest sees the disk; as the VM's others.")
+@click.option("--image-format", metavar="FORMAT", help="The format of the image; needed for a raw one only.")
+@click.option("--disk-bus", "bus", metavar="BUS", help="The bus of the disk; by default as the VM's others.")
 @allow_option
 def add_disk_command(
     name: VmName,
@@ -62,10 +70,10 @@ def add_disk_command(
     bus: str | None,
     allow: tuple[str, ...],
 ) -> None:
-    """Give a VM a further disk; a running guest has it at once.
+    """Add a disk to a VM. A running guest has it at once.
 
-    SIZE is in bytes, or with K, M, G, T for KiB, MiB, GiB, TiB. Snapshots that were taken before lack the
-    disk: a rollback to one of them leaves it as it is.
+    SIZE is in bytes, or with K, M, G, T for KiB, MiB, GiB, TiB. Earlier snapshots lack the disk: a rollback
+    to one of them leaves it as it is.
 
     \b
     Example:
@@ -84,11 +92,11 @@ def add_disk_command(
 
 @click.command("remove-disk")
 @name_and_words("N")
-@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+@click.option("-y", "--yes", is_flag=True, help="Don't ask for confirmation.")
 def remove_disk_command(name: VmName, words: tuple[str, ...], yes: bool) -> None:  # noqa: FBT001
-    """Take the disk with the number N away from a VM and delete it; only the last one can go.
+    """Detach disk N of a VM and delete it. N must be the number of the last disk.
 
-    A running guest is asked to let go of it, and is left as it was where it does not.
+    A running guest is asked to release the disk. If it does not, it keeps the disk as it was.
 
     \b
     Example:
@@ -106,11 +114,11 @@ def remove_disk_command(name: VmName, words: tuple[str, ...], yes: bool) -> None
 
 @click.command("flatten")
 @name_argument
-@click.option("--disk", "number", type=click.IntRange(min=0), metavar="N", help="This disk only.")
+@click.option("--disk", "number", type=click.IntRange(min=0), metavar="N", help="Flatten only this disk.")
 def flatten_command(name: VmName, number: int | None) -> None:
-    """Make a clone independent: it gets blocks of its own for all that it shares with its source.
+    """Make a clone independent: copy all blocks that it shares with its source.
 
-    The VM may run. It can be interrupted, and run again to go on.
+    The VM may run. You can interrupt the command, and run it again to go on.
 
     \b
     Example:

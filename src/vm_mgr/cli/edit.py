@@ -26,15 +26,15 @@ __all__ = ["edit_command"]
     "path",
     metavar="FILE",
     shell_complete=files,
-    help="Take the new definition from here; for scripts.",
+    help="Read the new definition from this file; for scripts.",
 )
-@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+@click.option("-y", "--yes", is_flag=True, help="Don't ask for confirmation.")
 @allow_option
 def edit_command(name: VmName, path: str | None, yes: bool, allow: tuple[str, ...]) -> None:  # noqa: FBT001
-    """Edit a VM's definition, the XML that it is started from, in $VISUAL or $EDITOR.
+    """Edit a VM's definition, the XML that the VM starts from, in $VISUAL or $EDITOR.
 
-    It is checked, the difference is shown, and nothing is changed before you agree. A running VM goes on as
-    it is; all of it takes effect at its next start. A text that can't be taken is kept in a file.
+    vm-mgr checks the new definition and shows the difference. Nothing changes before you agree. A running VM
+    stays as it is: all changes take effect at its next start. A text that is not accepted is kept in a file.
 
     \b
     Example:

@@ -38,10 +38,11 @@ class Duration(click.ParamType):
               help="How far to look back: 90s, 10m, 2h, 7d.")  # fmt: skip
 @output_option
 def events_command(name: str, since_s: int, output: str) -> None:
-    """Show what happened to nodes and VMs, or to the one that is named, and how each failover went.
+    """Show what happened to nodes and VMs, or only to the one named NAME, and how each failover went.
 
-    A failover is told in milliseconds from the loss of the node, with what each step waited for. The newest
-    few thousand events of the cluster are kept; each node's journal has its own: journalctl -t vm-mgr.
+    Failovers are shown in milliseconds from the loss of the node, with what each step waited for. The event
+    log keeps the newest few thousand events of the cluster. Each node's journal has the node's own events:
+    journalctl -t vm-mgr.
 
     \b
     Example:

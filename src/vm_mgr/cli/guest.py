@@ -14,7 +14,7 @@ __all__ = ["console_command", "pause_command", "resume_command"]
 @click.command("pause")
 @name_argument
 def pause_command(name: VmName) -> None:
-    """Stop a guest's processors; it keeps its memory and its node, and to the cluster it goes on.
+    """Pause a guest. It keeps its memory and its node, and the VM stays Started in the cluster.
 
     \b
     Example:
@@ -29,7 +29,7 @@ def pause_command(name: VmName) -> None:
 @click.command("resume")
 @name_argument
 def resume_command(name: VmName) -> None:
-    """Let a paused guest go on: one that was paused by `pause`, or by an I/O error.
+    """Resume a paused guest, whether `pause` or an I/O error has paused it.
 
     \b
     Example:
@@ -43,9 +43,9 @@ def resume_command(name: VmName) -> None:
 
 @click.command("console")
 @name_argument
-@click.option("--ssh-user", "user", metavar="U", default="", help="Who logs in at the VM's node.")
+@click.option("--ssh-user", "user", metavar="U", default="", help="The user to log in as on the VM's node.")
 def console_command(name: VmName, user: str) -> None:
-    """Attach to a VM's serial console, on whichever node it runs; Ctrl-] leaves it.
+    """Open a VM's serial console, on whichever node the VM runs. Ctrl-] leaves it.
 
     \b
     Example:

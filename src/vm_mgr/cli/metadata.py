@@ -15,7 +15,9 @@ _key = click.option("--metadata-name", "key", metavar="KEY", required=True, help
 @name_argument
 @output_option
 def list_metadata_command(name: VmName, output: str) -> None:
-    """List the names of everything that is stored with a VM's system disk; as data, with the values.
+    """List the metadata that is stored with a VM's system disk.
+
+    The table has the names only. JSON and YAML also have the values.
 
     \b
     Example:
@@ -30,7 +32,7 @@ def list_metadata_command(name: VmName, output: str) -> None:
 @name_argument
 @_key
 def get_metadata_command(name: VmName, key: str) -> None:
-    """Print one value.
+    """Print one metadata value of a VM.
 
     \b
     Example:
@@ -45,10 +47,14 @@ def get_metadata_command(name: VmName, key: str) -> None:
 @name_argument
 @_key
 @click.option(
-    "--metadata-value", "value", metavar="VALUE", required=True, help="What to keep; an empty one removes it."
+    "--metadata-value",
+    "value",
+    metavar="VALUE",
+    required=True,
+    help="The text of the note; an empty one removes the note.",
 )
 def set_metadata_command(name: VmName, key: str, value: str) -> None:
-    """Keep a note with a VM. An empty value takes the note away, as remove-metadata does.
+    """Store a note with a VM. An empty value removes the note, as remove-metadata does.
 
     \b
     Example:
@@ -64,7 +70,7 @@ def set_metadata_command(name: VmName, key: str, value: str) -> None:
 @name_argument
 @_key
 def remove_metadata_command(name: VmName, key: str) -> None:
-    """Take a note of yours away, whatever tool has written it.
+    """Remove one of your notes from a VM, whatever tool has written it.
 
     \b
     Example:

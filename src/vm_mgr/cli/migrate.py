@@ -28,7 +28,10 @@ OF_A_NODE = ("at_once", "restart_others", "standby")
 @click.command("migrate")
 @name_and_words("[NODE]", node_names, required=False)
 @click.option(
-    "--all-from", metavar="NODE", shell_complete=node_names, help="Move every VM away from this node instead."
+    "--all-from",
+    metavar="NODE",
+    shell_complete=node_names,
+    help="Drain this node: move all its VMs away, instead of one VM.",
 )
 @click.option(
     "--at-once",
@@ -39,61 +42,67 @@ OF_A_NODE = ("at_once", "restart_others", "standby")
 @click.option(
     "--restart-others",
     is_flag=True,
-    help="With --all-from: also move VMs that have to be stopped and started for it.",
+    help="With --all-from: also move VMs that must be stopped and started for it.",
 )
 @click.option(
     "--standby",
     is_flag=True,
-    help="With --all-from: once it is empty, keep the node empty until it is booted the next time.",
+    help="With --all-from: once the node is empty, put it in standby until its next boot.",
 )
 @click.option(
     "--strategy",
     type=click.Choice(STRATEGIES),
-    help="How to deal with a guest that changes its memory; auto measures and picks.",
+    help="How to migrate a guest that keeps changing its memory; auto measures and chooses.",
 )
 @click.option(
     "--bandwidth",
     "bandwidth_mib",
     type=click.IntRange(min=1),
     metavar="MIB",
-    help="MiB/s that it may take of the network.",
+    help="Limit of the network bandwidth in MiB/s.",
 )
-@click.option("--parallel", type=click.IntRange(1, 255), metavar="N", help="Connections side by side.")
+@click.option("--parallel", type=click.IntRange(1, 255), metavar="N", help="Number of parallel connections.")
 @click.option(
     "--downtime",
     "downtime_ms",
     type=click.IntRange(min=1),
     metavar="MS",
-    help="Milliseconds that the guest may stand at the end.",
+    help="Longest pause of the guest at the end, in milliseconds.",
 )
 @click.option(
-    "--timeout", "timeout_s", type=click.IntRange(min=1), metavar="S", help="Seconds after which it is late."
+    "--timeout",
+    "timeout_s",
+    type=click.IntRange(min=1),
+    metavar="S",
+    help="Seconds after which the migration is late.",
 )
 @click.option(
     "--on-timeout",
     type=click.Choice(TIMEOUT_ACTIONS),
-    help="What then: pause the guest to finish (the default), or abort.",
+    help="What to do when it is late: pause the guest to finish (the default), or cancel it (abort).",
 )
 @click.option(
     "--max-pause",
     "max_pause_s",
     type=click.IntRange(min=1),
     metavar="S",
-    help="Seconds that the guest may be paused to finish; 10 by default.",
+    help="Longest pause of the guest to finish the migration, in seconds; 10 by default.",
 )
 @output_option
 def migrate_command(
     name: VmName | None, words: tuple[str, ...], all_from: str | None, output: str, **options: Any
 ) -> None:
-    """Move a running VM to NODE, or to any other node: live, by its saved memory or anew, as --on-move says.
+    """Move a running VM to NODE, or to any other node.
 
-    With --all-from all VMs of a node are moved, those of the highest priority first, to where the cluster
-    wants them. Those that can't be moved are named and left, and the exit status is 5. The node can take VMs
-    again at once: one that is started or recovered may be placed there. Before a reboot give --standby.
+    The VM's --on-move decides how: live, by its saved memory, or by a stop and a start.
 
-    The options hold for this move only and stand above the VM's own settings. A live migration that can't
-    finish is aborted: the VM runs on where it is. Post-copy is never picked by itself: if the network is lost
-    while the guest's memory is on both nodes, the VM has to be started anew.
+    With --all-from all VMs of a node move, those of the highest priority first. The cluster chooses their
+    targets. VMs that can't move are named and stay, and the exit status is 5. The node can take VMs again at
+    once: the cluster may place a started or recovered VM there. Before a reboot give --standby.
+
+    The options hold for this move only and override the VM's own settings. A live migration that can't finish
+    is cancelled: the VM keeps running at its source. Post-copy is never chosen automatically: if the network
+    is lost while the guest's memory is on both nodes, the VM has to be restarted.
 
     \b
     Example:

@@ -12,11 +12,11 @@ __all__ = ["release_node_command"]
 @click.command("release-node")
 @click.argument("node", shell_complete=node_names)
 def release_node_command(node: str) -> None:
-    """Tell Ceph at once that a fenced node is dead.
+    """Tell Ceph at once that a fenced node is off.
 
-    Its OSDs are marked down, its clients shut out, their locks broken. The cluster does this by itself after
-    each fencing; by hand it is of use where that failed. It is refused for a node that Pacemaker has not
-    fenced in the last ten minutes, and for one that is back.
+    The command marks the node's OSDs down, blocklists its clients and breaks their locks. The cluster does
+    this by itself after each fencing. Run the command only if that has failed. It is refused for a node that
+    Pacemaker has not fenced in the last ten minutes, and for a node that is back.
 
     \b
     Example:

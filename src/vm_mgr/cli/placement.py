@@ -35,7 +35,7 @@ def add_colocation_command(name: VmName, words: tuple[str, ...], strong: bool) -
 
 @click.command("separate")
 @name_and_words("RESOURCE...", vm_names)
-@click.option("--strong", is_flag=True, help="Never run beside the others.")
+@click.option("--strong", is_flag=True, help="Never run on a node where the others run.")
 def separate_command(name: VmName, words: tuple[str, ...], strong: bool) -> None:  # noqa: FBT001
     """Keep a VM away from the nodes where other VMs or resources run.
 
@@ -52,7 +52,7 @@ def separate_command(name: VmName, words: tuple[str, ...], strong: bool) -> None
 @click.command("remove-colocation")
 @name_and_words("[RESOURCE]...", vm_names)
 def remove_colocation_command(name: VmName, words: tuple[str, ...]) -> None:
-    """Forget that a VM is kept together with, or apart from, others: these, or all.
+    """Stop keeping a VM together with, or apart from, the named resources, or all if none is named.
 
     \b
     Example:
@@ -67,7 +67,7 @@ def remove_colocation_command(name: VmName, words: tuple[str, ...]) -> None:
 @name_argument
 @output_option
 def list_colocation_command(name: VmName, output: str) -> None:
-    """List what a VM is kept together with (score above 0) or apart from (below 0).
+    """List the resources that a VM is kept together with (score above 0) or apart from (below 0).
 
     \b
     Example:
@@ -81,14 +81,15 @@ def list_colocation_command(name: VmName, output: str) -> None:
 @click.command("add-pacemaker-remote")
 @name_argument
 @click.option("--remote-name", "node", metavar="N", required=True, help="The guest's name as a node.")
-@click.option("--remote-address", "address", metavar="A", required=True, help="Its address.")
-@click.option("--remote-port", "port", type=click.IntRange(1, 65535), metavar="P", help="3121 by default.")
+@click.option("--remote-address", "address", metavar="A", required=True, help="The guest's address.")
+@click.option("--remote-port", "port", type=click.IntRange(1, 65535), metavar="P",
+              help="The guest's port; 3121 by default.")  # fmt: skip
 @click.option("--remote-timeout", "timeout_s", type=click.IntRange(min=1), metavar="T",
               help="Seconds to wait for the connection.")  # fmt: skip
 def add_pacemaker_remote_command(
     name: VmName, node: str, address: str, port: int | None, timeout_s: int | None
 ) -> None:
-    """Let the cluster manage resources inside a VM, whose guest runs pacemaker-remote.
+    """Let the cluster manage resources inside a VM. Its guest must run pacemaker-remote.
 
     \b
     Example:
@@ -102,7 +103,7 @@ def add_pacemaker_remote_command(
 @click.command("remove-pacemaker-remote")
 @name_argument
 def remove_pacemaker_remote_command(name: VmName) -> None:
-    """Let the cluster forget the node inside a VM.
+    """Remove the guest of a VM as a node of the cluster.
 
     \b
     Example:

@@ -14,7 +14,7 @@ __all__ = ["list_command", "status_command"]
 
 @click.command("list")
 @click.option("--watch", "every_s", is_flag=False, flag_value="2", type=click.IntRange(1, 3600),
-              metavar="[SECONDS]", help="Look again every 2, or so many, seconds, until Ctrl-C.")  # fmt: skip
+              metavar="[SECONDS]", help="Refresh every SECONDS, 2 by default, until Ctrl-C.")  # fmt: skip
 @output_option
 def list_command(every_s: int | None, output: str) -> None:
     """List all VMs, with state and node.

@@ -125,7 +125,7 @@ output_option = click.option(
     type=click.Choice(["table", "json", "yaml"]),
     default="table",
     show_default=True,
-    help="A table for people, or data whose fields stay.",
+    help="A table for people, or data with stable fields.",
 )
 
 
@@ -133,12 +133,12 @@ allow_option = click.option(
     "--allow",
     multiple=True,
     type=click.Choice(["overcommit"]),
-    help="Take a size that no node, or no storage, can ever give.",
+    help="Accept a size that no node, or no storage, can ever provide.",
 )
 
 
 def _name_option(command: Callable[..., object]) -> Callable[..., object]:
-    text = "The VM's name; also the first plain argument."
+    text = "The VM's name; can also be the first argument."
     return click.option("-n", "--name", "named", metavar="NAME", help=text, shell_complete=vm_names)(command)
 
 

@@ -21,24 +21,26 @@ __all__ = ["set_command"]
 
 @click.command("set", cls=SettingsCommand)
 @name_argument
-@click.option("--memory", metavar="SIZE", help="What the guest has, for example 4G; from its next start on.")
-@click.option("--vcpus", type=click.IntRange(min=1), metavar="N", help="From the next start on.")
-@click.option("--description", metavar="TEXT", help="Kept in the definition.")
-@click.option("--disable-live-migration", is_flag=True, help="Stop the guest to move it.")
+@click.option("--memory", metavar="SIZE", help="The guest's memory from its next start on, for example 4G.")
+@click.option(
+    "--vcpus", type=click.IntRange(min=1), metavar="N", help="The number of vCPUs from the next start on."
+)
+@click.option("--description", metavar="TEXT", help="A description, kept in the definition.")
+@click.option("--disable-live-migration", is_flag=True, help="Stop the guest when the VM is moved.")
 @click.option(
     "--unset",
     multiple=True,
     type=click.Choice(sorted(UNSETTABLE)),
-    help="Back to the default; can be repeated.",
+    help="Reset this setting to its default; can be repeated.",
 )
 @no_check_option
 @allow_option
 @settings_options
 def set_command(name: VmName, memory: str | None, unset: tuple[str, ...], **options: Any) -> None:
-    """Change how a VM is to be run; a running one is not disturbed.
+    """Change a VM's settings, memory, vCPUs or description. A running VM is not disturbed.
 
-    What the cluster has to know takes effect at once, memory and vCPUs at the VM's next start: a running
-    guest keeps what it has. KEY= without a value takes a note or a pacemaker key away.
+    What the cluster has to know takes effect at once. Memory and vCPUs change at the VM's next start: a
+    running guest keeps what it has. KEY= without a value removes a note or a pacemaker key.
 
     \b
     Example:

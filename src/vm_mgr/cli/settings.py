@@ -38,93 +38,96 @@ storage_option = click.option(
     "--storage",
     metavar="LABEL",
     shell_complete=storage_labels,
-    help="The storage to make the VM in, where the configuration has several.",
+    help="The storage for the new VM, if the configuration has several.",
 )
 
 allow_option = click.option(
     "--allow",
     multiple=True,
     type=click.Choice(ALLOWABLE),
-    help="Take what is else refused: a TPM or variables of the firmware that stay on a node.",
+    help="Accept what is otherwise refused: a TPM, or firmware variables, that stay on a node.",
 )
 
 allow_any_option = click.option(
     "--allow",
     multiple=True,
     type=click.Choice([*ALLOWABLE, OVERCOMMIT]),
-    help="Take what is else refused: a TPM or variables of the firmware that stay on a node; a guest that is "
-    "too large for every node.",
+    help="Accept what is otherwise refused: a TPM, or firmware variables, that stay on a node; a guest that "
+    "is too large for every node.",
 )
 
 no_check_option = click.option(
     "--no-check",
     multiple=True,
     type=click.Choice(list(LEVELS)),
-    help="Make this check no more; can be repeated.",
+    help="Turn this check off; can be repeated.",
 )
 
 _OPTIONS = (
     click.option(
-        "--enable-live-migration", "live_migration", is_flag=True, help="Move without stopping the guest."
+        "--enable-live-migration",
+        "live_migration",
+        is_flag=True,
+        help="Keep the guest running when the VM is moved.",
     ),
     click.option(
         "--on-move",
         type=click.Choice([word.value for word in OnMove]),
-        help="What a move does with the guest: keep it running (migrate, --enable-live-migration), go on "
-        "with its saved memory (hibernate), or boot it (restart, the default).",
+        help="What a move does with the guest: keep it running (migrate, --enable-live-migration), resume it "
+        "from its saved memory (hibernate), or boot it (restart, the default).",
     ),
-    click.option("--migration-user", metavar="USER", help="The user of ssh between nodes."),
+    click.option("--migration-user", metavar="USER", help="The user for ssh between nodes."),
     click.option(
         "--migrate-to-timeout",
         "--migration-to-timeout",
         "migrate_to_timeout_s",
         type=click.IntRange(min=10),
         metavar="S",
-        help="Seconds that a live migration may take.",
+        help="Longest duration of a live migration, in seconds.",
     ),
     click.option(
         "--stop-timeout",
         "stop_timeout_s",
         type=click.IntRange(min=5),
         metavar="S",
-        help="Seconds that a stop may take before the VM is unplugged.",
+        help="Longest duration of a stop, in seconds, before the VM is powered off.",
     ),
     click.option(
         "--migration-downtime",
         "migration_downtime_ms",
         type=click.IntRange(min=1),
         metavar="MS",
-        help="Milliseconds that the guest may pause at the end of a live migration.",
+        help="Longest pause of the guest at the end of a live migration, in milliseconds.",
     ),
     click.option(
         "--migration-strategy",
         type=click.Choice(STRATEGIES),
-        help="How a live migration deals with a guest that changes its memory; auto by default.",
+        help="How to live-migrate a guest that keeps changing its memory; auto by default.",
     ),
     click.option(
         "--migration-bandwidth",
         "migration_bandwidth_mib",
         type=click.IntRange(min=1),
         metavar="MIB",
-        help="MiB/s that a live migration may take of the network.",
+        help="Limit of a live migration's network bandwidth, in MiB/s.",
     ),
     click.option(
         "--migration-parallel",
         type=click.IntRange(1, 255),
         metavar="N",
-        help="Connections that a live migration uses side by side.",
+        help="Number of parallel connections of a live migration.",
     ),
     click.option(
         "--migration-timeout-action",
         type=click.Choice(TIMEOUT_ACTIONS),
-        help="What a late live migration does: pause the guest to finish (the default), or abort.",
+        help="When a migration is late: pause the guest to finish (the default), or cancel it (abort).",
     ),
     click.option(
         "--migration-max-pause",
         "migration_max_pause_s",
         type=click.IntRange(min=1),
         metavar="S",
-        help="Seconds that a guest may be paused to finish; 10 by default.",
+        help="Longest pause of the guest to finish a live migration, in seconds; 10 by default.",
     ),
     click.option("--pinned-host", metavar="NODE", shell_complete=node_names, help="Run on this node only."),
     click.option(
@@ -138,12 +141,15 @@ _OPTIONS = (
     click.option(
         "--uplink",
         type=click.Choice(Uplink.WORDS),
-        help="Leave a node where a bridge has lost its uplink (follow, the default), or not (ignore).",
+        help="Leave a node where a bridge has lost its uplink (follow, the default), or stay (ignore).",
     ),
     click.option("--priority", type=int, metavar="N", help="Recover VMs of higher priority first."),
-    click.option("--disk-bus", metavar="BUS", help="How the guest sees the disk; virtio by default."),
+    click.option("--disk-bus", metavar="BUS", help="The bus of the VM's disks; virtio by default."),
     click.option(
-        "--metadata", multiple=True, metavar="KEY=VALUE", help="Your notes; can be repeated. KEY= is none."
+        "--metadata",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="A note of your own; can be repeated. KEY= means no note.",
     ),
     click.option(
         "--pacemaker-meta", multiple=True, metavar="KEY=VALUE", help="A meta attribute of the resource."
@@ -152,16 +158,19 @@ _OPTIONS = (
         "--pacemaker-params", multiple=True, metavar="KEY=VALUE", help="A parameter of the resource agent."
     ),
     click.option(
-        "--pacemaker-utilization", multiple=True, metavar="KEY=VALUE", help="What the VM takes of a node."
+        "--pacemaker-utilization",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="What the VM uses of a node's capacity.",
     ),
     click.option(
         "--check",
         multiple=True,
         metavar="NAME=INTERVAL",
-        help="Look deeper while it runs: qmp, counters or guest-agent; for example qmp=60s; can be repeated.",
+        help="Turn a deeper check on: qmp, counters or guest-agent, for example qmp=60s; can be repeated.",
     ),
     click.option("--add-crm-config-cmd", "crm_config_cmd", multiple=True, metavar="CMD",
-                 help="Stored with the VM for older tools; not run."),
+                 help="A crm command, stored with the VM for older tools; not run."),
 )  # fmt: skip
 _PAIRS = {
     "metadata": "user_metadata",

@@ -26,10 +26,10 @@ RESUMABLE = (PAUSED_BY_USER, "I/O error", "watchdog", "unknown")
 
 @click.command("show")
 @name_argument
-@click.option("--xml", "definition", is_flag=True, help="Print only the domain definition.")
+@click.option("--xml", "definition", is_flag=True, help="Print only the definition.")
 @output_option
 def show_command(name: VmName, output: str, definition: bool) -> None:  # noqa: FBT001
-    """Show everything about a VM: where it runs, disks, snapshots, placement, failures, what is unfinished.
+    """Show everything about a VM: node, disks, snapshots, placement, failures, unfinished operations.
 
     \b
     Example:

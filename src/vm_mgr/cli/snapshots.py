@@ -27,7 +27,7 @@ WORDS = {
 }
 
 _snapshot = click.option("--snap-name", "snapshot", metavar="S", required=True,
-                         shell_complete=snapshot_names, help="The snapshot's name.")  # fmt: skip
+                         shell_complete=snapshot_names, help="The name of the snapshot.")  # fmt: skip
 
 
 @click.command("create-snapshot")
@@ -66,7 +66,7 @@ def remove_snapshot_command(name: VmName, snapshot: str) -> None:
 @name_argument
 @output_option
 def list_snapshots_command(name: VmName, output: str) -> None:
-    """List a VM's snapshots, the oldest first, and what each of them caught.
+    """List a VM's snapshots, the oldest first, with the consistency of each.
 
     \b
     offline  the VM was stopped
@@ -85,7 +85,7 @@ def list_snapshots_command(name: VmName, output: str) -> None:
 
 @click.command("purge")
 @name_argument
-@click.option("--date", metavar="'DD/MM/YYYY HH:MM:SS'", help="Remove those taken before this local time.")
+@click.option("--date", metavar="'DD/MM/YYYY HH:MM:SS'", help="Remove those from before this local time.")
 @click.option("--number", type=click.IntRange(min=0), metavar="N", help="Remove the N oldest ones.")
 def purge_command(name: VmName, date: str | None, number: int | None) -> None:
     """Remove a VM's snapshots: all, those before a date, or the oldest ones.
@@ -106,9 +106,9 @@ def purge_command(name: VmName, date: str | None, number: int | None) -> None:
 @click.command("rollback")
 @name_argument
 @_snapshot
-@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+@click.option("-y", "--yes", is_flag=True, help="Don't ask for confirmation.")
 def rollback_command(name: VmName, snapshot: str, yes: bool) -> None:  # noqa: FBT001
-    """Stop a VM if it runs, take all its disks back to a snapshot, and start it again.
+    """Stop a VM if it runs, roll all its disks back to a snapshot, and start it again.
 
     \b
     Example:

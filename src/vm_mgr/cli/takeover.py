@@ -23,7 +23,11 @@ __all__ = ["add_to_cluster_command"]
 @click.command("add-to-cluster", cls=SettingsCommand)
 @name_argument
 @click.option(
-    "-i", "--image", metavar="FILE", shell_complete=files, help="Another system disk than the definition's."
+    "-i",
+    "--image",
+    metavar="FILE",
+    shell_complete=files,
+    help="Use this image as system disk instead of the definition's.",
 )
 @click.option("--new-name", "new", metavar="NEW", help="The VM's name in the cluster.")
 @click.option("--disable", is_flag=True, help="Keep the VM out of the cluster's control for now.")
@@ -34,9 +38,9 @@ __all__ = ["add_to_cluster_command"]
 @allow_any_option
 @settings_options
 def add_to_cluster_command(name: VmName, image: str | None, new: str | None, **options: Any) -> None:
-    """Take over a stopped VM that this node's libvirt keeps.
+    """Take over a stopped VM from this node's libvirt.
 
-    Its disks are copied and compared; then libvirt forgets it. The files that it had stay where they are.
+    vm-mgr copies and compares its disks, then removes the VM from libvirt. Its old files stay where they are.
 
     \b
     Example:

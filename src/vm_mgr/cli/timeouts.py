@@ -26,8 +26,9 @@ CAUSES = {"node_lost": "node lost", "qemu_died": "QEMU died"}
 def timeouts_command(name: VmName | None, check: bool, output: str) -> None:  # noqa: FBT001
     """Show how long recoveries take, phase by phase, and which timeouts contradict each other.
 
-    The times follow from what Corosync, Pacemaker, the fence devices and Ceph are set to: first the typical,
-    then the worst case, until QEMU runs again. Without a name all VMs of the cluster are shown.
+    The times follow from the settings of Corosync, Pacemaker, the fence devices and Ceph. They are given for
+    the typical case, then for the worst case, until QEMU runs again. Without NAME all VMs of the cluster are
+    shown.
 
     \b
     Example:

@@ -54,28 +54,30 @@ class Request:
     type=click.Choice(["all", "migration-end"]),
     default="all",
     show_default=True,
-    help="Everything, or the last second of live migrations.",
+    help="Everything, or only the last second of live migrations.",
 )
-@click.option("--seed", type=int, help="Replays the campaign of this seed; by default one of chance.")
-@click.option("--faults", default=50, show_default=True, help="How many rounds.")
+@click.option("--seed", type=int, help="Replay the campaign of this seed; a random one by default.")
+@click.option("--faults", default=50, show_default=True, help="Number of rounds.")
 @click.option(
     "--storage",
     type=click.Choice(list(MAC_BYTES)),
     default="ceph",
     show_default=True,
-    help="Where the VMs are.",
+    help="The storage of the VMs.",
 )
-@click.option("--only", type=int, metavar="ROUND", help="Plays this round alone.")
-@click.option("--from", "first", type=int, default=1, metavar="ROUND", help="Begins with this round.")
+@click.option("--only", type=int, metavar="ROUND", help="Play only this round.")
+@click.option("--from", "first", type=int, default=1, metavar="ROUND", help="Begin with this round.")
 @click.option("--fault", "wanted", multiple=True, metavar="NAME", help="Only this fault; can be repeated.")
 @click.option(
-    "--keep", type=click.Path(path_type=Path), help="Where failed rounds are kept; beside the state folder."
+    "--keep",
+    type=click.Path(path_type=Path),
+    help="Folder for failed rounds; by default beside the state folder.",
 )
 def campaign(seed: int | None, keep: Path | None, wanted: tuple[str, ...], **options: object) -> None:
-    """Do random faults to random operations on a lab that is up, heal, and audit; again and again.
+    """Inject random faults into random operations on a running lab, heal and audit it, round after round.
 
-    A round that failed is kept with the journals of all nodes, and the campaign goes on as long as the lab
-    can be healed. Exits with 1 unless all rounds were clean.
+    A failed round is kept with the journals of all nodes. The campaign goes on as long as the lab can be
+    healed. The exit status is 1 unless all rounds were clean.
 
     \b
     Example:
