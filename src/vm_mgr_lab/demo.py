@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vm_mgr_lab import checkers, guest
 from vm_mgr_lab.errors import LabError
-from vm_mgr_lab.history import Event, History, consoles
+from vm_mgr_lab.history import SLOW_S, Event, History, consoles
 from vm_mgr_lab.lab import Lab
 from vm_mgr_lab.process import wait_until
 
@@ -139,7 +139,7 @@ def tell(failover: Failover, vm: str) -> list[str]:
     def row(seconds: float | None, what: str) -> str:
         return f"  {seconds:6.2f} s  {what}" if seconds is not None else f"     never  {what}"
 
-    lost = f"the others, asked 4 times a second, no longer count {failover.victim}"
+    lost = f"the others, asked {1 / SLOW_S:g} times a second, no longer count {failover.victim}"
     lines = [
         f"  {0:6.2f} s  power of {failover.victim} cut",
         row(failover.membership_lost_s, f"membership lost: {lost}"),

@@ -20,7 +20,7 @@ from vm_mgr_lab.errors import LabError
 from vm_mgr_lab.guest import Record, console_log, read_console
 from vm_mgr_lab.lab import Lab
 
-__all__ = ["Event", "History", "bmc_events", "consoles", "qemu_nodes"]
+__all__ = ["SLOW_S", "Event", "History", "bmc_events", "consoles", "qemu_nodes"]
 
 # Looking takes processor time from those who are looked at.
 FAST_S = 0.1

@@ -373,7 +373,7 @@ def test_vms_of_similar_names_leave_each_other_alone(env, image, neighbours):
         assert env.storage.remove(name)
 
 
-STATE = SavedState(uuid="11111111-2222-3333-4444-555555555555", node="n1", saved_utc=7.5, stood=True)
+STATE = SavedState(uuid="11111111-2222-3333-4444-555555555555", node="n1", saved_utc=7.5, was_paused=True)
 MEMORY = bytes(range(256)) * 40_000
 
 

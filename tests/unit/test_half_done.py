@@ -88,7 +88,7 @@ def test_half_state_is_not_booted(stopped, intents):
 
 
 @pytest.mark.parametrize(
-    "mark",
+    "intent",
     [
         Intent("rollback", details={"phase": "stopping"}),
         Intent("rollback", details={"phase": "starting"}),

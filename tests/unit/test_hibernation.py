@@ -123,7 +123,7 @@ def test_moved_guest_goes_on_with_its_memory(world):
     world.stop("n1")
     assert world.runs("n1") is None
     assert "web1" not in world.nodes["n1"].hypervisor.running
-    assert world.storage.saved_state("web1").waits
+    assert world.storage.saved_state("web1").resumable
     world.start("n2")
     assert world.runs("n2") == run
     assert world.history == [("restore", run), ("go on", run)]
@@ -205,7 +205,7 @@ def test_other_moves_save_it_too(world, sign):
     if sign == "prefers":
         cluster.resources["web1"] = cluster.resources["web1"]._replace(preferred_host="n3")
     world.stop("n1")
-    assert world.storage.saved_state("web1").waits
+    assert world.storage.saved_state("web1").resumable
 
 
 def test_forced_stop_is_one(world):
@@ -291,7 +291,7 @@ def test_disk_that_another_has_open_makes_the_memory_worthless(world):
     world.stop("n1")
     assert EventKind.NOT_SAVED in world.told("n1")
     state = world.storage.saved_state("web1")
-    assert state is None or not state.waits
+    assert state is None or not state.resumable
 
 
 @pytest.mark.parametrize("tampered", ["disk", "disk while it is saved", "memory", "uuid", "record", "taken"])
@@ -401,7 +401,7 @@ def test_stop_that_is_killed_leaves_it_running_or_saved_or_to_boot(tmp_path, aft
         died = dying(world, "stop", "n1", calls, after=after)
         if "web1" in world.nodes["n1"].hypervisor.running:
             state = world.storage.saved_state("web1")
-            assert state is None or not state.waits, "nothing is to be resumed while its QEMU is there"
+            assert state is None or not state.resumable, "nothing is to be resumed while its QEMU is there"
         if not died:
             break
         if then == "fenced":
@@ -451,7 +451,7 @@ def test_start_that_is_killed_leaves_it_to_be_resumed_once_or_to_boot(tmp_path, 
 def test_old_failures_do_not_hinder(world):
     world.cluster.failures["web1"] = [Failure("monitor on n3: not running", "yesterday", "monitor", "n3")]
     world.stop("n1")
-    assert world.storage.saved_state("web1").waits
+    assert world.storage.saved_state("web1").resumable
 
 
 def test_agent_is_told_by_its_operation():

@@ -85,7 +85,7 @@ def test_storage_that_hangs_while_memory_is_copied_does_not_hold_the_guest(world
     world.storage.delete_state = drop
     assert "web1" not in hypervisor.running
     assert EventKind.NOT_SAVED in world.told("n1")
-    assert not world.storage.saved_state("web1").waits
+    assert not world.storage.saved_state("web1").resumable
 
 
 @pytest.mark.parametrize(("disks", "saved"), [(DISK, True), (DISK + OTHER, False)])

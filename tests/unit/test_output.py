@@ -92,3 +92,9 @@ def test_version_tells_the_schema():
     done = CliRunner().invoke(app, ["--version"])
     assert done.output == f"vm-mgr {__version__}, output schema {SCHEMA}\n"
     assert f"**schema {SCHEMA}**" in PAGE
+
+
+def test_free_fields_keep_the_names_of_their_schema(printed):
+    """Dataclasses are renamed, what scripts read is not."""
+    shown = json.loads(printed("timeouts", "json"))["vms"][0]["timeouts"]
+    assert {"name", "storage", "needs", "start", "stop", "monitor_interval"} <= set(shown)

@@ -166,8 +166,8 @@ def test_killed_verb_leaves_memory_that_is_whole_and_unused_or_none(tmp_path, pl
         storage = kept.again(Fate())
         state = storage.saved_state("web1")
         if resume in before and verb is not save:
-            assert state is None or not state.waits, "it was resumed before"
-        if state is not None and state.waits:
+            assert state is None or not state.resumable, "it was resumed before"
+        if state is not None and state.resumable:
             resume(storage)
             with pytest.raises(VmMgrError):
                 storage.consume_state("web1")
@@ -192,7 +192,7 @@ def test_rename_that_was_cut_short_is_not_resumed_again(tmp_path, left):
     images = kept.rbd.images
     if left == "both":
         images["vm-mgr-resumed_web1"] = images["vm-mgr-saved_web1"]
-        assert not kept.storage.saved_state("web1").waits
+        assert not kept.storage.saved_state("web1").resumable
         with pytest.raises(VmMgrError) as caught:
             kept.storage.consume_state("web1")
         assert caught.value.kind is Kind.WRONG_STATE

@@ -11,7 +11,7 @@ from vm_mgr.cli.app import app
 from vm_mgr.errors import EXIT_CODES, Kind, VmMgrError
 from vm_mgr.model.cluster import Failure
 from vm_mgr.model.event import EventKind
-from vm_mgr.model.event import ResourceOperation as ChronicleEvent
+from vm_mgr.model.event import Event as RecordedEvent
 from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.operations.colocation import add_colocation, separate
@@ -133,7 +133,7 @@ def test_only_a_pause_that_lasts_has_a_hint(env, vm, shell, reason, hinted):
 
 
 def told(kind, node, when_utc):
-    return ChronicleEvent(when_utc, kind, "web1", node)
+    return RecordedEvent(when_utc, kind, "web1", node)
 
 
 @pytest.mark.parametrize(

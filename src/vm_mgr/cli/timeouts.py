@@ -10,6 +10,7 @@ from vm_mgr.cli.render import print_data, print_table
 from vm_mgr.cli.run import optional_name_argument, output_option, run
 from vm_mgr.model.inconsistencies import Inconsistency, spell
 from vm_mgr.model.recovery import Recovery
+from vm_mgr.model.timings import VmTimes
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.timeouts import Timeouts, require_consistent, timeouts
 from vm_mgr.ports.env import Env
@@ -49,13 +50,19 @@ def timeouts_command(name: VmName | None, check: bool, output: str) -> None:  # 
     run(show)
 
 
+def _times(vm: VmTimes) -> dict[str, Any]:
+    """Give a VM's timeouts; a field of schema 1 keeps its name."""
+    shown = asdict(vm)
+    return {**{key: value for key, value in shown.items() if key != "depends_on"}, "needs": vm.depends_on}
+
+
 def _data(found: Timeouts) -> dict[str, Any]:
     """Give the fields of docs/reference/output.md."""
     return {
         "vms": [
             {
                 "name": one.vm.name,
-                "timeouts": asdict(one.vm),
+                "timeouts": _times(one.vm),
                 "node_lost": _recovery(one.node_lost),
                 "qemu_died": _recovery(one.qemu_died),
             }
