@@ -233,7 +233,7 @@ class RealEnv:
 
     @cached_property
     def event_log(self) -> EventLog:
-        """Beside the ledger, in Ceph's pool or in the default directory."""
+        """Beside the intent log, in Ceph's pool or in the default directory."""
         if self.storage_settings.ceph is None:
             from vm_mgr.adapters.shared_dir.event_log import SharedChronicle  # noqa: PLC0415
 

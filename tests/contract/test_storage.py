@@ -398,7 +398,7 @@ def test_saved_memory_is_given_back_once(env, image):
     assert (kept.size_bytes, kept.disk_fingerprint) == (len(MEMORY), env.storage.disk_fingerprint(NAME))
     found = env.storage.saved_state(NAME)
     assert found == kept._replace(complete=True)
-    assert found.waits
+    assert found.resumable
     env.storage.consume_state(NAME)
     assert kind_of(env.storage.consume_state, NAME) is Kind.WRONG_STATE
     assert env.storage.saved_state(NAME) == kept._replace(complete=True, taken=True)
@@ -415,7 +415,7 @@ def test_memory_that_is_not_finished_can_not_be_taken(env, image):
     save(env, finish=False)
     found = env.storage.saved_state(NAME)
     assert not found.complete
-    assert not found.waits
+    assert not found.resumable
     assert kind_of(env.storage.consume_state, NAME) is Kind.WRONG_STATE
     env.storage.delete_state(NAME)
     assert env.storage.saved_state(NAME) is None

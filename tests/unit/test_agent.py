@@ -10,13 +10,14 @@ import pytest
 from vm_mgr.adapters.host.processes import HostProcesses
 from vm_mgr.adapters.libvirt.port import LocalLibvirt
 from vm_mgr.adapters.memory.clock import VirtualClock
+from vm_mgr.agent.actions import ACTIONS, failure
+from vm_mgr.agent.parameters import Parameters
+from vm_mgr.agent.state_files import path
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.event import AGENT_EXPECTED, SCRIPTS_FOLLOW, EventKind
 from vm_mgr.model.storage import DiskClient
 from vm_mgr.model.vm import VmSettings
-from vm_mgr.ocf.actions import ACTIONS, failure
-from vm_mgr.ocf.identity import path
-from vm_mgr.ocf.parameters import Parameters, read
+from vm_mgr.ocf.parameters import read
 
 from .conftest import DOMAIN
 
@@ -254,7 +255,7 @@ def test_stop_shuts_out_the_client_of_a_process_that_died(node, emptied):
 
 @pytest.mark.parametrize("error", [VmMgrError(Kind.EXTERNAL_FAILURE, "Ceph does not answer"), None])
 def test_stop_of_a_dead_vm_succeeds_without_ceph(node, monkeypatch, error):
-    monkeypatch.setattr("vm_mgr.ocf.actions.SHUT_OUT_S", 0.05)
+    monkeypatch.setattr("vm_mgr.agent.actions.SHUT_OUT_S", 0.05)
     act(node, "start")
     node.hypervisor.running.clear()
 

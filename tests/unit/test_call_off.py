@@ -311,7 +311,7 @@ class TestUnmigrate:
         assert env.cluster.moves
 
     def test_move_out_of_a_node_that_shuts_down_goes_on(self, env, moving):
-        env.cluster.nodes["n1"] = env.cluster.nodes["n1"]._replace(leaving=True)
+        env.cluster.nodes["n1"] = env.cluster.nodes["n1"]._replace(shutting_down=True)
         with pytest.raises(VmMgrError) as caught:
             unmigrate(env, moving)
         assert caught.value.kind is Kind.TRY_LATER

@@ -12,11 +12,11 @@ from vm_mgr.adapters.libvirt.evidence import LibvirtEvidence
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.adapters.pacemaker import cib_read, cib_write
 from vm_mgr.adapters.shared_dir import record
+from vm_mgr.agent.monitor import Finding, monitor
+from vm_mgr.agent.parameters import Parameters
 from vm_mgr.cli.app import app
 from vm_mgr.errors import EXIT_CODES, Kind, VmMgrError
 from vm_mgr.model.vm import TargetRole, VmSettings
-from vm_mgr.ocf.monitor import Finding, monitor
-from vm_mgr.ocf.parameters import Parameters
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.enable import resource_for
 from vm_mgr.ports.cluster import VmResource

@@ -61,7 +61,7 @@ def vms(names):
         "params": pairs,
         "meta": pairs,
         "utilization": pairs,
-        "needs": st.sampled_from(["", "mount"]),
+        "depends_on": st.sampled_from(["", "mount"]),
         "requirements": st.sampled_from([(), ("kvm",), ("bridge-a", "bridge-a.b-a", "machine-x86_64-a-1.0")]),
         "follow_uplink": st.booleans(),
         "colocations": st.dictionaries(names, st.sampled_from(["700", "-INFINITY"]), max_size=3),

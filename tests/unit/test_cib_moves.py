@@ -166,7 +166,7 @@ def test_held_vm_is_seen_where_it_runs():
 
 def test_node_that_shuts_down_and_whole_clones_are_seen():
     state = parse_crm_mon(HELD)
-    assert [node.leaving for node in state.nodes] == [True, False]
+    assert [node.shutting_down for node in state.nodes] == [True, False]
     assert not state.node("n1").can_host
     assert state.sets["vm-mgr-dir-vms"] == {"n1"}
 

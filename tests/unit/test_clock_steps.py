@@ -6,11 +6,12 @@ import pytest
 
 from vm_mgr.adapters.host.journal import BAD
 from vm_mgr.adapters.pacemaker.crm_mon import parse_crm_mon
+from vm_mgr.agent import retry_backoff, state_files
+from vm_mgr.agent.agent_log import log_throttled
 from vm_mgr.alert.message import read_line
 from vm_mgr.model.event import EventKind
 from vm_mgr.model.vm import VmState
-from vm_mgr.ocf import guard, identity, retry_backoff
-from vm_mgr.ocf.agent_log import log_throttled
+from vm_mgr.ocf import guard
 from vm_mgr.operations.support.vm_state import derive_status
 
 STEPS = pytest.mark.parametrize("step", [-3600, -60, 60, 3600])
@@ -71,7 +72,7 @@ def test_what_an_older_version_has_left_counts_for_nothing(node):
     node.state_dir.mkdir()
     (node.state_dir / "move-tries..web1").write_text("7\n")  # its own time is that of the wall clock
     assert retry_backoff.count(node, "web1") == 0
-    file = identity.path(node, "said-10", "web1")
+    file = state_files.path(node, "said-10", "web1")
     file.write_text("1769900000\ncheck qmp of web: miss  of \n")
     log_throttled(node, "web1", 10, "check qmp of web1: miss 1 of 3", failed=False)
     assert len(node.journal.lines) == 1

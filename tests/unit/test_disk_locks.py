@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from vm_mgr.ocf import disk_locks
-from vm_mgr.ocf.disk_locks import NodePaths, check
+from vm_mgr.agent import disk_locks
+from vm_mgr.agent.disk_locks import NodePaths, check
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -154,9 +154,9 @@ def test_directory_on_the_nodes_own_disk_is_refused(world):
 HOLDER = """
 import sys
 from pathlib import Path
-from vm_mgr.ocf import disk_locks
+from vm_mgr.agent import disk_locks
 disk_locks.BEAT_S = 0.2
-places = disk_locks.Places.from_environment()._replace(node=sys.argv[1])
+places = disk_locks.NodePaths.from_environment()._replace(node=sys.argv[1])
 {cut}
 disk_locks.hold(places)
 """

@@ -281,7 +281,7 @@ class TestNode:
             ("n9", {}, Kind.NOT_FOUND),
             ("n2", {"online": False}, Kind.WRONG_STATE),
             ("n2", {"standby": True}, Kind.WRONG_STATE),
-            ("n2", {"leaving": True}, Kind.WRONG_STATE),
+            ("n2", {"shutting_down": True}, Kind.WRONG_STATE),
             ("n2", {"maintenance": True}, Kind.WRONG_STATE),
             ("n2", {"observer": True}, Kind.INVALID),
         ],

@@ -139,7 +139,7 @@ class TestDrain:
         with pytest.raises(SignalError):
             drain(env, "n1")
         assert not env.cluster.moves
-        assert not env.intent_log.claimed
+        assert not env.intent_log.locked
 
     def test_standby_takes_one_that_would_return(self, env, make):
         make("home", preferred_host="n1", failback="return")

@@ -71,7 +71,7 @@ def asked_of(env, name="web1"):
 
 def answer(env, **nodes):
     for node, answers in nodes.items():
-        env.cluster.nodes[node] = env.cluster.nodes[node]._replace(answers=answers)
+        env.cluster.nodes[node] = env.cluster.nodes[node]._replace(attributes=answers)
 
 
 class TestCib:
@@ -150,7 +150,7 @@ def test_answers_of_nodes_are_read():
     <node name="n2" online="true" type="member"/></nodes><node_attributes><node name="n1">
     <attribute name="vm-mgr-role" value="hypervisor"/><attribute name="vm-mgr-bridge-br0" value="1"/>
     <attribute name="bridge-br0" value="0"/></node></node_attributes></pacemaker-result>""")
-    assert [node.answers for node in state.nodes] == [NO_UPLINK, {}]
+    assert [node.attributes for node in state.nodes] == [NO_UPLINK, {}]
 
 
 @pytest.mark.parametrize(
@@ -260,11 +260,11 @@ class TestObstacles:
     def test_what_a_node_lacks_is_told_of_each(self):
         vm = VmResource("web1", TargetRole.STARTED, requirements=("bridge-br0", "kvm"))
         nodes = {
-            "n1": {"answers": {"bridge-br0": "2", "kvm": "2"}},
-            "n2": {"answers": NO_UPLINK},
-            "n3": {"answers": {"bridge-br0": "0", "kvm": "0"}},
+            "n1": {"attributes": {"bridge-br0": "2", "kvm": "2"}},
+            "n2": {"attributes": NO_UPLINK},
+            "n3": {"attributes": {"bridge-br0": "0", "kvm": "0"}},
             "n4": {"online": False},
-            "n5": {"observer": True, "answers": NO_BRIDGE},
+            "n5": {"observer": True, "attributes": NO_BRIDGE},
             "n6": {},
         }
         expected = [("n2", False), ("n3", False), ("n3", False), ("n4", True)]
@@ -272,13 +272,15 @@ class TestObstacles:
         deaf = vm._replace(follow_uplink=False)
         assert self.reasons(deaf, **nodes) == expected[1:]
 
-    @pytest.mark.parametrize("state", ["unclean", "standby", "maintenance", "pending", "leaving"])
+    @pytest.mark.parametrize("state", ["unclean", "standby", "maintenance", "pending", "shutting_down"])
     def test_node_that_can_take_no_vm_is_told_with_its_reason(self, state):
         vm = VmResource("web1", TargetRole.STARTED)
         seen = ClusterState((Node("n1", **{state: True}),), {})
         (one,) = placement_problems(seen, vm, None)
         assert one.never
-        assert {"unclean": "lost", "pending": "ready", "leaving": "shut down"}.get(state, state) in one.reason
+        assert {"unclean": "lost", "pending": "ready", "shutting_down": "shut down"}.get(
+            state, state
+        ) in one.reason
 
     def test_pin_failures_and_what_it_needs(self):
         nodes = {"n1": {}, "n2": {}}
@@ -293,7 +295,7 @@ class TestObstacles:
     def test_node_that_it_runs_on_is_only_compared(self):
         running = Resource("web1", active=True, nodes=("n1",), banned_by_failures=("n1",))
         vm = VmResource("web1", TargetRole.STARTED, requirements=("bridge-br0",), pinned_host="n1")
-        nodes = {"n1": {"maintenance": True, "answers": NO_UPLINK}}
+        nodes = {"n1": {"maintenance": True, "attributes": NO_UPLINK}}
         assert self.reasons(vm, running, **nodes) == [("n1", False)]
 
     def test_show_says_where_and_why(self, env, vm):
@@ -305,7 +307,7 @@ class TestObstacles:
             return done.stdout
 
         found = json.loads(shown("--output", "json"))
-        assert found["placement_problems"] == [
+        assert found["obstacles"] == [
             {"node": "n2", "reason": "the bridge br0 has no uplink", "never": False},
             {"node": "n3", "reason": "the bridge br0 is missing", "never": False},
         ]

@@ -8,10 +8,10 @@ import subprocess
 
 import pytest
 
+from vm_mgr.agent import destroy_times, identity, retry_backoff
+from vm_mgr.agent.actions import ACTIONS
+from vm_mgr.agent.agent_log import log_throttled
 from vm_mgr.ocf import __main__ as agent
-from vm_mgr.ocf import destroy_times, identity, retry_backoff
-from vm_mgr.ocf.actions import ACTIONS
-from vm_mgr.ocf.agent_log import log_throttled
 
 from .test_agent import AGENT, GIVEN, node, proc  # noqa: F401 - fixtures
 from .test_io_errors import RECURRING, Stands

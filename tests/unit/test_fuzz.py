@@ -252,7 +252,7 @@ def test_any_words_end_well(name, data):
         raise done.exception
     assert done.exit_code in STATUSES, done.stderr
     assert "Traceback" not in done.stderr
-    assert not env.intent_log.claimed
+    assert not env.intent_log.locked
     assert not env.intent_log.kept
     if done.exit_code:
         assert done.stderr.splitlines()

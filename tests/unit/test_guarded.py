@@ -2,10 +2,11 @@
 
 import pytest
 
+from vm_mgr.agent import libvirt_hook
+from vm_mgr.agent.guarded import Guarded, guarded
 from vm_mgr.model.cluster import Fencing
 from vm_mgr.model.storage import DiskClient
 from vm_mgr.ocf import guard
-from vm_mgr.ocf.guarded import Guarded, guarded
 from vm_mgr.ports.own_clients import Opened
 
 HELD = DiskClient("system_web1", "198.51.100.12:0/7")
@@ -35,7 +36,7 @@ def node(env, tmp_path, monkeypatch):
         for file, text in (("pool", pool), ("name", name), ("pool_ns", space)):
             (mapped / number / file).write_text(f"{text}\n")
     env.look = lambda xml: guarded(env, xml, pools=(tmp_path / "none", pools), mapped=mapped)
-    monkeypatch.setattr(guard, "guarded", lambda env, xml: env.look(xml))
+    monkeypatch.setattr(libvirt_hook, "guarded", lambda env, xml: env.look(xml))
     return env
 
 

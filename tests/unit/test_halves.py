@@ -6,15 +6,16 @@ from pathlib import Path
 import pytest
 
 from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
+from vm_mgr.agent import actions, departure, retry_backoff, state_files
+from vm_mgr.agent import unblock as agent_unblock
+from vm_mgr.agent.moving import migrate_from, migrate_to
+from vm_mgr.agent.parameters import Parameters
+from vm_mgr.agent.preemption import RecoveryWatch
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.event import EventKind
 from vm_mgr.model.storage import DiskClient
 from vm_mgr.model.vm import VmSettings
-from vm_mgr.ocf import actions, departure, identity, retry_backoff
 from vm_mgr.ocf import unblock as lifting
-from vm_mgr.ocf.moving import migrate_from, migrate_to
-from vm_mgr.ocf.parameters import Parameters
-from vm_mgr.ocf.preemption import RecoveryWatch
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.migrate import migrate
 from vm_mgr.operations.migration.blocked import release_blocked
@@ -146,11 +147,11 @@ class TestStandingSource:
         there.hanging = True
         assert lifting.main(env, VM) == 0
         assert env.cluster.held
-        assert VM not in env.cluster.allow_restart
-        env.clock.sleep(lifting.PATIENCE_S + 1)
+        assert VM not in env.cluster.restarting
+        env.clock.sleep(agent_unblock.PATIENCE_S + 1)
         assert lifting.main(env, VM) == 0
-        assert VM in env.cluster.allow_restart
-        assert not identity.path(env, "lifting", VM).exists()
+        assert VM in env.cluster.restarting
+        assert not state_files.path(env, "lifting", VM).exists()
 
     def test_half_of_another_node_than_the_target_is_ended_too(self, env, nodes):
         nodes["n3"].running[VM], nodes["n3"].halted[VM] = 3000, "migrating"
@@ -165,12 +166,12 @@ class TestRunningSource:
         assert unblock(env, VM)
         assert not there.running
         assert not env.cluster.held
-        assert VM not in env.cluster.allow_restart
+        assert VM not in env.cluster.restarting
 
     def test_second_one_is_unplugged_and_told_and_the_vm_restarted(self, env, there):
         assert unblock(env, VM)
         assert not there.running
-        assert VM in env.cluster.allow_restart
+        assert VM in env.cluster.restarting
         (event,) = [one for one in env.journal.handed if one.kind is EventKind.SECOND]
         assert "n2" in event.detail
 
@@ -383,7 +384,7 @@ class TestDeparture:
         ident = departure.begin(env, VM)
         env.hypervisor.running.clear()
         there.halted[VM], there.arrived_by[VM] = ARRIVING, ident
-        moving = identity.path(env, "moving", VM)
+        moving = state_files.path(env, "moving", VM)
         moving.rename(moving.with_name(moving.name.replace("moving", "left")))
         return there
 
@@ -392,7 +393,7 @@ class TestDeparture:
         assert not left.halted
         assert left.running
         assert env.looked == [VM]
-        assert not identity.path(env, "left", VM).exists()
+        assert not state_files.path(env, "left", VM).exists()
 
     def test_migrate_to_that_is_called_once_more_lets_it_go_on(self, env, left):
         migrate_to(env, Parameters(name=VM, timeout_s=120, target_node="n2"))
@@ -401,9 +402,9 @@ class TestDeparture:
     @pytest.mark.parametrize(
         "unproven",
         [
-            lambda env, _: identity.path(env, "left", VM).unlink(),
-            lambda env, _: identity.path(env, "left", VM).write_text(""),
-            lambda env, _: identity.path(env, "left", VM).write_text("0" * 32),
+            lambda env, _: state_files.path(env, "left", VM).unlink(),
+            lambda env, _: state_files.path(env, "left", VM).write_text(""),
+            lambda env, _: state_files.path(env, "left", VM).write_text("0" * 32),
             lambda _, left: left.arrived_by.update(web1="another"),
         ],
         ids=["no word of libvirt", "an empty file", "another migration", "a half of an earlier one"],

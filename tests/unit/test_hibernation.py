@@ -5,13 +5,14 @@ import pytest
 from vm_mgr.adapters.libvirt.definition import DomainXml
 from vm_mgr.adapters.memory.env import MemoryEnv
 from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
+from vm_mgr.agent.actions import ACTIONS
+from vm_mgr.agent.parameters import Parameters
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.cluster import Failure
 from vm_mgr.model.event import EventKind
 from vm_mgr.model.storage import DiskClient
 from vm_mgr.model.vm import TargetRole, VmSettings
-from vm_mgr.ocf.actions import ACTIONS
-from vm_mgr.ocf.parameters import Parameters, read
+from vm_mgr.ocf.parameters import read
 from vm_mgr.ports.cluster import VmResource
 
 from .conftest import DOMAIN
@@ -199,7 +200,7 @@ def test_any_other_stop_is_an_ordinary_one(world, why):
 @pytest.mark.parametrize("sign", ["leaving", "move", "prefers"])
 def test_other_moves_save_it_too(world, sign):
     cluster = world.cluster
-    cluster.nodes["n1"] = cluster.nodes["n1"]._replace(standby=False, leaving=sign == "leaving")
+    cluster.nodes["n1"] = cluster.nodes["n1"]._replace(standby=False, shutting_down=sign == "leaving")
     if sign == "move":
         cluster.begin_move("web1", to="n2", away_from="n1", lifetime_s=60)
     if sign == "prefers":

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
+from vm_mgr.agent import hibernation
 from vm_mgr.model.event import EventKind
 from vm_mgr.model.intent import Intent
-from vm_mgr.ocf import hibernation
 
 from .test_hibernation import XML, World
 

@@ -9,11 +9,11 @@ import yaml
 
 from vm_mgr.adapters.host.holds import RemoteHolds, SystemdHolds
 from vm_mgr.adapters.libvirt.port import LocalLibvirt
+from vm_mgr.agent import hold as agent
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.event import EventKind
 from vm_mgr.model.storage import Consistency
 from vm_mgr.model.vm import VmSettings
-from vm_mgr.ocf import hold as agent
 from vm_mgr.operations.clone import CloneRequest, clone
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.create_snapshot import create_snapshot
@@ -109,14 +109,14 @@ class TestLimit:
 
     def test_guest_that_is_settled_first_is_left_alone_afterwards(self, env, paused, verb):
         kill_within(env, verb)
-        env.intent_log.claimed.clear()
+        env.intent_log.locked.clear()
         pause(env, VM)  # settles, then pauses by its user's will
         assert not env.holds.limits
         assert held(env)
 
     def test_repair_ends_it(self, env, frozen, verb):
         kill_within(env, verb)
-        env.intent_log.claimed.clear()
+        env.intent_log.locked.clear()
         repair(env)
         assert not env.holds.limits
         assert not held(env)

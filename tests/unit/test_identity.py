@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
+from vm_mgr.agent import identity
 from vm_mgr.errors import VmMgrError
-from vm_mgr.ocf import identity
 
 from .conftest import DOMAIN
 from .test_agent import SHELLS, act, node, proc, run_agent  # noqa: F401 - fixtures

@@ -271,7 +271,7 @@ def test_kill_at_every_call_leaves_the_vm_as_before_or_as_asked_for(name, after,
             points += 1
         else:
             break
-        env.intent_log.claimed.clear()  # a claim ends with its process
+        env.intent_log.locked.clear()  # a claim ends with its process
         seen = facts(env)
         if not env.intent_log.intents():
             assert seen in (before, wanted), f"unmarked after {points} calls"
@@ -306,7 +306,7 @@ def killed_at(options, operation, image, calls):
     env = world(image, **options)
     with pytest.raises(Killed):
         operation(MortalEnv(env, calls, after=False), image)
-    env.intent_log.claimed.clear()
+    env.intent_log.locked.clear()
     return env
 
 
@@ -320,7 +320,7 @@ def settle_with_deaths(make, accepted, settling=repair, *, again=False):
             second += 1
         else:
             return
-        env.intent_log.claimed.clear()
+        env.intent_log.locked.clear()
         if again and env.intent_log.intents():
             settling(env)
         repair(env)
@@ -339,7 +339,7 @@ def test_disk_that_cannot_be_plugged_in_is_taken_back_wherever_it_is_killed(afte
             points += 1
         except VmMgrError:
             break
-        env.intent_log.claimed.clear()
+        env.intent_log.locked.clear()
         repair(env)
         assert not env.intent_log.intents()
         assert facts(env) == before, f"not settled after {points} calls"
@@ -353,7 +353,7 @@ def test_unfinished_rename_is_settled_by_whoever_has_both_names(image):
         env = world(image, started=False)
         with suppress(Killed):
             rename(MortalEnv(env, calls, after=True), "web1", "new1")
-        env.intent_log.claimed.clear()
+        env.intent_log.locked.clear()
         if set(env.intent_log.intents()) == {"web1", "new1"}:
             break
     before = facts(env)
@@ -381,7 +381,7 @@ def test_a_name_that_a_killed_rename_has_left_is_free(used, after, image):
             points += 1
         else:
             break
-        env.intent_log.claimed.clear()
+        env.intent_log.locked.clear()
         with suppress(VmMgrError):
             remove(env, used)
         if used not in env.storage.vms:
@@ -406,7 +406,7 @@ def test_removal_of_an_unfinished_clone_leaves_nothing_at_its_source(after, imag
             points += 1
         else:
             break
-        env.intent_log.claimed.clear()
+        env.intent_log.locked.clear()
         if not env.intent_log.intents():
             continue
         unfinished = copy.deepcopy(env)
@@ -431,5 +431,5 @@ def test_source_that_cannot_be_settled_is_no_hindrance(image):
 def clone_dies_with_a_snapshot(env, calls):
     with suppress(Killed):
         clone(MortalEnv(env, calls, after=True), CloneRequest("web1", "new1", VmSettings()))
-    env.intent_log.claimed.clear()
+    env.intent_log.locked.clear()
     return "vm-mgr-clone-new1" in env.storage.vms["web1"].snapshots

@@ -400,27 +400,27 @@ class TestHeld:
         ids=["it runs", "libvirt hangs", "post-copy has failed"],
     )
     def test_node_that_shuts_down_ends_in_a_restart_and_its_history_stays(self, env, held, unproven):
-        env.cluster.nodes["n1"] = env.cluster.nodes["n1"]._replace(leaving=True)
+        env.cluster.nodes["n1"] = env.cluster.nodes["n1"]._replace(shutting_down=True)
         env.cluster.cleanup_failed_move = env.cluster.reprobe = None
         unproven(env)
         with env.intent_log.lock(held):  # a command that waits can't help it
             assert unblock(env, held)
-        assert held in env.cluster.allow_restart
+        assert held in env.cluster.restarting
         assert not env.cluster.moves
 
     def test_vm_that_is_gone_is_looked_for_when_its_node_shuts_down_too(self, env, held):
         looked = []
         env.cluster.reprobe = looked.append
-        env.cluster.nodes["n1"] = env.cluster.nodes["n1"]._replace(leaving=True)
+        env.cluster.nodes["n1"] = env.cluster.nodes["n1"]._replace(shutting_down=True)
         env.hypervisor.running.pop(held)
         assert unblock(env, held)
         assert looked == [held]
-        assert not env.cluster.allow_restart
+        assert not env.cluster.restarting
 
     def test_command_clears_nothing_of_a_node_that_shuts_down(self, env, vm):
         env.cluster.failing_migrations[vm] = FAILED
         env.cluster.cleanup_failed_move = env.cluster.reprobe = None
-        env.cluster.nodes["n1"] = env.cluster.nodes["n1"]._replace(leaving=True)
+        env.cluster.nodes["n1"] = env.cluster.nodes["n1"]._replace(shutting_down=True)
         assert "shut down" in failure(env, vm, "n2").message
         assert env.cluster.held
         start(env, vm)

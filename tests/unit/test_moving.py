@@ -8,6 +8,10 @@ import pytest
 from vm_mgr.adapters.host.timers import SystemdTimers
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
+from vm_mgr.agent import identity, retry_backoff, state_files
+from vm_mgr.agent.moving import Teller, migrate_to
+from vm_mgr.agent.parameters import Parameters
+from vm_mgr.agent.preemption import RecoveryWatch
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import Failure, Resource
 from vm_mgr.model.event import EventKind
@@ -23,10 +27,8 @@ from vm_mgr.model.migration import (
 )
 from vm_mgr.model.vm import TargetRole
 from vm_mgr.ocf import __main__ as agent
-from vm_mgr.ocf import identity, retry_backoff, unblock
-from vm_mgr.ocf.moving import Teller, migrate_to
-from vm_mgr.ocf.parameters import Parameters, read
-from vm_mgr.ocf.preemption import RecoveryWatch
+from vm_mgr.ocf import unblock
+from vm_mgr.ocf.parameters import read
 from vm_mgr.operations.migration.options import MigrateOptions, agent_terms
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.runner import Completed
@@ -151,7 +153,7 @@ def test_move_does_not_fail_for_a_timer_that_can_not_be_set(node, capsys):
 def test_node_that_shuts_down_pauses_without_a_limit(node):
     limits = fails(node, on_timeout=OnTimeout.ABORT).limits
     assert limits.on_timeout is OnTimeout.ABORT
-    node.cluster.nodes["n1"] = node.cluster.nodes["n1"]._replace(leaving=True)
+    node.cluster.nodes["n1"] = node.cluster.nodes["n1"]._replace(shutting_down=True)
     limits = fails(node, on_timeout=OnTimeout.ABORT).limits
     assert (limits.on_timeout, limits.max_pause_s) == (OnTimeout.PAUSE, None)
 
@@ -189,10 +191,10 @@ def test_events_tell_why_the_command_has_picked_or_that_it_was_asked_for(node, t
 def test_failed_move_leaves_known_which_process_is_the_vms(node):
     identity.remember(node, "web1", 1000)
     fails(node)
-    assert identity.path(node, "running", "web1").exists()
+    assert state_files.path(node, "running", "web1").exists()
     node.hypervisor.failing_moves.clear()
     migrate_to(node, GIVEN)
-    assert not identity.path(node, "running", "web1").exists()
+    assert not state_files.path(node, "running", "web1").exists()
 
 
 def test_move_does_not_fail_for_what_can_not_be_measured(node, capsys):
@@ -385,9 +387,9 @@ class TestGivingWay:
     def test_on_a_node_that_shuts_down_nothing_goes_first(self, node, monkeypatch):
         tellers = []
         monkeypatch.setattr(node.hypervisor, "migrate", lambda _, tell: tellers.append(tell))
-        monkeypatch.setattr("vm_mgr.ocf.moving.wait_gone", lambda *_: True)
+        monkeypatch.setattr("vm_mgr.agent.moving.wait_gone", lambda *_: True)
         for leaving in (False, True):
-            monkeypatch.setattr("vm_mgr.ocf.moving.is_shutting_down", lambda *_, now=leaving: now)
+            monkeypatch.setattr("vm_mgr.agent.moving.is_shutting_down", lambda *_, now=leaving: now)
             migrate_to(node, GIVEN)
         assert [(tell.way.others, tell.way.target) for tell in tellers] == [
             (True, "node n2"),

@@ -12,10 +12,10 @@ from vm_mgr.adapters.ceph import layout as ceph
 from vm_mgr.adapters.host.processes import is_vm_process
 from vm_mgr.adapters.libvirt.port import LocalLibvirt
 from vm_mgr.adapters.shared_dir import layout as shared
+from vm_mgr.agent.state_files import path
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.storage import snapshot_name_problems
 from vm_mgr.model.vm import NAME_MAX, name_problems
-from vm_mgr.ocf.guard import _marker
 from vm_mgr.operations.create import clone_snapshot
 from vm_mgr.ports.runner import Completed
 
@@ -112,7 +112,7 @@ def test_announcement_is_no_file_of_another_vm(one, other):
         state_dir = ROOT
 
     assume(one != other)
-    assert _marker(Node(), one) not in {_marker(Node(), other), ROOT / f"{other}.xml"}
+    assert path(Node(), "incoming", one) not in {path(Node(), "incoming", other), ROOT / f"{other}.xml"}
 
 
 @given(names)

@@ -7,12 +7,12 @@ import pytest
 from click.testing import CliRunner
 
 from vm_mgr.adapters.libvirt.evidence import LibvirtEvidence
+from vm_mgr.agent.actions import ACTIONS
+from vm_mgr.agent.disks import note_disks
+from vm_mgr.agent.parameters import Parameters
 from vm_mgr.cli.app import app
 from vm_mgr.errors import EXIT_CODES, Kind, VmMgrError
 from vm_mgr.model.vm import TargetRole, VmSettings
-from vm_mgr.ocf.actions import ACTIONS
-from vm_mgr.ocf.disks import note_disks
-from vm_mgr.ocf.parameters import Parameters
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.create_snapshot import create_snapshot
 from vm_mgr.operations.disable import disable

@@ -133,7 +133,7 @@ def test_nothing_else_of_ours_makes_files_by_the_umask():
     closed = {
         "private.py": "the place itself",
         "room.py": "memory, which has no name",
-        "ocf/disk_locks.py": "modes, and no parents",
+        "agent/disk_locks.py": "modes, and no parents",
         "cli/complete.py": "/dev/null",
         "cli/edit.py": "mkstemp",
         "adapters/pacemaker/cib_transaction.py": "below a folder of mkdtemp's",

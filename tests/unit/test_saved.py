@@ -90,7 +90,7 @@ def test_disks_and_name_stay_while_the_memory_waits(env, saved, change):
     assert caught.value.kind is Kind.WRONG_STATE
     assert "stop --force" in caught.value.hint
     assert (list(env.storage.vms[saved].disks), list(env.storage.vms[saved].sizes)) == before
-    assert env.storage.saved_state(saved).waits
+    assert env.storage.saved_state(saved).resumable
 
 
 def test_memory_that_was_taken_hinders_nobody(env, saved):
@@ -100,7 +100,7 @@ def test_memory_that_was_taken_hinders_nobody(env, saved):
 
 def test_forced_stop_gives_the_memory_up(env, saved):
     stop(env, saved)
-    assert env.storage.saved_state(saved).waits
+    assert env.storage.saved_state(saved).resumable
     stop(env, saved, force=True)
     assert env.storage.saved_state(saved) is None
     assert codes(env) == ["memory-given-up"]

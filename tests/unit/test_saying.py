@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from vm_mgr.adapters.pacemaker.crm_mon import parse_crm_mon
+from vm_mgr.agent import identity
+from vm_mgr.agent.agent_log import KEPT_BYTES, cut, exit_reason, log_throttled, reset_throttle, say
 from vm_mgr.alert.message import read_line
 from vm_mgr.model.event import EventKind
 from vm_mgr.ocf import __main__ as agent
-from vm_mgr.ocf import identity
-from vm_mgr.ocf.agent_log import KEPT_BYTES, cut, exit_reason, log_throttled, reset_throttle, say
 
 from .test_cib_moves import HELD
 

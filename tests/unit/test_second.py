@@ -3,10 +3,11 @@
 import pytest
 
 from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
+from vm_mgr.agent import actions
+from vm_mgr.agent.parameters import Parameters
 from vm_mgr.model.event import EventKind
 from vm_mgr.model.vm import VmSettings
-from vm_mgr.ocf import actions, second
-from vm_mgr.ocf.parameters import Parameters
+from vm_mgr.ocf import second
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.status import status
 from vm_mgr.ports.hypervisor import ARRIVING

@@ -507,7 +507,7 @@ def test_claim_ends_with_a_killed_process(root):
         "import sys; from pathlib import Path\n"
         "from vm_mgr.adapters.shared_dir.intent_log import SharedLedger\n"
         "from vm_mgr.adapters.shared_dir.mount import Mount\n"
-        "with SharedLedger(Mount(Path(sys.argv[1]))).claim('web1'):\n"
+        "with SharedLedger(Mount(Path(sys.argv[1]))).lock('web1'):\n"
         "    print('claimed', flush=True); sys.stdin.read()\n"
     )
     intent_log = SharedLedger(Mount(root))

@@ -10,8 +10,8 @@ from vm_mgr.adapters.libvirt.definition import DomainXml
 from vm_mgr.cli.app import app
 from vm_mgr.errors import EXIT_CODES, Kind, VmMgrError
 from vm_mgr.model.cluster import Failure
-from vm_mgr.model.event import EventKind
 from vm_mgr.model.event import Event as RecordedEvent
+from vm_mgr.model.event import EventKind
 from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.operations.colocation import add_colocation, separate

@@ -1,6 +1,6 @@
 """Act on events: release the storage of a fenced node, keep what happened, ask guests whether they live.
 
-Several workers, so that nothing waits for what it doesn't need: a release not for the chronicle, which may be
+Several workers, so that nothing waits for what it doesn't need: a release not for the event log, which may be
 on the very disks that hang, nor for the release of another node, and none of them for a guest that boots.
 """
 
@@ -66,7 +66,7 @@ class Worker:
 
 
 class Keeper:
-    """Puts events into the chronicle; those that the storage does not take are tried again with the next."""
+    """Puts events into the event log; those that the storage does not take are tried again with the next."""
 
     def __init__(self, env: "Env") -> None:
         self.env = env

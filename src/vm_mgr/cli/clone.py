@@ -34,7 +34,11 @@ __all__ = ["clone_command"]
     help="Use this definition instead of the source's.",
 )
 @click.option("--full", is_flag=True, help="Copy the disks instead of sharing their blocks.")
-@click.option("--clear-constraint", is_flag=True, help="Don't take over the pinned or preferred host.")
+@click.option(
+    "--clear-constraint",
+    is_flag=True,
+    help="Don't take over the pinned or preferred host, the failback and the colocations.",
+)
 @click.option("--clear-pacemaker-meta", is_flag=True, help="Don't take over the meta attributes.")
 @click.option("--clear-pacemaker-params", is_flag=True, help="Don't take over the agent's parameters.")
 @click.option("--clear-pacemaker-utilization", is_flag=True, help="Don't take over the utilization.")

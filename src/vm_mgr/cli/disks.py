@@ -60,7 +60,9 @@ def resize_disk_command(name: VmName, words: tuple[str, ...], number: int, allow
     help="Copy this image instead of making an empty disk.",
 )
 @click.option("--image-format", metavar="FORMAT", help="The format of the image; needed for a raw one only.")
-@click.option("--disk-bus", "bus", metavar="BUS", help="The bus of the disk; by default as the VM's others.")
+@click.option(
+    "--disk-bus", "bus", metavar="BUS", help="The bus of the disk; by default the VM's setting, else virtio."
+)
 @allow_option
 def add_disk_command(
     name: VmName,

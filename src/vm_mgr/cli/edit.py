@@ -33,8 +33,9 @@ __all__ = ["edit_command"]
 def edit_command(name: VmName, path: str | None, yes: bool, allow: tuple[str, ...]) -> None:  # noqa: FBT001
     """Edit a VM's definition, the XML that the VM starts from, in $VISUAL or $EDITOR.
 
-    vm-mgr checks the new definition and shows the difference. Nothing changes before you agree. A running VM
-    stays as it is: all changes take effect at its next start. A text that is not accepted is kept in a file.
+    vm-mgr checks the new definition and shows the difference. Nothing changes before you agree. Without a
+    terminal, or with --yes, nobody is asked. A running VM stays as it is: all changes take effect at its next
+    start. A text that is not accepted is kept in a file.
 
     \b
     Example:

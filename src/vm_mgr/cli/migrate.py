@@ -47,7 +47,8 @@ OF_A_NODE = ("at_once", "restart_others", "standby")
 @click.option(
     "--standby",
     is_flag=True,
-    help="With --all-from: once the node is empty, put it in standby until its next boot.",
+    help="With --all-from: once the node is empty, put it in standby until its next boot, or until its "
+    "Pacemaker is restarted. Not done if a VM stays.",
 )
 @click.option(
     "--strategy",
@@ -101,8 +102,9 @@ def migrate_command(
     once: the cluster may place a started or recovered VM there. Before a reboot give --standby.
 
     The options hold for this move only and override the VM's own settings. A live migration that can't finish
-    is cancelled: the VM keeps running at its source. Post-copy is never chosen automatically: if the network
-    is lost while the guest's memory is on both nodes, the VM has to be restarted.
+    is cancelled: the VM keeps running at its source, and the exit status is 11. The status is 7 if a recovery
+    had to come first: try later. Post-copy is never chosen automatically: if the network is lost while the
+    guest's memory is on both nodes, the VM has to be restarted.
 
     \b
     Example:

@@ -40,7 +40,9 @@ def set_command(name: VmName, memory: str | None, unset: tuple[str, ...], **opti
     """Change a VM's settings, memory, vCPUs or description. A running VM is not disturbed.
 
     What the cluster has to know takes effect at once. Memory and vCPUs change at the VM's next start: a
-    running guest keeps what it has. KEY= without a value removes a note or a pacemaker key.
+    running guest keeps what it has. Parameters of the resource agent (the --migration-* settings and
+    --pacemaker-params) take effect once the VM has been disabled and enabled. KEY= without a value removes a
+    note or a pacemaker key.
 
     \b
     Example:

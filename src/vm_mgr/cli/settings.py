@@ -53,7 +53,7 @@ allow_any_option = click.option(
     multiple=True,
     type=click.Choice([*ALLOWABLE, OVERCOMMIT]),
     help="Accept what is otherwise refused: a TPM, or firmware variables, that stay on a node; a guest that "
-    "is too large for every node.",
+    "is too large for every node. Of a pinned VM only its own node is compared.",
 )
 
 no_check_option = click.option(
@@ -90,7 +90,7 @@ _OPTIONS = (
         "stop_timeout_s",
         type=click.IntRange(min=5),
         metavar="S",
-        help="Longest duration of a stop, in seconds, before the VM is powered off.",
+        help="Longest duration of a stop, in seconds. A slow guest is powered off shortly before that.",
     ),
     click.option(
         "--migration-downtime",

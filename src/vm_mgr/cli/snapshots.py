@@ -108,7 +108,7 @@ def purge_command(name: VmName, date: str | None, number: int | None) -> None:
 @_snapshot
 @click.option("-y", "--yes", is_flag=True, help="Don't ask for confirmation.")
 def rollback_command(name: VmName, snapshot: str, yes: bool) -> None:  # noqa: FBT001
-    """Stop a VM if it runs, roll all its disks back to a snapshot, and start it again.
+    """Stop a VM if it runs, roll all its disks back to a snapshot, and start it again if it was to run.
 
     \b
     Example:

@@ -13,11 +13,11 @@ A_PERSON = "a human"
 
 
 class Node(NamedTuple):
-    """A cluster node; observers vote and store but never run a VM; one that is leaving is being shut down.
+    """A cluster node; observers vote and store but never run a VM.
 
-    answers: what VMs find on it, ask → answer (model/node_requirements.py). alarms: the VMs of which a second
-    QEMU was found on it since it was booted. full: of VMs that stand there because their storage is full,
-    since when (seconds since 1970).
+    shutting_down: Pacemaker is being stopped there. attributes: what VMs find on it, requirement → value
+    (model/node_requirements.py). alarms: the VMs of which a second QEMU was found on it since it was booted.
+    full: of VMs that are paused there because their storage is full, since when (seconds since 1970).
     """
 
     name: NodeName

@@ -20,7 +20,7 @@ __all__ = [
 
 
 class EventKind(Enum):
-    """What can happen; the set is closed, the values are in the chronicle and in the journal."""
+    """What can happen; the set is closed, the values are in the event log and in the journal."""
 
     LOST = "lost"  # a node, which may also have left in good order
     JOINED = "joined"

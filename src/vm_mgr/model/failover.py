@@ -1,4 +1,4 @@
-"""Tell from a chronicle's events what each failover was: when its phases were, and what they waited for.
+"""Tell from an event log's events what each failover was: when its phases were, and what they waited for.
 
 Events come from several nodes, whose clocks differ by some milliseconds, and any of them can be missing: a
 phase that nobody saw is left out. Nothing that was seen is left out because it ought not to have happened.

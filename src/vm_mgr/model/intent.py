@@ -14,7 +14,7 @@ NAMES = ("source", "old", "new")
 
 
 class Intent(NamedTuple):
-    """What is being done to a VM, by which node, since when (seconds since 1970), and what settles it."""
+    """What is being done to a VM, by which node, since when (seconds since 1970), and what recovers it."""
 
     verb: str
     node: str = ""
@@ -23,25 +23,25 @@ class Intent(NamedTuple):
 
     @property
     def names(self) -> frozenset[VmName]:
-        """Name the VMs that settling it changes, besides the one it was written for."""
+        """Name the VMs that recovering it changes, besides the one it was written for."""
         return frozenset(VmName(name) for key in NAMES if (name := self.details.get(key)))
 
 
 def write_intent(intent: Intent) -> str:
-    """Give a mark as text.
+    """Give an intent as text.
 
-    >>> read_mark(write_mark(Mark("create", "n1", 7.5, {"was": ""})))
-    Mark(verb='create', node='n1', began_utc=7.5, details={'was': ''})
+    >>> read_intent(write_intent(Intent("create", "n1", 7.5, {"was": ""})))
+    Intent(verb='create', node='n1', began_utc=7.5, details={'was': ''})
     """
-    import json  # noqa: PLC0415 - not for `list`, which hardly ever meets a mark
+    import json  # noqa: PLC0415 - not for `list`, which hardly ever meets an intent
 
     return json.dumps({**intent._asdict(), "details": dict(intent.details)})
 
 
 def read_intent(raw: str) -> Intent:
-    """Read a mark; what can't be read is one of an unknown verb, which nobody settles.
+    """Read an intent; what can't be read is one of an unknown verb, which nobody recovers.
 
-    >>> read_mark("{").verb
+    >>> read_intent("{").verb
     'unknown'
     """
     import json  # noqa: PLC0415

@@ -6,11 +6,12 @@ __all__ = ["SavedState", "read_state", "write_state"]
 
 
 class SavedState(NamedTuple):
-    """What was saved, of whom, and of which moment of its disks.
+    """What was saved, of whom, and with which state of its disks.
 
-    uuid: the VM's; node: where it was saved; digest: of the memory's bytes; moment: what the storage tells
-    of the disks, which differs once one was written, replaced or resized. stood: its user had paused the
-    guest. complete: it may be resumed. taken: it was, or somebody has begun to; never again.
+    uuid: the VM's; node: where it was saved; digest: of the memory's bytes; disk_fingerprint: what the
+    storage reports of the disks, which differs once one was written, replaced or resized. was_paused: its
+    user had paused the guest. complete: it may be resumed. consumed: it was, or somebody has
+    begun to; never again.
     """
 
     uuid: str = ""
@@ -30,9 +31,9 @@ class SavedState(NamedTuple):
 
 
 def write_state(state: SavedState) -> str:
-    """Give a state as text; whether it is complete or taken is told by where the text is.
+    """Give a state as text; whether it is complete or consumed is told by where the text is.
 
-    >>> read_state(write_state(SavedState("u", "n1", 7.5, 3, "d", "m", stood=True))).stood
+    >>> read_state(write_state(SavedState("u", "n1", 7.5, 3, "d", "f", was_paused=True))).was_paused
     True
     """
     import json  # noqa: PLC0415 - for moves only

@@ -107,9 +107,9 @@ class DiskClient(NamedTuple):
     def host(self) -> str:
         """Give the IP address without port and nonce.
 
-        >>> Holder("system_a", "198.51.100.11:0/42").host
+        >>> DiskClient("system_a", "198.51.100.11:0/42").host
         '198.51.100.11'
-        >>> Holder("system_a", "[fd00::1]:0/42").host
+        >>> DiskClient("system_a", "[fd00::1]:0/42").host
         'fd00::1'
         """
         return self.address.rpartition(":")[0].strip("[]")

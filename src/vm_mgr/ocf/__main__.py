@@ -6,12 +6,13 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
+from vm_mgr.agent.actions import ACTIONS, failure
+from vm_mgr.agent.agent_log import exit_reason, log_throttled, no_file, reset_throttle
+from vm_mgr.agent.disks import note_disks
+from vm_mgr.agent.monitor import Finding, monitor
+from vm_mgr.agent.parameters import Parameters
 from vm_mgr.errors import Kind, SignalError, VmMgrError
-from vm_mgr.ocf.actions import ACTIONS, failure
-from vm_mgr.ocf.agent_log import exit_reason, log_throttled, no_file, reset_throttle
-from vm_mgr.ocf.disks import note_disks
-from vm_mgr.ocf.monitor import Finding, monitor
-from vm_mgr.ocf.parameters import Parameters, called, read
+from vm_mgr.ocf.parameters import called, read
 from vm_mgr.wiring import RealEnv
 
 __all__ = ["main"]

@@ -1,105 +1,23 @@
-"""Refuse, as libvirt's hook, to start a domain whose disks in Ceph somebody else has open.
+"""Be libvirt's hook; its exit status refuses a start: python3 -m vm_mgr.ocf.guard NAME OPERATION …"""
 
-For files in a shared directory libvirt's own lock manager does this (deploy/roles/shared_dir).
-
-libvirt calls /etc/libvirt/hooks/qemu with NAME OPERATION SUB-OPERATION - and the domain's XML on stdin,
-and refuses the start when the hook fails (https://libvirt.org/hooks.html). A hook must not call libvirt: that
-would deadlock.
-"""
-
-import os
-import re
 import sys
-from pathlib import Path
 
-from vm_mgr import private
-from vm_mgr.config import CEPH
-from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.vm import VmName, name_problems
-from vm_mgr.ocf.guarded import Guarded, guarded
-from vm_mgr.operations.storage.disk_interlock import held, wait_free
+from vm_mgr.agent.libvirt_hook import CEPH_S, check_start
+from vm_mgr.errors import VmMgrError
+from vm_mgr.ports.node_env import NodeEnv
 from vm_mgr.wiring import RealEnv
 
 __all__ = ["main"]
 
-# On the target of a live migration libvirt calls `migrate begin` and then `prepare begin`, moments apart.
-INCOMING_S = 15.0
-# How long Ceph may take to say who has the disks open.
-CEPH_S = 30.0
 
-
-def main(env: RealEnv, arguments: list[str], xml: str) -> int:
+def main(env: NodeEnv, arguments: list[str], xml: str) -> int:
     """Give the hook's exit status; one line on stderr says why a start is refused."""
-    name, operation, sub_operation = (*arguments, "", "", "")[:3]
     try:
-        if (operation, sub_operation) == ("migrate", "begin"):
-            _announce(env, name)
-        elif (operation, sub_operation) == ("prepare", "begin") and not _announced(env, name):
-            found = guarded(env, xml) if env.storage_settings.ceph else Guarded()
-            _refuse_saved(env, xml, found)
-            _refuse_held(env, name, found)
+        check_start(env, arguments, xml)
     except (VmMgrError, OSError) as error:
         print(f"vm-mgr: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def _refuse_held(env: RealEnv, name: str, found: Guarded) -> None:
-    """Refuse by the rule of the agent's own start; who watches is not waited for."""
-    for disk in found.doubtful:
-        message = f"refusing to start {name}: its disk {disk} may be one of vm-mgr's, and can't be told"
-        raise VmMgrError(Kind.WRONG_STATE, message)
-    if found.images:
-        storage = env.storages.get(CEPH)
-        holder = wait_free(env, storage, VmName(name), found.images, patience_s=0, limit_s=CEPH_S)
-        if holder is not None:
-            raise held(env, name, holder, "not started")
-
-
-def _refuse_saved(env: RealEnv, xml: str, found: Guarded) -> None:
-    """Refuse a boot next to saved memory, which would no longer fit; the agent has taken it by now."""
-    for label, name in _vms_in(env, xml, found):
-        state = env.storages.get(label).saved_state(name)
-        if state is not None and state.resumable:
-            ways = f"vm-mgr start {name}, or give it up: vm-mgr stop --force {name}"
-            message = f"refusing to boot from disks of {name}: its memory is saved; let it go on: {ways}"
-            raise VmMgrError(Kind.WRONG_STATE, message)
-
-
-def _vms_in(env: RealEnv, xml: str, guarded_disks: Guarded) -> set[tuple[str, VmName]]:
-    """Name the storages and the VMs whose disks a domain of any name has."""
-    found = set()
-    for label, one in env.storage_settings.directories.items():
-        folder = re.escape(one.path.rstrip("/"))
-        found |= {(label, VmName(name)) for name in re.findall(rf"{folder}/([A-Za-z0-9._-]+)/", xml)}
-    for image in guarded_disks.images:
-        kind, _, rest = image.partition("_")
-        name = rest if kind == "system" else rest.rpartition("_")[0]
-        if kind in ("system", "data") and not name_problems(name):
-            found.add((CEPH, VmName(name)))
-    return {(label, name) for label, name in found if not name_problems(name)}
-
-
-def _announce(env: RealEnv, name: str) -> None:
-    private.write(_marker(env, name), "\n")
-    now = env.clock.monotonic()  # the wall clock may be set meanwhile
-    os.utime(_marker(env, name), (now, now))
-
-
-def _announced(env: RealEnv, name: str) -> bool:
-    """Take the announcement of an incoming migration; each is good for one start."""
-    marker = _marker(env, name)
-    try:
-        age_s = env.clock.monotonic() - marker.stat().st_mtime
-        marker.unlink()
-    except FileNotFoundError:
-        return False
-    return 0 <= age_s < INCOMING_S
-
-
-def _marker(env: RealEnv, name: str) -> Path:
-    # ".." is in no name of a VM, so this can't be the file NAME.xml of another one.
-    return env.state_dir / f"incoming..{name.replace('/', '..')}"
 
 
 if __name__ == "__main__":

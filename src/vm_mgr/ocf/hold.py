@@ -1,4 +1,4 @@
-"""Limit for how long a command may hold a guest of this node still: python3 -m vm_mgr.ocf.hold WORD NAME ….
+"""Limit for how long a command may quiesce a guest of this node: python3 -m vm_mgr.ocf.hold WORD NAME ….
 
 begin NAME HOW SECONDS sets the timer, end NAME forgets it, clock tells the time: asked over ssh.
 release NAME HOW is what the timer calls (docs/design/0015-limit-of-a-hold.md).
@@ -7,90 +7,25 @@ release NAME HOW is what the timer calls (docs/design/0015-limit-of-a-hold.md).
 import sys
 from collections.abc import Sequence
 
-from vm_mgr.errors import Kind, VmMgrError, raise_all
-from vm_mgr.model.event import Event, EventKind
-from vm_mgr.model.vm import VmName, name_problems
-from vm_mgr.operations.storage.quiesce import resume_quietly
+from vm_mgr.agent.hold import answer, read_words, release
+from vm_mgr.errors import VmMgrError
 from vm_mgr.ports.holds import Hold
 from vm_mgr.wiring import RealEnv
 
-__all__ = ["answer", "main", "release"]
-
-# The answer to whoever asks; adapters/host/remote.py looks for it.
-ASKED = "vm-mgr hold:"
-LONGEST_S = 600.0
-AGAIN_S = 2.0
-# For so long a guest is asked whose agent does not answer.
-GIVE_UP_S = 600.0
+__all__ = ["main"]
 
 
 def main(words: Sequence[str]) -> int:
     """Do what is asked for, and say so in one line."""
     try:
         if words[:1] == ["release"]:
-            _, name, hold = _checked(words, 3)
+            _, name, hold = read_words(words, 3)
             return 0 if release(RealEnv(), name, hold or Hold.FROZEN) else 1
         print(answer(RealEnv(), words), flush=True)
     except (VmMgrError, OSError) as error:
         print(f"vm-mgr: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def answer(env: RealEnv, words: Sequence[str]) -> str:
-    """Set or forget a timer of this node; raises INVALID for words that ask for anything else."""
-    if list(words) == ["clock"]:
-        return f"{ASKED} {env.clock.utc():.3f}"
-    here = env.cluster.local_node()
-    if words[:1] == ["begin"] and len(words) == 4:
-        _, name, hold = _checked(words[:3], 3)
-        env.holds_at(here).begin(name, hold or Hold.FROZEN, _seconds(words[3]))
-        return f"{ASKED} limit of {name} set"
-    if words[:1] == ["end"]:
-        _, name, _ = _checked(words, 2)
-        env.holds_at(here).end(name)
-        return f"{ASKED} limit of {name} ended"
-    raise VmMgrError(
-        Kind.INVALID, "begin NAME HOW SECONDS, end NAME, clock or release NAME HOW is what can be asked"
-    )
-
-
-def release(env: RealEnv, name: VmName, hold: Hold) -> bool:
-    """Let the guest go on wherever it runs now, and tell; False where it could not be asked for too long."""
-    deadline = env.clock.monotonic() + GIVE_UP_S
-    while True:
-        try:
-            held = resume_quietly(env, name, hold)
-        except VmMgrError as error:
-            if env.clock.monotonic() > deadline:
-                _record(env, name, f"it is still {hold.value} by a command: {error.message}")
-                return False
-            env.clock.sleep(AGAIN_S)
-        else:
-            if held:
-                _record(env, name, f"it was {hold.value} by a command that took too long, or has ended")
-            return True
-
-
-def _record(env: RealEnv, name: VmName, detail: str) -> None:
-    env.journal.record(Event(env.clock.utc(), EventKind.LET_GO, name, detail=detail))
-
-
-def _checked(words: Sequence[str], count: int) -> tuple[str, VmName, Hold | None]:
-    if len(words) != count:
-        raise VmMgrError(Kind.INVALID, f"{count} words are needed")
-    name = VmName(words[1])
-    raise_all(name_problems(name))
-    try:
-        return words[0], name, Hold(words[2]) if count > 2 else None
-    except ValueError as error:
-        raise VmMgrError(Kind.INVALID, f"a guest is frozen or paused, not {words[2]!r}") from error
-
-
-def _seconds(word: str) -> float:
-    if not (word.isascii() and word.isdigit() and 0 < int(word) <= LONGEST_S):
-        raise VmMgrError(Kind.INVALID, f"a limit has 1 to {LONGEST_S:.0f} seconds")
-    return float(word)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from vm_mgr.reports import Level, Note
 
 __all__ = ["enable", "resource_for"]
 
-# What saving a guest may take: half of what ocf/hibernation.py counts on, and some time beside it.
+# What saving a guest may take: half of what agent/hibernation.py counts on, and some time beside it.
 SAVING_BPS = 25 << 20
 SAVING_S = 60
 

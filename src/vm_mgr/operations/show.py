@@ -142,7 +142,7 @@ def _since(looks: _Looks, resource: Resource, events: Sequence[ResourceOperation
     """Tell when the VM came to its node, or stopped.
 
     After a cleanup, as an aborted move ends with one, the cluster only knows since when it has seen the VM
-    run, the first good monitor; then the chronicle may know more.
+    run, the first good monitor; then the event log may know more.
     """
     if not resource.active:
         return max((event.when_utc for event in events if event.task == "stop"), default=None)
@@ -155,7 +155,7 @@ def _since(looks: _Looks, resource: Resource, events: Sequence[ResourceOperation
 
 
 def _told_arrival(env: Env, resource: Resource) -> float | None:
-    """Look for it in the chronicle: the last that it tells of the VM has to be that it came here."""
+    """Look for it in the event log: the last that it tells of the VM has to be that it came here."""
     try:
         events = [one for one in env.event_log.read() if one.subject == resource.name]
     except VmMgrError:

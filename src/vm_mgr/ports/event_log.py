@@ -27,7 +27,7 @@ class Journal(Protocol):
     """Where an event is told on this node, at once; never raises and never waits."""
 
     def record(self, event: Event) -> None:
-        """Write an event to the system's journal, and hand it to who keeps it in the chronicle."""
+        """Write an event to the system's journal, and hand it to who keeps it in the event log."""
         ...
 
     def write(self, event: Event) -> None:

@@ -11,7 +11,7 @@ __all__ = ["IntentLog"]
 
 
 class IntentLog(Protocol):
-    """One ledger for the whole cluster, kept in its storage; out of reach raises EXTERNAL_FAILURE."""
+    """One intent log for the whole cluster, kept in its storage; out of reach raises EXTERNAL_FAILURE."""
 
     def lock(self, name: VmName) -> AbstractContextManager[None]:
         """Be the only one at a name, on all nodes, until the context is left or this process dies.

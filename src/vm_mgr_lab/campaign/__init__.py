@@ -1,4 +1,4 @@
-"""Campaigns: random faults against random operations, replayable by a seed, with audits after each fault."""
+"""Campaigns: random faults against random operations, replayable by a seed, with audits after each round."""
 
 from vm_mgr_lab.campaign.command import campaign
 

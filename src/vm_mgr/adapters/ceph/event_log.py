@@ -1,4 +1,4 @@
-"""Meet the chronicle port with the omap of one object of the pool."""
+"""Meet the event log port with the omap of one object of the pool."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Meet the ledger port with one object of the pool: a lock per VM, and the marks as its omap."""
+"""Meet the intent log port with one object of the pool: a lock per VM, and the marks as its omap."""
 
 from __future__ import annotations
 

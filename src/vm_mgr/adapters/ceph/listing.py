@@ -36,7 +36,7 @@ def group_names(connection: Connection) -> set[VmName]:
 
 
 def raw_intents(connection: Connection) -> dict[str, str]:
-    """Read the ledger's intents, not yet parsed, by the VM's name."""
+    """Read the intents, not yet parsed, by the VM's name."""
     return _once_in_vain(connection, LEDGER)
 
 
@@ -97,7 +97,7 @@ class Listing:
         return self._result()[0]
 
     def intents(self) -> dict[str, str]:
-        """Wait for the ledger's intents."""
+        """Wait for the intents."""
         return self._result()[1]
 
     def _result(self) -> tuple[set[VmName], dict[str, str]]:

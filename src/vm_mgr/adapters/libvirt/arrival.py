@@ -29,7 +29,7 @@ def mark(xml: str, ident: str = "", *, stands: bool) -> str:
     ident tells this migration from any other; stands: its user had paused the guest.
 
     >>> marked = mark("<domain><name>a</name><os/></domain>", stands=False)
-    >>> marked[24:-14]
+    >>> marked[22:-14]
     '<metadata><vm-mgr:arrival xmlns:vm-mgr="urn:vm-mgr:arrival"/></metadata>'
     >>> mark(marked, stands=False) == marked
     True

@@ -1,4 +1,4 @@
-"""A chronicle and a journal in memory."""
+"""An event log and a journal in memory."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""A ledger in memory."""
+"""An intent log in memory."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

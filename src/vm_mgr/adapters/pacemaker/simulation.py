@@ -27,8 +27,8 @@ def simulate(runner: Runner, cib: str) -> dict[str, SideEffect]:
 def read_side_effects(raw: str) -> dict[str, SideEffect]:
     """Read the answer; the standard library's parser will do, since the text comes from Pacemaker.
 
-    >>> read_harm('<r><actions><rsc_action action="stop" resource="web1" node="n1"/></actions></r>')
-    {'web1': <Harm.STOPPED: 'stopped'>}
+    >>> read_side_effects('<r><actions><rsc_action action="stop" resource="web1"/></actions></r>')
+    {'web1': <SideEffect.STOPPED: 'stopped'>}
     """
     try:
         root = ET.fromstring(raw)  # noqa: S314

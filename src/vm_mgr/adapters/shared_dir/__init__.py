@@ -1,3 +1,3 @@
-"""Meet the storage, snapshots and ledger ports with a directory that all nodes mount."""
+"""Meet the storage, snapshots and intent log ports with a directory that all nodes mount."""
 
 __all__: list[str] = []

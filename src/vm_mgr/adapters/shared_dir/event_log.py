@@ -1,4 +1,4 @@
-"""Meet the chronicle port with a file per node, to which only that node appends."""
+"""Meet the event log port with a file per node, to which only that node appends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Meet the ledger port with a lock file per name, and a file per mark."""
+"""Meet the intent log port with a lock file per name, and a file per mark."""
 
 from __future__ import annotations
 

@@ -1,1 +1,3 @@
 """What starts, stops and removals have in common: waiting, unfinished operations, saved memory."""
+
+__all__: list[str] = []

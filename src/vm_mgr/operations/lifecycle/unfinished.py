@@ -28,8 +28,9 @@ def require_whole(
 ) -> None:
     """Raise TRY_LATER while an operation has left the VM between two states; one that ends is waited for.
 
-    foreign_ledger: the ledger is in another storage than the VM, whose outage must not keep the VM down. Then
-    what its own storage says counts, which knows of the one half state that could be booted: a rollback.
+    foreign_intent_log: the intent log is in another storage than the VM, and an outage of that one must not
+    keep the VM down. Then what the VM's own storage says counts, which knows of the one half state that could
+    be booted: a rollback.
     """
     deadline = env.clock.monotonic() + min(PATIENCE_S, limit_s)
     while True:

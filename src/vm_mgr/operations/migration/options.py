@@ -57,8 +57,8 @@ class MigrateOptions(NamedTuple):
 class Target(NamedTuple):
     """Where a VM is to go: to a node, or to any other one but those that are to be avoided.
 
-    leaving: the node that it is to leave; where it has left it already, there is nothing to do.
-    restarting: whether other VMs, which are kept together with it, may be restarted for it.
+    source: the node that it is to leave; where it has left it already, there is nothing to do.
+    allow_restart: whether other VMs, which are colocated with it, may be restarted for it.
     """
 
     to: NodeName | None = None
@@ -83,7 +83,7 @@ def agent_terms(terms: MigrateOptions, plan: Plan | None) -> dict[str, str]:
 
     The agent keeps the reason of the pick in its record of the move.
 
-    >>> agent_terms(MoveTerms(bandwidth_mib=8), Plan(Strategy.AUTO_CONVERGE, reason="it is busy"))
+    >>> agent_terms(MigrateOptions(bandwidth_mib=8), Plan(Strategy.AUTO_CONVERGE, reason="it is busy"))
     {'bandwidth': '8', 'strategy': 'auto-converge', 'reason': 'it is busy'}
     """
     given = {word: str(value) for key, word in _WORDS.items() if (value := getattr(terms, key)) is not None}

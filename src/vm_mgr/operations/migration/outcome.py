@@ -25,7 +25,7 @@ __all__ = [
 
 POLL_S = 0.25
 OTHER_STEPS_S = 120  # migrate_from and settling, or stop and start of a VM that is restarted
-# How far the chronicle may be behind what has happened.
+# How far the event log may be behind what has happened.
 CHRONICLE_S = 5.0
 _WAYS = {
     EventKind.RESUMED: MoveMethod.RESUMED,
@@ -87,7 +87,7 @@ def was_restarted(env: Env, before: Resource, after: Resource | None, seen: VmSt
 
 
 def method_taken(env: Env, vm: VmResource, since_utc: float) -> Generator[None, None, MoveMethod]:
-    """Tell how a VM has arrived; whether its guest went on is in the chronicle, maybe a moment later."""
+    """Tell how a VM has arrived; whether its guest went on is in the event log, maybe a moment later."""
     expected = expected_method(vm)
     if expected is not MoveMethod.UNKNOWN:
         return expected
@@ -105,7 +105,7 @@ def method_taken(env: Env, vm: VmResource, since_utc: float) -> Generator[None, 
 
 
 def why_failed(env: Env, name: VmName, failure: Failure, since_utc: float) -> Generator[None, None, str]:
-    """Give the whole reason of a failed move, which only the chronicle has, maybe a moment later.
+    """Give the whole reason of a failed move, which only the event log has, maybe a moment later.
 
     Pacemaker keeps 128 bytes of an agent's reasons, and nothing of those of migrations from 2.1.6 on.
     """

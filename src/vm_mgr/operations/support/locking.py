@@ -1,9 +1,9 @@
 """Be alone at a VM, and leave it as before or as asked for, whatever happens on the way.
 
-An operation of several steps writes a mark first and erases it last. Where it fails in between, or is killed,
-the mark says what was begun, and its operation's `settle` brings the VM back or finishes: at once after a
-failure, by the next operation on that VM or by `vm-mgr repair` after a kill. There is no second way, so the
-one that is needed after a power cut is tested daily (docs/design/0004-crash-only-operations.md).
+An operation of several steps writes an intent first and erases it last. Where it fails in between, or is
+killed, the intent says what was begun, and its operation's `recover` brings the VM back or finishes: at once
+after a failure, by the next operation on that VM or by `vm-mgr repair` after a kill. There is no second way,
+so the one that is needed after a power cut is tested daily (docs/design/0004-crash-only-operations.md).
 """
 
 from collections.abc import Collection, Iterator
@@ -33,8 +33,8 @@ __all__ = [
     "with_intent",
 ]
 
-# verb → the module whose `settle(env, name, mark)` knows what it takes; where its marks name other VMs,
-# `settle_elsewhere(env, name, mark)` does as much as these need, whatever becomes of the VM itself
+# verb → the module whose `recover(env, name, intent)` knows what it takes; where its intents name other VMs,
+# `recover_others(env, name, intent)` does as much as these need, whatever becomes of the VM itself
 RECOVERIES = {
     "add-disk": "add_disk",
     "colocation": "colocation",

@@ -6,14 +6,13 @@ minutes would hold up the fencing of a lost node for two minutes.
 
 from contextlib import suppress
 
-from vm_mgr import private
+from vm_mgr.agent import state_files
 from vm_mgr.bounded import OutOfTimeError, bounded
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.cluster import ClusterState, Failure
 from vm_mgr.model.migration import PREEMPTED, JobSample
 from vm_mgr.model.vm import VmName
-from vm_mgr.ocf import identity
-from vm_mgr.wiring import RealEnv
+from vm_mgr.ports.node_env import NodeEnv
 
 __all__ = ["RecoveryWatch"]
 
@@ -32,7 +31,7 @@ END_S = 4.0
 class RecoveryWatch:
     """Tell when something is lost that was not when the migration began; nothing is no reason."""
 
-    def __init__(self, env: RealEnv, name: VmName, target: str = "", *, others: bool = True) -> None:
+    def __init__(self, env: NodeEnv, name: VmName, target: str = "", *, others: bool = True) -> None:
         """Watch the target, and if asked for all others, too."""
         self.env = env
         self.name = name
@@ -74,12 +73,12 @@ class RecoveryWatch:
 
         A guest that ends itself again and again would hold up a drain for as long as it likes.
         """
-        file, now = identity.path(self.env, "gave-way", vm), self.env.clock.monotonic()
-        with suppress(OSError, ValueError):
-            if 0 <= now - float(file.read_text(encoding="utf-8")) < ONCE_IN_S:
+        now = self.env.clock.monotonic()
+        with suppress(ValueError):
+            if 0 <= now - float(state_files.read(self.env, "gave-way", vm)) < ONCE_IN_S:
                 return False
         with suppress(OSError):
-            private.write(file, f"{now}\n")
+            state_files.write(self.env, "gave-way", vm, f"{now}\n")
         return True
 
     def _look(self) -> dict[str, str] | None:

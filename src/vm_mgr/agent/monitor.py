@@ -2,18 +2,16 @@
 
 import json
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
-from vm_mgr import private
+from vm_mgr.agent import identity, state_files
+from vm_mgr.agent.health_checks import CHECKS, Kept, Verdict, Word
+from vm_mgr.agent.parameters import Parameters
 from vm_mgr.bounded import OutOfTimeError, bounded
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.health_checks import LEVELS, level_for
 from vm_mgr.model.vm import VmName
-from vm_mgr.ocf import identity
-from vm_mgr.ocf.health_checks import CHECKS, Kept, Verdict, Word
-from vm_mgr.ocf.parameters import Parameters
-from vm_mgr.wiring import RealEnv
+from vm_mgr.ports.node_env import NodeEnv
 
 __all__ = ["Finding", "monitor"]
 
@@ -30,7 +28,7 @@ class Finding(NamedTuple):
     text: str = ""
 
 
-def monitor(env: RealEnv, given: Parameters, *, keep: bool = True) -> Finding:
+def monitor(env: NodeEnv, given: Parameters, *, keep: bool = True) -> Finding:
     """Make the check of the depth that is asked for; a person's (not keep) is no miss that counts.
 
     Raises VmMgrError where nothing is known, which is no failure of the VM.
@@ -56,7 +54,7 @@ def monitor(env: RealEnv, given: Parameters, *, keep: bool = True) -> Finding:
     )
 
 
-def _full(env: RealEnv, given: Parameters) -> str:
+def _full(env: NodeEnv, given: Parameters) -> str:
     """Say that a guest may only wait for room, as one in Ceph does; no other node has more."""
     with suppress(VmMgrError, OutOfTimeError):
         storage = env.storages.get(given.storage or env.storages.label_of(given.name))
@@ -64,9 +62,9 @@ def _full(env: RealEnv, given: Parameters) -> str:
     return ""
 
 
-def _look(env: RealEnv, name: VmName, check: str, pid: int, kept: Kept) -> Verdict:
+def _look(env: NodeEnv, name: VmName, check: str, pid: int, kept: Kept) -> Verdict:
     """Judge only a guest that is to run: one that stands by somebody's will, or moves, is left alone."""
-    if any(identity.path(env, kind, name).exists() for kind in identity.STANDS):
+    if any(state_files.path(env, kind, name).exists() for kind in identity.PAUSES):
         return Verdict(
             Word.ALIVE, "", Kept(kept.process, answered=kept.answered)
         )  # the agent's monitor sees to it
@@ -82,26 +80,19 @@ def _look(env: RealEnv, name: VmName, check: str, pid: int, kept: Kept) -> Verdi
         return Verdict(Word.UNKNOWN, error.message, kept)
 
 
-def _read(env: RealEnv, name: VmName, check: str, process: str) -> Kept:
+def _read(env: NodeEnv, name: VmName, check: str, process: str) -> Kept:
     """Read what was kept of this process; what can't be understood is no more than a first look."""
     try:
-        whole = json.loads(_file(env, name, check).read_text(encoding="utf-8"))
+        whole = json.loads(state_files.read(env, f"check-{check}", name))
         kept = Kept(**{key: value for key, value in whole.items() if key in Kept._fields})
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError):
         return Kept(process)
     return kept if kept.process == process else Kept(process)
 
 
-def _write(env: RealEnv, name: VmName, check: str, kept: Kept) -> None:
-    path = _file(env, name, check)
+def _write(env: NodeEnv, name: VmName, check: str, kept: Kept) -> None:
     try:
-        new = path.with_name(f"{path.name}.new")
-        private.write(new, json.dumps(kept._asdict()))
-        new.replace(path)
+        state_files.write(env, f"check-{check}", name, json.dumps(kept._asdict()))
     except OSError as error:
         message = f"can't keep what the check {check} of {name} has found: {error}"
-        raise VmMgrError(Kind.ENVIRONMENT, message, hint=f"see: df {path.parent}") from error
-
-
-def _file(env: RealEnv, name: VmName, check: str) -> Path:
-    return identity.path(env, f"check-{check}", name)
+        raise VmMgrError(Kind.ENVIRONMENT, message, hint=f"see: df {env.state_dir}") from error

@@ -1,15 +1,15 @@
 """Keep in the storage that a VM which runs here writes elsewhere than to its stored disks."""
 
-from vm_mgr.ocf import identity
-from vm_mgr.ocf.agent_log import say
-from vm_mgr.ocf.parameters import Parameters
+from vm_mgr.agent import identity
+from vm_mgr.agent.agent_log import say
+from vm_mgr.agent.parameters import Parameters
 from vm_mgr.operations.storage.overlay import keep_note
-from vm_mgr.wiring import RealEnv
+from vm_mgr.ports.node_env import NodeEnv
 
 __all__ = ["note_disks"]
 
 
-def note_disks(env: RealEnv, given: Parameters) -> None:
+def note_disks(env: NodeEnv, given: Parameters) -> None:
     """Look at libvirt's state file and tell what replaces a disk; raises where the storage is silent."""
     name = given.name
     pid = identity.own_pid(env, name)

@@ -7,24 +7,22 @@ taken before a QEMU is started from it, which stands until it is known to be the
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from vm_mgr import private
+from vm_mgr.agent import identity, state_files
+from vm_mgr.agent.agent_log import say
+from vm_mgr.agent.parameters import Parameters
 from vm_mgr.bounded import OutOfTimeError, bounded
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.saved_state import SavedState
 from vm_mgr.model.vm import VmName
-from vm_mgr.ocf import identity
-from vm_mgr.ocf.agent_log import say
-from vm_mgr.ocf.parameters import Parameters
 from vm_mgr.operations.migration.stop_reason import reason_to_move
 from vm_mgr.operations.storage.own_clients import dead_addresses
 from vm_mgr.operations.support.stopwatch import Stopwatch
 from vm_mgr.ports.hypervisor import PAUSED_BY_USER
+from vm_mgr.ports.node_env import NodeEnv
 from vm_mgr.ports.storage import Storage
-from vm_mgr.wiring import RealEnv
 
 __all__ = ["Found", "clear", "go_on", "hibernate", "wake"]
 
@@ -45,7 +43,7 @@ class Found(NamedTuple):
     stands: bool = False
 
 
-def hibernate(env: RealEnv, given: Parameters, until: float, end: Callable[[], None]) -> bool:
+def hibernate(env: NodeEnv, given: Parameters, until: float, end: Callable[[], None]) -> bool:
     """Save it and end its process; False where the guest runs on and is to be shut down.
 
     Until everything is in the storage, which is so by the time until, the guest only stands: whatever fails
@@ -81,7 +79,7 @@ def hibernate(env: RealEnv, given: Parameters, until: float, end: Callable[[], N
 class _Saving:
     """The steps of saving; until is when the guest must have been let go on, should it not be done."""
 
-    def __init__(self, env: RealEnv, given: Parameters, until: float) -> None:
+    def __init__(self, env: NodeEnv, given: Parameters, until: float) -> None:
         self.env = env
         self.given = given
         self.name = given.name
@@ -148,7 +146,7 @@ class _Saving:
             except VmMgrError as error:
                 say(self.env, f"the guest of {self.name} may stand: {error.message}")
             else:
-                self._marker().unlink(missing_ok=True)
+                state_files.forget(self.env, self.name, "saving")
         if self.storage is not None:
             with suppress(VmMgrError):  # the guest is to shut down in the time that is left
                 _soon(partial(clear, self.env, self.storage, self.name), CALL_S)
@@ -156,20 +154,15 @@ class _Saving:
     def _note_pause(self) -> None:
         """Tell a later stop, should this one be killed, that it was not the guest's user."""
         with suppress(OSError):
-            private.write(self._marker(), self._process())
+            state_files.write(self.env, "saving", self.name, self._process())
 
     def _was_paused_by_us(self) -> bool:
-        try:
-            return self._marker().read_text(encoding="utf-8") == self._process()
-        except OSError:
-            return False
+        process = self._process()
+        return process != "" and state_files.read(self.env, "saving", self.name) == process
 
     def _process(self) -> str:
         pid = identity.own_pid(self.env, self.name)
         return "" if pid is None else f"{pid} {self.env.processes.birth(pid)}"
-
-    def _marker(self) -> Path:
-        return identity.path(self.env, "saving", self.name)
 
     def _require_time(self, memory_bytes: int) -> None:
         left_s = self.until - self.env.clock.monotonic()
@@ -191,7 +184,7 @@ class _Saving:
 
 
 def wake(
-    env: RealEnv, given: Parameters, storage: Storage, uuid: str, deadline: float, end: Callable[[], None]
+    env: NodeEnv, given: Parameters, storage: Storage, uuid: str, deadline: float, end: Callable[[], None]
 ) -> Found:
     """Start the guest with its saved memory, standing; where that can't be, nothing runs and it is to boot.
 
@@ -227,7 +220,7 @@ def wake(
     return Found(state, stands=True)
 
 
-def go_on(env: RealEnv, name: VmName, found: Found, end: Callable[[], None]) -> None:
+def go_on(env: NodeEnv, name: VmName, found: Found, end: Callable[[], None]) -> None:
     """Let the guest's processors run, unless its user had paused it; they may have run where this fails."""
     if found.state is None or not found.stands or found.state.was_paused:
         return
@@ -238,7 +231,7 @@ def go_on(env: RealEnv, name: VmName, found: Found, end: Callable[[], None]) -> 
         raise
 
 
-def clear(env: RealEnv, storage: Storage | None, name: VmName) -> None:
+def clear(env: NodeEnv, storage: Storage | None, name: VmName) -> None:
     """Remove what is of no use any more; what stays is never resumed, and goes at the next time."""
     if storage is None:
         return
@@ -268,12 +261,12 @@ def _soon(call: Callable[[], T], limit_s: float) -> T:
         raise VmMgrError(Kind.TRY_LATER, message, hint="look at its health") from error
 
 
-def _in_time(env: RealEnv, until: float, fraction: float) -> None:
+def _in_time(env: NodeEnv, until: float, fraction: float) -> None:
     if env.clock.monotonic() > until:
         raise VmMgrError(Kind.TRY_LATER, f"the time was up after {fraction:.0%} of its memory")
 
 
-def _tell(env: RealEnv, name: VmName, kind: EventKind, detail: str, waits: Stopwatch | None = None) -> None:
+def _tell(env: NodeEnv, name: VmName, kind: EventKind, detail: str, waits: Stopwatch | None = None) -> None:
     waited = waits.milliseconds if waits else {}
     with suppress(VmMgrError):
         env.journal.record(Event(env.clock.utc(), kind, name, detail=detail, waited=waited))

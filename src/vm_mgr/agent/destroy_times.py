@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from vm_mgr import private
 from vm_mgr.errors import VmMgrError
-from vm_mgr.wiring import RealEnv
+from vm_mgr.ports.node_env import NodeEnv
 
 __all__ = ["remember", "reserve_s"]
 
@@ -17,20 +17,20 @@ UNMEASURED_S = 10.0
 SHORTEST_S = 4.0
 
 
-def reserve_s(env: RealEnv, timeout_s: float) -> float:
+def reserve_s(env: NodeEnv, timeout_s: float) -> float:
     """Give what to keep of a stop's timeout: thrice the longest of the last unplugs and 2 s, at most half."""
     longest = max(_times(env), default=None)
     wanted = UNMEASURED_S if longest is None else max(3 * longest + 2, SHORTEST_S)
     return min(wanted, timeout_s / 2)
 
 
-def remember(env: RealEnv, seconds: float) -> None:
+def remember(env: NodeEnv, seconds: float) -> None:
     """Keep a measurement until the node boots; a stop does not fail for this."""
     with suppress(OSError, VmMgrError):
         private.append(env.state_dir / FILE, f"{seconds:.1f}\n")
 
 
-def _times(env: RealEnv) -> list[float]:
+def _times(env: NodeEnv) -> list[float]:
     try:
         lines = (env.state_dir / FILE).read_text(encoding="utf-8").splitlines()[-LAST:]
         return [float(line) for line in lines]

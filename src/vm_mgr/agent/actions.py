@@ -9,6 +9,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
+from vm_mgr.agent import identity
+from vm_mgr.agent.destroy_times import remember, reserve_s
+from vm_mgr.agent.disks import note_disks
+from vm_mgr.agent.hibernation import clear, go_on, hibernate, wake
+from vm_mgr.agent.moving import migrate_from, migrate_to, wait_gone
+from vm_mgr.agent.parameters import Parameters
 from vm_mgr.bounded import OutOfTimeError, bounded
 from vm_mgr.config import CEPH
 from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
@@ -16,12 +22,6 @@ from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.event import AGENT_EXPECTED, SCRIPTS_FOLLOW, Event, EventKind
 from vm_mgr.model.storage import DiskClient
 from vm_mgr.model.vm import VmName
-from vm_mgr.ocf import identity
-from vm_mgr.ocf.destroy_times import remember, reserve_s
-from vm_mgr.ocf.disks import note_disks
-from vm_mgr.ocf.hibernation import clear, go_on, hibernate, wake
-from vm_mgr.ocf.moving import migrate_from, migrate_to, wait_gone
-from vm_mgr.ocf.parameters import Parameters
 from vm_mgr.operations.lifecycle.unfinished import require_whole
 from vm_mgr.operations.migration.halves import end_half, end_halves
 from vm_mgr.operations.storage.disk_interlock import blocklist_dead, free_disks, gone_nodes, holder_node
@@ -29,8 +29,8 @@ from vm_mgr.operations.storage.overlay import noted_problems
 from vm_mgr.operations.storage.own_clients import note_clients
 from vm_mgr.operations.support.stopwatch import Stopwatch
 from vm_mgr.ports.hypervisor import HALVES
+from vm_mgr.ports.node_env import NodeEnv
 from vm_mgr.ports.storage import Storage
-from vm_mgr.wiring import RealEnv
 
 __all__ = ["ACTIONS", "failure"]
 
@@ -48,7 +48,7 @@ SHUT_OUT_S = 5.0
 NOTE_S = 3.0
 
 
-def start(env: RealEnv, given: Parameters) -> None:
+def start(env: NodeEnv, given: Parameters) -> None:
     """Start from the definition in the storage, after proving that nobody else has the disks open."""
     name = given.name
     deadline = env.clock.monotonic() + given.budget_s
@@ -96,7 +96,7 @@ def start(env: RealEnv, given: Parameters) -> None:
         clear(env, storage, name)
 
 
-def _end_alarm(env: RealEnv, name: VmName) -> None:
+def _end_alarm(env: NodeEnv, name: VmName) -> None:
     """Take back that a second one was found: this is a new one."""
     with suppress(VmMgrError):
         for node in env.cluster.state().nodes:
@@ -104,7 +104,7 @@ def _end_alarm(env: RealEnv, name: VmName) -> None:
                 env.cluster.alarm(name, node.name, on=False)
 
 
-def _ended_half(env: RealEnv, name: VmName) -> bool:
+def _ended_half(env: NodeEnv, name: VmName) -> bool:
     """End what stands here of a failed live migration: its guest can neither be started nor shut down."""
     try:
         if not end_half(env.hypervisor, name):
@@ -118,7 +118,7 @@ def _ended_half(env: RealEnv, name: VmName) -> bool:
 
 
 def _free(
-    env: RealEnv,
+    env: NodeEnv,
     storage: Storage,
     given: Parameters,
     images: Sequence[str],
@@ -139,7 +139,7 @@ def _free(
         whole(limit_s=0)
 
 
-def _foreign_intent_log(env: RealEnv, given: Parameters) -> bool:
+def _foreign_intent_log(env: NodeEnv, given: Parameters) -> bool:
     settings = env.storage_settings
     own = given.storage or env.storages.label_of(given.name)
     return own != (CEPH if settings.ceph else settings.default)
@@ -151,7 +151,7 @@ def _expected(given: Parameters, *, has_agent: bool) -> str:
     return "; ".join(filter(None, words))
 
 
-def _create(env: RealEnv, xml: str, name: VmName, uuid: str, deadline: float) -> None:
+def _create(env: NodeEnv, xml: str, name: VmName, uuid: str, deadline: float) -> None:
     """Have libvirt start it, again where libvirt has not yet seen that its last process is gone.
 
     Again also where its hook has met a client that came after the disks had been free.
@@ -175,12 +175,12 @@ def _create(env: RealEnv, xml: str, name: VmName, uuid: str, deadline: float) ->
         env.clock.sleep(POLL_S)
 
 
-def failure(env: RealEnv, name: VmName, action: str, error: VmMgrError | SignalError) -> Event:
+def failure(env: NodeEnv, name: VmName, action: str, error: VmMgrError | SignalError) -> Event:
     """Give the event of an action that has failed; Pacemaker's own has no reason."""
     return Event(env.clock.utc(), EventKind.FAILED, name, detail=f"{action}: {error.message}")
 
 
-def stop(env: RealEnv, given: Parameters) -> None:
+def stop(env: NodeEnv, given: Parameters) -> None:
     """Shut down, unplug when the time is up, kill when libvirt does not; success means that it is gone.
 
     Where the VM hibernates and the stop is part of a move, its memory is saved instead.
@@ -213,7 +213,7 @@ def stop(env: RealEnv, given: Parameters) -> None:
     identity.forget(env, name)
 
 
-def _blocklist_dead(env: RealEnv, given: Parameters) -> None:
+def _blocklist_dead(env: NodeEnv, given: Parameters) -> None:
     """Have Ceph forget a process that could not close its disks, so that another node need not wait for that.
 
     It is a help only: a stop never fails for it.
@@ -231,20 +231,20 @@ def _blocklist_dead(env: RealEnv, given: Parameters) -> None:
             print(f"INFO: {name} died: Ceph was told to shut out {one.address}", file=sys.stderr)
 
 
-def _note_disks(env: RealEnv, given: Parameters) -> None:
+def _note_disks(env: NodeEnv, given: Parameters) -> None:
     """Keep where it has written last; nobody can refuse a stop for that, but the next start."""
     with suppress(VmMgrError, OutOfTimeError):
         bounded(partial(note_disks, env, given), NOTE_S)
 
 
-def _wait_ended(env: RealEnv, name: VmName) -> None:
+def _wait_ended(env: NodeEnv, name: VmName) -> None:
     """Wait until nothing of its process is left: the kernel may still be at its memory."""
     kept, deadline = env.own_clients.kept(name), env.clock.monotonic() + SHUT_OUT_S
     while kept and not env.processes.has_ended(kept.pid, kept.birth) and env.clock.monotonic() < deadline:
         env.clock.sleep(POLL_S)
 
 
-def _pid(env: RealEnv, name: VmName, deadline: float) -> int | None:
+def _pid(env: NodeEnv, name: VmName, deadline: float) -> int | None:
     """Find its process; at its end one shows nothing, the longer the more memory it has to give back."""
     while True:
         try:
@@ -255,7 +255,7 @@ def _pid(env: RealEnv, name: VmName, deadline: float) -> int | None:
             env.clock.sleep(POLL_S)
 
 
-def _begins(env: RealEnv, name: VmName, deadline: float) -> bool:
+def _begins(env: NodeEnv, name: VmName, deadline: float) -> bool:
     """End what libvirt may be about to run for a start that was killed or too slow; tell what runs after all.
 
     libvirt goes on with a start that nobody waits for, and destroys only after its end.
@@ -267,7 +267,7 @@ def _begins(env: RealEnv, name: VmName, deadline: float) -> bool:
     return _pid(env, name, deadline) is not None
 
 
-def _confirm(env: RealEnv, given: Parameters, pid: int) -> None:
+def _confirm(env: NodeEnv, given: Parameters, pid: int) -> None:
     """Find that the process is this VM's; a storage that does not answer is no reason to doubt it."""
     name = given.name
     storage, images = None, []
@@ -287,7 +287,7 @@ def _confirm(env: RealEnv, given: Parameters, pid: int) -> None:
         note_clients(env, storage, name, pid, images)
 
 
-def _shut_down(env: RealEnv, name: VmName, deadline: float) -> None:
+def _shut_down(env: NodeEnv, name: VmName, deadline: float) -> None:
     """Press the power button until the VM is gone: a guest that is still booting ignores it.
 
     A paused one can't hear it and is let go on, unless a snapshot holds it for these seconds. libvirt
@@ -305,7 +305,7 @@ def _shut_down(env: RealEnv, name: VmName, deadline: float) -> None:
         _attempt(lambda: _press(env, name, min(CALL_S, remaining)))  # noqa: B023 - called at once
 
 
-def _press(env: RealEnv, name: VmName, timeout_s: float) -> None:
+def _press(env: NodeEnv, name: VmName, timeout_s: float) -> None:
     stands = env.hypervisor.paused(name, timeout_s=timeout_s)
     if stands in HALVES:
         return  # the other half may run: this one is unplugged in the end
@@ -314,14 +314,14 @@ def _press(env: RealEnv, name: VmName, timeout_s: float) -> None:
     env.hypervisor.shutdown(name, timeout_s=timeout_s)
 
 
-def _unplug(env: RealEnv, name: VmName, deadline: float) -> None:
+def _unplug(env: NodeEnv, name: VmName, deadline: float) -> None:
     """End the process by stronger and stronger means, and remember how long it took."""
     began = env.clock.monotonic()
     _end(env, name, deadline)
     remember(env, env.clock.monotonic() - began)
 
 
-def _end(env: RealEnv, name: VmName, deadline: float) -> None:
+def _end(env: NodeEnv, name: VmName, deadline: float) -> None:
     if _attempt(lambda: env.hypervisor.destroy(name, timeout_s=CALL_S)):
         wait_gone(env, name, min(deadline, env.clock.monotonic() + 2))
     for force in (False, True):
@@ -342,7 +342,7 @@ def _attempt(action: Callable[[], None]) -> bool:
     return True
 
 
-ACTIONS: dict[str, Callable[[RealEnv, Parameters], None]] = {
+ACTIONS: dict[str, Callable[[NodeEnv, Parameters], None]] = {
     "start": start,
     "stop": stop,
     "migrate_to": migrate_to,

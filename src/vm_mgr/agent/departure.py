@@ -8,13 +8,12 @@ files end with the boot, as the process does. The hook is deploy/roles/vm_mgr/fi
 from contextlib import suppress
 from uuid import uuid4
 
-from vm_mgr import private
+from vm_mgr.agent import state_files
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import VmName
-from vm_mgr.ocf import identity
 from vm_mgr.ports.hypervisor import ARRIVING
-from vm_mgr.wiring import RealEnv
+from vm_mgr.ports.node_env import NodeEnv
 
 __all__ = ["begin", "end", "finish"]
 
@@ -22,29 +21,23 @@ LOOK_S = 10.0
 LETTERS = frozenset("0123456789abcdef")
 
 
-def begin(env: RealEnv, name: VmName) -> str:
+def begin(env: NodeEnv, name: VmName) -> str:
     """Name a migration that begins; where that can't be kept, nobody but the agent can finish it."""
     ident = uuid4().hex
     end(env, name)
     with suppress(OSError):
-        file = identity.path(env, "moving", name)
-        private.write(file, f"{ident}\n")
+        state_files.write(env, "moving", name, f"{ident}\n")
     return ident
 
 
-def end(env: RealEnv, name: VmName) -> None:
+def end(env: NodeEnv, name: VmName) -> None:
     """Forget it: it has ended well, or the VM runs here."""
-    with suppress(OSError):
-        for kind in ("moving", "left"):
-            identity.path(env, kind, name).unlink(missing_ok=True)
+    state_files.forget(env, name, "moving", "left")
 
 
-def finish(env: RealEnv, name: VmName) -> NodeName | None:
+def finish(env: NodeEnv, name: VmName) -> NodeName | None:
     """Let a VM go on where it has arrived and stands, if it has left this node for good; give that node."""
-    try:
-        ident = identity.path(env, "left", name).read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):
-        return None
+    ident = state_files.read(env, "left", name).strip()
     if not ident or not set(ident) <= LETTERS or env.processes.find_vm(name) is not None:
         return None
     here = env.cluster.local_node()

@@ -6,22 +6,21 @@ is known by its name.
 """
 
 from contextlib import suppress
-from pathlib import Path
+from itertools import chain
 
-from vm_mgr import private
+from vm_mgr.agent import state_files
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.health_checks import LEVELS
 from vm_mgr.model.vm import VmName
-from vm_mgr.wiring import RealEnv
+from vm_mgr.ports.node_env import NodeEnv
 
 __all__ = [
-    "STANDS",
+    "PAUSES",
     "expect",
     "forget",
     "is_awaited",
     "known_uuid",
     "own_pid",
-    "path",
     "remember",
     "was_seen",
 ]
@@ -29,22 +28,22 @@ __all__ = [
 NOBODY = "-"
 UUID_LENGTH = 36
 # What the agent's monitor keeps of a guest that an I/O error has paused.
-STANDS = ("half", "io-error", "no-room")
+PAUSES = ("half", "io-error", "no-room")
 
 
-def own_pid(env: RealEnv, name: VmName) -> int | None:
+def own_pid(env: NodeEnv, name: VmName) -> int | None:
     """Find the VM's process; one with its name and another UUID than the VM was last seen with is not it."""
     return env.processes.find_vm(name, uuid=known_uuid(env, name))
 
 
-def known_uuid(env: RealEnv, name: VmName) -> str:
+def known_uuid(env: NodeEnv, name: VmName) -> str:
     """Give the UUID that the VM was last seen with here; empty where it has left, or nothing is known."""
     words = _words(env, name)
     # Of a half UUID every VM would be another one.
     return words[2] if len(words) == 3 and len(words[2]) == UUID_LENGTH else ""
 
 
-def remember(env: RealEnv, name: VmName, pid: int, uuid: str = "") -> None:
+def remember(env: NodeEnv, name: VmName, pid: int, uuid: str = "") -> None:
     """Keep what is known of the VM's process; the UUID is read from the process if none is given."""
     with suppress(VmMgrError):
         uuid = uuid or env.processes.uuid(pid)
@@ -53,51 +52,35 @@ def remember(env: RealEnv, name: VmName, pid: int, uuid: str = "") -> None:
             _write(env, name, f"{pid} {birth} {uuid}")
 
 
-def expect(env: RealEnv, name: VmName, uuid: str) -> None:
+def expect(env: NodeEnv, name: VmName, uuid: str) -> None:
     """Keep the UUID of a VM that does not run, for the time in which another one has its name."""
     _write(env, name, f"{NOBODY} {NOBODY} {uuid}")
 
 
-def is_awaited(env: RealEnv, name: VmName) -> bool:
+def is_awaited(env: NodeEnv, name: VmName) -> bool:
     """Tell whether a start was begun here and has not come to its end."""
     return _words(env, name)[:1] == [NOBODY]
 
 
-def was_seen(env: RealEnv, name: VmName) -> bool:
+def was_seen(env: NodeEnv, name: VmName) -> bool:
     """Tell whether it was known to run here, and no stop since; a monitor that misses it empties the file."""
-    return path(env, "running", name).exists() and not is_awaited(env, name)
+    return state_files.path(env, "running", name).exists() and not is_awaited(env, name)
 
 
-def forget(env: RealEnv, name: VmName) -> None:
+def forget(env: NodeEnv, name: VmName) -> None:
     """Forget a VM that does not run here, unless another one has its name and could be taken for it."""
-    with suppress(VmMgrError, OSError):
+    with suppress(VmMgrError):
         if env.processes.find_vm(name) is None:
-            path(env, "running", name).unlink(missing_ok=True)
-            path(env, "saving", name).unlink(missing_ok=True)
-            for kind in STANDS:
-                path(env, kind, name).unlink(missing_ok=True)
-            for check, level in LEVELS.items():
-                path(env, f"check-{check}", name).unlink(missing_ok=True)
-                path(env, f"said-{level}", name).unlink(missing_ok=True)
+            checks = [(f"check-{check}", f"said-{level}") for check, level in LEVELS.items()]
+            state_files.forget(env, name, "running", "saving", *PAUSES, *chain(*checks))
             for kind in ("", ".again"):
-                path(env, "disks", VmName(f"{name}{kind}")).unlink(missing_ok=True)
+                state_files.forget(env, VmName(f"{name}{kind}"), "disks")
 
 
-def path(env: RealEnv, kind: str, name: VmName) -> Path:
-    """Name a file about a VM; ".." is in no VM's name, so it can't be the file of another one."""
-    return env.state_dir / f"{kind}..{name.replace('/', '..')}"
+def _words(env: NodeEnv, name: VmName) -> list[str]:
+    return state_files.read(env, "running", name).split()
 
 
-def _words(env: RealEnv, name: VmName) -> list[str]:
-    try:
-        return path(env, "running", name).read_text(encoding="utf-8").split()
-    except (OSError, ValueError):
-        return []
-
-
-def _write(env: RealEnv, name: VmName, line: str) -> None:
-    file = path(env, "running", name)
+def _write(env: NodeEnv, name: VmName, line: str) -> None:
     with suppress(OSError):
-        new = file.with_name(f"{file.name}.new")
-        private.write(new, f"{line}\n")
-        new.replace(file)
+        state_files.write(env, "running", name, f"{line}\n")

@@ -2,15 +2,14 @@
 
 import os
 from contextlib import suppress
-from pathlib import Path
 
-from vm_mgr import private
+from vm_mgr.agent import state_files
 from vm_mgr.model.vm import VmName
-from vm_mgr.ocf import identity
-from vm_mgr.wiring import RealEnv
+from vm_mgr.ports.node_env import NodeEnv
 
 __all__ = ["SHORTEST_S", "add", "count", "forget", "pause_s"]
 
+KIND = "move-tries"
 SHORTEST_S = 5
 LONGEST_S = 120
 # What failed before that says nothing about the next time. The file's own time is that of a clock that never
@@ -18,30 +17,29 @@ LONGEST_S = 120
 FORGOTTEN_S = 3600.0
 
 
-def count(env: RealEnv, name: VmName) -> int:
+def count(env: NodeEnv, name: VmName) -> int:
     """Give the number of failures in a row."""
     try:
-        path = _path(env, name)
+        path = state_files.path(env, KIND, name)
         recent = 0 <= env.clock.monotonic() - path.stat().st_mtime < FORGOTTEN_S
         return int(path.read_text(encoding="utf-8")) if recent else 0
     except (OSError, ValueError):
         return 0  # none yet, or a file that was cut
 
 
-def add(env: RealEnv, name: VmName) -> int:
+def add(env: NodeEnv, name: VmName) -> int:
     """Count one more and give the number; what can't be kept is counted as the first."""
     tries = count(env, name) + 1
     with suppress(OSError):
-        path, now = _path(env, name), env.clock.monotonic()
-        private.write(path, f"{tries}\n")
-        os.utime(path, (now, now))
+        now = env.clock.monotonic()
+        state_files.write(env, KIND, name, f"{tries}\n")
+        os.utime(state_files.path(env, KIND, name), (now, now))
     return tries
 
 
-def forget(env: RealEnv, name: VmName) -> None:
+def forget(env: NodeEnv, name: VmName) -> None:
     """Begin anew."""
-    with suppress(OSError):
-        _path(env, name).unlink(missing_ok=True)
+    state_files.forget(env, name, KIND)
 
 
 def pause_s(tries: int) -> int:
@@ -52,7 +50,3 @@ def pause_s(tries: int) -> int:
     """
     doublings = min(tries - 1, 10)
     return min(SHORTEST_S << doublings, LONGEST_S)
-
-
-def _path(env: RealEnv, name: VmName) -> Path:
-    return identity.path(env, "move-tries", name)

@@ -10,11 +10,10 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from vm_mgr import private
+from vm_mgr.agent import state_files
 from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.vm import VmName
-from vm_mgr.ocf import identity
-from vm_mgr.wiring import RealEnv
+from vm_mgr.ports.node_env import NodeEnv
 
 __all__ = ["cut", "exit_reason", "log_throttled", "no_file", "reset_throttle", "say"]
 
@@ -29,13 +28,13 @@ FOLDERS = ("/run", "/tmp", "/var/tmp", "/var/lib", "/var/log", "/")  # noqa: S10
 LITTLE = 64 << 10
 
 
-def say(env: RealEnv, text: str, *, warning: bool = False) -> None:
+def say(env: NodeEnv, text: str, *, warning: bool = False) -> None:
     """Say a line on stderr and in the journal; a journal that takes nothing fails nothing."""
     print(f"vm-mgr: {text}", file=sys.stderr)
     env.journal.say(text, warning=warning)
 
 
-def exit_reason(env: RealEnv, name: str, reason: str, hint: str = "") -> None:
+def exit_reason(env: NodeEnv, name: str, reason: str, hint: str = "") -> None:
     """Tell Pacemaker why an action fails, in the words that it keeps, and the journal everything."""
     whole = f"{reason} ({hint})" if hint else reason
     fits = len(whole.encode(errors="replace")) <= KEPT_BYTES
@@ -43,31 +42,30 @@ def exit_reason(env: RealEnv, name: str, reason: str, hint: str = "") -> None:
     env.journal.say(f"{name}: {whole}" if name else whole, warning=True)
 
 
-def log_throttled(env: RealEnv, name: VmName, level: int, text: str, *, failed: bool) -> None:
+def log_throttled(env: NodeEnv, name: VmName, level: int, text: str, *, failed: bool) -> None:
     """Say what a recurring monitor has found; only what is new, or was said long ago, is written down."""
     if failed:
         print(f"{PREFIX}{cut(text)}", file=sys.stderr)
     else:
         print(f"WARNING: {text}", file=sys.stderr)
-    file, now = identity.path(env, f"said-{level}", name), env.clock.monotonic()
+    kind, now = f"said-{level}", env.clock.monotonic()
     # The last miss says the same as those before it, but is a failure.
     said = f"{'failed: ' if failed else ''}{' '.join(text.split())}"
     words = "".join(letter for letter in said if not letter.isdigit())
-    with suppress(OSError, ValueError):
-        when, _, last = file.read_text(encoding="utf-8").partition("\n")
+    with suppress(ValueError):
+        when, _, last = state_files.read(env, kind, name).partition("\n")
         if last.rstrip("\n") == words and 0 <= now - int(when) < AGAIN_S:
             return
     env.journal.say(text, warning=True)
     if failed:
         env.journal.record(Event(env.clock.utc(), EventKind.FAILED, name, detail=f"monitor: {text}"))
     with suppress(OSError):
-        private.write(file, f"{now:.0f}\n{words}\n")
+        state_files.write(env, kind, name, f"{now:.0f}\n{words}\n")
 
 
-def reset_throttle(env: RealEnv, name: VmName, level: int) -> None:
+def reset_throttle(env: NodeEnv, name: VmName, level: int) -> None:
     """Note that a recurring monitor has nothing to say: what comes next is new."""
-    with suppress(OSError):
-        identity.path(env, f"said-{level}", name).unlink(missing_ok=True)
+    state_files.forget(env, name, f"said-{level}")
 
 
 def no_file(error: OSError, state_dir: Path) -> str:

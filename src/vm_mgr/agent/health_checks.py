@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.vm import VmName
-from vm_mgr.wiring import RealEnv
+from vm_mgr.ports.node_env import NodeEnv
 
 __all__ = ["CHECKS", "Kept", "Verdict", "Word"]
 
@@ -53,7 +53,7 @@ class Verdict(NamedTuple):
     kept: Kept
 
 
-def qmp(env: RealEnv, name: VmName, pid: int, kept: Kept) -> Verdict:  # noqa: ARG001
+def qmp(env: NodeEnv, name: VmName, pid: int, kept: Kept) -> Verdict:  # noqa: ARG001
     """Have QEMU's monitor answer.
 
     libvirt waits for QEMU without a limit, and everybody else behind it. So it is first asked whether it
@@ -75,7 +75,7 @@ def qmp(env: RealEnv, name: VmName, pid: int, kept: Kept) -> Verdict:  # noqa: A
     return Verdict(Word.UNKNOWN, f"another command waits for QEMU since {control.busy_s:.0f} s", kept)
 
 
-def _ask_qemu(env: RealEnv, name: VmName, kept: Kept) -> Verdict:
+def _ask_qemu(env: NodeEnv, name: VmName, kept: Kept) -> Verdict:
     asked = env.clock.monotonic()
     try:
         status = env.evidence.qemu_status(name)
@@ -93,7 +93,7 @@ def _ask_qemu(env: RealEnv, name: VmName, kept: Kept) -> Verdict:
     return Verdict(Word.ALIVE, "", kept._replace(asked_s=None))
 
 
-def counters(env: RealEnv, name: VmName, pid: int, kept: Kept) -> Verdict:
+def counters(env: NodeEnv, name: VmName, pid: int, kept: Kept) -> Verdict:
     """Compare how long the vCPUs have run, and what the disks were asked for, with the last look.
 
     The kernel tells the first without any daemon; the disks are only looked at where the vCPUs stand still.
@@ -110,7 +110,7 @@ def counters(env: RealEnv, name: VmName, pid: int, kept: Kept) -> Verdict:
     return _look_at_disks(env, name, kept, now)
 
 
-def _look_at_disks(env: RealEnv, name: VmName, kept: Kept, now: float) -> Verdict:
+def _look_at_disks(env: NodeEnv, name: VmName, kept: Kept, now: float) -> Verdict:
     still = f"its vCPUs have not run for {now - kept.moved_s:.0f} s"
     try:
         requests = env.evidence.disk_requests(name)
@@ -125,7 +125,7 @@ def _look_at_disks(env: RealEnv, name: VmName, kept: Kept, now: float) -> Verdic
     return Verdict(Word.MISSED, f"{still}, and its disks were not used", kept)
 
 
-def guest_agent(env: RealEnv, name: VmName, pid: int, kept: Kept) -> Verdict:  # noqa: ARG001
+def guest_agent(env: NodeEnv, name: VmName, pid: int, kept: Kept) -> Verdict:  # noqa: ARG001
     """Have the guest's agent answer; before its first answer the guest may still be booting, or have none."""
     answers = env.evidence.agent_answers(name)
     if answers:
@@ -137,7 +137,7 @@ def guest_agent(env: RealEnv, name: VmName, pid: int, kept: Kept) -> Verdict:  #
     return Verdict(Word.MISSED, "its guest agent does not answer any more", kept)
 
 
-CHECKS: dict[str, Callable[[RealEnv, VmName, int, Kept], Verdict]] = {
+CHECKS: dict[str, Callable[[NodeEnv, VmName, int, Kept], Verdict]] = {
     "qmp": qmp,
     "counters": counters,
     "guest-agent": guest_agent,

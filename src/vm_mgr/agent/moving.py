@@ -3,22 +3,22 @@
 import os
 from contextlib import suppress
 
+from vm_mgr.agent import departure, identity, retry_backoff
+from vm_mgr.agent.agent_log import say
+from vm_mgr.agent.parameters import Parameters
+from vm_mgr.agent.preemption import RecoveryWatch
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.migration import Decision, JobSample, Limits, OnTimeout, Plan, Step, Strategy, limits_within
 from vm_mgr.model.vm import VmName
-from vm_mgr.ocf import departure, identity, retry_backoff
-from vm_mgr.ocf.agent_log import say
-from vm_mgr.ocf.parameters import Parameters
-from vm_mgr.ocf.preemption import RecoveryWatch
 from vm_mgr.operations.migration.blocked import has_arrived
 from vm_mgr.operations.migration.plan import plan_for
 from vm_mgr.operations.migration.unblock import is_shutting_down
 from vm_mgr.operations.storage.own_clients import note_clients_of
 from vm_mgr.ports.hypervisor import ARRIVING
 from vm_mgr.ports.live_migration import Migration
-from vm_mgr.wiring import RealEnv
+from vm_mgr.ports.node_env import NodeEnv
 
 __all__ = ["migrate_from", "migrate_to", "wait_gone"]
 
@@ -28,7 +28,7 @@ CALL_S = 5.0
 CONNECT_S = 20.0
 
 
-def migrate_to(env: RealEnv, given: Parameters) -> None:
+def migrate_to(env: NodeEnv, given: Parameters) -> None:
     """Move the running VM to the node that Pacemaker names.
 
     A failure makes Pacemaker leave the VM alone (on-fail=block). The timer that ends this is set first: a
@@ -53,7 +53,7 @@ def migrate_to(env: RealEnv, given: Parameters) -> None:
     retry_backoff.forget(env, given.name)
 
 
-def migrate_from(env: RealEnv, given: Parameters) -> None:
+def migrate_from(env: NodeEnv, given: Parameters) -> None:
     """Confirm that the VM has arrived and runs."""
     deadline = env.clock.monotonic() + given.budget_s
     while (pid := env.processes.find_vm(given.name)) is not None:
@@ -68,7 +68,7 @@ def migrate_from(env: RealEnv, given: Parameters) -> None:
     raise VmMgrError(Kind.WRONG_STATE, f"{given.name} has not arrived here")
 
 
-def _goes_on(env: RealEnv, name: VmName) -> bool:
+def _goes_on(env: NodeEnv, name: VmName) -> bool:
     """Tell whether it runs here as before, so that only the next try to move it is to be waited for."""
     try:
         return has_arrived(env.hypervisor, name, CALL_S)
@@ -76,14 +76,14 @@ def _goes_on(env: RealEnv, name: VmName) -> bool:
         return False
 
 
-def _go_on(env: RealEnv, name: VmName) -> None:
+def _go_on(env: NodeEnv, name: VmName) -> None:
     """Let a guest go on that still waits for its source: Pacemaker calls here after that has ended."""
     with suppress(VmMgrError):  # it is asked again, until the time is over
         if env.hypervisor.paused(name, timeout_s=CALL_S) == ARRIVING:
             env.hypervisor.let_go(name, timeout_s=CALL_S)
 
 
-def _move(env: RealEnv, given: Parameters) -> None:
+def _move(env: NodeEnv, given: Parameters) -> None:
     name = given.name
     if not given.target_node:
         raise VmMgrError(Kind.INVALID, "no target node is given")
@@ -112,7 +112,7 @@ def _move(env: RealEnv, given: Parameters) -> None:
     identity.forget(env, name)
 
 
-def _end_here(env: RealEnv, name: VmName) -> None:
+def _end_here(env: NodeEnv, name: VmName) -> None:
     """End the process of a guest that has left: libvirt does it, unless it is just being started anew.
 
     Raises EXTERNAL_FAILURE where it does not end: the guest must not go on at the target then.
@@ -128,7 +128,7 @@ def _end_here(env: RealEnv, name: VmName) -> None:
         raise VmMgrError(Kind.EXTERNAL_FAILURE, message)
 
 
-def _let_go(env: RealEnv, name: VmName, target: NodeName, ident: str) -> None:
+def _let_go(env: NodeEnv, name: VmName, target: NodeName, ident: str) -> None:
     """Let the guest go on at the target; where that does not work now, migrate_from does it there."""
     try:
         env.hypervisor_at(target).let_go(name, timeout_s=CONNECT_S, ident=ident)
@@ -136,7 +136,7 @@ def _let_go(env: RealEnv, name: VmName, target: NodeName, ident: str) -> None:
         _record(env, name, f"it has arrived on {target}, which is to let it go on: {error}")
 
 
-def _require_arrived(env: RealEnv, name: VmName, target: NodeName) -> None:
+def _require_arrived(env: NodeEnv, name: VmName, target: NodeName) -> None:
     """Raise where a VM that has left this node does not run at its target.
 
     A new DC does not know how the migrate_to ended that a lost one had called for, and calls again.
@@ -152,13 +152,13 @@ def _require_arrived(env: RealEnv, name: VmName, target: NodeName) -> None:
     _record(env, name, f"it runs on {target} already")
 
 
-def _is_the_same(env: RealEnv, name: VmName, target: NodeName) -> bool:
+def _is_the_same(env: NodeEnv, name: VmName, target: NodeName) -> bool:
     """Tell another VM of its name, where it is still known here which one it was."""
     uuid = identity.known_uuid(env, name)
     return not uuid or env.definitions.uuid(env.hypervisor_at(target).running_definition(name)) == uuid
 
 
-def _limits(env: RealEnv, given: Parameters) -> Limits:
+def _limits(env: NodeEnv, given: Parameters) -> Limits:
     """Take the parameters', but on a node that shuts down pause without a limit: next comes a stop."""
     on_timeout, max_pause_s = given.on_timeout, given.max_pause_s
     try:
@@ -171,7 +171,7 @@ def _limits(env: RealEnv, given: Parameters) -> Limits:
     )
 
 
-def _plan(env: RealEnv, given: Parameters, limits: Limits) -> Plan:
+def _plan(env: NodeEnv, given: Parameters, limits: Limits) -> Plan:
     if given.strategy is not Strategy.AUTO:
         return Plan(given.strategy, pause_early=given.pause_early, reason=given.reason)
     try:
@@ -211,7 +211,7 @@ def _migration(given: Parameters, plan: Plan, limits: Limits, ident: str) -> Mig
 class Teller:
     """Write into the journal what is done for a migration, and how far it is; end it for a recovery."""
 
-    def __init__(self, env: RealEnv, name: VmName, way: RecoveryWatch) -> None:
+    def __init__(self, env: NodeEnv, name: VmName, way: RecoveryWatch) -> None:
         self.env = env
         self.name = name
         self.way = way
@@ -236,11 +236,11 @@ class Teller:
         return self.ending
 
 
-def _record(env: RealEnv, name: VmName, text: str) -> None:
+def _record(env: NodeEnv, name: VmName, text: str) -> None:
     say(env, f"migration of {name}: {text}")
 
 
-def wait_gone(env: RealEnv, name: VmName, deadline: float) -> bool:
+def wait_gone(env: NodeEnv, name: VmName, deadline: float) -> bool:
     """Wait until the VM's process has ended here; False when it is too late."""
     while not _is_gone(env, name):
         if env.clock.monotonic() > deadline:
@@ -249,14 +249,14 @@ def wait_gone(env: RealEnv, name: VmName, deadline: float) -> bool:
     return True
 
 
-def _is_gone(env: RealEnv, name: VmName) -> bool:
+def _is_gone(env: NodeEnv, name: VmName) -> bool:
     try:
         return identity.own_pid(env, name) is None
     except VmMgrError:
         return False  # a process that is ending shows nothing for a moment; the caller's next look raises
 
 
-def _set_timer(env: RealEnv, name: VmName, after_s: float) -> str:
+def _set_timer(env: NodeEnv, name: VmName, after_s: float) -> str:
     """Set it; a migration does not fail for this, but somebody has to hear of it."""
     try:
         return env.timers.schedule_unblock(name, after_s)
@@ -265,7 +265,7 @@ def _set_timer(env: RealEnv, name: VmName, after_s: float) -> str:
         return ""
 
 
-def _watch(env: RealEnv, name: VmName) -> str:
+def _watch(env: NodeEnv, name: VmName) -> str:
     """Have the VM looked at if this process is killed; without it the timer does that, later."""
     try:
         return env.timers.watch(name, os.getpid())
@@ -274,7 +274,7 @@ def _watch(env: RealEnv, name: VmName) -> str:
         return ""
 
 
-def _cancel(env: RealEnv, name: VmName, timer: str) -> None:
+def _cancel(env: NodeEnv, name: VmName, timer: str) -> None:
     try:
         if timer:
             env.timers.cancel(timer)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 from vm_mgr.ports.definition import RbdName
-from vm_mgr.wiring import RealEnv
+from vm_mgr.ports.node_env import NodeEnv
 
 __all__ = ["Guarded", "guarded"]
 
@@ -29,7 +29,7 @@ class Guarded(NamedTuple):
     doubtful: tuple[str, ...] = ()
 
 
-def guarded(env: RealEnv, xml: str, *, pools: tuple[Path, ...] = POOLS, mapped: Path = MAPPED) -> Guarded:
+def guarded(env: NodeEnv, xml: str, *, pools: tuple[Path, ...] = POOLS, mapped: Path = MAPPED) -> Guarded:
     """Look at all disks that the domain opens for writing; most domains need no look."""
     if not any(word in xml for word in ("rbd", "system_", "data_", "/dev/")):
         return Guarded()
