@@ -401,7 +401,7 @@ def test_saved_memory_is_given_back_once(env, image):
     assert found.resumable
     env.storage.consume_state(NAME)
     assert kind_of(env.storage.consume_state, NAME) is Kind.WRONG_STATE
-    assert env.storage.saved_state(NAME) == kept._replace(complete=True, taken=True)
+    assert env.storage.saved_state(NAME) == kept._replace(complete=True, consumed=True)
     path = env.storage.load_state(NAME, found, quiet)
     assert Path(path).read_bytes() == MEMORY
     env.storage.delete_state(NAME)
