@@ -226,7 +226,7 @@ class RealEnv:
         """Ceph's daemons and clients; a shared directory's servers know by themselves who is gone."""
         if self.storage_settings.ceph is None:
             hint = "nothing is to be done: leases and locks of shared directories end with the fenced node"
-            raise VmMgrError(Kind.NOT_SUPPORTED, "no storage here has to be told of lost nodes", hint=hint)
+            raise VmMgrError(Kind.NOT_SUPPORTED, "no storage here has to know of lost nodes", hint=hint)
         from vm_mgr.adapters.ceph.storage_fencing import CephLostNodes  # noqa: PLC0415
 
         return CephLostNodes(self.connection)

@@ -146,7 +146,7 @@ def test_killed_creation_is_listed_and_repaired(lab: Lab, vm: str) -> None:
     shell(lab, begin + "; rm /root/large.qcow2 /root/pid")
     assert "create under way on n1, or unfinished" in vm_mgr(lab, "list")
     # For 30 s nobody can tell a dead process from a slow one: repair waits.
-    assert vm_mgr(lab, "repair") == "settled: life2\n"
+    assert vm_mgr(lab, "repair") == "recovered: life2\n"
     assert "life2" not in vm_mgr(lab, "list")
 
 

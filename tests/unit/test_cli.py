@@ -137,7 +137,7 @@ def test_unfinished_is_listed_and_repaired(shell, env):
     env.intent_log.write("web1", Intent("restart", "n3"))
     env.cluster.set_target_role("web1", TargetRole.STOPPED)
     assert "restart under way on n3, or unfinished (vm-mgr repair)" in shell("list").stdout
-    assert shell("repair").stdout == "settled: web1\n"
+    assert shell("repair").stdout == "recovered: web1\n"
     assert shell("status", "web1").stdout == "Started on n1\n"
 
 

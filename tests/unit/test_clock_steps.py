@@ -88,7 +88,7 @@ class TestFullStorageIsTold:
     @pytest.mark.parametrize(
         ("there", "value", "told"),
         [
-            ("n1", "1767225600", "its guest stands: its storage is full since 2026-01-01 00:00:00 UTC"),
+            ("n1", "1767225600", "its guest is paused: its storage is full since 2026-01-01 00:00:00 UTC"),
             ("n2", "1767225600", ""),
             ("n1", "soon", ""),
         ],

@@ -202,7 +202,7 @@ def test_steps_of_a_running_vm_are_told_in_words(image):
         "make data_web1_1 (1 MiB) and copy disk.qcow2 into it",
         "put data_web1_1 in place",
         "store with web1: definition",
-        "plug the disk into the running guest of web1",
+        "attach the disk to the running guest of web1",
     ]
     assert rehearse(env, lambda rehearsed: set_metadata(rehearsed, "web1", "owner", "me"))[1] == [
         "store with web1: owner=me"

@@ -264,7 +264,7 @@ class TestCommand:
         assert done.exit_code == 0, done.stderr
         assert done.stdout.splitlines() == [
             "osd.1 is marked down",
-            f"the client {DEAD.address} is shut out",
+            f"the client {DEAD.address} is blocklisted",
         ]
         assert self.run(env, "n2").stdout == "nothing of n2 is left\n"
 

@@ -206,7 +206,7 @@ def stop(env: NodeEnv, given: Parameters) -> None:
         _unplug(env, name, deadline)
         _blocklist_dead(env, given)
         if not given.force_stop:
-            why = "its guest did not shut down in its time, or libvirt did not answer: it was unplugged"
+            why = "its guest did not shut down in its time, or libvirt did not answer: it was powered off"
             env.journal.record(Event(env.clock.utc(), EventKind.STOPPED, name, detail=why))
     else:
         env.own_clients.forget(name)  # it has closed its disks
@@ -228,7 +228,7 @@ def _blocklist_dead(env: NodeEnv, given: Parameters) -> None:
 
     with suppress(VmMgrError, OutOfTimeError):
         for one in bounded(blocklist, SHUT_OUT_S):
-            print(f"INFO: {name} died: Ceph was told to shut out {one.address}", file=sys.stderr)
+            print(f"INFO: {name} died: Ceph was asked to blocklist {one.address}", file=sys.stderr)
 
 
 def _note_disks(env: NodeEnv, given: Parameters) -> None:

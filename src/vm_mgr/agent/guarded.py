@@ -23,7 +23,7 @@ OURS = re.compile(r"(?:system|data)_[A-Za-z0-9._-]+")
 
 
 class Guarded(NamedTuple):
-    """images: those of the VMs' pool; doubtful: what is named like one, and can't be told."""
+    """images: those of the VMs' pool; doubtful: what is named like one, and can't be identified."""
 
     images: tuple[str, ...] = ()
     doubtful: tuple[str, ...] = ()

@@ -103,7 +103,7 @@ def counters(env: NodeEnv, name: VmName, pid: int, kept: Kept) -> Verdict:
     now, vcpu_ns = env.clock.monotonic(), env.processes.vcpu_time_ns(pid)
     if vcpu_ns is None:
         return Verdict(
-            Word.UNKNOWN, f"the kernel does not tell how long its vCPUs (process {pid}) have run", kept
+            Word.UNKNOWN, f"the kernel does not report how long its vCPUs (process {pid}) have run", kept
         )
     if vcpu_ns != kept.vcpu_ns:
         return Verdict(Word.ALIVE, "", kept._replace(vcpu_ns=vcpu_ns, requests=None, moved_s=now))

@@ -95,7 +95,7 @@ class _Saving:
         self.storage = env.storages.get(self.given.storage or env.storages.label_of(name))
         stands = env.hypervisor.paused(name, timeout_s=CALL_S)
         if stands not in ("", PAUSED_BY_USER):
-            raise VmMgrError(Kind.WRONG_STATE, f"its guest stands: {stands}")
+            raise VmMgrError(Kind.WRONG_STATE, f"its guest is paused: {stands}")
         intent = env.intent_log.intents().get(
             name
         )  # asked after the pause was seen: it may be that command's
@@ -144,7 +144,7 @@ class _Saving:
             try:
                 self.env.hypervisor.resume(self.name)
             except VmMgrError as error:
-                say(self.env, f"the guest of {self.name} may stand: {error.message}")
+                say(self.env, f"the guest of {self.name} may be paused: {error.message}")
             else:
                 state_files.forget(self.env, self.name, "saving")
         if self.storage is not None:

@@ -41,7 +41,7 @@ def check_start(env: NodeEnv, arguments: Sequence[str], xml: str) -> None:
 def _refuse_held(env: NodeEnv, name: str, found: Guarded) -> None:
     """Refuse by the rule of the agent's own start; who watches is not waited for."""
     for disk in found.doubtful:
-        message = f"refusing to start {name}: its disk {disk} may be one of vm-mgr's, and can't be told"
+        message = f"refusing to start {name}: its disk {disk} may be one of vm-mgr's, and can't be identified"
         raise VmMgrError(Kind.WRONG_STATE, message)
     if found.images:
         storage = env.storages.get(CEPH)
@@ -56,7 +56,7 @@ def _refuse_saved(env: NodeEnv, xml: str, found: Guarded) -> None:
         state = env.storages.get(label).saved_state(name)
         if state is not None and state.resumable:
             ways = f"vm-mgr start {name}, or give it up: vm-mgr stop --force {name}"
-            message = f"refusing to boot from disks of {name}: its memory is saved; let it go on: {ways}"
+            message = f"refusing to boot from disks of {name}: its memory is saved; resume it: {ways}"
             raise VmMgrError(Kind.WRONG_STATE, message)
 
 

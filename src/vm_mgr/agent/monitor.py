@@ -73,7 +73,7 @@ def _look(env: NodeEnv, name: VmName, check: str, pid: int, kept: Kept) -> Verdi
     if not (state.startswith("running") or (check == "qmp" and state == "paused (unknown)")):
         if state:
             return Verdict(Word.ALIVE, "", Kept(kept.process, answered=kept.answered))
-        return Verdict(Word.UNKNOWN, "libvirt's state file does not tell its state", kept)
+        return Verdict(Word.UNKNOWN, "libvirt's state file does not show its state", kept)
     try:
         return CHECKS[check](env, name, pid, kept)
     except VmMgrError as error:

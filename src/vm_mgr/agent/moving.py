@@ -133,7 +133,7 @@ def _let_go(env: NodeEnv, name: VmName, target: NodeName, ident: str) -> None:
     try:
         env.hypervisor_at(target).let_go(name, timeout_s=CONNECT_S, ident=ident)
     except VmMgrError as error:
-        _record(env, name, f"it has arrived on {target}, which is to let it go on: {error}")
+        _record(env, name, f"it has arrived on {target}, which is to resume it: {error}")
 
 
 def _require_arrived(env: NodeEnv, name: VmName, target: NodeName) -> None:

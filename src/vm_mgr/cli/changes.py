@@ -142,7 +142,7 @@ def repair_command() -> None:
     from vm_mgr.operations.repair import repair  # noqa: PLC0415
 
     settled = run(repair)
-    print("nothing is unfinished" if not settled else f"settled: {', '.join(settled)}")
+    print("nothing is unfinished" if not settled else f"recovered: {', '.join(settled)}")
 
 
 @click.command("unmigrate")

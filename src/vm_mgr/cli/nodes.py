@@ -28,6 +28,6 @@ def release_node_command(node: str) -> None:
     for number in released.daemons:
         print(f"osd.{number} is marked down")
     for address in released.clients:
-        print(f"the client {address} is shut out")
+        print(f"the client {address} is blocklisted")
     if not (released.daemons or released.clients):
         print(f"nothing of {node} is left")

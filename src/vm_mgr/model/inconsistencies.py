@@ -233,9 +233,9 @@ def _ceph(ceph: CephTimes) -> Iterator[Inconsistency]:
         yield _warning("silent-monitor", lost, shown, why, f"mon_client_ping_timeout = {grace / 3:.0f}")
     reporters, hosts = ceph.mon_osd_min_down_reporters, ceph.osd_hosts
     if reporters is not None and hosts is not None and hosts > 1 and reporters > hosts - 2:
-        why = "after one more loss too few machines are left to report it: I/O stands still for 15 minutes"
+        why = "after one more loss too few machines are left to report it: I/O hangs for 15 minutes"
         if reporters > hosts - 1:
-            why = "too few machines are left to report a lost one: I/O stands still for 15 minutes"
+            why = "too few machines are left to report a lost one: I/O hangs for 15 minutes"
         make = _error if reporters > hosts - 1 else _warning
         pair = ("mon_osd_min_down_reporters", str(reporters)), ("machines with storage", str(hosts))
         yield make("reporters", *pair, why, "mon_osd_min_down_reporters = 1")
@@ -263,7 +263,7 @@ def _clients(cluster: ClusterTimes, ceph: CephTimes) -> Iterator[Inconsistency]:
     name, expires = "mon_osd_blocklist_default_expire", ceph.mon_osd_blocklist_default_expire
     budget = add(noticed_worst(cluster), fencing_worst(cluster))
     if expires is not None and budget is not None and expires < 2 * budget:
-        why = "a client that was shut out may write again while its node's end is still being settled"
+        why = "a blocklisted client may write again while the end of its node is still being handled"
         fence = ("noticing and fencing, at worst", spell(budget))
         yield _error("blocklist", (name, spell(expires)), fence, why, f"{name} = 3600")
     if ceph.rbd_blocklist_expire_seconds:
@@ -300,8 +300,8 @@ def _vm(cluster: ClusterTimes, vm: VmTimes) -> Iterator[Inconsistency]:
         remedy = f"shutdown-escalation={leaving + 300:.0f}s"
         yield _error("shutdown", whole, ("shutdown-escalation", spell(escalation)), why, remedy, vm.name)
     if vm.stop is not None and vm.stop < 2 * RESERVE_S:
-        why = f"the guest has only {spell(vm.stop / 2)} to shut down before it is unplugged"
-        kept = ("kept for unplugging", spell(min(RESERVE_S, vm.stop / 2)))
+        why = f"the guest has only {spell(vm.stop / 2)} to shut down before it is powered off"
+        kept = ("kept for powering off", spell(min(RESERVE_S, vm.stop / 2)))
         yield _warning("short-stop", stop, kept, why, f"vm-mgr set {vm.name} --stop-timeout 30", vm.name)
     yield from _monitor(vm)
 
@@ -350,7 +350,7 @@ def _vm_in_ceph(ceph: CephTimes, cluster: ClusterTimes, vm: VmTimes) -> Iterator
         remedy = f"a start timeout of {longest + 2 * RESERVE_S:.0f} s or more"
         yield _error("start", start, (name, spell(longest)), why, remedy, vm.name)
     if vm.io_error_timeout is not None and vm.io_error_timeout < back:
-        why = "a VM that stands still for an I/O error is killed and restarted before Ceph works again"
+        why = "a VM that an I/O error has paused is killed and restarted before Ceph works again"
         pair = (
             ("io_error_timeout", spell(vm.io_error_timeout)),
             ("loss of a storage daemon, at worst", spell(back)),

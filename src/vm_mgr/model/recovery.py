@@ -250,7 +250,7 @@ def _let_go(ceph: CephTimes | None, vm: VmTimes) -> Phase:
         name=name,
         typical_s=0.0,
         worst_s=_within(add(ceph.osd_client_watch_timeout, GIVEN_UP_S), vm),
-        made_of="at once, as the node shuts out its dead client; at worst, where Ceph does not answer it,"
+        made_of="at once, as the node blocklists its dead client; at worst, where Ceph does not answer it,"
         f" osd_client_watch_timeout and {GIVEN_UP_S:.0f} s",
     )
 

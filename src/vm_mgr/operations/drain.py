@@ -322,7 +322,7 @@ class _Drain:
             self._tell(Left(vm.name, NodeName(seen.node), how, round(took_s, 1)))
         else:
             reason = f"it is {seen.state.value}" + (f": {seen.detail}" if seen.detail else "")
-            self._keep(vm.name, reason, f"look again: vm-mgr status {vm.name}")
+            self._keep(vm.name, reason, f"check again: vm-mgr status {vm.name}")
 
     def _progress(self) -> Progress:
         moves = "; ".join(journey.told() for journey in self.under_way)

@@ -343,12 +343,12 @@ def _found(env: Env, after: Resource, to: NodeName | None, there: NodeName, reas
     name, wanted = VmName(after.name), to or there
     with suppress(VmMgrError):  # what is not found in time is told below, with where it runs
         release_blocked(env, after)
-    seen = wait(env, name, f"settling {name}", lambda vm: _is_there(vm, wanted), SETTLE_S)
+    seen = wait(env, name, f"waiting for the cluster to find {name}", lambda vm: _is_there(vm, wanted), SETTLE_S)
     if _is_there(seen, wanted):
         return seen
     on = f" on {seen.node}" if seen.node else ""
     message = f"{name} runs on {there}, for the cluster it is {seen.state.value}{on}: {reason}"
-    raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=f"look again: vm-mgr status {name}; crm_mon -1")
+    raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=f"check again: vm-mgr status {name}; crm_mon -1")
 
 
 def _is_there(seen: VmStatus, node: NodeName) -> bool:

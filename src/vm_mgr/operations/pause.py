@@ -27,8 +27,8 @@ def pause(env: Env, name: VmName) -> VmStatus:
         stands = hypervisor.paused(name, timeout_s=LOOK_S)
         if stands not in ("", PAUSED_BY_USER):
             # libvirt would keep that reason, and the agent lets a guest go on after an I/O error.
-            hint = f"mend the cause and let it go on first: vm-mgr resume {name}"
-            raise VmMgrError(Kind.WRONG_STATE, f"{name} stands already: {stands}", hint=hint)
+            hint = f"mend the cause and resume it first: vm-mgr resume {name}"
+            raise VmMgrError(Kind.WRONG_STATE, f"{name} is already paused: {stands}", hint=hint)
         with suppress(VmMgrError):  # left by a killed command: it would let the guest go on
             env.holds_at(node).end(name)
         hypervisor.pause(name)

@@ -104,7 +104,7 @@ def _destroy(env: Env, state: ClusterState, name: VmName, node: NodeName) -> Non
             if hypervisor.domain_state(name, timeout_s=UNPLUG_S) != "absent":
                 raise
     except VmMgrError as error:
-        text = f"{name} could not be unplugged on {node}: {error.message}"
+        text = f"{name} could not be powered off on {node}: {error.message}"
         hint = "the agent there does it when the time for a stop is over"
         env.say(Note(Level.WARNING, "not-unplugged", text, hint))
 

@@ -29,7 +29,7 @@ def unmigrate(env: Env, name: VmName) -> Sequence[Constraint]:
         source = _leaving(env, name) or source
         left = [one for one in env.cluster.configured(name).others if one.leftover]
         if source and not cancel_move(env, name, source):
-            raise _on_its_way(name, "can't be called off any more")
+            raise _on_its_way(name, "can't be cancelled any more")
         removed = env.cluster.clear_moves(name)
         if source:
             _tell(env, name, source)
@@ -63,5 +63,5 @@ def _tell(env: Env, name: VmName, source: NodeName) -> None:
     if told:
         env.say(Note(Level.WARNING, "goes-on", told, f"see: vm-mgr status {name}"))
     else:
-        text = f"the move of {name} was called off: it runs on {source} as before"
+        text = f"the move of {name} is cancelled: it runs on {source} as before"
         env.say(Note(Level.INFO, "called-off", text))

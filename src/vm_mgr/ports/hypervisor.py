@@ -18,7 +18,7 @@ HALVES = ("migrating", ARRIVING, "starting up")
 
 def half_error(name: VmName, reason: str) -> VmMgrError:
     """Say that a guest stands as a half of a live migration."""
-    hint = f"the cluster settles it within a minute; see: vm-mgr status {name}"
+    hint = f"the cluster decides within a minute; see: vm-mgr status {name}"
     return VmMgrError(Kind.WRONG_STATE, f"{name} stands in a live migration here ({reason})", hint=hint)
 
 

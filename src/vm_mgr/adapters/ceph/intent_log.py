@@ -64,7 +64,7 @@ class CephLedger:
             hint = f"try again when it has ended, or in {LEASE_S} s"
             raise BusyError(name, _holder(ioctx, name), hint=hint, besides=besides) from error
         except rados.Error as error:
-            raise failed(f"can't claim {name}", error) from error
+            raise failed(f"can't lock {name}", error) from error
         self._claimed[name] = cookie
         over = threading.Event()
 
@@ -122,10 +122,10 @@ class CephLedger:
         except rados.ObjectNotFound:  # only to erase one; a claim would have made the object
             return
         except rados.ObjectBusy as error:
-            message = f"the claim of {name} has ended; another command may have taken over"
+            message = f"the lock of {name} has ended; another command may have taken over"
             raise VmMgrError(Kind.TRY_LATER, message, hint="look at it with vm-mgr list") from error
         except rados.Error as error:
-            raise failed(f"can't change the mark of {name}", error) from error
+            raise failed(f"can't change the intent of {name}", error) from error
 
 
 def _assertion(name: VmName, cookie: str) -> bytes:

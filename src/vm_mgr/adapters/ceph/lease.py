@@ -41,5 +41,5 @@ class Leases:
         """Raise TRY_LATER after the end of a claim, before anything is changed under it."""
         now = self.now()
         if any(now > end for end in self._ends.values()):
-            message = f"this command stood still for more than {LEASE_S} s; another one may have taken over"
+            message = f"this command was suspended for more than {LEASE_S} s; another one may have taken over"
             raise VmMgrError(Kind.TRY_LATER, message, hint="look at it with vm-mgr list, and run it again")

@@ -139,4 +139,4 @@ def _result(result: Any, error: BaseException | None) -> Any:
 
 def _left(doing: str) -> VmMgrError:
     what = doing.removeprefix("can't ")
-    return VmMgrError(Kind.TRY_LATER, f"Ceph has not finished yet: {what}", hint="look again: vm-mgr repair")
+    return VmMgrError(Kind.TRY_LATER, f"Ceph has not finished yet: {what}", hint="check again: vm-mgr repair")

@@ -356,7 +356,7 @@ class CephStorage:
         """Blocklist a dead client and break its locks."""
         from vm_mgr.adapters.ceph import holders  # noqa: PLC0415
 
-        with self.working(f"can't shut out {holder.address}") as (rbd, ioctx):
+        with self.working(f"can't blocklist {holder.address}") as (rbd, ioctx):
             holders.evict(rbd, self.connection.cluster, ioctx, holder)
 
     @contextmanager

@@ -114,7 +114,7 @@ def disk_fingerprint(storage: CephStorage, name: VmName) -> str:
 def take(storage: CephStorage, name: VmName) -> None:
     """Rename it; for whoever comes second the one name is gone or the other is there."""
     saved, resumed = (layout.state_image(phase, name) for phase in (layout.SAVED, layout.RESUMED))
-    with storage.working(f"can't mark the saved memory of {name} as used") as (rbd, ioctx):
+    with storage.working(f"can't record the use of the saved memory of {name} as used") as (rbd, ioctx):
         try:
             rbd.RBD().rename(ioctx, saved, resumed)
         except (rbd.ImageNotFound, rbd.ImageExists) as error:

@@ -102,7 +102,7 @@ class CephLostNodes:
         rbd = load_rbd()
 
         addresses = sorted({holder.address for holder in holders})
-        with translated("can't shut out the node's clients"), ThreadPoolExecutor(AT_ONCE) as pool:
+        with translated("can't blocklist the node's clients"), ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(lambda address: looking.blocklist(cluster, address), addresses))
             wait_for_map(cluster)
             with looking.entries_stay(cluster):
@@ -115,7 +115,7 @@ class CephLostNodes:
         try:
             return datetime.fromisoformat(found["modified"]).timestamp() if found else None
         except (KeyError, ValueError) as error:
-            message = f"Ceph does not tell when its map {epoch} was made"
+            message = f"Ceph does not report when its map {epoch} was made"
             raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=f"see: ceph osd dump {epoch}") from error
 
     def _ask(self, command: dict[str, Any], absent: Any = None) -> Any:

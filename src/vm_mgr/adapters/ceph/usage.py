@@ -22,7 +22,7 @@ def room(storage: CephStorage) -> Room:
         )
     found = parse_room(json.loads(answer), storage.connection.pool) if status == 0 else None
     if found is None:
-        message = f"Ceph does not tell how much room the pool has: {words or status}"
+        message = f"Ceph does not report how much room the pool has: {words or status}"
         raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint="look: ceph df")
     return found
 

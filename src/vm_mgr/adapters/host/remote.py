@@ -37,4 +37,4 @@ def utc(runner: Runner, host: str) -> float:
     try:
         return float(told)
     except ValueError as error:
-        raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{host} does not tell its time: {told!r}") from error
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{host} does not report its time: {told!r}") from error

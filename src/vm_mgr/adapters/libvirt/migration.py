@@ -242,7 +242,7 @@ class LiveMove:
         """Say why it has ended; libvirt has a code of its own for a job that somebody else has aborted."""
         failure, called_off = self._failure, binding().VIR_ERR_OPERATION_ABORTED
         if failure is not None and failure.get_error_code() == called_off:
-            return "it was called off: its vm-mgr migrate was interrupted, or somebody has aborted it"
+            return "it was cancelled: its vm-mgr migrate was interrupted, or somebody has aborted it"
         return f"its live migration failed: {failure or 'it did not end'}"
 
     def _has_arrived(self) -> bool:

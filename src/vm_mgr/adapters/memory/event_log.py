@@ -28,7 +28,7 @@ class MemoryEventLog:
 
     def _reach(self) -> None:
         if self.hanging:
-            raise VmMgrError(Kind.EXTERNAL_FAILURE, "the chronicle is out of reach")
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, "the event log is out of reach")
 
 
 class MemoryJournal:

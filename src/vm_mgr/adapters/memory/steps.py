@@ -257,7 +257,7 @@ def _end_daemons(_: StorageFencing, numbers: Sequence[int], *, certain: bool = T
 
 def _blocklist(_: StorageFencing, holders: Sequence[DiskClient]) -> str:
     clients = sorted({f"{holder.address} of {holder.image}" for holder in holders})
-    return f"shut out clients and break their locks: {', '.join(clients)}"
+    return f"blocklist clients and break their locks: {', '.join(clients)}"
 
 
 def _freeze(hypervisor: Hypervisor, name: VmName) -> str:
@@ -294,10 +294,10 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
     },
     "hypervisor": {
         "abort_job": lambda _, name: f"cancel a migration of {name} under way",
-        "attach": lambda _, name, _device: f"plug the disk into the running guest of {name}",
+        "attach": lambda _, name, _device: f"attach the disk to the running guest of {name}",
         "create": lambda _, _xml, name, **_named: f"start the domain {name}",
-        "destroy": lambda _, name, **_named: f"unplug {name}",
-        "detach": lambda _, name, source: f"ask the guest of {name} to let go of {source}",
+        "destroy": lambda _, name, **_named: f"power off {name}",
+        "detach": lambda _, name, source: f"ask the guest of {name} to release {source}",
         "freeze": _freeze,
         "grow": lambda _, name, source, size: f"tell {name} that {source} has {_size(size)}",
         "let_go": lambda _, name, **_named: f"let {name} go on where it has arrived",
@@ -338,7 +338,7 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
         "delete_state": lambda storage, name: (
             f"give up the saved memory of {name}" if storage.saved_state(name) else ""
         ),
-        "evict": lambda _, holder: f"shut out the client {holder.address} of {holder.image}",
+        "evict": lambda _, holder: f"blocklist the client {holder.address} of {holder.image}",
         "load_state": lambda _, name, _state, _progress: f"read the saved memory of {name}",
         "commit_state": lambda _, name, _state: (
             f"make the saved memory of {name} what its next start resumes"
@@ -352,7 +352,7 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
         "remove": _remove,
         "rename": _rename,
         "resize": _resize,
-        "consume_state": lambda _, name: f"mark the saved memory of {name} as used",
+        "consume_state": lambda _, name: f"record that the saved memory is used of {name} as used",
         "unstage": lambda _, name: f"finish or remove what a killed command has made of {name}",
     },
 }

@@ -46,11 +46,11 @@ class SharedLedger:
         The file stays: removing one that another node is about to lock would let two in.
         """
         raise_all(name_problems(name))
-        with self.mount.working(f"can't claim {name}"):
+        with self.mount.working(f"can't lock {name}"):
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             lock = os.open(self.mount.locks / name, flags, FILE_MODE)
         try:
-            with self.mount.working(f"can't claim {name}"):
+            with self.mount.working(f"can't lock {name}"):
                 self._lock(lock, name)
             yield
         finally:
@@ -69,12 +69,12 @@ class SharedLedger:
     def write(self, name: VmName, intent: Intent) -> None:
         """Replace the name's file."""
         value = write_intent(intent) + "\n"
-        with self.mount.working(f"can't mark {name}"):
+        with self.mount.working(f"can't write the intent of {name}"):
             write(self.mount.files, self._path(name), value)
 
     def erase(self, name: VmName) -> None:
         """Remove the name's file."""
-        with self.mount.working(f"can't forget the mark of {name}"):
+        with self.mount.working(f"can't remove the intent of {name}"):
             self.mount.files.unlink(self._path(name))
             self.mount.files.sync(self.mount.intents)
 

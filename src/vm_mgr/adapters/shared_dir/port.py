@@ -284,7 +284,7 @@ class SharedDirectory:
 
     def consume_state(self, name: VmName) -> None:
         """Rename what says that it is complete."""
-        with self.working(f"can't mark the saved memory of {name} as used"):
+        with self.working(f"can't record the use of the saved memory of {name} as used"):
             saved_states.take(self, name)
 
     def load_state(self, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> str:

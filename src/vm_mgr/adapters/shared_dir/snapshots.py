@@ -39,7 +39,7 @@ def take(storage: SharedDirectory, name: VmName, snapshot: str, consistency: Con
     if (
         state is not None and state.resumable
     ):  # it would change the files, which the memory then no longer fits
-        hint = f"let it go on first: vm-mgr start {name}; or give its memory up: vm-mgr stop --force {name}"
+        hint = f"resume it first: vm-mgr start {name}; or give its memory up: vm-mgr stop --force {name}"
         raise VmMgrError(Kind.WRONG_STATE, f"the memory of {name} is saved, beside its disks", hint=hint)
     if snapshot not in record.snapshots and any(look.image.has(snapshot) for look in looks):
         hint = "choose another name"

@@ -98,7 +98,7 @@ class StagedFolder:
 
 def unstage(storage: SharedDirectory, name: VmName) -> bool:
     """Finish what was decided, remove what was only begun, and what had been replaced or removed."""
-    with storage.working(f"can't settle {name}") as root:
+    with storage.working(f"can't recover {name}") as root:
         new, present = layout.new_folder(root, name), layout.vm_folder(root, name)
         decided = any(is_file(folder / layout.DECIDED) for folder in (new, present))
         if decided:

@@ -14,7 +14,7 @@ def saved_problems(env: Env, name: VmName) -> list[VmMgrError]:
     state = env.storage.saved_state(name)
     if state is None or not state.resumable:
         return []
-    hint = f"let it go on first: vm-mgr start {name}; or give its memory up: vm-mgr stop --force {name}"
+    hint = f"resume it first: vm-mgr start {name}; or give its memory up: vm-mgr stop --force {name}"
     message = f"the memory of {name} is saved, and fits its disks only as they are"
     return [VmMgrError(Kind.WRONG_STATE, message, hint=hint)]
 

@@ -42,7 +42,7 @@ def wait_started(env: Env, name: VmName, start_timeout_s: float = 120) -> VmStat
     if seen.state is VmState.FAILED:
         hint = lost or f"its disk is untouched; mend the cause, then: vm-mgr start {name}"
         raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{name} is Failed{reason}", hint=hint + undo)
-    hint = lost or f"its disk is untouched; look again: vm-mgr status {name}"
+    hint = lost or f"its disk is untouched; check again: vm-mgr status {name}"
     raise VmMgrError(Kind.TRY_LATER, f"{name} is still {seen.state.value}{reason}", hint=hint + undo)
 
 
@@ -54,7 +54,7 @@ def wait_stopped(env: Env, name: VmName, stop_timeout_s: float, undo: str = "") 
     if seen.state is VmState.STOPPED:
         return seen
     reason = f": {seen.detail}" if seen.detail else ""
-    hint = _lost(env, seen) or f"look again: vm-mgr status {name}; crm_mon -1"
+    hint = _lost(env, seen) or f"check again: vm-mgr status {name}; crm_mon -1"
     raise VmMgrError(Kind.TRY_LATER, f"{name} is {seen.state.value}, not Stopped{reason}", hint=hint + undo)
 
 

@@ -92,7 +92,7 @@ def _others(env: Env, name: VmName, source: NodeName) -> Others:
     deadline = env.clock.monotonic() + SETTLE_S
     others = end_halves(env, name, source)
     while others.unsure and not others.runs and env.clock.monotonic() < deadline:
-        env.say(Progress(f"settling {name}", detail="; ".join(others.unsure)))
+        env.say(Progress(f"checking where it runs: {name}", detail="; ".join(others.unsure)))
         env.clock.sleep(POLL_S)
         others = end_halves(env, name, source)
     return others

@@ -67,7 +67,7 @@ def destroy_second(env: Env, name: VmName, nodes: tuple[NodeName, ...]) -> None:
     Raises EXTERNAL_FAILURE where one goes on.
     """
     for node in nodes:
-        text = f"it also runs on {node}: that one is unplugged; check its file systems"
+        text = f"it also runs on {node}: that one is powered off; check its file systems"
         env.journal.record(Event(env.clock.utc(), EventKind.SECOND, name, detail=text))
         with suppress(VmMgrError):  # it is ended all the same
             env.cluster.alarm(name, node, on=True)

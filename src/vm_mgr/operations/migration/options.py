@@ -178,7 +178,7 @@ def term_problems(name: VmName, terms: MigrateOptions, vm: VmResource, agent: st
         hint = f"vm-mgr set {name} --enable-live-migration"
         problems.append(VmMgrError(Kind.INVALID, message, hint=hint))
     elif agent != "ocf:vm-mgr:VirtualDomain":
-        message = f"{name} is run by {agent}, which can't be told what a single move wants"
+        message = f"{name} is run by {agent}, which does not take options of a single move"
         hint = f"leave the options out, or: vm-mgr disable {name}; vm-mgr enable {name}"
         problems.append(VmMgrError(Kind.NOT_SUPPORTED, message, hint=hint))
     longest_s = vm.migrate_to_timeout_s - RESERVE_S

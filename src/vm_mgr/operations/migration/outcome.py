@@ -65,7 +65,9 @@ def announcement(vm: VmResource, source: NodeName) -> Note:
     if not vm.hibernation_s:
         message = f"{vm.name} has no live migration: it is stopped on {source} and started elsewhere"
         return Note(Level.WARNING, "not-live", message)
-    text = f"the memory of {vm.name} is saved on {source} and resumed elsewhere; its guest stands meanwhile"
+    text = (
+        f"the memory of {vm.name} is saved on {source} and resumed elsewhere; its guest is paused meanwhile"
+    )
     return Note(Level.INFO, "hibernating", text)
 
 
@@ -95,7 +97,7 @@ def method_taken(env: Env, vm: VmResource, since_utc: float) -> Generator[None, 
     while (event := _outcome(env, vm.name, since_utc)) is None and env.clock.monotonic() < deadline:
         yield
     if event is None:
-        text = f"whether {vm.name} went on with its memory is told by: vm-mgr events {vm.name}"
+        text = f"whether {vm.name} went on with its memory is shown by: vm-mgr events {vm.name}"
         env.say(Note(Level.INFO, "see-events", text))
         return MoveMethod.UNKNOWN
     if event.kind is not EventKind.RESUMED:

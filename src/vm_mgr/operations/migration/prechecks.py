@@ -88,7 +88,7 @@ def side_effect_problems(
     try:
         found = env.cluster.simulate_move(vm.name, away_from=source, avoiding=goal.avoiding)
     except VmMgrError as error:
-        text = f"what else the move of {vm.name} would do can't be foreseen: {error.message}"
+        text = f"what else the move of {vm.name} would do can't be simulated: {error.message}"
         env.say(Note(Level.WARNING, "not-foreseen", text, error.hint))
         return []
     problems = []
@@ -148,4 +148,4 @@ def _way_to_started(state: ClusterState, seen: VmStatus) -> str:
         return lost
     if seen.state in (VmState.STOPPED, VmState.FAILED):
         return f"start it: vm-mgr start {seen.name}"
-    return f"look again: vm-mgr status {seen.name}"
+    return f"check again: vm-mgr status {seen.name}"

@@ -27,7 +27,7 @@ class Presence(Enum):
     RUNS = "runs here, and nowhere else"
     TWICE = "runs here, and on another node"
     GONE = "has no process here"
-    LEFT = "stands here, and has left for another node"
+    LEFT = "is paused here, and has left for another node"
     UNKNOWN = "unknown"
 
 

@@ -62,10 +62,10 @@ def detach_disk(env: Env, name: VmName, source: str) -> None:
         deadline = env.clock.monotonic() + PATIENCE_S
         while source in hypervisor.disk_sources(name):
             if env.clock.monotonic() > deadline:
-                message = f"the guest of {name} does not let go of {source}; it is as before"
+                message = f"the guest of {name} does not release {source}; it is as before"
                 hint = f"unmount it in the guest and run this again, or stop the VM first: vm-mgr stop {name}"
                 raise VmMgrError(Kind.WRONG_STATE, message, hint=hint)
-            env.say(Progress(f"waiting for the guest of {name} to let go of {source}"))
+            env.say(Progress(f"waiting for the guest of {name} to release {source}"))
             env.clock.sleep(POLL_S)
 
     at_guest(env, name, detach)

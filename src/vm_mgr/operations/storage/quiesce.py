@@ -46,7 +46,7 @@ class _Frozen(Quiescence):
             return Consistency.FROZEN
         if len(self.env.storage.images(self.name)) > 1:
             raise _went_on(self.name)
-        text = f"{self.name} was let go on before its disk was caught: as after a power cut, not frozen"
+        text = f"{self.name} was resumed before the instant of the snapshot: crash-consistent, not frozen"
         hint = f"nothing holds a guest for longer than {HOLD_S:.0f} s"
         self.env.say(Note(Level.WARNING, "not-frozen", text, hint))
         return Consistency.CRASH
@@ -157,7 +157,7 @@ def _pausing(env: Env, name: VmName, node: NodeName, hypervisor: Hypervisor) -> 
     """Pause a guest, unless its user has done so."""
     stood = hypervisor.paused(name, timeout_s=LOOK_S)
     if stood not in ("", PAUSED_BY_USER):
-        hint = f"let it go on first: vm-mgr resume {name}"
+        hint = f"resume it first: vm-mgr resume {name}"
         raise VmMgrError(Kind.WRONG_STATE, f"{name} is paused: {stood}", hint=hint)
     if stood:
         yield

@@ -69,7 +69,7 @@ def room_problems(
         return [VmMgrError(Kind.NO_RESOURCES, message, hint=f"give a smaller size; {ALLOW}")]
     if more_bytes > room.free_bytes:
         free = size_words(room.free_bytes)
-        text = f"the storage has room for {free} more; once it is full, all VMs in it stand still"
+        text = f"the storage has room for {free} more; once it is full, all VMs in it are paused"
         hint = "see how full it is: ceph df, or df -h"
         env.say(Note(Level.WARNING, OVERCOMMIT, text, hint))
     return []

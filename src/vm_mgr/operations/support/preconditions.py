@@ -85,7 +85,7 @@ def running_node(env: Env, state: ClusterState, name: VmName) -> NodeName:
     node = state.node(resource.nodes[0])
     if node is None or not node.online or node.unclean:
         message = f"{name} was last seen on {resource.nodes[0]}, which is lost"
-        hint = fencing_hint(state, resource.nodes[0]) or f"look again: vm-mgr status {name}"
+        hint = fencing_hint(state, resource.nodes[0]) or f"check again: vm-mgr status {name}"
         raise VmMgrError(Kind.WRONG_STATE, message, hint=hint)
     return node.name
 

@@ -59,7 +59,7 @@ def _running(resource: Resource, state: ClusterState) -> tuple[VmState, str]:
         return VmState.STARTED, MOVING
     node = state.node(resource.nodes[0]) if resource.nodes else None
     since = node.full.get(resource.name) if node else None
-    return VmState.STARTED, "" if since is None else f"its guest stands: {FULL} since {_time(since)}"
+    return VmState.STARTED, "" if since is None else f"its guest is paused: {FULL} since {_time(since)}"
 
 
 def _time(utc: int) -> str:
