@@ -193,7 +193,7 @@ class RealEnv:
         )
 
     def _require_claims(self) -> None:
-        """A claim in Ceph can end under us; a file's lock can't."""
+        """A lock in Ceph can end under us; a file's lock can't."""
         if "connection" in self.__dict__:
             self.connection.leases.require()
 

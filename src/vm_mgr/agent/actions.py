@@ -181,7 +181,7 @@ def failure(env: NodeEnv, name: VmName, action: str, error: VmMgrError | SignalE
 
 
 def stop(env: NodeEnv, given: Parameters) -> None:
-    """Shut down, unplug when the time is up, kill when libvirt does not; success means that it is gone.
+    """Shut down, power off when the time is up, kill when libvirt does not; success means that it is gone.
 
     Where the VM hibernates and the stop is part of a move, its memory is saved instead.
     """
@@ -296,7 +296,7 @@ def _shut_down(env: NodeEnv, name: VmName, deadline: float) -> None:
     patient_until = min(env.clock.monotonic() + BACK_S, deadline)
     while not _attempt(lambda: env.hypervisor.shutdown(name, timeout_s=CALL_S)):
         if env.clock.monotonic() > patient_until:
-            return  # libvirt hangs, or is stopped: the time is better spent on unplugging
+            return  # libvirt hangs, or is stopped: the time is better spent on powering off
         env.clock.sleep(POLL_S)
     while not wait_gone(env, name, min(deadline, env.clock.monotonic() + PRESS_S)):
         remaining = deadline - env.clock.monotonic()
@@ -308,7 +308,7 @@ def _shut_down(env: NodeEnv, name: VmName, deadline: float) -> None:
 def _press(env: NodeEnv, name: VmName, timeout_s: float) -> None:
     stands = env.hypervisor.paused(name, timeout_s=timeout_s)
     if stands in HALVES:
-        return  # the other half may run: this one is unplugged in the end
+        return  # the other half may run: this one is powered off in the end
     if stands:
         env.hypervisor.resume(name)
     env.hypervisor.shutdown(name, timeout_s=timeout_s)

@@ -37,7 +37,7 @@ DEVICES = 64 << 20
 
 
 class Found(NamedTuple):
-    """What a start has found: a state, and whether the guest stands here with it."""
+    """What a start has found: a state, and whether the guest is paused here with it."""
 
     state: SavedState | None = None
     stands: bool = False
@@ -90,7 +90,7 @@ class _Saving:
         self.paused = False
 
     def save(self) -> None:
-        """Have all of it in the storage, while the guest stands."""
+        """Have all of it in the storage, while the guest is paused."""
         env, name = self.env, self.name
         self.storage = env.storages.get(self.given.storage or env.storages.label_of(name))
         stands = env.hypervisor.paused(name, timeout_s=CALL_S)
@@ -250,7 +250,7 @@ def _misfit(storage: Storage, name: VmName, state: SavedState, uuid: str) -> str
 
 
 def _soon(call: Callable[[], T], limit_s: float) -> T:
-    """Give up on a storage that hangs, each of whose calls may take its patience: the guest stands meanwhile.
+    """Give up on a storage that hangs: each call may take its patience, and the guest is paused meanwhile.
 
     What goes on can't make a state complete.
     """

@@ -69,7 +69,7 @@ class RecoveryWatch:
         return sample.elapsed_s - self.ends_since_s < END_S
 
     def _is_first(self, vm: VmName) -> bool:
-        """Tell whether no migration of this node has given way to this VM lately, and remember that one does.
+        """Tell whether this VM has pre-empted no migration of this node lately, and remember that one does.
 
         A guest that ends itself again and again would hold up a drain for as long as it likes.
         """

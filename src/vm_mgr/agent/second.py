@@ -63,7 +63,7 @@ def _is_confirmed(env: NodeEnv, name: VmName, pid: int) -> bool:
 
 
 def _end(env: NodeEnv, state: ClusterState, name: VmName) -> None:
-    """End a half of a migration, unplug one that runs beside the cluster's, have one that is alone found."""
+    """End a half of a migration, power off a second QEMU, have one that is alone found."""
     if end_half(env.hypervisor, name):
         text = "what a live migration had left of it here was ended"
         env.journal.record(Event(env.clock.utc(), EventKind.STOPPED, name, detail=text))

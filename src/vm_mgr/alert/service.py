@@ -90,7 +90,7 @@ class Keeper:
         self.keep(event)
 
     def flush(self) -> bool:
-        """Write what is waiting; tells whether that is settled, or else has waited a moment."""
+        """Write what is waiting; tells whether that is done, or else has waited a moment."""
         if not self.waiting:
             return True
         now = self.env.clock.monotonic()

@@ -1,4 +1,4 @@
-"""Describe who has claimed a VM's name, for the others who wait for it."""
+"""Describe who has locked a VM's name, for the others who wait for it."""
 
 import re
 import time

@@ -38,8 +38,8 @@ class EventKind(Enum):
     NOT_SAVED = "not-saved"  # although it was to be: its guest is shut down instead
     RESUMED = "resumed"  # with the memory that was saved
     NOT_RESUMED = "not-resumed"  # its memory is given up: it boots, as after a power cut
-    LET_GO = "let-go"  # its guest, which a command had held still for too long
-    FULL = "full"  # its storage: its guest stands
+    LET_GO = "let-go"  # its guest, which a command had quiesced for too long
+    FULL = "full"  # its storage: its guest is paused
     ROOM = "room"  # its storage has room again: its guest goes on
     FAILED = "failed"
     SECOND = "second"  # an alarm: a VM was found to run on two nodes at once

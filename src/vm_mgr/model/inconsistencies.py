@@ -15,7 +15,7 @@ __all__ = ["Inconsistency", "Severity", "inconsistencies", "spell"]
 # A processor that two busy programs share pauses each for several hundred milliseconds.
 LEAST_TOKEN_S = 1.0
 # What our agent does by itself before anything is wrong: it looks at an ending QEMU for 5 s, and asks libvirt
-# to resume a paused one for 5 s (ocf/VirtualDomain); of a stop it keeps 10 s for unplugging, of a start 10 s
+# to resume a paused one for 5 s (ocf/VirtualDomain); of a stop it keeps 10 s to power off, of a start 10 s
 # for cleaning up, or half of a shorter one (vm_mgr/ocf).
 LEAST_MONITOR_S = 10.0
 LOADED_MONITOR_S = 20.0
@@ -242,7 +242,7 @@ def _ceph(ceph: CephTimes) -> Iterator[Inconsistency]:
 
 
 def _clients(cluster: ClusterTimes, ceph: CephTimes) -> Iterator[Inconsistency]:
-    """Check Ceph's clients, and for how long a dead one is shut out."""
+    """Check Ceph's clients, and for how long a dead one is blocklisted."""
     worst = _back(ceph)
     limit = ceph.rados_osd_op_timeout
     if limit and worst is not None and limit <= worst:

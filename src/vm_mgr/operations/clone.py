@@ -34,7 +34,7 @@ PAIRS = ("user_metadata", "pacemaker_params", "pacemaker_meta")
 class CloneRequest(NamedTuple):
     """What to make: new from source, with these settings and, unless empty, this definition.
 
-    settings: those of the clone, or a function that makes them of the source's: only under the claim do these
+    settings: those of the clone, or a function that makes them of the source's: only under the lock do these
     and the disks belong together, for another command may just be changing or replacing the source.
     """
 

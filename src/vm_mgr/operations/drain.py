@@ -98,7 +98,7 @@ def require_empty(drained: Drained) -> None:
 
 
 def _claim(node: NodeName) -> VmName:
-    """Name the claim of who drains a node: others see it, and it ends with the process."""
+    """Name the lock of who drains a node: others see it, and it ends with the process."""
     return VmName(f"drain-{node}")
 
 

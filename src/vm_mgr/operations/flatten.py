@@ -16,7 +16,7 @@ __all__ = ["flatten"]
 def flatten(env: Env, name: VmName, number: int | None = None) -> list[str]:
     """Give all disks, or the one with this number, blocks of their own; give the disks that shared some.
 
-    The VM may run. No mark: at every moment the VM has what it had, and doing it again goes on.
+    The VM may run. No intent: at every moment the VM has what it had, and doing it again goes on.
     """
     with locked(env, name):
         require_defined(env, name)

@@ -144,7 +144,7 @@ def _outcome(
 
 
 def _settled(env: Env, name: VmName) -> Generator[None, None, tuple[ClusterState, Resource]]:
-    """Look; at a VM on its way, for which nobody waits any more, look again for a while."""
+    """Look; at a VM on its way, for which nobody waits any more, check again for a while."""
     deadline = env.clock.monotonic() + SETTLE_S
     while True:
         state = env.cluster.state()
@@ -343,7 +343,9 @@ def _found(env: Env, after: Resource, to: NodeName | None, there: NodeName, reas
     name, wanted = VmName(after.name), to or there
     with suppress(VmMgrError):  # what is not found in time is told below, with where it runs
         release_blocked(env, after)
-    seen = wait(env, name, f"waiting for the cluster to find {name}", lambda vm: _is_there(vm, wanted), SETTLE_S)
+    seen = wait(
+        env, name, f"waiting for the cluster to find {name}", lambda vm: _is_there(vm, wanted), SETTLE_S
+    )
     if _is_there(seen, wanted):
         return seen
     on = f" on {seen.node}" if seen.node else ""

@@ -50,7 +50,9 @@ def release_node(env: Env, node: NodeName, *, wait_s: float = 0.0) -> Released:
         lost.blocklist(clients)
     waits.end("clients")
     released = Released(node, daemons.numbers, tuple(sorted({one.address for one in clients})))
-    detail = f"{_count(released.daemons, 'OSD')} marked down, {_count(released.clients, 'client')} blocklisted"
+    detail = (
+        f"{_count(released.daemons, 'OSD')} marked down, {_count(released.clients, 'client')} blocklisted"
+    )
     env.journal.record(
         Event(env.clock.utc(), EventKind.RELEASED, node, detail=detail, waited=waits.milliseconds)
     )

@@ -63,7 +63,7 @@ def takes_long(intent: Intent) -> bool:
 
 
 def _settle_elsewhere(env: Env, name: VmName) -> None:
-    """Settle what an unfinished operation left at other VMs; its mark, which is about to go, knows them.
+    """Recover what an unfinished operation left at other VMs; its intent, which is about to go, knows them.
 
     A failure doesn't keep the VM from being removed: there must always be a way out.
     """

@@ -35,7 +35,7 @@ def rename(env: Env, name: VmName, new: VmName) -> VmStatus:
         with suppress(ProgramError):  # a disk that is damaged is renamed too
             require_free(env, name, "not renamed")
         details = {"old": name, "new": new}
-        # Both names lead to the mark: whichever is used next settles it.
+        # Both names lead to the intent: whichever is used next recovers it.
         with (
             with_intent(env, new, "rename", **details) as one,
             with_intent(env, name, "rename", **details) as other,
@@ -47,7 +47,7 @@ def rename(env: Env, name: VmName, new: VmName) -> VmStatus:
 
 
 def recover(env: Env, name: VmName, intent: Intent) -> bool | None:  # noqa: ARG001 - the mark has both names
-    """Finish it if both names have the mark; with one alone, nothing was begun, or all is done."""
+    """Finish it if both names have the intent; with one alone, nothing was begun, or all is done."""
     old, new = VmName(intent.details["old"]), VmName(intent.details["new"])
     left = env.intent_log.intents()
     marked_ones = [one for one in (new, old) if one in left and left[one].details == intent.details]

@@ -1,4 +1,4 @@
-"""Settle what killed operations left unfinished."""
+"""Recover what killed operations left unfinished."""
 
 from vm_mgr.errors import VmMgrError, raise_all
 from vm_mgr.model.vm import VmName
@@ -11,9 +11,9 @@ __all__ = ["repair"]
 
 
 def repair(env: Env) -> list[VmName]:
-    """Settle every VM that nobody is at; return the names.
+    """Recover every VM that nobody is at; return the names.
 
-    A VM that can't be settled does not keep the others from it; the first failure is raised at the end.
+    A VM that can't be recovered does not keep the others from it; the first failure is raised at the end.
     """
     raise_all(quorum_problems(env.cluster.state()))  # or each storage's time limit would tell less, later
     settled, failures = [], []

@@ -84,7 +84,7 @@ def set_vm(env: Env, name: VmName, changes: Changes) -> bool:
 
 
 def recover(env: Env, name: VmName, intent: Intent) -> bool | None:
-    """Finish it: the mark has all that was asked for. One that can't be read was never begun."""
+    """Finish it: the intent has all that was asked for. One that can't be read was never begun."""
     if not env.storage.exists(name):
         return None
     try:
@@ -111,7 +111,7 @@ def _read(intent: Intent) -> VmSettings:
 
 
 def _storable(env: Env, name: VmName, settings: VmSettings) -> VmSettings:
-    """Leave out notes that no storage takes: a mark of an older version can have one, and has to end."""
+    """Leave out notes that no storage takes: an intent of an older version can have one, and has to end."""
     bad = {
         key: problem.message
         for key, value in settings.user_metadata.items()

@@ -114,7 +114,7 @@ class _Looks:
 
 
 def _outside(env: Env, name: VmName) -> VmStatus:
-    """Give the state of a VM that the cluster doesn't have; a killed creation leaves only a mark."""
+    """Give the state of a VM that the cluster doesn't have; a killed creation leaves only an intent."""
     if name in env.intent_log.intents() and not env.storage.exists(name):
         return VmStatus(name, VmState.UNDEFINED)
     require_defined(env, name)

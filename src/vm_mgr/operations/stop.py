@@ -26,7 +26,7 @@ UNPLUG_S = 20.0
 def stop(env: Env, name: VmName, *, force: bool = False) -> VmStatus:
     """Ask for the VM not to run and wait until it has stopped; that needs no storage.
 
-    By force it is unplugged, once the cluster is stopping it (docs/design/0007-forced-stop.md). That also
+    By force it is powered off, once the cluster is stopping it (docs/design/0007-forced-stop.md). That also
     helps another command that waits for this VM to stop, so there it comes first. Then saved memory is
     given up, too.
     """
@@ -79,7 +79,7 @@ def _unplug(env: Env, name: VmName) -> bool:
     for node in resource.nodes:
         _destroy(env, state, name, node)
     if resource.blocked:
-        env.cluster.cleanup(name)  # the cluster looks again, and finds it stopped
+        env.cluster.cleanup(name)  # the cluster checks again, and finds it stopped
     return True
 
 

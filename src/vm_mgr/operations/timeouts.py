@@ -15,7 +15,7 @@ __all__ = ["Outlook", "Timeouts", "require_consistent", "timeouts"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
-    """What is foreseen for one VM."""
+    """What is expected for one VM."""
 
     vm: VmTimes
     node_lost: Recovery

@@ -1,4 +1,4 @@
-"""Remove the constraints that moves left at a VM; a live migration that goes on by one is called off."""
+"""Remove the constraints that moves left at a VM; a live migration that goes on by one is cancelled."""
 
 from collections.abc import Sequence
 

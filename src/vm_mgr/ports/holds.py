@@ -1,4 +1,4 @@
-"""Let a guest go on that a command holds still, whatever becomes of the command."""
+"""Let a guest go on that a command quiesces, whatever becomes of the command."""
 
 from enum import Enum
 from typing import Protocol
@@ -9,7 +9,7 @@ __all__ = ["Hold", "HoldLimits"]
 
 
 class Hold(Enum):
-    """How a guest is held still."""
+    """How a guest is quiesced."""
 
     FROZEN = "frozen"  # its agent has frozen its file systems
     PAUSED = "paused"  # its processors stand

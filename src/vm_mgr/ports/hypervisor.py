@@ -12,12 +12,12 @@ __all__ = ["ARRIVING", "HALVES", "PAUSED_BY_USER", "Hypervisor", "half_error"]
 PAUSED_BY_USER = "user"
 # Its memory and devices are all there, and it waits for the end of its source (LiveMigration.let_go).
 ARRIVING = "arriving"
-# Why a guest stands that is but a half of a migration: the other one may run.
+# Why a guest is paused that is but a half of a migration: the other one may run.
 HALVES = ("migrating", ARRIVING, "starting up")
 
 
 def half_error(name: VmName, reason: str) -> VmMgrError:
-    """Say that a guest stands as a half of a live migration."""
+    """Say that a guest is paused as a half of a live migration."""
     hint = f"the cluster decides within a minute; see: vm-mgr status {name}"
     return VmMgrError(Kind.WRONG_STATE, f"{name} stands in a live migration here ({reason})", hint=hint)
 
@@ -42,7 +42,7 @@ class Hypervisor(LiveMigration, Protocol):
         ...
 
     def destroy(self, name: VmName, *, timeout_s: float) -> None:
-        """Unplug."""
+        """Power off."""
         ...
 
     def domain_state(self, name: VmName, *, timeout_s: float) -> str:

@@ -16,7 +16,7 @@ class IntentLog(Protocol):
     def lock(self, name: VmName) -> AbstractContextManager[None]:
         """Be the only one at a name, on all nodes, until the context is left or this process dies.
 
-        Raises TRY_LATER while somebody else is. After a kill the claim lasts for up to 30 s more.
+        Raises TRY_LATER while somebody else is. After a kill the lock lasts for up to 30 s more.
         """
         ...
 
@@ -25,9 +25,9 @@ class IntentLog(Protocol):
         ...
 
     def write(self, name: VmName, intent: Intent) -> None:
-        """Keep a mark, replacing what the name had."""
+        """Keep an intent, replacing what the name had."""
         ...
 
     def erase(self, name: VmName) -> None:
-        """Forget the name's mark; absent is fine."""
+        """Forget the name's intent; absent is fine."""
         ...

@@ -1,4 +1,4 @@
-"""Keep the memory of guests that stand still between two nodes."""
+"""Keep the memory of guests that are paused between two nodes."""
 
 from collections.abc import Callable
 from typing import Protocol

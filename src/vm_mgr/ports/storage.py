@@ -42,11 +42,11 @@ class Storage(Disks, SavedStates, Protocol):
         ...
 
     def stage(self, name: VmName) -> AbstractContextManager[Staged]:
-        """Begin a VM; the caller has claimed its name."""
+        """Begin a VM; the caller has locked its name."""
         ...
 
     def unstage(self, name: VmName) -> bool:
-        """Settle what a killed creation left: finish one that was committed, remove any other.
+        """Recover what a killed creation left: finish one that was committed, remove any other.
 
         Tells whether there was one to finish.
         """

@@ -26,7 +26,7 @@ def rbd_path(image: str, *, pool: str, user: str, conf: str) -> str:
 def convert(source: str, source_format: str, target: str) -> tuple[str, ...]:
     """Copy into an existing, empty image: holes stay holes, and writes go in parallel.
 
-    It ends with its caller: nobody could settle a creation into which a forgotten copy still writes.
+    It ends with its caller: nobody could recover a creation into which a forgotten copy still writes.
     """
     speed = ("-W", "-m", "16", "-t", "writeback")
     formats = ("-f", source_format, "-O", "raw")

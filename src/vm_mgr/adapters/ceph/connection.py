@@ -31,7 +31,7 @@ __all__ = [
 PATIENCE_S = 10.0
 # Monitors that elect give no map for some seconds.
 MAP_S = 30.0
-# How long who was shut out stays so: a client that never heard of it, as on a node whose switch was off, may
+# How long a client stays blocklisted: one that never heard of it, as on a node whose switch was off, may
 # come back after any time. Without a time of its own Ceph forgets an entry after an hour.
 BLOCKLIST_S = 30 * 24 * 3600.0
 # Ceph's options for it, in seconds.
@@ -60,7 +60,7 @@ class Connection:
 
     @property
     def ioctx(self) -> Any:
-        """Give the pool; raises TRY_LATER after the end of a claim that is held through this connection."""
+        """Give the pool; raises TRY_LATER after the end of a lock that is held through this connection."""
         self.leases.require()
         if self._ioctx is None:
             rados = load_rados()

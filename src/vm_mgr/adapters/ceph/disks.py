@@ -61,7 +61,7 @@ def make(
 
 
 def place(storage: CephStorage, name: VmName, number: int) -> None:
-    """Rename, join the group, forget the mark, count; each step finds out whether it was done."""
+    """Rename, join the group, forget the intent, count; each step finds out whether it was done."""
     new, final = layout.new_image(name, number), layout.disk_image(name, number)
     with storage.working(f"can't give {name} its new disk") as (rbd, ioctx):
         if new in rbd.RBD().list(ioctx):

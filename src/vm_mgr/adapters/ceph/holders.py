@@ -1,4 +1,4 @@
-"""Find out who has an image open, and shut out clients that are dead."""
+"""Find out who has an image open, and blocklist clients that are dead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Meet the intent log port with one object of the pool: a lock per VM, and the marks as its omap."""
+"""Meet the intent log port with one object of the pool: a lock per VM, and the intents as its omap."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class CephLedger:
         *,
         doing: Callable[[], str] = lambda: "",
     ) -> None:
-        """Doing names the command that claims."""
+        """Doing names the command that locks."""
         self.connection = connection
         self.listing = listing
         self.doing = doing
@@ -91,7 +91,7 @@ class CephLedger:
                 ioctx.unlock(LEDGER, name, cookie)
 
     def intents(self) -> Mapping[VmName, Intent]:
-        """Read all marks, or take those that were begun to be read earlier."""
+        """Read all intents, or take those that were begun to be read earlier."""
         listing, self.listing = self.listing, None
         raw = listing.intents() if listing else raw_intents(self.connection)
         return {VmName(name): read_intent(value) for name, value in raw.items()}
@@ -106,7 +106,7 @@ class CephLedger:
         self._change(name, lambda ioctx, operation: ioctx.remove_omap_keys(operation, (str(name),)))
 
     def _change(self, name: VmName, add: Callable[[Any, Any], None]) -> None:
-        """Change a mark, under the claim of its name only while Ceph has it.
+        """Change an intent, under the lock of its name only while Ceph has it.
 
         What a dead command has sent into a broken network arrives when that is mended, long after its end.
         """
@@ -119,7 +119,7 @@ class CephLedger:
                     operation.execute("lock", "assert_locked", _assertion(name, self._claimed[name]))
                 add(ioctx, operation)
                 ioctx.operate_write_op(operation, LEDGER)
-        except rados.ObjectNotFound:  # only to erase one; a claim would have made the object
+        except rados.ObjectNotFound:  # only to erase one; a lock would have made the object
             return
         except rados.ObjectBusy as error:
             message = f"the lock of {name} has ended; another command may have taken over"

@@ -1,4 +1,4 @@
-"""Know until when the claims of this process hold: what it does later could meet another command's work."""
+"""Know until when the locks of this process hold: what it does later could meet another command's work."""
 
 import time
 
@@ -11,7 +11,7 @@ LEASE_S = 30
 
 
 class Leases:
-    """When each claim ends, by a clock that goes on while the machine sleeps.
+    """When each lock ends, by a clock that goes on while the machine sleeps.
 
     Ceph counts from when it gets a request, this from before it is sent: what has not ended here has not
     ended there.
@@ -21,11 +21,11 @@ class Leases:
         self._ends: dict[str, float] = {}
 
     def now(self) -> float:
-        """Give the time in seconds, to be taken before a claim is asked for."""
+        """Give the time in seconds, to be taken before a lock is asked for."""
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def hold(self, claim: str, asked: float) -> None:
-        """Note that a claim was given or renewed; one that has ended stays so."""
+        """Note that a lock was given or renewed; one that has ended stays so."""
         if self._ends.get(claim, asked) >= asked:
             self._ends[claim] = asked + LEASE_S
 
@@ -34,11 +34,11 @@ class Leases:
         self._ends[claim] = float("-inf")
 
     def release(self, claim: str) -> None:
-        """Forget a claim that is given back."""
+        """Forget a lock that is given back."""
         self._ends.pop(claim, None)
 
     def require(self) -> None:
-        """Raise TRY_LATER after the end of a claim, before anything is changed under it."""
+        """Raise TRY_LATER after the end of a lock, before anything is changed under it."""
         now = self.now()
         if any(now > end for end in self._ends.values()):
             message = f"this command was suspended for more than {LEASE_S} s; another one may have taken over"

@@ -122,7 +122,7 @@ class CephStorage:
             staged.close()
 
     def unstage(self, name: VmName) -> bool:
-        """Settle what a killed creation left."""
+        """Recover what a killed creation left."""
         from vm_mgr.adapters.ceph import staging  # noqa: PLC0415
 
         return staging.unstage(self, name)

@@ -41,7 +41,7 @@ def listed(storage: CephStorage, name: VmName) -> list[Snapshot]:
 def take(storage: CephStorage, name: VmName, snapshot: str, consistency: Consistency) -> None:
     """Make it on every image that lacks it, on all at once.
 
-    The guest stands still meanwhile, and Ceph's monitors, who must agree on each, take them together.
+    The guest is quiesced meanwhile, and Ceph's monitors, who must agree on each, take them together.
     """
     with (
         storage.working(f"can't take the snapshot {snapshot} of {name}") as (rbd, ioctx),

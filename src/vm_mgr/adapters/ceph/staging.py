@@ -126,7 +126,7 @@ def run_copy(
 ) -> None:
     """Run a copy or comparison that tells how far it is; what it reads is named where it fails.
 
-    into: the image that it writes. Its client is shut out where it was ended in the middle: Ceph would keep
+    into: the image that it writes. Its client is blocklisted if it was ended in the middle: Ceph would keep
     the watch of a client that says nothing more for 30 s, and the image could not be removed.
     """
 

@@ -1,6 +1,6 @@
 """Keep beside each running VM's file which storage clients its QEMU has.
 
-The file clients..NAME holds a line `PID BIRTH`, then one address a line, and a mark of its end: half a file
+The file clients..NAME holds a line `PID BIRTH`, then one address a line, and a line that ends it: half a file
 is none.
 """
 

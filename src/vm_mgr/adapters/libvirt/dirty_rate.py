@@ -46,7 +46,7 @@ def _samples_shortly(domain: Any) -> bool:
 def measured_dirty_rate(
     connection: Connection, name: VmName, sleep: Callable[[float], None], *, begun: bool
 ) -> float | None:
-    """Wait for what was sampled, or have it done; None where QEMU can't, or the guest stands."""
+    """Wait for what was sampled, or have it done; None where QEMU can't, or the guest is paused."""
 
     def look(libvirt: Any) -> Mapping[str, Any]:
         domain = connection.domain(libvirt, name)

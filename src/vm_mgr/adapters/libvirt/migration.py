@@ -310,7 +310,7 @@ class LiveMove:
             time.sleep(min(self.poll_s, 0.2))
 
     def _stands(self) -> str:
-        """Say why the guest stands before it moves; mostly it runs."""
+        """Say why the guest is paused before it moves; mostly it runs."""
         state, reason = self._state()
         if state == "running":
             return ""

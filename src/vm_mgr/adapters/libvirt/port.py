@@ -85,7 +85,7 @@ class LocalLibvirt:
         check(self._virsh("shutdown", name, timeout_s=timeout_s))
 
     def destroy(self, name: VmName, *, timeout_s: float) -> None:
-        """Unplug."""
+        """Power off."""
         check(self._virsh("destroy", name, timeout_s=timeout_s))
 
     def domain_state(self, name: VmName, *, timeout_s: float) -> str:
@@ -114,7 +114,7 @@ class LocalLibvirt:
         return migrate(self, migration)
 
     def let_go(self, name: VmName, *, timeout_s: float, ident: str = "") -> None:
-        """Take the mark away and resume."""
+        """Take the mark of its arrival away and resume."""
         from vm_mgr.adapters.libvirt.arrival import let_go  # noqa: PLC0415 - for moves only
 
         let_go(self.connection, name, timeout_s, ident)

@@ -1,6 +1,6 @@
 """Meet the hypervisor port for another node: what a standing guest waits for goes over one kept connection.
 
-A virsh over ssh takes 0.5 to 1 s to connect, and the guest stands meanwhile.
+A virsh over ssh takes 0.5 to 1 s to connect, and the guest is paused meanwhile.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class RemoteLibvirt(LocalLibvirt):
             self._call(lambda libvirt: self._domain(libvirt, name).fsFreeze(), FREEZE_S)
         except VmMgrError as error:
             if error.__cause__ is None:
-                raise  # no answer in time: it may freeze yet, and whoever settles this lets it thaw
+                raise  # no answer in time: it may freeze yet, and whoever recovers this lets it thaw
             return False
         return True
 

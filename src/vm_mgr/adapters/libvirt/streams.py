@@ -1,7 +1,7 @@
 """End the connections over which a QEMU sends its guest to a target that does not answer.
 
 In the last stage of a migration QEMU writes with its main loop. While nothing takes what it writes it hears
-no monitor command: libvirt can't abort, and the guest stands until TCP gives up, which takes minutes. A write
+no monitor command: libvirt can't abort. The guest is paused until TCP gives up, which takes minutes. A write
 that fails ends the migration, and the guest goes on here.
 """
 

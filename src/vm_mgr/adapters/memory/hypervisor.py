@@ -94,7 +94,7 @@ class MemoryHypervisor:
             self.running.pop(name, None)
 
     def destroy(self, name: VmName, *, timeout_s: float) -> None:
-        """Unplug."""
+        """Power off."""
         self._call("destroy", timeout_s)
         self._require(name)
         del self.running[name]
@@ -232,7 +232,7 @@ class MemoryHypervisor:
         self.plugged.setdefault(name, []).append(_source(device))
 
     def detach(self, name: VmName, source: str) -> None:
-        """Unplug, if the guest lets go."""
+        """Detach it, if the guest lets go."""
         self._call("detach", 0)
         if not self.keeps_disks:
             self.plugged[name].remove(source)

@@ -11,7 +11,7 @@ __all__ = ["MemoryIntentLog"]
 
 
 class MemoryIntentLog:
-    """Marks and claims in dictionaries."""
+    """Intents and locks in dictionaries."""
 
     def __init__(self) -> None:
         self.kept: dict[VmName, Intent] = {}
@@ -30,11 +30,11 @@ class MemoryIntentLog:
             self.locked.discard(name)
 
     def intents(self) -> Mapping[VmName, Intent]:
-        """Give all marks."""
+        """Give all intents."""
         return dict(self.kept)
 
     def write(self, name: VmName, intent: Intent) -> None:
-        """Keep a mark."""
+        """Keep an intent."""
         self.kept[name] = intent
 
     def erase(self, name: VmName) -> None:

@@ -186,7 +186,7 @@ class RehearsedStorages:
 
 
 class RehearsedIntentLog:
-    """The real marks and those of the rehearsal; claims nothing: whoever is at a VM is not disturbed."""
+    """The real intents and those of the rehearsal; locks nothing: whoever is at a VM is not disturbed."""
 
     def __init__(self, env: Env, tell: Tell) -> None:
         self._env = env
@@ -199,7 +199,7 @@ class RehearsedIntentLog:
         return dict(self._env.intent_log.intents())
 
     def lock(self, name: VmName) -> AbstractContextManager[None]:  # noqa: ARG002
-        """Claim nothing."""
+        """Lock nothing."""
         return nullcontext()
 
     def intents(self) -> Mapping[VmName, Intent]:
@@ -207,7 +207,7 @@ class RehearsedIntentLog:
         return {name: intent for name, intent in self._found.items() if name not in self._ended} | self._own
 
     def write(self, name: VmName, intent: Intent) -> None:
-        """Keep a mark here."""
+        """Keep an intent here."""
         self._own[name] = intent
 
     def erase(self, name: VmName) -> None:

@@ -39,7 +39,7 @@ class Pacemaker:
         require: Callable[[], None] = lambda: None,
         utc_at: Callable[[NodeName], float] | None = None,
     ) -> None:
-        """require raises where the claim has ended under which a VM's configuration is to be changed.
+        """require raises where the lock has ended under which a VM's configuration is to be changed.
 
         utc_at gives the wall clock of any node, in seconds.
         """

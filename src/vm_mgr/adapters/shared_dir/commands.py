@@ -13,7 +13,7 @@ __all__ = [
     "resize",
 ]
 
-# A copy ends with its caller: nobody could settle a creation into which a forgotten copy still writes.
+# A copy ends with its caller: nobody could recover a creation into which a forgotten copy still writes.
 _TIED = ("setpriv", "--pdeathsig", "KILL", "--")
 # Many requests under way, in any order.
 _SPEED = ("-W", "-m", "16", "-t", "writeback")

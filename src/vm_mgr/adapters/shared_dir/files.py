@@ -56,7 +56,7 @@ class Files:
 
 
 def write(files: Files, path: Path, text: str) -> None:
-    """Replace a file; whoever writes has claimed the VM, so a name for the new one is enough."""
+    """Replace a file; whoever writes has locked the VM, so a name for the new one is enough."""
     new = path.with_name(path.name + NEW)
     files.put(new, text)
     files.rename(new, path)

@@ -29,10 +29,10 @@ MOST = 400
 
 
 class SharedLedger:
-    """The folders locks and marks of the directory's .vm-mgr."""
+    """The folders `locks` and `marks` of the directory's .vm-mgr."""
 
     def __init__(self, mount: Mount, *, doing: Callable[[], str] = lambda: "") -> None:
-        """Doing names the command that claims."""
+        """Doing names the command that locks."""
         self.mount = mount
         self.doing = doing
 
@@ -57,7 +57,7 @@ class SharedLedger:
             os.close(lock)
 
     def intents(self) -> Mapping[VmName, Intent]:
-        """Read all marks."""
+        """Read all intents."""
         with self.mount.working("can't read what is unfinished"):
             found = {path.stem: read(path) for path in self.mount.intents.iterdir() if path.suffix == SUFFIX}
         return {

@@ -55,7 +55,7 @@ class Mount:
 
     @property
     def locks(self) -> Path:
-        """One file for each name that was ever claimed."""
+        """One file for each name that was ever locked."""
         return self.own / "locks"
 
     @property

@@ -52,7 +52,7 @@ class SharedDirectory:
         open_disks: OpenDisks | None = None,
         require: Callable[[], None] = lambda: None,
     ) -> None:
-        """require raises where a claim has ended under which something is to be changed."""
+        """require raises where a lock has ended under which something is to be changed."""
         self.require = require
         self.mount = mount
         self.runner = runner
@@ -134,7 +134,7 @@ class SharedDirectory:
             staged.close()
 
     def unstage(self, name: VmName) -> bool:
-        """Settle what a killed creation left."""
+        """Recover what a killed creation left."""
         return staging.unstage(self, name)
 
     def rename(self, name: VmName, new: VmName) -> None:

@@ -42,7 +42,7 @@ class RoutedStorage:
         return {name: xml for storage in self._all() for name, xml in storage.definitions().items()}
 
     def unstage(self, name: VmName) -> bool:
-        """Settle what was left in any of them."""
+        """Recover what was left in any of them."""
         return True in [storage.unstage(name) for storage in self._all()]
 
     def rename(self, name: VmName, new: VmName) -> None:

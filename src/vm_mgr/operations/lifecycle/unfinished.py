@@ -44,9 +44,9 @@ def require_whole(
 
 
 def half_done(intents: Mapping[VmName, Intent], name: VmName) -> Intent | None:
-    """Give the mark of an operation that has left a VM between two states.
+    """Give the intent of an operation that has left a VM between two states.
 
-    A renaming is at work only while both names have its mark. What can't be read may be anything.
+    A renaming is at work only while both names have its intent. What can't be read may be anything.
     """
     intent = intents.get(name)
     if intent is None:

@@ -99,7 +99,7 @@ def _others(env: Env, name: VmName, source: NodeName) -> Others:
 
 
 def remaining_effects(env: Env, name: VmName, source: NodeName, where: str) -> str:
-    """Say what of a move goes on; nothing for a VM that runs at its source, which is settled if it is held.
+    """Say what of a move goes on; nothing for a VM that runs at its source, which is recovered if it is held.
 
     where: in words, where a VM that is being stopped will run.
     """

@@ -1,7 +1,7 @@
 """See to it that a VM runs at most once after a live migration that did not end well.
 
 A source may go on only when the target can't write: its libvirt knows no such domain, or it stood there and
-was ended first, or its clients of the VM's disks are shut out of the storage (docs/design/0016).
+was ended first, or its clients of the VM's disks are blocklisted in the storage (docs/design/0016).
 """
 
 from contextlib import suppress
@@ -29,7 +29,7 @@ class Others(NamedTuple):
 
 
 def end_halves(env: Env, name: VmName, here: NodeName, *, shuts_out: bool = True) -> Others:
-    """End what stands of it on all nodes but this one, and shut out those that don't answer, if asked to."""
+    """End what stands of it on all nodes but this one, and blocklist those that don't answer, if asked to."""
     runs, unsure, state = [], [], env.cluster.state()
     for node in state.nodes:
         if node.name == here or node.observer or _is_off(state, node.name):

@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 POLL_S = 0.25
-OTHER_STEPS_S = 120  # migrate_from and settling, or stop and start of a VM that is restarted
+OTHER_STEPS_S = 120  # migrate_from and recovering, or stop and start of a VM that is restarted
 # How far the event log may be behind what has happened.
 CHRONICLE_S = 5.0
 _WAYS = {

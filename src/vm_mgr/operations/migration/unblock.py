@@ -87,7 +87,7 @@ def presence_of(env: Env, name: VmName) -> Presence:
 
 
 def _presence_beside(env: Env, name: VmName, reason: str) -> Presence:
-    """Go by what the other nodes have of it; reason is why its guest stands here."""
+    """Go by what the other nodes have of it; reason is why its guest is paused here."""
     others, stands = end_halves(env, name, env.cluster.local_node()), reason not in ("", PAUSED_BY_USER)
     if others.runs:
         return _left(env, name) if stands else Presence.TWICE
@@ -114,7 +114,7 @@ def _left(env: Env, name: VmName) -> Presence:
 
 
 def _stands(env: Env, name: VmName) -> bool:
-    """Tell whether the guest stands since the migration; where libvirt does not answer, it may run."""
+    """Tell whether the guest is paused since the migration; where libvirt does not answer, it may run."""
     try:
         return env.hypervisor.paused(name, timeout_s=LOOK_S) not in ("", PAUSED_BY_USER)
     except VmMgrError:
@@ -122,7 +122,7 @@ def _stands(env: Env, name: VmName) -> bool:
 
 
 def _is_being_moved(env: Env, name: VmName) -> bool:
-    """Tell whether a command is at work that sees to it by itself: it has a constraint, and claims the VM."""
+    """Tell whether a command is at work that sees to it by itself: it has a constraint, and locks the VM."""
     if not any(one.leftover for one in env.cluster.configured(name).others):
         return False
     with ExitStack() as claim:

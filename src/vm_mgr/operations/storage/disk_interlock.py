@@ -26,7 +26,7 @@ __all__ = ["OPERATION_S", "blocklist_dead", "free_disks", "gone_nodes", "held", 
 PATIENCE_S = 60.0
 # A command, for which a person waits.
 OPERATION_S = 35.0
-# Who was shut out is gone at once; whom Ceph or another node has to let go takes seconds.
+# A blocklisted client is gone at once; one that Ceph or another node has to release takes seconds.
 FIRST_POLL_S, POLL_S = 0.05, 0.5
 LIBVIRT_S = 5.0
 RUNNING = ("running", "paused", "idle", "in shutdown", "pmsuspended")
@@ -48,7 +48,7 @@ def free_disks(  # noqa: PLR0913 - what callers know beforehand
     limit_s: float = 2 * PATIENCE_S,
     refusal: str = "not started",
 ) -> None:
-    """Return once nobody holds the disks; shut out holders that are provably dead, if no other one is left.
+    """Return once nobody holds the disks; blocklist those that are provably dead, if no other is left.
 
     limit_s is the caller's time: who runs out of it unheard could not say who has the disk.
 

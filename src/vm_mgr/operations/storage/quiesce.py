@@ -95,7 +95,7 @@ def quiesced(env: Env, name: VmName) -> Iterator[Quiescence]:
 
 
 def will_pause(env: Env, name: VmName) -> str:
-    """Tell a mark whether `still` will have to pause the guest: a guest that stands already stays so."""
+    """Tell an intent whether `quiesced` will have to pause the guest; one that is paused already stays so."""
     node = node_of(env, name)
     if node is None or len(env.storage.images(name)) < 2:
         return ""
@@ -103,7 +103,7 @@ def will_pause(env: Env, name: VmName) -> str:
 
 
 def resume(env: Env, name: VmName, intent: Intent) -> None:
-    """Let a guest go on that the operation of this mark may have held; one that goes on is fine."""
+    """Let a guest go on that the operation of this intent may have held; one that goes on is fine."""
     node = node_of(env, name)
     if node is not None:
         hypervisor = env.hypervisor_at(node)

@@ -62,14 +62,14 @@ REFUSALS = (
     Kind.NO_RESOURCES,
     Kind.NOT_PERMITTED,
 )
-# A dead process' claim ends after 30 s.
+# A dead process' lock ends after 30 s.
 PATIENCE_S = 35.0
 POLL_S = 0.5
 
 
 @contextmanager
 def lock(env: Env, name: VmName) -> Iterator[None]:
-    """Claim a name, waiting while another command is there; raises TRY_LATER where it stays."""
+    """Lock a name, waiting while another command is there; raises TRY_LATER where it stays."""
     deadline = env.clock.monotonic() + PATIENCE_S
     with ExitStack() as claim:
         while True:
@@ -87,10 +87,10 @@ def lock(env: Env, name: VmName) -> Iterator[None]:
 
 @contextmanager
 def locked(env: Env, *names: VmName, recovered: bool = True) -> Iterator[None]:
-    """Claim the names and settle what was left unfinished; raises TRY_LATER where others stay there.
+    """Lock the names and recover what was left unfinished; raises TRY_LATER where others stay there.
 
-    What settling changes at further VMs is claimed too, all in one order, so that no two wait for each other.
-    Unless the VM has to be settled, what can't be settled now is only told, and stays for later.
+    What recovering changes at further VMs is locked too, in one order: no two wait for each other.
+    Unless the VM has to be recovered, what can't be recovered now is only told, and stays for later.
     """
     # Without quorum the storage mostly hangs too: who asks first is told at once.
     raise_all(quorum_problems(env.cluster.state()))
@@ -112,7 +112,7 @@ def locked(env: Env, *names: VmName, recovered: bool = True) -> Iterator[None]:
 
 
 class Step:
-    """The mark of an operation under way."""
+    """The intent of an operation under way."""
 
     def __init__(self, env: Env, name: VmName, intent: Intent) -> None:
         self.env = env
@@ -121,7 +121,7 @@ class Step:
         self.refused = False
 
     def now(self, phase: str) -> None:
-        """Say that the next phase begins: settling goes by it."""
+        """Say that the next phase begins: recovering goes by it."""
         self.intent = self.intent._replace(details={**self.intent.details, "phase": phase})
         self.env.intent_log.write(self.name, self.intent)
 
@@ -130,7 +130,7 @@ class Step:
 def locked_if_reachable(env: Env, name: VmName) -> Iterator[None]:
     """Be alone, but go on with a warning where the storage can't say whether we are.
 
-    What was left unfinished and can't be settled may need just this, to be stopped above all.
+    What was left unfinished and can't be recovered may need just this, to be stopped above all.
     """
     with ExitStack() as claim:
         try:
@@ -145,7 +145,7 @@ def locked_if_reachable(env: Env, name: VmName) -> Iterator[None]:
 
 @contextmanager
 def with_intent(env: Env, name: VmName, verb: str, **details: str) -> Iterator[Step]:
-    """Do the steps of an operation; after a failure settle it, or say that it stays unfinished."""
+    """Do the steps of an operation; after a failure recover it, or say that it stays unfinished."""
     step = Step(env, name, Intent(verb, env.cluster.local_node(), env.clock.utc(), details))
     env.intent_log.write(name, step.intent)
     try:
@@ -180,9 +180,9 @@ def with_intent(env: Env, name: VmName, verb: str, **details: str) -> Iterator[S
 
 @contextmanager
 def first_change(*steps: Step, refusals: Collection[Kind] = REFUSALS) -> Iterator[None]:
-    """Make the first change of an operation; where it is refused, its mark goes, and nothing is settled.
+    """Make the first change of an operation; where it is refused, its intent goes, and nothing is recovered.
 
-    A mark that stayed would have a later command do what this one was refused.
+    An intent that stayed would have a later command do what this one was refused.
     """
     try:
         yield
@@ -195,22 +195,22 @@ def first_change(*steps: Step, refusals: Collection[Kind] = REFUSALS) -> Iterato
 
 @contextmanager
 def undo_on_failure(step: Step, **before: str) -> Iterator[None]:
-    """Have a failure settled by these details, which bring the VM to where it was before.
+    """Have a failure recovered by these details, which bring the VM to where it was before.
 
-    A kill is still settled as asked for: nobody has been told that it was refused.
+    A kill is still recovered as asked for: nobody has been told that it was refused.
     """
     try:
         yield
     except VmMgrError:
         step.intent = step.intent._replace(details={**step.intent.details, **before})
-        with suppress(VmMgrError):  # of the same cause, mostly; what is settled now goes by the mark here
+        with suppress(VmMgrError):  # of the same cause, mostly; what is recovered now goes by the intent here
             step.env.intent_log.write(step.name, step.intent)
         raise
 
 
 @contextmanager
 def restore_settings_on_failure(env: Env, name: VmName, before: VmSettings) -> Iterator[None]:
-    """After a failure store the settings of before, where what settles it goes by what is stored."""
+    """After a failure store the settings of before, where what recovers it goes by what is stored."""
     try:
         yield
     except VmMgrError:
@@ -230,7 +230,7 @@ def recover(env: Env, name: VmName, intent: Intent) -> bool | None:
 
 
 def _takes_long(name: VmName, intent: Intent) -> bool:
-    """Tell whether settling means to do again what a signal has just ended, and what can take long."""
+    """Tell whether recovering means to do again what a signal has just ended, and what can take long."""
     takes_long = getattr(_recovery(name, intent), "takes_long", None)
     return takes_long is not None and takes_long(intent)
 
@@ -246,7 +246,7 @@ def _recover(env: Env, name: VmName, intent: Intent, *, required: bool) -> None:
 
 
 def recover_others(env: Env, name: VmName, intent: Intent) -> None:
-    """Settle only what the marked operation has begun at other VMs, which the caller has claimed."""
+    """Recover only what the marked operation has begun at other VMs, which the caller has locked."""
     if intent.names - {name}:
         _recovery(name, intent).recover_others(env, name, intent)
 
