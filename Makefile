@@ -18,7 +18,7 @@ test: lint unit ## lint, unit, contract, arch and lab tests (root)
 	$(VENV)/bin/pytest tests/lab
 
 unit: $(VENV)/.ready ## the tests that need neither root nor the lab
-	$(VENV)/bin/pytest -n auto tests/unit tests/contract tests/arch
+	$(VENV)/bin/pytest -n auto --doctest-modules src/vm_mgr tests/unit tests/contract tests/arch
 
 lint: $(VENV)/.ready ## ruff, mypy --strict, import-linter
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/lint-imports

@@ -18,7 +18,7 @@ SHORTEST_S = 4.0
 
 
 def reserve_s(env: NodeEnv, timeout_s: float) -> float:
-    """Give what to keep of a stop's timeout: 3 × the longest that was measured and 2 s, at most half."""
+    """Give what to keep of a stop's timeout: thrice the longest that was measured and 2 s, at most half."""
     longest = max(_times(env), default=None)
     wanted = UNMEASURED_S if longest is None else max(3 * longest + 2, SHORTEST_S)
     return min(wanted, timeout_s / 2)

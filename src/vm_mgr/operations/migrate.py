@@ -160,9 +160,7 @@ def _still_moving(seen: VmStatus) -> list[VmMgrError]:
     """Refuse a VM on its way: another constraint now would have it stopped and started."""
     if seen.detail != MOVING:
         return []
-    hint = (
-        f"wait until it has arrived: vm-mgr status {seen.name}; or call it off: vm-mgr unmigrate {seen.name}"
-    )
+    hint = f"wait until it has arrived: vm-mgr status {seen.name}; or cancel it: vm-mgr unmigrate {seen.name}"
     return [VmMgrError(Kind.TRY_LATER, f"{seen.name} is still on its way from an earlier move", hint=hint)]
 
 
