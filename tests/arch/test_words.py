@@ -45,9 +45,9 @@ def messages(module):
     tree = ast.parse(module.read_text())
     expressions = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
-            if id(node) not in expressions and node.value not in KNOWN:
-                yield node.value
+        text = node.value if isinstance(node, ast.Constant) and id(node) not in expressions else None
+        if isinstance(text, str) and " " in text and text not in KNOWN:
+            yield text
 
 
 def helps():
