@@ -199,7 +199,7 @@ def test_disk_that_the_guest_keeps_stays(lab: Lab) -> None:
     create(lab, "cmd1", "ceph", *QUICK)
     vm_mgr(lab, "add-disk", "cmd1", "4M")
     before = stored(lab, "ceph", "cmd1"), vm_mgr(lab, "show", "cmd1", "--xml"), sources(lab, "cmd1")
-    assert "does not let go" in vm_mgr(lab, "remove-disk", "cmd1", "1", "--yes", code=5)
+    assert "does not release" in vm_mgr(lab, "remove-disk", "cmd1", "1", "--yes", code=5)
     assert (stored(lab, "ceph", "cmd1"), vm_mgr(lab, "show", "cmd1", "--xml"), sources(lab, "cmd1")) == before
     assert shown(lab, "cmd1")["unfinished"] == ""
     vm_mgr(lab, "stop", "cmd1")

@@ -130,7 +130,7 @@ def test_stop_unplugs_a_guest_that_ignores_shutdown_within_the_timeout(node):
     assert node.clock.now - began < 30
     told = node.journal.handed[-1]
     assert (told.kind, told.subject) == (EventKind.STOPPED, "web1")
-    assert "unplugged" in told.detail
+    assert "powered off" in told.detail
 
 
 def test_stop_waits_for_a_libvirt_that_is_just_started_anew(node):

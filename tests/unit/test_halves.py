@@ -13,6 +13,7 @@ from vm_mgr.agent.parameters import Parameters
 from vm_mgr.agent.preemption import RecoveryWatch
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.event import EventKind
+from vm_mgr.model.pause import PauseReason
 from vm_mgr.model.storage import DiskClient
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.ocf import unblock as lifting
@@ -21,14 +22,13 @@ from vm_mgr.operations.migrate import migrate
 from vm_mgr.operations.migration.blocked import release_blocked
 from vm_mgr.operations.migration.unblock import Presence, presence_of, unblock
 from vm_mgr.operations.pause import resume
-from vm_mgr.ports.hypervisor import ARRIVING
 
 from .conftest import DOMAIN
 from .test_moving import LONG
 
 VM = "web1"
 DEPLOYED = Path(__file__).parents[2] / "deploy/roles/vm_mgr/files"
-HALVES = ["migrating", "starting up", ARRIVING]
+HALVES = ["migrating", "starting up", PauseReason.ARRIVING]
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ class TestStandingSource:
         assert dict(seen)["destroy"] == {VM: "migrating"}, "the source stood until then"
 
     def test_half_that_does_not_end_keeps_it_standing(self, env, there):
-        there.halted[VM] = ARRIVING
+        there.halted[VM] = PauseReason.ARRIVING
         there.destroy = lambda *_, **__: None
         assert presence_of(env, VM) is not Presence.RUNS
         assert env.hypervisor.halted[VM] == "migrating"
@@ -232,7 +232,7 @@ class TestStart:
 
     def test_half_on_another_node_is_ended(self, env, there):
         env.hypervisor.running.clear()
-        there.halted[VM] = ARRIVING
+        there.halted[VM] = PauseReason.ARRIVING
         env.storage.holders = lambda _: (
             [DiskClient(f"system_{VM}", "198.51.100.12:0/1")] if there.running else []
         )
@@ -289,12 +289,12 @@ class TestAgent:
 
     def test_guest_is_let_go_on_when_its_process_here_has_ended(self, env, there):
         env.hypervisor.lets_go = False
-        there.halted[VM] = ARRIVING
+        there.halted[VM] = PauseReason.ARRIVING
         migrate_to(env, self.GIVEN)
         assert not there.halted
 
     def test_process_that_stays_is_ended_first(self, env, there):
-        there.halted[VM] = ARRIVING
+        there.halted[VM] = PauseReason.ARRIVING
         env.hypervisor.migrate = lambda *_: False
         seen = []
         there.on_call = lambda verb: seen.append((verb, dict(env.hypervisor.running)))
@@ -303,16 +303,16 @@ class TestAgent:
         assert dict(seen)["let_go"] == {}
 
     def test_guest_stays_standing_where_the_process_here_does_not_end(self, env, there):
-        there.halted[VM] = ARRIVING
+        there.halted[VM] = PauseReason.ARRIVING
         env.hypervisor.migrate = lambda *_: False
         env.hypervisor.end = lambda *_, **__: None
         with pytest.raises(VmMgrError):
             migrate_to(env, self.GIVEN)
-        assert there.halted[VM] == ARRIVING
+        assert there.halted[VM] == PauseReason.ARRIVING
 
     def test_target_lets_it_go_on_where_the_source_could_not(self, env, there):
         env.hypervisor.lets_go = False
-        there.halted[VM] = ARRIVING
+        there.halted[VM] = PauseReason.ARRIVING
         there.hanging = True
         migrate_to(env, self.GIVEN)
         env.hypervisor = env.processes = there
@@ -323,10 +323,10 @@ class TestAgent:
     def test_half_is_not_taken_for_arrived_when_it_is_asked_again(self, env, there):
         """Nobody knows then whether the source went on before it ended."""
         env.hypervisor.running.clear()
-        there.halted[VM] = ARRIVING
+        there.halted[VM] = PauseReason.ARRIVING
         with pytest.raises(VmMgrError):
             migrate_to(env, self.GIVEN)
-        assert there.halted[VM] == ARRIVING
+        assert there.halted[VM] == PauseReason.ARRIVING
 
     def test_its_own_end_is_watched_and_no_longer_when_it_has_ended_well(self, env, there):
         seen = []
@@ -383,7 +383,7 @@ class TestDeparture:
         """Give a VM whose source has ended for good, and which stands at its target."""
         ident = departure.begin(env, VM)
         env.hypervisor.running.clear()
-        there.halted[VM], there.arrived_by[VM] = ARRIVING, ident
+        there.halted[VM], there.arrived_by[VM] = PauseReason.ARRIVING, ident
         moving = state_files.path(env, "moving", VM)
         moving.rename(moving.with_name(moving.name.replace("moving", "left")))
         return there
@@ -418,12 +418,12 @@ class TestDeparture:
     def test_source_that_libvirt_has_not_yet_let_go_of_is_waited_for(self, env, left):
         env.hypervisor.domain_state = lambda *_, **__: "paused"
         assert not unblock(env, VM)
-        assert left.halted[VM] == ARRIVING
+        assert left.halted[VM] == PauseReason.ARRIVING
 
     def test_next_migration_knows_nothing_of_the_last_one(self, env, left):
         departure.begin(env, VM)
         assert departure.finish(env, VM) is None
-        assert left.halted[VM] == ARRIVING
+        assert left.halted[VM] == PauseReason.ARRIVING
 
     def test_process_that_is_here_has_not_left(self, env, left):
         env.hypervisor.running[VM] = 1000

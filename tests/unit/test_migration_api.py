@@ -277,7 +277,7 @@ def test_migration_that_cannot_end_is_aborted_and_the_guest_goes_on_here(domain,
 
 def test_migration_that_somebody_else_has_aborted_was_called_off(domain, ticking):
     domain.abortJob()
-    assert "it was called off" in failure(ticking).message
+    assert "it was cancelled" in failure(ticking).message
 
 
 def test_pause_that_takes_too_long_ends_with_the_guest_going_on_here(domain, ticking):

@@ -6,11 +6,11 @@ from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
 from vm_mgr.agent import actions
 from vm_mgr.agent.parameters import Parameters
 from vm_mgr.model.event import EventKind
+from vm_mgr.model.pause import PauseReason
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.ocf import second
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.status import status
-from vm_mgr.ports.hypervisor import ARRIVING
 
 from .conftest import DOMAIN
 
@@ -57,7 +57,7 @@ def test_alarm_ends_with_the_next_start(env, here):
     assert status(env, VM).alarm == ""
 
 
-@pytest.mark.parametrize("reason", ["migrating", ARRIVING])
+@pytest.mark.parametrize("reason", ["migrating", PauseReason.ARRIVING])
 def test_half_of_a_migration_is_ended_without_an_alarm(env, here, reason):
     here.halted[VM] = reason
     looks(env)

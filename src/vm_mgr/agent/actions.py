@@ -28,7 +28,6 @@ from vm_mgr.operations.storage.disk_interlock import blocklist_dead, free_disks,
 from vm_mgr.operations.storage.overlay import noted_problems
 from vm_mgr.operations.storage.own_clients import note_clients
 from vm_mgr.operations.support.stopwatch import Stopwatch
-from vm_mgr.ports.hypervisor import HALVES
 from vm_mgr.ports.node_env import NodeEnv
 from vm_mgr.ports.storage import Storage
 
@@ -307,7 +306,7 @@ def _shut_down(env: NodeEnv, name: VmName, deadline: float) -> None:
 
 def _press(env: NodeEnv, name: VmName, timeout_s: float) -> None:
     stands = env.hypervisor.paused(name, timeout_s=timeout_s)
-    if stands in HALVES:
+    if stands.is_half:
         return  # the other half may run: this one is powered off in the end
     if stands:
         env.hypervisor.resume(name)

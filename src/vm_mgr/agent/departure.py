@@ -11,8 +11,8 @@ from uuid import uuid4
 from vm_mgr.agent import state_files
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.cluster import NodeName
+from vm_mgr.model.pause import PauseReason
 from vm_mgr.model.vm import VmName
-from vm_mgr.ports.hypervisor import ARRIVING
 from vm_mgr.ports.node_env import NodeEnv
 
 __all__ = ["begin", "end", "finish"]
@@ -46,8 +46,8 @@ def finish(env: NodeEnv, name: VmName) -> NodeName | None:
             continue
         with suppress(VmMgrError):
             there = env.hypervisor_at(node.name)
-            if there.paused(name, timeout_s=LOOK_S) == ARRIVING:
+            if there.paused(name, timeout_s=LOOK_S) is PauseReason.ARRIVING:
                 there.let_go(name, timeout_s=LOOK_S, ident=ident)
-                if there.paused(name, timeout_s=LOOK_S) != ARRIVING:
+                if there.paused(name, timeout_s=LOOK_S) is not PauseReason.ARRIVING:
                     return node.name
     return None

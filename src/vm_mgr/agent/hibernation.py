@@ -15,12 +15,12 @@ from vm_mgr.agent.parameters import Parameters
 from vm_mgr.bounded import OutOfTimeError, bounded
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.event import Event, EventKind
+from vm_mgr.model.pause import PauseReason
 from vm_mgr.model.saved_state import SavedState
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.migration.stop_reason import reason_to_move
 from vm_mgr.operations.storage.own_clients import dead_addresses
 from vm_mgr.operations.support.stopwatch import Stopwatch
-from vm_mgr.ports.hypervisor import PAUSED_BY_USER
 from vm_mgr.ports.node_env import NodeEnv
 from vm_mgr.ports.storage import Storage
 
@@ -94,7 +94,7 @@ class _Saving:
         env, name = self.env, self.name
         self.storage = env.storages.get(self.given.storage or env.storages.label_of(name))
         stands = env.hypervisor.paused(name, timeout_s=CALL_S)
-        if stands not in ("", PAUSED_BY_USER):
+        if not stands.is_wanted:
             raise VmMgrError(Kind.WRONG_STATE, f"its guest is paused: {stands}")
         intent = env.intent_log.intents().get(
             name
@@ -111,7 +111,7 @@ class _Saving:
             uuid=machine.uuid,
             node=env.cluster.local_node(),
             saved_utc=env.clock.utc(),
-            was_paused=stands == PAUSED_BY_USER and not self._was_paused_by_us(),
+            was_paused=stands is PauseReason.USER and not self._was_paused_by_us(),
         )
         self.waits.end("checks")
         if not self.state.was_paused:

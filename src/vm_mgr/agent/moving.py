@@ -11,12 +11,12 @@ from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.migration import Decision, JobSample, Limits, OnTimeout, Plan, Step, Strategy, limits_within
+from vm_mgr.model.pause import PauseReason
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.migration.blocked import has_arrived
 from vm_mgr.operations.migration.plan import plan_for
 from vm_mgr.operations.migration.unblock import is_shutting_down
 from vm_mgr.operations.storage.own_clients import note_clients_of
-from vm_mgr.ports.hypervisor import ARRIVING
 from vm_mgr.ports.live_migration import Migration
 from vm_mgr.ports.node_env import NodeEnv
 
@@ -79,7 +79,7 @@ def _goes_on(env: NodeEnv, name: VmName) -> bool:
 def _go_on(env: NodeEnv, name: VmName) -> None:
     """Let a guest go on that still waits for its source: Pacemaker calls here after that has ended."""
     with suppress(VmMgrError):  # it is asked again, until the time is over
-        if env.hypervisor.paused(name, timeout_s=CALL_S) == ARRIVING:
+        if env.hypervisor.paused(name, timeout_s=CALL_S) is PauseReason.ARRIVING:
             env.hypervisor.let_go(name, timeout_s=CALL_S)
 
 

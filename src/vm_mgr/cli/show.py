@@ -10,18 +10,18 @@ from vm_mgr.cli.render import print_data, print_table
 from vm_mgr.cli.run import name_argument, output_option, run
 from vm_mgr.model.failback import Failback
 from vm_mgr.model.on_move import OnMove
+from vm_mgr.model.pause import PauseReason
 from vm_mgr.model.saved_state import SavedState
 from vm_mgr.model.storage import DiskInfo, Snapshot
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.lifecycle.saved_memory import describe
 from vm_mgr.operations.show import Shown, show, show_definition
 from vm_mgr.ports.cluster import VmResource
-from vm_mgr.ports.hypervisor import PAUSED_BY_USER
 
 __all__ = ["show_command"]
 
 # Pauses that only their user ends; others are steps of something that is under way.
-RESUMABLE = (PAUSED_BY_USER, "I/O error", "watchdog", "unknown")
+RESUMABLE = (PauseReason.USER, "I/O error", "watchdog", "unknown")
 
 
 @click.command("show")

@@ -61,7 +61,7 @@ AGENT_EXPECTED = "guest agent expected"
 # How it ends: for Pacemaker the start goes on until the VM's monitor_scripts succeed.
 SCRIPTS_FOLLOW = "its monitor scripts follow"
 # How the detail of a failure ends of which Pacemaker tells: it does not know the reason.
-BY_PACEMAKER = " (reported by Pacemaker)"
+BY_PACEMAKER = " (told by Pacemaker)"
 
 
 class Event(NamedTuple):

@@ -55,13 +55,17 @@ class TargetRole(Enum):
 
 
 class VmStatus(NamedTuple):
-    """What is known of a VM in one look; alarm: what must not be, and stays so until it is started anew."""
+    """What is known of a VM at one moment.
+
+    alarm: what must not be, and stays so until it is started anew. moving: a live migration is under way.
+    """
 
     name: VmName
     state: VmState
     node: str = ""
     detail: str = ""
     alarm: str = ""
+    moving: bool = False
 
     @property
     def words(self) -> str:

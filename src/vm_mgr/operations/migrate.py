@@ -37,7 +37,7 @@ from vm_mgr.operations.migration.prechecks import arrival_problems, goal_problem
 from vm_mgr.operations.storage.overlay import overlay_problems
 from vm_mgr.operations.support.locking import locked
 from vm_mgr.operations.support.preconditions import host_problems, quorum_problems, resource_of
-from vm_mgr.operations.support.vm_state import MOVING, derive_status
+from vm_mgr.operations.support.vm_state import derive_status
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress
@@ -150,7 +150,7 @@ def _settled(env: Env, name: VmName) -> Generator[None, None, tuple[ClusterState
         state = env.cluster.state()
         raise_all(quorum_problems(state))
         resource = resource_of(env, state, name)
-        if derive_status(resource, state).detail != MOVING or env.clock.monotonic() > deadline:
+        if not derive_status(resource, state).moving or env.clock.monotonic() > deadline:
             return state, resource
         env.say(Progress(f"waiting for the end of an earlier move of {name}"))
         yield
@@ -158,7 +158,7 @@ def _settled(env: Env, name: VmName) -> Generator[None, None, tuple[ClusterState
 
 def _still_moving(seen: VmStatus) -> list[VmMgrError]:
     """Refuse a VM on its way: another constraint now would have it stopped and started."""
-    if seen.detail != MOVING:
+    if not seen.moving:
         return []
     hint = f"wait until it has arrived: vm-mgr status {seen.name}; or cancel it: vm-mgr unmigrate {seen.name}"
     return [VmMgrError(Kind.TRY_LATER, f"{seen.name} is still on its way from an earlier move", hint=hint)]
@@ -176,7 +176,7 @@ def _move(env: Env, job: "_Job", goal: Target, vm: VmResource, words: str) -> "_
             avoiding=goal.avoiding,
         )
         seen, after = yield from _watch(env, job, goal.to, timeout_s)
-        if seen.detail == MOVING and vm.live_migration:
+        if seen.moving and vm.live_migration:
             cancel_move(env, name, source)
             seen, after = yield from _watch(env, job, goal.to, SETTLE_S)
         env.cluster.end_move(name)

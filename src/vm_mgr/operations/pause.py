@@ -3,12 +3,13 @@
 from contextlib import suppress
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.model.pause import PauseReason
 from vm_mgr.model.vm import VmName, VmStatus
 from vm_mgr.operations.support.locking import locked_if_reachable
 from vm_mgr.operations.support.preconditions import quorum_problems, running_node
 from vm_mgr.operations.support.vm_state import derive_status
 from vm_mgr.ports.env import Env
-from vm_mgr.ports.hypervisor import HALVES, PAUSED_BY_USER, half_error
+from vm_mgr.ports.hypervisor import half_error
 
 __all__ = ["pause", "resume"]
 
@@ -25,7 +26,7 @@ def pause(env: Env, name: VmName) -> VmStatus:
         node = running_node(env, state, name)
         hypervisor = env.hypervisor_at(node)
         stands = hypervisor.paused(name, timeout_s=LOOK_S)
-        if stands not in ("", PAUSED_BY_USER):
+        if not stands.is_wanted:
             # libvirt would keep that reason, and the agent lets a guest go on after an I/O error.
             hint = f"mend the cause and resume it first: vm-mgr resume {name}"
             raise VmMgrError(Kind.WRONG_STATE, f"{name} is already paused: {stands}", hint=hint)
@@ -42,10 +43,10 @@ def resume(env: Env, name: VmName) -> VmStatus:
         raise_all(quorum_problems(state))
         hypervisor = env.hypervisor_at(running_node(env, state, name))
         was = hypervisor.paused(name, timeout_s=LOOK_S)
-        if was in HALVES:
+        if was.is_half:
             raise half_error(name, was)
         hypervisor.resume(name)
-        if was and was != PAUSED_BY_USER:
+        if was and was is not PauseReason.USER:
             env.clock.sleep(RELAPSE_S)
             again = hypervisor.paused(name, timeout_s=LOOK_S)
             if again:

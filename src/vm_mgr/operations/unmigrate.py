@@ -8,7 +8,7 @@ from vm_mgr.model.vm import VmName
 from vm_mgr.operations.migration.cancel import abort, cancel_move, remaining_effects
 from vm_mgr.operations.support.locking import locked_if_reachable
 from vm_mgr.operations.support.preconditions import quorum_problems, resource_of
-from vm_mgr.operations.support.vm_state import MOVING, derive_status
+from vm_mgr.operations.support.vm_state import derive_status
 from vm_mgr.ports.cluster import Constraint
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
@@ -46,7 +46,7 @@ def _leaving(env: Env, name: VmName) -> NodeName | None:
     seen = derive_status(resource_of(env, state, name), state)
     asked = any(one.leftover for one in env.cluster.configured(name).others)
     node = state.node(seen.node)
-    if seen.detail != MOVING or not asked or node is None:
+    if not seen.moving or not asked or node is None:
         return None
     if not node.can_host:
         raise _on_its_way(name, f"has to leave {node.name}, which can't run VMs now")

@@ -4,22 +4,17 @@ from typing import NoReturn, Protocol
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.capacity import NodeCapacity
+from vm_mgr.model.pause import PauseReason
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.live_migration import LiveMigration
 
-__all__ = ["ARRIVING", "HALVES", "PAUSED_BY_USER", "Hypervisor", "half_error"]
-
-PAUSED_BY_USER = "user"
-# Its memory and devices are all there, and it waits for the end of its source (LiveMigration.let_go).
-ARRIVING = "arriving"
-# Why a guest is paused that is but a half of a migration: the other one may run.
-HALVES = ("migrating", ARRIVING, "starting up")
+__all__ = ["Hypervisor", "half_error"]
 
 
-def half_error(name: VmName, reason: str) -> VmMgrError:
+def half_error(name: VmName, reason: PauseReason) -> VmMgrError:
     """Say that a guest is paused as a half of a live migration."""
     hint = f"the cluster decides within a minute; see: vm-mgr status {name}"
-    return VmMgrError(Kind.WRONG_STATE, f"{name} stands in a live migration here ({reason})", hint=hint)
+    return VmMgrError(Kind.WRONG_STATE, f"{name} is paused in a live migration here ({reason})", hint=hint)
 
 
 class Hypervisor(LiveMigration, Protocol):
@@ -73,7 +68,8 @@ class Hypervisor(LiveMigration, Protocol):
         """Let them go on; a guest that runs is fine.
 
         Raises WRONG_STATE for a guest that waits for the end of its source. libvirt tells no guest that was
-        restored from one that a migration has left standing: who resumes another's guest looks at HALVES.
+        restored from one that a migration has left paused: who resumes another's guest looks at
+        PauseReason.is_half.
         """
         ...
 
@@ -81,8 +77,9 @@ class Hypervisor(LiveMigration, Protocol):
         """Let a guest go on that its migration has left standing, when its target can't go on any more."""
         ...
 
-    def paused(self, name: VmName, *, timeout_s: float) -> str:
-        """Say why the guest's processors stand (user, I/O error, migrating, …); empty while they run.
+    def paused(self, name: VmName, *, timeout_s: float) -> PauseReason:
+        """Say why the guest's processors do not run, or that they do.
+
 
         A domain that is absent raises EXTERNAL_FAILURE.
         """

@@ -13,26 +13,10 @@ from vm_mgr.errors import Kind, VmMgrError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["PAUSED", "REASONS", "STATES", "Connection", "binding"]
+__all__ = ["PAUSED", "STATES", "Connection", "binding"]
 
-# virDomainState and virDomainPausedReason (libvirt-domain.h), in virsh's words.
+# virDomainState (libvirt-domain.h), in virsh's words.
 STATES = ("no state", "running", "idle", "paused", "in shutdown", "shut off", "crashed", "pmsuspended")
-REASONS = (
-    "unknown",
-    "user",
-    "migrating",
-    "saving",
-    "dumping",
-    "I/O error",
-    "watchdog",
-    "from snapshot",
-    "shutting down",
-    "creating snapshot",
-    "crashed",
-    "starting up",
-    "post-copy",
-    "post-copy failed",
-)
 PAUSED = STATES.index("paused")
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.libvirt import arrival
-from vm_mgr.adapters.libvirt.connection import PAUSED, REASONS, STATES, Connection, binding
+from vm_mgr.adapters.libvirt.connection import PAUSED, STATES, Connection, binding
 from vm_mgr.adapters.libvirt.migration_options import NOTHING, understood
 from vm_mgr.adapters.libvirt.switchover import PROC, Switchover
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.migration import Course, Decision, JobSample, Limits, Step, Strategy, decide, limits_within
-from vm_mgr.ports.hypervisor import PAUSED_BY_USER
+from vm_mgr.model.pause import PauseReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -267,10 +267,10 @@ class LiveMove:
         deadline, doubt = self.now() + SETTLE_S, ""
         while True:
             state, reason = self._state()
-            if state == "running" or (stood and state == "paused" and not reason.startswith("post-copy")):
+            if state == "running" or (stood and state == "paused" and not reason.is_postcopy):
                 left = self._left_at_target()
                 return f"{left} there" if left else "it was aborted cleanly, the VM goes on here"
-            if state == "paused" and not stood and not reason.startswith("post-copy"):
+            if state == "paused" and not stood and not reason.is_postcopy:
                 doubt = self._end_target()
                 if not doubt:
                     self._attempt(lambda domain: domain.resume())
@@ -314,12 +314,13 @@ class LiveMove:
         state, reason = self._state()
         if state == "running":
             return ""
-        if state == "paused" and reason == PAUSED_BY_USER:
+        if state == "paused" and reason is PauseReason.USER:
             return reason
-        message = f"{self.wanted.name} is {state} ({reason}): only a guest that runs can be moved"
+        words = f"{state} ({reason})" if reason else state
+        message = f"{self.wanted.name} is {words}: only a guest that runs can be moved"
         raise VmMgrError(Kind.WRONG_STATE, message)
 
-    def _state(self) -> tuple[str, str]:
+    def _state(self) -> tuple[str, PauseReason]:
         def look(libvirt: Any) -> Any:
             domain = self.source.find(libvirt, self.wanted.name)
             return domain.state() if domain is not None else None
@@ -327,10 +328,10 @@ class LiveMove:
         try:
             found = self.source.call(look, CALL_S)
         except VmMgrError as error:
-            return "unknown", error.message
+            return f"unknown ({error.message})", PauseReason.RUNS
         if found is None:
-            return "absent", ""
-        reason = REASONS[found[1]] if found[0] == PAUSED and found[1] < len(REASONS) else ""
+            return "absent", PauseReason.RUNS
+        reason = PauseReason.of_number(found[1]) if found[0] == PAUSED else PauseReason.RUNS
         return STATES[found[0]], reason
 
     def _ask(self, action: Callable[[Any], object]) -> None:

@@ -11,7 +11,8 @@ from vm_mgr.adapters.libvirt import commands
 from vm_mgr.adapters.libvirt.connection import Connection
 from vm_mgr.adapters.libvirt.parse import parse_capacity
 from vm_mgr.errors import Kind, ProgramError, VmMgrError
-from vm_mgr.ports.hypervisor import ARRIVING, PAUSED_BY_USER, half_error
+from vm_mgr.model.pause import PauseReason
+from vm_mgr.ports.hypervisor import half_error
 from vm_mgr.ports.live_migration import quiet
 from vm_mgr.room import in_memory
 
@@ -198,7 +199,7 @@ class LocalLibvirt:
     def resume(self, name: VmName) -> None:
         """Resume; libvirt refuses that for a domain that runs."""
         reason = self.paused(name, timeout_s=SHORT_S)
-        if reason == ARRIVING:
+        if reason is PauseReason.ARRIVING:
             raise half_error(name, reason)
         if reason:
             self.take_back(name)
@@ -209,15 +210,15 @@ class LocalLibvirt:
         if done.exit_code != 0 and self.domain_state(name, timeout_s=SHORT_S) != "running":
             check(done)
 
-    def paused(self, name: VmName, *, timeout_s: float) -> str:
+    def paused(self, name: VmName, *, timeout_s: float) -> PauseReason:
         """Read the reason in parentheses: `paused (I/O error)`."""
         done = self._virsh("domstate", "--reason", name, timeout_s=timeout_s)
         check(done)
         state, _, reason = done.stdout.strip().partition(" (")
-        reason = reason.removesuffix(")") or "unknown"
         if state != "paused":
-            return ""
-        return ARRIVING if reason == PAUSED_BY_USER and self._is_arriving(name) else reason
+            return PauseReason.RUNS
+        found = PauseReason.of(reason.removesuffix(")") or "unknown")
+        return PauseReason.ARRIVING if found is PauseReason.USER and self._is_arriving(name) else found
 
     def _is_arriving(self, name: VmName) -> bool:
         """Tell a guest that waits for the end of its source: libvirt calls that a pause by its user."""

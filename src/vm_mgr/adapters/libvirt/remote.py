@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vm_mgr.adapters.libvirt.connection import PAUSED, REASONS, STATES
+from vm_mgr.adapters.libvirt.connection import PAUSED, STATES
 from vm_mgr.adapters.libvirt.port import CONNECT_S, FREEZE_S, MONITOR_S, SHORT_S, LocalLibvirt
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.capacity import NodeCapacity
-from vm_mgr.ports.hypervisor import ARRIVING, PAUSED_BY_USER
+from vm_mgr.model.pause import PauseReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,20 +34,21 @@ class RemoteLibvirt(LocalLibvirt):
         states = self._call(lambda libvirt: self._states(libvirt, name), timeout_s)
         return STATES[states[0]] if states else "absent"
 
-    def paused(self, name: VmName, *, timeout_s: float) -> str:
-        """Say why the guest's processors stand."""
+    def paused(self, name: VmName, *, timeout_s: float) -> PauseReason:
+        """Say why the guest's processors do not run."""
 
-        def look(libvirt: Any) -> str:
+        def look(libvirt: Any) -> PauseReason:
             from vm_mgr.adapters.libvirt.arrival import is_marked  # noqa: PLC0415
 
             domain = self._domain(libvirt, name)
             state, number = domain.state()
             if state != PAUSED:
-                return ""
-            reason = REASONS[number] if number < len(REASONS) else "unknown"
-            return ARRIVING if reason == PAUSED_BY_USER and is_marked(libvirt, domain) else reason
+                return PauseReason.RUNS
+            reason = PauseReason.of_number(number)
+            arriving = reason is PauseReason.USER and is_marked(libvirt, domain)
+            return PauseReason.ARRIVING if arriving else reason
 
-        return str(self._call(look, timeout_s))
+        return PauseReason(self._call(look, timeout_s))
 
     def freeze(self, name: VmName) -> bool:
         """Ask the guest's agent; libvirt says no at once where the domain has none."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.capacity import NodeCapacity
-from vm_mgr.ports.hypervisor import ARRIVING, PAUSED_BY_USER, half_error
+from vm_mgr.model.pause import PauseReason
+from vm_mgr.ports.hypervisor import half_error
 from vm_mgr.ports.live_migration import quiet
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class MemoryHypervisor:
         """Let it go on, if that is what it waits for."""
         self._call("let_go", timeout_s)
         self._require(name)
-        if self.halted.get(name) == ARRIVING and ident in ("", self.arrived_by.get(name, ident)):
+        if self._paused(name) is PauseReason.ARRIVING and ident in ("", self.arrived_by.get(name, ident)):
             del self.halted[name]
 
     def migration_progress(self, name: VmName) -> JobSample | None:
@@ -184,14 +185,14 @@ class MemoryHypervisor:
         """Stop it."""
         self._call("pause", 0)
         self._require(name)
-        self.halted.setdefault(name, PAUSED_BY_USER)
+        self.halted.setdefault(name, PauseReason.USER)
 
     def resume(self, name: VmName) -> None:
         """Let it go on."""
         self._call("resume", 0)
         self._require(name)
-        if self.halted.get(name) == ARRIVING:
-            raise half_error(name, self.halted[name])
+        if self._paused(name) is PauseReason.ARRIVING:
+            raise half_error(name, PauseReason.ARRIVING)
         if self.halted.pop(name, None):
             self.resumed.add(name)
 
@@ -202,11 +203,14 @@ class MemoryHypervisor:
         if self.halted.pop(name, None):
             self.resumed.add(name)
 
-    def paused(self, name: VmName, *, timeout_s: float) -> str:
+    def paused(self, name: VmName, *, timeout_s: float) -> PauseReason:
         """Say why."""
         self._call("paused", timeout_s)
         self._require(name)
-        return self.halted.get(name, "")
+        return self._paused(name)
+
+    def _paused(self, name: VmName) -> PauseReason:
+        return PauseReason.of(self.halted.get(name, ""))
 
     def console(self, name: VmName, user: str = "") -> NoReturn:
         """Remember it and end."""
@@ -262,7 +266,7 @@ class MemoryHypervisor:
         self.running[name] = 2000 + len(self.running)
         self.vcpu_times_ns[self.running[name]] = 0
         self.uuids[name], self.runs[name] = memory["uuid"], memory["run"]
-        self.halted[name] = PAUSED_BY_USER
+        self.halted[name] = PauseReason.USER
         self.restored.append((name, memory["run"]))
 
     def running_definition(self, name: VmName) -> str:

@@ -2,9 +2,10 @@
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import NodeName, Resource
+from vm_mgr.model.pause import PauseReason
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.env import Env
-from vm_mgr.ports.hypervisor import PAUSED_BY_USER, Hypervisor
+from vm_mgr.ports.hypervisor import Hypervisor
 from vm_mgr.reports import Progress
 
 __all__ = ["has_arrived", "release_blocked", "running_elsewhere"]
@@ -46,7 +47,7 @@ def has_arrived(hypervisor: Hypervisor, name: VmName, timeout_s: float) -> bool:
     Any other pause is one of the migration.
     """
     state = hypervisor.domain_state(name, timeout_s=timeout_s)
-    stands = state == "paused" and hypervisor.paused(name, timeout_s=timeout_s) == PAUSED_BY_USER
+    stands = state == "paused" and hypervisor.paused(name, timeout_s=timeout_s) is PauseReason.USER
     return state == "running" or stands
 
 

@@ -7,10 +7,9 @@ from vm_mgr.operations.lifecycle.waiting import wait
 from vm_mgr.operations.migration.halves import Others, end_halves
 from vm_mgr.operations.migration.outcome import POLL_S
 from vm_mgr.operations.migration.unblock import is_shutting_down
-from vm_mgr.operations.support.vm_state import MOVING, derive_status
+from vm_mgr.operations.support.vm_state import derive_status
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.env import Env
-from vm_mgr.ports.hypervisor import PAUSED_BY_USER
 from vm_mgr.reports import Level, Note, Progress
 
 __all__ = ["abort", "cancel_move", "confirm_on_source", "remaining_effects", "undo_move"]
@@ -73,10 +72,10 @@ def confirm_on_source(env: Env, name: VmName, source: NodeName) -> str:
     try:
         standing = env.hypervisor_at(source).paused(name, timeout_s=LOOK_S)
     except VmMgrError as error:
-        standing = error.message
+        return f"{source} is being shut down" if is_shutting_down(env, source) else error.message
     if is_shutting_down(env, source):
         return f"{source} is being shut down"
-    if standing not in ("", PAUSED_BY_USER):
+    if not standing.is_wanted:
         return standing
     others = _others(env, name, source)
     if others.runs or others.unsure:
@@ -108,7 +107,7 @@ def remaining_effects(env: Env, name: VmName, source: NodeName, where: str) -> s
         return ""
     resource = state.resources[name]
     seen = derive_status(resource, state)
-    if seen.detail == MOVING:
+    if seen.moving:
         return f"{name} is still on its way, and may arrive"
     if seen.state is not VmState.STARTED:
         return f"{name} is {seen.state.value}: that can't be taken back; it will run {where}"
@@ -143,4 +142,4 @@ def _is_on_its_way(env: Env, name: VmName) -> bool:
     except VmMgrError:
         return True
     resource = state.resources.get(name)
-    return resource is not None and derive_status(resource, state).detail == MOVING
+    return resource is not None and derive_status(resource, state).moving

@@ -13,7 +13,7 @@ from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.storage.disk_interlock import holder_node
 from vm_mgr.ports.env import Env
-from vm_mgr.ports.hypervisor import HALVES, Hypervisor
+from vm_mgr.ports.hypervisor import Hypervisor
 
 __all__ = ["ABSENT", "Others", "destroy_second", "end_half", "end_halves"]
 
@@ -53,7 +53,7 @@ def end_half(hypervisor: Hypervisor, name: VmName) -> bool:
     """
     if hypervisor.domain_state(name, timeout_s=LOOK_S) in ABSENT:
         return True
-    if hypervisor.paused(name, timeout_s=LOOK_S) not in HALVES:
+    if not hypervisor.paused(name, timeout_s=LOOK_S).is_half:
         return False
     hypervisor.destroy(name, timeout_s=LOOK_S)
     if hypervisor.domain_state(name, timeout_s=LOOK_S) not in ABSENT:

@@ -9,10 +9,10 @@ from enum import Enum
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import NodeName
+from vm_mgr.model.pause import PauseReason
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.migration.halves import destroy_second, end_halves
 from vm_mgr.ports.env import Env
-from vm_mgr.ports.hypervisor import PAUSED_BY_USER
 
 __all__ = ["Presence", "is_shutting_down", "presence_of", "unblock"]
 
@@ -81,21 +81,21 @@ def presence_of(env: Env, name: VmName) -> Presence:
         if env.hypervisor.migration_progress(name) is not None:
             return Presence.UNKNOWN
         reason = env.hypervisor.paused(name, timeout_s=LOOK_S)
-        return Presence.LEFT if reason.startswith("post-copy") else _presence_beside(env, name, reason)
+        return Presence.LEFT if reason.is_postcopy else _presence_beside(env, name, reason)
     except VmMgrError:
         return Presence.UNKNOWN
 
 
-def _presence_beside(env: Env, name: VmName, reason: str) -> Presence:
+def _presence_beside(env: Env, name: VmName, reason: PauseReason) -> Presence:
     """Go by what the other nodes have of it; reason is why its guest is paused here."""
-    others, stands = end_halves(env, name, env.cluster.local_node()), reason not in ("", PAUSED_BY_USER)
+    others, stands = end_halves(env, name, env.cluster.local_node()), not reason.is_wanted
     if others.runs:
         return _left(env, name) if stands else Presence.TWICE
     if others.unsure:
         return Presence.UNKNOWN
     if stands:
         env.hypervisor.take_back(name)
-        stands = env.hypervisor.paused(name, timeout_s=LOOK_S) not in ("", PAUSED_BY_USER)
+        stands = not env.hypervisor.paused(name, timeout_s=LOOK_S).is_wanted
     return Presence.UNKNOWN if stands else Presence.RUNS
 
 
@@ -116,7 +116,7 @@ def _left(env: Env, name: VmName) -> Presence:
 def _stands(env: Env, name: VmName) -> bool:
     """Tell whether the guest is paused since the migration; where libvirt does not answer, it may run."""
     try:
-        return env.hypervisor.paused(name, timeout_s=LOOK_S) not in ("", PAUSED_BY_USER)
+        return not env.hypervisor.paused(name, timeout_s=LOOK_S).is_wanted
     except VmMgrError:
         return False
 

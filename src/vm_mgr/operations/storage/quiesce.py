@@ -6,11 +6,12 @@ from contextlib import contextmanager, suppress
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.intent import Intent
+from vm_mgr.model.pause import PauseReason
 from vm_mgr.model.storage import Consistency
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.holds import Hold
-from vm_mgr.ports.hypervisor import PAUSED_BY_USER, Hypervisor
+from vm_mgr.ports.hypervisor import Hypervisor
 from vm_mgr.reports import Level, Note
 
 __all__ = ["HOLD_S", "Quiescence", "node_of", "quiesced", "resume", "resume_quietly", "will_pause"]
@@ -132,7 +133,7 @@ def resume_quietly(env: Env, name: VmName, hold: Hold) -> bool:
         if not hypervisor.thaw(name):
             raise VmMgrError(Kind.EXTERNAL_FAILURE, f"the agent of {name} does not answer")
         return held
-    if hypervisor.paused(name, timeout_s=LOOK_S) != PAUSED_BY_USER:
+    if hypervisor.paused(name, timeout_s=LOOK_S) is not PauseReason.USER:
         return False
     hypervisor.resume(name)
     return True
@@ -156,7 +157,7 @@ def _freezing(env: Env, name: VmName, node: NodeName, hypervisor: Hypervisor) ->
 def _pausing(env: Env, name: VmName, node: NodeName, hypervisor: Hypervisor) -> Iterator[None]:
     """Pause a guest, unless its user has done so."""
     stood = hypervisor.paused(name, timeout_s=LOOK_S)
-    if stood not in ("", PAUSED_BY_USER):
+    if not stood.is_wanted:
         hint = f"resume it first: vm-mgr resume {name}"
         raise VmMgrError(Kind.WRONG_STATE, f"{name} is paused: {stood}", hint=hint)
     if stood:

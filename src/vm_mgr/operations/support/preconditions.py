@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import ClusterState, NodeName, Resource
 from vm_mgr.model.vm import VmName, VmState
-from vm_mgr.operations.support.vm_state import MOVING, derive_status
+from vm_mgr.operations.support.vm_state import derive_status
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 
@@ -118,7 +118,7 @@ def steady_problems(state: ClusterState, name: VmName) -> list[VmMgrError]:
     if resource is None or not resource.is_vm:
         return []
     seen = derive_status(resource, state)
-    on_its_way = seen.state in (VmState.STARTING, VmState.STOPPING) or seen.detail == MOVING
+    on_its_way = seen.state in (VmState.STARTING, VmState.STOPPING) or seen.moving
     if not on_its_way and not (seen.state is VmState.FAILED and resource.active):
         return []
     message = f"{name} is {seen.state.value}" + (f" ({seen.detail})" if seen.detail else "")

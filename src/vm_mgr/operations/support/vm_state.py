@@ -5,11 +5,8 @@ import time
 from vm_mgr.model.cluster import ClusterState, Resource
 from vm_mgr.model.vm import VmName, VmState, VmStatus
 
-__all__ = ["MOVING", "derive_status"]
+__all__ = ["derive_status"]
 
-# What is told of a Started VM that is on its way to another node.
-MOVING = "moving"
-# And of one that waits for room.
 FULL = "its storage is full"
 
 
@@ -18,7 +15,12 @@ def derive_status(resource: Resource, state: ClusterState) -> VmStatus:
     name = VmName(resource.name)
     node = resource.nodes[0] if resource.nodes else ""
     vm_state, detail = _state(resource, state)
-    return VmStatus(name, vm_state, node, detail, _alarm(name, state))
+    moving = vm_state is VmState.STARTED and _is_migrating(resource)
+    return VmStatus(name, vm_state, node, detail, _alarm(name, state), moving)
+
+
+def _is_migrating(resource: Resource) -> bool:
+    return "Migrating" in (resource.pending, resource.role) and not resource.blocked
 
 
 def _alarm(name: VmName, state: ClusterState) -> str:
@@ -55,8 +57,8 @@ def _blocked(resource: Resource) -> tuple[VmState, str]:
 def _running(resource: Resource, state: ClusterState) -> tuple[VmState, str]:
     if resource.failed:
         return VmState.FAILED, resource.last_failure or "about to be recovered"
-    if "Migrating" in (resource.pending, resource.role):
-        return VmState.STARTED, MOVING
+    if _is_migrating(resource):
+        return VmState.STARTED, "moving"
     node = state.node(resource.nodes[0]) if resource.nodes else None
     since = node.full.get(resource.name) if node else None
     return VmState.STARTED, "" if since is None else f"its guest is paused: {FULL} since {_time(since)}"
