@@ -1,6 +1,7 @@
 """Define the exception tree and what each kind of failure means to a shell.
 
 VmMgrError            anything that vm-mgr reports in one line
+├── AbortedError      a live migration was ended before its end
 ├── ProgramError      an external program ended with a non-zero exit status
 ├── BusyError         another command is at the VM
 └── UuidTakenError    another VM has the domain's UUID
@@ -12,6 +13,7 @@ from enum import Enum
 
 __all__ = [
     "EXIT_CODES",
+    "AbortedError",
     "BusyError",
     "Kind",
     "ProgramError",
@@ -80,6 +82,14 @@ class ProgramError(VmMgrError):
         self.argv = tuple(argv)
         self.program_exit_code = exit_code
         self.stderr = stderr
+
+
+class AbortedError(VmMgrError):
+    """Say that a live migration was ended before its end; why is an AbortReason (model/migration.py)."""
+
+    def __init__(self, message: str, why: str, *, kind: Kind = Kind.EXTERNAL_FAILURE, hint: str = "") -> None:
+        super().__init__(kind, message, hint=hint)
+        self.why = why
 
 
 class BusyError(VmMgrError):

@@ -9,7 +9,7 @@ from vm_mgr.adapters.memory.rehearsal import Rehearsal
 from vm_mgr.cli.app import app
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.cluster import Resource
-from vm_mgr.model.migration import PREEMPTED
+from vm_mgr.model.migration import AbortReason
 from vm_mgr.model.on_move import MoveMethod
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.operations.create import CreateRequest, create
@@ -198,7 +198,8 @@ class TestStays:
     def test_move_that_gave_way_is_made_again_after_the_fencing(self, env, make, begun):
         make("first")
         node, lost = env.cluster.nodes["n3"], env.cluster.nodes["n3"]._replace(online=False, unclean=True)
-        env.cluster.failing_migrations["first"] = f"migrate_to on n1: {PREEMPTED}: node n3 is lost"
+        env.cluster.failing_migrations["first"] = "migrate_to on n1: node n3 is lost"
+        env.cluster.aborts["first"] = AbortReason.RECOVERY
         env.cluster.nodes["n3"] = lost
         sleep = env.clock.sleep
 
@@ -215,7 +216,8 @@ class TestStays:
 
     def test_move_that_gives_way_each_time_is_made_twice(self, env, make, begun):
         make("first")
-        env.cluster.failing_migrations["first"] = f"migrate_to on n1: {PREEMPTED}: web has failed on n2"
+        env.cluster.failing_migrations["first"] = "migrate_to on n1: web has failed on n2"
+        env.cluster.aborts["first"] = AbortReason.RECOVERY
         assert names(drain(env, "n1").stays) == ["first"]
         assert begun.names() == ["first", "first"]
 

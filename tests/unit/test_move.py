@@ -6,7 +6,18 @@ from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
 from vm_mgr.errors import EXIT_CODES, Kind, SignalError, VmMgrError
 from vm_mgr.model.cluster import Failure, Resource
 from vm_mgr.model.event import Event, EventKind
-from vm_mgr.model.migration import Course, JobSample, Limits, OnTimeout, Plan, Strategy, decide, parse_terms
+from vm_mgr.model.migration import (
+    Course,
+    Decision,
+    JobSample,
+    Limits,
+    OnTimeout,
+    Plan,
+    Step,
+    Strategy,
+    decide,
+    parse_terms,
+)
 from vm_mgr.model.vm import VmSettings, VmState
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.disable import disable
@@ -220,15 +231,16 @@ class TestReason:
 class TestAdvice:
     """What would help depends on what has ended the move."""
 
-    def hint(self, env, vm, monkeypatch, reason, terms=MigrateOptions(), **sample):  # noqa: B008 - immutable
-        env.cluster.failing_migrations[vm] = f"migrate_to on n1: {reason}"
+    def hint(self, env, vm, monkeypatch, ended, terms=MigrateOptions(), **sample):  # noqa: B008 - immutable
+        env.cluster.failing_migrations[vm] = f"migrate_to on n1: {ended.reason}"
+        env.cluster.aborts[vm] = ended.why
         looks = iter([JobSample(remaining_bytes=190 * MIB, **sample)] if sample else [])
         monkeypatch.setattr(env.hypervisor, "migration_progress", lambda _name: next(looks, None))
         return failure(env, vm, "n2", terms).hint
 
     def late(self, limits, **sample):
         sample = JobSample(elapsed_s=200, remaining_bytes=190 * MIB, **sample)
-        return decide(Plan(), limits, sample, Course()).reason
+        return decide(Plan(), limits, sample, Course())
 
     def test_what_is_too_narrow_is_widened(self, env, vm, monkeypatch):
         terms = MigrateOptions(bandwidth_mib=1, timeout_s=5, on_timeout=OnTimeout.ABORT)
@@ -264,12 +276,14 @@ class TestAdvice:
 
     def test_pause_that_was_too_short_is_prolonged(self, env, vm, monkeypatch):
         sample = JobSample(elapsed_s=50, remaining_bytes=MIB)
-        reason = decide(Plan(), Limits(98, 110), sample, Course(paused_at_s=30)).reason
+        reason = decide(Plan(), Limits(98, 110), sample, Course(paused_at_s=30))
         rates = {"rate_bps": 90.0 * MIB, "dirty_bps": 0.0}
         assert "--max-pause 20" in self.hint(env, vm, monkeypatch, reason, **rates)
 
     def test_other_causes_are_to_be_mended(self, env, vm, monkeypatch):
-        reason = "its live migration failed: Cannot open log file: Device or resource busy"
+        reason = Decision(
+            Step.ABORT, "its live migration failed: Cannot open log file: Device or resource busy"
+        )
         hint = self.hint(env, vm, monkeypatch, reason, rate_bps=1.0, dirty_bps=1.0)
         assert "--" not in hint
         assert f"vm-mgr events {vm}" in hint

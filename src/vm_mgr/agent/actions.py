@@ -17,7 +17,7 @@ from vm_mgr.agent.moving import migrate_from, migrate_to, wait_gone
 from vm_mgr.agent.parameters import Parameters
 from vm_mgr.bounded import OutOfTimeError, bounded
 from vm_mgr.config import CEPH
-from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
+from vm_mgr.errors import AbortedError, Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.event import AGENT_EXPECTED, SCRIPTS_FOLLOW, Event, EventKind
 from vm_mgr.model.storage import DiskClient
@@ -176,7 +176,8 @@ def _create(env: NodeEnv, xml: str, name: VmName, uuid: str, deadline: float) ->
 
 def failure(env: NodeEnv, name: VmName, action: str, error: VmMgrError | SignalError) -> Event:
     """Give the event of an action that has failed; Pacemaker's own has no reason."""
-    return Event(env.clock.utc(), EventKind.FAILED, name, detail=f"{action}: {error.message}")
+    why = error.why if isinstance(error, AbortedError) else ""
+    return Event(env.clock.utc(), EventKind.FAILED, name, detail=f"{action}: {error.message}", why=why)
 
 
 def stop(env: NodeEnv, given: Parameters) -> None:

@@ -55,7 +55,7 @@ def _data(shown: Shown) -> dict[str, Any]:
         "node": status.node,
         "detail": status.detail,
         "since": "" if shown.since_utc is None else _utc(shown.since_utc),
-        "paused": shown.paused,
+        "paused": str(shown.paused),
         "storage": shown.storage,
         "machine": machine and {**machine._asdict(), "macs": list(machine.macs)},
         "disks": None if shown.disks is None else [_disk(one) for one in shown.disks],

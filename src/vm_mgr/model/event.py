@@ -68,7 +68,8 @@ class Event(NamedTuple):
     """One thing that happened to a subject, a node or a VM, at a time in seconds since 1970.
 
     node: that saw it; empty for one that did not know its name. waited: for what this took how many
-    milliseconds. vms: of a lost node, the VMs that ran there.
+    milliseconds. vms: of a lost node, the VMs that ran there. why: of a live migration that was ended, an
+    AbortReason (model/migration.py).
     """
 
     when_utc: float
@@ -78,6 +79,7 @@ class Event(NamedTuple):
     detail: str = ""
     waited: Mapping[str, int] = {}
     vms: tuple[str, ...] = ()
+    why: str = ""
 
 
 def told(event: Event) -> str:
@@ -107,7 +109,7 @@ def write_event(event: Event) -> str:
     >>> event = Event(7.1239, EventKind.FENCED, "n2", "n1", waited={"power": 1500})
     >>> read_event(write_event(event))
     Event(when_utc=7.124, kind=<EventKind.FENCED: 'fenced'>, subject='n2', node='n1', detail='', \
-waited={'power': 1500}, vms=())
+waited={'power': 1500}, vms=(), why='')
     """
     import json  # noqa: PLC0415 - the module is also loaded where nothing is written
 
@@ -138,6 +140,7 @@ def read_event(raw: str) -> Event | None:
             str(value.get("detail", "")),
             {str(what): int(ms) for what, ms in value.get("waited", {}).items()},
             tuple(map(str, value.get("vms", ()))),
+            str(value.get("why", "")),
         )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None

@@ -9,10 +9,9 @@ from urllib.parse import quote, unquote
 
 __all__ = [
     "AS_ASKED",
-    "LATE",
     "MAX_PAUSE_S",
     "PREEMPTED",
-    "STOOD",
+    "AbortReason",
     "Course",
     "Decision",
     "JobSample",
@@ -38,10 +37,27 @@ SURELY_BPS = 10 << 20
 SECOND_ROUND = 2
 # Left of the time for the last round, the switch to the target and the check of the outcome.
 MARGIN_S = 2.0
-# How the reasons of aborts begin; the command that hears of one goes by them.
+# How the words begin that a recovery leaves in the journal and the event log.
 PREEMPTED = "it gave way to a recovery"
-LATE = "it did not end within"
-STOOD = "the guest was paused to finish and stood for"
+
+
+class AbortReason(StrEnum):
+    """Why a live migration was ended before its end; the event of the failure keeps it."""
+
+    NONE = ""  # it failed by itself
+    LATE = "late"
+    PAUSE = "pause"  # the guest was paused for too long
+    RECOVERY = "recovery"
+    CANCELLED = "cancelled"
+
+    @classmethod
+    def of(cls, word: str) -> "AbortReason":
+        """Read the word of an event; one of a newer vm-mgr is none.
+
+        >>> AbortReason.of("late").name, AbortReason.of("moon").name
+        ('LATE', 'NONE')
+        """
+        return cls(word) if word in set(cls) else cls.NONE
 
 
 class Strategy(StrEnum):
@@ -140,10 +156,11 @@ class Course(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What to do now, and why."""
+    """What to do now, and why: in words, and of an abort as a kind."""
 
     step: Step
     reason: str = ""
+    why: AbortReason = AbortReason.NONE
 
 
 def limits_within(
@@ -190,8 +207,8 @@ def decide(plan: Plan, limits: Limits, sample: JobSample, course: Course) -> Dec
     if course.postcopy:
         return Decision(Step.GO_ON)
     over = _when_over(limits, sample, course)
-    if over or course.paused_at_s is not None:
-        return Decision(Step.ABORT, over) if over else Decision(Step.GO_ON)
+    if over is not None or course.paused_at_s is not None:
+        return over or Decision(Step.GO_ON)
     late = sample.elapsed_s > limits.timeout_s
     if plan.strategy is Strategy.POSTCOPY and (late or sample.iteration >= SECOND_ROUND):
         return Decision(Step.POSTCOPY, "all memory was sent once; what changed since is fetched from here")
@@ -200,27 +217,29 @@ def decide(plan: Plan, limits: Limits, sample: JobSample, course: Course) -> Dec
     return _when_late(limits, sample) if late else Decision(Step.GO_ON)
 
 
-def _when_over(limits: Limits, sample: JobSample, course: Course) -> str:
-    """Say why it can't go on at all; mostly nothing."""
+def _when_over(limits: Limits, sample: JobSample, course: Course) -> Decision | None:
+    """End what can't go on at all; mostly nothing."""
     if sample.elapsed_s > limits.end_s:
         still = ", even with the guest paused" if course.paused_at_s is not None else ""
-        return f"{LATE} {limits.end_s:.0f} s{still}"
+        return Decision(Step.ABORT, f"it did not end within {limits.end_s:.0f} s{still}", AbortReason.LATE)
     stood_s = 0.0 if course.paused_at_s is None else sample.elapsed_s - course.paused_at_s
     if limits.max_pause_s is not None and stood_s > limits.max_pause_s:
-        reason = f"{STOOD} {stood_s:.0f} s"
-        return f"{reason}, the longest pause is {limits.max_pause_s:.0f} s"
-    return ""
+        words = f"the guest was paused to finish, for {stood_s:.0f} s"
+        longest = f"the longest pause is {limits.max_pause_s:.0f} s"
+        return Decision(Step.ABORT, f"{words}; {longest}", AbortReason.PAUSE)
+    return None
 
 
 def _when_late(limits: Limits, sample: JobSample) -> Decision:
-    late = f"{LATE} {limits.timeout_s:.0f} s ({_progress(sample)})"
+    late = f"it did not end within {limits.timeout_s:.0f} s ({_progress(sample)})"
     if limits.on_timeout is OnTimeout.ABORT:
-        return Decision(Step.ABORT, late)
+        return Decision(Step.ABORT, late, AbortReason.LATE)
     if _fits(limits, sample.pause_s):
         return Decision(Step.PAUSE, f"{late}: the guest is paused to finish")
     if sample.pause_s is None:
-        return Decision(Step.ABORT, f"{late}, and nothing is known of its rate")
-    return Decision(Step.ABORT, f"{late}, and a pause would take about {sample.pause_s:.0f} s")
+        return Decision(Step.ABORT, f"{late}, and nothing is known of its rate", AbortReason.LATE)
+    pause = f"a pause would take about {sample.pause_s:.0f} s"
+    return Decision(Step.ABORT, f"{late}, and {pause}", AbortReason.LATE)
 
 
 def _never_converges(sample: JobSample) -> bool:

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
+from vm_mgr.errors import AbortedError, Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState, NodeName, Resource
-from vm_mgr.model.migration import PREEMPTED
+from vm_mgr.model.migration import AbortReason
 from vm_mgr.model.on_move import MoveMethod
 from vm_mgr.model.vm import VmName, VmState
 from vm_mgr.operations.lifecycle.waiting import wait
@@ -281,7 +281,7 @@ class _Drain:
             raise
         except VmMgrError as error:
             self.under_way.remove(journey)
-            if PREEMPTED in error.message and journey.name not in self.again:
+            if _is_preempted(error) and journey.name not in self.again:
                 self.again[journey.name] = self.env.clock.monotonic() + FENCING_S
                 self.waiting.append(journey.vm)
                 text = f"{journey.name} is moved again after that: {error.message}"
@@ -344,3 +344,7 @@ class _Drain:
                     raise
                 text = f"the move of {journey.name} may go on: {failed.message}"
                 self.env.say(Note(Level.WARNING, "not-cancelled", text, f"vm-mgr unmigrate {journey.name}"))
+
+
+def _is_preempted(error: VmMgrError) -> bool:
+    return isinstance(error, AbortedError) and error.why == AbortReason.RECOVERY

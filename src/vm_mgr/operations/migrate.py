@@ -4,9 +4,9 @@ from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import NamedTuple
 
-from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
+from vm_mgr.errors import AbortedError, Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState, Failure, NodeName, Resource
-from vm_mgr.model.migration import PREEMPTED, JobSample, Plan, Strategy, render_terms
+from vm_mgr.model.migration import AbortReason, JobSample, Plan, Strategy, render_terms
 from vm_mgr.model.on_move import MoveMethod
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.lifecycle.waiting import SETTLED_LOOKS, known_settings, wait
@@ -24,6 +24,7 @@ from vm_mgr.operations.migration.options import (
     too_slow,
 )
 from vm_mgr.operations.migration.outcome import (
+    Failed,
     announcement,
     expected_method,
     longest_s,
@@ -110,8 +111,8 @@ def _moving(env: Env, name: VmName, goal: Target, terms: MigrateOptions) -> Movi
     job = _Job(env, before, source, asks=asks and vm.live_migration)
     seen, after = yield from _move(env, job, goal, vm, words)
 
-    def advise(reason: str) -> str:
-        return advice(reason, terms, vm, job.sample, strategy)
+    def advise(why: AbortReason) -> str:
+        return advice(why, terms, vm, job.sample, strategy)
 
     try:
         return (yield from _outcome(job, goal, vm, seen, after, advise))
@@ -126,16 +127,16 @@ def _outcome(
     vm: VmResource,
     seen: VmStatus,
     after: Resource | None,
-    advise: Callable[[str], str],
+    advise: Callable[[AbortReason], str],
 ) -> Moving:
     """Say how it has arrived, or raise for what reason it has not, with what would help then."""
     env, name, before, source = job.env, job.name, job.before, job.source
     if after is not None and _failed_moves(before, after):
-        reason = yield from why_failed(env, name, _failed_moves(before, after)[-1], job.asked_utc)
+        failed = yield from why_failed(env, name, _failed_moves(before, after)[-1], job.asked_utc)
         there = running_elsewhere(env, name, source)
         if there is None:
-            raise _not_moved(env, seen, reason, source, advise(reason))
-        return Moved(_found(env, after, goal.to, there, reason), MoveMethod.LIVE)
+            raise _not_moved(env, seen, failed, source, advise(failed.why))
+        return Moved(_found(env, after, goal.to, there, failed.text), MoveMethod.LIVE)
     if not _arrived(seen, source, goal.to):
         raise _failure(seen, _new_failures(before, after))
     if vm.live_migration and was_restarted(env, before, after, seen):
@@ -320,17 +321,17 @@ def _progress(name: VmName, sample: JobSample) -> Progress:
     return Progress(f"moving {name}", fraction, whole, detail)
 
 
-def _not_moved(env: Env, seen: VmStatus, reason: str, source: NodeName, hint: str) -> VmMgrError:
+def _not_moved(env: Env, seen: VmStatus, failed: Failed, source: NodeName, hint: str) -> VmMgrError:
     """Let the cluster act on the VM again if it runs at its source, and say why it was not moved."""
     name, doubt = seen.name, confirm_on_source(env, seen.name, source)
     if doubt:
-        message = f"{name}: its move failed, and whether it runs on {source} is not sure ({doubt}): {reason}"
+        unsure = f"whether it runs on {source} is not sure ({doubt})"
+        message = f"{name}: its move failed, and {unsure}: {failed.text}"
         hint = f"{source} goes on looking and mends it; see: vm-mgr status {name}"
-        return VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint)
-    message = f"{name} was not moved and runs on {source} as before: {reason}"
-    if PREEMPTED in reason:
-        return VmMgrError(Kind.TRY_LATER, message, hint=hint)
-    return VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint)
+        return AbortedError(message, failed.why, hint=hint)
+    message = f"{name} was not moved and runs on {source} as before: {failed.text}"
+    kind = Kind.TRY_LATER if failed.why is AbortReason.RECOVERY else Kind.EXTERNAL_FAILURE
+    return AbortedError(message, failed.why, kind=kind, hint=hint)
 
 
 def _found(env: Env, after: Resource, to: NodeName | None, there: NodeName, reason: str) -> VmStatus:

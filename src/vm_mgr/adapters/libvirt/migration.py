@@ -12,8 +12,18 @@ from vm_mgr.adapters.libvirt import arrival
 from vm_mgr.adapters.libvirt.connection import PAUSED, STATES, Connection, binding
 from vm_mgr.adapters.libvirt.migration_options import NOTHING, understood
 from vm_mgr.adapters.libvirt.switchover import PROC, Switchover
-from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.migration import Course, Decision, JobSample, Limits, Step, Strategy, decide, limits_within
+from vm_mgr.errors import AbortedError, Kind, VmMgrError
+from vm_mgr.model.migration import (
+    AbortReason,
+    Course,
+    Decision,
+    JobSample,
+    Limits,
+    Step,
+    Strategy,
+    decide,
+    limits_within,
+)
 from vm_mgr.model.pause import PauseReason
 
 if TYPE_CHECKING:
@@ -93,7 +103,7 @@ class LiveMove:
         self.switchover = Switchover(run / f"{migration.name}.xml", self._let_go, proc=proc)
         self.course = Course()
         self.stood = False
-        self.aborted = ""
+        self.aborted = Decision(Step.GO_ON)
         self._aborted_at: float | None = None
         self._moved = False
         self._failure: Any = None
@@ -125,7 +135,8 @@ class LiveMove:
             raise
         if self._has_left():
             return self._goes_on_there()
-        raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{self.aborted or self._reason()}; {self._restored(stood)}")
+        reason, why = (self.aborted.reason, self.aborted.why) if self.aborted.reason else self._failed()
+        raise AbortedError(f"{reason}; {self._restored(stood)}", why)
 
     def _has_left(self) -> bool:
         """Tell whether the target has all, and this side is ended for good."""
@@ -205,7 +216,7 @@ class LiveMove:
             self._do(decision, sample)
             reason = self.tell(sample, decision)
             if reason and not self.course.postcopy:
-                self._do(Decision(Step.ABORT, reason), sample)
+                self._do(Decision(Step.ABORT, reason, AbortReason.RECOVERY), sample)
 
     def _look(self, elapsed_s: float) -> JobSample | None:
         def look(libvirt: Any) -> JobSample:
@@ -228,7 +239,7 @@ class LiveMove:
                 self.course = Course(postcopy=True)
         elif decision.step is Step.ABORT:
             if self._aborted_at is None:
-                self.aborted, self._aborted_at = decision.reason, self.now()
+                self.aborted, self._aborted_at = decision, self.now()
             self._abort()
 
     def _abort(self) -> None:
@@ -238,12 +249,13 @@ class LiveMove:
         if self.switchover.pid and not self._ended.is_set():
             self.end_streams(self.switchover.pid)
 
-    def _reason(self) -> str:
+    def _failed(self) -> tuple[str, AbortReason]:
         """Say why it has ended; libvirt has a code of its own for a job that somebody else has aborted."""
         failure, called_off = self._failure, binding().VIR_ERR_OPERATION_ABORTED
         if failure is not None and failure.get_error_code() == called_off:
-            return "it was cancelled: its vm-mgr migrate was interrupted, or somebody has aborted it"
-        return f"its live migration failed: {failure or 'it did not end'}"
+            words = "it was cancelled: its vm-mgr migrate was interrupted, or somebody has aborted it"
+            return words, AbortReason.CANCELLED
+        return f"its live migration failed: {failure or 'it did not end'}", AbortReason.NONE
 
     def _has_arrived(self) -> bool:
         """Tell a failure after the fact: the domain has left, and runs at the target."""

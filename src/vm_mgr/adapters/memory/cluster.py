@@ -9,9 +9,10 @@ from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.ports.cluster import Configured, Constraint, ResourceOperation, SideEffect, VmResource
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
+    from vm_mgr.model.migration import AbortReason
 
 __all__ = ["MemoryCluster"]
 
@@ -28,6 +29,9 @@ class MemoryCluster:
         self.moves: dict[VmName, tuple[NodeName | None, NodeName]] = {}
         self.failing: dict[VmName, str] = {}
         self.failing_migrations: dict[VmName, str] = {}
+        # Why the agent has ended the migrations of these; where it is known, the agent's event says so.
+        self.aborts: dict[VmName, AbortReason] = {}
+        self.tell_abort: Callable[[VmName, NodeName, str, AbortReason], None] | None = None
         self.held: dict[VmName, NodeName] = {}
         self.restarting: set[VmName] = set()
         self.terms: dict[VmName, str] = {}
@@ -219,6 +223,8 @@ class MemoryCluster:
                 text, when = self.failing_migrations[name], f"the {len(past) + 1}th time"
                 past.append(Failure(text, when, "migrate_to", present))
                 self.held[name] = present
+                if name in self.aborts and self.tell_abort is not None:
+                    self.tell_abort(name, present, text, self.aborts[name])
                 return
             self._start(name, NodeName(wanted) if wanted in able and wanted else able[0])
 

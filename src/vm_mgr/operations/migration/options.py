@@ -7,10 +7,8 @@ from typing import NamedTuple
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.migration import (
-    LATE,
     MAX_PAUSE_S,
-    PREEMPTED,
-    STOOD,
+    AbortReason,
     JobSample,
     Limits,
     OnTimeout,
@@ -137,27 +135,27 @@ def too_slow(terms: MigrateOptions, vm: VmResource, memory_bytes: int) -> Note |
 
 
 def advice(
-    reason: str, terms: MigrateOptions, vm: VmResource, sample: JobSample | None, strategy: Strategy
+    why: AbortReason, terms: MigrateOptions, vm: VmResource, sample: JobSample | None, strategy: Strategy
 ) -> str:
     """Say what would help a live migration that has failed for this reason; sample is the last one."""
-    if PREEMPTED in reason:
+    if why is AbortReason.RECOVERY:
         return f"when that is over: vm-mgr migrate {vm.name}"
-    if LATE not in reason and STOOD not in reason:
+    if why not in (AbortReason.LATE, AbortReason.PAUSE):
         return f"mend that, and move it again; what the nodes have to say: vm-mgr events {vm.name}"
-    return "; or ".join(_ways(reason, terms, vm, sample, strategy))
+    return "; or ".join(_ways(why, terms, vm, sample, strategy))
 
 
 def _ways(
-    reason: str, terms: MigrateOptions, vm: VmResource, sample: JobSample | None, strategy: Strategy
+    why: AbortReason, terms: MigrateOptions, vm: VmResource, sample: JobSample | None, strategy: Strategy
 ) -> Iterator[str]:
     limits, bandwidth_mib = limits_of(terms, vm), bandwidth_of(terms, vm)
     pauses = limits.on_timeout is OnTimeout.PAUSE
     if bandwidth_mib is not None:
         yield f"allow it more than {bandwidth_mib} MiB/s: --bandwidth"
-    if LATE in reason and (sample is None or sample.converges):
+    if why is AbortReason.LATE and (sample is None or sample.converges):
         more = f"vm-mgr set {vm.name} --migrate-to-timeout {2 * vm.migrate_to_timeout_s}"
         yield f"give it more time: {'--timeout' if terms.timeout_s else more}"
-    if STOOD not in reason and sample is not None and sample.converges:
+    if why is not AbortReason.PAUSE and sample is not None and sample.converges:
         return
     if not pauses:
         yield "let the guest be paused to finish: --on-timeout pause"

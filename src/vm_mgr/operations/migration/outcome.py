@@ -1,11 +1,12 @@
 """Say how a VM is moved: before, how long that may take, and after, what its guest has noticed."""
 
 from collections.abc import Generator
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.cluster import Failure, NodeName, Resource
 from vm_mgr.model.event import Event, EventKind
+from vm_mgr.model.migration import AbortReason
 from vm_mgr.model.on_move import MoveMethod
 from vm_mgr.model.vm import VmName, VmStatus
 from vm_mgr.ports.cluster import VmResource
@@ -14,6 +15,7 @@ from vm_mgr.reports import Level, Note
 
 __all__ = [
     "POLL_S",
+    "Failed",
     "announcement",
     "expected_method",
     "longest_s",
@@ -58,6 +60,13 @@ def longest_s(vm: VmResource) -> int:
     if vm.live_migration or not vm.hibernation_s:
         return OTHER_STEPS_S + vm.migrate_to_timeout_s
     return OTHER_STEPS_S + 2 * vm.hibernation_s + vm.stop_timeout_s + vm.start_timeout_s
+
+
+class Failed(NamedTuple):
+    """Why a move has failed: in words, and whether and why it was ended before its end."""
+
+    text: str
+    why: AbortReason = AbortReason.NONE
 
 
 def announcement(vm: VmResource, source: NodeName) -> Note:
@@ -106,24 +115,29 @@ def method_taken(env: Env, vm: VmResource, since_utc: float) -> Generator[None, 
     return _WAYS[event.kind]
 
 
-def why_failed(env: Env, name: VmName, failure: Failure, since_utc: float) -> Generator[None, None, str]:
+def why_failed(env: Env, name: VmName, failure: Failure, since_utc: float) -> Generator[None, None, Failed]:
     """Give the whole reason of a failed move, which only the event log has, maybe a moment later.
 
     Pacemaker keeps 128 bytes of an agent's reasons, and nothing of those of migrations from 2.1.6 on.
     """
     deadline = env.clock.monotonic() + CHRONICLE_S
-    while not (detail := _agents_word(env, name, failure, since_utc)) and env.clock.monotonic() < deadline:
+    event = _agents_event(env, name, failure, since_utc)
+    while event is None and env.clock.monotonic() < deadline:
         yield
-    return f"{failure.task} on {failure.node}: {detail}" if detail else failure.text
+        event = _agents_event(env, name, failure, since_utc)
+    if event is None:
+        return Failed(failure.text)
+    reason = event.detail.partition(": ")[2]
+    return Failed(f"{failure.task} on {failure.node}: {reason}", AbortReason.of(event.why))
 
 
-def _agents_word(env: Env, name: VmName, failure: Failure, since_utc: float) -> str:
+def _agents_event(env: Env, name: VmName, failure: Failure, since_utc: float) -> Event | None:
     """Look for the event of the agent; Pacemaker's own has no reason, but how long the operation took."""
-    found = ""
+    found = None
     for event in _told(env, name, since_utc):
         task, _, reason = event.detail.partition(": ")
-        if event.kind is EventKind.FAILED and not event.waited and task == failure.task:
-            found = reason if event.node == failure.node else found
+        if event.kind is EventKind.FAILED and not event.waited and task == failure.task and reason:
+            found = event if event.node == failure.node else found
     return found
 
 
