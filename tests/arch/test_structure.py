@@ -67,3 +67,28 @@ def test_exit_statuses_are_documented():
     for kind, code in EXIT_CODES.items():
         assert f"| {code} | {kind.value} |" in text
     assert len(set(EXIT_CODES.values())) == len(EXIT_CODES)
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Not for types alone, nor inside functions: who reads one of a circle has to read them all."""
+    names = {_dotted(path): path for path in MODULES}
+    graph = {name: _imported(path, names) - {name} for name, path in names.items()}
+    while ends := {name for name, others in graph.items() if not others & graph.keys()}:
+        graph = {name: others for name, others in graph.items() if name not in ends}
+    leads_in = {name for name in graph if not any(name in others for others in graph.values())}
+    assert sorted(graph.keys() - leads_in) == []
+
+
+def _dotted(path):
+    return ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _imported(path, names):
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            parts = [f"{node.module}.{one.name}" for one in node.names]
+            found |= {part if part in names else node.module for part in parts}
+        elif isinstance(node, ast.Import):
+            found |= {one.name for one in node.names}
+    return found & names.keys()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vm_mgr.adapters.libvirt.port import check
+from vm_mgr.adapters.libvirt.virsh import check
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.operations.add_disk import NewDisk, add_disk
 from vm_mgr.operations.create import CreateRequest, create

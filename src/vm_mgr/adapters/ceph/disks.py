@@ -14,7 +14,7 @@ from vm_mgr.model.storage import DiskTies
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vm_mgr.adapters.ceph.port import CephStorage
+    from vm_mgr.adapters.ceph.pool import Pool
     from vm_mgr.model.storage import ImageFile
     from vm_mgr.model.vm import VmName
 
@@ -23,7 +23,7 @@ __all__ = ["drop", "following", "make", "place", "ties"]
 COUNT = "_additional_disks"
 
 
-def following(storage: CephStorage, name: VmName) -> int:
+def following(storage: Pool, name: VmName) -> int:
     """Count the disks; refuse gaps, members with names of their own, and an image that is in the way."""
     images, pool = storage.images(name), storage.connection.pool
     if images != [layout.disk_image(name, number) for number in range(len(images))]:
@@ -41,7 +41,7 @@ def following(storage: CephStorage, name: VmName) -> int:
 
 
 def make(
-    storage: CephStorage,
+    storage: Pool,
     name: VmName,
     number: int,
     size_bytes: int,
@@ -60,7 +60,7 @@ def make(
         run_copy(storage, argv, on_progress, image.path, into=new)
 
 
-def place(storage: CephStorage, name: VmName, number: int) -> None:
+def place(storage: Pool, name: VmName, number: int) -> None:
     """Rename, join the group, forget the intent, count; each step finds out whether it was done."""
     new, final = layout.new_image(name, number), layout.disk_image(name, number)
     with storage.working(f"can't give {name} its new disk") as (rbd, ioctx):
@@ -75,7 +75,7 @@ def place(storage: CephStorage, name: VmName, number: int) -> None:
     storage.describe(name, {COUNT: str(number)})
 
 
-def drop(storage: CephStorage, name: VmName, number: int) -> None:
+def drop(storage: Pool, name: VmName, number: int) -> None:
     """Take it out of the group, which leaves it marked as ours to delete, and delete it."""
     image = layout.disk_image(name, number)
     with storage.working(f"can't look for {image}") as (rbd, ioctx):
@@ -87,7 +87,7 @@ def drop(storage: CephStorage, name: VmName, number: int) -> None:
     storage.describe(name, {COUNT: str(number - 1) if number > 1 else None})
 
 
-def ties(storage: CephStorage, name: VmName, number: int) -> DiskTies:
+def ties(storage: Pool, name: VmName, number: int) -> DiskTies:
     """Read the snapshots that people or groups have, and the clones."""
     image_name = layout.disk_image(name, number)
     if image_name not in storage.images(name):

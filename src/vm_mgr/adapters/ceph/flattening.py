@@ -11,7 +11,7 @@ from vm_mgr.errors import Kind, VmMgrError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vm_mgr.adapters.ceph.port import CephStorage
+    from vm_mgr.adapters.ceph.pool import Pool
 
 __all__ = ["flatten"]
 
@@ -19,7 +19,7 @@ POLL_S = 0.25
 END_S = 10.0
 
 
-def flatten(storage: CephStorage, image_name: str, on_progress: Callable[[float], None]) -> None:
+def flatten(storage: Pool, image_name: str, on_progress: Callable[[float], None]) -> None:
     """Copy what is shared; the source's hidden snapshots go with their last clone, librbd sees to that.
 
     While a VM runs, its QEMU does the work on our request. What an interrupted one has copied stays copied.

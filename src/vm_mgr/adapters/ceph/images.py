@@ -12,7 +12,7 @@ from vm_mgr.model.storage import DiskInfo
 from vm_mgr.reports import Progress
 
 if TYPE_CHECKING:
-    from vm_mgr.adapters.ceph.port import CephStorage
+    from vm_mgr.adapters.ceph.pool import Pool
 
 __all__ = [
     "DEAD_CLIENT_S",
@@ -29,7 +29,7 @@ POLL_S = 0.5
 DELETE_END_S = 1.0
 
 
-def remove_image(storage: CephStorage, image_name: str, *, patience_s: float = DEAD_CLIENT_S) -> bool:
+def remove_image(storage: Pool, image_name: str, *, patience_s: float = DEAD_CLIENT_S) -> bool:
     """Delete an image with its snapshots; wait while a client that has died still counts as watching.
 
     Tells whether it was there.
@@ -56,7 +56,7 @@ def remove_image(storage: CephStorage, image_name: str, *, patience_s: float = D
                 return True
 
 
-def _delete(storage: CephStorage, rbd: Any, ioctx: Any, image_name: str) -> None:
+def _delete(storage: Pool, rbd: Any, ioctx: Any, image_name: str) -> None:
     """Have librbd delete it: that can only be left alone, and be done again from where it came to."""
     told = _Share()
     deleting = rbd.RBD().remove
@@ -81,17 +81,17 @@ class _Share:
         return self.done / self.total if self.total else None
 
 
-def removal_begun(storage: CephStorage, image_name: str) -> bool:
+def removal_begun(storage: Pool, image_name: str) -> bool:
     """Tell an image that is marked as being removed, or of which a killed removal has left the name alone."""
     return key_of(storage, image_name, layout.UNFINISHED) in (layout.REMOVING, None)
 
 
-def read_key(storage: CephStorage, image_name: str, key: str) -> str:
+def read_key(storage: Pool, image_name: str, key: str) -> str:
     """Read one key of an image's metadata; nothing where image or key are absent."""
     return key_of(storage, image_name, key) or ""
 
 
-def key_of(storage: CephStorage, image_name: str, key: str) -> str | None:
+def key_of(storage: Pool, image_name: str, key: str) -> str | None:
     """Read one key of ours, empty where it is absent; None where there is no such image."""
     with storage.working(f"can't read {image_name}") as (rbd, ioctx):
         try:

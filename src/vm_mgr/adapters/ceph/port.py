@@ -3,61 +3,25 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vm_mgr.adapters.ceph.connection import Connection, failed, load_rados, load_rbd, translated
-from vm_mgr.adapters.ceph.patience import Patience
+from vm_mgr.adapters.ceph.pool import Pool
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.reports import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping
 
-    from vm_mgr.adapters.ceph.listing import Listing
     from vm_mgr.adapters.ceph.staging import StagedImages
     from vm_mgr.model.capacity import Room
     from vm_mgr.model.saved_state import SavedState
-    from vm_mgr.model.storage import Consistency, Disk, DiskClient, DiskInfo, DiskTies, ImageFile, Snapshot
+    from vm_mgr.model.storage import Consistency, Disk, DiskInfo, DiskTies, ImageFile, Snapshot
     from vm_mgr.model.vm import VmName, VmSettings
-    from vm_mgr.ports.clock import Clock
-    from vm_mgr.ports.runner import Runner
-    from vm_mgr.reports import Say
 
 __all__ = ["CephStorage"]
 
 
-class CephStorage:
+class CephStorage(Pool):
     """VMs as RBD groups; the definition in the system disk's metadata."""
-
-    def __init__(
-        self,
-        connection: Connection,
-        runner: Runner,
-        clock: Clock,
-        *,
-        cache: str = "writeback",
-        listing: Listing | None = None,
-        spool: Path | None = None,
-        say: Say = silent,
-    ) -> None:
-        """spool is a folder of this node through which guests' memory passes to and from Ceph."""
-        self.patience = Patience(say)
-        self.connection = connection
-        self.runner = runner
-        self.clock = clock
-        self.cache = cache
-        self.listing = listing
-        self._spool = spool
-
-    def names(self) -> set[VmName]:
-        """List the groups, or take the list that was begun earlier."""
-        listing, self.listing = self.listing, None
-        if listing is not None:
-            return listing.names()
-        from vm_mgr.adapters.ceph.listing import group_names  # noqa: PLC0415 - not for `status`
-
-        return group_names(self.connection)
 
     def exists(self, name: VmName) -> bool:
         """Look for the group."""
@@ -87,18 +51,6 @@ class CephStorage:
             except VmMgrError as error:
                 if error.kind is not Kind.NOT_FOUND:
                     raise
-        return found
-
-    def metadata(self, name: VmName) -> dict[str, str]:
-        """Read all metadata of the system disk; raises NOT_FOUND where there is no such disk."""
-        from vm_mgr.adapters.ceph.metadata import read_all  # noqa: PLC0415 - not for `list`
-
-        image_name = f"system_{name}"
-        with self.reading(f"can't read {image_name}") as ioctx:
-            found = read_all(ioctx, image_name)
-        if found is None:
-            message = f"{name} has no disk {image_name} in Ceph"
-            raise VmMgrError(Kind.NOT_FOUND, message, hint="see the VMs: vm-mgr list")
         return found
 
     def disk(self, name: VmName, number: int, bus: str | None) -> Disk:
@@ -134,17 +86,6 @@ class CephStorage:
         kept = {**dict.fromkeys(settings_keys()), **settings.user_metadata, **write_settings(settings)}
         self.describe(name, kept)
 
-    def describe(self, name: VmName, metadata: Mapping[str, str | None]) -> None:
-        """Set and remove keys of the system disk's metadata."""
-        from vm_mgr.adapters.ceph.metadata import write_changes  # noqa: PLC0415
-
-        present = self.metadata(name)
-        with (
-            self.working(f"can't describe {name}") as (rbd, ioctx),
-            rbd.Image(ioctx, f"system_{name}") as image,
-        ):
-            write_changes(image, present, metadata)
-
     def rename(self, name: VmName, new: VmName) -> None:
         """Rename images and group."""
         from vm_mgr.adapters.ceph import removal  # noqa: PLC0415
@@ -156,21 +97,6 @@ class CephStorage:
         from vm_mgr.adapters.ceph import removal  # noqa: PLC0415
 
         return removal.remove_vm(self, name)
-
-    def images(self, name: VmName) -> list[str]:
-        """List the group's images, the system disk first; it is always among them."""
-        from vm_mgr.adapters.ceph.layout import disk_number  # noqa: PLC0415
-
-        with self.working(f"can't list the disks of {name}") as (rbd, ioctx):
-            try:
-                members = [str(member["name"]) for member in rbd.Group(ioctx, name).list_images()]
-            except rbd.ObjectNotFound:
-                members = []
-        last = len(members)
-        return sorted(
-            {f"system_{name}", *members},
-            key=lambda i: (n if (n := disk_number(name, i)) is not None else last, i),
-        )
 
     def disks(self, name: VmName) -> list[DiskInfo]:
         """Describe the group's images."""
@@ -281,14 +207,6 @@ class CephStorage:
 
         snapshots.roll_back(self, name, snapshot)
 
-    @property
-    def spool(self) -> Path:
-        """Where guests' memory passes through."""
-        if self._spool is None:
-            hint = "this is a program of another kind; nothing on a node can be without it"
-            raise VmMgrError(Kind.NOT_SUPPORTED, "no folder for guests' memory is known here", hint=hint)
-        return self._spool
-
     def prepare_state(self, name: VmName, size_bytes: int) -> str:
         """Look for room."""
         from vm_mgr.adapters.ceph import saved_states  # noqa: PLC0415
@@ -344,35 +262,3 @@ class CephStorage:
         from vm_mgr.adapters.ceph.fullness import fullness  # noqa: PLC0415
 
         return fullness(self.connection)
-
-    def holders(self, images: Sequence[str]) -> list[DiskClient]:
-        """Read watchers and locks; reading needs no watch of our own."""
-        from vm_mgr.adapters.ceph import holders  # noqa: PLC0415
-
-        with self.working("can't see who has the disks open") as (rbd, ioctx):
-            return [holder for image in images for holder in holders.holders(rbd, ioctx, image)]
-
-    def evict(self, holder: DiskClient) -> None:
-        """Blocklist a dead client and break its locks."""
-        from vm_mgr.adapters.ceph import holders  # noqa: PLC0415
-
-        with self.working(f"can't blocklist {holder.address}") as (rbd, ioctx):
-            holders.evict(rbd, self.connection.cluster, ioctx, holder)
-
-    @contextmanager
-    def reading(self, doing: str) -> Iterator[Any]:
-        """Give the pool alone, for what needs no image to be opened; translate errors."""
-        ioctx = self.connection.ioctx
-        rados = load_rados()
-        try:
-            yield ioctx
-        except rados.Error as error:
-            raise failed(doing, error) from error
-
-    @contextmanager
-    def working(self, doing: str) -> Iterator[tuple[Any, Any]]:
-        """Give the rbd module and the pool; translate errors."""
-        ioctx = self.connection.ioctx
-        rbd = load_rbd()
-        with translated(doing):
-            yield self.patience.module(rbd, doing), ioctx

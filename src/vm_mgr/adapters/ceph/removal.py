@@ -9,19 +9,19 @@ from vm_mgr.adapters.ceph.images import DEAD_CLIENT_S, removal_begun, remove_ima
 from vm_mgr.adapters.ceph.staging import unstage
 
 if TYPE_CHECKING:
-    from vm_mgr.adapters.ceph.port import CephStorage
+    from vm_mgr.adapters.ceph.pool import Pool
     from vm_mgr.model.vm import VmName
 
 __all__ = ["remove_vm", "rename_vm", "take_out"]
 
 
-def remove_vm(storage: CephStorage, name: VmName) -> bool:
+def remove_vm(storage: Pool, name: VmName) -> bool:
     """Delete image by image, the definition's last, then the group; tell whether there was anything.
 
     Each is marked before it leaves the group, so that one that a kill leaves behind is known as ours.
     """
     removed = unstage(storage, name)
-    if storage.saved_state(name) is not None:
+    if saved_states.found(storage, name) is not None:
         saved_states.drop(storage, name, patience_s=DEAD_CLIENT_S)
         removed = True
     with storage.working(f"can't remove {name}") as (rbd, ioctx):
@@ -44,9 +44,9 @@ def remove_vm(storage: CephStorage, name: VmName) -> bool:
     return removed or known
 
 
-def rename_vm(storage: CephStorage, name: VmName, new: VmName) -> None:
+def rename_vm(storage: Pool, name: VmName, new: VmName) -> None:
     """Rename image by image, then the group; members with names of their own keep them."""
-    if storage.saved_state(name) is not None:  # of no use, or the operation would have refused
+    if saved_states.found(storage, name) is not None:  # of no use, or the operation would have refused
         saved_states.drop(storage, name, patience_s=DEAD_CLIENT_S)
     with storage.working(f"can't rename {name}") as (rbd, ioctx):
         for image in list(rbd.RBD().list(ioctx)):
@@ -57,7 +57,7 @@ def rename_vm(storage: CephStorage, name: VmName, new: VmName) -> None:
             rbd.RBD().group_rename(ioctx, name, new)
 
 
-def take_out(storage: CephStorage, group: Any, image_name: str) -> None:
+def take_out(storage: Pool, group: Any, image_name: str) -> None:
     """Take an image out of its group, after marking it as ours to delete."""
     with storage.working(f"can't take {image_name} out of its group") as (rbd, ioctx):
         with rbd.Image(ioctx, image_name) as image:

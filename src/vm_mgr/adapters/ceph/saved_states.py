@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from vm_mgr.adapters.ceph.port import CephStorage
+    from vm_mgr.adapters.ceph.pool import Pool
     from vm_mgr.model.vm import VmName
 
 __all__ = ["begin", "disk_fingerprint", "drop", "fetch", "finish", "found", "keep", "take"]
@@ -35,7 +35,7 @@ AT_ONCE = 8
 PHASES = (layout.SAVED, layout.SAVING, layout.RESUMED)
 
 
-def begin(storage: CephStorage, name: VmName, size_bytes: int) -> str:
+def begin(storage: Pool, name: VmName, size_bytes: int) -> str:
     """Look for room on this node and in the pool; nothing of an earlier state may stay."""
     drop(storage, name)
     folder = storage.spool
@@ -51,9 +51,7 @@ def begin(storage: CephStorage, name: VmName, size_bytes: int) -> str:
     return str(folder / name)
 
 
-def keep(
-    storage: CephStorage, name: VmName, state: SavedState, on_progress: Callable[[float], None]
-) -> SavedState:
+def keep(storage: Pool, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> SavedState:
     """Write the image from the file and flush it; each write's failure is an error here."""
     path = storage.spool / name
     image_name, digest = layout.state_image(layout.SAVING, name), blake2b()
@@ -73,7 +71,7 @@ def keep(
     return state._replace(size_bytes=size, digest=digest.hexdigest(), disk_fingerprint=seen)
 
 
-def finish(storage: CephStorage, name: VmName, state: SavedState) -> None:
+def finish(storage: Pool, name: VmName, state: SavedState) -> None:
     """Say what it is, then rename it."""
     if disk_fingerprint(storage, name) != state.disk_fingerprint:
         message = f"the disks of {name} have changed since its memory was saved"
@@ -87,7 +85,7 @@ def finish(storage: CephStorage, name: VmName, state: SavedState) -> None:
         rbd.RBD().rename(ioctx, saving, saved)
 
 
-def found(storage: CephStorage, name: VmName) -> SavedState | None:
+def found(storage: Pool, name: VmName) -> SavedState | None:
     """Look for each name; where a rename was cut short and left two, the one that forbids more counts."""
     for phase in (layout.RESUMED, layout.SAVED, layout.SAVING):
         raw = _described(storage, layout.state_image(phase, name))
@@ -97,7 +95,7 @@ def found(storage: CephStorage, name: VmName) -> SavedState | None:
     return None
 
 
-def disk_fingerprint(storage: CephStorage, name: VmName) -> str:
+def disk_fingerprint(storage: Pool, name: VmName) -> str:
     """Take what identifies the images, and when they were last written, as Ceph notes it.
 
     It notes a write only where the last one noted is a minute old (rbd_mtime_update_interval): libvirt's hook
@@ -111,7 +109,7 @@ def disk_fingerprint(storage: CephStorage, name: VmName) -> str:
     return json.dumps(disks)
 
 
-def take(storage: CephStorage, name: VmName) -> None:
+def take(storage: Pool, name: VmName) -> None:
     """Rename it; for whoever comes second the one name is gone or the other is there."""
     saved, resumed = (layout.state_image(phase, name) for phase in (layout.SAVED, layout.RESUMED))
     with storage.working(f"can't record the use of the saved memory of {name} as used") as (rbd, ioctx):
@@ -122,7 +120,7 @@ def take(storage: CephStorage, name: VmName) -> None:
             raise VmMgrError(Kind.WRONG_STATE, message, hint=f"look: vm-mgr show {name}") from error
 
 
-def fetch(storage: CephStorage, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> str:
+def fetch(storage: Pool, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> str:
     """Write the file from the image, and compare."""
     path, digest = storage.spool / name, blake2b()
     with _file(path, name):
@@ -147,7 +145,7 @@ def fetch(storage: CephStorage, name: VmName, state: SavedState, on_progress: Ca
     return str(path)
 
 
-def drop(storage: CephStorage, name: VmName, *, patience_s: float = 0) -> None:
+def drop(storage: Pool, name: VmName, *, patience_s: float = 0) -> None:
     """Delete them; a complete one is first made one that nobody resumes, since deleting it can be cut short.
 
     A client that has died may count as watching for 30 s: so long this waits only if it is told to.
@@ -162,7 +160,7 @@ def drop(storage: CephStorage, name: VmName, *, patience_s: float = 0) -> None:
         remove_image(storage, layout.state_image(phase, name), patience_s=patience_s)
 
 
-def _described(storage: CephStorage, image_name: str) -> str | None:
+def _described(storage: Pool, image_name: str) -> str | None:
     return key_of(storage, image_name, layout.STATE)
 
 

@@ -13,13 +13,13 @@ from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.storage import Consistency, Snapshot
 
 if TYPE_CHECKING:
-    from vm_mgr.adapters.ceph.port import CephStorage
+    from vm_mgr.adapters.ceph.pool import Pool
     from vm_mgr.model.vm import VmName
 
 __all__ = ["drop", "listed", "roll_back", "take"]
 
 
-def listed(storage: CephStorage, name: VmName) -> list[Snapshot]:
+def listed(storage: Pool, name: VmName) -> list[Snapshot]:
     """Read those of the system disk."""
     kept = storage.metadata(name)
     with (
@@ -38,7 +38,7 @@ def listed(storage: CephStorage, name: VmName) -> list[Snapshot]:
     return sorted(found, key=lambda snapshot: snapshot.taken_utc)
 
 
-def take(storage: CephStorage, name: VmName, snapshot: str, consistency: Consistency) -> None:
+def take(storage: Pool, name: VmName, snapshot: str, consistency: Consistency) -> None:
     """Make it on every image that lacks it, on all at once.
 
     The guest is quiesced meanwhile, and Ceph's monitors, who must agree on each, take them together.
@@ -54,7 +54,7 @@ def take(storage: CephStorage, name: VmName, snapshot: str, consistency: Consist
     storage.describe(name, {layout.SNAPSHOT + snapshot: consistency.value})
 
 
-def drop(storage: CephStorage, name: VmName, snapshot: str) -> None:
+def drop(storage: Pool, name: VmName, snapshot: str) -> None:
     """Delete it from every image that has it; what may be refused, for a clone's sake, comes first."""
     doing = f"can't remove the snapshot {snapshot} of {name}"
     with storage.working(doing) as (rbd, ioctx), ExitStack() as opened:
@@ -69,7 +69,7 @@ def drop(storage: CephStorage, name: VmName, snapshot: str) -> None:
     storage.describe(name, {layout.SNAPSHOT + snapshot: None})
 
 
-def roll_back(storage: CephStorage, name: VmName, snapshot: str) -> None:
+def roll_back(storage: Pool, name: VmName, snapshot: str) -> None:
     """Take every image that has it back to it.
 
     A lock alone is of a client that died: the caller has broken it, and librbd would. All images stay open

@@ -14,7 +14,7 @@ from vm_mgr.model.numbers import whole_number
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from vm_mgr.adapters.ceph.port import CephStorage
+    from vm_mgr.adapters.ceph.pool import Pool
     from vm_mgr.model.storage import ImageFile
     from vm_mgr.model.vm import VmName, VmSettings
 
@@ -29,7 +29,7 @@ DECIDED = "commit"
 class StagedImages:
     """Images that nobody sees yet."""
 
-    def __init__(self, storage: CephStorage, name: VmName) -> None:
+    def __init__(self, storage: Pool, name: VmName) -> None:
         self.storage = storage
         self.name = name
         self.count = 0
@@ -110,14 +110,14 @@ class StagedImages:
             write_changes(image, {}, metadata)
 
 
-def target(storage: CephStorage, image: str) -> str:
+def target(storage: Pool, image: str) -> str:
     """Name an image, or image@snapshot, as qemu-img wants it."""
     ceph = storage.connection
     return commands.rbd_path(image, pool=ceph.pool, user=ceph.user, conf=ceph.conf)
 
 
 def run_copy(
-    storage: CephStorage,
+    storage: Pool,
     argv: tuple[str, ...],
     on_progress: Callable[[float], None],
     what: str,
@@ -149,7 +149,7 @@ def run_copy(
         raise VmMgrError(failure.kind, f"{what} {wrong}: {failure.message}", hint=hint) from failure
 
 
-def _forget_client(storage: CephStorage, image: str) -> None:
+def _forget_client(storage: Pool, image: str) -> None:
     """Shut out who still watches an image that nobody but our program, which has ended, has opened here.
 
     Where that fails the watch ends by itself.
@@ -161,7 +161,7 @@ def _forget_client(storage: CephStorage, image: str) -> None:
                 storage.evict(holder)
 
 
-def unstage(storage: CephStorage, name: VmName) -> bool:
+def unstage(storage: Pool, name: VmName) -> bool:
     """Finish what was decided, remove what was only begun, and what had been replaced."""
     decided = 0
     for image in (layout.disk_image(name, 0), layout.new_image(name, 0)):
@@ -175,7 +175,7 @@ def unstage(storage: CephStorage, name: VmName) -> bool:
     return decided > 0
 
 
-def _put_in_place(storage: CephStorage, name: VmName, count: int) -> None:
+def _put_in_place(storage: Pool, name: VmName, count: int) -> None:
     """Rename the new images to the VM's, after what has these names; can be repeated from anywhere."""
     finals = [layout.disk_image(name, number) for number in range(count)]
     with storage.working(f"can't finish {name}") as (rbd, ioctx):
@@ -213,12 +213,12 @@ def members(group: Any) -> list[str]:
     return [str(member["name"]) for member in group.list_images()]
 
 
-def _of(storage: CephStorage, prefix: str, name: VmName) -> list[str]:
+def _of(storage: Pool, prefix: str, name: VmName) -> list[str]:
     with storage.working("can't list the disks in Ceph") as (rbd, ioctx):
         return [image for image in rbd.RBD().list(ioctx) if layout.is_of(image, prefix, name)]
 
 
-def _refuse_foreign_disks(storage: CephStorage, name: VmName) -> None:
+def _refuse_foreign_disks(storage: Pool, name: VmName) -> None:
     with storage.working("can't list the disks in Ceph") as (rbd, ioctx):
         if name in rbd.RBD().group_list(ioctx):
             return

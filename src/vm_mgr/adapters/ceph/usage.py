@@ -9,12 +9,12 @@ from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.capacity import Room
 
 if TYPE_CHECKING:
-    from vm_mgr.adapters.ceph.port import CephStorage
+    from vm_mgr.adapters.ceph.pool import Pool
 
 __all__ = ["parse_room", "room"]
 
 
-def room(storage: CephStorage) -> Room:
+def room(storage: Pool) -> Room:
     """Ask for what the pool can take, its copies counted."""
     with storage.working("can't see how much room the pool has"):
         status, answer, words = storage.connection.cluster.mon_command(

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from vm_mgr.adapters.libvirt import commands
 from vm_mgr.adapters.libvirt.connection import Connection
 from vm_mgr.adapters.libvirt.parse import parse_capacity
-from vm_mgr.errors import Kind, ProgramError, VmMgrError
+from vm_mgr.adapters.libvirt.virsh import CONNECT_S, DEVICE_S, FREEZE_S, MONITOR_S, SHORT_S, check
+from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.pause import PauseReason
 from vm_mgr.ports.hypervisor import half_error
 from vm_mgr.ports.live_migration import quiet
@@ -23,21 +24,7 @@ if TYPE_CHECKING:
     from vm_mgr.ports.live_migration import Migration, Tell
     from vm_mgr.ports.runner import Completed, Runner
 
-__all__ = ["LocalLibvirt", "check"]
-
-SHORT_S = 5.0
-# The first call to another node's libvirt makes the connection, by ssh.
-CONNECT_S = 20.0
-FREEZE_S = 15.0
-# libvirt itself waits 5 s, on some machines 10, for a guest to let a device go.
-DEVICE_S = 30.0
-# Deleting a snapshot touches every reference count of an image.
-MONITOR_S = 3600.0
-ITS_LOG = "see what libvirt did, on the VM's node: journalctl -u libvirtd -u virtqemud"
-HINTS = {
-    "No more available PCI slots": "use --disk-bus scsi; or stop the VM and add <controller type='pci' "
-    "model='pcie-root-port'/> for each further disk: vm-mgr edit NAME",
-}
+__all__ = ["LocalLibvirt"]
 
 
 class LocalLibvirt:
@@ -112,7 +99,12 @@ class LocalLibvirt:
             return LiveMove(self.connection, migration, tell, run=self.run, end_streams=cut).run()
         from vm_mgr.adapters.libvirt.virsh_migration import migrate  # noqa: PLC0415
 
-        return migrate(self, migration)
+        return migrate(
+            self.runner,
+            migration,
+            is_paused=lambda: bool(self.paused(migration.name, timeout_s=SHORT_S)),
+            abort=lambda: self.abort_job(migration.name),
+        )
 
     def let_go(self, name: VmName, *, timeout_s: float, ident: str = "") -> None:
         """Take the mark of its arrival away and resume."""
@@ -331,29 +323,3 @@ class LocalLibvirt:
 def _names(listed: Completed) -> list[str]:
     """Take the lines: a name that isn't ours can have spaces."""
     return [line.strip() for line in listed.stdout.splitlines() if line.strip()]
-
-
-def check(completed: Completed) -> None:
-    """Raise EXTERNAL_FAILURE with libvirt's own words where virsh has failed."""
-    if completed.exit_code == 0:
-        return
-    failure = ProgramError(completed.argv, completed.exit_code, completed.stderr)
-    if "Failed to connect" in completed.stderr or "failed to connect" in completed.stderr:
-        # virsh has one exit status for everything.
-        hint = "systemctl status libvirtd virtqemud"
-        raise VmMgrError(
-            Kind.EXTERNAL_FAILURE, "libvirt does not answer on this node", hint=hint
-        ) from failure
-    reason = _reason(completed.stderr)
-    hint = next((hint for words, hint in HINTS.items() if words in reason), ITS_LOG)
-    raise VmMgrError(Kind.EXTERNAL_FAILURE, f"libvirt: {reason}", hint=hint) from failure
-
-
-def _reason(stderr: str) -> str:
-    """Take what libvirt says without what virsh says before it: Pacemaker cuts an agent's reason short.
-
-    >>> _reason("error: Failed to create domain from /run/x.xml\\nerror: Cannot open log file: 'y': busy\\n")
-    "Cannot open log file: 'y': busy"
-    """
-    lines = [line.strip().removeprefix("error: ") for line in stderr.splitlines() if line.strip()]
-    return " / ".join(lines[1:] or lines) or "virsh failed and said nothing"

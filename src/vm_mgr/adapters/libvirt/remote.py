@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.libvirt.connection import PAUSED, STATES
-from vm_mgr.adapters.libvirt.port import CONNECT_S, FREEZE_S, MONITOR_S, SHORT_S, LocalLibvirt
+from vm_mgr.adapters.libvirt.port import LocalLibvirt
+from vm_mgr.adapters.libvirt.virsh import CONNECT_S, FREEZE_S, MONITOR_S, SHORT_S
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.capacity import NodeCapacity
 from vm_mgr.model.pause import PauseReason

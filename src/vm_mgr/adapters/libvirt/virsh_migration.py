@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 
 from vm_mgr.adapters.libvirt import commands
 from vm_mgr.adapters.libvirt.arrival import mark
-from vm_mgr.adapters.libvirt.port import SHORT_S, LocalLibvirt, check
+from vm_mgr.adapters.libvirt.virsh import SHORT_S, check
 from vm_mgr.errors import SignalError, VmMgrError
 from vm_mgr.room import in_memory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vm_mgr.ports.live_migration import Migration
+    from vm_mgr.ports.runner import Runner
 
 __all__ = ["migrate"]
 
@@ -23,34 +26,37 @@ __all__ = ["migrate"]
 POSTCOPY = "--postcopy"
 
 
-def migrate(virsh: LocalLibvirt, migration: Migration) -> bool:
-    """Do it; False where the guest waits at the target."""
+def migrate(
+    runner: Runner, migration: Migration, *, is_paused: Callable[[], bool], abort: Callable[[], None]
+) -> bool:
+    """Do it; False where the guest waits at the target. A failure or a signal aborts it."""
     if migration.speed_mib is not None:
-        _set(virsh, "migrate-setspeed", migration.name, str(migration.speed_mib))
+        _set(runner, "migrate-setspeed", migration.name, str(migration.speed_mib))
     if migration.downtime_ms is not None:
-        _set(virsh, "migrate-setmaxdowntime", migration.name, str(migration.downtime_ms))
+        _set(runner, "migrate-setmaxdowntime", migration.name, str(migration.downtime_ms))
     waits = not any(option.startswith(POSTCOPY) for option in migration.extra_options)
     with ExitStack() as file:
         try:
             arrival: tuple[str, ...] = ()
             if waits:
-                marked = in_memory(_marked(virsh, migration), f"{migration.name}-arrival.xml")
+                marked = in_memory(
+                    _marked(runner, migration, stands=is_paused()), f"{migration.name}-arrival.xml"
+                )
                 arrival = ("--suspend", "--xml", file.enter_context(marked))
             argv = commands.migrate(migration, arrival)
-            check(virsh.runner.run(argv, timeout_s=migration.timeout_s))
+            check(runner.run(argv, timeout_s=migration.timeout_s))
         except (VmMgrError, SignalError):
-            virsh.abort_job(migration.name)
+            abort()
             raise
     return not waits
 
 
-def _marked(virsh: LocalLibvirt, migration: Migration) -> str:
-    stands = bool(virsh.paused(migration.name, timeout_s=SHORT_S))
+def _marked(runner: Runner, migration: Migration, *, stands: bool) -> str:
     dump = commands.virsh("dumpxml", "--migratable", "--security-info", migration.name)
-    done = virsh.runner.run(dump, timeout_s=SHORT_S)
+    done = runner.run(dump, timeout_s=SHORT_S)
     check(done)
     return mark(done.stdout, migration.ident, stands=stands)
 
 
-def _set(virsh: LocalLibvirt, *arguments: str) -> None:
-    check(virsh.runner.run(commands.virsh(*arguments), timeout_s=SHORT_S))
+def _set(runner: Runner, *arguments: str) -> None:
+    check(runner.run(commands.virsh(*arguments), timeout_s=SHORT_S))

@@ -1,5 +1,3 @@
 """Meet the cluster port with Pacemaker's own tools: crm_mon, cibadmin, crm_diff, crm_resource."""
 
-from vm_mgr.adapters.pacemaker.port import Pacemaker
-
-__all__ = ["Pacemaker"]
+__all__: list[str] = []

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from vm_mgr.adapters.shared_dir.port import SharedDirectory
+    from vm_mgr.adapters.shared_dir.folders import VmFolders
     from vm_mgr.model.storage import ImageFile
     from vm_mgr.model.vm import VmName
 
 __all__ = ["drop", "following", "make", "place", "ties"]
 
 
-def following(storage: SharedDirectory, name: VmName) -> int:
+def following(storage: VmFolders, name: VmName) -> int:
     """Count the disks, which are to be numbered without gaps; a link in the way is no disk."""
     numbers = storage.numbers(name)
     present = _places(storage, name, len(numbers))[1]
@@ -35,7 +35,7 @@ def following(storage: SharedDirectory, name: VmName) -> int:
 
 
 def make(
-    storage: SharedDirectory,
+    storage: VmFolders,
     name: VmName,
     number: int,
     size_bytes: int,
@@ -54,7 +54,7 @@ def make(
     files.sync(new.parent)
 
 
-def place(storage: SharedDirectory, name: VmName, number: int) -> None:
+def place(storage: VmFolders, name: VmName, number: int) -> None:
     """Rename it to where the VM's disks are."""
     files, (new, present) = storage.mount.files, _places(storage, name, number)
     if is_file(new):
@@ -66,7 +66,7 @@ def place(storage: SharedDirectory, name: VmName, number: int) -> None:
     delete(files, new.parent)
 
 
-def drop(storage: SharedDirectory, name: VmName, number: int) -> None:
+def drop(storage: VmFolders, name: VmName, number: int) -> None:
     """Remove the file; the guest may run with its other disks, and has let go of this one."""
     files, (_, present) = storage.mount.files, _places(storage, name, number)
     if is_file(present):
@@ -75,7 +75,7 @@ def drop(storage: SharedDirectory, name: VmName, number: int) -> None:
         files.sync(present.parent)
 
 
-def ties(storage: SharedDirectory, name: VmName, number: int) -> DiskTies:
+def ties(storage: VmFolders, name: VmName, number: int) -> DiskTies:
     """Read the snapshots that are in the file; a clone is a whole file."""
     if number not in storage.numbers(name):
         hint = f"the disks of {name} are numbered {storage.numbers(name)}"
@@ -84,6 +84,6 @@ def ties(storage: SharedDirectory, name: VmName, number: int) -> DiskTies:
     return DiskTies(tuple(dict.fromkeys(one.name for one in inner)))
 
 
-def _places(storage: SharedDirectory, name: VmName, number: int) -> tuple[Path, Path]:
+def _places(storage: VmFolders, name: VmName, number: int) -> tuple[Path, Path]:
     root, file = storage.mount.root, layout.disk_file(number)
     return layout.new_folder(root, name) / file, layout.vm_folder(root, name) / file

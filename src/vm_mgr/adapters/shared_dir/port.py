@@ -8,25 +8,17 @@ from typing import TYPE_CHECKING
 
 from vm_mgr.adapters.shared_dir import disks, layout, saved_states, snapshots, staging
 from vm_mgr.adapters.shared_dir.files import delete, is_file, is_folder, read, write
-from vm_mgr.adapters.shared_dir.images import Images
-from vm_mgr.adapters.shared_dir.record import Record, render
-from vm_mgr.adapters.shared_dir.record import parse as parse_record
-from vm_mgr.errors import Kind, ProgramError, VmMgrError
+from vm_mgr.adapters.shared_dir.folders import VmFolders
+from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.capacity import Room
 from vm_mgr.model.storage import Consistency, Disk, DiskClient, DiskInfo, DiskKind, DiskTies, Snapshot
-from vm_mgr.model.vm import VmName, VmSettings, name_problems
+from vm_mgr.model.vm import VmName, VmSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
-    from pathlib import Path
 
-    from vm_mgr.adapters.shared_dir.mount import Mount
     from vm_mgr.model.saved_state import SavedState
     from vm_mgr.model.storage import ImageFile
-    from vm_mgr.ports.clock import Clock
-    from vm_mgr.ports.open_disks import OpenDisks
-    from vm_mgr.ports.runner import Runner
 
 __all__ = ["SharedDirectory"]
 
@@ -35,32 +27,8 @@ LITTLE = 1 << 20
 DIRECT = ("none", "directsync")
 
 
-class SharedDirectory:
-    """VMs as folders of a mounted directory.
-
-    Without open_disks there are no snapshots of a VM while it runs.
-    """
-
-    def __init__(
-        self,
-        mount: Mount,
-        runner: Runner,
-        clock: Clock,
-        *,
-        cache: str = "none",
-        io: str = "native",
-        open_disks: OpenDisks | None = None,
-        require: Callable[[], None] = lambda: None,
-    ) -> None:
-        """require raises where a lock has ended under which something is to be changed."""
-        self.require = require
-        self.mount = mount
-        self.runner = runner
-        self.clock = clock
-        self.cache = cache
-        self.io = io
-        self.open_disks = open_disks
-        self.qcow2 = Images(runner)
+class SharedDirectory(VmFolders):
+    """VMs as folders of a mounted directory."""
 
     def names(self) -> set[VmName]:
         """List the folders that are VMs."""
@@ -75,7 +43,7 @@ class SharedDirectory:
     def definition(self, name: VmName) -> str:
         """Read the domain XML that is started."""
         with self.working(f"can't read the definition of {name}") as root:
-            path = self._folder(name) / layout.DEFINITION
+            path = self.folder(name) / layout.DEFINITION
             xml = read(path)
         if xml is None:
             message = f"{name} has no definition in {root}"
@@ -107,7 +75,7 @@ class SharedDirectory:
         given = {key: value for key, value in metadata.items() if key != "xml"}
         xml = metadata.get("xml")
         with self.working(f"can't describe {name}"):
-            folder, record = self._folder(name), self.record(name)
+            folder, record = self.folder(name), self.record(name)
             if xml is not None:
                 write(self.mount.files, folder / layout.DEFINITION, xml)
             if given:
@@ -186,7 +154,7 @@ class SharedDirectory:
     def next_disk(self, name: VmName) -> int:
         """Count the files."""
         with self.working(f"can't look at the disks of {name}"):
-            self._folder(name)
+            self.folder(name)
             return disks.following(self, name)
 
     def make_disk(
@@ -199,7 +167,7 @@ class SharedDirectory:
     ) -> None:
         """Make a file in the folder of what is being made."""
         with self.working(f"can't make a disk for {name}"):
-            self._folder(name)
+            self.folder(name)
             disks.make(self, name, number, size_bytes, image, on_progress)
 
     def place_disk(self, name: VmName, number: int) -> None:
@@ -284,7 +252,7 @@ class SharedDirectory:
 
     def consume_state(self, name: VmName) -> None:
         """Rename what says that it is complete."""
-        with self.working(f"can't record the use of the saved memory of {name} as used"):
+        with self.working(f"can't record the use of the saved memory of {name}"):
             saved_states.take(self, name)
 
     def load_state(self, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> str:
@@ -300,7 +268,7 @@ class SharedDirectory:
     def full(self, name: VmName) -> str:
         """Ask the file system, which counts the quota of a folder, too."""
         with self.working(f"can't ask for room for {name}"):
-            found = os.statvfs(self._folder(name))
+            found = os.statvfs(self.folder(name))
         return "" if found.f_bavail * found.f_frsize >= LITTLE else f"{self.mount.root} is full"
 
     def holders(self, images: Sequence[str]) -> list[DiskClient]:
@@ -316,57 +284,3 @@ class SharedDirectory:
 
     def evict(self, holder: DiskClient) -> None:
         """Leave it: locks end with their node, by fencing."""
-
-    def working(self, doing: str) -> AbstractContextManager[Path]:
-        """Give the directory if it is there; translate errors."""
-        self.require()
-        return self.mount.working(doing)
-
-    def is_vm(self, name: VmName) -> bool:
-        """Tell a VM's folder from anything else that lies in the directory."""
-        folder = self.mount.root / name
-        return not name_problems(name) and is_folder(folder) and is_file(folder / layout.METADATA)
-
-    def record(self, name: VmName) -> Record:
-        """Read metadata.json; raises NOT_FOUND for no such VM."""
-        with self.working(f"can't read the metadata of {name}"):
-            path = self._folder(name) / layout.METADATA
-            try:
-                return parse_record(read(path) or "")
-            except ValueError as error:
-                message = f"can't read {path}: {error}"
-                raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint="mend the file") from error
-
-    def write_record(self, name: VmName, record: Record) -> None:
-        """Replace metadata.json."""
-        write(self.mount.files, self._folder(name) / layout.METADATA, render(record))
-
-    def disk_files(self, name: VmName) -> list[Path]:
-        """Give the files of the disks, the system disk first; raises NOT_FOUND for no such VM."""
-        with self.working(f"can't list the disks of {name}"):
-            folder = self._folder(name)
-            return [folder / layout.disk_file(number) for number in self.numbers(name)]
-
-    def numbers(self, name: VmName) -> list[int]:
-        """Number the disks that there are; the system disk is always among them."""
-        folder = layout.vm_folder(self.mount.root, name)
-        files = [path.name for path in folder.iterdir() if is_file(path)] if is_folder(folder) else []
-        numbers = {number for file in files if (number := layout.disk_number(file)) is not None}
-        return sorted({0} | numbers)
-
-    def require_unused(self, name: VmName, number: int | None = None) -> None:
-        """Raise WRONG_STATE while a QEMU has a disk, or this one; a broken or missing one hinders nobody."""
-        folder = layout.vm_folder(self.mount.root, name)
-        files = self.disk_files(name) if number is None else [folder / layout.disk_file(number)]
-        for path in files:
-            try:
-                self.qcow2.require_unused(name, [path])
-            except ProgramError:
-                continue
-
-    def _folder(self, name: VmName) -> Path:
-        folder = layout.vm_folder(self.mount.root, name)
-        if not self.is_vm(name):
-            message = f"{name} has no folder in {self.mount.root}"
-            raise VmMgrError(Kind.NOT_FOUND, message, hint="see the VMs: vm-mgr list")
-        return folder

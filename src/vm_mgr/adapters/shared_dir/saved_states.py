@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from vm_mgr.adapters.shared_dir.port import SharedDirectory
+    from vm_mgr.adapters.shared_dir.folders import VmFolders
     from vm_mgr.model.vm import VmName
 
 __all__ = ["begin", "disk_fingerprint", "drop", "fetch", "finish", "found", "keep", "take"]
@@ -29,7 +29,7 @@ __all__ = ["begin", "disk_fingerprint", "drop", "fetch", "finish", "found", "kee
 CHUNK = 4 << 20
 
 
-def begin(storage: SharedDirectory, name: VmName, size_bytes: int) -> str:
+def begin(storage: VmFolders, name: VmName, size_bytes: int) -> str:
     """Look for room; nothing of an earlier state may stay."""
     drop(storage, name)
     folder = _folder(storage, name)
@@ -45,7 +45,7 @@ def begin(storage: SharedDirectory, name: VmName, size_bytes: int) -> str:
 
 
 def keep(
-    storage: SharedDirectory, name: VmName, state: SavedState, on_progress: Callable[[float], None]
+    storage: VmFolders, name: VmName, state: SavedState, on_progress: Callable[[float], None]
 ) -> SavedState:
     """Have the file and its name on the disk."""
     path = _folder(storage, name) / layout.MEMORY
@@ -56,7 +56,7 @@ def keep(
     return state._replace(size_bytes=size, digest=digest, disk_fingerprint=seen)
 
 
-def finish(storage: SharedDirectory, name: VmName, state: SavedState) -> None:
+def finish(storage: VmFolders, name: VmName, state: SavedState) -> None:
     """Write what it is, by a rename."""
     if disk_fingerprint(storage, name) != state.disk_fingerprint:
         message = f"the disks of {name} have changed since its memory was saved"
@@ -66,7 +66,7 @@ def finish(storage: SharedDirectory, name: VmName, state: SavedState) -> None:
     write(storage.mount.files, _folder(storage, name) / layout.SAVED, write_state(state) + "\n")
 
 
-def found(storage: SharedDirectory, name: VmName) -> SavedState | None:
+def found(storage: VmFolders, name: VmName) -> SavedState | None:
     """Look for the files; where there are several, the one that forbids more counts."""
     folder = layout.vm_folder(storage.mount.root, name)
     for file in (layout.RESUMED, layout.SAVED):
@@ -76,7 +76,7 @@ def found(storage: SharedDirectory, name: VmName) -> SavedState | None:
     return SavedState() if is_file(folder / layout.MEMORY) else None
 
 
-def disk_fingerprint(storage: SharedDirectory, name: VmName) -> str:
+def disk_fingerprint(storage: VmFolders, name: VmName) -> str:
     """Take which files they are, how large, and when they were last written."""
     disks = []
     for path in storage.disk_files(name):
@@ -85,7 +85,7 @@ def disk_fingerprint(storage: SharedDirectory, name: VmName) -> str:
     return json.dumps(disks)
 
 
-def take(storage: SharedDirectory, name: VmName) -> None:
+def take(storage: VmFolders, name: VmName) -> None:
     """Rename; whoever comes second finds nothing."""
     folder = _folder(storage, name)
     saved = folder / layout.SAVED
@@ -98,9 +98,7 @@ def take(storage: SharedDirectory, name: VmName) -> None:
     raise VmMgrError(Kind.WRONG_STATE, message, hint=f"look: vm-mgr show {name}")
 
 
-def fetch(
-    storage: SharedDirectory, name: VmName, state: SavedState, on_progress: Callable[[float], None]
-) -> str:
+def fetch(storage: VmFolders, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> str:
     """Read the file; a hypervisor can take it from where it is."""
     path = _folder(storage, name) / layout.MEMORY
     if not is_file(path) or _read(path, on_progress) != (state.size_bytes, state.digest):
@@ -109,7 +107,7 @@ def fetch(
     return str(path)
 
 
-def drop(storage: SharedDirectory, name: VmName) -> None:
+def drop(storage: VmFolders, name: VmName) -> None:
     """Remove first what says that it is complete."""
     files, folder = storage.mount.files, layout.vm_folder(storage.mount.root, name)
     for file in (layout.SAVED, layout.MEMORY, layout.RESUMED):
@@ -118,7 +116,7 @@ def drop(storage: SharedDirectory, name: VmName) -> None:
             files.sync(folder)
 
 
-def _folder(storage: SharedDirectory, name: VmName) -> Path:
+def _folder(storage: VmFolders, name: VmName) -> Path:
     return storage.disk_files(name)[0].parent
 
 

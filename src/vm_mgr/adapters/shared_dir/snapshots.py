@@ -9,20 +9,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vm_mgr.adapters.shared_dir import saved_states
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.intent import HALF
 from vm_mgr.model.storage import Consistency, Snapshot
 
 if TYPE_CHECKING:
+    from vm_mgr.adapters.shared_dir.folders import VmFolders
     from vm_mgr.adapters.shared_dir.images import Look
-    from vm_mgr.adapters.shared_dir.port import SharedDirectory
     from vm_mgr.model.vm import VmName
     from vm_mgr.ports.open_disks import OpenDisks
 
 __all__ = ["drop", "listed", "regrade", "roll_back", "take"]
 
 
-def listed(storage: SharedDirectory, name: VmName) -> list[Snapshot]:
+def listed(storage: VmFolders, name: VmName) -> list[Snapshot]:
     """Read the entries, and from the system disk what other tools have made."""
     kept = storage.record(name).snapshots
     inner = storage.qcow2.describe(storage.disk_files(name)[0]).snapshots
@@ -30,12 +31,12 @@ def listed(storage: SharedDirectory, name: VmName) -> list[Snapshot]:
     return sorted([*filter(None, kept.values()), *others], key=lambda snapshot: snapshot.taken_utc)
 
 
-def take(storage: SharedDirectory, name: VmName, snapshot: str, consistency: Consistency) -> None:
+def take(storage: VmFolders, name: VmName, snapshot: str, consistency: Consistency) -> None:
     """Make it on every disk; what an interrupted attempt left shows an earlier instant and goes first."""
     record, looks = storage.record(name), _looks(storage, name)
     if record.snapshots.get(snapshot) is not None:
         return
-    state = storage.saved_state(name)
+    state = saved_states.found(storage, name)
     if (
         state is not None and state.resumable
     ):  # it would change the files, which the memory then no longer fits
@@ -56,7 +57,7 @@ def take(storage: SharedDirectory, name: VmName, snapshot: str, consistency: Con
     storage.write_record(name, record.with_snapshot(snapshot, taken))
 
 
-def regrade(storage: SharedDirectory, name: VmName, snapshot: str, consistency: Consistency) -> None:
+def regrade(storage: VmFolders, name: VmName, snapshot: str, consistency: Consistency) -> None:
     """Write its entry anew."""
     record = storage.record(name)
     taken = record.snapshots.get(snapshot)
@@ -64,7 +65,7 @@ def regrade(storage: SharedDirectory, name: VmName, snapshot: str, consistency: 
         storage.write_record(name, record.with_snapshot(snapshot, taken._replace(consistency=consistency)))
 
 
-def drop(storage: SharedDirectory, name: VmName, snapshot: str) -> None:
+def drop(storage: VmFolders, name: VmName, snapshot: str) -> None:
     """Delete it from every disk that has it."""
     record, looks = storage.record(name), _looks(storage, name)
     present = any(look.image.has(snapshot) for look in looks)
@@ -76,7 +77,7 @@ def drop(storage: SharedDirectory, name: VmName, snapshot: str) -> None:
     storage.write_record(name, record.without_snapshot(snapshot))
 
 
-def roll_back(storage: SharedDirectory, name: VmName, snapshot: str) -> None:
+def roll_back(storage: VmFolders, name: VmName, snapshot: str) -> None:
     """Take every disk that has it back to it; done again it changes nothing more."""
     record = storage.record(name)
     looks = storage.qcow2.require_unused(name, storage.disk_files(name))
@@ -92,11 +93,11 @@ def roll_back(storage: SharedDirectory, name: VmName, snapshot: str) -> None:
     storage.write_record(name, record._replace(keys=keys))
 
 
-def _looks(storage: SharedDirectory, name: VmName) -> list[Look]:
+def _looks(storage: VmFolders, name: VmName) -> list[Look]:
     return [storage.qcow2.look(path) for path in storage.disk_files(name)]
 
 
-def _online(storage: SharedDirectory, name: VmName, looks: list[Look]) -> OpenDisks | None:
+def _online(storage: VmFolders, name: VmName, looks: list[Look]) -> OpenDisks | None:
     """Give whoever may write to the disks: nobody but us, or the QEMU that has them open."""
     used = [look for look in looks if look.in_use]
     if not used:
@@ -108,7 +109,7 @@ def _online(storage: SharedDirectory, name: VmName, looks: list[Look]) -> OpenDi
 
 
 def _clear(
-    storage: SharedDirectory, name: VmName, snapshot: str, looks: list[Look], online: OpenDisks | None
+    storage: VmFolders, name: VmName, snapshot: str, looks: list[Look], online: OpenDisks | None
 ) -> None:
     having = [look for look in looks if look.image.has(snapshot)]
     if online is not None and having:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from vm_mgr.adapters.shared_dir.port import SharedDirectory
+    from vm_mgr.adapters.shared_dir.folders import VmFolders
     from vm_mgr.model.storage import ImageFile
     from vm_mgr.model.vm import VmName, VmSettings
 
@@ -23,7 +23,7 @@ __all__ = ["StagedFolder", "unstage"]
 class StagedFolder:
     """A folder `.new-NAME`; nothing in it counts before the one rename that decides."""
 
-    def __init__(self, storage: SharedDirectory, name: VmName) -> None:
+    def __init__(self, storage: VmFolders, name: VmName) -> None:
         self.storage = storage
         self.files = storage.mount.files
         self.name = name
@@ -96,7 +96,7 @@ class StagedFolder:
         return self.folder / layout.disk_file(self.count - 1)
 
 
-def unstage(storage: SharedDirectory, name: VmName) -> bool:
+def unstage(storage: VmFolders, name: VmName) -> bool:
     """Finish what was decided, remove what was only begun, and what had been replaced or removed."""
     with storage.working(f"can't recover {name}") as root:
         new, present = layout.new_folder(root, name), layout.vm_folder(root, name)
@@ -108,7 +108,7 @@ def unstage(storage: SharedDirectory, name: VmName) -> bool:
     return decided
 
 
-def _put_in_place(storage: SharedDirectory, name: VmName) -> None:
+def _put_in_place(storage: VmFolders, name: VmName) -> None:
     """Give the new folder the VM's name, after what has it; can be repeated from anywhere.
 
     Two renames, since exchanging two folders in one (renameat2) is beyond NFS and OCFS2.
@@ -130,7 +130,7 @@ def _put_in_place(storage: SharedDirectory, name: VmName) -> None:
         files.sync(present)
 
 
-def _refuse_foreign(storage: SharedDirectory, name: VmName) -> None:
+def _refuse_foreign(storage: VmFolders, name: VmName) -> None:
     for path in (layout.vm_folder(storage.mount.root, name), layout.new_folder(storage.mount.root, name)):
         if path.is_symlink() or (path.exists() and not storage.is_vm(name)):
             hint = f"if nobody needs it, remove it: {path}"
