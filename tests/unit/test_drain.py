@@ -20,7 +20,7 @@ from vm_mgr.operations.stop import stop
 from vm_mgr.ports.cluster import SideEffect
 from vm_mgr.reports import Level, Note, Progress
 
-from .conftest import DOMAIN
+from .conftest import DOMAIN, have_aborts_told
 
 LIVE = VmSettings(live_migration=True)
 FAILED = "migrate_to on n1: it did not end within 98 s"
@@ -200,6 +200,7 @@ class TestStays:
         node, lost = env.cluster.nodes["n3"], env.cluster.nodes["n3"]._replace(online=False, unclean=True)
         env.cluster.failing_migrations["first"] = "migrate_to on n1: node n3 is lost"
         env.cluster.aborts["first"] = AbortReason.RECOVERY
+        have_aborts_told(env)
         env.cluster.nodes["n3"] = lost
         sleep = env.clock.sleep
 
@@ -218,6 +219,7 @@ class TestStays:
         make("first")
         env.cluster.failing_migrations["first"] = "migrate_to on n1: web has failed on n2"
         env.cluster.aborts["first"] = AbortReason.RECOVERY
+        have_aborts_told(env)
         assert names(drain(env, "n1").stays) == ["first"]
         assert begun.names() == ["first", "first"]
 

@@ -105,7 +105,7 @@ def test_what_is_named_like_one_of_ours_and_can_not_be_told_is_refused(node, xml
     assert found.doubtful
     assert not found.images
     assert guard.main(node, ["any", "prepare", "begin", "-"], xml) == 1
-    assert "can't be told" in capsys.readouterr().err
+    assert "can't be identified" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

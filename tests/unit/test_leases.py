@@ -71,7 +71,7 @@ def test_real_clock_goes_on():
 
 
 def refuse():
-    raise VmMgrError(Kind.TRY_LATER, "this command stood still")
+    raise VmMgrError(Kind.TRY_LATER, "this command was suspended")
 
 
 class Unused:
@@ -90,7 +90,7 @@ CHANGES = [
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_cluster_is_not_changed_any_more(change):
-    with pytest.raises(VmMgrError, match="stood still"):
+    with pytest.raises(VmMgrError, match="was suspended"):
         change(Pacemaker(Unused(), VirtualClock(), require=refuse))
 
 
@@ -105,9 +105,9 @@ def test_directory_is_not_changed_any_more(tmp_path):
     mount = Mount(tmp_path)
     mount.initialise()
     storage = SharedDirectory(mount, Unused(), VirtualClock(), require=refuse)
-    with pytest.raises(VmMgrError, match="stood still"), storage.stage("web1"):
+    with pytest.raises(VmMgrError, match="was suspended"), storage.stage("web1"):
         pass
-    with pytest.raises(VmMgrError, match="stood still"):
+    with pytest.raises(VmMgrError, match="was suspended"):
         storage.unstage("web1")
     assert [path.name for path in tmp_path.iterdir()] == [".vm-mgr"]
 
@@ -115,5 +115,5 @@ def test_directory_is_not_changed_any_more(tmp_path):
 def test_ceph_is_not_changed_any_more():
     connection = Connection("/nonexistent", "vm-mgr", "rbd")
     connection.leases.lose("one")
-    with pytest.raises(VmMgrError, match="stood still"):
+    with pytest.raises(VmMgrError, match="was suspended"):
         _ = connection.ioctx

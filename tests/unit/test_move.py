@@ -31,7 +31,7 @@ from vm_mgr.operations.status import status
 from vm_mgr.operations.stop import stop
 from vm_mgr.reports import Level, Note, Progress
 
-from .conftest import DOMAIN
+from .conftest import DOMAIN, have_aborts_told
 
 MIB = 1 << 20
 FAILED = "migrate_to on n1: it did not end within 98 s"
@@ -234,6 +234,7 @@ class TestAdvice:
     def hint(self, env, vm, monkeypatch, ended, terms=MigrateOptions(), **sample):  # noqa: B008 - immutable
         env.cluster.failing_migrations[vm] = f"migrate_to on n1: {ended.reason}"
         env.cluster.aborts[vm] = ended.why
+        have_aborts_told(env)
         looks = iter([JobSample(remaining_bytes=190 * MIB, **sample)] if sample else [])
         monkeypatch.setattr(env.hypervisor, "migration_progress", lambda _name: next(looks, None))
         return failure(env, vm, "n2", terms).hint

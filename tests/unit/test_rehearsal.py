@@ -219,7 +219,7 @@ def test_guest_is_paused_and_unplugged_in_words_only(image):
     env = world(image)
     assert rehearse(env, lambda rehearsed: stop(rehearsed, "web1", force=True))[1] == [
         "stop web1",
-        "unplug web1",
+        "power off web1",
     ]
     assert rehearse(env, lambda rehearsed: pause(rehearsed, "web1"))[1] == ["pause web1"]
     pause(env, "web1")

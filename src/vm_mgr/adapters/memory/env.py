@@ -17,8 +17,6 @@ from vm_mgr.adapters.memory.timings import MemoryTimings
 from vm_mgr.config import StorageSettings
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import NodeName
-from vm_mgr.model.event import Event, EventKind
-from vm_mgr.model.migration import AbortReason
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.definition import Definitions
 from vm_mgr.ports.holds import Hold
@@ -96,7 +94,6 @@ class MemoryEnv:
         self.state_dir = Path("/dev/null/state")
         self.hypervisor = MemoryHypervisor()
         self.cluster = MemoryCluster(domains=self.hypervisor)
-        self.cluster.tell_abort = self._tell_abort
         self.storage = MemoryStorage()
         self.storage.running = self.cluster.places
         self.snapshots = self.storage
@@ -129,10 +126,6 @@ class MemoryEnv:
     def holds_at(self, node: NodeName) -> MemoryHolds:  # noqa: ARG002
         """Give the only ones."""
         return self.holds
-
-    def _tell_abort(self, name: VmName, node: NodeName, text: str, why: AbortReason) -> None:
-        detail = f"migrate_to: {text.partition(': ')[2]}"
-        self.event_log.append([Event(self.clock.utc(), EventKind.FAILED, name, node, detail, why=why)])
 
     def say(self, report: Report) -> None:
         """Remember what was said."""
