@@ -49,9 +49,38 @@ def test_committed_vm_is_there(env, image):
     assert NAME in env.storage.names()
     assert env.storage.definition(NAME) == "<domain/>"
     assert env.storage.full(NAME) == ""
-    assert env.storage.definitions()[NAME] == "<domain/>"
     assert env.storage.images(NAME) == [f"system_{NAME}"]
     assert env.storage.settings(NAME) == SETTINGS
+
+
+def test_uuids_are_read_once(env, image):
+    """Of 1000 VMs the definition of none is read twice, but where another VM has got the name."""
+    asked = []
+
+    def read(xml):
+        asked.append(xml)
+        return xml.partition("id=")[2].strip("'/>")
+
+    def known(**options):
+        asked.clear()
+        found = env.storage.uuids(read, **options)
+        return {name: found.get(name) for name in (NAME, OTHER)}, [
+            xml for xml in asked if "<domain id" in xml
+        ]
+
+    stage(env, image, xml="<domain id='one'/>")
+    assert known(keep=False) == ({NAME: "one", OTHER: None}, ["<domain id='one'/>"])
+    assert known() == ({NAME: "one", OTHER: None}, ["<domain id='one'/>"])
+    assert known() == ({NAME: "one", OTHER: None}, [])
+    env.storage.rename(NAME, OTHER)
+    assert known()[0] == {NAME: None, OTHER: "one"}
+    assert known() == ({NAME: None, OTHER: "one"}, [])
+    stage(env, image, xml="<domain id='two'/>")
+    assert known() == ({NAME: "two", OTHER: "one"}, ["<domain id='two'/>"])
+    env.storage.remove(NAME)
+    stage(env, image, xml="<domain id='three'/>")
+    assert known()[0] == {NAME: "three", OTHER: "one"}
+    assert known() == ({NAME: "three", OTHER: "one"}, [])
 
 
 def test_uncommitted_vm_leaves_nothing(env, image):
@@ -136,7 +165,7 @@ def test_whatever_stands_beside_the_disk_each_value_has_its_own_key(env, image, 
     found = env.storage.metadata(NAME)
     assert {key: found[key] for key in text} == text
     assert (found["xml"], found["owner"]) == ("<domain/>", "me")
-    assert env.storage.definition(NAME) == env.storage.definitions()[NAME] == "<domain/>"
+    assert env.storage.definition(NAME) == "<domain/>"
     notes = {key: value for key, value in text.items() if not key.startswith("_")}
     assert env.storage.settings(NAME) == SETTINGS._replace(user_metadata={**notes, "owner": "me"})
     env.storage.describe(NAME, {"k00": "full", "k01": None, "xml": "<domain id='2'/>"})

@@ -389,7 +389,7 @@ def test_unmounted_directory_is_never_an_empty_storage(tmp_path):
         verbs = [
             (storage.names,),
             (storage.exists, "web1"),
-            (storage.definitions,),
+            (storage.uuids, str),
             (storage.definition, "web1"),
             (storage.images, "web1"),
             (storage.unstage, "web1"),

@@ -259,8 +259,8 @@ def uuid_problems(env: Env, name: VmName, definition: str) -> list[VmMgrError]:
     wanted = env.definitions.uuid(definition)
     if not wanted:
         return []
-    for other, xml in env.storage.definitions().items():
-        if other != name and _readable_uuid(env, xml) == wanted:
+    for other, uuid in env.storage.uuids(partial(_readable_uuid, env)).items():
+        if other != name and uuid == wanted:
             return [UuidTakenError(wanted, other)]
     return []
 

@@ -1,6 +1,6 @@
 """Keep VMs' disks and definitions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -33,8 +33,11 @@ class Storage(Disks, SavedStates, Protocol):
         """Give the settings; raises NOT_FOUND."""
         ...
 
-    def definitions(self) -> Mapping[VmName, str]:
-        """Give the domain XML of every VM whose definition can be read."""
+    def uuids(self, read: Callable[[str], str], *, keep: bool = True) -> Mapping[VmName, str]:
+        """Give the UUID of every VM whose definition has one; read takes it from the domain XML, or gives "".
+
+        What was read once is kept for the next time, unless keep forbids it, and read again for a new VM.
+        """
         ...
 
     def disk(self, name: VmName, number: int, bus: str | None) -> Disk:

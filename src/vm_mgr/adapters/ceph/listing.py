@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from vm_mgr.adapters.ceph.connection import Connection
 
-__all__ = ["LEDGER", "Listing", "group_names", "raw_intents", "read_omap"]
+__all__ = ["LEDGER", "Listing", "group_ids", "group_names", "raw_intents", "read_omap"]
 
 DIRECTORY = "rbd_group_directory"
 NAME = "name_"
@@ -26,13 +26,24 @@ LEDGER = "vm-mgr.ledger"
 AGAIN_S = 1.0
 
 
-def group_names(connection: Connection) -> set[VmName]:
-    """Name the pool's groups.
+def group_ids(connection: Connection) -> dict[VmName, str]:
+    """Give the ids of the pool's groups, by their names.
 
     Read with rados alone from the object that librbd keeps them in (group_dir_list in Ceph's
     src/cls/rbd/cls_rbd.cc): loading rbd takes 10 ms of `list`.
     """
-    return {VmName(key.removeprefix(NAME)) for key in _once_in_vain(connection, DIRECTORY, NAME)}
+    found = _once_in_vain(connection, DIRECTORY, NAME)
+    return {VmName(key.removeprefix(NAME)): _text(value) for key, value in found.items()}
+
+
+def group_names(connection: Connection) -> set[VmName]:
+    """Name the pool's groups."""
+    return set(group_ids(connection))
+
+
+def _text(encoded: str) -> str:
+    """Take a string as Ceph encodes it: four bytes of length before it."""
+    return encoded[4:]
 
 
 def raw_intents(connection: Connection) -> dict[str, str]:

@@ -42,16 +42,11 @@ class CephStorage(Pool):
 
         return read_settings(self.metadata(name))
 
-    def definitions(self) -> Mapping[VmName, str]:
-        """Read every VM's domain XML."""
-        found = {}
-        for name in self.names():
-            try:
-                found[name] = self.definition(name)
-            except VmMgrError as error:
-                if error.kind is not Kind.NOT_FOUND:
-                    raise
-        return found
+    def uuids(self, read: Callable[[str], str], *, keep: bool = True) -> Mapping[VmName, str]:
+        """Read the definitions that are not yet in the index."""
+        from vm_mgr.adapters.ceph import uuids  # noqa: PLC0415 - for a new VM only
+
+        return uuids.known(self, lambda name: read(self.definition(name)), keep=keep)
 
     def disk(self, name: VmName, number: int, bus: str | None) -> Disk:
         """Say how a domain reaches a disk."""

@@ -98,7 +98,7 @@ class ClusterCopy(MemoryCluster):
 class StorageCopy(MemoryStorage):
     """All storages as one: the labels say which one has a VM, or is to have it."""
 
-    answers = frozenset({"definitions", "dependents", "holders", "names"})
+    answers = frozenset({"dependents", "holders", "names", "uuids"})
     unread = frozenset({"remove"})  # a VM that can't be read any more can be removed
 
     def __init__(self, env: Env, ran: Callable[[VmName], bool]) -> None:
@@ -129,11 +129,11 @@ class StorageCopy(MemoryStorage):
         """Name the real ones with the changes."""
         return {name for name in self.env.storage.names() if name not in self.changed} | set(self.vms)
 
-    def definitions(self) -> Mapping[VmName, str]:
-        """Give the real ones with the changes."""
-        real = self.env.storage.definitions()
-        kept = {name: xml for name, xml in real.items() if name not in self.changed}
-        return {**kept, **super().definitions()}
+    def uuids(self, read: Callable[[str], str], *, keep: bool = True) -> Mapping[VmName, str]:
+        """Give the real ones with the changes; nothing is kept, not even what was read."""
+        real = self.env.storage.uuids(read, keep=False)
+        there = {name: uuid for name, uuid in real.items() if name not in self.changed}
+        return {**there, **super().uuids(read, keep=keep)}
 
     def dependents(self, name: VmName) -> list[str]:
         """Name the real clones and those that were made."""

@@ -84,7 +84,7 @@ READS: Mapping[str, frozenset[str]] = {
     "staged": frozenset(),
     "storage": frozenset(
         {
-            *("definition", "definitions", "dependents", "disk", "disk_ties", "disks", "exists", "full"),
+            *("definition", "dependents", "disk", "disk_ties", "disks", "exists", "full"),
             *(
                 "holders",
                 "images",
@@ -95,7 +95,7 @@ READS: Mapping[str, frozenset[str]] = {
                 "room",
                 "saved_state",
             ),
-            "settings",
+            *("settings", "uuids"),
         }
     ),
     "storages": frozenset({"get", "labels", "label_of", "storage_resource"}),

@@ -7,6 +7,7 @@ from vm_mgr.adapters.memory.saved_states import MemorySavedStates
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.capacity import Room
 from vm_mgr.model.storage import Consistency, Disk, DiskClient, DiskInfo, DiskTies, ImageFile, Snapshot
+from vm_mgr.model.uuid_index import refreshed, uuids
 from vm_mgr.model.vm import VmName, VmSettings
 
 __all__ = ["MemoryStorage", "MemoryStorages"]
@@ -94,6 +95,7 @@ class MemoryStorage(MemorySavedStates):
     def __init__(self) -> None:
         super().__init__()
         self.vms: dict[VmName, _Vm] = {}
+        self.index: dict[VmName, str] = {}
         self.full_for = ""
         self.held: list[DiskClient] = []
         self.evicted: list[DiskClient] = []
@@ -134,9 +136,13 @@ class MemoryStorage(MemorySavedStates):
         }
         return vm.settings._replace(user_metadata=own)
 
-    def definitions(self) -> Mapping[VmName, str]:
-        """Give all domain XML."""
-        return {name: vm.keys["xml"] for name, vm in self.vms.items()}
+    def uuids(self, read: Callable[[str], str], *, keep: bool = True) -> Mapping[VmName, str]:
+        """Read those of VMs that are not in the index."""
+        self.may_fail("uuids")
+        present = {name: str(id(vm)) for name, vm in self.vms.items()}
+        fresh = refreshed(self.index, present, lambda name: read(self.vms[name].keys["xml"]))
+        self.index = fresh if keep else self.index
+        return uuids(fresh)
 
     def metadata(self, name: VmName) -> Mapping[str, str]:
         """Give all keys."""

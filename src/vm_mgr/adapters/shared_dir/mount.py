@@ -64,6 +64,11 @@ class Mount:
         return self.own / "marks"
 
     @property
+    def uuids(self) -> Path:
+        """The file with the UUIDs of the VMs; made when there is something to keep."""
+        return self.own / "uuids.json"
+
+    @property
     def events(self) -> Path:
         """One file for each node, of what happened; made when there is something to keep."""
         return self.own / "events"

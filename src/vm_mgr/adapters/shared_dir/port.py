@@ -6,7 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from vm_mgr.adapters.shared_dir import disks, layout, saved_states, snapshots, staging
+from vm_mgr.adapters.shared_dir import disks, layout, saved_states, snapshots, staging, uuids
 from vm_mgr.adapters.shared_dir.files import delete, is_file, is_folder, read, write
 from vm_mgr.adapters.shared_dir.folders import VmFolders
 from vm_mgr.errors import Kind, VmMgrError
@@ -54,11 +54,10 @@ class SharedDirectory(VmFolders):
         """Read the settings."""
         return self.record(name).settings
 
-    def definitions(self) -> Mapping[VmName, str]:
-        """Read every VM's domain XML."""
-        with self.working("can't read the definitions") as root:
-            read_all = {name: read(root / name / layout.DEFINITION) for name in self.names()}
-        return {name: xml for name, xml in read_all.items() if xml is not None}
+    def uuids(self, read: Callable[[str], str], *, keep: bool = True) -> Mapping[VmName, str]:
+        """Read the definitions that are not yet in the index."""
+        with self.working("can't read the UUIDs of the VMs"):
+            return uuids.known(self, read, keep=keep)
 
     def metadata(self, name: VmName) -> Mapping[str, str]:
         """Give the keys, the definition among them."""

@@ -37,9 +37,10 @@ class RoutedStorage:
         """Look in all."""
         return self._storages.label_of(name) != ""
 
-    def definitions(self) -> Mapping[VmName, str]:
+    def uuids(self, read: Callable[[str], str], *, keep: bool = True) -> Mapping[VmName, str]:
         """Give those of all."""
-        return {name: xml for storage in self._all() for name, xml in storage.definitions().items()}
+        known = [storage.uuids(read, keep=keep) for storage in self._all()]
+        return {name: uuid for one in known for name, uuid in one.items()}
 
     def unstage(self, name: VmName) -> bool:
         """Recover what was left in any of them."""
