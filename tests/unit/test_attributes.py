@@ -25,7 +25,7 @@ from vm_mgr.reports import Note
 from .conftest import DOMAIN
 from .test_pacemaker import EMPTY
 
-AGENT = Path(__file__).parents[2] / "ocf" / "VirtualDomain"
+AGENT = Path(__file__).parents[2] / "ocf" / "VirtualDomain.xml"
 BAD = [
     {"pacemaker_params": {"domain": "web2"}},
     {"pacemaker_params": {"domain": "web1"}},

@@ -145,7 +145,10 @@ def archive(version: str) -> str:
         "vm_manager/__init__.py": (REPOSITORY / "src/vm_mgr/__init__.py").read_bytes(),
         "vm_manager/late.py": f"MINE = {version!r}\n".encode(),
     }
-    files |= {f"ocf/{name}": (REPOSITORY / "ocf" / name).read_bytes() for name in (*AGENTS, "alert")}
+    files |= {
+        f"ocf/{name}": (REPOSITORY / "ocf" / name).read_bytes()
+        for name in (*AGENTS, *(f"{one}.xml" for one in AGENTS), "alert")
+    }
     files |= {f"entry/{name}": (FILES / name).read_bytes() for name in ENTRIES}
     packed = BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
@@ -169,6 +172,8 @@ def make_flat(node: Node) -> None:
         text = (REPOSITORY / "ocf" / agent).read_text().replace("/usr/lib/vm-mgr/current", str(node.home))
         (node.agents / agent).write_text(text)
         (node.agents / agent).chmod(0o755)
+        xml = (REPOSITORY / "ocf" / f"{agent}.xml").read_text()  # which these agents had in themselves
+        (node.agents / f"{agent}.xml").write_text(xml)
     node.hook.parent.mkdir(parents=True)
     node.hook.write_text(
         f'#!/bin/sh\ncase "$2/$3" in prepare/begin | migrate/begin) ;; *) exit 0 ;; esac\n'
