@@ -75,7 +75,7 @@ def test_help_has_an_example(shell, command):
 def test_snapshots_from_birth_to_purge(shell):
     shell.create("web1")
     assert shell("create_snapshot", "--name", "web1", "--snap_name", "a").stdout.startswith(
-        "a is taken (crash-consistent"
+        "snapshot a of web1 taken (crash-consistent"
     )
     assert shell("create-snapshot", "web1", "--snap-name", "b").exit_code == 0
     assert shell("create-snapshot", "web1", "--snap-name", "b").exit_code == EXIT_CODES[Kind.EXISTS]
@@ -86,7 +86,7 @@ def test_snapshots_from_birth_to_purge(shell):
     assert shell("rollback", "web1", "--snap_name", "c").exit_code == EXIT_CODES[Kind.NOT_FOUND]
     assert shell("rollback", "web1", "--snap_name", "a").stdout == "web1 is Started on n1\n"
     assert shell("remove_snapshot", "web1", "--snap_name", "b").exit_code == 0
-    assert shell("purge", "web1", "--number", "1").stdout.splitlines() == ["1 snapshots are removed", "a"]
+    assert shell("purge", "web1", "--number", "1").stdout == "1 snapshot of web1 removed: a\n"
     assert shell("purge", "web1", "--date", "tomorrow").exit_code == 2
     assert shell("purge", "web1", "--date", "01/01/2026 00:00:00").exit_code == 0
 

@@ -462,7 +462,7 @@ class TestCommand:
         done = self.shell(env, "--all_from", "n1", "--at-once", "1")
         assert done.exit_code == 0
         assert done.stdout.splitlines()[0].split() == ["VM", "NODE", "HOW", "SECONDS"]
-        assert done.stdout.splitlines()[-1] == "n1: 1 left, 0 stay"
+        assert done.stdout.splitlines()[-1] == "n1: 1 moved, 0 still there"
         assert "web1 is on n2, live" in done.stderr
 
     def test_dry_run_ends_as_the_command_would(self, env, make):
@@ -482,7 +482,6 @@ class TestCommand:
             ["web1", "--standby"],
             ["web1", "--restart-others"],
             ["web1", "--at-once", "3"],
-            ["web1", "--output", "json"],
             ["--all-from", "n1", "--at-once", "0"],
             ["web1", "n2", "n3"],
         ],

@@ -124,7 +124,7 @@ class MortalEnv:
     def _mortal(self, result):
         if hasattr(result, "__enter__"):
             return MortalContext(self, result)
-        if hasattr(result, "definitions"):
+        if hasattr(result, "unstage"):
             return Mortal(self, result, self._looks.get("storage", ()))
         return result
 

@@ -138,10 +138,10 @@ def test_empty_values_of_other_tools_keep_no_vm_down(tmp_path):
     for one in (ceph.storage, directory):
         assert one.definition("web1") == DOMAIN
         assert one.settings("web1").user_metadata == {"note": "", "owner": "me", "z": "\0\udcff"}
-        assert one.definitions if one is directory else True
         one.describe("web1", {"owner": "you"})
         assert one.settings("web1").user_metadata == {"note": "", "owner": "you", "z": "\0\udcff"}
         assert one.definition("web1") == DOMAIN
+    assert directory.uuids(lambda xml: "u" if xml == DOMAIN else "") == {"web1": "u"}
     assert ceph.kept[b"z"] == b"\0\xff"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from vm_mgr import __version__
 from vm_mgr.cli.app import app
 from vm_mgr.cli.reference import commands
 from vm_mgr.cli.render import SCHEMA
+from vm_mgr.model.cluster import Fencing, Node
 from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.storage import Consistency
 from vm_mgr.model.timings import TotemTimes
@@ -22,7 +24,11 @@ from vm_mgr.operations.enable import enable
 from .conftest import DOMAIN
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "output.md").read_text()
-PRINTERS = [name for name, command in commands().items() if any(p.name == "output" for p in command.params)]
+PRINTERS = [
+    name
+    for name, command in commands().items()
+    if any(p.name == "output" and p.expose_value for p in command.params)
+]
 OPEN = ("list-metadata", "list-colocation")  # objects whose keys are the user's
 
 
@@ -98,3 +104,92 @@ def test_free_fields_keep_the_names_of_their_schema(printed):
     """Dataclasses are renamed, what scripts read is not."""
     shown = json.loads(printed("timeouts", "json"))["vms"][0]["timeouts"]
     assert {"name", "storage", "needs", "start", "stop", "monitor_interval"} <= set(shown)
+
+
+CHANGES = """
+create new1 --xml {xml} --image {image} --disable
+enable new1
+pause new1
+resume new1
+set new1 --priority 3
+set-metadata new1 --metadata-name owner --metadata-value me
+get-metadata new1 --metadata-name owner
+remove-metadata new1 --metadata-name owner
+add-disk new1 2M
+resize-disk new1 4M --disk 1
+remove-disk new1 1 --yes
+create-snapshot new1 --snap-name a
+remove-snapshot new1 --snap-name a
+create-snapshot new1 --snap-name b
+purge new1 --number 0
+migrate new1 n2
+unmigrate new1
+clear new1
+add-pacemaker-remote new1 --remote-name guest1 --remote-address 192.0.2.9
+remove-pacemaker-remote new1
+restart new1
+rollback new1 --snap-name b --yes
+stop new1
+start new1
+disable new1
+rename new1 --new-name new2
+clone new2 --dst-name new3 --nostart
+flatten new3
+edit new2 --file {edited} --yes
+separate new3 web1
+add-colocation new3 web1
+remove-colocation new3
+remove new3
+add-to-cluster local1
+release-node n3
+repair
+"""
+
+
+@pytest.fixture
+def cluster(env, tmp_path, image):
+    """A VM that runs, a domain of this node's own libvirt, and a node that was fenced."""
+    xml, edited = tmp_path / "vm.xml", tmp_path / "edited.xml"
+    xml.write_text(DOMAIN)
+    with env.storage.stage("web1") as staged:
+        staged.add(1 << 20)
+        staged.describe(xml=DOMAIN, base_xml=DOMAIN, settings=VmSettings(), notes={})
+        staged.commit()
+    enable(env, "web1", start=True)
+    disk = f"<disk type='file'><driver type='qcow2'/><source file='{image}'/></disk>"
+    env.hypervisor.kept["local1"] = DOMAIN.replace("<devices/>", f"<devices>{disk}</devices>")
+    env.cluster.nodes["n3"] = Node("n3", online=False)
+    ago = datetime.fromtimestamp(env.clock.utc() - 3, UTC)
+    env.cluster.fencings.append(Fencing("n3", succeeded=True, completed=f"{ago:%Y-%m-%d %H:%M:%S.%f}Z"))
+    env.paths = {"image": image, "xml": xml, "edited": edited}
+    return env
+
+
+def test_all_commands_that_change_something_answer_with_the_documented_data(cluster):
+    answered = {}
+    for line in CHANGES.format(**cluster.paths).strip().splitlines():
+        command, *words = line.split()
+        if command == "edit":
+            stored = cluster.storage.definition("new2")
+            cluster.paths["edited"].write_text(stored.replace("</domain>", "<!-- edited --></domain>"))
+        done = CliRunner(mix_stderr=False).invoke(app, [command, *words, "--output", "json"], obj=cluster)
+        assert (done.exit_code, done.stdout[:1]) == (0, "{"), (line, done.stdout, done.stderr)
+        answered[command] = json.loads(done.stdout)
+    silent = {"console", "completion", *PRINTERS} - {"migrate"}
+    assert answered.keys() == commands().keys() - silent
+    known = {name: fields for names, fields in documented_changes() for name in names}
+    for command, data in answered.items():
+        assert data.keys() == known[command] or known[command] == {"*"}, command
+
+
+def test_dry_run_answers_with_its_steps(cluster):
+    done = CliRunner(mix_stderr=False).invoke(app, ["stop", "web1", "--dry-run", "-o", "json"], obj=cluster)
+    assert json.loads(done.stdout) == {"dry_run": True, "steps": ["stop web1"]}
+    assert cluster.cluster.places["web1"] == "n1"
+
+
+def documented_changes():
+    section = PAGE.partition("## Commands that change something")[2].partition("\n## ")[0]
+    for row in re.findall(r"^\| `.*", section, flags=re.MULTILINE):
+        names, fields = row.split("|")[1:3]
+        yield re.findall(r"`([^`]+)`", names), set(re.findall(r"`([^`]+)`", fields))

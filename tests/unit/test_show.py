@@ -208,9 +208,9 @@ def test_programs_get_data(vm, shell):
 
 def test_new_commands_speak(env, vm, shell):
     assert shell("pause", vm).stdout == "web1 is paused on n2\n"
-    assert shell("resume", vm).stdout == "web1 goes on on n2\n"
+    assert shell("resume", vm).stdout == "web1 runs again on n2\n"
     assert shell("clear", vm).stdout == "removed cli-prefer-web1: location n1 (INFINITY)\n"
-    assert shell("unmigrate", vm).stdout == "no move has left anything at web1\n"
+    assert shell("unmigrate", vm).stdout == "web1 has no leftover move constraints\n"
     assert shell("console", vm).exit_code == EXIT_CODES[Kind.NOT_SUPPORTED]
     env.hypervisor.ignores_shutdown = True
     assert shell("stop", "-f", "--name", vm).stdout == "web1 is Stopped\n"

@@ -51,9 +51,10 @@ class LazyGroup(click.Group):
             return None
         module = import_module(f"vm_mgr.cli.{COMMANDS[name][0]}")
         found: click.Command = getattr(module, f"{_underscored(name)}_command")
+        from vm_mgr.cli.answer import with_output  # noqa: PLC0415
         from vm_mgr.cli.dry_run import with_dry_run  # noqa: PLC0415
 
-        return with_dry_run(found)
+        return with_dry_run(with_output(found))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Refuse words that nothing could be named or could store."""

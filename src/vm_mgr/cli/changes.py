@@ -2,7 +2,7 @@
 
 import click
 
-from vm_mgr.cli.render import show_done
+from vm_mgr.cli.answer import answer, show_done
 from vm_mgr.cli.run import name_argument, run
 from vm_mgr.model.vm import VmName
 
@@ -99,7 +99,7 @@ def remove_command(name: VmName) -> None:
     from vm_mgr.operations.remove import remove  # noqa: PLC0415
 
     run(lambda env: remove(env, name))
-    print(f"{name} is removed")
+    answer(f"{name} is removed", name=name, removed=True)
 
 
 @click.command("restart")
@@ -141,8 +141,9 @@ def repair_command() -> None:
     """
     from vm_mgr.operations.repair import repair  # noqa: PLC0415
 
-    settled = run(repair)
-    print("nothing is unfinished" if not settled else f"recovered: {', '.join(settled)}")
+    recovered = run(repair)
+    words = f"recovered: {', '.join(recovered)}" if recovered else "nothing is unfinished"
+    answer(words, recovered=recovered)
 
 
 @click.command("unmigrate")
@@ -160,10 +161,9 @@ def unmigrate_command(name: VmName) -> None:
     from vm_mgr.operations.unmigrate import unmigrate  # noqa: PLC0415
 
     removed = run(lambda env: unmigrate(env, name))
-    for one in removed:
-        print(f"removed {one.id}: {one.text}")
-    if not removed:
-        print(f"no move has left anything at {name}")
+    words = "\n".join(f"removed {one.id}: {one.text}" for one in removed)
+    words = words or f"{name} has no leftover move constraints"
+    answer(words, name=name, removed=[{"id": one.id, "text": one.text} for one in removed])
 
 
 clear_command = unmigrate_command

@@ -1,13 +1,18 @@
 """Commands about disks: resize-disk, add-disk, remove-disk, flatten."""
 
 import re
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from vm_mgr.cli.answer import answer
 from vm_mgr.cli.complete import files
 from vm_mgr.cli.dry_run import confirm
 from vm_mgr.cli.run import allow_option, name_and_words, name_argument, run
 from vm_mgr.model.vm import VmName
+
+if TYPE_CHECKING:
+    from vm_mgr.model.storage import DiskInfo
 
 __all__ = [
     "add_disk_command",
@@ -47,7 +52,7 @@ def resize_disk_command(name: VmName, words: tuple[str, ...], number: int, allow
         raise click.UsageError("give the name of the VM and the new size")
     size_bytes = bytes_of(words[0])
     disk = run(lambda env: resize_disk(env, name, size_bytes, number, allow=allow))
-    print(f"{disk.image} has {disk.size_bytes} bytes")
+    answer(f"{disk.image} has {disk.size_bytes} bytes", name=name, **_row(disk))
 
 
 @click.command("add-disk")
@@ -89,7 +94,7 @@ def add_disk_command(
     size_bytes = 0 if image else bytes_of(words[0])
     new = NewDisk(size_bytes, image or "", image_format, bus, allow)
     disk = run(lambda env: add_disk(env, name, new))
-    print(f"{disk.image} has {disk.size_bytes} bytes")
+    answer(f"{disk.image} has {disk.size_bytes} bytes", name=name, **_row(disk))
 
 
 @click.command("remove-disk")
@@ -111,7 +116,8 @@ def remove_disk_command(name: VmName, words: tuple[str, ...], yes: bool) -> None
     number = int(words[0][:9])
     if not yes:
         confirm(f"What is on disk {number} of {name} will be lost. Go on?")
-    print(f"{run(lambda env: remove_disk(env, name, number))} is removed")
+    image = run(lambda env: remove_disk(env, name, number))
+    answer(f"{image} is removed", name=name, removed=image)
 
 
 @click.command("flatten")
@@ -129,7 +135,12 @@ def flatten_command(name: VmName, number: int | None) -> None:
     from vm_mgr.operations.flatten import flatten  # noqa: PLC0415
 
     done = run(lambda env: flatten(env, name, number))
-    print(f"{', '.join(done) or name} shares no blocks any more" if done else f"{name} shares no blocks")
+    words = f"{', '.join(done)} shares no blocks any more" if done else f"{name} shares no blocks"
+    answer(words, name=name, flattened=list(done))
+
+
+def _row(disk: "DiskInfo") -> dict[str, Any]:
+    return {"image": disk.image, "size_bytes": disk.size_bytes}
 
 
 def bytes_of(text: str) -> int:

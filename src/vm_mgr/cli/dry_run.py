@@ -4,6 +4,7 @@ from typing import NoReturn
 
 import click
 
+from vm_mgr.cli.answer import answer, output_format
 from vm_mgr.operations.registry import OPERATIONS, Permission
 
 __all__ = ["Steps", "confirm", "is_dry_run", "with_dry_run"]
@@ -31,25 +32,26 @@ def with_dry_run(command: click.Command) -> click.Command:
 
 
 class Steps:
-    """Print the steps of a dry run, numbered."""
+    """Print the steps of a dry run, numbered; as data, all of them at the end."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.steps: list[str] = []
 
     def show(self, text: str) -> None:
         """Print the next one."""
-        self.count += 1
-        click.echo(f"{self.count}. {text}")
+        self.steps.append(text)
+        if output_format() == "table":
+            click.echo(f"{len(self.steps)}. {text}")
 
     def end(self) -> NoReturn:
         """Say that this was all, and end the command: it has no result."""
-        click.echo(self.summary or "nothing would be changed")
+        answer(self.summary or "nothing would be changed", dry_run=True, steps=self.steps)
         click.get_current_context().exit()
 
     @property
     def summary(self) -> str:
-        """Say that the steps were none, where there are any; also before an error."""
-        return "nothing was changed" if self.count else ""
+        """Say that the steps were none, where there are any that people have read; also before an error."""
+        return "nothing was changed" if self.steps and output_format() == "table" else ""
 
 
 def is_dry_run() -> bool:

@@ -6,6 +6,7 @@ import tempfile
 
 import click
 
+from vm_mgr.cli.answer import answer, output_format
 from vm_mgr.cli.complete import files
 from vm_mgr.cli.create import read_definition as read_file
 from vm_mgr.cli.dry_run import is_dry_run
@@ -49,7 +50,8 @@ def edit_command(name: VmName, path: str | None, yes: bool, allow: tuple[str, ..
         return _edit(env, name, allow, yes=yes)
 
     changed = run(operation)
-    print(f"the definition of {name} is " + ("changed" if changed else "as it was"))
+    words = "changed" if changed else "as it was"
+    answer(f"the definition of {name} is {words}", name=name, changed=changed)
 
 
 def _edit_file(env: Env, name: VmName, path: str, allow: tuple[str, ...], *, yes: bool) -> bool:
@@ -107,7 +109,7 @@ def _agreed(before: str, text: str, *, yes: bool) -> bool:
         before.strip().splitlines(), text.strip().splitlines(), "before", "after", lineterm=""
     )
     for line in lines:
-        print(line)
+        click.echo(line, err=output_format() != "table")
     return yes or is_dry_run() or not _on_terminal() or click.confirm("Change the definition?", err=True)
 
 

@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from vm_mgr.cli.answer import answer
 from vm_mgr.cli.run import fail, name_argument, run
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmName
@@ -23,7 +24,7 @@ def pause_command(name: VmName) -> None:
     from vm_mgr.operations.pause import pause  # noqa: PLC0415
 
     seen = run(lambda env: pause(env, name))
-    print(f"{name} is paused on {seen.node}")
+    answer(f"{name} is paused on {seen.node}", name=name, paused=True, node=seen.node)
 
 
 @click.command("resume")
@@ -38,7 +39,7 @@ def resume_command(name: VmName) -> None:
     from vm_mgr.operations.pause import resume  # noqa: PLC0415
 
     seen = run(lambda env: resume(env, name))
-    print(f"{name} goes on on {seen.node}")
+    answer(f"{name} runs again on {seen.node}", name=name, paused=False, node=seen.node)
 
 
 @click.command("console")

@@ -2,6 +2,7 @@
 
 import click
 
+from vm_mgr.cli.answer import answer
 from vm_mgr.cli.render import print_pairs
 from vm_mgr.cli.run import name_argument, output_option, run
 from vm_mgr.model.vm import VmName
@@ -40,7 +41,8 @@ def get_metadata_command(name: VmName, key: str) -> None:
     """
     from vm_mgr.operations.metadata import get_metadata  # noqa: PLC0415
 
-    print(run(lambda env: get_metadata(env, name, key)))
+    value = run(lambda env: get_metadata(env, name, key))
+    answer(value, name=name, key=key, value=value)
 
 
 @click.command("set-metadata")
@@ -63,7 +65,7 @@ def set_metadata_command(name: VmName, key: str, value: str) -> None:
     from vm_mgr.operations.metadata import set_metadata  # noqa: PLC0415
 
     run(lambda env: set_metadata(env, name, key, value))
-    print(f"note {key} of {name} is {'set' if value else 'removed'}")
+    answer(f"note {key} of {name} is {'set' if value else 'removed'}", name=name, key=key, value=value)
 
 
 @click.command("remove-metadata")
@@ -79,4 +81,4 @@ def remove_metadata_command(name: VmName, key: str) -> None:
     from vm_mgr.operations.metadata import remove_metadata  # noqa: PLC0415
 
     run(lambda env: remove_metadata(env, name, key))
-    print(f"note {key} of {name} is removed")
+    answer(f"note {key} of {name} is removed", name=name, key=key, value="")

@@ -7,7 +7,7 @@ import click
 
 from vm_mgr.cli.complete import node_names
 from vm_mgr.cli.dry_run import is_dry_run
-from vm_mgr.cli.render import print_data, print_table, show_done
+from vm_mgr.cli.render import print_data, print_done, print_table
 from vm_mgr.cli.run import fail, name_and_words, output_option, run
 from vm_mgr.cli.settings import STRATEGIES, TIMEOUT_ACTIONS
 from vm_mgr.errors import VmMgrError
@@ -127,12 +127,12 @@ def migrate_command(
             raise click.UsageError("--all-from is for all VMs of a node: leave out the name")
         _drain(NodeName(all_from), terms, output, **of_a_node)
         return
-    if any(of_a_node.values()) or output != "table":
-        raise click.UsageError("--at-once, --restart-others, --standby and --output are for --all-from")
+    if any(of_a_node.values()):
+        raise click.UsageError("--at-once, --restart-others and --standby are for --all-from")
     if name is None or len(words) > 1:
         raise click.UsageError("give the name of the VM and at most one node, or --all-from NODE")
     to = NodeName(words[0]) if words else None
-    show_done(run(lambda env: migrate(env, name, to, terms)))
+    print_done(run(lambda env: migrate(env, name, to, terms)), output)
 
 
 def _drain(
@@ -177,4 +177,4 @@ def _print(drained: "Drained") -> None:
         print_table([("vm", "node", "how", "seconds"), *rows])
     moved, stay = len(drained.moved), len(drained.stays)
     standby = "; in standby until it is booted the next time" if drained.standby else ""
-    print(f"{drained.node}: {moved} left, {stay} stay{standby}")
+    print(f"{drained.node}: {moved} moved, {stay} still there{standby}")

@@ -2,6 +2,7 @@
 
 import click
 
+from vm_mgr.cli.answer import answer
 from vm_mgr.cli.complete import node_names
 from vm_mgr.cli.run import run
 from vm_mgr.model.cluster import NodeName
@@ -25,9 +26,7 @@ def release_node_command(node: str) -> None:
     from vm_mgr.operations.release_node import release_node  # noqa: PLC0415
 
     released = run(lambda env: release_node(env, NodeName(node)))
-    for number in released.daemons:
-        print(f"osd.{number} is marked down")
-    for address in released.clients:
-        print(f"the client {address} is blocklisted")
-    if not (released.daemons or released.clients):
-        print(f"nothing of {node} is left")
+    lines = [f"osd.{number} is marked down" for number in released.daemons]
+    lines += [f"the client {address} is blocklisted" for address in released.clients]
+    words = "\n".join(lines) or f"nothing of {node} is left"
+    answer(words, node=node, osds=list(released.daemons), clients=list(released.clients))

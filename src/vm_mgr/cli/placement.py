@@ -2,6 +2,7 @@
 
 import click
 
+from vm_mgr.cli.answer import answer, output_format
 from vm_mgr.cli.complete import vm_names
 from vm_mgr.cli.render import print_values
 from vm_mgr.cli.run import name_and_words, name_argument, output_option, run
@@ -30,7 +31,7 @@ def add_colocation_command(name: VmName, words: tuple[str, ...], strong: bool) -
     from vm_mgr.operations.colocation import add_colocation  # noqa: PLC0415
 
     _require_others(words)
-    print_values(run(lambda env: add_colocation(env, name, words, strong=strong)), "table")
+    print_values(run(lambda env: add_colocation(env, name, words, strong=strong)), output_format())
 
 
 @click.command("separate")
@@ -46,7 +47,7 @@ def separate_command(name: VmName, words: tuple[str, ...], strong: bool) -> None
     from vm_mgr.operations.colocation import separate  # noqa: PLC0415
 
     _require_others(words)
-    print_values(run(lambda env: separate(env, name, words, strong=strong)), "table")
+    print_values(run(lambda env: separate(env, name, words, strong=strong)), output_format())
 
 
 @click.command("remove-colocation")
@@ -60,7 +61,7 @@ def remove_colocation_command(name: VmName, words: tuple[str, ...]) -> None:
     """
     from vm_mgr.operations.colocation import remove_colocation  # noqa: PLC0415
 
-    print_values(run(lambda env: remove_colocation(env, name, words)), "table")
+    print_values(run(lambda env: remove_colocation(env, name, words)), output_format())
 
 
 @click.command("list-colocation")
@@ -98,6 +99,7 @@ def add_pacemaker_remote_command(
     from vm_mgr.operations.pacemaker_remote import add_pacemaker_remote  # noqa: PLC0415
 
     run(lambda env: add_pacemaker_remote(env, name, node, address, port=port, timeout_s=timeout_s))
+    answer("", name=name, remote=node)
 
 
 @click.command("remove-pacemaker-remote")
@@ -112,6 +114,7 @@ def remove_pacemaker_remote_command(name: VmName) -> None:
     from vm_mgr.operations.pacemaker_remote import remove_pacemaker_remote  # noqa: PLC0415
 
     run(lambda env: remove_pacemaker_remote(env, name))
+    answer("", name=name, remote="")
 
 
 def _require_others(words: tuple[str, ...]) -> None:

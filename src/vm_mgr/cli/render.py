@@ -15,25 +15,30 @@ if TYPE_CHECKING:
     from vm_mgr.operations.list_vms import Listing
 
 __all__ = [
+    "FORMATS",
     "SCHEMA",
+    "done_words",
     "print_data",
+    "print_done",
     "print_list",
     "print_pairs",
     "print_snapshots",
     "print_status",
     "print_table",
     "print_values",
-    "show_done",
     "show_listing",
+    "snapshot_row",
+    "vm_row",
 ]
 
 SCHEMA = 1  # of what --output json and yaml print: docs/reference/output.md
+FORMATS = ("table", "json", "yaml")
 COLUMNS = ("name", "state", "node", "detail")
 
 
 def print_list(vms: Sequence[VmStatus], output: str) -> None:
     """Print VMs; a table has a heading and no rulers."""
-    rows = [_row(vm) for vm in vms]
+    rows = [vm_row(vm) for vm in vms]
     if output != "table":
         print_data(rows, output)
         return
@@ -53,32 +58,40 @@ def show_listing(listing: Listing, output: str) -> None:
 def print_status(vm: VmStatus, output: str) -> None:
     """Print one VM: a line for people, or data."""
     if output != "table":
-        print_data(_row(vm), output)
+        print_data(vm_row(vm), output)
         return
     where = f" on {vm.node}" if vm.node else ""
     why = f" ({vm.words})" if vm.words else ""
     print(f"{vm.state.value}{where}{why}")
 
 
-def show_done(vm: VmStatus) -> None:
+def print_done(vm: VmStatus, output: str) -> None:
+    """Say where a VM has been brought: a line for people, or data."""
+    if output != "table":
+        print_data(vm_row(vm), output)
+    else:
+        print(done_words(vm))
+
+
+def done_words(vm: VmStatus) -> str:
     """Say where a VM has been brought."""
-    print(f"{vm.name} is {vm.state.value}" + (f" on {vm.node}" if vm.node else ""))
+    return f"{vm.name} is {vm.state.value}" + (f" on {vm.node}" if vm.node else "")
+
+
+def snapshot_row(one: Snapshot) -> dict[str, str]:
+    """Give the fields of a snapshot; its time is UTC."""
+    from datetime import UTC, datetime  # noqa: PLC0415
+
+    taken = f"{datetime.fromtimestamp(one.taken_utc, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return {"name": one.name, "taken": taken, "consistency": one.consistency.value}
 
 
 def print_snapshots(snapshots: Sequence[Snapshot], output: str) -> None:
-    """Print snapshots; a table has the local time, data have UTC."""
-    from datetime import UTC, datetime  # noqa: PLC0415
+    """Print snapshots; a table has the local time."""
+    from datetime import datetime  # noqa: PLC0415
 
     if output != "table":
-        rows = [
-            {
-                "name": one.name,
-                "taken": f"{datetime.fromtimestamp(one.taken_utc, UTC):%Y-%m-%dT%H:%M:%SZ}",
-                "consistency": one.consistency.value,
-            }
-            for one in snapshots
-        ]
-        print_data(rows, output)
+        print_data([snapshot_row(one) for one in snapshots], output)
         return
     lines = [
         (
@@ -116,7 +129,8 @@ def print_table(table: Sequence[Sequence[str]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def _row(vm: VmStatus) -> Mapping[str, str]:
+def vm_row(vm: VmStatus) -> Mapping[str, str]:
+    """Give the fields of a VM in a list."""
     return {"name": vm.name, "state": vm.state.value, "node": vm.node, "detail": vm.words}
 
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from vm_mgr.cli.answer import remember_output
 from vm_mgr.cli.complete import Completer, first_vm_then, vm_names
 from vm_mgr.cli.dry_run import Steps, is_dry_run
 from vm_mgr.cli.progress import Printer
+from vm_mgr.cli.render import FORMATS
 from vm_mgr.errors import SignalError, VmMgrError
 from vm_mgr.interruption import current
 from vm_mgr.model.vm import VmName
@@ -122,9 +124,10 @@ def name_and_words(
 output_option = click.option(
     "-o",
     "--output",
-    type=click.Choice(["table", "json", "yaml"]),
+    type=click.Choice(FORMATS),
     default="table",
     show_default=True,
+    callback=remember_output,
     help="A table for people, or data with stable fields.",
 )
 

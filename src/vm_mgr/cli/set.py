@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from vm_mgr.cli.answer import answer
 from vm_mgr.cli.disks import bytes_of
 from vm_mgr.cli.run import allow_option, name_argument, run
 from vm_mgr.cli.settings import (
@@ -65,5 +66,5 @@ def set_command(name: VmName, memory: str | None, unset: tuple[str, ...], **opti
     changes = Changes(settings, memory_bytes, vcpus, description, allow)
     if changes._replace(allow=()) == Changes():
         raise click.UsageError("say what to change; see: vm-mgr set --help")
-    if run(lambda env: set_vm(env, name, changes)):
-        print(f"{name} is changed")
+    changed = run(lambda env: set_vm(env, name, changes))
+    answer(f"{name} is changed" if changed else "", name=name, changed=bool(changed))

@@ -4,9 +4,10 @@ from datetime import datetime
 
 import click
 
+from vm_mgr.cli.answer import answer, show_done
 from vm_mgr.cli.complete import snapshot_names
 from vm_mgr.cli.dry_run import confirm
-from vm_mgr.cli.render import print_snapshots, show_done
+from vm_mgr.cli.render import print_snapshots, snapshot_row
 from vm_mgr.cli.run import name_argument, output_option, run
 from vm_mgr.model.storage import Consistency
 from vm_mgr.model.vm import VmName
@@ -43,7 +44,8 @@ def create_snapshot_command(name: VmName, snapshot: str) -> None:
     from vm_mgr.operations.create_snapshot import create_snapshot  # noqa: PLC0415
 
     taken = run(lambda env: create_snapshot(env, name, snapshot))
-    print(f"{taken.name} is taken ({WORDS[taken.consistency]})")
+    words = f"snapshot {taken.name} of {name} taken ({WORDS[taken.consistency]})"
+    answer(words, vm=name, **snapshot_row(taken))
 
 
 @click.command("remove-snapshot")
@@ -59,7 +61,7 @@ def remove_snapshot_command(name: VmName, snapshot: str) -> None:
     from vm_mgr.operations.remove_snapshot import remove_snapshot  # noqa: PLC0415
 
     run(lambda env: remove_snapshot(env, name, snapshot))
-    print(f"{snapshot} is removed")
+    answer(f"snapshot {snapshot} of {name} removed", vm=name, removed=[snapshot])
 
 
 @click.command("list-snapshots")
@@ -100,7 +102,9 @@ def purge_command(name: VmName, date: str | None, number: int | None) -> None:
         raise click.UsageError("give --date or --number, not both")
     before_utc = None if date is None else _utc(date)
     gone = run(lambda env: purge(env, name, before_utc=before_utc, number=number))
-    print(f"{len(gone)} snapshots are removed" + "".join(f"\n{one.name}" for one in gone))
+    names = [one.name for one in gone]
+    count = f"{len(names)} snapshot{'' if len(names) == 1 else 's'} of {name} removed"
+    answer(f"{count}: {', '.join(names)}" if names else count, vm=name, removed=names)
 
 
 @click.command("rollback")

@@ -4,8 +4,8 @@ from typing import Any
 
 import click
 
+from vm_mgr.cli.answer import show_done
 from vm_mgr.cli.complete import files
-from vm_mgr.cli.render import show_done
 from vm_mgr.cli.run import name_argument, run
 from vm_mgr.cli.settings import (
     SettingsCommand,
