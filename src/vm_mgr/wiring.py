@@ -214,12 +214,12 @@ class RealEnv:
     def intent_log(self) -> IntentLog:
         """One for all storages: an object in Ceph's pool, or files of the default directory."""
         if self.storage_settings.ceph is None:
-            from vm_mgr.adapters.shared_dir.intent_log import SharedLedger  # noqa: PLC0415
+            from vm_mgr.adapters.shared_dir.intent_log import SharedIntentLog  # noqa: PLC0415
 
-            return SharedLedger(self._mount(self.storage_settings.default), doing=lambda: self.doing)
-        from vm_mgr.adapters.ceph.intent_log import CephLedger  # noqa: PLC0415
+            return SharedIntentLog(self._mount(self.storage_settings.default), doing=lambda: self.doing)
+        from vm_mgr.adapters.ceph.intent_log import CephIntentLog  # noqa: PLC0415
 
-        return CephLedger(self.connection, self._listing, doing=lambda: self.doing)
+        return CephIntentLog(self.connection, self._listing, doing=lambda: self.doing)
 
     @cached_property
     def storage_fencing(self) -> StorageFencing:
@@ -227,20 +227,20 @@ class RealEnv:
         if self.storage_settings.ceph is None:
             hint = "nothing is to be done: leases and locks of shared directories end with the fenced node"
             raise VmMgrError(Kind.NOT_SUPPORTED, "no storage here has to know of lost nodes", hint=hint)
-        from vm_mgr.adapters.ceph.storage_fencing import CephLostNodes  # noqa: PLC0415
+        from vm_mgr.adapters.ceph.storage_fencing import CephStorageFencing  # noqa: PLC0415
 
-        return CephLostNodes(self.connection)
+        return CephStorageFencing(self.connection)
 
     @cached_property
     def event_log(self) -> EventLog:
         """Beside the intent log, in Ceph's pool or in the default directory."""
         if self.storage_settings.ceph is None:
-            from vm_mgr.adapters.shared_dir.event_log import SharedChronicle  # noqa: PLC0415
+            from vm_mgr.adapters.shared_dir.event_log import SharedEventLog  # noqa: PLC0415
 
-            return SharedChronicle(self._mount(self.storage_settings.default))
-        from vm_mgr.adapters.ceph.event_log import CephChronicle  # noqa: PLC0415
+            return SharedEventLog(self._mount(self.storage_settings.default))
+        from vm_mgr.adapters.ceph.event_log import CephEventLog  # noqa: PLC0415
 
-        return CephChronicle(self.connection)
+        return CephEventLog(self.connection)
 
     @cached_property
     def journal(self) -> Journal:

@@ -18,8 +18,8 @@ from vm_mgr.adapters.libvirt import commands
 from vm_mgr.adapters.libvirt.definition import DomainXml
 from vm_mgr.adapters.libvirt.remote import RemoteLibvirt
 from vm_mgr.adapters.memory.env import MemoryEnv
-from vm_mgr.adapters.shared_dir.event_log import SharedChronicle
-from vm_mgr.adapters.shared_dir.intent_log import SharedLedger
+from vm_mgr.adapters.shared_dir.event_log import SharedEventLog
+from vm_mgr.adapters.shared_dir.intent_log import SharedIntentLog
 from vm_mgr.adapters.shared_dir.mount import Mount
 from vm_mgr.adapters.shared_dir.port import SharedDirectory
 from vm_mgr.adapters.storage_set.storages import StorageEntry, StorageSet
@@ -32,7 +32,7 @@ NEIGHBOURS = ("contract1_0", "contract1-meta", "contract1.a")
 REAL = os.environ.get("VM_MGR_CONTRACT") == "real"
 
 
-STORAGE = ("test_storage", "test_ledger", "test_chronicle")
+STORAGE = ("test_storage", "test_intent_log", "test_event_log")
 
 
 def pytest_generate_tests(metafunc):
@@ -51,8 +51,8 @@ def env(storage_kind, tmp_path):
     built = RealEnv() if REAL else MemoryEnv(DomainXml())
     if storage_kind == "vms":
         built.storage = built.storages.get("vms")
-        built.intent_log = SharedLedger(built.storage.mount)
-        built.event_log = SharedChronicle(built.storage.mount)
+        built.intent_log = SharedIntentLog(built.storage.mount)
+        built.event_log = SharedEventLog(built.storage.mount)
     if storage_kind == "shared_dir":
         put_on_directory(built, tmp_path / "vms")
     forget(built)
@@ -118,8 +118,8 @@ def put_on_directory(env, root):
     mount.initialise()
     env.storage = env.snapshots = SharedDirectory(mount, HostRunner(), SystemClock())
     env.storages = StorageSet({"vms": StorageEntry(lambda: env.storage)})
-    env.intent_log = SharedLedger(mount)
-    env.event_log = SharedChronicle(mount)
+    env.intent_log = SharedIntentLog(mount)
+    env.event_log = SharedEventLog(mount)
 
 
 @pytest.fixture

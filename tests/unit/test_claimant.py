@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from vm_mgr.adapters.ceph.intent_log import CephLedger
-from vm_mgr.adapters.shared_dir.intent_log import SharedLedger
+from vm_mgr.adapters.ceph.intent_log import CephIntentLog
+from vm_mgr.adapters.shared_dir.intent_log import SharedIntentLog
 from vm_mgr.adapters.shared_dir.mount import Mount
 from vm_mgr.errors import BusyError
 
@@ -57,7 +57,7 @@ def pool(monkeypatch):
 
 def test_ceph_tells_it(pool):
     connection = SimpleNamespace(ioctx=pool, leases=Leases())
-    intent_log = CephLedger(connection, doing=lambda: "create-snapshot")
+    intent_log = CephIntentLog(connection, doing=lambda: "create-snapshot")
     with intent_log.lock("web1"), pytest.raises(BusyError) as caught, intent_log.lock("web1"):
         pass
     assert caught.value.who.startswith("create-snapshot on ")
@@ -69,7 +69,7 @@ def test_ceph_tells_it(pool):
 def test_ceph_tells_of_an_older_version_what_it_knows(pool):
     pool.cookies["web1"] = "n2 77 0123abcd"
     connection = SimpleNamespace(ioctx=pool, leases=Leases())
-    with pytest.raises(BusyError) as caught, CephLedger(connection).lock("web1"):
+    with pytest.raises(BusyError) as caught, CephIntentLog(connection).lock("web1"):
         pass
     assert caught.value.who == "on n2, process 77"
 
@@ -78,7 +78,7 @@ def test_directory_tells_it(tmp_path):
     mount = Mount(tmp_path)
     mount.locks.mkdir(parents=True)
     mount.marker.write_text("")
-    ledgers = [SharedLedger(mount, doing=lambda: "clone"), SharedLedger(mount, doing=lambda: "stop")]
+    ledgers = [SharedIntentLog(mount, doing=lambda: "clone"), SharedIntentLog(mount, doing=lambda: "stop")]
     for _ in range(2):
         with ledgers[0].lock("web1"), pytest.raises(BusyError) as caught, ledgers[1].lock("web1"):
             pass

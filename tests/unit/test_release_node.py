@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from vm_mgr.adapters.ceph import holders as looking
-from vm_mgr.adapters.ceph.storage_fencing import CephLostNodes
+from vm_mgr.adapters.ceph.storage_fencing import CephStorageFencing
 from vm_mgr.adapters.memory.storage_fencing import MemoryDaemon
 from vm_mgr.cli.app import app
 from vm_mgr.errors import Kind, VmMgrError
@@ -367,7 +367,7 @@ def ceph(monkeypatch):
 
 @pytest.fixture
 def told(ceph):
-    return CephLostNodes(SimpleNamespace(cluster=ceph, ioctx=None))
+    return CephStorageFencing(SimpleNamespace(cluster=ceph, ioctx=None))
 
 
 def test_ceph_is_asked_for_the_osds_of_the_node_by_name_and_address(ceph, told):

@@ -23,7 +23,7 @@ from vm_mgr.adapters.libvirt.definition import DomainXml
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.adapters.memory.env import MemoryEnv
 from vm_mgr.adapters.shared_dir.files import Files, write
-from vm_mgr.adapters.shared_dir.intent_log import SharedLedger
+from vm_mgr.adapters.shared_dir.intent_log import SharedIntentLog
 from vm_mgr.adapters.shared_dir.mount import Mount
 from vm_mgr.adapters.shared_dir.port import SharedDirectory
 from vm_mgr.adapters.storage_set.storages import StorageEntry, StorageSet
@@ -385,7 +385,7 @@ def test_unmounted_directory_is_never_an_empty_storage(tmp_path):
     for there in (False, True):
         if there:
             root.mkdir()
-        storage, intent_log = opened(root), SharedLedger(Mount(root))
+        storage, intent_log = opened(root), SharedIntentLog(Mount(root))
         verbs = [
             (storage.names,),
             (storage.exists, "web1"),
@@ -429,7 +429,7 @@ def test_initialising_again_changes_nothing(fake):
 
 @pytest.mark.parametrize("name", ["../out", "..", ".", "", "a/b", ".vm-mgr", "/etc", "a" * 65])
 def test_no_name_leads_out_of_the_directory(name, fake):
-    intent_log = SharedLedger(fake.mount)
+    intent_log = SharedIntentLog(fake.mount)
     assert not fake.exists(name)
     for verb in (
         fake.definition,
@@ -505,12 +505,12 @@ def test_metadata_that_somebody_broke_is_not_overwritten(fake):
 def test_claim_ends_with_a_killed_process(root):
     code = (
         "import sys; from pathlib import Path\n"
-        "from vm_mgr.adapters.shared_dir.intent_log import SharedLedger\n"
+        "from vm_mgr.adapters.shared_dir.intent_log import SharedIntentLog\n"
         "from vm_mgr.adapters.shared_dir.mount import Mount\n"
-        "with SharedLedger(Mount(Path(sys.argv[1]))).lock('web1'):\n"
+        "with SharedIntentLog(Mount(Path(sys.argv[1]))).lock('web1'):\n"
         "    print('claimed', flush=True); sys.stdin.read()\n"
     )
-    intent_log = SharedLedger(Mount(root))
+    intent_log = SharedIntentLog(Mount(root))
     with subprocess.Popen(
         [sys.executable, "-c", code, str(root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
@@ -524,7 +524,7 @@ def test_claim_ends_with_a_killed_process(root):
 def test_mark_that_cannot_be_read_is_still_a_mark(root):
     (root / ".vm-mgr" / "marks" / "web1.json").write_text("{")
     (root / ".vm-mgr" / "marks" / "db1.json.new").write_text("{")
-    assert SharedLedger(Mount(root)).intents() == {"web1": Intent("unknown")}
+    assert SharedIntentLog(Mount(root)).intents() == {"web1": Intent("unknown")}
 
 
 def test_running_vm_keeps_its_disks_to_itself(real):
@@ -674,7 +674,7 @@ def test_life_of_a_vm_in_a_directory(root, tmp_path):
     env = MemoryEnv(DomainXml())
     env.storage = env.snapshots = SharedDirectory(Mount(root), HostRunner(), env.clock)
     env.storages = StorageSet({"vms": StorageEntry(lambda: env.storage)})
-    env.intent_log = SharedLedger(env.storage.mount)
+    env.intent_log = SharedIntentLog(env.storage.mount)
     create(env, CreateRequest("web1", DOMAIN, (str(image),), start=False))
     create(env, CreateRequest("web1", DOMAIN, (str(image),), start=False, force=True))
     clone(env, CloneRequest("web1", "web2", VmSettings(), start=False))
@@ -719,7 +719,7 @@ def test_disks_of_a_vm_in_a_directory_come_and_go(root, tmp_path):
     env = MemoryEnv(DomainXml())
     env.storage = env.snapshots = SharedDirectory(Mount(root), HostRunner(), env.clock)
     env.storages = StorageSet({"vms": StorageEntry(lambda: env.storage)})
-    env.intent_log = SharedLedger(env.storage.mount)
+    env.intent_log = SharedIntentLog(env.storage.mount)
     create(env, CreateRequest("web1", DOMAIN, (str(image),)))
     add_disk(env, "web1", NewDisk(image=str(image)))
     assert add_disk(env, "web1", NewDisk(2 << 20)).size_bytes == 2 << 20

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from vm_mgr.adapters.ceph.connection import Connection
-from vm_mgr.adapters.ceph.event_log import CephChronicle
-from vm_mgr.adapters.ceph.intent_log import CephLedger
+from vm_mgr.adapters.ceph.event_log import CephEventLog
+from vm_mgr.adapters.ceph.intent_log import CephIntentLog
 from vm_mgr.adapters.ceph.listing import Listing
 from vm_mgr.adapters.ceph.port import CephStorage
 from vm_mgr.adapters.host.clock import SystemClock
@@ -87,7 +87,7 @@ def test_list_shows_what_the_cluster_runs_and_waits_once(env, image):
     listing = Listing(Silent)
     for begun, waits in ((listing, 0), (None, 1)):
         storage = CephStorage(connection, None, SystemClock(), listing=begun)
-        env.storage.names, env.intent_log = storage.names, CephLedger(connection, begun)
+        env.storage.names, env.intent_log = storage.names, CephIntentLog(connection, begun)
         found = look(env)
         assert [vm.name for vm in found.vms] == ["web1"]
         assert [error.message for error in found.missing] == [SILENT.message]
@@ -113,7 +113,7 @@ def test_missing_binding_is_the_environments(monkeypatch, what):
     monkeypatch.setitem(sys.modules, "rados", None)
     monkeypatch.setitem(sys.modules, "rbd", None)
     connection = Connection("ceph.conf", "vm-mgr", "rbd")
-    intent_log, event_log = CephLedger(connection), CephChronicle(connection)
+    intent_log, event_log = CephIntentLog(connection), CephEventLog(connection)
     storage = CephStorage(connection, None, SystemClock())
     name = VmName("web1")
 

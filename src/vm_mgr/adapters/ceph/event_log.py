@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
     from vm_mgr.adapters.ceph.connection import Connection
 
-__all__ = ["KEEP", "CephChronicle"]
+__all__ = ["KEEP", "CephEventLog"]
 
 OBJECT = "vm-mgr.events"
 KEEP = 4000
 SLACK = 500  # how many more there are before it is likely that somebody has pruned
 
 
-class CephChronicle:
+class CephEventLog:
     """The object vm-mgr.events; a key is the time in milliseconds, the node and something random."""
 
     def __init__(self, connection: Connection) -> None:

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from vm_mgr.adapters.ceph.connection import Connection
     from vm_mgr.adapters.ceph.listing import Listing
 
-__all__ = ["CephLedger"]
+__all__ = ["CephIntentLog"]
 
 RENEW_S = 8
 # LIBRADOS_LOCK_FLAG_MUST_RENEW: a lock that has ended is not taken again, since others may have had it.
 MUST_RENEW = 2
 
 
-class CephLedger:
+class CephIntentLog:
     """The object vm-mgr.ledger of the VMs' pool."""
 
     def __init__(

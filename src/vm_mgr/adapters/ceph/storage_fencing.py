@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from vm_mgr.model.cluster import NodeName
     from vm_mgr.model.storage import DiskClient
 
-__all__ = ["CephLostNodes"]
+__all__ = ["CephStorageFencing"]
 
 # Calls wait for Ceph nearly all of their time, so this is no matter of processors.
 AT_ONCE = 16
 
 
-class CephLostNodes:
+class CephStorageFencing:
     """The OSDs of the cluster and the clients of its VMs' pool."""
 
     def __init__(self, connection: Connection) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from vm_mgr.adapters.shared_dir.mount import Mount
 
-__all__ = ["SharedChronicle"]
+__all__ = ["SharedEventLog"]
 
 SUFFIX = ".jsonl"
 OLD = ".old"
@@ -23,7 +23,7 @@ OLD = ".old"
 FULL_BYTES = 400_000
 
 
-class SharedChronicle:
+class SharedEventLog:
     """The folder events of the directory's .vm-mgr: NODE.jsonl, and NODE.old.jsonl before it."""
 
     def __init__(self, mount: Mount) -> None:

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
     from vm_mgr.adapters.shared_dir.mount import Mount
 
-__all__ = ["SharedLedger"]
+__all__ = ["SharedIntentLog"]
 
 SUFFIX = ".json"
 # Of a claimant's line.
 MOST = 400
 
 
-class SharedLedger:
+class SharedIntentLog:
     """The folders `locks` and `marks` of the directory's .vm-mgr."""
 
     def __init__(self, mount: Mount, *, doing: Callable[[], str] = lambda: "") -> None:

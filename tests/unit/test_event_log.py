@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from vm_mgr.adapters.ceph import event_log as in_ceph
 from vm_mgr.adapters.shared_dir import event_log as in_directory
-from vm_mgr.adapters.shared_dir.event_log import SharedChronicle
+from vm_mgr.adapters.shared_dir.event_log import SharedEventLog
 from vm_mgr.adapters.shared_dir.mount import Mount
 from vm_mgr.cli.app import app
 from vm_mgr.errors import Kind, VmMgrError
@@ -81,7 +81,7 @@ def pool(monkeypatch):
 
 @pytest.fixture
 def ceph(pool):
-    return in_ceph.CephChronicle(SimpleNamespace(ioctx=pool))
+    return in_ceph.CephEventLog(SimpleNamespace(ioctx=pool))
 
 
 class TestCeph:
@@ -119,18 +119,18 @@ class TestDirectory:
         return mount
 
     def test_each_node_has_its_file(self, mount):
-        kept = SharedChronicle(mount)
+        kept = SharedEventLog(mount)
         kept.append([at(2), at(1)._replace(node="n2"), at(3)])
         assert sorted(path.name for path in mount.events.iterdir()) == ["n1.jsonl", "n2.jsonl"]
         assert [event.when_utc for event in kept.read()] == [1, 2, 3]
 
     def test_directory_of_an_earlier_vm_mgr_is_read_as_empty(self, mount):
-        assert SharedChronicle(mount).read() == []
+        assert SharedEventLog(mount).read() == []
         assert not mount.events.exists()
 
     def test_files_are_turned_over_once_they_are_full(self, mount, monkeypatch):
         monkeypatch.setattr(in_directory, "FULL_BYTES", 1000)
-        kept = SharedChronicle(mount)
+        kept = SharedEventLog(mount)
         for when in range(200):
             kept.append([at(when)])
         times = [event.when_utc for event in kept.read()]
@@ -139,7 +139,7 @@ class TestDirectory:
         assert sum(path.stat().st_size for path in mount.events.iterdir()) < 2500
 
     def test_line_that_was_cut_is_passed_over(self, mount):
-        kept = SharedChronicle(mount)
+        kept = SharedEventLog(mount)
         kept.append([EVENT])
         with (mount.events / "n1.jsonl").open("a") as file:
             file.write('{"when_utc": 10')
@@ -147,7 +147,7 @@ class TestDirectory:
 
     def test_directory_that_is_not_mounted_is_a_failure(self, tmp_path):
         with pytest.raises(VmMgrError) as caught:
-            SharedChronicle(Mount(tmp_path)).append([EVENT])
+            SharedEventLog(Mount(tmp_path)).append([EVENT])
         assert caught.value.kind is Kind.EXTERNAL_FAILURE
 
 
