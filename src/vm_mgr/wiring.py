@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from vm_mgr.ports.timers import Timers
     from vm_mgr.reports import Say
 
-__all__ = ["RealEnv", "rehearsal"]
+__all__ = ["RealEnv", "dry_run_env"]
 
 
 class RealEnv:
@@ -368,8 +368,8 @@ class RealEnv:
         return ceph.pool if ceph else ""
 
 
-def rehearsal(env: Env, show: Callable[[str], None]) -> Env:
+def dry_run_env(env: Env, show: Callable[[str], None]) -> Env:
     """Give an environment in which operations change nothing, and show each step in words instead."""
-    from vm_mgr.adapters.memory.rehearsal import Rehearsal  # noqa: PLC0415
+    from vm_mgr.adapters.dry_run.recorder import DryRunEnv  # noqa: PLC0415
 
-    return Rehearsal(env, show)
+    return DryRunEnv(env, show)

@@ -3,7 +3,7 @@
 import pytest
 from lxml import etree
 
-from vm_mgr.adapters.memory.rehearsal import Rehearsal
+from vm_mgr.adapters.dry_run.recorder import DryRunEnv
 from vm_mgr.adapters.pacemaker import cib_write, moves
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.vm import TargetRole, VmSettings
@@ -325,7 +325,7 @@ class TestUnmigrate:
 
     def test_dry_run_aborts_nothing(self, env, moving):
         steps = []
-        assert unmigrate(Rehearsal(env, steps.append), moving)
+        assert unmigrate(DryRunEnv(env, steps.append), moving)
         assert steps[0] == f"cancel a migration of {moving} under way"
         assert not self.aborted
         assert env.cluster.moves

@@ -5,7 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from vm_mgr.adapters.memory.rehearsal import Rehearsal
+from vm_mgr.adapters.dry_run.recorder import DryRunEnv
 from vm_mgr.cli.app import app
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.cluster import Resource
@@ -428,11 +428,11 @@ class TestReports:
 
 
 @pytest.mark.usefixtures("three")
-class TestRehearsal:
+class TestDryRun:
     def test_steps_are_told_and_nothing_is_changed(self, env, make):
         make("home", preferred_host="n1", failback="return")
         steps = []
-        drained = drain(Rehearsal(env, steps.append), "n1", DrainOptions(at_once=1, standby=True))
+        drained = drain(DryRunEnv(env, steps.append), "n1", DrainOptions(at_once=1, standby=True))
         moves = [step for step in steps if step.startswith("move ")]
         assert [step.split()[1] for step in moves] == ["high", "middle", "low"]
         assert steps[-1] == "put n1 in standby until it is booted the next time"

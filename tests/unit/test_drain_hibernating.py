@@ -3,7 +3,7 @@
 import pytest
 from click.testing import CliRunner
 
-from vm_mgr.adapters.memory.rehearsal import Rehearsal
+from vm_mgr.adapters.dry_run.recorder import DryRunEnv
 from vm_mgr.adapters.pacemaker import cib_write
 from vm_mgr.adapters.pacemaker.cib_read import read_configured
 from vm_mgr.adapters.pacemaker.moves import add_move
@@ -93,8 +93,8 @@ class TestDrain:
         assert ways(drain(env, "n1")) == [(vm, "n2", MoveMethod.UNKNOWN)]
         assert "see-events" in codes(env)
 
-    def test_rehearsal_tells_no_outcome(self, env, vm):
-        drained = drain(Rehearsal(env, [].append), "n1")
+    def test_dry_run_tells_no_outcome(self, env, vm):
+        drained = drain(DryRunEnv(env, [].append), "n1")
         assert [one.name for one in drained.moved] == [vm]
         assert not {"moved", "see-events"} & set(codes(env))
         assert "hibernating" in codes(env)

@@ -6,8 +6,8 @@ import typing
 import pytest
 from click.testing import CliRunner
 
-from vm_mgr.adapters.memory.rehearsal import Rehearsal
-from vm_mgr.adapters.memory.steps import BOOKS, READS, WORDS
+from vm_mgr.adapters.dry_run.recorder import DryRunEnv
+from vm_mgr.adapters.dry_run.wording import BOOKS, READS, WORDS
 from vm_mgr.adapters.memory.storage import MemoryStorage
 from vm_mgr.adapters.storage_set.port import RoutedStorage
 from vm_mgr.adapters.storage_set.storages import StorageEntry, StorageSet
@@ -127,34 +127,34 @@ def everything(env):
     return copy.deepcopy([{**vars(part), "vms": vms, "on_call": None, "domains": None} for part in parts])
 
 
-def rehearse(env, operation):
-    """Run it in a world that can't be changed; give the rehearsal, and the steps that it told."""
+def dry_run_of(env, operation):
+    """Run it in a world that can't be changed; give its environment, and the steps that it told."""
     before = everything(env)
     steps = []
-    rehearsal = Rehearsal(UntouchableEnv(env), steps.append)
+    dry_run_env = DryRunEnv(UntouchableEnv(env), steps.append)
     try:
-        operation(rehearsal)
+        operation(dry_run_env)
     finally:
         assert everything(env) == before
-    return rehearsal, steps
+    return dry_run_env, steps
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_rehearsal_ends_where_the_operation_would_and_changes_nothing(name, image):
+def test_dry_run_ends_where_the_operation_would_and_changes_nothing(name, image):
     options, operation = OPERATIONS[name]
     env = world(image, **options)
     env.cluster.state()
-    rehearsal, steps = rehearse(env, lambda rehearsed: operation(rehearsed, image))
+    dry_run_env, steps = dry_run_of(env, lambda dry: operation(dry, image))
     assert steps
     assert all(steps)
     operation(env, image)
-    assert seen(rehearsal) == seen(env)
+    assert seen(dry_run_env) == seen(env)
 
 
 def test_steps_are_told_in_words_and_in_order(image):
     env = world(image)
     request = CreateRequest("web1", DOMAIN, (image,), VmSettings(priority=5), force=True)
-    assert rehearse(env, lambda rehearsed: create(rehearsed, request))[1] == [
+    assert dry_run_of(env, lambda dry: create(dry, request))[1] == [
         "make system_web1 (1 MiB)",
         "copy disk.qcow2 (1 MiB) into system_web1",
         "store the definition and the settings of web1",
@@ -163,19 +163,17 @@ def test_steps_are_told_in_words_and_in_order(image):
         "put the disks of web1 in place and delete those it had: system_web1 (1 MiB), data_web1_0 (1 MiB)",
         "write the resource web1: Started, priority 5, migration_network_suffix=-cluster",
     ]
-    assert rehearse(env, lambda rehearsed: remove(rehearsed, "web1"))[1] == [
+    assert dry_run_of(env, lambda dry: remove(dry, "web1"))[1] == [
         "stop web1",
         "take web1 and its constraints out of the cluster's configuration",
         "delete the disks of web1: system_web1 (1 MiB), data_web1_0 (1 MiB)",
     ]
-    assert rehearse(env, lambda rehearsed: rollback(rehearsed, "web1", "old"))[1] == [
+    assert dry_run_of(env, lambda dry: rollback(dry, "web1", "old"))[1] == [
         "stop web1",
         "take all disks of web1 back to old",
         "start web1",
     ]
-    assert rehearse(env, lambda rehearsed: clone(rehearsed, CloneRequest("web1", "new1", VmSettings())))[
-        1
-    ] == [
+    assert dry_run_of(env, lambda dry: clone(dry, CloneRequest("web1", "new1", VmSettings())))[1] == [
         "hold web1 still: freeze its file systems, or pause it if it has no agent",
         "take the snapshot vm-mgr-clone-new1 of all disks of web1",
         "let web1 go on",
@@ -190,61 +188,61 @@ def test_steps_are_told_in_words_and_in_order(image):
 
 def test_steps_of_a_running_vm_are_told_in_words(image):
     env = world(image)
-    assert rehearse(env, lambda rehearsed: migrate(rehearsed, "web1", "n3"))[1] == [
+    assert dry_run_of(env, lambda dry: migrate(dry, "web1", "n3"))[1] == [
         "move web1 from n1 to n3, by a constraint for at most 300 s",
         "remove the constraint of the move of web1",
     ]
-    assert rehearse(env, lambda rehearsed: resize_disk(rehearsed, "web1", 3 << 30, 1))[1] == [
+    assert dry_run_of(env, lambda dry: resize_disk(dry, "web1", 3 << 30, 1))[1] == [
         "make data_web1_0 larger: 3 GiB",
         "tell web1 that rbd/data_web1_0 has 3 GiB",
     ]
-    assert rehearse(env, lambda rehearsed: add_disk(rehearsed, "web1", NewDisk(image=image)))[1] == [
+    assert dry_run_of(env, lambda dry: add_disk(dry, "web1", NewDisk(image=image)))[1] == [
         "make data_web1_1 (1 MiB) and copy disk.qcow2 into it",
         "put data_web1_1 in place",
         "store with web1: definition",
         "attach the disk to the running guest of web1",
     ]
-    assert rehearse(env, lambda rehearsed: set_metadata(rehearsed, "web1", "owner", "me"))[1] == [
+    assert dry_run_of(env, lambda dry: set_metadata(dry, "web1", "owner", "me"))[1] == [
         "store with web1: owner=me"
     ]
 
 
 def test_what_is_as_asked_for_takes_no_step(image):
     env = world(image)
-    assert rehearse(env, lambda rehearsed: stop(rehearsed, "db1"))[1] == []
-    assert rehearse(env, lambda rehearsed: start(rehearsed, "web1"))[1] == []
+    assert dry_run_of(env, lambda dry: stop(dry, "db1"))[1] == []
+    assert dry_run_of(env, lambda dry: start(dry, "web1"))[1] == []
 
 
 def test_guest_is_paused_and_unplugged_in_words_only(image):
     env = world(image)
-    assert rehearse(env, lambda rehearsed: stop(rehearsed, "web1", force=True))[1] == [
+    assert dry_run_of(env, lambda dry: stop(dry, "web1", force=True))[1] == [
         "stop web1",
         "power off web1",
     ]
-    assert rehearse(env, lambda rehearsed: pause(rehearsed, "web1"))[1] == ["pause web1"]
+    assert dry_run_of(env, lambda dry: pause(dry, "web1"))[1] == ["pause web1"]
     pause(env, "web1")
-    assert rehearse(env, lambda rehearsed: pause(rehearsed, "web1"))[1] == []
-    assert rehearse(env, lambda rehearsed: resume(rehearsed, "web1"))[1] == ["let web1 go on"]
-    assert rehearse(env, lambda rehearsed: create_snapshot(rehearsed, "web1", "fresh"))[1] == [
+    assert dry_run_of(env, lambda dry: pause(dry, "web1"))[1] == []
+    assert dry_run_of(env, lambda dry: resume(dry, "web1"))[1] == ["let web1 go on"]
+    assert dry_run_of(env, lambda dry: create_snapshot(dry, "web1", "fresh"))[1] == [
         "take the snapshot fresh of all disks of web1"
     ]
     env.hypervisor.halted["web1"] = "I/O error"
-    for operation in (pause, lambda rehearsed, name: create_snapshot(rehearsed, name, "fresh")):
+    for operation in (pause, lambda dry, name: create_snapshot(dry, name, "fresh")):
         with pytest.raises(VmMgrError) as refused:
-            rehearse(env, lambda rehearsed, operation=operation: operation(rehearsed, "web1"))
+            dry_run_of(env, lambda dry, operation=operation: operation(dry, "web1"))
         assert refused.value.kind is Kind.WRONG_STATE
 
 
-def test_unfinished_operation_is_settled_first_in_the_rehearsal_too(image):
+def test_unfinished_operation_is_settled_first_in_a_dry_run_too(image):
     env = world(image)
     env.intent_log.write("web1", Intent("restart", "n3"))
     env.cluster.set_target_role("web1", TargetRole.STOPPED)
-    for operation in (repair, lambda rehearsed: start(rehearsed, "web1")):
-        assert rehearse(env, operation)[1] == [
+    for operation in (repair, lambda dry: start(dry, "web1")):
+        assert dry_run_of(env, operation)[1] == [
             "start web1",
             "close the unfinished restart of web1, begun on n3",
         ]
-    assert rehearse(env, lambda rehearsed: remove(rehearsed, "web1"))[1][-1] == (
+    assert dry_run_of(env, lambda dry: remove(dry, "web1"))[1][-1] == (
         "close the unfinished restart of web1, begun on n3"
     )
 
@@ -254,7 +252,7 @@ def test_stop_is_rehearsed_without_a_storage_too(image):
     env.intent_log.intents = lambda: env.storage.may_fail("intents")
     env.storage.failing = "intents"
     steps = []
-    stop(Rehearsal(UntouchableEnv(env), steps.append), "web1")
+    stop(DryRunEnv(UntouchableEnv(env), steps.append), "web1")
     assert steps == ["stop web1"]
     assert env.said[-1].code == "not-alone"
 
@@ -262,7 +260,7 @@ def test_stop_is_rehearsed_without_a_storage_too(image):
 def test_another_command_is_not_disturbed(image):
     env = world(image)
     with env.intent_log.lock("web1"):
-        assert rehearse(env, lambda rehearsed: stop(rehearsed, "web1"))[1] == ["stop web1"]
+        assert dry_run_of(env, lambda dry: stop(dry, "web1"))[1] == ["stop web1"]
 
 
 @pytest.mark.parametrize(
@@ -299,12 +297,12 @@ def test_error_is_the_one_that_the_operation_would_have(spoil, operation, kind, 
     env.cluster.state()
     spoil(env)
     steps = []
-    with pytest.raises(VmMgrError) as rehearsed:
-        operation(Rehearsal(UntouchableEnv(env), steps.append))
+    with pytest.raises(VmMgrError) as dry:
+        operation(DryRunEnv(UntouchableEnv(env), steps.append))
     assert not steps
     with pytest.raises(VmMgrError) as real:
         operation(env)
-    assert rehearsed.value.kind is real.value.kind is kind
+    assert dry.value.kind is real.value.kind is kind
 
 
 def test_vm_is_shown_as_the_cluster_has_it_until_it_is_changed(image):
@@ -314,11 +312,11 @@ def test_vm_is_shown_as_the_cluster_has_it_until_it_is_changed(image):
     env.cluster.foreign["web1"] = moving
     env.cluster.nodes["n2"] = Node("n2", standby=True)
     env.cluster.sets = {"vm-mgr-dir-vms": frozenset({"n1"})}
-    rehearsal = Rehearsal(UntouchableEnv(env), [].append)
-    assert rehearsal.cluster.state() == env.cluster.state()
-    stop(rehearsal, "web1")
-    assert rehearsal.cluster.state().resources["web1"].role == "Stopped"
-    assert rehearsal.cluster.state().sets == env.cluster.sets
+    dry_run_env = DryRunEnv(UntouchableEnv(env), [].append)
+    assert dry_run_env.cluster.state() == env.cluster.state()
+    stop(dry_run_env, "web1")
+    assert dry_run_env.cluster.state().resources["web1"].role == "Stopped"
+    assert dry_run_env.cluster.state().sets == env.cluster.sets
 
 
 def test_only_the_vms_that_are_changed_are_read(image):
@@ -332,7 +330,7 @@ def test_only_the_vms_that_are_changed_are_read(image):
 
     whole = UntouchableEnv(env)
     whole.storage = Asked("storage", env.storage)
-    rollback(Rehearsal(whole, [].append), "web1", "old")
+    rollback(DryRunEnv(whole, [].append), "web1", "old")
     assert "web1" in {name for _, *names in asked for name in names if isinstance(name, str)}
     assert "db1" not in {name for _, *names in asked for name in names if isinstance(name, str)}
     assert "uuids" not in {verb for verb, *_ in asked}
@@ -351,10 +349,10 @@ def test_vm_that_cannot_be_read_can_be_removed(image):
     whole.storage = Broken("storage", env.storage)
     env.cluster.remove("web1")
     steps = []
-    rehearsal = Rehearsal(whole, steps.append)
-    remove(rehearsal, "web1")
+    dry_run_env = DryRunEnv(whole, steps.append)
+    remove(dry_run_env, "web1")
     assert steps == ["delete what is left of web1 in the storage"]
-    assert not rehearsal.storage.exists("web1")
+    assert not dry_run_env.storage.exists("web1")
 
 
 def test_disk_with_a_name_of_its_own_keeps_it(image):
@@ -375,12 +373,12 @@ def test_disk_with_a_name_of_its_own_keeps_it(image):
 
     whole = UntouchableEnv(env)
     whole.storage = Own("storage", env.storage)
-    rehearsal = Rehearsal(whole, [].append)
-    stop(rehearsal, "web1")
-    clone(rehearsal, CloneRequest("web1", "new1", VmSettings()))
-    assert [disk.parent for disk in rehearsal.storage.disks("new1")] == images
-    rename(rehearsal, "web1", "web2")
-    assert rehearsal.storage.images("web2") == ["system_web2", "scratch"]
+    dry_run_env = DryRunEnv(whole, [].append)
+    stop(dry_run_env, "web1")
+    clone(dry_run_env, CloneRequest("web1", "new1", VmSettings()))
+    assert [disk.parent for disk in dry_run_env.storage.disks("new1")] == images
+    rename(dry_run_env, "web1", "web2")
+    assert dry_run_env.storage.images("web2") == ["system_web2", "scratch"]
 
 
 def test_storages_side_by_side_are_rehearsed_as_one(image):
@@ -392,27 +390,27 @@ def test_storages_side_by_side_are_rehearsed_as_one(image):
     env.storage = env.snapshots = RoutedStorage(env.storages)
     request = CreateRequest("new1", DOMAIN, (image,), storage="vms")
     steps = []
-    rehearsal = Rehearsal(UntouchableEnv(env), steps.append)
-    create(rehearsal, request)
-    assert rehearsal.storages.label_of("new1") == "vms"
-    assert rehearsal.storages.label_of("web1") == "ceph"
+    dry_run_env = DryRunEnv(UntouchableEnv(env), steps.append)
+    create(dry_run_env, request)
+    assert dry_run_env.storages.label_of("new1") == "vms"
+    assert dry_run_env.storages.label_of("web1") == "ceph"
     assert "needs mount" in steps[-1]
     assert not other.vms
     create(env, request)
     with pytest.raises(VmMgrError) as refused:
-        create(Rehearsal(UntouchableEnv(env), [].append), request._replace(storage="", force=True))
+        create(DryRunEnv(UntouchableEnv(env), [].append), request._replace(storage="", force=True))
     assert refused.value.kind is Kind.WRONG_STATE
-    rehearsal = Rehearsal(UntouchableEnv(env), [].append)
-    clone(rehearsal, CloneRequest("new1", "new2", VmSettings()))
-    assert rehearsal.storages.label_of("new2") == "vms"
-    assert {"new1", "new2", "web1"} <= rehearsal.storage.names()
+    dry_run_env = DryRunEnv(UntouchableEnv(env), [].append)
+    clone(dry_run_env, CloneRequest("new1", "new2", VmSettings()))
+    assert dry_run_env.storages.label_of("new2") == "vms"
+    assert {"new1", "new2", "web1"} <= dry_run_env.storage.names()
 
 
 def test_warnings_are_passed_on_and_progress_is_not(image):
     env = world(image, started=False)
     env.cluster.fencing_enabled = False
     env.said.clear()
-    assert rehearse(env, lambda rehearsed: start(rehearsed, "web1"))[1] == ["start web1"]
+    assert dry_run_of(env, lambda dry: start(dry, "web1"))[1] == ["start web1"]
     assert [type(report) for report in env.said] == [Note]
 
 

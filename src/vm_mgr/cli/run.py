@@ -18,7 +18,7 @@ from vm_mgr.cli.render import FORMATS
 from vm_mgr.errors import SignalError, VmMgrError
 from vm_mgr.interruption import current
 from vm_mgr.model.vm import VmName
-from vm_mgr.wiring import RealEnv, rehearsal
+from vm_mgr.wiring import RealEnv, dry_run_env
 
 if TYPE_CHECKING:
     from vm_mgr.ports.env import Env
@@ -51,7 +51,7 @@ def run(operation: Callable[["Env"], T]) -> T:
         env.runner.log = _log_command
     _listen()
     try:
-        result = operation(rehearsal(env, steps.show) if dry else env)
+        result = operation(dry_run_env(env, steps.show) if dry else env)
     except (VmMgrError, SignalError) as error:
         printer.end(done=False)
         if isinstance(error, SignalError) and not dry:

@@ -1,3 +1,3 @@
-"""Meet every port in memory, for tests and rehearsals; the contract tests keep it honest."""
+"""Meet every port in memory, for tests and dry runs; the contract tests keep it honest."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""Rehearse an operation: run it for real, but on copies in memory, and say each change as a step.
+"""Run an operation dry: for real, but on copies in memory, and say each change as a step.
 
 A VM is read from the real ports until the operation changes it; from then on from its copy
 (docs/design/0006-dry-run.md). The real ports are only asked for the verbs of steps.READS.
@@ -10,9 +10,9 @@ from contextlib import contextmanager, nullcontext
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
+from vm_mgr.adapters.dry_run.overlay import ClusterCopy, HypervisorCopy, StorageCopy
+from vm_mgr.adapters.dry_run.wording import READS, WORDS
 from vm_mgr.adapters.memory.clock import VirtualClock
-from vm_mgr.adapters.memory.copies import ClusterCopy, HypervisorCopy, StorageCopy
-from vm_mgr.adapters.memory.steps import READS, WORDS
 from vm_mgr.model.vm import VmName
 from vm_mgr.reports import Note
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     Copy = ClusterCopy | StorageCopy | HypervisorCopy
     Tell = Callable[[str], None]
 
-__all__ = ["Rehearsal"]
+__all__ = ["DryRunEnv"]
 
 # Notes that tell how something has ended.
 OUTCOMES = {"moved", "see-events"}
@@ -110,7 +110,7 @@ class Recording:
         return result
 
 
-class Rehearsed:
+class OverlaidPort:
     """A port that reads a VM from the real one until it is changed, and then from the copy."""
 
     def __init__(self, port: str, real: Callable[[], Any], copy: Copy, tell: Tell) -> None:
@@ -134,7 +134,7 @@ class Rehearsed:
         return change(*arguments, **named)
 
 
-class RehearsedStorage(Rehearsed):
+class OverlaidStorage(OverlaidPort):
     """A storage of the configuration, or whichever has the VM if no label is given."""
 
     def __init__(self, env: Env, copy: StorageCopy, tell: Tell, label: str = "") -> None:
@@ -159,7 +159,7 @@ class RehearsedStorage(Rehearsed):
             self._storage.images_of.pop(name, None)
 
 
-class RehearsedStorages:
+class OverlaidStorages:
     """The storages of the configuration; their VMs are all in the one copy."""
 
     def __init__(self, env: Env, copy: StorageCopy, tell: Tell) -> None:
@@ -174,7 +174,7 @@ class RehearsedStorages:
     def get(self, label: str) -> Storage:
         """Give one; raises NOT_FOUND."""
         self._env.storages.get(label)
-        return cast("Storage", RehearsedStorage(self._env, self._copy, self._tell, label or self.labels()[0]))
+        return cast("Storage", OverlaidStorage(self._env, self._copy, self._tell, label or self.labels()[0]))
 
     def label_of(self, name: VmName) -> str:
         """Tell which one has a VM."""
@@ -185,8 +185,8 @@ class RehearsedStorages:
         return self._env.storages.storage_resource(label)
 
 
-class RehearsedIntentLog:
-    """The real intents and those of the rehearsal; locks nothing: whoever is at a VM is not disturbed."""
+class OverlaidIntentLog:
+    """The real intents and those of the dry run; locks nothing: whoever is at a VM is not disturbed."""
 
     def __init__(self, env: Env, tell: Tell) -> None:
         self._env = env
@@ -219,7 +219,7 @@ class RehearsedIntentLog:
             self._tell(f"close the unfinished {found.verb} of {name}, begun on {found.node or 'some node'}")
 
 
-class RehearsedStorageFencing:
+class OverlaidStorageFencing:
     """What is there of a lost node; what would be done about it is only said."""
 
     def __init__(self, env: Env, tell: Tell) -> None:
@@ -257,7 +257,7 @@ class Unlimited:
         """Forget none."""
 
 
-class Rehearsal:
+class DryRunEnv:
     """An environment that changes nothing and shows the steps instead."""
 
     def __init__(self, env: Env, show: Callable[[str], None]) -> None:
@@ -269,25 +269,27 @@ class Rehearsal:
         self._storage = StorageCopy(real, cluster.ran)
         self.clock = VirtualClock()
         self.clock.now = real.clock.utc()  # a fencing can be too long ago
-        self.cluster = cast("Cluster", Rehearsed("cluster", lambda: real.cluster, cluster, self._tell))
-        self.storages = RehearsedStorages(real, self._storage, self._tell)
-        self.storage = cast("Storage", RehearsedStorage(real, self._storage, self._tell))
+        self.cluster = cast("Cluster", OverlaidPort("cluster", lambda: real.cluster, cluster, self._tell))
+        self.storages = OverlaidStorages(real, self._storage, self._tell)
+        self.storage = cast("Storage", OverlaidStorage(real, self._storage, self._tell))
         self.snapshots = cast(
-            "Snapshots", Rehearsed("snapshots", lambda: real.snapshots, self._storage, self._tell)
+            "Snapshots", OverlaidPort("snapshots", lambda: real.snapshots, self._storage, self._tell)
         )
-        self.intent_log = RehearsedIntentLog(real, self._tell)
+        self.intent_log = OverlaidIntentLog(real, self._tell)
         self.own_clients = real.own_clients
         self.journal = NullJournal()
         here = HypervisorCopy(lambda: real.hypervisor, cluster.take)
         self.hypervisor = cast(
-            "Hypervisor", Rehearsed("hypervisor", lambda: real.hypervisor, here, self._tell)
+            "Hypervisor", OverlaidPort("hypervisor", lambda: real.hypervisor, here, self._tell)
         )
-        self.processes = cast("Processes", Rehearsed("processes", lambda: real.processes, here, self._tell))
+        self.processes = cast(
+            "Processes", OverlaidPort("processes", lambda: real.processes, here, self._tell)
+        )
 
     @property
     def storage_fencing(self) -> StorageFencing:
         """The real ones, of which nothing is changed."""
-        return cast("StorageFencing", RehearsedStorageFencing(self._real, self._tell))
+        return cast("StorageFencing", OverlaidStorageFencing(self._real, self._tell))
 
     @property
     def event_log(self) -> EventLog:
@@ -310,13 +312,13 @@ class Rehearsal:
         return self._real.timings
 
     def hypervisor_at(self, node: NodeName) -> Hypervisor:
-        """Rehearse on another node's domains."""
+        """Run dry on another node's domains."""
         if node == self.cluster.local_node():
             return self.hypervisor
         if node not in self._hypervisors:
             there = partial(self._real.hypervisor_at, node)
             copy = HypervisorCopy(there, self._cluster.take)
-            self._hypervisors[node] = cast("Hypervisor", Rehearsed("hypervisor", there, copy, self._tell))
+            self._hypervisors[node] = cast("Hypervisor", OverlaidPort("hypervisor", there, copy, self._tell))
         return self._hypervisors[node]
 
     def holds_at(self, node: NodeName) -> Unlimited:  # noqa: ARG002

@@ -1,6 +1,6 @@
 """Know which verbs of the ports only look, and say in words what each other one would change.
 
-Every verb is in exactly one of these tables: what is in none of them can't be called in a rehearsal, and a
+Every verb is in exactly one of these tables: what is in none of them can't be called in a dry run, and a
 test fails. Words are given the port, as it was before the call, and the call's arguments; empty words mean
 that nothing would change.
 """
