@@ -210,7 +210,7 @@ class _Drain:
             source=self.node, avoiding=self._drained_too(), allow_restart=self.wishes.restart_others
         )
         for vm in tuple(self.returning):
-            problems = arrival_problems(env, state, vm.name, self.node, None, goal.avoiding, alive=False)
+            problems = arrival_problems(env, state, vm, self.node, None, goal.avoiding, alive=False)
             problems += side_effect_problems(env, state, vm, self.node, goal)
             if problems:
                 self.returning.remove(vm)

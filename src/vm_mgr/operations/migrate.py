@@ -99,7 +99,7 @@ def _moving(env: Env, name: VmName, goal: Target, terms: MigrateOptions) -> Movi
     asks = (vm.live_migration or vm.hibernation_s > 0) and _can_ask(env, state)
     if asks and picks and vm.live_migration:
         env.hypervisor_at(source).begin_dirty_rate(name)
-    raise_all(arrival_problems(env, state, name, source, goal.to, goal.avoiding, alive=asks))
+    raise_all(arrival_problems(env, state, vm, source, goal.to, goal.avoiding, alive=asks))
     if vm.live_migration:
         _say_if_too_slow(env, source, terms, vm, asks=asks)
         plan = _plan(env, name, source, terms, vm) if asks and picks else None

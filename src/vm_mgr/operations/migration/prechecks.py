@@ -17,7 +17,7 @@ __all__ = ["arrival_problems", "goal_problems", "side_effect_problems"]
 def arrival_problems(
     env: Env,
     state: ClusterState,
-    name: VmName,
+    vm: VmResource,
     source: NodeName,
     to: NodeName | None,
     avoiding: frozenset[NodeName] = frozenset(),
@@ -28,17 +28,16 @@ def arrival_problems(
 
     alive: also ask the libvirt of each whether it can go on with the running guest.
     """
+    name = vm.name
     env.say(Progress(f"looking whether {name} can move"))
     try:
         xml = env.hypervisor_at(source).running_definition(name) if alive else ""
     except VmMgrError as error:
         return [_unreachable(source, error)]
     others = [node.name for node in state.nodes if node.can_host and node.name not in {source, *avoiding}]
-    vm = env.cluster.configured(name).vm
     found = {node: _problems(env, state, name, node, xml) for node in ([to] if to else others)}
-    if vm is not None:
-        for node, problems in found.items():
-            problems += [_unfit(name, node, reason) for reason in worse_node_reasons(state, vm, source, node)]
+    for node, problems in found.items():
+        problems += [_unfit(name, node, reason) for reason in worse_node_reasons(state, vm, source, node)]
     if any(not problems for problems in found.values()):
         for node, problems in found.items():
             for problem in problems:
