@@ -75,6 +75,7 @@ def _event(event: Event) -> dict[str, Any]:
         "detail": event.detail,
         "waited_ms": dict(event.waited),
         "vms": list(event.vms),
+        "why": event.why,
     }
 
 
