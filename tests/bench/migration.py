@@ -22,7 +22,7 @@ __all__ = ["MEASURES"]
 ENDS = ("n2", "n3")
 WITNESS = "n1"
 HAND_MAC = MAC + 1
-IDLE_PINGS_S, BIG_PINGS_S = 12, 22
+IDLE_PINGS_S, BIG_PINGS_S = 12, 45
 MOVES = 6
 # What is added by vm-mgr does not depend on the size: the idle guest shows that, this one what it comes to.
 BIG_MIB, FILL_MIB = 4096, 3072
