@@ -31,6 +31,7 @@ VM_MGR_CONTRACT=real PYTHONPATH=/tmp/contract exec python3 -m pytest -q -p no:ca
 
 
 @pytest.mark.lab
+@pytest.mark.timeout(900)
 def test_real_adapters_keep_the_contracts(lab: Lab, tmp_path: Path) -> None:
     check_contracts(lab, tmp_path)
 
@@ -41,7 +42,7 @@ def check_contracts(lab: Lab, tmp_path: Path) -> None:
     sources = ["-C", str(SOURCE.parent), "--exclude=__pycache__", "vm_mgr"]
     subprocess.run(["tar", "-czf", str(archive), *sources, "-C", str(HERE.parent), *files], check=True)
     lab.copy_in("n1", archive, "/tmp/contract.tgz")
-    done = lab.execute("n1", ["sh", "-c", RUN], check=False, timeout_s=300)
+    done = lab.execute("n1", ["sh", "-c", RUN], check=False, timeout_s=600)
     assert done.returncode == 0, done.stdout + done.stderr
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed, done.stdout
