@@ -3,7 +3,7 @@
 VENV := .venv
 LAB := $(VENV)/bin/vm-mgr-lab
 
-.PHONY: help demo test test-lab unit lint lab-up lab-down bench campaign
+.PHONY: help demo test test-all test-lab unit lint lab-up lab-down bench campaign
 
 help: ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -16,6 +16,9 @@ demo: $(VENV)/.ready ## boot a cluster, create a VM, cut its node's power, watch
 
 test: lint unit ## lint, unit, contract, arch and lab tests (root)
 	$(VENV)/bin/pytest tests/lab
+
+test-all: ## the same, with all points of the tables of kills, which `test` takes in turns (root)
+	VM_MGR_KILLS_EVERY=1 $(MAKE) test
 
 test-lab: $(VENV)/.ready ## one file of lab tests on a lab that stays up, deployed anew; T=migration (root)
 	if $(LAB) status >/dev/null 2>&1; then $(LAB) deploy; else $(LAB) up; fi

@@ -5,7 +5,9 @@ of a file. What is killed here are processes, or calls of librbd; tests/lab/node
 """
 
 import json
+import os
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +28,9 @@ NEEDED = (
     "tests/lab/node",
 )
 TRIES_S = 1200
+# Each run tries every third point, from day to day other ones; `make test-all` tries all.
+EVERY = int(os.environ.get("VM_MGR_KILLS_EVERY", "3"))
+SEED = int(os.environ.get("VM_MGR_SEED", str(int(time.time() // 86400))))
 
 # One list of operations for each node, of about the same length.
 WHOLE = {
@@ -65,18 +70,21 @@ def test_kill_inside_of_what_is_asked_of_ceph(nodes: Lab) -> None:
 
 
 def check(lab: Lab, kind: str, storage: str, table: dict[str, tuple[str, ...]]) -> None:
-    """Try the operations on three nodes at once; print how many points there were."""
+    """Try the operations on three nodes at once; print how many points were tried, and by which seed."""
 
     def on(node: str) -> str:
         where = "PYTHONPATH=/usr/lib/vm-mgr/current:/tmp/tests"
+        turn = (f"VM_MGR_KILLS_EVERY={EVERY}", f"VM_MGR_KILLS_FIRST={SEED % EVERY}")
         tag = f"{kind[0]}{storage[0]}{node}"
-        argv = ["env", where, "python3", "-W", "ignore", "-m", "tests.lab.node.kills", kind, storage, tag]
+        argv = ["env", where, *turn, "python3", "-W", "ignore"]
+        argv += ["-m", "tests.lab.node.kills", kind, storage, tag]
         done = lab.execute(node, [*argv, *table[node]], check=False, timeout_s=TRIES_S)
         assert done.returncode == 0, done.stdout + done.stderr[-4000:]
         return done.stdout
 
     with ThreadPoolExecutor(len(table)) as pool:
         found = [json.loads(line) for output in pool.map(on, table) for line in output.splitlines()]
+    print(f"VM_MGR_SEED={SEED} VM_MGR_KILLS_EVERY={EVERY}")
     for one in found:
         print(f"{kind} {storage} {one['operation']}: {one['points']} points, {one['seconds']} s")
     assert sorted(one["operation"] for one in found) == sorted(
