@@ -104,7 +104,7 @@ def pid(lab: Lab, name: str, node: str) -> str:
 
 
 def against(lab: Lab, name: str) -> dict[str, str]:
-    return {one["node"]: one["reason"] for one in shown(lab, name)["placement_problems"]}
+    return {one["node"]: one["reason"] for one in shown(lab, name)["obstacles"]}
 
 
 def test_vm_leaves_a_node_whose_uplink_is_lost_and_stays_where_it_is_then(lab: Lab, bridge: Bridge) -> None:
