@@ -1,7 +1,7 @@
 """Define the exception tree and what each kind of failure means to a shell.
 
 VmMgrError            anything that vm-mgr reports in one line
-├── AbortedError      a live migration was ended before its end
+├── AbortedError      a live migration did not reach its target
 ├── ProgramError      an external program ended with a non-zero exit status
 ├── BusyError         another command is at the VM
 └── UuidTakenError    another VM has the domain's UUID
@@ -85,7 +85,7 @@ class ProgramError(VmMgrError):
 
 
 class AbortedError(VmMgrError):
-    """Say that a live migration was ended before its end; why is an AbortReason (model/migration.py)."""
+    """Say that a live migration did not reach its target; why is an AbortReason (model/migration.py)."""
 
     def __init__(self, message: str, why: str, *, kind: Kind = Kind.EXTERNAL_FAILURE, hint: str = "") -> None:
         super().__init__(kind, message, hint=hint)

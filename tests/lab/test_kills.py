@@ -70,7 +70,8 @@ def test_kill_inside_of_what_is_asked_of_ceph(nodes: Lab) -> None:
 
 
 def check(lab: Lab, kind: str, storage: str, table: dict[str, tuple[str, ...]]) -> None:
-    """Try the operations on three nodes at once; print how many points were tried, and by which seed."""
+    """Try the operations on three nodes at once; print the seed, and how many points were tried."""
+    print(f"VM_MGR_SEED={SEED} VM_MGR_KILLS_EVERY={EVERY}")
 
     def on(node: str) -> str:
         where = "PYTHONPATH=/usr/lib/vm-mgr/current:/tmp/tests"
@@ -84,7 +85,6 @@ def check(lab: Lab, kind: str, storage: str, table: dict[str, tuple[str, ...]]) 
 
     with ThreadPoolExecutor(len(table)) as pool:
         found = [json.loads(line) for output in pool.map(on, table) for line in output.splitlines()]
-    print(f"VM_MGR_SEED={SEED} VM_MGR_KILLS_EVERY={EVERY}")
     for one in found:
         print(f"{kind} {storage} {one['operation']}: {one['points']} points, {one['seconds']} s")
     assert sorted(one["operation"] for one in found) == sorted(

@@ -733,3 +733,26 @@ def test_disks_of_a_vm_in_a_directory_come_and_go(root, tmp_path):
     assert not Path(files[2]).exists()
     assert flatten(env, "web1") == []
     assert sorted(path.name for path in root.iterdir()) == [".vm-mgr", "web1"]
+
+
+def test_vm_that_is_removed_while_uuids_are_read_is_no_failure(root, monkeypatch):
+    storage = opened(root)
+    make(storage, "web1", "first")
+    make(storage, "web2", "first")
+    scandir = os.scandir
+
+    class Removed:
+        """A folder of the listing that has gone since."""
+
+        name = "web3"
+
+        def stat(self, **_):
+            raise FileNotFoundError(2, "No such file or directory", self.name)
+
+    @contextmanager
+    def listed(path):
+        with scandir(path) as entries:
+            yield [*entries, Removed()]
+
+    monkeypatch.setattr(os, "scandir", listed)
+    assert sorted(storage.uuids(lambda _: "u")) == ["web1", "web2"]

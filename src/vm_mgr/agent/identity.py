@@ -73,7 +73,7 @@ def forget(env: NodeEnv, name: VmName) -> None:
         if env.processes.find_vm(name) is None:
             checks = [(f"check-{check}", f"said-{level}") for check, level in LEVELS.items()]
             state_files.forget(env, name, "running", "saving", *PAUSES, *chain(*checks))
-            for kind in ("", ".again"):
+            for kind in ("", "..again"):
                 state_files.forget(env, VmName(f"{name}{kind}"), "disks")
 
 

@@ -27,9 +27,9 @@ def read(env: NodeEnv, kind: str, name: VmName) -> str:
 
 
 def write(env: NodeEnv, kind: str, name: VmName, text: str) -> None:
-    """Replace the text; raises OSError."""
+    """Replace the text; raises OSError. The new file's name is no VM's either: web1.new could be one."""
     file = path(env, kind, name)
-    new = file.with_name(f"{file.name}.new")
+    new = file.with_name(f"{file.name}..new")
     private.write(new, text)
     new.replace(file)
 

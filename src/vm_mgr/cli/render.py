@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 __all__ = [
     "FORMATS",
     "SCHEMA",
-    "done_words",
     "print_data",
     "print_done",
     "print_list",
@@ -70,12 +69,7 @@ def print_done(vm: VmStatus, output: str) -> None:
     if output != "table":
         print_data(vm_row(vm), output)
     else:
-        print(done_words(vm))
-
-
-def done_words(vm: VmStatus) -> str:
-    """Say where a VM has been brought."""
-    return f"{vm.name} is {vm.state.value}" + (f" on {vm.node}" if vm.node else "")
+        print(f"{vm.name} is {vm.state.value}" + (f" on {vm.node}" if vm.node else ""))
 
 
 def snapshot_row(one: Snapshot) -> dict[str, str]:

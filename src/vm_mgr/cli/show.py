@@ -21,7 +21,7 @@ from vm_mgr.ports.cluster import VmResource
 __all__ = ["show_command"]
 
 # Pauses that only their user ends; others are steps of something that is under way.
-RESUMABLE = (PauseReason.USER, "I/O error", "watchdog", "unknown")
+RESUMABLE = (PauseReason.USER, PauseReason.IO_ERROR, PauseReason.WATCHDOG, PauseReason.UNKNOWN)
 
 
 @click.command("show")

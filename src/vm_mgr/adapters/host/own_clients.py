@@ -27,7 +27,7 @@ class FileOwnClients:
         file = self._file(name)
         lines = [f"{opened.pid} {opened.birth}", *sorted(opened.addresses), END]
         with suppress(OSError):
-            new = file.with_name(f"{file.name}.new")
+            new = file.with_name(f"{file.name}..new")
             private.write(new, "\n".join(lines) + "\n")
             new.replace(file)
 

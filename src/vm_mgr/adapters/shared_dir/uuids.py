@@ -33,7 +33,8 @@ def known(folders: VmFolders, read: Callable[[str], str], *, keep: bool) -> Mapp
         return read(xml) if xml is not None else ""
 
     with os.scandir(root) as entries:
-        present = {VmName(one.name): _ident(one) for one in entries if not name_problems(one.name)}
+        named = {VmName(one.name): _ident(one) for one in entries if not name_problems(one.name)}
+    present = {name: ident for name, ident in named.items() if ident}
     kept = _parse(read_file(index) or "")
     fresh = refreshed(kept, present, uuid_of)
     if keep and fresh != kept:
@@ -43,7 +44,11 @@ def known(folders: VmFolders, read: Callable[[str], str], *, keep: bool) -> Mapp
 
 
 def _ident(entry: os.DirEntry[str]) -> str:
-    found = entry.stat(follow_symlinks=False)
+    """Name a folder; nothing for one that has been removed since it was listed."""
+    try:
+        found = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return ""
     return f"{found.st_ino}-{found.st_ctime_ns}"
 
 
