@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 VENV := .venv
 LAB := $(VENV)/bin/vm-mgr-lab
+LAB_TESTS := $(VENV)/bin/pytest -v --durations 25 tests/lab
 
 .PHONY: help demo test test-all test-lab unit lint lab-up lab-down bench campaign
 
@@ -15,7 +16,8 @@ demo: $(VENV)/.ready ## boot a cluster, create a VM, cut its node's power, watch
 	$(LAB) demo
 
 test: lint unit ## lint, unit, contract, arch and lab tests (root)
-	$(VENV)/bin/pytest tests/lab
+	$(LAB_TESTS) -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
+	$(LAB_TESTS) -m alone
 
 test-all: ## the same, with all points of the tables of kills, which `test` takes in turns (root)
 	VM_MGR_KILLS_EVERY=1 $(MAKE) test

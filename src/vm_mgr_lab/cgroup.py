@@ -9,12 +9,11 @@ import os
 from pathlib import Path
 
 from vm_mgr_lab.errors import LabError
+from vm_mgr_lab.paths import Paths
 from vm_mgr_lab.process import wait_until
 
 __all__ = ["Cgroup", "all_groups", "remove_all"]
 
-# Two labs with state folders of two names don't meet.
-TOP = Path(os.environ.get("VM_MGR_LAB_STATE", "vm-mgr-lab")).name
 SYSTEMD_V1 = Path("/sys/fs/cgroup/systemd")
 # Where cgroup v1 has the processors, and how much of one a node's real-time processes, as Corosync, may use:
 # none by default, and all nodes together less than one (cpu.rt_runtime_us in sched-rt-group.rst).
@@ -27,8 +26,8 @@ class Cgroup:
     """One control group of the lab, named as the node or daemon whose processes are in it."""
 
     def __init__(self, name: str, *, realtime: bool = False) -> None:
-        self.path = _hierarchy() / TOP / name
-        self._share = SHARES_V1 / TOP / name.partition("/")[0]
+        self.path = _hierarchy() / _top() / name
+        self._share = SHARES_V1 / _top() / name.partition("/")[0]
         self._realtime = realtime
 
     def create(self) -> None:
@@ -40,7 +39,7 @@ class Cgroup:
                 _allow_realtime(self._share.parent, ALL_REALTIME_US)
                 _allow_realtime(self._share, REALTIME_US)
         else:
-            for top in (_hierarchy(), _hierarchy() / TOP):
+            for top in (_hierarchy(), _hierarchy() / _top()):
                 with contextlib.suppress(OSError):  # a kernel or a host that does not give it
                     (top / "cgroup.subtree_control").write_text("+cpu")
 
@@ -91,13 +90,13 @@ class Cgroup:
 
     def remove(self) -> None:
         """Remove the emptied group and what was made below it, also in the v1 hierarchies."""
-        for top in (self.path, self._share, SYSTEMD_V1 / TOP / self.path.name):
+        for top in (self.path, self._share, SYSTEMD_V1 / _top() / self.path.name):
             _remove_tree(top)
 
 
 def all_groups() -> list[Cgroup]:
     """Return the groups that exist, also those that an interrupted command left."""
-    top = _hierarchy() / TOP
+    top = _hierarchy() / _top()
     return [Cgroup(entry.name) for entry in sorted(top.iterdir()) if entry.is_dir()] if top.is_dir() else []
 
 
@@ -110,13 +109,18 @@ def remove_all() -> None:
     for group in groups:
         group.wait_empty(timeout_s=60)
         group.remove()
-    for top in (_hierarchy() / TOP, SHARES_V1 / TOP, SYSTEMD_V1 / TOP):
+    for top in (_hierarchy() / _top(), SHARES_V1 / _top(), SYSTEMD_V1 / _top()):
         _remove_tree(top)
 
 
 def _allow_realtime(group: Path, limit_us: int) -> None:
     with contextlib.suppress(OSError):  # a kernel without this limit, or more than ten nodes
         (group / "cpu.rt_runtime_us").write_text(str(limit_us))
+
+
+def _top() -> str:
+    """Return the name of the lab's own groups: two labs with state folders of two names don't meet."""
+    return Paths.from_environment().state.name
 
 
 def _hierarchy() -> Path:

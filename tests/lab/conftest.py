@@ -1,5 +1,12 @@
-"""The lab that the tests share: brought up once, taken down by the test that looks at what is left."""
+"""The lab that the tests share: brought up once, taken down by the test that looks at what is left.
 
+`make test` has two labs: two workers of pytest-xdist play the files, each with a lab of its own, since one
+alone waits half of the time. Files that are marked `alone` come after that: they measure, or look at the
+host.
+"""
+
+import contextlib
+import fcntl
 import os
 from collections.abc import Iterator
 
@@ -10,6 +17,31 @@ from vm_mgr_lab.lab import Lab
 from vm_mgr_lab.paths import Paths
 
 from .footprint import Footprint
+
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+# The files that take longest come first, so that both workers end at about the same time.
+LONGEST = ("kills", "hibernation", "seapath", "upgrade", "migration", "vm_mgr", "deployment", "contracts")
+
+
+def pytest_configure() -> None:
+    if WORKER:
+        os.environ["VM_MGR_LAB_STATE"] = f"{Paths.from_environment().state}-{WORKER}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item) -> int:
+        name = item.path.stem.removeprefix("test_")
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+
+    if WORKER:
+        items.sort(key=rank)
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """With -v, say how long each test took: the log of a run that was cut off tells where the time went."""
+    if report.when == "call" and report.passed:
+        return "passed", ".", f"PASSED in {report.duration:.0f} s"
+    return None
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +58,8 @@ def keeps_lab() -> bool:
 @pytest.fixture(scope="session")
 def host_before(paths: Paths, keeps_lab: bool) -> Footprint:
     if not keeps_lab:
-        bring.down(paths, print)
+        with _one_at_a_time(paths):
+            bring.down(paths, print)
     return Footprint.take()
 
 
@@ -35,6 +68,18 @@ def lab(paths: Paths, keeps_lab: bool, host_before: Footprint) -> Iterator[Lab]:
     if keeps_lab and paths.description.exists():
         yield Lab.load(paths)
         return
-    yield bring.up(paths, bring.Request(), print)
+    with _one_at_a_time(paths):
+        made = bring.up(paths, bring.Request(), print)
+    yield made
     if not keeps_lab:
-        bring.down(paths, print)
+        with _one_at_a_time(paths):
+            bring.down(paths, print)
+
+
+@contextlib.contextmanager
+def _one_at_a_time(paths: Paths) -> Iterator[None]:
+    """Wait for the other worker's `up`: what the first one builds, the second one takes from the cache."""
+    paths.cache.mkdir(parents=True, exist_ok=True)
+    with (paths.cache / "tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

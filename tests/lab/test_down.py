@@ -17,7 +17,7 @@ from vm_mgr_lab.process import wait_until
 
 from .footprint import Footprint
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.alone, pytest.mark.timeout(300)]
 
 
 def test_down_after_a_full_run_leaves_nothing(lab: Lab, host_before: Footprint, keeps_lab: bool) -> None:

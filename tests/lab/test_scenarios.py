@@ -9,7 +9,7 @@ from vm_mgr_lab.scenario import load_scenario, play
 
 FOLDERS = sorted(p for p in (Path(__file__).parents[1] / "scenarios").iterdir() if p.is_dir())
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.lab, pytest.mark.alone, pytest.mark.timeout(900)]
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

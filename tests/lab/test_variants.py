@@ -11,7 +11,7 @@ from vm_mgr_lab.paths import Paths
 
 from .test_contracts import check_contracts
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.lab, pytest.mark.alone, pytest.mark.timeout(900)]
 
 VM = "variant"
 MAC = 235
