@@ -17,6 +17,7 @@ from vm_mgr_lab.lab import Lab
 from vm_mgr_lab.paths import Paths
 
 from .footprint import Footprint
+from .turns import ALL, SEED, take_turns
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 # The files that take longest come first, so that both workers end at about the same time.
@@ -28,7 +29,15 @@ def pytest_configure() -> None:
         os.environ["VM_MGR_LAB_STATE"] = f"{Paths.from_environment().state}-{WORKER}"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_report_header() -> str:
+    return "all that is taken in turns" if ALL else f"taken in turns: VM_MGR_SEED={SEED}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    later = take_turns(items)
+    config.hook.pytest_deselected(items=later)
+    items[:] = [item for item in items if item not in later]
+
     def rank(item: pytest.Item) -> int:
         name = item.path.stem.removeprefix("test_")
         return LONGEST.index(name) if name in LONGEST else len(LONGEST)

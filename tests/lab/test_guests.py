@@ -13,7 +13,7 @@ from vm_mgr_lab.process import wait_until
 from .guest import QUICK, at, clean, create, domain_of, node_of, shown
 from .test_life import shell, vm_mgr
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.lab, pytest.mark.turns, pytest.mark.timeout(400)]
 
 LIVE = (*QUICK, "--enable-live-migration", "--migration-user", "root")
 BOTH = pytest.mark.parametrize("storage", ["ceph", "vms"])

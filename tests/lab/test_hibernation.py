@@ -13,7 +13,7 @@ from vm_mgr_lab.history import qemu_nodes
 from vm_mgr_lab.lab import Lab
 from vm_mgr_lab.process import wait_until
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.lab, pytest.mark.turns, pytest.mark.timeout(900)]
 
 VM, MAC = "sleeper", 239
 HOME, TARGET, ASKED = "n2", "n3", "n1"

@@ -5,9 +5,7 @@ of a file. What is killed here are processes, or calls of librbd; tests/lab/node
 """
 
 import json
-import os
 import subprocess
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from vm_mgr_lab.lab import Lab
+
+from .turns import SEED, share
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 
@@ -28,9 +28,8 @@ NEEDED = (
     "tests/lab/node",
 )
 TRIES_S = 1200
-# Each run tries every third point, from day to day other ones; `make test-all` tries all.
-EVERY = int(os.environ.get("VM_MGR_KILLS_EVERY", "3"))
-SEED = int(os.environ.get("VM_MGR_SEED", str(int(time.time() // 86400))))
+# In how many days all points are tried, from day to day other ones.
+DAYS = 6
 
 # One list of operations for each node, of about the same length.
 WHOLE = {
@@ -71,11 +70,12 @@ def test_kill_inside_of_what_is_asked_of_ceph(nodes: Lab) -> None:
 
 def check(lab: Lab, kind: str, storage: str, table: dict[str, tuple[str, ...]]) -> None:
     """Try the operations on three nodes at once; print the seed, and how many points were tried."""
-    print(f"VM_MGR_SEED={SEED} VM_MGR_KILLS_EVERY={EVERY}")
+    first, step = share(DAYS)
+    print(f"VM_MGR_SEED={SEED}: every {step}th point, from {first}")
 
     def on(node: str) -> str:
         where = "PYTHONPATH=/usr/lib/vm-mgr/current:/tmp/tests"
-        turn = (f"VM_MGR_KILLS_EVERY={EVERY}", f"VM_MGR_KILLS_FIRST={SEED % EVERY}")
+        turn = (f"VM_MGR_KILLS_EVERY={step}", f"VM_MGR_KILLS_FIRST={first}")
         tag = f"{kind[0]}{storage[0]}{node}"
         argv = ["env", where, *turn, "python3", "-W", "ignore"]
         argv += ["-m", "tests.lab.node.kills", kind, storage, tag]

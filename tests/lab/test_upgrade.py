@@ -52,6 +52,9 @@ def install_recorded(lab: Lab) -> None:
         assert member is not None
         script = member.read().decode()
     shell(lab, "cibadmin --delete --scope alerts --xml-text '<alert id=\"vm-mgr-alert\"/>'")
+    for later in ("//rsc_location[@rsc='vm-mgr-node']", "//clone[@id='vm-mgr-node']"):
+        shell(lab, f'cibadmin --delete-all --xpath "{later}"')
+    shell(lab, "crm_resource --wait --timeout 60s")
     for node in lab.nodes:
         done = lab.execute(node.name, ["sh", "-c", script], stdin=archive, timeout_s=120)
         assert done.stdout == "changed\n"
@@ -105,6 +108,12 @@ def failures(lab: Lab) -> list[str]:
     return [text for text in failed + counted if text.startswith(tuple(VMS))]
 
 
+def agents(lab: Lab) -> int:
+    """Count the nodes on which the clone that tells what VMs find there runs."""
+    told = etree.fromstring(shell(lab, "crm_mon -1 --output-as=xml").encode())
+    return len(told.findall(".//resource[@id='vm-mgr-node-agent'][@role='Started']"))
+
+
 def status(lab: Lab, name: str) -> tuple[str, str]:
     told: dict[str, Any] = json.loads(vm_mgr(lab, "status", name, "--output", "json"))
     return told["state"], told["detail"]
@@ -139,6 +148,7 @@ def test_upgrade_restarts_no_vm_and_all_goes_on_with_the_new_version(lab: Lab) -
     for node in lab.nodes:
         at(lab, node.name, "systemctl is-active vm-mgr-alerts.socket")
     assert "vm-mgr-alert" in shell(lab, "cibadmin --query --scope alerts")
+    wait_until(lambda: agents(lab) == len(lab.nodes), what="the clone that this version has", timeout_s=60)
     for name in VMS:
         check_settings(lab, name)
         check_life(lab, name)
