@@ -24,9 +24,11 @@ CONTRACTS = (
     "test_timings.py",
 )
 RUN = """set -e
+trap 'cd /; rm -rf /tmp/contract /tmp/contract.tgz' EXIT
 rm -rf /tmp/contract && mkdir -p /tmp/contract && tar -xzf /tmp/contract.tgz -C /tmp/contract
 cd /tmp/contract
-VM_MGR_CONTRACT=real PYTHONPATH=/tmp/contract exec python3 -m pytest -q -p no:cacheprovider -p no:xdist tests
+VM_MGR_CONTRACT=real PYTHONPATH=/tmp/contract python3 -m pytest -q --durations 15 --basetemp /tmp/contract/basetemp \\
+    -p no:cacheprovider -p no:xdist tests
 """
 
 
@@ -44,6 +46,7 @@ def check_contracts(lab: Lab, tmp_path: Path) -> None:
     lab.copy_in("n1", archive, "/tmp/contract.tgz")
     done = lab.execute("n1", ["sh", "-c", RUN], check=False, timeout_s=600)
     assert done.returncode == 0, done.stdout + done.stderr
+    print(done.stdout)
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed, done.stdout
     assert int(passed.group(1)) >= 100
