@@ -27,8 +27,8 @@ RUN = """set -e
 trap 'cd /; rm -rf /tmp/contract /tmp/contract.tgz' EXIT
 rm -rf /tmp/contract && mkdir -p /tmp/contract && tar -xzf /tmp/contract.tgz -C /tmp/contract
 cd /tmp/contract
-VM_MGR_CONTRACT=real PYTHONPATH=/tmp/contract python3 -m pytest -q --durations 15 --basetemp /tmp/contract/basetemp \\
-    -p no:cacheprovider -p no:xdist tests
+export VM_MGR_CONTRACT=real PYTHONPATH=/tmp/contract
+python3 -m pytest -q --durations 15 --basetemp /tmp/contract/basetemp -p no:cacheprovider -p no:xdist tests
 """
 
 
