@@ -4,7 +4,7 @@ VENV := .venv
 LAB := $(VENV)/bin/vm-mgr-lab
 LAB_TESTS := $(VENV)/bin/pytest -v --durations 25 tests/lab
 
-.PHONY: help demo test test-all test-lab unit lint lab-up lab-down bench campaign
+.PHONY: help demo test test-all test-lab checks images unit lint lab-up lab-down bench campaign
 
 help: ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -15,7 +15,8 @@ $(VENV)/.ready: bootstrap pyproject.toml constraints.txt
 demo: $(VENV)/.ready ## boot a cluster, create a VM, cut its node's power, watch it come back (root)
 	$(LAB) demo
 
-test: lint unit ## lint, unit, contract, arch and lab tests (root)
+test: $(VENV)/.ready ## lint, unit, contract, arch and lab tests (root)
+	$(MAKE) -j 2 checks images
 	$(LAB_TESTS) -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
 	$(LAB_TESTS) -m alone
 
@@ -25,6 +26,12 @@ test-all: ## the same, with all that `test` takes in turns from day to day: kill
 test-lab: $(VENV)/.ready ## one file of lab tests on a lab that stays up, deployed anew; T=migration (root)
 	if $(LAB) status >/dev/null 2>&1; then $(LAB) deploy; else $(LAB) up; fi
 	VM_MGR_LAB_KEEP=1 $(VENV)/bin/pytest tests/lab/test_$(T).py
+
+checks: # one after the other, beside what only waits for downloads
+	$(MAKE) -j 1 lint unit
+
+images:
+	$(LAB) build --suite trixie --suite bookworm
 
 unit: $(VENV)/.ready ## the tests that need neither root nor the lab
 	$(VENV)/bin/pytest -n auto --doctest-modules src/vm_mgr tests/unit tests/contract tests/arch

@@ -96,6 +96,18 @@ def up(nodes: int, observers: int, suite: str, *, fresh: bool, bare: bool) -> No
 
 
 @main.command()
+@click.option("--suite", "suites", multiple=True, default=("trixie",), help="Debian release; repeatable.")
+def build(suites: tuple[str, ...]) -> None:
+    """Build the images that `up` needs, so that it finds them in the cache.
+
+    \b
+    Example:
+      sudo vm-mgr-lab build --suite trixie --suite bookworm
+    """
+    bring.build(PATHS, suites, _progress())
+
+
+@main.command()
 def down() -> None:
     """Remove the cluster, whatever state it is in.
 
