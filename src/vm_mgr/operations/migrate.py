@@ -39,7 +39,7 @@ from vm_mgr.operations.storage.overlay import overlay_problems
 from vm_mgr.operations.support.locking import locked
 from vm_mgr.operations.support.preconditions import host_problems, quorum_problems, resource_of
 from vm_mgr.operations.support.vm_state import derive_status
-from vm_mgr.ports.cluster import VmResource
+from vm_mgr.ports.cluster import Move, VmResource
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress
 
@@ -168,14 +168,7 @@ def _still_moving(seen: VmStatus) -> list[VmMgrError]:
 def _move(env: Env, job: "_Job", goal: Target, vm: VmResource, words: str) -> "_Watch":
     name, source, timeout_s = job.name, job.source, longest_s(vm)
     try:
-        env.cluster.begin_move(
-            name,
-            to=goal.to,
-            away_from=source,
-            lifetime_s=timeout_s + GRACE_S,
-            terms=words,
-            avoiding=goal.avoiding,
-        )
+        env.cluster.begin_move(Move(name, source, goal.to, goal.avoiding, words, timeout_s + GRACE_S))
         seen, after = yield from _watch(env, job, goal.to, timeout_s)
         if seen.moving and vm.live_migration:
             cancel_move(env, name, source)

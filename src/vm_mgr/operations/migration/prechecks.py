@@ -7,7 +7,7 @@ from vm_mgr.model.vm import VmName, VmSettings, VmState, VmStatus
 from vm_mgr.operations.migration.options import Target
 from vm_mgr.operations.support.placement import resource_missing, worse_node_reasons
 from vm_mgr.operations.support.preconditions import fencing_hint, host_problems
-from vm_mgr.ports.cluster import SideEffect, VmResource
+from vm_mgr.ports.cluster import Move, SideEffect, VmResource
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress
 
@@ -85,7 +85,7 @@ def side_effect_problems(
     That a VM without live migration is itself stopped and started is its move: it was told before.
     """
     try:
-        found = env.cluster.simulate_move(vm.name, away_from=source, avoiding=goal.avoiding)
+        found = env.cluster.simulate_move(Move(vm.name, source, avoid=goal.avoiding))
     except VmMgrError as error:
         text = f"what else the move of {vm.name} would do can't be simulated: {error.message}"
         env.say(Note(Level.WARNING, "not-foreseen", text, error.hint))
