@@ -22,6 +22,7 @@ from vm_mgr.ports.cluster import VmResource
 from vm_mgr.reports import Level, Note
 
 __all__ = [
+    "AS_SET",
     "MigrateOptions",
     "Target",
     "advice",
@@ -50,6 +51,9 @@ class MigrateOptions(NamedTuple):
     timeout_s: int | None = None
     on_timeout: OnTimeout | None = None
     max_pause_s: int | None = None
+
+
+AS_SET = MigrateOptions()
 
 
 class Target(NamedTuple):
@@ -168,7 +172,7 @@ def _ways(
 
 def term_problems(name: VmName, terms: MigrateOptions, vm: VmResource, agent: str) -> list[VmMgrError]:
     """Refuse what has no effect, or can't be done."""
-    if terms == MigrateOptions():
+    if terms == AS_SET:
         return []
     problems = []
     if not vm.live_migration:
