@@ -27,13 +27,9 @@ class Facts(NamedTuple):
     state: ClusterState
     before: Resource
     seen: VmStatus
+    source: NodeName
     vm: VmResource
     settings: VmSettings
-
-    @property
-    def source(self) -> NodeName:
-        """Name the node where it runs."""
-        return NodeName(self.seen.node)
 
 
 class Guest(NamedTuple):
@@ -65,7 +61,8 @@ def configured_vm(env: Env, name: VmName) -> VmResource:
 
 def load(env: Env, state: ClusterState, before: Resource, seen: VmStatus) -> Facts:
     """Add to a look at the cluster what is configured and stored."""
-    return Facts(state, before, seen, configured_vm(env, seen.name), known_settings(env, seen.name))
+    source = NodeName(seen.node)
+    return Facts(state, before, seen, source, configured_vm(env, seen.name), known_settings(env, seen.name))
 
 
 def load_guest(env: Env, name: VmName, source: NodeName) -> Guest:

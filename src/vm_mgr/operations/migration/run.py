@@ -216,7 +216,7 @@ class Migration:
             return None
         there = running_elsewhere(env, self.name, source)
         if there is None:
-            hint = advice(failed.why, self.options, self.facts.vm, self.job.sample, self.order.strategy)
+            hint = advice(failed.why, self.options, self.facts.vm, self.order.terms, self.job.sample)
             raise not_moved(env, seen, failed, source, hint)
         return Moved(found_by_cluster(env, after, self.goal.to, there, failed.text), MoveMethod.LIVE)
 

@@ -10,10 +10,9 @@ from vm_mgr.operations.migration.facts import Facts, Guest, load_targets, simula
 from vm_mgr.operations.migration.options import (
     MigrateOptions,
     Target,
+    Terms,
     agent_terms,
-    bandwidth_of,
-    limits_of,
-    strategy_of,
+    terms_of,
     too_slow,
 )
 from vm_mgr.operations.migration.outcome import announcement
@@ -27,13 +26,13 @@ __all__ = ["Order", "order"]
 
 
 class Order(NamedTuple):
-    """How a move is to be made: words for the agent, and the strategy as far as it is known here.
+    """How a move is to be made: words for the agent, and what they and the VM's settings come to.
 
     asks: whether the source's libvirt can be asked how far a live migration is.
     """
 
     words: str
-    strategy: Strategy
+    terms: Terms
     asks: bool
 
 
@@ -41,24 +40,23 @@ def order(env: Env, facts: Facts, guest: Guest, goal: Target, options: MigrateOp
     """Ask the targets and the scheduler; raises all problems that they name."""
     state, vm, source = facts.state, facts.vm, facts.source
     asks = (vm.live_migration or vm.hibernation_s > 0) and _can_ask(env, state)
-    strategy = strategy_of(options, vm.params)
-    measures = asks and vm.live_migration and strategy is Strategy.AUTO
-    if measures:
+    terms = terms_of(options, vm)
+    picks = asks and vm.live_migration and terms.strategy is Strategy.AUTO
+    if picks:
         env.hypervisor_at(source).begin_dirty_rate(vm.name)
     targets = load_targets(env, state, vm.name, source, goal, guest if asks else None)
     arrival(state, vm, source, targets).require(env.say)
     plan = None
     if not vm.live_migration:
         env.say(announcement(vm, source))
-    else:
-        if asks:
-            _say_if_too_slow(env, facts, guest, options)
-        plan = _plan(env, facts, guest, options) if measures else None
+    elif asks:
+        _say_if_too_slow(env, facts, guest, terms)
+        plan = _plan(env, facts, guest, terms) if picks else None
     if goal.to is None:
         found = simulate(env, Move(vm.name, source, avoid=goal.avoiding))
         side_effects(state, vm, source, goal, found).require(env.say)
     words = render_terms(agent_terms(options, plan)) if vm.live_migration else ""
-    return Order(words, plan.strategy if plan else strategy, asks)
+    return Order(words, terms._replace(strategy=plan.strategy) if plan else terms, asks)
 
 
 def _can_ask(env: Env, state: ClusterState) -> bool:
@@ -71,25 +69,25 @@ def _can_ask(env: Env, state: ClusterState) -> bool:
     return False
 
 
-def _say_if_too_slow(env: Env, facts: Facts, guest: Guest, options: MigrateOptions) -> None:
-    if bandwidth_of(options, facts.vm) is None:
+def _say_if_too_slow(env: Env, facts: Facts, guest: Guest, terms: Terms) -> None:
+    if terms.bandwidth_mib is None:
         return
     with suppress(VmMgrError):  # whoever asks next says why there is no answer
-        note = too_slow(options, facts.vm, env.definitions.machine(guest.xml).memory_bytes)
+        note = too_slow(facts.vm.name, terms, env.definitions.machine(guest.xml).memory_bytes)
         if note is not None:
             env.say(note)
 
 
-def _plan(env: Env, facts: Facts, guest: Guest, options: MigrateOptions) -> Plan | None:
+def _plan(env: Env, facts: Facts, guest: Guest, terms: Terms) -> Plan | None:
     """Pick here, where somebody hears why; None leaves it to the agent."""
-    vm, source = facts.vm, facts.source
+    source = facts.source
     try:
         plan = plan_for(
             env.hypervisor_at(source),
-            vm.name,
+            facts.vm.name,
             memory_bytes=env.definitions.machine(guest.xml).memory_bytes,
-            bandwidth_mib=bandwidth_of(options, vm),
-            limits=limits_of(options, vm),
+            bandwidth_mib=terms.bandwidth_mib,
+            limits=terms.limits,
         )
     except VmMgrError as error:
         text = f"{source} picks the strategy itself: {error.message}"
