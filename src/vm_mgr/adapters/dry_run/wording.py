@@ -97,7 +97,7 @@ READS: Mapping[str, frozenset[str]] = {
             *("settings", "uuids"),
         }
     ),
-    "storages": frozenset({"get", "labels", "label_of", "storage_resource"}),
+    "storages": frozenset({"get", "labels", "label_of", "names", "storage_resource"}),
     "timings": frozenset({"ceph", "cluster"}),
 }
 

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from vm_mgr.adapters.pacemaker.tools import NO_SUCH_THING, call, check, no_cluster
 from vm_mgr.errors import VmMgrError
+from vm_mgr.model.cluster import NodeName
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vm_mgr.adapters.pacemaker.cib_transaction import CibEditor
-    from vm_mgr.model.cluster import ClusterState, NodeName
+    from vm_mgr.model.cluster import ClusterState
     from vm_mgr.model.vm import TargetRole, VmName
     from vm_mgr.ports.clock import Clock
     from vm_mgr.ports.cluster import Configured, Constraint, Move, SideEffect, VmResource
@@ -75,8 +76,6 @@ class Pacemaker:
 
     def local_node(self) -> NodeName:
         """Ask Pacemaker once for this node's name, which need not be the host's."""
-        from vm_mgr.model.cluster import NodeName  # noqa: PLC0415
-
         self._local = self._local or check(call(self.runner, ("crm_node", "-n"))).stdout.strip()
         return NodeName(self._local)
 
