@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.libvirt import commands
-from vm_mgr.adapters.libvirt.connection import Connection
+from vm_mgr.adapters.libvirt.connection import Connection, qemu_binding
 from vm_mgr.errors import Kind, ProgramError, VmMgrError
 from vm_mgr.ports.evidence import Control
 
@@ -79,11 +79,9 @@ class LibvirtEvidence:
         """
 
         def ask(libvirt: Any) -> bool | None:
-            import libvirt_qemu  # noqa: PLC0415 - for this check only
-
             domain = self.connection.domain(libvirt, name)
             try:
-                libvirt_qemu.qemuAgentCommand(domain, commands.PING, AGENT_S, 0)
+                qemu_binding().qemuAgentCommand(domain, commands.PING, AGENT_S, 0)
             except libvirt.libvirtError as error:
                 silent = {
                     libvirt.VIR_ERR_AGENT_UNRESPONSIVE: False,
