@@ -32,8 +32,18 @@ DOMAIN = "<domain type='qemu'><name>x</name><memory>1</memory><os><type>hvm</typ
 IMAGE = b"QFI\xfb" + bytes(20) + (1 << 20).to_bytes(8, "big")
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 # Names of texts for people, and of what programs say when they fail.
-TEXTS = {"detail", "hint", "message", "reason", "said", "stderr", "text"}
+TEXTS = {"detail", "hint", "message", "reason", "stderr"}
 LOOKS = {"endswith", "find", "index", "rfind", "startswith"}
+# What is decided by words all the same: why in docs/design/0023.
+KNOWN = {
+    ("vm_mgr/adapters/libvirt/port.py", "'already active' in done.stderr"),
+    ("vm_mgr/adapters/libvirt/port.py", "'in the process of unplug' not in done.stderr"),
+    ("vm_mgr/adapters/libvirt/port.py", "commands.REFUSAL in done.stderr"),
+    ("vm_mgr/adapters/libvirt/virsh.py", "'Failed to connect' in completed.stderr"),
+    ("vm_mgr/adapters/libvirt/virsh.py", "'failed to connect' in completed.stderr"),
+    ("vm_mgr/adapters/libvirt/virsh.py", "words in reason"),
+    ("vm_mgr/alert/service.py", "event.detail.startswith(AGENT_EXPECTED)"),
+}
 # These gather ports, and have no verbs of their own.
 GATHERED = {"Env", "NodeEnv"}
 # What takes its verbs' own module more often than the others.
@@ -41,14 +51,32 @@ OWN = {"create": "operations/create.py", "migrate": "operations/migrate.py", "st
 
 
 class Measure(NamedTuple):
-    """A figure: what it was before this was measured (af26780), what it may be at most, where it is to go."""
+    """A figure: what it was at af26780, what it may be at most now, and where it is to go."""
 
     before: float
     bar: float
     goal: float
 
 
-MEASURES = {}
+MEASURES = {
+    "moves between files: create": Measure(46, 44, 44),
+    "files entered: create": Measure(20, 20, 20),
+    "most entries of one file: create": Measure(6, 6, 8),
+    "moves between files: migrate": Measure(74, 54, 59),
+    "files entered: migrate": Measure(18, 21, 21),
+    "most entries of one file: migrate": Measure(27, 7, 8),
+    "moves between files: start": Measure(26, 26, 26),
+    "files entered: start": Measure(15, 15, 15),
+    "most entries of one file: start": Measure(5, 5, 8),
+    "modules in import circles": Measure(0, 0, 0),
+    "lines of the largest module": Measure(400, 400, 400),
+    "lines of the largest function": Measure(48, 50, 50),
+    "imports inside functions": Measure(190, 118, 60),
+    "verbs of the largest port": Measure(24, 24, 10),
+    "verbs of the largest port, with its parts": Measure(35, 35, 10),
+    "decisions by words of a text": Measure(9, 7, 0),
+    "sentences of more than 30 words, in %": Measure(0, 3, 3),
+}
 
 
 def walk(function):
@@ -127,14 +155,17 @@ def verbs():
     """Count the verbs of each port: its own, and with those of the ports that it is made of."""
     own, bases = {}, {}
     for name, tree in MODULES.items():
-        if not name.startswith("vm_mgr/ports/"):
-            continue
-        for one in tree.body:
-            named = [base.id for base in getattr(one, "bases", ()) if isinstance(base, ast.Name)]
-            if isinstance(one, ast.ClassDef) and "Protocol" in named and one.name not in GATHERED:
+        classes = [one for one in tree.body if isinstance(one, ast.ClassDef)]
+        for one in classes if name.startswith("vm_mgr/ports/") else ():
+            named = [base.id for base in one.bases if isinstance(base, ast.Name)]
+            if "Protocol" in named and one.name not in GATHERED:
                 own[one.name] = sum(isinstance(member, FUNCTION) for member in one.body)
                 bases[one.name] = [base for base in named if base != "Protocol"]
-    return own, {name: own[name] + sum(own.get(base, 0) for base in bases[name]) for name in own}
+
+    def whole(name):
+        return own[name] + sum(whole(base) for base in bases[name])
+
+    return own, {name: whole(name) for name in own}
 
 
 def matches(tree):
@@ -144,8 +175,8 @@ def matches(tree):
         if isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.In, ast.NotIn)):
             looked = node.comparators[0]
         elif isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.Eq, ast.NotEq)):
-            plain = isinstance(node.comparators[0], ast.Constant) and node.comparators[0].value
-            looked = node.left if isinstance(plain, str) else None
+            word = getattr(node.comparators[0], "value", None)
+            looked = node.left if word and isinstance(word, str) else None
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in LOOKS:
             looked = node.func.value
         name = getattr(looked, "attr", None) or getattr(looked, "id", None)
