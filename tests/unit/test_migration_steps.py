@@ -1,18 +1,21 @@
 """A move as an object with steps: what it loads, how checks judge, how it ends wherever it is left."""
 
 import ast
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from vm_mgr.adapters.libvirt.definition import DomainXml
+from vm_mgr.adapters.memory.env import MemoryEnv
 from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.cluster import ClusterState, Node, Resource
 from vm_mgr.model.on_move import MoveMethod
 from vm_mgr.model.vm import TargetRole, VmSettings, VmState, VmStatus
 from vm_mgr.operations.create import CreateRequest, create
-from vm_mgr.operations.migration import prechecks
+from vm_mgr.operations.migration import prechecks, run
 from vm_mgr.operations.migration.facts import Facts, Guest, Targets, load_guest, load_targets
 from vm_mgr.operations.migration.options import AS_SET, MigrateOptions, Target
 from vm_mgr.operations.migration.prechecks import arrival, request_problems, side_effects
@@ -185,6 +188,32 @@ class TestChecks:
         assert REFUSED.others == (FAILED,)
 
 
+def run_interrupted(env, name, lines):
+    """Move a VM and raise a signal once so many lines of the steps were begun; True where there are fewer."""
+    left = [lines]
+
+    def on_line(_frame, event, _argument):
+        if event == "line":
+            left[0] -= 1
+            if left[0] == 0:
+                raise SignalError(2)
+        return on_line
+
+    def on_call(frame, _event, _argument):
+        return on_line if frame.f_code.co_filename == run.__file__ and left[0] > 0 else None
+
+    sys.settrace(on_call)
+    try:
+        Migration(env, name, Target("n2")).run()
+    except SignalError:
+        return False
+    except VmMgrError:
+        return left[0] > 0
+    finally:
+        sys.settrace(None)
+    return left[0] > 0
+
+
 def is_locked(env, name):
     try:
         with env.intent_log.lock(name):
@@ -274,6 +303,21 @@ class TestSteps:
             migration.abandon(SignalError(2))
         assert cancelled
         assert not is_locked(env, vm)
+
+    @pytest.mark.parametrize("ends", ["well", "badly"])
+    def test_signal_at_any_line_leaves_neither_lock_nor_constraint(self, vm, env, image, ends):
+        """A signal is raised between two lines, wherever they are; the line of its lock's own start apart."""
+        lines = 0
+        while True:
+            lines += 1
+            env = MemoryEnv(DomainXml())
+            create(env, CreateRequest(vm, DOMAIN, (image,), VmSettings(live_migration=True)))
+            if ends == "badly":
+                env.cluster.failing_migrations[vm] = "migrate_to on n1: Error occurred"
+            if run_interrupted(env, vm, lines):
+                break
+            assert (env.cluster.moves, is_locked(env, vm)) == ({}, False), f"after {lines} lines"
+        assert lines > 50
 
     def test_error_of_others_changes_nothing_about_a_move_that_has_ended(self, env, vm, cancelled):
         env.cluster.failing_migrations[vm] = "migrate_to on n1: Error occurred"

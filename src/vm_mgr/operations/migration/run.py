@@ -17,13 +17,13 @@ from vm_mgr.operations.migration.job import Job
 from vm_mgr.operations.migration.options import AS_SET, MigrateOptions, Target, advice
 from vm_mgr.operations.migration.outcome import (
     EVENT_LOG_S,
-    POLL_S,
     expected_method,
     found_by_cluster,
     longest_s,
     method_taken,
     not_arrived,
     not_moved,
+    run_to_end,
     was_restarted,
     why_failed,
 )
@@ -85,10 +85,12 @@ class Migration:
         return self._do(self._next)
 
     def run(self) -> Moved:
-        """Take all steps, and sleep in between."""
-        while (moved := self.step()) is None:
-            self._do(self._sleep)
-        return moved
+        """Take all steps, and sleep in between; a signal may also come between two of them."""
+        try:
+            return run_to_end(self.env, self.step)
+        except BaseException as error:
+            self.abandon(error)
+            raise
 
     def abandon(self, error: BaseException) -> NoReturn:
         """Undo what was begun, because of an error from outside; raises it, or what undoing has met."""
@@ -101,9 +103,6 @@ class Migration:
             if moved is None:
                 self._held = held.pop_all()
             return moved
-
-    def _sleep(self) -> None:
-        self.env.clock.sleep(POLL_S)
 
     def _start(self) -> Moved | None:
         self._held.enter_context(locked(self.env, self.name))
