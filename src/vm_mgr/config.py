@@ -19,12 +19,10 @@ __all__ = [
     "CEPH",
     "CephSettings",
     "DirectorySettings",
-    "NodePaths",
     "Settings",
     "StorageSettings",
     "load",
     "load_storage",
-    "places",
 ]
 
 CONFIG_FILE = "/etc/vm-mgr/vm-mgr.toml"
@@ -65,25 +63,6 @@ class Settings(NamedTuple):
     storage: StorageSettings = StorageSettings()
     node_addresses: Mapping[str, NodeName] = {}
     migration_network_suffix: str = ""
-
-
-class NodePaths(NamedTuple):
-    """Where the node tells what runs on it, and where we keep what lasts until its next boot."""
-
-    proc: str = "/proc"
-    libvirt_run: str = "/run/libvirt/qemu"
-    state: str = "/run/vm-mgr"
-    # A guest's memory passes through on its way to Ceph: not below /run, which is memory itself.
-    spool: str = "/var/lib/vm-mgr/memory"
-    # Not below it, where only root may look: Pacemaker runs its alert agents as another user.
-    alerts: str = "/run/vm-mgr-alerts"
-    journal: str = "/run/systemd/journal/socket"
-
-
-def places() -> NodePaths:
-    """Read them from the environment, as the agent does: a broken configuration must not hinder a stop."""
-    given = {key: os.environ.get(f"VM_MGR_{key.upper()}") for key in NodePaths._fields}
-    return NodePaths()._replace(**{key: path for key, path in given.items() if path})
 
 
 def load() -> Settings:

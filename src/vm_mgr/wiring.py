@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vm_mgr.config import CephSettings, Settings, StorageSettings
     from vm_mgr.model.cluster import NodeName
     from vm_mgr.model.vm import VmName
+    from vm_mgr.node_paths import NodePaths
     from vm_mgr.ports.definition import Definitions
     from vm_mgr.ports.env import Env
     from vm_mgr.ports.event_log import EventLog, Journal
@@ -58,6 +59,7 @@ class RealEnv:
         self.log = log
         self.storage_patience_s = storage_patience_s
         self._listing: Listing | None = None
+        self._names_begun = False
         self._connected: dict[NodeName, RemoteLibvirt] = {}
 
     @cached_property
@@ -83,6 +85,12 @@ class RealEnv:
             raise VmMgrError(Kind.ENVIRONMENT, "no Ceph is configured here", hint=hint)
         return ceph
 
+    @cached_property
+    def _paths(self) -> NodePaths:
+        from vm_mgr.node_paths import node_paths  # noqa: PLC0415 - pathlib takes 4 ms of `status`
+
+        return node_paths()
+
     def prefetch(self, *, names: bool) -> None:
         """Start looking at cluster and storage, while the caller loads the rest of itself."""
         if names and self.storage_settings.ceph:
@@ -90,6 +98,7 @@ class RealEnv:
 
             with suppress(OSError):  # no process or pipe is left: what is asked for then is asked here
                 self._listing = Listing(lambda: self.connection)
+                self._names_begun = True
         self.cluster.prefetch()
 
     @cached_property
@@ -140,10 +149,11 @@ class RealEnv:
         from vm_mgr.config import CEPH  # noqa: PLC0415
 
         settings = self.storage_settings
-        places = {CEPH: StorageEntry(lambda: self._ceph_storage)} if settings.ceph else {}
+        ceph = StorageEntry(lambda: self._ceph_storage, names=self._ceph_names)
+        entries = {CEPH: ceph} if settings.ceph else {}
         for label, directory in settings.directories.items():
-            places[label] = StorageEntry(partial(self._directory, label), directory.resource)
-        return StorageSet({settings.default: places.pop(settings.default), **places})
+            entries[label] = StorageEntry(partial(self._directory, label), directory.resource)
+        return StorageSet({settings.default: entries.pop(settings.default), **entries})
 
     @cached_property
     def storage(self) -> Storage:
@@ -160,20 +170,23 @@ class RealEnv:
         """The same storage's snapshots."""
         return cast("Snapshots", self.storage)
 
+    def _ceph_names(self) -> set[VmName]:
+        """Take the names that prefetch began to read, once; all else of the storage takes 10 ms to load."""
+        from vm_mgr.adapters.ceph.listing import group_names  # noqa: PLC0415
+
+        begun, self._names_begun = self._names_begun, False
+        return self._listing.names() if begun and self._listing else group_names(self.connection)
+
     @cached_property
     def _ceph_storage(self) -> CephStorage:
-        from pathlib import Path  # noqa: PLC0415
-
         from vm_mgr.adapters.ceph.port import CephStorage  # noqa: PLC0415
-        from vm_mgr.config import places  # noqa: PLC0415
 
         return CephStorage(
             self.connection,
             self.runner,
             self.clock,
             cache=self.ceph.cache,
-            listing=self._listing,
-            spool=Path(places().spool),
+            spool=self._paths.spool,
             say=lambda report: self.say(report),  # noqa: PLW0108 - a command sets another one later
         )
 
@@ -245,12 +258,9 @@ class RealEnv:
     @cached_property
     def journal(self) -> Journal:
         """systemd's journal, and the pipe to the service that keeps events."""
-        from pathlib import Path  # noqa: PLC0415
-
         from vm_mgr.adapters.host.journal import HostJournal  # noqa: PLC0415
-        from vm_mgr.config import places  # noqa: PLC0415
 
-        return HostJournal(Path(places().alerts), Path(places().journal))
+        return HostJournal(self._paths.alerts, self._paths.journal)
 
     @cached_property
     def images(self) -> Images:
@@ -296,12 +306,9 @@ class RealEnv:
     @cached_property
     def processes(self) -> Processes:
         """The processes of this node."""
-        from pathlib import Path  # noqa: PLC0415
-
         from vm_mgr.adapters.host.processes import HostProcesses  # noqa: PLC0415
-        from vm_mgr.config import places  # noqa: PLC0415
 
-        return HostProcesses(self.clock, Path(places().proc), self._libvirt_run)
+        return HostProcesses(self.clock, self._paths.proc, self._libvirt_run)
 
     @cached_property
     def own_clients(self) -> OwnClients:
@@ -346,20 +353,12 @@ class RealEnv:
 
     @property
     def _libvirt_run(self) -> Path:
-        from pathlib import Path  # noqa: PLC0415
-
-        from vm_mgr.config import places  # noqa: PLC0415
-
-        return Path(places().libvirt_run)
+        return self._paths.libvirt_run
 
     @property
     def state_dir(self) -> Path:
         """Where what lasts until the next boot is kept."""
-        from pathlib import Path  # noqa: PLC0415 - not for `list` and `status`
-
-        from vm_mgr.config import places  # noqa: PLC0415
-
-        return Path(places().state)
+        return self._paths.state
 
     @property
     def pool(self) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from vm_mgr.model.vm import TargetRole
-from vm_mgr.ports.cluster import VmResource
+from vm_mgr.ports.cluster import Move, VmResource
 
 NAME = "contract1"
 
@@ -39,16 +39,16 @@ def test_adding_again_replaces(env, vm):
 
 
 def test_removed_vm_is_gone(env, vm):
-    env.cluster.begin_move(vm, to="n3", away_from="n1", lifetime_s=60)
+    env.cluster.begin_move(Move(vm, "n1", "n3", lifetime_s=60))
     env.cluster.remove(vm)
     assert vm not in env.cluster.state().resources
     env.cluster.remove(vm)
 
 
 def test_move_begins_and_ends(env, vm):
-    env.cluster.begin_move(vm, to="n3", away_from="n1", lifetime_s=60)
-    env.cluster.begin_move(vm, to=None, away_from="n1", lifetime_s=60)
-    env.cluster.begin_move(vm, to=None, away_from="n1", lifetime_s=60, avoiding={"n2"})
+    env.cluster.begin_move(Move(vm, "n1", "n3", lifetime_s=60))
+    env.cluster.begin_move(Move(vm, "n1", lifetime_s=60))
+    env.cluster.begin_move(Move(vm, "n1", avoid=frozenset({"n2"}), lifetime_s=60))
     assert [one.leftover for one in env.cluster.configured(vm).others] == [True]
     env.cluster.end_move(vm)
     env.cluster.end_move(vm)
@@ -71,7 +71,7 @@ def test_change_leaves_the_role(env, vm):
 
 
 def test_move_of_a_stopped_vm_harms_nothing_that_runs(env, vm):
-    assert vm not in env.cluster.simulate_move(vm, away_from="n1")
+    assert vm not in env.cluster.simulate_move(Move(vm, "n1"))
 
 
 def test_wish_to_return_is_read_and_ends(env, vm):
@@ -106,7 +106,7 @@ def test_vms_of_similar_names_leave_each_other_alone(env, vm, neighbours):
                 colocations=wishes,
             )
         )
-        env.cluster.begin_move(name, to="n3", away_from="n1", lifetime_s=60)
+        env.cluster.begin_move(Move(name, "n1", "n3", lifetime_s=60))
     env.cluster.rename(vm, "contract3")
     env.cluster.remove("contract3")
     resources = env.cluster.state().resources
@@ -129,7 +129,7 @@ def test_configuration_is_read_back(env, vm):
 
 
 def test_what_a_move_left_is_cleared_once(env, vm):
-    env.cluster.begin_move(vm, to="n3", away_from="n1", lifetime_s=60)
+    env.cluster.begin_move(Move(vm, "n1", "n3", lifetime_s=60))
     assert [one.leftover for one in env.cluster.configured(vm).others] == [True]
     assert [one.id for one in env.cluster.clear_moves(vm)] == [f"vm-mgr-move-{vm}"]
     assert env.cluster.clear_moves(vm) == ()
@@ -138,7 +138,7 @@ def test_what_a_move_left_is_cleared_once(env, vm):
 
 def test_terms_of_a_move_are_gone_with_it(env, vm):
     configured = env.cluster.configured(vm).vm
-    env.cluster.begin_move(vm, to="n3", away_from="n1", lifetime_s=60, terms="strategy=precopy bandwidth=8")
+    env.cluster.begin_move(Move(vm, "n1", "n3", options="strategy=precopy bandwidth=8", lifetime_s=60))
     env.cluster.recover_blocked(vm, lifetime_s=60)
     assert env.cluster.configured(vm).vm == configured
     env.cluster.end_move(vm)

@@ -13,7 +13,7 @@ from vm_mgr.operations.migrate import migrate
 from vm_mgr.operations.migration.cancel import confirm_on_source
 from vm_mgr.operations.status import status
 from vm_mgr.operations.unmigrate import unmigrate
-from vm_mgr.ports.cluster import VmResource
+from vm_mgr.ports.cluster import Move, VmResource
 from vm_mgr.reports import Note
 
 from .conftest import DOMAIN
@@ -32,10 +32,10 @@ def test_move_that_begins_takes_nothing_from_one_under_way():
     cib = cib_write.parse_cib(EMPTY)
     for name in ("web1", "web2"):
         cib_write.add_vm(cib, VmResource(name, TargetRole.STARTED, live_migration=True))
-    moves.add_move(cib, "web1", to=None, away_from="n1", expires_utc=1000, terms="strategy=precopy")
+    moves.add_move(cib, Move("web1", "n1", options="strategy=precopy"), 1000)
     moves.add_restart(cib, "web1", 1000)
     before = etree.tostring(cib.xpath("//primitive[@id='web1']")[0])
-    moves.add_move(cib, "web2", to=None, away_from="n1", expires_utc=1010)
+    moves.add_move(cib, Move("web2", "n1"), 1010)
     assert cib.xpath("//rsc_location/@rsc") == ["web1", "web2"]
     assert etree.tostring(cib.xpath("//primitive[@id='web1']")[0]) == before
 
@@ -88,7 +88,7 @@ def test_move_that_is_still_under_way_is_not_turned(env, vm):
 
     env.cluster.state = moving
     begun = []
-    env.cluster.begin_move = lambda name, **_: begun.append(name)
+    env.cluster.begin_move = begun.append
     with pytest.raises(VmMgrError) as caught:
         migrate(env, vm, "n3")
     assert not begun
@@ -262,7 +262,7 @@ class TestUnmigrate:
     def moving(self, env, vm):
         """Move it from n1 to n2; once it is aborted it is held there."""
         env.cluster.stuck.add(vm)
-        env.cluster.begin_move(vm, to="n2", away_from="n1", lifetime_s=60)
+        env.cluster.begin_move(Move(vm, "n1", "n2", lifetime_s=60))
         env.cluster.failing_migrations[vm] = "migrate_to on n1: Error occurred"
         real = env.cluster.state
         self.aborted, self.goes_on = [], False

@@ -1,6 +1,9 @@
 """Deeper checks: how they are asked for, stored, written into the CIB and shown; and what they find."""
 
 import json
+import sys
+import threading
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -8,6 +11,7 @@ from lxml import etree
 
 from vm_mgr.adapters.ceph import layout
 from vm_mgr.adapters.host.processes import HostProcesses
+from vm_mgr.adapters.libvirt import evidence
 from vm_mgr.adapters.libvirt.evidence import LibvirtEvidence
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.adapters.pacemaker import cib_read, cib_write
@@ -360,6 +364,75 @@ class TestGuestAgent:
             assert "no channel" in look(node, 30).text
 
 
+class LibvirtError(Exception):
+    """As the binding's own."""
+
+    def get_error_code(self):
+        return self.args[0]
+
+
+class TestAgentOfTheGuest:
+    """What libvirt's API says of it is told apart by the error's code."""
+
+    UNRESPONSIVE, UNSUPPORTED, TIMED_OUT, NO_DOMAIN = 86, 74, 68, 42
+
+    @pytest.fixture
+    def asked(self, monkeypatch):
+        """Have the binding answer with the codes that a test puts here; None is an answer of the agent."""
+        asked = SimpleNamespace(lookup=None, command=None, commands=[], closed=0, hangs=threading.Event())
+        asked.hangs.set()
+
+        def fail(code):
+            if code is not None:
+                raise LibvirtError(code)
+
+        def command(_domain, text, timeout_s, _flags):
+            asked.commands.append((json.loads(text), timeout_s))
+            asked.hangs.wait(10)
+            fail(asked.command)
+            return '{"return":{}}'
+
+        def close():
+            asked.closed += 1
+
+        connection = SimpleNamespace(
+            isAlive=lambda: True, close=close, lookupByName=lambda _: fail(asked.lookup)
+        )
+        libvirt = SimpleNamespace(
+            libvirtError=LibvirtError,
+            registerErrorHandler=lambda *_: None,
+            open=lambda _uri: connection,
+            VIR_ERR_AGENT_UNRESPONSIVE=self.UNRESPONSIVE,
+            VIR_ERR_ARGUMENT_UNSUPPORTED=self.UNSUPPORTED,
+        )
+        monkeypatch.setitem(sys.modules, "libvirt", libvirt)
+        monkeypatch.setitem(sys.modules, "libvirt_qemu", SimpleNamespace(qemuAgentCommand=command))
+        yield asked
+        asked.hangs.set()
+
+    @pytest.mark.parametrize(("code", "answers"), [(None, True), (UNRESPONSIVE, False), (UNSUPPORTED, None)])
+    def test_answer_silence_and_no_channel_are_told_apart(self, asked, tmp_path, code, answers):
+        asked.command = code
+        assert LibvirtEvidence(None, tmp_path).agent_answers("web1") is answers
+        assert asked.commands == [({"execute": "guest-ping"}, 5)]
+        assert asked.closed == 1
+
+    @pytest.mark.parametrize(
+        ("lookup", "command"), [(NO_DOMAIN, None), (None, TIMED_OUT), (UNSUPPORTED, None)]
+    )
+    def test_any_other_failure_is_unknown(self, asked, tmp_path, lookup, command):
+        asked.lookup, asked.command = lookup, command
+        with pytest.raises(VmMgrError) as caught:
+            LibvirtEvidence(None, tmp_path).agent_answers("web1")
+        assert caught.value.kind is Kind.EXTERNAL_FAILURE
+
+    def test_libvirt_that_hangs_is_given_up_in_time(self, asked, tmp_path, monkeypatch):
+        monkeypatch.setattr(evidence, "CALL_S", 0.2 - evidence.AGENT_S)
+        asked.hangs.clear()
+        with pytest.raises(VmMgrError, match="no answer"):
+            LibvirtEvidence(None, tmp_path).agent_answers("web1")
+
+
 class Answers:
     """virsh that gives one answer."""
 
@@ -397,17 +470,6 @@ class TestVirsh:
                 self.evidence(tmp_path, nonsense).qemu_status("web1")
 
     @pytest.mark.parametrize(
-        ("stderr", "answers"),
-        [
-            ("error: Guest agent is not responding: QEMU guest agent is not connected\n", False),
-            ("error: argument unsupported: QEMU guest agent is not configured\n", None),
-        ],
-    )
-    def test_what_libvirt_says_of_an_agent_is_told_apart(self, tmp_path, stderr, answers):
-        assert self.evidence(tmp_path, "", stderr, 1).agent_answers("web1") is answers
-        assert self.evidence(tmp_path, '{"return":{}}').agent_answers("web1") is True
-
-    @pytest.mark.parametrize(
         "stderr",
         [
             "error: Timed out during operation: cannot acquire state change lock",
@@ -418,9 +480,9 @@ class TestVirsh:
     )
     def test_any_other_failure_is_unknown(self, tmp_path, stderr):
         with pytest.raises(VmMgrError):
-            self.evidence(tmp_path, "", stderr, 1).agent_answers("web1")
-        with pytest.raises(VmMgrError):
             self.evidence(tmp_path, "", stderr, 1).control("web1")
+        with pytest.raises(VmMgrError):
+            self.evidence(tmp_path, "", stderr, 1).disk_requests("web1")
 
     def test_disks_are_added_up(self, tmp_path):
         said = """Domain: 'web1'

@@ -12,6 +12,7 @@ from vm_mgr.adapters.pacemaker import moves
 from vm_mgr.adapters.pacemaker.cib_transaction import CibEditor
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import TargetRole
+from vm_mgr.ports.cluster import Move
 from vm_mgr.ports.runner import Completed
 
 CIB = """<cib admin_epoch="0" epoch="1" num_updates="0" dc-uuid="2" validate-with="pacemaker-3.9">
@@ -38,7 +39,7 @@ class Tools:
 
 def move(clock, utc_at):
     tools = Tools()
-    CibEditor(tools, clock, utc_at).begin_move("web1", to="n2", away_from="n1", lifetime_s=240)
+    CibEditor(tools, clock, utc_at).begin_move(Move("web1", "n1", "n2", lifetime_s=240))
     end = etree.fromstring(tools.new).find(".//date_expression").get("end")
     return datetime.fromisoformat(end).replace(tzinfo=UTC).timestamp()
 
@@ -78,7 +79,7 @@ def test_recovery_of_a_held_vm_ends_by_the_clock_of_the_controller():
 def test_node_whose_clock_is_ahead_takes_no_move_from_another_vm():
     clock = VirtualClock()
     cib = etree.fromstring(CIB)
-    moves.add_move(cib, "web2", to="n2", away_from="n1", expires_utc=clock.utc() - HOUR)
+    moves.add_move(cib, Move("web2", "n1", "n2"), clock.utc() - HOUR)
     tools = Tools(etree.tostring(cib, encoding="unicode"))
     CibEditor(tools, clock).set_target_role("web1", TargetRole.STOPPED)
     assert "vm-mgr-move-web2" in tools.new

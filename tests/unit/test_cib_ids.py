@@ -10,7 +10,7 @@ from lxml import etree
 from vm_mgr.adapters.pacemaker import cib_write, moves
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import TargetRole
-from vm_mgr.ports.cluster import VmResource
+from vm_mgr.ports.cluster import Move, VmResource
 
 from .test_pacemaker import EMPTY
 
@@ -116,7 +116,7 @@ class Expected:
         for vm in self.vms.values():
             cib_write.add_vm(cib, vm)
         for name in self.moving:
-            moves.add_move(cib, name, to=None, away_from="n1", expires_utc=2e9)
+            moves.add_move(cib, Move(name, "n1"), 2e9)
         return cib
 
 
@@ -138,7 +138,7 @@ def do(cib, expected, step):
         cib_write.set_target_role(cib, *what)
         expected.vms[what[0]] = expected.vms[what[0]]._replace(target_role=what[1])
     elif verb == "move" and what[0] in expected.vms:
-        moves.add_move(cib, what[0], to=None, away_from="n1", expires_utc=2e9)
+        moves.add_move(cib, Move(what[0], "n1"), 2e9)
         expected.moving.add(what[0])
 
 

@@ -10,7 +10,7 @@ from vm_mgr.adapters.pacemaker.crm_mon import parse_crm_mon
 from vm_mgr.adapters.pacemaker.port import ENDED_MOVES, Pacemaker
 from vm_mgr.model.vm import TargetRole, VmState
 from vm_mgr.operations.support.vm_state import derive_status
-from vm_mgr.ports.cluster import SideEffect, VmResource
+from vm_mgr.ports.cluster import Move, SideEffect, VmResource
 from vm_mgr.ports.runner import Completed
 
 EMPTY = """<cib epoch="4" num_updates="7"><configuration><crm_config/><nodes/><resources/><constraints/>
@@ -41,7 +41,7 @@ def cib():
 
 
 def move(cib, name="web1", expires_utc=2e9, terms="strategy=precopy"):
-    moves.add_move(cib, name, to="n2", away_from="n1", expires_utc=expires_utc, terms=terms)
+    moves.add_move(cib, Move(name, "n1", "n2", options=terms), expires_utc)
 
 
 def operation(cib, name="web1"):
@@ -178,7 +178,7 @@ def rules(cib):
 
 def test_nodes_that_are_to_be_avoided_are_named_in_the_one_rule(cib):
     before = etree.tostring(cib)
-    moves.add_move(cib, "web1", to=None, away_from="n1", expires_utc=2e9, avoiding={"n3", "n2", "n1"})
+    moves.add_move(cib, Move("web1", "n1", avoid=frozenset({"n3", "n2", "n1"})), 2e9)
     outer, nodes = rules(cib)
     assert (outer.get("score"), outer.get("boolean-op"), nodes) == ("-INFINITY", "and", ["n1", "n2", "n3"])
     assert outer.find("rule").get("boolean-op") == "or"
@@ -192,7 +192,7 @@ def test_nodes_that_are_to_be_avoided_are_named_in_the_one_rule(cib):
 
 
 def test_node_to_go_to_needs_none_to_be_avoided(cib):
-    moves.add_move(cib, "web1", to="n2", away_from="n1", expires_utc=2e9, avoiding={"n3"})
+    moves.add_move(cib, Move("web1", "n1", "n2", avoid=frozenset({"n3"})), 2e9)
     outer, nodes = rules(cib)
     assert (outer.get("score"), nodes, outer.find("rule")) == ("INFINITY", ["n2"], None)
 
@@ -224,7 +224,7 @@ def test_harm_of_a_move_is_foreseen_by_the_scheduler():
     present = cib_write.parse_cib(EMPTY)
     cib_write.add_vm(present, VmResource("web1", TargetRole.STARTED, live_migration=True))
     cluster = Pacemaker(Scheduler(), VirtualClock())
-    found = cluster.simulate_move("web1", away_from="n1", avoiding={"n3"})
+    found = cluster.simulate_move(Move("web1", "n1", avoid=frozenset({"n3"})))
     assert found == {"db1": SideEffect.RESTARTED, "db2": SideEffect.STOPPED}
     assert len(asked) == 2
     assert rules(asked[1])[1] == ["n1", "n3"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vm_mgr.config import NodePaths
+from vm_mgr.node_paths import NodePaths
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 FILES = DEPLOY / "roles" / "vm_mgr" / "files"

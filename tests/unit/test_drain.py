@@ -48,18 +48,18 @@ def begun(env):
     moves, real_begin, real_end = [], env.cluster.begin_move, env.cluster.end_move
     moves_now, most = set(), [0]
 
-    def begin(name, **given):
-        moves.append((name, given))
-        moves_now.add(name)
+    def begin(move):
+        moves.append(move)
+        moves_now.add(move.name)
         most[0] = max(most[0], len(moves_now))
-        real_begin(name, **given)
+        real_begin(move)
 
     def end(name):
         moves_now.discard(name)
         real_end(name)
 
     env.cluster.begin_move, env.cluster.end_move = begin, end
-    moves_of = lambda: [name for name, _ in moves]  # noqa: E731
+    moves_of = lambda: [move.name for move in moves]  # noqa: E731
     begin.moves, begin.most, begin.names = moves, most, moves_of
     return begin
 
@@ -136,8 +136,8 @@ class TestOrder:
     def test_vm_that_went_along_with_another_is_not_moved_again(self, env, begun):
         real = env.cluster.begin_move
 
-        def begin(name, **given):
-            real(name, **given)
+        def begin(move):
+            real(move)
             env.cluster.places["low"] = "n3"
 
         env.cluster.begin_move = begin
@@ -147,7 +147,7 @@ class TestOrder:
 
     def test_terms_of_the_call_go_to_each_move(self, env, begun):
         drain(env, "n1", DrainOptions(terms=MigrateOptions(bandwidth_mib=8)))
-        assert all("bandwidth=8" in given["terms"] for _, given in begun.moves)
+        assert all("bandwidth=8" in move.options for move in begun.moves)
 
 
 def done(env):
@@ -306,7 +306,7 @@ class TestNode:
         make("web1")
         with env.intent_log.lock("drain-n2"):
             assert drain(env, "n1").moved[0].to == "n3"
-        assert begun.moves[0][1]["avoiding"] == {"n2"}
+        assert begun.moves[0].avoid == {"n2"}
 
     def test_without_any_other_node_the_vms_stay(self, env, make, begun):
         make("web1")

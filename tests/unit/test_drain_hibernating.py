@@ -21,7 +21,7 @@ from vm_mgr.operations.migration.outcome import longest_s
 from vm_mgr.operations.migration.stop_reason import move_reason
 from vm_mgr.operations.set_vm import Changes, set_vm
 from vm_mgr.operations.status import status
-from vm_mgr.ports.cluster import SideEffect, VmResource
+from vm_mgr.ports.cluster import Move, SideEffect, VmResource
 from vm_mgr.reports import Note
 
 from .conftest import DOMAIN
@@ -260,7 +260,7 @@ def test_constraint_of_a_drain_has_the_memory_saved():
         resources={"web1": Resource("web1", active=True, nodes=("n1",), target_role="Started")},
     )
     assert move_reason(state, read_configured(cib, "web1"), "web1", "n1") == ""
-    add_move(cib, "web1", to=None, away_from="n1", expires_utc=4e9, avoiding={"n2"})
+    add_move(cib, Move("web1", "n1", avoid=frozenset({"n2"})), 4e9)
     assert move_reason(state, read_configured(cib, "web1"), "web1", "n1")
 
 

@@ -22,6 +22,7 @@ from vm_mgr.operations.migrate import migrate
 from vm_mgr.operations.migration.blocked import release_blocked
 from vm_mgr.operations.migration.unblock import Presence, presence_of, unblock
 from vm_mgr.operations.pause import resume
+from vm_mgr.ports.cluster import Move
 
 from .conftest import DOMAIN
 from .test_moving import LONG
@@ -37,7 +38,7 @@ def nodes(env, image, tmp_path):
     env.state_dir = tmp_path / "state"
     create(env, CreateRequest(VM, DOMAIN, (image,), VmSettings(live_migration=True)))
     env.cluster.failing_migrations[VM] = "migrate_to on n1: it was killed"
-    env.cluster.begin_move(VM, to="n2", away_from="n1", lifetime_s=60)
+    env.cluster.begin_move(Move(VM, "n1", "n2", lifetime_s=60))
     env.cluster.state()
     nodes = {"n1": env.hypervisor, "n2": MemoryHypervisor(), "n3": MemoryHypervisor()}
     env.hypervisor_at = nodes.__getitem__
@@ -189,8 +190,8 @@ class TestRunningSource:
             past.clear()
         begin = env.cluster.begin_move
 
-        def begin_move(name, **given):
-            begin(name, **given)
+        def begin_move(move):
+            begin(move)
             nodes["n2"].running[VM] = 2000
 
         env.cluster.begin_move = begin_move

@@ -13,7 +13,7 @@ from vm_mgr.model.event import EventKind
 from vm_mgr.model.storage import DiskClient
 from vm_mgr.model.vm import TargetRole, VmSettings
 from vm_mgr.ocf.parameters import read
-from vm_mgr.ports.cluster import VmResource
+from vm_mgr.ports.cluster import Move, VmResource
 
 from .conftest import DOMAIN
 from .test_kills import Killed, MortalEnv
@@ -202,7 +202,7 @@ def test_other_moves_save_it_too(world, sign):
     cluster = world.cluster
     cluster.nodes["n1"] = cluster.nodes["n1"]._replace(standby=False, shutting_down=sign == "leaving")
     if sign == "move":
-        cluster.begin_move("web1", to="n2", away_from="n1", lifetime_s=60)
+        cluster.begin_move(Move("web1", "n1", "n2", lifetime_s=60))
     if sign == "prefers":
         cluster.resources["web1"] = cluster.resources["web1"]._replace(preferred_host="n3")
     world.stop("n1")

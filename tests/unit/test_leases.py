@@ -11,6 +11,7 @@ from vm_mgr.adapters.shared_dir.port import SharedDirectory
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import TargetRole
+from vm_mgr.ports.cluster import Move
 
 
 class Timed(Leases):
@@ -97,7 +98,7 @@ def test_cluster_is_not_changed_any_more(change):
 def test_end_of_a_move_needs_no_claim():
     with pytest.raises(AssertionError, match="cib"):
         Pacemaker(Unused(), VirtualClock(), require=refuse).begin_move(
-            "web1", to=NodeName("n2"), away_from=NodeName("n1"), lifetime_s=60
+            Move("web1", NodeName("n1"), NodeName("n2"), lifetime_s=60)
         )
 
 

@@ -29,6 +29,7 @@ from vm_mgr.operations.set_vm import Changes, set_vm
 from vm_mgr.operations.start import start
 from vm_mgr.operations.status import status
 from vm_mgr.operations.stop import stop
+from vm_mgr.ports.cluster import Move
 from vm_mgr.reports import Level, Note, Progress
 
 from .conftest import DOMAIN, have_aborts_told
@@ -47,7 +48,7 @@ def vm(env, image):
 def held(env, vm):
     """Give a VM whose migration has failed, and for which nobody waits any more."""
     env.cluster.failing_migrations[vm] = FAILED
-    env.cluster.begin_move(vm, to="n2", away_from="n1", lifetime_s=60)
+    env.cluster.begin_move(Move(vm, "n1", "n2", lifetime_s=60))
     assert status(env, vm).detail
     return vm
 
@@ -153,8 +154,8 @@ class TestMovedAllTheSame:
         nodes = {node: MemoryHypervisor() for node in ("n1", "n2", "n3")}
         begin = env.cluster.begin_move
 
-        def begin_move(name, **given):
-            begin(name, **given)
+        def begin_move(move):
+            begin(move)
             nodes["n2"].running[vm] = nodes["n1"].running.pop(vm)
 
         nodes["n1"].running[vm] = 1000
@@ -178,7 +179,7 @@ class TestMovedAllTheSame:
 
     def test_vm_that_is_seen_nowhere_is_not_said_to_run(self, env, vm, there):
         begin = env.cluster.begin_move
-        env.cluster.begin_move = lambda name, **given: begin(name, **given) or setattr(there, "hanging", True)
+        env.cluster.begin_move = lambda move: begin(move) or setattr(there, "hanging", True)
         assert "is not sure" in failure(env, vm, "n2").message
         assert env.cluster.held
 

@@ -30,7 +30,7 @@ from vm_mgr.ocf import __main__ as agent
 from vm_mgr.ocf import unblock
 from vm_mgr.ocf.parameters import read
 from vm_mgr.operations.migration.options import MigrateOptions, agent_terms
-from vm_mgr.ports.cluster import VmResource
+from vm_mgr.ports.cluster import Move, VmResource
 from vm_mgr.ports.runner import Completed
 
 GIVEN = Parameters(name="web1", timeout_s=120, target_node="n2")
@@ -257,7 +257,7 @@ class TestLift:
     @pytest.fixture
     def held(self, node):
         node.cluster.failing_migrations["web1"] = "migrate_to on n1: no ssh"
-        node.cluster.begin_move("web1", to="n2", away_from="n1", lifetime_s=60)
+        node.cluster.begin_move(Move("web1", "n1", "n2", lifetime_s=60))
         node.cluster.state()
         return node
 

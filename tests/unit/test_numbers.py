@@ -27,7 +27,7 @@ from vm_mgr.model.numbers import whole_number
 from vm_mgr.model.saved_state import read_state
 from vm_mgr.model.vm import TargetRole, VmSettings
 from vm_mgr.ocf.parameters import read
-from vm_mgr.operations.migration.options import MigrateOptions, bandwidth_of, limits_of
+from vm_mgr.operations.migration.options import MigrateOptions, terms_of
 from vm_mgr.ports.cluster import VmResource
 
 ODD = [
@@ -109,8 +109,7 @@ def test_every_reader_takes_it(text):
     assert check_problems({"qmp": text})
     assert not intervals_s({"qmp": text})
     vm = VmResource("web", TargetRole.STARTED, params={"migration_speed": text, "migration_max_pause": text})
-    assert bandwidth_of(MigrateOptions(), vm) is None
-    limits_of(MigrateOptions(), vm)
+    assert terms_of(MigrateOptions(), vm).bandwidth_mib is None
 
 
 @pytest.mark.parametrize("text", ODD)

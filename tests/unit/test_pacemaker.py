@@ -14,7 +14,7 @@ from vm_mgr.adapters.pacemaker.tools import check
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import TargetRole, VmState
 from vm_mgr.operations.support.vm_state import derive_status
-from vm_mgr.ports.cluster import VmResource
+from vm_mgr.ports.cluster import Move, VmResource
 from vm_mgr.ports.runner import Completed
 
 RECORDED = sorted((Path(__file__).parents[1] / "recordings").glob("pacemaker-*/crm_mon--*.xml"))
@@ -38,7 +38,7 @@ def test_vm_comes_and_goes_without_a_trace(cib):
     cib_write.add_vm(cib, VmResource("web1", TargetRole.STARTED, pinned_host="n2"))
     pin = cib.find("configuration/constraints/rsc_location[@id='vm-mgr-pin-web1']")
     assert (pin.get("score"), pin.get("resource-discovery")) == ("INFINITY", "exclusive")
-    moves.add_move(cib, "web1", to="n3", away_from="n2", expires_utc=2e9)
+    moves.add_move(cib, Move("web1", "n2", "n3"), 2e9)
     cib_write.remove_vm(cib, "web1")
     assert etree.tostring(cib) == before
 
@@ -90,8 +90,8 @@ def test_resource_sets_lose_only_the_vm(cib):
 
 
 def test_expired_moves_of_anybody_are_swept(cib):
-    moves.add_move(cib, "web1", to="n3", away_from="n2", expires_utc=1000)
-    moves.add_move(cib, "web2", to="n3", away_from="n2", expires_utc=3000)
+    moves.add_move(cib, Move("web1", "n2", "n3"), 1000)
+    moves.add_move(cib, Move("web2", "n2", "n3"), 3000)
     moves.sweep_moves(cib, "web3", 2000)
     assert ids(cib, "constraints/*") == ["vm-mgr-observers", "vm-mgr-move-web2"]
     moves.sweep_moves(cib, "web2", 2000)
@@ -258,7 +258,7 @@ def moved(cib):
     vm = VmResource("web1", TargetRole.STARTED, preferred_host="n2", colocations={"web2": "700"})
     cib_write.add_vm(cib, VmResource("web2", TargetRole.STARTED, colocations={"web1": "-INFINITY"}))
     cib_write.add_vm(cib, vm)
-    moves.add_move(cib, "web1", to="n3", away_from="n2", expires_utc=2e9)
+    moves.add_move(cib, Move("web1", "n2", "n3"), 2e9)
     cib.find("configuration/constraints").extend(etree.fromstring(LEFT))
     cib.append(etree.fromstring(STATUS))
     return cib

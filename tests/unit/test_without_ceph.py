@@ -86,8 +86,8 @@ def test_list_shows_what_the_cluster_runs_and_waits_once(env, image):
     connection = Silent()
     listing = Listing(Silent)
     for begun, waits in ((listing, 0), (None, 1)):
-        storage = CephStorage(connection, None, SystemClock(), listing=begun)
-        env.storage.names, env.intent_log = storage.names, CephIntentLog(connection, begun)
+        names = begun.names if begun else CephStorage(connection, None, SystemClock()).names
+        env.storage.names, env.intent_log = names, CephIntentLog(connection, begun)
         found = look(env)
         assert [vm.name for vm in found.vms] == ["web1"]
         assert [error.message for error in found.missing] == [SILENT.message]

@@ -175,11 +175,12 @@ def _plan(env: NodeEnv, given: Parameters, limits: Limits) -> Plan:
     if given.strategy is not Strategy.AUTO:
         return Plan(given.strategy, pause_early=given.pause_early, reason=given.reason)
     try:
+        xml = env.hypervisor.running_definition(given.name)
+        memory_bytes = env.definitions.machine(xml).memory_bytes
         return plan_for(
             env.hypervisor,
-            env.definitions,
             given.name,
-            strategy=given.strategy,
+            memory_bytes=memory_bytes,
             bandwidth_mib=given.speed_mib,
             limits=limits,
         )

@@ -157,6 +157,11 @@ class ClusterState(NamedTuple):
     fencings: tuple[Fencing, ...] = ()
     sets: Mapping[str, frozenset[NodeName]] = {}
 
+    @property
+    def hosts(self) -> tuple[NodeName, ...]:
+        """Name the nodes where a VM may be placed now."""
+        return tuple(node.name for node in self.nodes if node.can_host)
+
     def node(self, name: str) -> Node | None:
         """Find a node by name."""
         return next((node for node in self.nodes if node.name == name), None)

@@ -1,5 +1,6 @@
 """Describe what happened to a node or a VM, for the record that is kept of failovers."""
 
+import json
 from collections.abc import Mapping
 from enum import Enum
 from math import isfinite
@@ -111,8 +112,6 @@ def write_event(event: Event) -> str:
     Event(when_utc=7.124, kind=<EventKind.FENCED: 'fenced'>, subject='n2', node='n1', detail='', \
 waited={'power': 1500}, vms=(), why='')
     """
-    import json  # noqa: PLC0415 - the module is also loaded where nothing is written
-
     known = {
         **event._asdict(),
         "when_utc": round(event.when_utc, 3),
@@ -128,8 +127,6 @@ def read_event(raw: str) -> Event | None:
     >>> read_event("{") is read_event('{"kind": "melted"}') is None
     True
     """
-    import json  # noqa: PLC0415
-
     try:
         value = json.loads(raw)
         event = Event(

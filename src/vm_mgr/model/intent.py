@@ -1,5 +1,6 @@
 """Describe an operation that was begun and has not ended."""
 
+import json
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -33,8 +34,6 @@ def write_intent(intent: Intent) -> str:
     >>> read_intent(write_intent(Intent("create", "n1", 7.5, {"was": ""})))
     Intent(verb='create', node='n1', began_utc=7.5, details={'was': ''})
     """
-    import json  # noqa: PLC0415 - not for `list`, which hardly ever meets an intent
-
     return json.dumps({**intent._asdict(), "details": dict(intent.details)})
 
 
@@ -44,8 +43,6 @@ def read_intent(raw: str) -> Intent:
     >>> read_intent("{").verb
     'unknown'
     """
-    import json  # noqa: PLC0415
-
     try:
         value = json.loads(raw)
         details = {str(key): str(text) for key, text in dict(value.get("details", {})).items()}

@@ -1,5 +1,6 @@
 """Describe a guest's memory that is kept beside its disks until the guest goes on elsewhere."""
 
+import json
 from typing import NamedTuple
 
 __all__ = ["SavedState", "read_state", "write_state"]
@@ -36,8 +37,6 @@ def write_state(state: SavedState) -> str:
     >>> read_state(write_state(SavedState("u", "n1", 7.5, 3, "d", "f", was_paused=True))).was_paused
     True
     """
-    import json  # noqa: PLC0415 - for moves only
-
     kept = {key: value for key, value in state._asdict().items() if key not in _PLACES}
     return json.dumps({_KEYS.get(key, key): value for key, value in kept.items()})
 
@@ -48,8 +47,6 @@ def read_state(raw: str) -> SavedState:
     >>> read_state("{") == read_state('{"uuid": 1, "size_bytes": "x"}') == SavedState()
     True
     """
-    import json  # noqa: PLC0415
-
     try:
         value = json.loads(raw)
         return SavedState(

@@ -1,5 +1,6 @@
 """Move all running VMs away from a node, some at a time (docs/design/0013-drain.md)."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from vm_mgr.errors import AbortedError, Kind, SignalError, VmMgrError, raise_all
@@ -8,13 +9,14 @@ from vm_mgr.model.migration import AbortReason
 from vm_mgr.model.on_move import MoveMethod
 from vm_mgr.model.vm import VmName, VmState
 from vm_mgr.operations.lifecycle.waiting import wait
-from vm_mgr.operations.migrate import AS_SET, Moved, Moving, moving
-from vm_mgr.operations.migration.options import MigrateOptions, Target
-from vm_mgr.operations.migration.outcome import POLL_S, longest_s, method_taken, run_to_end
-from vm_mgr.operations.migration.prechecks import arrival_problems, side_effect_problems
+from vm_mgr.operations.migration.facts import load_targets, simulate
+from vm_mgr.operations.migration.options import AS_SET, MigrateOptions, Target
+from vm_mgr.operations.migration.outcome import EVENT_LOG_S, POLL_S, longest_s, method_taken, run_to_end
+from vm_mgr.operations.migration.prechecks import arrival, side_effects
+from vm_mgr.operations.migration.run import Migration, Moved
 from vm_mgr.operations.support.locking import lock
 from vm_mgr.operations.support.preconditions import host_problems, quorum_problems
-from vm_mgr.ports.cluster import VmResource
+from vm_mgr.ports.cluster import Move, VmResource
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress, Report
 
@@ -135,7 +137,7 @@ class _Journey:
         self.began_s = env.clock.monotonic()
         self.progress = Progress(f"moving {vm.name}")
         heard = cast("Env", _Heard(env, self._hear))
-        self.steps: Moving = moving(heard, vm.name, goal, terms)
+        self.migration = Migration(heard, vm.name, goal, terms)
 
     def told(self) -> str:
         """Say how far it is."""
@@ -210,8 +212,13 @@ class _Drain:
             source=self.node, avoiding=self._drained_too(), allow_restart=self.wishes.restart_others
         )
         for vm in tuple(self.returning):
-            problems = arrival_problems(env, state, vm, self.node, None, goal.avoiding, alive=False)
-            problems += side_effect_problems(env, state, vm, self.node, goal)
+            targets = load_targets(env, state, vm.name, self.node, goal)
+            places = arrival(state, vm, self.node, targets)
+            found = simulate(env, Move(vm.name, self.node, avoid=goal.avoiding))
+            others = side_effects(state, vm, self.node, goal, found)
+            for note in (*places.notes, *others.notes):
+                env.say(note)
+            problems = [*places.problems, *others.problems]
             if problems:
                 self.returning.remove(vm)
                 self._keep(vm.name, "; ".join(one.message for one in problems), problems[0].hint)
@@ -273,12 +280,7 @@ class _Drain:
 
     def _step(self, journey: _Journey) -> None:
         try:
-            next(journey.steps)
-        except StopIteration as end:
-            self.under_way.remove(journey)
-            self._arrived(journey, end.value)
-        except SignalError:
-            raise
+            moved = journey.migration.step()
         except VmMgrError as error:
             self.under_way.remove(journey)
             if _is_preempted(error) and journey.name not in self.again:
@@ -289,6 +291,10 @@ class _Drain:
                 return
             hint = next((one.hint for one in (error, *error.others) if one.hint), "")
             self._keep(journey.name, "; ".join(one.message for one in (error, *error.others)), hint)
+            return
+        if moved is not None:
+            self.under_way.remove(journey)
+            self._arrived(journey, moved)
 
     def _arrived(self, journey: _Journey, moved: Moved) -> None:
         if not moved.status.node:
@@ -318,7 +324,8 @@ class _Drain:
         )
         if seen.state is VmState.STARTED and seen.node not in ("", self.node):
             took_s = self.env.clock.monotonic() - began_s
-            how = run_to_end(self.env, method_taken(self.env, vm, began_utc))
+            deadline = self.env.clock.monotonic() + EVENT_LOG_S
+            how = run_to_end(self.env, partial(method_taken, self.env, vm, began_utc, deadline))
             self._tell(Left(vm.name, NodeName(seen.node), how, round(took_s, 1)))
         else:
             reason = f"it is {seen.state.value}" + (f": {seen.detail}" if seen.detail else "")
@@ -336,7 +343,7 @@ class _Drain:
         """Let each move end what it has begun; the VMs go on where they are."""
         for journey in self.under_way:
             try:
-                journey.steps.throw(error)
+                journey.migration.abandon(error)
             except BaseException as failed:
                 if failed is error:
                     continue

@@ -43,7 +43,7 @@ def look(env: Env) -> Listing:
     missing = []
     for label in env.storages.labels():
         try:
-            for name in env.storages.get(label).names():
+            for name in env.storages.names(label):
                 vms.setdefault(name, VmStatus(name, VmState.DISABLED))
         except VmMgrError as error:
             missing.append(error)

@@ -1,13 +1,13 @@
 """Ask for cluster state and change the cluster's configuration."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple, Protocol
 
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.vm import TargetRole, VmName
 
-__all__ = ["Cluster", "Configured", "Constraint", "ResourceOperation", "SideEffect", "VmResource"]
+__all__ = ["Cluster", "Configured", "Constraint", "Move", "ResourceOperation", "SideEffect", "VmResource"]
 
 
 class VmResource(NamedTuple):
@@ -45,6 +45,21 @@ class VmResource(NamedTuple):
     requirements: tuple[str, ...] = ()
     follow_uplink: bool = True
     hibernation_s: int = 0
+
+
+class Move(NamedTuple):
+    """Where a constraint moves a VM, and for how long it does.
+
+    to: the node; without one it is any but the source and those to avoid. options: words KEY=VALUE for the
+    agent, with this move only.
+    """
+
+    name: VmName
+    source: NodeName
+    to: NodeName | None = None
+    avoid: frozenset[NodeName] = frozenset()
+    options: str = ""
+    lifetime_s: int = 0
 
 
 class SideEffect(Enum):
@@ -141,27 +156,15 @@ class Cluster(Protocol):
         """Ask for a VM to run or not to run."""
         ...
 
-    def begin_move(
-        self,
-        name: VmName,
-        *,
-        to: NodeName | None,
-        away_from: NodeName,
-        lifetime_s: int,
-        terms: str = "",
-        avoiding: Collection[NodeName] = (),
-    ) -> None:
-        """Constrain a VM to a node, or away from its present one, until end_move or the lifetime is over.
-
-        Without a node to go to it also keeps off those that are to be avoided. The terms, words KEY=VALUE,
-        reach the agent with this move.
-        """
+    def begin_move(self, move: Move) -> None:
+        """Constrain a VM to a node, or away from its present one, until end_move or the lifetime is over."""
         ...
 
-    def simulate_move(
-        self, name: VmName, *, away_from: NodeName, avoiding: Collection[NodeName] = ()
-    ) -> Mapping[str, SideEffect]:
-        """Tell which resources such a move would stop, or restart, the VM itself among them."""
+    def simulate_move(self, move: Move) -> Mapping[str, SideEffect]:
+        """Tell which resources such a move would stop, or restart, the VM itself among them.
+
+        The lifetime does not matter.
+        """
         ...
 
     def end_move(self, name: VmName) -> None:

@@ -20,6 +20,10 @@ class Storages(Protocol):
         """Give one, the default for an empty label; raises NOT_FOUND."""
         ...
 
+    def names(self, label: str) -> set[VmName]:
+        """Name the VMs of one storage; for who asks it nothing else, since that may take less than `get`."""
+        ...
+
     def label_of(self, name: VmName) -> str:
         """Tell which one has a VM; empty for a VM that is nowhere.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -44,13 +45,13 @@ class CephIntentLog:
     @contextmanager
     def lock(self, name: VmName) -> Iterator[None]:
         """Hold the lock of the name, renewed by a thread."""
-        import threading  # noqa: PLC0415 - none of these for `list`
+        from vm_mgr.adapters.ceph.lock_words import cookie_of, lock_owner  # noqa: PLC0415 - not for `list`
 
         rados = load_rados()
 
         ioctx = self.connection.ioctx
         leases = self.connection.leases
-        cookie = _cookie(self.doing())
+        cookie = cookie_of(self.doing())
 
         def lock(flags: int = 0) -> None:
             asked = leases.now()
@@ -62,7 +63,7 @@ class CephIntentLog:
         except (rados.ObjectBusy, rados.ObjectExists) as error:
             besides = f", or was killed less than {LEASE_S} s ago"
             hint = f"try again when it has ended, or in {LEASE_S} s"
-            raise BusyError(name, _holder(ioctx, name), hint=hint, besides=besides) from error
+            raise BusyError(name, lock_owner(ioctx, name), hint=hint, besides=besides) from error
         except rados.Error as error:
             raise failed(f"can't lock {name}", error) from error
         self._claimed[name] = cookie
@@ -110,13 +111,15 @@ class CephIntentLog:
 
         What a dead command has sent into a broken network arrives when that is mended, long after its end.
         """
+        from vm_mgr.adapters.ceph.lock_words import assertion  # noqa: PLC0415 - not for `list`
+
         rados = load_rados()
 
         ioctx = self.connection.ioctx
         try:
             with rados.WriteOpCtx() as operation:
                 if name in self._claimed:
-                    operation.execute("lock", "assert_locked", _assertion(name, self._claimed[name]))
+                    operation.execute("lock", "assert_locked", assertion(name, self._claimed[name]))
                 add(ioctx, operation)
                 ioctx.operate_write_op(operation, LEDGER)
         except rados.ObjectNotFound:  # only to erase one; a lock would have made the object
@@ -126,47 +129,3 @@ class CephIntentLog:
             raise VmMgrError(Kind.TRY_LATER, message, hint="look at it with vm-mgr list") from error
         except rados.Error as error:
             raise failed(f"can't change the intent of {name}", error) from error
-
-
-def _assertion(name: VmName, cookie: str) -> bytes:
-    """Encode cls_lock_assert_op of version 1: the lock, 1 for an exclusive one, the cookie, the tag."""
-    import struct  # noqa: PLC0415
-
-    def string(text: str) -> bytes:
-        return struct.pack("<I", len(text.encode())) + text.encode()
-
-    words = string(name) + b"\x01" + string(cookie) + string("")
-    return struct.pack("<BBI", 1, 1, len(words)) + words
-
-
-def _cookie(doing: str) -> str:
-    """Name the command in a way that is its own alone: it may renew."""
-    import os  # noqa: PLC0415
-    import secrets  # noqa: PLC0415
-    import socket  # noqa: PLC0415
-    import time  # noqa: PLC0415
-
-    from vm_mgr.model.claimant import Claimant  # noqa: PLC0415
-
-    us = Claimant(socket.gethostname(), os.getpid(), doing, int(time.time()))
-    return us.written(secrets.token_hex(4))
-
-
-def _holder(ioctx: Any, name: VmName) -> str:
-    """Ask cls_lock who has the lock; whatever else Ceph puts around it, the cookie is in its answer."""
-    import struct  # noqa: PLC0415
-    import time  # noqa: PLC0415
-
-    import rados  # noqa: PLC0415
-
-    from vm_mgr.model.claimant import find_claimant  # noqa: PLC0415
-
-    word = str(name).encode()
-    # cls_lock_get_info_op of version 1: a string.
-    asked = struct.pack("<BBII", 1, 1, len(word) + 4, len(word)) + word
-    try:
-        _, answer = ioctx.execute(LEDGER, "lock", "get_info", asked)
-    except (rados.Error, AttributeError):
-        return ""
-    found = find_claimant(bytes(answer or b"").decode("latin-1"))
-    return found.words(time.time()) if found else ""

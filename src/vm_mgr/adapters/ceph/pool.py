@@ -5,23 +5,27 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from vm_mgr.adapters.ceph import holders
 from vm_mgr.adapters.ceph.connection import Connection, failed, load_rados, load_rbd, translated
+from vm_mgr.adapters.ceph.layout import disk_number
+from vm_mgr.adapters.ceph.listing import group_names
+from vm_mgr.adapters.ceph.metadata import read_all, write_changes
 from vm_mgr.adapters.ceph.patience import Patience
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.reports import silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
 
-    from vm_mgr.adapters.ceph.listing import Listing
     from vm_mgr.model.storage import DiskClient
     from vm_mgr.model.vm import VmName
     from vm_mgr.ports.clock import Clock
     from vm_mgr.ports.runner import Runner
     from vm_mgr.reports import Say
 
-__all__ = ["Pool"]
+__all__ = ["Pool", "threads_of"]
 
 
 class Pool:
@@ -34,7 +38,6 @@ class Pool:
         clock: Clock,
         *,
         cache: str = "writeback",
-        listing: Listing | None = None,
         spool: Path | None = None,
         say: Say = silent,
     ) -> None:
@@ -44,22 +47,14 @@ class Pool:
         self.runner = runner
         self.clock = clock
         self.cache = cache
-        self.listing = listing
         self._spool = spool
 
     def names(self) -> set[VmName]:
-        """List the groups, or take the list that was begun earlier."""
-        listing, self.listing = self.listing, None
-        if listing is not None:
-            return listing.names()
-        from vm_mgr.adapters.ceph.listing import group_names  # noqa: PLC0415 - not for `status`
-
+        """List the groups."""
         return group_names(self.connection)
 
     def metadata(self, name: VmName) -> dict[str, str]:
         """Read all metadata of the system disk; raises NOT_FOUND where there is no such disk."""
-        from vm_mgr.adapters.ceph.metadata import read_all  # noqa: PLC0415 - not for `list`
-
         image_name = f"system_{name}"
         with self.reading(f"can't read {image_name}") as ioctx:
             found = read_all(ioctx, image_name)
@@ -70,8 +65,6 @@ class Pool:
 
     def describe(self, name: VmName, metadata: Mapping[str, str | None]) -> None:
         """Set and remove keys of the system disk's metadata."""
-        from vm_mgr.adapters.ceph.metadata import write_changes  # noqa: PLC0415
-
         present = self.metadata(name)
         with (
             self.working(f"can't describe {name}") as (rbd, ioctx),
@@ -81,8 +74,6 @@ class Pool:
 
     def images(self, name: VmName) -> list[str]:
         """List the group's images, the system disk first; it is always among them."""
-        from vm_mgr.adapters.ceph.layout import disk_number  # noqa: PLC0415
-
         with self.working(f"can't list the disks of {name}") as (rbd, ioctx):
             try:
                 members = [str(member["name"]) for member in rbd.Group(ioctx, name).list_images()]
@@ -96,15 +87,11 @@ class Pool:
 
     def holders(self, images: Sequence[str]) -> list[DiskClient]:
         """Read watchers and locks; reading needs no watch of our own."""
-        from vm_mgr.adapters.ceph import holders  # noqa: PLC0415
-
         with self.working("can't see who has the disks open") as (rbd, ioctx):
             return [holder for image in images for holder in holders.holders(rbd, ioctx, image)]
 
     def evict(self, holder: DiskClient) -> None:
         """Blocklist a dead client and break its locks."""
-        from vm_mgr.adapters.ceph import holders  # noqa: PLC0415
-
         with self.working(f"can't blocklist {holder.address}") as (rbd, ioctx):
             holders.evict(rbd, self.connection.cluster, ioctx, holder)
 
@@ -133,3 +120,10 @@ class Pool:
         rbd = load_rbd()
         with translated(doing):
             yield self.patience.module(rbd, doing), ioctx
+
+
+def threads_of(count: int) -> ThreadPoolExecutor:
+    """Begin threads. Loading them takes 10 ms, which all commands would wait for that use Ceph."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
+    return ThreadPoolExecutor(count)

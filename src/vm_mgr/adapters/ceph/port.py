@@ -5,16 +5,21 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from vm_mgr.adapters.ceph import disks, removal, saved_states, snapshots, staging, usage, uuids
+from vm_mgr.adapters.ceph.flattening import flatten
+from vm_mgr.adapters.ceph.fullness import fullness
+from vm_mgr.adapters.ceph.images import describe_image
+from vm_mgr.adapters.ceph.layout import SNAPSHOT, disk_image, read_settings, settings_keys, write_settings
 from vm_mgr.adapters.ceph.pool import Pool
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.storage import Disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from vm_mgr.adapters.ceph.staging import StagedImages
     from vm_mgr.model.capacity import Room
     from vm_mgr.model.saved_state import SavedState
-    from vm_mgr.model.storage import Consistency, Disk, DiskInfo, DiskTies, ImageFile, Snapshot
+    from vm_mgr.model.storage import Consistency, DiskInfo, DiskTies, ImageFile, Snapshot
     from vm_mgr.model.vm import VmName, VmSettings
 
 __all__ = ["CephStorage"]
@@ -38,31 +43,22 @@ class CephStorage(Pool):
 
     def settings(self, name: VmName) -> VmSettings:
         """Read the settings."""
-        from vm_mgr.adapters.ceph.layout import read_settings  # noqa: PLC0415 - not for `list`
-
         return read_settings(self.metadata(name))
 
     def uuids(self, read: Callable[[str], str], *, keep: bool = True) -> Mapping[VmName, str]:
         """Read the definitions that are not yet in the index."""
-        from vm_mgr.adapters.ceph import uuids  # noqa: PLC0415 - for a new VM only
-
         return uuids.known(self, lambda name: read(self.definition(name)), keep=keep)
 
     def disk(self, name: VmName, number: int, bus: str | None) -> Disk:
         """Say how a domain reaches a disk."""
-        from vm_mgr.adapters.ceph.layout import disk_image  # noqa: PLC0415
-        from vm_mgr.model.storage import Disk  # noqa: PLC0415
-
         return Disk(
             f"{self.connection.pool}/{disk_image(name, number)}", bus=bus or "virtio", cache=self.cache
         )
 
     @contextmanager
-    def stage(self, name: VmName) -> Iterator[StagedImages]:
+    def stage(self, name: VmName) -> Iterator[staging.StagedImages]:
         """Begin a VM under temporary names."""
-        from vm_mgr.adapters.ceph.staging import StagedImages  # noqa: PLC0415
-
-        staged = StagedImages(self, name)
+        staged = staging.StagedImages(self, name)
         try:
             yield staged
         finally:
@@ -70,33 +66,23 @@ class CephStorage(Pool):
 
     def unstage(self, name: VmName) -> bool:
         """Recover what a killed creation left."""
-        from vm_mgr.adapters.ceph import staging  # noqa: PLC0415
-
         return staging.unstage(self, name)
 
     def change_settings(self, name: VmName, settings: VmSettings) -> None:
         """Write all keys of the settings anew."""
-        from vm_mgr.adapters.ceph.layout import settings_keys, write_settings  # noqa: PLC0415
-
         kept = {**dict.fromkeys(settings_keys()), **settings.user_metadata, **write_settings(settings)}
         self.describe(name, kept)
 
     def rename(self, name: VmName, new: VmName) -> None:
         """Rename images and group."""
-        from vm_mgr.adapters.ceph import removal  # noqa: PLC0415
-
         removal.rename_vm(self, name, new)
 
     def remove(self, name: VmName) -> bool:
         """Delete group and disks, and what an unfinished creation left."""
-        from vm_mgr.adapters.ceph import removal  # noqa: PLC0415
-
         return removal.remove_vm(self, name)
 
     def disks(self, name: VmName) -> list[DiskInfo]:
         """Describe the group's images."""
-        from vm_mgr.adapters.ceph.images import describe_image  # noqa: PLC0415
-
         images = self.images(name)
         with self.working(f"can't describe the disks of {name}") as (rbd, ioctx):
             return [describe_image(rbd, ioctx, image) for image in images]
@@ -111,8 +97,6 @@ class CephStorage(Pool):
 
     def next_disk(self, name: VmName) -> int:
         """Count the group's images."""
-        from vm_mgr.adapters.ceph import disks  # noqa: PLC0415
-
         return disks.following(self, name)
 
     def make_disk(
@@ -124,38 +108,26 @@ class CephStorage(Pool):
         on_progress: Callable[[float], None],
     ) -> None:
         """Make an image under a temporary name."""
-        from vm_mgr.adapters.ceph import disks  # noqa: PLC0415
-
         disks.make(self, name, number, size_bytes, image, on_progress)
 
     def place_disk(self, name: VmName, number: int) -> None:
         """Give it its name and its group."""
-        from vm_mgr.adapters.ceph import disks  # noqa: PLC0415
-
         disks.place(self, name, number)
 
     def drop_disk(self, name: VmName, number: int) -> None:
         """Delete an image with its snapshots."""
-        from vm_mgr.adapters.ceph import disks  # noqa: PLC0415
-
         disks.drop(self, name, number)
 
     def disk_ties(self, name: VmName, number: int) -> DiskTies:
         """Name snapshots and clones of an image."""
-        from vm_mgr.adapters.ceph import disks  # noqa: PLC0415
-
         return disks.ties(self, name, number)
 
     def flatten(self, name: VmName, image: str, on_progress: Callable[[float], None]) -> None:  # noqa: ARG002
         """Flatten an image."""
-        from vm_mgr.adapters.ceph.flattening import flatten  # noqa: PLC0415
-
         flatten(self, image, on_progress)
 
     def room(self) -> Room:
         """Ask the monitors."""
-        from vm_mgr.adapters.ceph import usage  # noqa: PLC0415
-
         return usage.room(self)
 
     def dependents(self, name: VmName) -> list[str]:
@@ -174,86 +146,58 @@ class CephStorage(Pool):
 
     def snapshots(self, name: VmName) -> list[Snapshot]:
         """List the system disk's snapshots."""
-        from vm_mgr.adapters.ceph import snapshots  # noqa: PLC0415
-
         return snapshots.listed(self, name)
 
     def take_snapshot(self, name: VmName, snapshot: str, consistency: Consistency) -> None:
         """Take one on every image."""
-        from vm_mgr.adapters.ceph import snapshots  # noqa: PLC0415
-
         snapshots.take(self, name, snapshot, consistency)
 
     def regrade(self, name: VmName, snapshot: str, consistency: Consistency) -> None:
         """Correct its key."""
-        from vm_mgr.adapters.ceph.layout import SNAPSHOT  # noqa: PLC0415
-
         self.describe(name, {SNAPSHOT + snapshot: consistency.value})
 
     def drop_snapshot(self, name: VmName, snapshot: str) -> None:
         """Delete one from every image."""
-        from vm_mgr.adapters.ceph import snapshots  # noqa: PLC0415
-
         snapshots.drop(self, name, snapshot)
 
     def roll_back(self, name: VmName, snapshot: str) -> None:
         """Take every image back."""
-        from vm_mgr.adapters.ceph import snapshots  # noqa: PLC0415
-
         snapshots.roll_back(self, name, snapshot)
 
     def prepare_state(self, name: VmName, size_bytes: int) -> str:
         """Look for room."""
-        from vm_mgr.adapters.ceph import saved_states  # noqa: PLC0415
-
         return saved_states.begin(self, name, size_bytes)
 
     def store_state(
         self, name: VmName, state: SavedState, on_progress: Callable[[float], None]
     ) -> SavedState:
         """Copy the file into an image."""
-        from vm_mgr.adapters.ceph import saved_states  # noqa: PLC0415
-
         return saved_states.keep(self, name, state, on_progress)
 
     def commit_state(self, name: VmName, state: SavedState) -> None:
         """Rename the image."""
-        from vm_mgr.adapters.ceph import saved_states  # noqa: PLC0415
-
         saved_states.finish(self, name, state)
 
     def saved_state(self, name: VmName) -> SavedState | None:
         """Look for the image."""
-        from vm_mgr.adapters.ceph import saved_states  # noqa: PLC0415
-
         return saved_states.found(self, name)
 
     def disk_fingerprint(self, name: VmName) -> str:
         """Describe the images."""
-        from vm_mgr.adapters.ceph import saved_states  # noqa: PLC0415
-
         return saved_states.disk_fingerprint(self, name)
 
     def consume_state(self, name: VmName) -> None:
         """Rename the image."""
-        from vm_mgr.adapters.ceph import saved_states  # noqa: PLC0415
-
         saved_states.take(self, name)
 
     def load_state(self, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> str:
         """Copy the image into a file."""
-        from vm_mgr.adapters.ceph import saved_states  # noqa: PLC0415
-
         return saved_states.fetch(self, name, state, on_progress)
 
     def delete_state(self, name: VmName) -> None:
         """Delete the image."""
-        from vm_mgr.adapters.ceph import saved_states  # noqa: PLC0415
-
         saved_states.drop(self, name)
 
     def full(self, name: VmName) -> str:  # noqa: ARG002 - the same for every VM
         """Ask for the flags that keep a client's writes waiting, of the cluster and of the pool."""
-        from vm_mgr.adapters.ceph.fullness import fullness  # noqa: PLC0415
-
         return fullness(self.connection)

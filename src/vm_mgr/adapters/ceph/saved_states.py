@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 from vm_mgr import private
 from vm_mgr.adapters.ceph import layout, usage
 from vm_mgr.adapters.ceph.images import key_of, remove_image
+from vm_mgr.adapters.ceph.pool import threads_of
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.saved_state import SavedState, read_state, write_state
 
@@ -60,7 +60,7 @@ def keep(storage: Pool, name: VmName, state: SavedState, on_progress: Callable[[
         size = path.stat().st_size
         with storage.working(f"can't store the memory of {name}") as (rbd, ioctx):
             rbd.RBD().create(ioctx, image_name, max(size, 1))
-            with rbd.Image(ioctx, image_name) as image, ThreadPoolExecutor(AT_ONCE) as threads:
+            with rbd.Image(ioctx, image_name) as image, threads_of(AT_ONCE) as threads:
                 for batch in _batches(path):
                     on_progress(batch[0][0] / size)
                     for _, chunk in batch:
@@ -131,7 +131,7 @@ def fetch(storage: Pool, name: VmName, state: SavedState, on_progress: Callable[
             storage.working(f"can't read the saved memory of {name}") as (rbd, ioctx),
             rbd.Image(ioctx, layout.state_image(layout.RESUMED, name), read_only=True) as image,
             path.open("wb") as file,
-            ThreadPoolExecutor(AT_ONCE) as threads,
+            threads_of(AT_ONCE) as threads,
         ):
             for batch in _ranges(state.size_bytes):
                 on_progress(batch[0][0] / state.size_bytes)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.ceph import layout
 from vm_mgr.adapters.ceph.connection import begun
+from vm_mgr.adapters.ceph.pool import threads_of
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.storage import Consistency, Snapshot
 
@@ -49,7 +49,7 @@ def take(storage: Pool, name: VmName, snapshot: str, consistency: Consistency) -
     ):
         images = [opened.enter_context(rbd.Image(ioctx, image)) for image in storage.images(name)]
         lacking = [image for image in images if snapshot not in _names(image)]
-        with ThreadPoolExecutor(max(1, len(lacking))) as threads:
+        with threads_of(max(1, len(lacking))) as threads:
             list(threads.map(lambda image: image.create_snap(snapshot), lacking))
     storage.describe(name, {layout.SNAPSHOT + snapshot: consistency.value})
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import errno
 import json
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.ceph import holders as looking
 from vm_mgr.adapters.ceph.connection import load_rbd, translated, wait_for_map
+from vm_mgr.adapters.ceph.pool import threads_of
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.ports.storage_fencing import Daemons
 
@@ -55,7 +55,7 @@ class CephStorageFencing:
         An OSD's `up_from` is the epoch in which it came up last. The map of that epoch has the time; one that
         is not kept any more (mon_min_osdmap_epochs are: 500) is old.
         """
-        with ThreadPoolExecutor(2) as pool:
+        with threads_of(2) as pool:
             reading = pool.submit(self._ask, {"prefix": "osd metadata"})
             found = self._ask({"prefix": "osd dump"})
             hosts = {entry.get("id"): str(entry.get("hostname", "")) for entry in reading.result()}
@@ -90,7 +90,7 @@ class CephStorageFencing:
         ioctx = self.connection.ioctx
         rbd = load_rbd()
 
-        with translated("can't see which disks the node has open"), ThreadPoolExecutor(AT_ONCE) as pool:
+        with translated("can't see which disks the node has open"), threads_of(AT_ONCE) as pool:
             wait_for_map(self.connection.cluster)
             images = rbd.RBD().list(ioctx)
             lists = pool.map(lambda image: looking.holders(rbd, ioctx, image), images)
@@ -102,7 +102,7 @@ class CephStorageFencing:
         rbd = load_rbd()
 
         addresses = sorted({holder.address for holder in holders})
-        with translated("can't blocklist the node's clients"), ThreadPoolExecutor(AT_ONCE) as pool:
+        with translated("can't blocklist the node's clients"), threads_of(AT_ONCE) as pool:
             list(pool.map(lambda address: looking.blocklist(cluster, address), addresses))
             wait_for_map(cluster)
             with looking.entries_stay(cluster):

@@ -176,6 +176,10 @@ class OverlaidStorages:
         self._env.storages.get(label)
         return cast("Storage", OverlaidStorage(self._env, self._copy, self._tell, label or self.labels()[0]))
 
+    def names(self, label: str) -> set[VmName]:
+        """Name the VMs of one."""
+        return set(self.get(label).names())
+
     def label_of(self, name: VmName) -> str:
         """Tell which one has a VM."""
         return self._copy.where(name)

@@ -15,13 +15,12 @@ from vm_mgr.errors import VmMgrError
 from vm_mgr.model.vm import TargetRole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from vm_mgr.adapters.memory.storage import MemoryStaged
-    from vm_mgr.model.cluster import NodeName
     from vm_mgr.model.storage import DiskClient, ImageFile
     from vm_mgr.model.vm import VmName, VmSettings
-    from vm_mgr.ports.cluster import Cluster, VmResource
+    from vm_mgr.ports.cluster import Cluster, Move, VmResource
     from vm_mgr.ports.hypervisor import Hypervisor
     from vm_mgr.ports.live_migration import Migration
     from vm_mgr.ports.snapshots import Snapshots
@@ -98,7 +97,7 @@ READS: Mapping[str, frozenset[str]] = {
             *("settings", "uuids"),
         }
     ),
-    "storages": frozenset({"get", "labels", "label_of", "storage_resource"}),
+    "storages": frozenset({"get", "labels", "label_of", "names", "storage_resource"}),
     "timings": frozenset({"ceph", "cluster"}),
 }
 
@@ -152,20 +151,11 @@ def _set_target_role(cluster: Cluster, name: VmName, role: TargetRole) -> str:
     return f"{'start' if start else 'stop'} {name}"
 
 
-def _begin_move(
-    _: Cluster,
-    name: VmName,
-    *,
-    to: NodeName | None,
-    away_from: NodeName,
-    lifetime_s: int,
-    terms: str = "",
-    avoiding: Collection[NodeName] = (),
-) -> str:
-    where = f"from {away_from} to {to or 'another node'}"
-    where += f", not to {', '.join(sorted(avoiding))}" if avoiding and not to else ""
-    how = f" ({unquote(terms)})" if terms else ""
-    return f"move {name} {where}{how}, by a constraint for at most {lifetime_s} s"
+def _begin_move(_: Cluster, move: Move) -> str:
+    where = f"from {move.source} to {move.to or 'another node'}"
+    where += f", not to {', '.join(sorted(move.avoid))}" if move.avoid and not move.to else ""
+    how = f" ({unquote(move.options)})" if move.options else ""
+    return f"move {move.name} {where}{how}, by a constraint for at most {move.lifetime_s} s"
 
 
 def _clear_moves(cluster: Cluster, name: VmName) -> str:

@@ -13,7 +13,7 @@ from vm_mgr.errors import Kind, VmMgrError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["PAUSED", "STATES", "Connection", "binding"]
+__all__ = ["PAUSED", "STATES", "Connection", "binding", "qemu_binding"]
 
 # virDomainState (libvirt-domain.h), in virsh's words.
 STATES = ("no state", "running", "idle", "paused", "in shutdown", "shut off", "crashed", "pmsuspended")
@@ -29,6 +29,13 @@ def binding() -> Any:
         raise VmMgrError(Kind.ENVIRONMENT, "libvirt's Python binding is missing here", hint=hint) from error
     libvirt.registerErrorHandler(lambda *_: None, None)  # it would print what is raised, too
     return libvirt
+
+
+def qemu_binding() -> Any:
+    """Load the part for QEMU alone: its monitor and the guest's agent; raises ImportError."""
+    import libvirt_qemu  # noqa: PLC0415
+
+    return libvirt_qemu
 
 
 class Connection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from vm_mgr.adapters.libvirt.connection import Connection, binding
+from vm_mgr.adapters.libvirt.connection import Connection, binding, qemu_binding
 from vm_mgr.errors import Kind, VmMgrError
 
 if TYPE_CHECKING:
@@ -36,9 +36,7 @@ def _samples_shortly(domain: Any) -> bool:
     arguments = {"calc-time": SAMPLE_MS, "calc-time-unit": "millisecond"}
     command = json.dumps({"execute": "calc-dirty-rate", "arguments": arguments})
     try:
-        import libvirt_qemu  # noqa: PLC0415
-
-        return "return" in json.loads(libvirt_qemu.qemuMonitorCommand(domain, command, 0))
+        return "return" in json.loads(qemu_binding().qemuMonitorCommand(domain, command, 0))
     except (ImportError, ValueError, binding().libvirtError):
         return False
 

@@ -1,12 +1,13 @@
-"""Meet the evidence port with virsh and libvirt's state file."""
+"""Meet the evidence port with virsh, libvirt's API where its error codes count, and libvirt's state file."""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.libvirt import commands
+from vm_mgr.adapters.libvirt.connection import Connection, qemu_binding
 from vm_mgr.errors import Kind, ProgramError, VmMgrError
 from vm_mgr.ports.evidence import Control
 
@@ -33,6 +34,7 @@ class LibvirtEvidence:
     def __init__(self, runner: Runner, libvirt_run: Path) -> None:
         self.runner = runner
         self.libvirt_run = libvirt_run
+        self.connection = Connection(commands.URI)
 
     def state(self, name: VmName, pid: int) -> str:
         """Read the file's element <domstatus>, which is on one line."""
@@ -73,18 +75,27 @@ class LibvirtEvidence:
     def agent_answers(self, name: VmName) -> bool | None:
         """Send guest-ping, which an agent answers also while it has frozen the guest's file systems.
 
-        virsh has one exit status for everything; these texts are those of VIR_ERR_AGENT_UNRESPONSIVE and
-        VIR_ERR_ARGUMENT_UNSUPPORTED. An agent that another command waits for is neither.
+        An agent that another command waits for is no silent one: that is an error.
         """
-        ping = ("qemu-agent-command", name, '{"execute": "guest-ping"}', "--timeout", str(AGENT_S))
-        done = self.runner.run(commands.virsh(*ping), timeout_s=CALL_S + AGENT_S)
-        if done.exit_code == 0:
+
+        def ask(libvirt: Any) -> bool | None:
+            domain = self.connection.domain(libvirt, name)
+            try:
+                qemu_binding().qemuAgentCommand(domain, commands.PING, AGENT_S, 0)
+            except libvirt.libvirtError as error:
+                silent = {
+                    libvirt.VIR_ERR_AGENT_UNRESPONSIVE: False,
+                    libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED: None,
+                }
+                if error.get_error_code() not in silent:
+                    raise
+                return silent[error.get_error_code()]
             return True
-        if "Guest agent is not responding" in done.stderr:
-            return False
-        if "agent is not configured" in done.stderr:
-            return None
-        raise ProgramError(done.argv, done.exit_code, done.stderr)
+
+        try:
+            return self.connection.call(ask, CALL_S + AGENT_S)  # type: ignore[no-any-return]
+        finally:
+            self.connection.close()
 
     def disk_requests(self, name: VmName) -> int:
         """Add up what virsh domstats says of each disk."""

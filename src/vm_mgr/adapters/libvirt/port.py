@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,6 +17,7 @@ from vm_mgr.ports.live_migration import quiet
 from vm_mgr.room import in_memory
 
 if TYPE_CHECKING:
+    from vm_mgr.adapters.libvirt.moves import LibvirtMoves
     from vm_mgr.model.capacity import NodeCapacity
     from vm_mgr.model.migration import JobSample
     from vm_mgr.model.vm import VmName
@@ -45,7 +45,6 @@ class LocalLibvirt:
         self.state_dir = state_dir
         self.uri = uri
         self.connection = Connection(uri)
-        self._measuring: set[VmName] = set()
 
     def close(self) -> None:
         """Leave the kept connection; the next call that needs it connects again."""
@@ -85,46 +84,29 @@ class LocalLibvirt:
         state = self._virsh("domstate", name, timeout_s=timeout_s)
         return state.stdout.strip() if state.exit_code == 0 else "absent"
 
+    @cached_property
+    def _moves(self) -> LibvirtMoves:
+        """What only moves need; with lxml it takes 30 ms to load, which a stop would wait for."""
+        from vm_mgr.adapters.libvirt.moves import LibvirtMoves  # noqa: PLC0415
+
+        return LibvirtMoves(self.runner, self.connection, self.run)
+
     def migrate(self, migration: Migration, tell: Tell = quiet) -> bool:
         """Move live through libvirt's API; with virsh where an option is one that only virsh knows."""
-        from vm_mgr.adapters.libvirt.migration import LiveMove  # noqa: PLC0415 - for moves only
-        from vm_mgr.adapters.libvirt.migration_options import understood  # noqa: PLC0415
-        from vm_mgr.adapters.libvirt.streams import end_streams  # noqa: PLC0415
-
-        if understood(migration.extra_options) is not None:
-
-            def cut(pid: int) -> int:
-                return end_streams(self.runner, pid)
-
-            return LiveMove(self.connection, migration, tell, run=self.run, end_streams=cut).run()
-        from vm_mgr.adapters.libvirt.virsh_migration import migrate  # noqa: PLC0415
-
-        return migrate(
-            self.runner,
+        return self._moves.migrate(
             migration,
+            tell,
             is_paused=lambda: bool(self.paused(migration.name, timeout_s=SHORT_S)),
             abort=lambda: self.abort_job(migration.name),
         )
 
     def let_go(self, name: VmName, *, timeout_s: float, ident: str = "") -> None:
         """Take the mark of its arrival away and resume."""
-        from vm_mgr.adapters.libvirt.arrival import let_go  # noqa: PLC0415 - for moves only
-
-        let_go(self.connection, name, timeout_s, ident)
+        self._moves.let_go(name, timeout_s, ident)
 
     def migration_progress(self, name: VmName) -> JobSample | None:
         """Ask for the job's statistics; a domain that leaves meanwhile has none."""
-        from vm_mgr.adapters.libvirt.migration import progress  # noqa: PLC0415 - for moves only
-
-        def look(libvirt: Any) -> JobSample | None:
-            try:
-                return progress(libvirt, self.connection.domain(libvirt, name))
-            except libvirt.libvirtError as error:
-                if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
-                    raise
-                return None
-
-        return self.connection.call(look, SHORT_S)  # type: ignore[no-any-return]
+        return self._moves.progress(name)
 
     def receives(self, name: VmName) -> bool:
         """Ask for the job, which libvirt has for an incoming migration from beginning to end."""
@@ -137,25 +119,15 @@ class LocalLibvirt:
 
     def begin_dirty_rate(self, name: VmName) -> None:
         """Have QEMU begin; what keeps it from that is met again by dirty_rate."""
-        from vm_mgr.adapters.libvirt.dirty_rate import begin_dirty_rate  # noqa: PLC0415 - for moves only
-
-        with suppress(VmMgrError):
-            begin_dirty_rate(self.connection, name)
-            self._measuring.add(name)
+        self._moves.begin_dirty_rate(name)
 
     def dirty_rate(self, name: VmName) -> float | None:
         """Have QEMU measure it."""
-        from vm_mgr.adapters.libvirt.dirty_rate import measured_dirty_rate  # noqa: PLC0415 - for moves only
-
-        begun = name in self._measuring
-        self._measuring.discard(name)
-        return measured_dirty_rate(self.connection, name, time.sleep, begun=begun)
+        return self._moves.dirty_rate(name)
 
     def migration_problems(self, xml: str) -> list[VmMgrError]:
         """Ask libvirt for what the definition names."""
-        from vm_mgr.adapters.libvirt.migration_precheck import problems  # noqa: PLC0415 - for moves only
-
-        return self.connection.call(lambda libvirt: problems(libvirt, self.connection, xml), CONNECT_S)  # type: ignore[no-any-return]
+        return self._moves.problems(xml)
 
     def abort_job(self, name: VmName) -> None:
         """Cancel a migration under way."""
@@ -258,15 +230,11 @@ class LocalLibvirt:
 
     def save_memory(self, name: VmName, path: str, *, timeout_s: float) -> None:
         """Take a snapshot of the memory alone."""
-        from vm_mgr.adapters.libvirt.memory_save import save_memory  # noqa: PLC0415 - for moves only
-
-        save_memory(self.connection, name, path, timeout_s)
+        self._moves.save_memory(name, path, timeout_s)
 
     def restore(self, path: str, name: VmName, *, timeout_s: float) -> None:  # noqa: ARG002 - it is in the file
         """Have libvirt start from the file."""
-        from vm_mgr.adapters.libvirt.memory_save import restore  # noqa: PLC0415 - for moves only
-
-        restore(self.connection, path, timeout_s)
+        self._moves.restore(path, timeout_s)
 
     def running_definition(self, name: VmName) -> str:
         """Dump the live XML, as a migration hands it over."""

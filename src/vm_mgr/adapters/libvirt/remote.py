@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vm_mgr.adapters.libvirt.connection import PAUSED, STATES
+from vm_mgr.adapters.libvirt.connection import PAUSED, STATES, qemu_binding
 from vm_mgr.adapters.libvirt.port import LocalLibvirt
 from vm_mgr.adapters.libvirt.virsh import CONNECT_S, FREEZE_S, MONITOR_S, SHORT_S
 from vm_mgr.errors import VmMgrError
@@ -73,9 +73,7 @@ class RemoteLibvirt(LocalLibvirt):
         """Give the answer; nothing where there is none within a second."""
 
         def ask(libvirt: Any) -> str:
-            import libvirt_qemu  # noqa: PLC0415
-
-            return str(libvirt_qemu.qemuAgentCommand(self._domain(libvirt, name), command, 1, 0))
+            return str(qemu_binding().qemuAgentCommand(self._domain(libvirt, name), command, 1, 0))
 
         try:
             return str(self._call(ask, SHORT_S))
@@ -98,9 +96,7 @@ class RemoteLibvirt(LocalLibvirt):
         """Hand a command in JSON to QEMU's monitor and give its answer in JSON."""
 
         def ask(libvirt: Any) -> str:
-            import libvirt_qemu  # noqa: PLC0415
-
-            return str(libvirt_qemu.qemuMonitorCommand(self._domain(libvirt, name), command, 0))
+            return str(qemu_binding().qemuMonitorCommand(self._domain(libvirt, name), command, 0))
 
         return str(self._call(ask, MONITOR_S))
 

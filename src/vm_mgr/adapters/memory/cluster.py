@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from vm_mgr.model.cluster import ClusterState, Failure, Fencing, Node, NodeName, Resource
 from vm_mgr.model.vm import TargetRole, VmName
-from vm_mgr.ports.cluster import Configured, Constraint, ResourceOperation, SideEffect, VmResource
+from vm_mgr.ports.cluster import Configured, Constraint, Move, ResourceOperation, SideEffect, VmResource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Mapping
 
     from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
     from vm_mgr.model.migration import AbortReason
@@ -26,7 +26,7 @@ class MemoryCluster:
         self.local = NodeName(local or next(iter(self.nodes)))
         self.resources: dict[VmName, VmResource] = {}
         self.places: dict[VmName, NodeName] = {}
-        self.moves: dict[VmName, tuple[NodeName | None, NodeName]] = {}
+        self.moves: dict[VmName, Move] = {}
         self.failing: dict[VmName, str] = {}
         self.failing_migrations: dict[VmName, str] = {}
         # Why the agent has ended the migrations of these; where it is known, the agent's event says so.
@@ -36,7 +36,6 @@ class MemoryCluster:
         self.restarting: set[VmName] = set()
         self.terms: dict[VmName, str] = {}
         self.harms: dict[VmName, Mapping[str, SideEffect]] = {}
-        self.avoided: dict[VmName, frozenset[NodeName]] = {}
         self.sets: dict[str, frozenset[NodeName]] = {}
         self.failures: dict[VmName, list[Failure]] = {}
         self.foreign: dict[str, Resource] = {}
@@ -121,31 +120,20 @@ class MemoryCluster:
             self.resources[name] = self.resources[name]._replace(target_role=role)
         self.moves.pop(name, None)
 
-    def begin_move(
-        self,
-        name: VmName,
-        *,
-        to: NodeName | None,
-        away_from: NodeName,
-        lifetime_s: int,  # noqa: ARG002 - this cluster is never killed
-        terms: str = "",
-        avoiding: Collection[NodeName] = (),
-    ) -> None:
-        """Constrain a VM."""
-        self.avoided[name] = frozenset(avoiding)
-        self.moves[name] = (to, away_from)
-        self.terms[name] = terms
-        self.restarting.discard(name)
+    def begin_move(self, move: Move) -> None:
+        """Constrain a VM; this cluster is never killed, so nothing ends by itself."""
+        self.moves[move.name] = move
+        self.terms[move.name] = move.options
+        self.restarting.discard(move.name)
 
-    def simulate_move(
-        self, name: VmName, *, away_from: NodeName, avoiding: Collection[NodeName] = ()
-    ) -> Mapping[str, SideEffect]:
+    def simulate_move(self, move: Move) -> Mapping[str, SideEffect]:
         """Look at the one VM, and at what a test has said."""
-        able = [one for one in self.nodes.values() if one.can_host and one.name not in {away_from, *avoiding}]
-        if not able:
-            return {name: SideEffect.STOPPED}
-        restarted = {} if self.resources[name].live_migration else {str(name): SideEffect.RESTARTED}
-        return restarted | dict(self.harms.get(name, {}))
+        kept_off = {move.source, *move.avoid}
+        if not any(one.can_host and one.name not in kept_off for one in self.nodes.values()):
+            return {move.name: SideEffect.STOPPED}
+        restarted = {str(move.name): SideEffect.RESTARTED}
+        live = self.resources[move.name].live_migration
+        return ({} if live else restarted) | dict(self.harms.get(move.name, {}))
 
     def end_move(self, name: VmName) -> None:
         """Remove the constraint."""
@@ -203,11 +191,12 @@ class MemoryCluster:
             past = self.failures.setdefault(name, [])
             past.append(Failure("monitor: not running", when=f"the {len(past) + 1}th time"))
             self._stop(name)
-        to, away_from = self.moves.get(name, (None, NodeName("")))
+        move = self.moves.get(name, Move(name, NodeName("")))
+        to, kept_off = move.to, {move.source, *move.avoid}
         present = self.places.get(name)
-        if present and present != away_from and to in (None, present) and not self._wants_away(name, present):
+        stays = present != move.source and to in (None, present)
+        if present and stays and not self._wants_away(name, present):
             return
-        kept_off = {away_from, *(self.avoided.get(name, ()) if name in self.moves else ())}
         able = [node.name for node in self.nodes.values() if node.can_host and node.name not in kept_off]
         wanted = to or resource.pinned_host or resource.preferred_host
         if wanted in able or able:

@@ -345,6 +345,10 @@ class MemoryStorages:
             raise VmMgrError(Kind.NOT_FOUND, f"there is no storage {label!r}", hint=f"there is: {LABEL}")
         return self.storage
 
+    def names(self, label: str) -> set[VmName]:
+        """Ask it."""
+        return set(self.get(label).names())
+
     def label_of(self, name: VmName) -> str:
         """Tell whether it has a VM."""
         return LABEL if self.storage.exists(name) else ""

@@ -1,6 +1,6 @@
 """Change the CIB: read it, build the new one, apply the difference as one versioned patch."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import suppress
 
 from lxml import etree
@@ -14,7 +14,7 @@ from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.ports.clock import Clock
-from vm_mgr.ports.cluster import Configured, Constraint, SideEffect, VmResource
+from vm_mgr.ports.cluster import Configured, Constraint, Move, SideEffect, VmResource
 from vm_mgr.ports.runner import Runner
 from vm_mgr.room import in_memory
 
@@ -89,34 +89,21 @@ class CibEditor:
 
         self._edit(change)
 
-    def begin_move(
-        self,
-        name: VmName,
-        *,
-        to: NodeName | None,
-        away_from: NodeName,
-        lifetime_s: int,
-        terms: str = "",
-        avoiding: Collection[NodeName] = (),
-    ) -> None:
+    def begin_move(self, move: Move) -> None:
         """Constrain a VM for the time of a move."""
 
         def change(cib: etree._Element) -> None:
-            expires = self._utc(cib) + lifetime_s
-            moves.sweep_moves(cib, name, self._long_ago())
-            moves.add_move(
-                cib, name, to=to, away_from=away_from, expires_utc=expires, terms=terms, avoiding=avoiding
-            )
+            expires = self._utc(cib) + move.lifetime_s
+            moves.sweep_moves(cib, move.name, self._long_ago())
+            moves.add_move(cib, move, expires)
 
         self._edit(change)
 
-    def simulate_move(
-        self, name: VmName, *, away_from: NodeName, avoiding: Collection[NodeName] = ()
-    ) -> dict[str, SideEffect]:
+    def simulate_move(self, move: Move) -> dict[str, SideEffect]:
         """Compare what would happen with the move's constraint with what happens anyway."""
         before = self._query()
         cib, expires = cib_write.parse_cib(before), self.clock.utc() + FORESIGHT_S
-        moves.add_move(cib, name, to=None, away_from=away_from, expires_utc=expires, avoiding=avoiding)
+        moves.add_move(cib, move, expires)
         anyway = simulate(self.runner, before)
         found = simulate(self.runner, etree.tostring(cib, encoding="unicode"))
         return {resource: harm for resource, harm in found.items() if anyway.get(resource) is not harm}

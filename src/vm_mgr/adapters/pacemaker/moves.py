@@ -1,7 +1,7 @@
 """Edit what the CIB has for moves: the constraint of one, and what becomes of a VM whose move fails."""
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from lxml import etree
 
@@ -18,7 +18,7 @@ from vm_mgr.adapters.pacemaker.cib_xml import (
 )
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import TargetRole, VmName
-from vm_mgr.ports.cluster import VmResource
+from vm_mgr.ports.cluster import Move, VmResource
 
 __all__ = ["HIBERNATION", "MOVE", "add_move", "add_restart", "block_on_failure", "hibernate", "sweep_moves"]
 
@@ -34,33 +34,25 @@ HIBERNATION = "vm-mgr-hibernation"
 PROVIDER = "vm-mgr"
 
 
-def add_move(
-    cib: etree._Element,
-    name: VmName,
-    *,
-    to: NodeName | None,
-    away_from: NodeName,
-    expires_utc: float,
-    terms: str = "",
-    avoiding: Collection[NodeName] = (),
-) -> None:
+def add_move(cib: etree._Element, move: Move, expires_utc: float) -> None:
     """Add the temporary constraint of a move, with a date after which Pacemaker ignores it.
 
-    The terms go to the agent as a meta attribute of the operation, which ends at the same date.
+    The options go to the agent as a meta attribute of the operation, which ends at the same date.
     """
+    name = move.name
     sweep_moves(cib, name, 0)  # what other VMs have is none of ours: they may be on their way
     ident = our_id("move", name)
     location = etree.SubElement(section(cib, "constraints"), "rsc_location", id=ident, rsc=name)
-    score = "INFINITY" if to else "-INFINITY"
+    score = "INFINITY" if move.to else "-INFINITY"
     rule = {"id": our_id("move", name, "rule"), "score": score, "boolean-op": "and"}
     element = etree.SubElement(location, "rule", rule)
-    _name_nodes(element, name, [to] if to else [away_from, *sorted(set(avoiding) - {away_from})])
+    _name_nodes(element, name, [move.to] if move.to else [move.source, *sorted(move.avoid - {move.source})])
     _until(element, our_id("move", name, "end"), expires_utc)
     for primitive in find(cib, PRIMITIVE, name=name):
         if primitive.get("provider") == PROVIDER:
-            move = _move_operation(primitive, name)
-            if terms:
-                _nvset_until(move, our_id("terms", name), {TERMS_KEY: terms}, expires_utc)
+            migrate_to = _move_operation(primitive, name)
+            if move.options:
+                _nvset_until(migrate_to, our_id("terms", name), {TERMS_KEY: move.options}, expires_utc)
 
 
 def _name_nodes(rule: etree._Element, name: VmName, nodes: list[NodeName]) -> None:

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING
 
 from vm_mgr.adapters.pacemaker.tools import NO_SUCH_THING, call, check, no_cluster
 from vm_mgr.errors import VmMgrError
+from vm_mgr.model.cluster import NodeName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
     from vm_mgr.adapters.pacemaker.cib_transaction import CibEditor
-    from vm_mgr.model.cluster import ClusterState, NodeName
+    from vm_mgr.model.cluster import ClusterState
     from vm_mgr.model.vm import TargetRole, VmName
     from vm_mgr.ports.clock import Clock
-    from vm_mgr.ports.cluster import Configured, Constraint, SideEffect, VmResource
+    from vm_mgr.ports.cluster import Configured, Constraint, Move, SideEffect, VmResource
     from vm_mgr.ports.runner import Pending, Runner
 
 __all__ = ["Pacemaker"]
@@ -75,8 +76,6 @@ class Pacemaker:
 
     def local_node(self) -> NodeName:
         """Ask Pacemaker once for this node's name, which need not be the host's."""
-        from vm_mgr.model.cluster import NodeName  # noqa: PLC0415
-
         self._local = self._local or check(call(self.runner, ("crm_node", "-n"))).stdout.strip()
         return NodeName(self._local)
 
@@ -118,26 +117,13 @@ class Pacemaker:
         """Ask for a VM to run or not."""
         self._claimed_editor().set_target_role(name, role)
 
-    def begin_move(
-        self,
-        name: VmName,
-        *,
-        to: NodeName | None,
-        away_from: NodeName,
-        lifetime_s: int,
-        terms: str = "",
-        avoiding: Collection[NodeName] = (),
-    ) -> None:
+    def begin_move(self, move: Move) -> None:
         """Constrain a VM for the time of a move."""
-        self._editor().begin_move(
-            name, to=to, away_from=away_from, lifetime_s=lifetime_s, terms=terms, avoiding=avoiding
-        )
+        self._editor().begin_move(move)
 
-    def simulate_move(
-        self, name: VmName, *, away_from: NodeName, avoiding: Collection[NodeName] = ()
-    ) -> dict[str, SideEffect]:
+    def simulate_move(self, move: Move) -> dict[str, SideEffect]:
         """Ask the scheduler."""
-        return self._editor().simulate_move(name, away_from=away_from, avoiding=avoiding)
+        return self._editor().simulate_move(move)
 
     def end_move(self, name: VmName) -> None:
         """Remove the constraint of a move."""

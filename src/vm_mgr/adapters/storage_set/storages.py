@@ -18,11 +18,12 @@ __all__ = ["StorageEntry", "StorageSet"]
 class StorageEntry(NamedTuple):
     """A storage of the configuration: how to build it, and the resource that its VMs need on their node.
 
-    What is built meets both the storage and the snapshots port.
+    What is built meets both the storage and the snapshots port. names: how its VMs are named without that.
     """
 
     build: Callable[[], Any]
     storage_resource: str = ""
+    names: Callable[[], set[VmName]] | None = None
 
 
 class StorageSet:
@@ -45,6 +46,11 @@ class StorageSet:
         if label not in self._built:
             self._built[label] = self._places[label].build()
         return self._built[label]
+
+    def names(self, label: str) -> set[VmName]:
+        """Name the VMs of one."""
+        names = self._places[label].names if label in self._places else None
+        return names() if names is not None else set(self.get(label).names())
 
     def label_of(self, name: VmName) -> str:
         """Ask one after the other."""

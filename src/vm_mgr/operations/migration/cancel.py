@@ -5,7 +5,6 @@ from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.vm import VmName, VmState
 from vm_mgr.operations.lifecycle.waiting import wait
 from vm_mgr.operations.migration.halves import Others, end_halves
-from vm_mgr.operations.migration.outcome import POLL_S
 from vm_mgr.operations.migration.unblock import is_shutting_down
 from vm_mgr.operations.support.vm_state import derive_status
 from vm_mgr.ports.cluster import VmResource
@@ -14,6 +13,7 @@ from vm_mgr.reports import Level, Note, Progress
 
 __all__ = ["abort", "cancel_move", "confirm_on_source", "remaining_effects", "undo_move"]
 
+POLL_S = 0.25
 LOOK_S = 10.0
 SETTLE_S = 30.0
 # What Pacemaker, its agent and ssh to the target take until there is a job that can be aborted, and what the

@@ -1,6 +1,6 @@
 """Say where a single move goes, and what it wants differently from the VM's settings; check both."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from math import ceil
 from typing import NamedTuple
 
@@ -22,15 +22,15 @@ from vm_mgr.ports.cluster import VmResource
 from vm_mgr.reports import Level, Note
 
 __all__ = [
+    "AS_SET",
     "MigrateOptions",
     "Target",
+    "Terms",
     "advice",
     "agent_terms",
-    "bandwidth_of",
-    "limits_of",
     "move_problems",
-    "strategy_of",
     "term_problems",
+    "terms_of",
     "too_slow",
 ]
 
@@ -50,6 +50,9 @@ class MigrateOptions(NamedTuple):
     timeout_s: int | None = None
     on_timeout: OnTimeout | None = None
     max_pause_s: int | None = None
+
+
+AS_SET = MigrateOptions()
 
 
 class Target(NamedTuple):
@@ -93,82 +96,83 @@ def agent_terms(terms: MigrateOptions, plan: Plan | None) -> dict[str, str]:
     return given
 
 
-def strategy_of(terms: MigrateOptions, params: Mapping[str, str]) -> Strategy:
-    """Take the call's, or the VM's as the agent has it, which refuses one that is unknown."""
-    kept = params.get("migration_strategy", "")
-    known = [strategy.value for strategy in Strategy]
-    return terms.strategy or Strategy(kept if kept in known else Strategy.AUTO)
+class Terms(NamedTuple):
+    """What the agent will go by; bandwidth in MiB/s, None where nobody has limited it."""
+
+    strategy: Strategy
+    bandwidth_mib: int | None
+    limits: Limits
 
 
-def limits_of(terms: MigrateOptions, vm: VmResource) -> Limits:
-    """Give the limits that the agent will go by."""
-    kept, longest = vm.params.get("migration_timeout_action", ""), vm.params.get("migration_max_pause", "")
-    found = whole_number(longest)
-    kept_pause_s = MAX_PAUSE_S if found is None else float(found)
-    return limits_within(
+def terms_of(options: MigrateOptions, vm: VmResource) -> Terms:
+    """Take the call's wishes, or the VM's as its agent has them, which refuses an unknown strategy."""
+    kept = vm.params
+    bandwidth_mib = options.bandwidth_mib or whole_number(kept.get("migration_speed", "")) or None
+    longest = whole_number(kept.get("migration_max_pause", ""))
+    keeps_on = OnTimeout.ABORT if kept.get("migration_timeout_action") == "abort" else OnTimeout.PAUSE
+    limits = limits_within(
         vm.migrate_to_timeout_s - RESERVE_S,
-        timeout_s=terms.timeout_s,
-        on_timeout=terms.on_timeout or (OnTimeout.ABORT if kept == "abort" else OnTimeout.PAUSE),
-        max_pause_s=terms.max_pause_s or kept_pause_s,
+        timeout_s=options.timeout_s,
+        on_timeout=options.on_timeout or keeps_on,
+        max_pause_s=options.max_pause_s or (MAX_PAUSE_S if longest is None else float(longest)),
     )
+    return Terms(_strategy(options, vm), bandwidth_mib, limits)
 
 
-def bandwidth_of(terms: MigrateOptions, vm: VmResource) -> int | None:
-    """Give the MiB/s that the agent will keep to; None where nobody has limited them."""
-    kept = vm.params.get("migration_speed", "")
-    return terms.bandwidth_mib or whole_number(kept) or None
+def _strategy(options: MigrateOptions, vm: VmResource) -> Strategy:
+    kept = vm.params.get("migration_strategy", "")
+    return options.strategy or Strategy(kept if kept in set(Strategy) else Strategy.AUTO)
 
 
-def too_slow(terms: MigrateOptions, vm: VmResource, memory_bytes: int) -> Note | None:
+def too_slow(name: VmName, terms: Terms, memory_bytes: int) -> Note | None:
     """Tell what the bandwidth carries in time, where that is less than all memory.
 
     How much of it is in use, which is what has to be sent, is not known here.
     """
-    bandwidth_mib, timeout_s = bandwidth_of(terms, vm), limits_of(terms, vm).timeout_s
+    bandwidth_mib, timeout_s = terms.bandwidth_mib, terms.limits.timeout_s
     if bandwidth_mib is None or bandwidth_mib * timeout_s >= memory_bytes / MIB:
         return None
     text = (
         f"at {bandwidth_mib} MiB/s the first {timeout_s:.0f} s carry {bandwidth_mib * timeout_s:.0f} MiB: "
-        f"{vm.name} is late if it uses more of its {memory_bytes // MIB} MiB"
+        f"{name} is late if it uses more of its {memory_bytes // MIB} MiB"
     )
     return Note(Level.INFO, "too-slow", text, "raise --bandwidth or --timeout")
 
 
 def advice(
-    why: AbortReason, terms: MigrateOptions, vm: VmResource, sample: JobSample | None, strategy: Strategy
+    why: AbortReason, options: MigrateOptions, vm: VmResource, terms: Terms, sample: JobSample | None
 ) -> str:
     """Say what would help a live migration that has failed for this reason; sample is the last one."""
     if why is AbortReason.RECOVERY:
         return f"when that is over: vm-mgr migrate {vm.name}"
     if why not in (AbortReason.LATE, AbortReason.PAUSE):
         return f"mend that, and move it again; what the nodes have to say: vm-mgr events {vm.name}"
-    return "; or ".join(_ways(why, terms, vm, sample, strategy))
+    return "; or ".join(_ways(why, options, vm, terms, sample))
 
 
 def _ways(
-    why: AbortReason, terms: MigrateOptions, vm: VmResource, sample: JobSample | None, strategy: Strategy
+    why: AbortReason, options: MigrateOptions, vm: VmResource, terms: Terms, sample: JobSample | None
 ) -> Iterator[str]:
-    limits, bandwidth_mib = limits_of(terms, vm), bandwidth_of(terms, vm)
-    pauses = limits.on_timeout is OnTimeout.PAUSE
-    if bandwidth_mib is not None:
-        yield f"allow it more than {bandwidth_mib} MiB/s: --bandwidth"
+    limits = terms.limits
+    if terms.bandwidth_mib is not None:
+        yield f"allow it more than {terms.bandwidth_mib} MiB/s: --bandwidth"
     if why is AbortReason.LATE and (sample is None or sample.converges):
         more = f"vm-mgr set {vm.name} --migrate-to-timeout {2 * vm.migrate_to_timeout_s}"
-        yield f"give it more time: {'--timeout' if terms.timeout_s else more}"
+        yield f"give it more time: {'--timeout' if options.timeout_s else more}"
     if why is not AbortReason.PAUSE and sample is not None and sample.converges:
         return
-    if not pauses:
+    if limits.on_timeout is not OnTimeout.PAUSE:
         yield "let the guest be paused to finish: --on-timeout pause"
     elif limits.max_pause_s is not None:
         needed_s = 2 * (sample.pause_s or 0) if sample is not None else 0
         yield f"let it pause longer: --max-pause {ceil(max(2 * limits.max_pause_s, needed_s))}"
-    if strategy is not Strategy.AUTO_CONVERGE:
+    if terms.strategy is not Strategy.AUTO_CONVERGE:
         yield "slow the guest down: --strategy auto-converge"
 
 
 def term_problems(name: VmName, terms: MigrateOptions, vm: VmResource, agent: str) -> list[VmMgrError]:
     """Refuse what has no effect, or can't be done."""
-    if terms == MigrateOptions():
+    if terms == AS_SET:
         return []
     problems = []
     if not vm.live_migration:
@@ -186,7 +190,7 @@ def term_problems(name: VmName, terms: MigrateOptions, vm: VmResource, agent: st
         hint = f"give at most {longest_s} s, or: {longer}"
         problems.append(VmMgrError(Kind.INVALID, message, hint=hint))
     parallel = terms.parallel or vm.params.get("migration_parallel")
-    return problems + _parallel_problems(strategy_of(terms, vm.params), several=bool(parallel))
+    return problems + _parallel_problems(_strategy(terms, vm), several=bool(parallel))
 
 
 def move_problems(settings: VmSettings) -> list[VmMgrError]:

@@ -1,59 +1,48 @@
-"""Look, before anything moves, for what would keep a running VM from arriving, or harm others."""
+"""Judge from the facts what would keep a running VM from arriving, or harm others; nothing is asked here."""
 
-from vm_mgr.errors import Kind, VmMgrError
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.failback import Failback
 from vm_mgr.model.vm import VmName, VmSettings, VmState, VmStatus
-from vm_mgr.operations.migration.options import Target
+from vm_mgr.operations.migration.facts import Facts, Targets
+from vm_mgr.operations.migration.options import MigrateOptions, Target, term_problems
 from vm_mgr.operations.support.placement import resource_missing, worse_node_reasons
 from vm_mgr.operations.support.preconditions import fencing_hint, host_problems
 from vm_mgr.ports.cluster import SideEffect, VmResource
-from vm_mgr.ports.env import Env
-from vm_mgr.reports import Level, Note, Progress
+from vm_mgr.reports import Level, Note, Say
 
-__all__ = ["arrival_problems", "goal_problems", "side_effect_problems"]
+__all__ = ["Verdict", "arrival", "goal_problems", "request_problems", "side_effects"]
 
 
-def arrival_problems(
-    env: Env,
-    state: ClusterState,
-    vm: VmResource,
-    source: NodeName,
-    to: NodeName | None,
-    avoiding: frozenset[NodeName] = frozenset(),
-    *,
-    alive: bool,
-) -> list[VmMgrError]:
-    """Look at the node, or each that the cluster may choose: then one that can take the VM is enough.
+class Verdict(NamedTuple):
+    """What forbids a move, and what is to be told of one all the same."""
 
-    alive: also ask the libvirt of each whether it can go on with the running guest.
-    """
-    name = vm.name
-    env.say(Progress(f"looking whether {name} can move"))
-    try:
-        xml = env.hypervisor_at(source).running_definition(name) if alive else ""
-    except VmMgrError as error:
-        return [_unreachable(source, error)]
-    others = [node.name for node in state.nodes if node.can_host and node.name not in {source, *avoiding}]
-    found = {node: _problems(env, state, name, node, xml) for node in ([to] if to else others)}
-    for node, problems in found.items():
-        problems += [_unfit(name, node, reason) for reason in worse_node_reasons(state, vm, source, node)]
-    if any(not problems for problems in found.values()):
-        for node, problems in found.items():
-            for problem in problems:
-                text = f"{node} can't take {name}: {problem.message}"
-                env.say(Note(Level.WARNING, "node-unfit", text, problem.hint))
-        return []
-    return [problem for problems in found.values() for problem in problems]
+    problems: Sequence[VmMgrError] = ()
+    notes: Sequence[Note] = ()
+
+    def require(self, say: Say) -> None:
+        """Say the notes, and raise the problems, if there are any."""
+        for note in self.notes:
+            say(note)
+        raise_all(self.problems)
+
+
+def request_problems(facts: Facts, goal: Target, options: MigrateOptions) -> list[VmMgrError]:
+    """Refuse a VM on its way, what is no move, and options that have no effect."""
+    return (
+        _still_moving(facts.seen) or goal_problems(facts.state, facts.seen, goal, facts.settings)
+    ) + term_problems(facts.seen.name, options, facts.vm, facts.before.agent)
 
 
 def goal_problems(
     state: ClusterState, seen: VmStatus, goal: Target, settings: VmSettings
 ) -> list[VmMgrError]:
     """Refuse what is no move, or one that the VM's own settings or the nodes don't allow."""
-    to = goal.to
+    to, hosts = goal.to, set(state.hosts)
     problems, pinned = host_problems(state, to, now=True), settings.pinned_host
-    hosts = {node.name for node in state.nodes if node.can_host}
     able = hosts - {seen.node}
     returns = settings.failback == Failback.RETURN.value and settings.preferred_host in hosts
     if seen.state is not VmState.STARTED:
@@ -77,20 +66,30 @@ def goal_problems(
     return problems
 
 
-def side_effect_problems(
-    env: Env, state: ClusterState, vm: VmResource, source: NodeName, goal: Target
-) -> list[VmMgrError]:
+def arrival(state: ClusterState, vm: VmResource, source: NodeName, targets: Targets) -> Verdict:
+    """Judge where it may go: one node that can take the VM is enough, then the others are only told."""
+    if source in targets.silent:
+        return Verdict([_unreachable(source, targets.silent[source])])
+    found = {node: _node_problems(state, vm, source, node, targets) for node in targets.refusals}
+    if all(found.values()):
+        return Verdict([problem for problems in found.values() for problem in problems])
+    told = [(node, problem) for node, problems in found.items() for problem in problems]
+    return Verdict(
+        notes=[
+            Note(Level.WARNING, "node-unfit", f"{node} can't take {vm.name}: {problem.message}", problem.hint)
+            for node, problem in told
+        ]
+    )
+
+
+def side_effects(
+    state: ClusterState, vm: VmResource, source: NodeName, goal: Target, found: Mapping[str, SideEffect]
+) -> Verdict:
     """Refuse what the cluster's rules would make a stop: of a VM for which no node is left, or of others.
 
     That a VM without live migration is itself stopped and started is its move: it was told before.
     """
-    try:
-        found = env.cluster.simulate_move(vm.name, away_from=source, avoiding=goal.avoiding)
-    except VmMgrError as error:
-        text = f"what else the move of {vm.name} would do can't be simulated: {error.message}"
-        env.say(Note(Level.WARNING, "not-foreseen", text, error.hint))
-        return []
-    problems = []
+    problems, notes = [], []
     for name, harm in found.items():
         text = f"if {vm.name} left {source}, {name} would be {harm.value}"
         hint = f"see what keeps it: vm-mgr show {name}; crm_mon -1"
@@ -103,22 +102,31 @@ def side_effect_problems(
         elif not goal.allow_restart:
             problems.append(VmMgrError(Kind.WRONG_STATE, text, hint="allow that: --restart-others"))
         else:
-            env.say(Note(Level.WARNING, "restarts", text, hint))
-    return problems
+            notes.append(Note(Level.WARNING, "restarts", text, hint))
+    return Verdict(problems, notes)
 
 
-def _problems(env: Env, state: ClusterState, name: VmName, node: NodeName, xml: str) -> list[VmMgrError]:
-    problems = _storage_problems(env, state, name, node)
-    try:
-        return problems + (env.hypervisor_at(node).migration_problems(xml) if xml else [])
-    except VmMgrError as error:
-        return [*problems, _unreachable(node, error)]
+def _still_moving(seen: VmStatus) -> list[VmMgrError]:
+    """Refuse a VM on its way: another constraint now would have it stopped and started."""
+    if not seen.moving:
+        return []
+    hint = f"wait until it has arrived: vm-mgr status {seen.name}; or cancel it: vm-mgr unmigrate {seen.name}"
+    return [VmMgrError(Kind.TRY_LATER, f"{seen.name} is still on its way from an earlier move", hint=hint)]
 
 
-def _storage_problems(env: Env, state: ClusterState, name: VmName, node: NodeName) -> list[VmMgrError]:
+def _node_problems(
+    state: ClusterState, vm: VmResource, source: NodeName, node: NodeName, targets: Targets
+) -> list[VmMgrError]:
+    problems = _storage_problems(state, vm.name, node, targets.storage_resource)
+    problems += targets.refusals[node]
+    if node in targets.silent:
+        problems.append(_unreachable(node, targets.silent[node]))
+    worse = worse_node_reasons(state, vm, source, node)
+    return problems + [_unfit(vm.name, node, reason) for reason in worse]
+
+
+def _storage_problems(state: ClusterState, name: VmName, node: NodeName, needed: str) -> list[VmMgrError]:
     """Refuse a node where what mounts and guards the VM's disks does not run."""
-    label = env.storages.label_of(name)
-    needed = env.storages.storage_resource(label) if label else ""
     if not resource_missing(state, needed, node):
         return []
     message = f"the storage of {name} is not active on {node}: {needed} does not run there"

@@ -4,6 +4,7 @@ A backup tool's overlay (virsh snapshot-create-as --disk-only), a block job, a d
 the running QEMU knows of it. What starts next is the stored definition, whose disk lacks what came since.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from vm_mgr.errors import Kind, VmMgrError
@@ -15,9 +16,11 @@ from vm_mgr.reports import Level, Note
 
 __all__ = [
     "NOTE",
+    "Elsewhere",
     "clear",
     "disk_problems",
     "elsewhere",
+    "elsewhere_problems",
     "keep_note",
     "noted_problems",
     "overlay_problems",
@@ -64,6 +67,16 @@ def elsewhere(env: Env, live_xml: str, stored_xml: str) -> list[Elsewhere]:
     ]
 
 
+def elsewhere_problems(name: VmName, found: Sequence[Elsewhere], node: str) -> list[VmMgrError]:
+    """Refuse what would lose what is written there."""
+    problems = []
+    for one in found:
+        message = f"{name} writes elsewhere than to its stored disks: {one.text()}; what it has written"
+        hint = one.way_out(name, node)
+        problems.append(VmMgrError(Kind.WRONG_STATE, f"{message} would be lost", hint=hint))
+    return problems
+
+
 def overlay_problems(env: Env, state: ClusterState, name: VmName) -> list[VmMgrError]:
     """Refuse what would stop or move such a VM while it runs.
 
@@ -78,7 +91,7 @@ def overlay_problems(env: Env, state: ClusterState, name: VmName) -> list[VmMgrE
         found = elsewhere(env, live, env.storage.definition(name))
     except VmMgrError:
         return []
-    return [_refusal(name, one, node.name) for one in found]
+    return elsewhere_problems(name, found, node.name)
 
 
 def disk_problems(env: Env, state: ClusterState, name: VmName) -> list[VmMgrError]:
@@ -131,13 +144,6 @@ def clear(env: Env, name: VmName) -> None:
     for problem in noted_problems(env, name):
         env.say(Note(Level.WARNING, "writes-given-up", f"as it was allowed: {problem.message}"))
         env.storage.describe(name, {NOTE: None})
-
-
-def _refusal(name: VmName, one: Elsewhere, node: str) -> VmMgrError:
-    message = (
-        f"{name} writes elsewhere than to its stored disks: {one.text()}; what it has written would be lost"
-    )
-    return VmMgrError(Kind.WRONG_STATE, message, hint=one.way_out(name, node))
 
 
 def _allow(name: VmName) -> str:

@@ -46,6 +46,8 @@ def resource_missing(state: ClusterState, needed: str, node: NodeName) -> bool:
 
 def worse_node_reasons(state: ClusterState, vm: VmResource, source: NodeName, target: NodeName) -> list[str]:
     """Say why the cluster would move a VM back at once that somebody moves from one node to another."""
+    if not vm.requirements:
+        return []
     nodes = [state.node(source), state.node(target)]
     here, there = (node.attributes if node else {} for node in nodes)
     follow = vm.follow_uplink

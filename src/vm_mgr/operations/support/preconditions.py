@@ -47,23 +47,27 @@ def host_problems(state: ClusterState, host: str | None, *, now: bool = False) -
     """Refuse a node that can't run VMs; with now, also one that can't at this moment."""
     if host is None:
         return []
-    able = ", ".join(node.name for node in state.nodes if node.can_host) or "none"
-    hint = f"nodes that can run VMs now: {able}"
     node = state.node(host)
     if node is None:
-        return [VmMgrError(Kind.NOT_FOUND, f"the cluster has no node {host!r}", hint=hint)]
+        return [VmMgrError(Kind.NOT_FOUND, f"the cluster has no node {host!r}", hint=_hosts_hint(state))]
     if node.observer:
-        return [VmMgrError(Kind.INVALID, f"{host} is an observer and never runs VMs", hint=hint)]
+        message = f"{host} is an observer and never runs VMs"
+        return [VmMgrError(Kind.INVALID, message, hint=_hosts_hint(state))]
     if not node.online:
-        hint = fencing_hint(state, host) or hint
+        hint = fencing_hint(state, host) or _hosts_hint(state)
         return [VmMgrError(Kind.WRONG_STATE, f"node {host} is offline", hint=hint)]
     if now and not node.can_host:
+        hint = _hosts_hint(state)
         if node.standby:  # which of both it was, crm_mon does not tell
             end = f"crm_standby -N {host} -D"
             hint += f"; end the standby: {end} -l reboot (after a drain), {end} (of any other)"
         message = f"node {host} is in standby or maintenance, or shuts down"
         return [VmMgrError(Kind.WRONG_STATE, message, hint=hint)]
     return []
+
+
+def _hosts_hint(state: ClusterState) -> str:
+    return f"nodes that can run VMs now: {', '.join(state.hosts) or 'none'}"
 
 
 def resource_of(env: Env, state: ClusterState, name: VmName) -> Resource:

@@ -32,7 +32,8 @@ def _alarm(name: VmName, state: ClusterState) -> str:
 
 
 def _state(resource: Resource, state: ClusterState) -> tuple[VmState, str]:
-    lost = [name for name in resource.nodes if (node := state.node(name)) and node.unclean]
+    unclean = {node.name for node in state.nodes if node.unclean}
+    lost = [name for name in resource.nodes if name in unclean]
     if lost:
         return VmState.FAILED, f"node {lost[0]} is lost and not yet fenced"
     if resource.blocked:
@@ -59,8 +60,8 @@ def _running(resource: Resource, state: ClusterState) -> tuple[VmState, str]:
         return VmState.FAILED, resource.last_failure or "about to be recovered"
     if _is_migrating(resource):
         return VmState.STARTED, "moving"
-    node = state.node(resource.nodes[0]) if resource.nodes else None
-    since = node.full.get(resource.name) if node else None
+    here = resource.nodes[:1]
+    since = next((node.full.get(resource.name) for node in state.nodes if node.name in here), None)
     return VmState.STARTED, "" if since is None else f"its guest is paused: {FULL} since {_time(since)}"
 
 

@@ -1,0 +1,111 @@
+"""Load what a move needs to know, each fact once; migration/prechecks.py judges it.
+
+There are three loads, each dearer than the one before: a look at cluster and storage, a call at the source, a
+call at each target. The next is made only for a move that the last one allows.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from vm_mgr.errors import VmMgrError
+from vm_mgr.model.cluster import ClusterState, NodeName, Resource
+from vm_mgr.model.vm import TargetRole, VmName, VmSettings, VmStatus
+from vm_mgr.operations.lifecycle.waiting import known_settings
+from vm_mgr.operations.migration.options import Target
+from vm_mgr.operations.storage.overlay import Elsewhere, elsewhere
+from vm_mgr.ports.cluster import Move, SideEffect, VmResource
+from vm_mgr.ports.env import Env
+from vm_mgr.reports import Level, Note, Progress
+
+__all__ = ["Facts", "Guest", "Targets", "configured_vm", "load", "load_guest", "load_targets", "simulate"]
+
+
+class Facts(NamedTuple):
+    """What the cluster and the storage say of a VM before its move."""
+
+    state: ClusterState
+    before: Resource
+    seen: VmStatus
+    source: NodeName
+    vm: VmResource
+    settings: VmSettings
+
+
+class Guest(NamedTuple):
+    """What libvirt says of it at its source: its XML, or why that can't be had.
+
+    elsewhere: where it writes that is not in its stored definition; nothing where that can't be known.
+    """
+
+    xml: str = ""
+    error: VmMgrError | None = None
+    elsewhere: Sequence[Elsewhere] = ()
+
+
+class Targets(NamedTuple):
+    """What each node that may take it says against that; silent: whose libvirt did not answer, and how.
+
+    storage_resource: what must run on a node before the VM's disks can be used there.
+    """
+
+    refusals: Mapping[NodeName, Sequence[VmMgrError]] = {}
+    silent: Mapping[NodeName, VmMgrError] = {}
+    storage_resource: str = ""
+
+
+def configured_vm(env: Env, name: VmName) -> VmResource:
+    """Read how the cluster is to run it; the defaults where that was written by another tool."""
+    return env.cluster.configured(name).vm or VmResource(name, TargetRole.STARTED)
+
+
+def load(env: Env, state: ClusterState, before: Resource, seen: VmStatus) -> Facts:
+    """Add to a look at the cluster what is configured and stored."""
+    source = NodeName(seen.node)
+    return Facts(state, before, seen, source, configured_vm(env, seen.name), known_settings(env, seen.name))
+
+
+def load_guest(env: Env, name: VmName, source: NodeName) -> Guest:
+    """Ask the source's libvirt; one that does not answer is a fact, too."""
+    try:
+        xml = env.hypervisor_at(source).running_definition(name)
+    except VmMgrError as error:
+        return Guest(error=error)
+    with suppress(VmMgrError):  # a storage that does not answer hinders no move
+        return Guest(xml, elsewhere=elsewhere(env, xml, env.storage.definition(name)))
+    return Guest(xml)
+
+
+def load_targets(
+    env: Env, state: ClusterState, name: VmName, source: NodeName, goal: Target, guest: Guest | None = None
+) -> Targets:
+    """Ask the node to go to, or each that the cluster may choose.
+
+    guest: what has to go on there; without it no libvirt is asked.
+    """
+    env.say(Progress(f"looking whether {name} can move"))
+    if guest is not None and guest.error is not None:
+        return Targets(silent={source: guest.error})
+    label = env.storages.label_of(name)
+    needed = env.storages.storage_resource(label) if label else ""
+    kept_off = {source, *goal.avoiding}
+    refusals: dict[NodeName, Sequence[VmMgrError]] = {}
+    silent: dict[NodeName, VmMgrError] = {}
+    for node in [goal.to] if goal.to else [one for one in state.hosts if one not in kept_off]:
+        refusals[node] = ()
+        try:
+            if guest is not None:
+                refusals[node] = env.hypervisor_at(node).migration_problems(guest.xml)
+        except VmMgrError as error:
+            silent[node] = error
+    return Targets(refusals, silent, needed)
+
+
+def simulate(env: Env, move: Move) -> Mapping[str, SideEffect]:
+    """Ask the scheduler what else a move would do; nothing, and a warning, where it can't tell."""
+    try:
+        return env.cluster.simulate_move(move)
+    except VmMgrError as error:
+        text = f"what else the move of {move.name} would do can't be simulated: {error.message}"
+        env.say(Note(Level.WARNING, "not-foreseen", text, error.hint))
+        return {}
