@@ -1,7 +1,7 @@
 """Run an operation dry: for real, but on copies in memory, and say each change as a step.
 
 A VM is read from the real ports until the operation changes it; from then on from its copy
-(docs/design/0006-dry-run.md). The real ports are only asked for the verbs of steps.READS.
+(docs/design/0006-dry-run.md). The real ports are only asked for the verbs of reads.READS.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
 from vm_mgr.adapters.dry_run.overlay import ClusterCopy, HypervisorCopy, StorageCopy
-from vm_mgr.adapters.dry_run.wording import READS, WORDS
+from vm_mgr.adapters.dry_run.reads import READS
+from vm_mgr.adapters.dry_run.wording import WORDS
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.model.vm import VmName
+from vm_mgr.ports.cluster_storage import NoHandover
 from vm_mgr.reports import Note
 
 if TYPE_CHECKING:
@@ -23,8 +25,10 @@ if TYPE_CHECKING:
     from vm_mgr.model.cluster import NodeName
     from vm_mgr.model.event import Event
     from vm_mgr.model.intent import Intent
+    from vm_mgr.model.resource import ClusterParts
     from vm_mgr.model.storage import Disk
     from vm_mgr.ports.cluster import Cluster
+    from vm_mgr.ports.cluster_storage import Handover
     from vm_mgr.ports.definition import Definitions
     from vm_mgr.ports.env import Env
     from vm_mgr.ports.event_log import EventLog
@@ -180,9 +184,13 @@ class OverlaidStorages:
         """Tell which one has a VM."""
         return self._copy.where(name)
 
-    def storage_resource(self, label: str) -> str:
-        """Name the resource."""
-        return self._env.storages.storage_resource(label)
+    def cluster_parts(self, label: str, name: VmName) -> ClusterParts:
+        """Say what the real one would need."""
+        return self._env.storages.cluster_parts(label, name)
+
+    def handover(self, label: str) -> Handover:  # noqa: ARG002
+        """Do nothing: no guest moves."""
+        return NoHandover()
 
 
 class OverlaidIntentLog:

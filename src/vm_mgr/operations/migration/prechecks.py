@@ -5,7 +5,7 @@ from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.failback import Failback
 from vm_mgr.model.vm import VmName, VmSettings, VmState, VmStatus
 from vm_mgr.operations.migration.options import Target
-from vm_mgr.operations.support.placement import resource_missing, worse_node_reasons
+from vm_mgr.operations.support.placement import missing_resources, worse_node_reasons
 from vm_mgr.operations.support.preconditions import fencing_hint, host_problems
 from vm_mgr.ports.cluster import SideEffect, VmResource
 from vm_mgr.ports.env import Env
@@ -116,14 +116,16 @@ def _problems(env: Env, state: ClusterState, name: VmName, node: NodeName, xml: 
 
 
 def _storage_problems(env: Env, state: ClusterState, name: VmName, node: NodeName) -> list[VmMgrError]:
-    """Refuse a node where what mounts and guards the VM's disks does not run."""
+    """Refuse a node where what mounts and guards the VM's disks does not run, or can't be promoted."""
     label = env.storages.label_of(name)
-    needed = env.storages.storage_resource(label) if label else ""
-    if not resource_missing(state, needed, node):
-        return []
-    message = f"the storage of {name} is not active on {node}: {needed} does not run there"
+    missing = missing_resources(state, env.storages.cluster_parts(label, name), node) if label else []
     return [
-        VmMgrError(Kind.WRONG_STATE, message, hint=f"see why: crm_mon -1; crm_resource --why -r {needed}")
+        VmMgrError(
+            Kind.WRONG_STATE,
+            f"the storage of {name} is not active on {node}: {resource} does not run there",
+            hint=f"see why: crm_mon -1; crm_resource --why -r {resource}",
+        )
+        for resource in missing
     ]
 
 
