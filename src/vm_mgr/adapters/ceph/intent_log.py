@@ -9,7 +9,7 @@ from vm_mgr.adapters.ceph.connection import failed, load_rados
 from vm_mgr.adapters.ceph.lease import LEASE_S
 from vm_mgr.adapters.ceph.listing import LEDGER, raw_intents
 from vm_mgr.errors import BusyError, Kind, VmMgrError
-from vm_mgr.model.intent import Intent, read_intent, write_intent
+from vm_mgr.model.intent import Intent, Key, read_intent, write_intent
 from vm_mgr.model.vm import VmName
 
 if TYPE_CHECKING:
@@ -39,22 +39,23 @@ class CephIntentLog:
         self.connection = connection
         self.listing = listing
         self.doing = doing
-        self._claimed: dict[VmName, str] = {}
+        self._claimed: dict[str, str] = {}
 
     @contextmanager
-    def lock(self, name: VmName) -> Iterator[None]:
+    def lock(self, name: VmName | Key) -> Iterator[None]:
         """Hold the lock of the name, renewed by a thread."""
         import threading  # noqa: PLC0415 - none of these for `list`
 
         rados = load_rados()
 
+        stored = str(name)
         ioctx = self.connection.ioctx
         leases = self.connection.leases
         cookie = _cookie(self.doing())
 
         def lock(flags: int = 0) -> None:
             asked = leases.now()
-            ioctx.lock_exclusive(LEDGER, name, cookie, desc="vm-mgr", duration=LEASE_S, flags=flags)
+            ioctx.lock_exclusive(LEDGER, stored, cookie, desc="vm-mgr", duration=LEASE_S, flags=flags)
             leases.hold(cookie, asked)
 
         try:
@@ -62,10 +63,10 @@ class CephIntentLog:
         except (rados.ObjectBusy, rados.ObjectExists) as error:
             besides = f", or was killed less than {LEASE_S} s ago"
             hint = f"try again when it has ended, or in {LEASE_S} s"
-            raise BusyError(name, _holder(ioctx, name), hint=hint, besides=besides) from error
+            raise BusyError(stored, _holder(ioctx, stored), hint=hint, besides=besides) from error
         except rados.Error as error:
             raise failed(f"can't lock {name}", error) from error
-        self._claimed[name] = cookie
+        self._claimed[stored] = cookie
         over = threading.Event()
 
         def renew() -> None:
@@ -85,10 +86,10 @@ class CephIntentLog:
         finally:
             over.set()
             renewing.join(LEASE_S)  # the limits of its call end it before
-            del self._claimed[name]
+            del self._claimed[stored]
             leases.release(cookie)
             with suppress(rados.Error):  # it ends by itself
-                ioctx.unlock(LEDGER, name, cookie)
+                ioctx.unlock(LEDGER, stored, cookie)
 
     def intents(self) -> Mapping[VmName, Intent]:
         """Read all intents, or take those that were begun to be read earlier."""
@@ -152,7 +153,7 @@ def _cookie(doing: str) -> str:
     return us.written(secrets.token_hex(4))
 
 
-def _holder(ioctx: Any, name: VmName) -> str:
+def _holder(ioctx: Any, name: str) -> str:
     """Ask cls_lock who has the lock; whatever else Ceph puts around it, the cookie is in its answer."""
     import struct  # noqa: PLC0415
     import time  # noqa: PLC0415
@@ -161,7 +162,7 @@ def _holder(ioctx: Any, name: VmName) -> str:
 
     from vm_mgr.model.claimant import find_claimant  # noqa: PLC0415
 
-    word = str(name).encode()
+    word = name.encode()
     # cls_lock_get_info_op of version 1: a string.
     asked = struct.pack("<BBII", 1, 1, len(word) + 4, len(word)) + word
     try:

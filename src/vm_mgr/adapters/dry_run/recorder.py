@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from vm_mgr.model.cluster import NodeName
     from vm_mgr.model.event import Event
-    from vm_mgr.model.intent import Intent
+    from vm_mgr.model.intent import Intent, Key
     from vm_mgr.model.resource import ClusterParts
     from vm_mgr.model.storage import Disk
     from vm_mgr.ports.cluster import Cluster
@@ -206,7 +206,7 @@ class OverlaidIntentLog:
     def _found(self) -> Mapping[VmName, Intent]:
         return dict(self._env.intent_log.intents())
 
-    def lock(self, name: VmName) -> AbstractContextManager[None]:  # noqa: ARG002
+    def lock(self, name: VmName | Key) -> AbstractContextManager[None]:  # noqa: ARG002
         """Lock nothing."""
         return nullcontext()
 
