@@ -222,6 +222,16 @@ class RealEnv:
         return CephIntentLog(self.connection, self._listing, doing=lambda: self.doing)
 
     @cached_property
+    def cib_intent_log(self) -> IntentLog:
+        """One in the CIB, for storages that only one node can open at a time."""
+        return self.cluster.intent_log(self.processes, self._has_ended, lambda: self.doing)
+
+    def _has_ended(self, node: NodeName, pid: int, birth: str) -> bool:
+        from vm_mgr.adapters.host import remote  # noqa: PLC0415
+
+        return remote.has_ended(self.runner, node + self.migration_network_suffix, pid, birth)
+
+    @cached_property
     def storage_fencing(self) -> StorageFencing:
         """Ceph's daemons and clients; a shared directory's servers know by themselves who is gone."""
         if self.storage_settings.ceph is None:

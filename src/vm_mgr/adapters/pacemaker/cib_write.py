@@ -8,6 +8,7 @@ from lxml import etree
 
 from vm_mgr.adapters.pacemaker.cib_xml import (
     PRIMITIVE,
+    bump_version,
     detach,
     find,
     nvpair,
@@ -16,6 +17,7 @@ from vm_mgr.adapters.pacemaker.cib_xml import (
     our_id,
     ours,
     pair_id,
+    parse_cib,
     section,
 )
 from vm_mgr.adapters.pacemaker.disk_resources import (
@@ -57,18 +59,6 @@ _KINDS = "self::primitive or self::group or self::clone or self::master or self:
 _RESOURCE = f"configuration/resources//*[@id=$name][{_KINDS}]"
 _SETS = ("rsc_location", "rsc_colocation", "rsc_order", "rsc_ticket")
 _REFERENCE = ".//resource_ref[@id=$name] | ../tags//obj_ref[@id=$name]"
-_PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, remove_blank_text=True)
-
-
-def parse_cib(raw: str) -> etree._Element:
-    """Parse a CIB."""
-    return etree.fromstring(raw.encode(), _PARSER)
-
-
-def bump_version(cib: etree._Element) -> None:
-    """Give a changed CIB the next version, without which Pacemaker takes a patch for an old one."""
-    cib.set("epoch", str(int(cib.get("epoch", "0")) + 1))
-    cib.set("num_updates", "0")
 
 
 def add_vm(cib: etree._Element, vm: VmResource) -> None:
