@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from vm_mgr.ports.holds import HoldLimits
     from vm_mgr.ports.images import Images
     from vm_mgr.ports.intent_log import IntentLog
+    from vm_mgr.ports.nodes import Nodes
     from vm_mgr.ports.own_clients import OwnClients
     from vm_mgr.ports.processes import Processes
     from vm_mgr.ports.snapshots import Snapshots
@@ -124,6 +125,13 @@ class RealEnv:
         from vm_mgr.adapters.pacemaker.port import Pacemaker  # noqa: PLC0415
 
         return Pacemaker(self.runner, self.clock, require=self._require_claims, utc_at=self.utc_at)
+
+    @cached_property
+    def nodes(self) -> Nodes:
+        """Pacemaker's nodes."""
+        from vm_mgr.adapters.pacemaker.nodes import PacemakerNodes  # noqa: PLC0415
+
+        return PacemakerNodes(self.runner, self.cluster.state)
 
     def utc_at(self, node: NodeName) -> float:
         """Give the wall clock of any node, in seconds; raises EXTERNAL_FAILURE where it does not tell."""

@@ -9,6 +9,7 @@ from vm_mgr.adapters.memory.storage import MemoryStorage
 from vm_mgr.adapters.pacemaker import cib_read, cib_write, moves
 from vm_mgr.adapters.pacemaker.crm_mon import parse_crm_mon
 from vm_mgr.adapters.pacemaker.disk_resources import read_dependencies
+from vm_mgr.adapters.pacemaker.nodes import SCORES, read_score
 from vm_mgr.adapters.storage_set.storages import StorageEntry, StorageSet
 from vm_mgr.agent.moving import migrate_from, migrate_to
 from vm_mgr.agent.parameters import Parameters
@@ -24,6 +25,7 @@ from vm_mgr.operations.set_vm import Changes, set_vm
 from vm_mgr.operations.stop import stop
 from vm_mgr.operations.support.placement import missing_resources
 from vm_mgr.ports.cluster import VmResource
+from vm_mgr.ports.nodes import INFINITY
 
 from .conftest import DOMAIN
 from .test_pacemaker import EMPTY
@@ -184,6 +186,15 @@ class TestScheduler:
         seen = parse_crm_mon(self.run(done, "crm_mon", "-1", "--xml-file=/dev/stdin", "--output-as=xml"))
         assert not seen.resources["web1"].active
         assert set(seen.clones[DRBD].values()) == {"Unpromoted"}
+
+    def test_nodes_without_the_data_are_barred(self, cluster, tmp_path):
+        cib_write.add_vm(cluster, vm_with(promotable()))
+        self.promote_at(cluster, "n2")
+        done = self.settled(cluster, tmp_path)
+        raw = self.run(done, *SCORES)
+        scores = {node: read_score(raw, "web1", node) for node in ("n1", "n2", "n3")}
+        assert scores["n2"] > 0 > scores["n3"]
+        assert scores["n3"] == -INFINITY
 
     @pytest.mark.parametrize(
         ("parts", "action"), [("one side", "move"), ("both", "migrate"), ("plain", "migrate")]

@@ -188,7 +188,7 @@ class _Drain:
             text = f"{self.node} is not put in standby: that would stop what is left on it, or move it"
             self.env.say(Note(Level.WARNING, "no-standby", text, f"crm_standby -N {self.node} -v on"))
             return False
-        self.env.cluster.stand_by(self.node)
+        self.env.nodes.standby(self.node)
         began_s, began_utc = self.env.clock.monotonic(), self.env.clock.utc()
         try:
             for vm in self.returning:

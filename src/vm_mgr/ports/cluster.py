@@ -206,10 +206,6 @@ class Cluster(Protocol):
         """
         ...
 
-    def stand_by(self, node: NodeName) -> None:
-        """Have a node take no resource, and leave those that it has, until it is booted the next time."""
-        ...
-
     def alarm(self, name: VmName, node: NodeName, *, on: bool) -> None:
         """Say for all to see that a second QEMU of a VM was found on a node, until that boots anew."""
         ...

@@ -55,6 +55,7 @@ READS: Mapping[str, frozenset[str]] = {
     "images": frozenset({"inspect"}),
     "intent_log": frozenset({"intents"}),
     "storage_fencing": frozenset({"came_up", "clients", "connect", "daemons"}),
+    "nodes": frozenset({"why"}),
     "own_clients": frozenset({"kept"}),
     "processes": frozenset(
         {"birth", "find_vm", "has_ended", "has_memory", "is_halted", "mentions", "uuid", "vcpu_time_ns"}

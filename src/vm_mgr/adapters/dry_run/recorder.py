@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
-from vm_mgr.adapters.dry_run.overlay import ClusterCopy, HypervisorCopy, StorageCopy
+from vm_mgr.adapters.dry_run.overlay import ClusterCopy, HypervisorCopy, NodesCopy, StorageCopy
 from vm_mgr.adapters.dry_run.reads import READS
 from vm_mgr.adapters.dry_run.wording import WORDS
 from vm_mgr.adapters.memory.clock import VirtualClock
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from vm_mgr.ports.holds import Hold
     from vm_mgr.ports.hypervisor import Hypervisor
     from vm_mgr.ports.images import Images
+    from vm_mgr.ports.nodes import Nodes
     from vm_mgr.ports.processes import Processes
     from vm_mgr.ports.snapshots import Snapshots
     from vm_mgr.ports.staged import Staged
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from vm_mgr.ports.timings import Timings
     from vm_mgr.reports import Report
 
-    Copy = ClusterCopy | StorageCopy | HypervisorCopy
+    Copy = ClusterCopy | NodesCopy | StorageCopy | HypervisorCopy
     Tell = Callable[[str], None]
 
 __all__ = ["DryRunEnv"]
@@ -278,6 +279,8 @@ class DryRunEnv:
         self.clock = VirtualClock()
         self.clock.now = real.clock.utc()  # a fencing can be too long ago
         self.cluster = cast("Cluster", OverlaidPort("cluster", lambda: real.cluster, cluster, self._tell))
+        nodes = NodesCopy(cluster)
+        self.nodes = cast("Nodes", OverlaidPort("nodes", lambda: real.nodes, nodes, self._tell))
         self.storages = OverlaidStorages(real, self._storage, self._tell)
         self.storage = cast("Storage", OverlaidStorage(real, self._storage, self._tell))
         self.snapshots = cast(

@@ -91,6 +91,10 @@ def _begin_move(
     return f"move {name} {where}{how}, by a constraint for at most {lifetime_s} s"
 
 
+def _standby(_: object, node: NodeName, *, lasting: bool = False) -> str:
+    return f"put {node} in standby until {'that is ended' if lasting else 'it is booted the next time'}"
+
+
 def _clear_moves(cluster: Cluster, name: VmName) -> str:
     left = [one.id for one in cluster.configured(name).others if one.leftover]
     return f"remove the constraints that moves left at {_list(name, left)}" if left else ""
@@ -218,7 +222,14 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
         "rename": _rename_resource,
         "set_target_role": _set_target_role,
         "alarm": lambda _, name, node, **_named: f"tell all that {name} was found on {node} too",
-        "stand_by": lambda _, node: f"put {node} in standby until it is booted the next time",
+    },
+    "nodes": {
+        "cleanup": lambda _, node: f"forget the failures on {node}",
+        "confirm_off": lambda _, node: f"tell the cluster that {node} has no power",
+        "fence": lambda _, node: f"switch {node} off and on again",
+        "maintenance": lambda _, node, on: f"{'begin' if on else 'end'} the maintenance of {node}",
+        "standby": _standby,
+        "unstandby": lambda _, node: f"end the standby of {node}",
     },
     "hypervisor": {
         "abort_job": lambda _, name: f"cancel a migration of {name} under way",

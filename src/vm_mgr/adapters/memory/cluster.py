@@ -187,10 +187,6 @@ class MemoryCluster:
         others = [one for one in self.nodes[node].alarms if one != name]
         self.nodes[node] = self.nodes[node]._replace(alarms=tuple([*others, name] if on else others))
 
-    def stand_by(self, node: NodeName) -> None:
-        """Have it take nothing, and leave what it has."""
-        self.nodes[node] = self.nodes[node]._replace(standby=True)
-
     def recover_blocked(self, name: VmName, *, lifetime_s: int) -> None:  # noqa: ARG002
         """Restart it where it may run."""
         self.restarting.add(name)

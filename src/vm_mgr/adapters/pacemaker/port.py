@@ -177,11 +177,6 @@ class Pacemaker:
         argv = ("cibadmin", "--delete-all", "--force", "--xpath", ENDED_MOVES.format(name=name))
         check(call(self.runner, argv))
 
-    def stand_by(self, node: NodeName) -> None:
-        """Set the attribute that is forgotten when the node's Pacemaker ends."""
-        argv = ("crm_standby", "--node", node, "--lifetime", "reboot", "--update", "on")
-        check(call(self.runner, argv))
-
     def alarm(self, name: VmName, node: NodeName, *, on: bool) -> None:
         """Set, or delete, a transient attribute of the node."""
         from vm_mgr.adapters.pacemaker.crm_mon import ALARM  # noqa: PLC0415
