@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from vm_mgr.ports.holds import HoldLimits
     from vm_mgr.ports.images import Images
     from vm_mgr.ports.intent_log import IntentLog
+    from vm_mgr.ports.nodes import Nodes
     from vm_mgr.ports.own_clients import OwnClients
     from vm_mgr.ports.processes import Processes
     from vm_mgr.ports.snapshots import Snapshots
@@ -133,6 +134,13 @@ class RealEnv:
         from vm_mgr.adapters.pacemaker.port import Pacemaker  # noqa: PLC0415
 
         return Pacemaker(self.runner, self.clock, require=self._require_claims, utc_at=self.utc_at)
+
+    @cached_property
+    def nodes(self) -> Nodes:
+        """Pacemaker's nodes."""
+        from vm_mgr.adapters.pacemaker.nodes import PacemakerNodes  # noqa: PLC0415
+
+        return PacemakerNodes(self.runner, self.cluster.state)
 
     def utc_at(self, node: NodeName) -> float:
         """Give the wall clock of any node, in seconds; raises EXTERNAL_FAILURE where it does not tell."""
@@ -233,6 +241,16 @@ class RealEnv:
         from vm_mgr.adapters.ceph.intent_log import CephIntentLog  # noqa: PLC0415
 
         return CephIntentLog(self.connection, self._listing, doing=lambda: self.doing)
+
+    @cached_property
+    def cib_intent_log(self) -> IntentLog:
+        """One in the CIB, for storages that only one node can open at a time."""
+        return self.cluster.intent_log(self.processes, self._has_ended, lambda: self.doing)
+
+    def _has_ended(self, node: NodeName, pid: int, birth: str) -> bool:
+        from vm_mgr.adapters.host import remote  # noqa: PLC0415
+
+        return remote.has_ended(self.runner, node + self.migration_network_suffix, pid, birth)
 
     @cached_property
     def storage_fencing(self) -> StorageFencing:

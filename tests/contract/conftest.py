@@ -4,6 +4,7 @@ The others need Pacemaker, libvirt and Ceph around them, so tests/lab/test_contr
 files to a node of the lab and runs them there with VM_MGR_CONTRACT=real.
 """
 
+import copy
 import json
 import os
 import shutil
@@ -13,11 +14,14 @@ from pathlib import Path
 import pytest
 
 from vm_mgr.adapters.host.clock import SystemClock
+from vm_mgr.adapters.host.processes import HostProcesses
 from vm_mgr.adapters.host.runner import HostRunner
 from vm_mgr.adapters.libvirt import commands
 from vm_mgr.adapters.libvirt.definition import DomainXml
 from vm_mgr.adapters.libvirt.remote import RemoteLibvirt
 from vm_mgr.adapters.memory.env import MemoryEnv
+from vm_mgr.adapters.pacemaker import cib_xml
+from vm_mgr.adapters.pacemaker.cib_intent_log import CibIntentLog
 from vm_mgr.adapters.shared_dir.event_log import SharedEventLog
 from vm_mgr.adapters.shared_dir.intent_log import SharedIntentLog
 from vm_mgr.adapters.shared_dir.mount import Mount
@@ -40,6 +44,8 @@ def pytest_generate_tests(metafunc):
         of_storage = metafunc.module.__name__.rpartition(".")[2] in STORAGE
         kinds = ["ceph", "vms"] if REAL else ["memory", "shared_dir"]
         kinds = kinds if of_storage else kinds[:1]
+        if metafunc.module.__name__.endswith("test_intent_log"):
+            kinds.append("cib")
         if "only_ceph" in metafunc.fixturenames:
             kinds = [kind for kind in kinds if kind == "ceph"]
         metafunc.parametrize("storage_kind", kinds)
@@ -53,6 +59,8 @@ def env(storage_kind, tmp_path):
         built.storage = built.storages.get("vms")
         built.intent_log = SharedIntentLog(built.storage.mount)
         built.event_log = SharedEventLog(built.storage.mount)
+    if storage_kind == "cib":
+        built.intent_log = built.cib_intent_log if REAL else intent_log_in(MemoryCib(), built)
     if storage_kind == "shared_dir":
         put_on_directory(built, tmp_path / "vms")
     forget(built)
@@ -60,6 +68,39 @@ def env(storage_kind, tmp_path):
     forget(built)
     if REAL:  # Ceph's client can crash the interpreter's teardown
         built.close()
+
+
+@pytest.fixture
+def real():
+    """Tell whether this is a node of a real cluster."""
+    return REAL
+
+
+@pytest.fixture
+def memory_cib():
+    """Give an empty CIB."""
+    return MemoryCib()
+
+
+class MemoryCib:
+    """A CIB that nobody else changes."""
+
+    def __init__(self):
+        self.whole = cib_xml.parse_cib("<cib epoch='1'><configuration><crm_config/></configuration></cib>")
+
+    def read(self):
+        return copy.deepcopy(self.whole)
+
+    def edit(self, change):
+        changed = self.read()
+        change(changed)
+        self.whole = changed
+
+
+def intent_log_in(cib, env):
+    """Give an intent log of this process, which is the only one of its node."""
+    here = HostProcesses(env.clock)
+    return CibIntentLog(cib, env.cluster, env.clock, here, lambda _node, _pid, _birth: False)
 
 
 @pytest.fixture(params=["of this node", "as another node's"])

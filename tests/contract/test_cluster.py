@@ -2,6 +2,7 @@
 
 import pytest
 
+from vm_mgr.model.resource import Clone, Dependency, DiskResource, disk_id
 from vm_mgr.model.vm import TargetRole
 from vm_mgr.ports.cluster import Move, VmResource
 
@@ -183,3 +184,23 @@ def test_time_to_hibernate_is_kept_apart_from_the_other_times(env, vm):
     assert env.cluster.configured(vm).vm.hibernation_s == 0
     env.cluster.reconfigure(hibernating)
     assert env.cluster.configured(vm).vm.hibernation_s == 90
+
+
+def test_disks_come_are_kept_renamed_and_gone_with_the_vm(env, vm):
+    disk = DiskResource(disk_id(vm, "one"), "ocf:pacemaker:Dummy", {"fake": "1"}, Clone.PLAIN, nodes=("n1",))
+    with_disk = VmResource(vm, TargetRole.STOPPED, disks=(disk,), depends_on=(Dependency(disk.id),))
+    env.cluster.add(with_disk)
+    assert env.cluster.configured(vm).vm.disks == (disk,)
+    assert disk.id in env.cluster.state().clones
+    assert disk.id in env.cluster.state().sets
+    changed = with_disk._replace(priority=3, disks=(disk._replace(params={"fake": "2"}),))
+    env.cluster.reconfigure(changed)
+    found = env.cluster.configured(vm).vm
+    assert (found.priority, found.disks, found.depends_on) == (3, (disk,), (Dependency(disk.id),))
+    env.cluster.rename(vm, "contract3")
+    renamed = with_disk.renamed("contract3")
+    found = env.cluster.configured("contract3").vm
+    assert (found.disks, found.depends_on) == (renamed.disks, renamed.depends_on)
+    env.cluster.remove("contract3")
+    assert renamed.disks[0].id not in env.cluster.state().clones
+    assert env.cluster.configured("contract3").vm is None

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.intent import Intent
+from vm_mgr.model.intent import Intent, Key, KeyKind
 
 NAME = "contract1"
 OTHER = "contract3"
@@ -19,6 +19,15 @@ def test_claim_is_exclusive_and_ends(env):
         assert caught.value.kind is Kind.TRY_LATER
     with env.intent_log.lock(NAME):
         pass
+
+
+def test_lock_that_is_no_vms_is_named_as_older_versions_name_it(env):
+    with env.intent_log.lock(Key(KeyKind.DRAIN, "n1")):
+        with pytest.raises(VmMgrError) as caught, env.intent_log.lock("drain-n1"):
+            pass
+        assert caught.value.kind is Kind.TRY_LATER
+        with env.intent_log.lock(Key(KeyKind.UUID, "n1")), env.intent_log.lock("n1"):
+            pass
 
 
 def test_claim_ends_also_after_a_failure(env):

@@ -88,10 +88,11 @@ def test_node_whose_clock_is_ahead_takes_no_move_from_another_vm():
 class TestAsking:
     """How a node's time is got."""
 
-    def runner(self, stdout, stderr=""):
+    def runner(self, stdout, stderr="", words=("clock",)):
         class Ssh:
             def run(self, argv, *, timeout_s):
-                assert argv[-6:] == ("--", "/usr/bin/python3", "-P", "-m", "vm_mgr.ocf.hold", "clock")
+                call = ("--", "/usr/bin/python3", "-P", "-m", "vm_mgr.ocf.hold", *words)
+                assert argv[-len(call) :] == call
                 return Completed(argv, 0, stdout, stderr)
 
         return Ssh()
@@ -105,3 +106,15 @@ class TestAsking:
             remote.utc(self.runner(stdout), "n2")
         assert caught.value.kind is Kind.EXTERNAL_FAILURE
         assert caught.value.message
+
+    @pytest.mark.parametrize(
+        ("stdout", "ended"), [("vm-mgr hold: ended\n", True), ("vm-mgr hold: lives\n", False)]
+    )
+    def test_other_node_tells_whether_a_process_has_ended(self, stdout, ended):
+        assert remote.has_ended(self.runner(stdout, words=("process", "7", "123")), "n2", 7, "123") is ended
+
+    @pytest.mark.parametrize("stdout", ["", "vm-mgr hold: perhaps\n"])
+    def test_other_answers_prove_no_end(self, stdout):
+        with pytest.raises(VmMgrError) as caught:
+            remote.has_ended(self.runner(stdout, words=("process", "7", "123")), "n2", 7, "123")
+        assert caught.value.kind is Kind.EXTERNAL_FAILURE

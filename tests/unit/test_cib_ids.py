@@ -9,6 +9,7 @@ from lxml import etree
 
 from vm_mgr.adapters.pacemaker import cib_write, moves
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.resource import Clone, Dependency, DiskResource, Role, disk_id
 from vm_mgr.model.vm import TargetRole
 from vm_mgr.ports.cluster import Move, VmResource
 
@@ -45,6 +46,11 @@ KEYS = (
     "23",
     "meta-a",
 )
+PARTS = {
+    "drbd": DiskResource("", "ocf:linbit:drbd", {"a": "1"}, Clone.PROMOTABLE, {"notify": "true"}),
+    "lvm": DiskResource("", "ocf:heartbeat:LVM-activate", {"vgname": "x"}, timeouts_s={"start": 90}),
+    "shared": DiskResource("", "ocf:x:y", clone=Clone.PLAIN, nodes=("n1", "n2")),
+}
 SOME = settings(deadline=None, max_examples=300)
 
 pairs = st.dictionaries(st.sampled_from(KEYS), st.sampled_from(["1", "x y"]), max_size=3)
@@ -61,12 +67,21 @@ def vms(names):
         "params": pairs,
         "meta": pairs,
         "utilization": pairs,
-        "depends_on": st.sampled_from(["", "mount"]),
+        "depends_on": st.sampled_from([(), (Dependency("mount"),)]),
         "requirements": st.sampled_from([(), ("kvm",), ("bridge-a", "bridge-a.b-a", "machine-x86_64-a-1.0")]),
         "follow_uplink": st.booleans(),
         "colocations": st.dictionaries(names, st.sampled_from(["700", "-INFINITY"]), max_size=3),
     }
-    return st.fixed_dictionaries(fields).map(lambda given: VmResource(**given))
+    return st.tuples(st.fixed_dictionaries(fields), st.sets(st.sampled_from(list(PARTS)))).map(with_disks)
+
+
+def with_disks(given):
+    """Give the VM disks, which it depends on."""
+    fields, parts = given
+    disks = tuple(PARTS[part]._replace(id=disk_id(fields["name"], part)) for part in sorted(parts))
+    roles = {Clone.PROMOTABLE: Role.PROMOTED}
+    needs = tuple(Dependency(one.id, roles.get(one.clone, Role.STARTED)) for one in disks)
+    return VmResource(**{**fields, "disks": disks, "depends_on": fields["depends_on"] + needs})
 
 
 def histories(names):
@@ -98,7 +113,7 @@ class Expected:
             self.vms[vm.name] = vm._replace(target_role=present.target_role, params=present.params)
 
     def rename(self, name, new):
-        self.vms[new] = self.vms.pop(name)._replace(name=new)
+        self.vms[new] = self.vms.pop(name).renamed(new)
         for other, vm in self.vms.items():
             wishes = dict(vm.colocations)
             if name in wishes:
@@ -155,7 +170,7 @@ def test_any_history_leaves_what_writing_anew_would(history):
         do(cib, expected, step)
         assert content(cib) == content(expected.written())
         ends = sorted((one.get("rsc"), one.get("with-rsc")) for one in cib.iter("rsc_colocation"))
-        ends = [pair for pair in ends if pair[1] != "mount"]
+        ends = [pair for pair in ends if pair[1] != "mount" and not pair[1].startswith("vm-mgr-disk-")]
         wishes = [(vm.name, other) for vm in expected.vms.values() for other in vm.colocations]
         assert ends == sorted(pair for pair in wishes if pair[0] != pair[1] and pair[1] in expected.vms)
         ids = [str(ident) for ident in cib.xpath("configuration//@id")]
@@ -178,7 +193,12 @@ def test_removal_leaves_nothing_of_the_vm_and_all_of_the_others(given):
     primitives = {one.get("id"): etree.tostring(one) for one in cib.iter("primitive")}
     cib_write.remove_vm(cib, name)
     assert not cib.xpath("//@*[. = $name][name() != 'name' and name() != 'value']", name=name)
-    primitives.pop(name, None)
+    primitives = {
+        one: raw
+        for one, raw in primitives.items()
+        if one != name and not one.startswith(f"vm-mgr-disk-{name}..")
+    }
+    assert not cib.xpath("//@*[starts-with(., $mine)]", mine=f"vm-mgr-disk-{name}..")
     assert {one.get("id"): etree.tostring(one) for one in cib.iter("primitive")} == primitives
     assert [one.get("id") for one in cib.iter("tag")] == ["t2"]
 

@@ -230,18 +230,6 @@ def test_harm_of_a_move_is_foreseen_by_the_scheduler():
     assert rules(asked[1])[1] == ["n1", "n3"]
 
 
-def test_standby_ends_with_the_next_boot():
-    calls = []
-
-    class Recorder:
-        def run(self, argv, *, timeout_s, stdin=None, on_line=None):
-            calls.append(" ".join(argv))
-            return Completed(tuple(argv), 0, "", "")
-
-    Pacemaker(Recorder(), VirtualClock()).stand_by("n1")
-    assert calls == ["crm_standby --node n1 --lifetime reboot --update on"]
-
-
 def test_tools_are_asked_for_the_one_failure_and_for_a_look_everywhere():
     calls = []
 

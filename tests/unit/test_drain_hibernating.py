@@ -143,13 +143,13 @@ class TestDrain:
 
     def test_standby_takes_one_that_would_return(self, env, make):
         make("home", preferred_host="n1", failback="return")
-        real = env.cluster.stand_by
+        real = env.nodes.standby
 
-        def stand_by(node):
+        def standby(node):
             real(node)
             tell(env, "home", EventKind.RESUMED)
 
-        env.cluster.stand_by = stand_by
+        env.nodes.standby = standby
         assert ways(drain(env, "n1", DrainOptions(standby=True))) == [("home", "n2", MoveMethod.RESUMED)]
 
     def test_node_that_can_not_take_it_is_known_before_it_is_saved(self, env, vm):

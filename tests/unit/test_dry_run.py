@@ -6,8 +6,9 @@ import typing
 import pytest
 from click.testing import CliRunner
 
+from vm_mgr.adapters.dry_run.reads import BOOKS, READS
 from vm_mgr.adapters.dry_run.recorder import DryRunEnv
-from vm_mgr.adapters.dry_run.wording import BOOKS, READS, WORDS
+from vm_mgr.adapters.dry_run.wording import WORDS
 from vm_mgr.adapters.memory.storage import MemoryStorage
 from vm_mgr.adapters.storage_set.port import RoutedStorage
 from vm_mgr.adapters.storage_set.storages import StorageEntry, StorageSet

@@ -216,6 +216,9 @@ class TestNode:
         assert agent.answer(env, ["end", VM]).startswith(agent.ASKED)
         assert not env.holds.limits
         assert agent.answer(env, ["clock"]) == f"{agent.ASKED} {env.clock.utc():.3f}"
+        env.hypervisor.running["web9"], env.hypervisor.births[4711] = 4711, "12"
+        assert agent.answer(env, ["process", "4711", "12"]) == f"{agent.ASKED} lives"
+        assert agent.answer(env, ["process", "4711", "13"]) == f"{agent.ASKED} ended"
 
     @pytest.mark.parametrize(
         "words",

@@ -18,6 +18,7 @@ from vm_mgr.model.migration import (
     decide,
     parse_terms,
 )
+from vm_mgr.model.resource import ClusterParts, Dependency
 from vm_mgr.model.vm import VmSettings, VmState
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.disable import disable
@@ -449,7 +450,7 @@ class TestChecks:
             VmMgrError(Kind.NO_RESOURCES, "n2 has no memory", hint="free some"),
         ]
         env.cluster.sets = {"vm-mgr-dir-vms": frozenset({"n1"})}
-        env.storages.storage_resource = lambda _label: "vm-mgr-dir-vms"
+        env.storages.parts = lambda _name: ClusterParts(depends_on=(Dependency("vm-mgr-dir-vms"),))
         error = failure(env, vm, "n2")
         kinds = [one.kind for one in (error, *error.others)]
         assert kinds == [Kind.WRONG_STATE, Kind.NOT_SUPPORTED, Kind.NO_RESOURCES]

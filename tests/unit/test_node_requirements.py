@@ -15,6 +15,7 @@ from vm_mgr.adapters.pacemaker.crm_mon import parse_crm_mon
 from vm_mgr.cli.app import app
 from vm_mgr.errors import EXIT_CODES, Kind, VmMgrError
 from vm_mgr.model.cluster import ClusterState, Node, Resource
+from vm_mgr.model.resource import Dependency
 from vm_mgr.model.vm import TargetRole, VmSettings
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.edit import edit
@@ -288,7 +289,7 @@ class TestObstacles:
         assert self.reasons(pinned, **nodes) == [("n2", True)]
         failed = Resource("web1", banned_by_failures=("n1",))
         assert self.reasons(VmResource("web1", TargetRole.STARTED), failed, **nodes) == [("n1", True)]
-        needy = VmResource("web1", TargetRole.STARTED, depends_on="mount")
+        needy = VmResource("web1", TargetRole.STARTED, depends_on=(Dependency("mount"),))
         state = ClusterState(tuple(map(Node, nodes)), {}, sets={"mount": frozenset({"n2"})})
         assert [one.node for one in placement_problems(state, needy, None)] == ["n1"]
 

@@ -12,6 +12,7 @@ from vm_mgr.adapters.pacemaker.crm_mon import parse_crm_mon
 from vm_mgr.adapters.pacemaker.port import Pacemaker
 from vm_mgr.adapters.pacemaker.tools import check
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.resource import Dependency
 from vm_mgr.model.vm import TargetRole, VmState
 from vm_mgr.operations.support.vm_state import derive_status
 from vm_mgr.ports.cluster import Move, VmResource
@@ -218,7 +219,7 @@ def test_change_keeps_role_and_parameters(cib):
 def test_vm_needs_what_mounts_its_storage(cib):
     clone = etree.SubElement(cib.find("configuration/resources"), "clone", id="vm-mgr-vms")
     before = etree.tostring(cib)
-    cib_write.add_vm(cib, VmResource("web1", TargetRole.STARTED, depends_on="vm-mgr-vms"))
+    cib_write.add_vm(cib, VmResource("web1", TargetRole.STARTED, depends_on=(Dependency("vm-mgr-vms"),)))
     beside = cib.find("configuration/constraints/rsc_colocation")
     assert (beside.get("rsc"), beside.get("with-rsc"), beside.get("score")) == (
         "web1",
@@ -227,7 +228,7 @@ def test_vm_needs_what_mounts_its_storage(cib):
     )
     after = cib.find("configuration/constraints/rsc_order")
     assert (after.get("first"), after.get("then"), after.get("kind")) == ("vm-mgr-vms", "web1", "Mandatory")
-    cib_write.update_vm(cib, VmResource("web1", TargetRole.STARTED, depends_on="vm-mgr-vms"))
+    cib_write.update_vm(cib, VmResource("web1", TargetRole.STARTED, depends_on=(Dependency("vm-mgr-vms"),)))
     assert len(cib.findall("configuration/constraints/rsc_order")) == 1
     cib_write.remove_vm(cib, "web1")
     assert etree.tostring(cib) == before
@@ -275,7 +276,7 @@ def test_vm_is_read_back_as_it_was_written(cib):
         params={"a": "1"},
         utilization={"cpu": "2"},
         colocations={"absent": "700"},
-        depends_on="mount1",
+        depends_on=(Dependency("mount1"),),
     )
     cib_write.add_vm(cib, vm)
     read = cib_read.read_configured(cib, "web1").vm

@@ -8,6 +8,7 @@ from vm_mgr.adapters.memory.storage import MemoryStorage
 from vm_mgr.adapters.storage_set.port import RoutedStorage
 from vm_mgr.adapters.storage_set.storages import StorageEntry, StorageSet
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.resource import Dependency
 from vm_mgr.model.vm import VmSettings, VmState
 from vm_mgr.operations.clone import CloneRequest, clone
 from vm_mgr.operations.create import CreateRequest, create
@@ -60,8 +61,11 @@ def test_resource_tells_the_storage_and_needs_its_mount(env, image):
     make(env, image, "web1")
     make(env, image, "db1", "vms")
     resources = env.cluster.resources
-    assert (resources["web1"].params["storage"], resources["web1"].depends_on) == ("ceph", "")
-    assert (resources["db1"].params["storage"], resources["db1"].depends_on) == ("vms", "vms-clone")
+    assert (resources["web1"].params["storage"], resources["web1"].depends_on) == ("ceph", ())
+    assert (resources["db1"].params["storage"], resources["db1"].depends_on) == (
+        "vms",
+        (Dependency("vms-clone"),),
+    )
 
 
 def test_life_of_a_vm_stays_in_its_storage(env, two, image):

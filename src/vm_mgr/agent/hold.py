@@ -20,9 +20,12 @@ GIVE_UP_S = 600.0
 
 
 def answer(env: NodeEnv, words: Sequence[str]) -> str:
-    """Set or forget a timer of this node; raises INVALID for words that ask for anything else."""
+    """Set or forget a timer of this node, or tell the time or a process's end; else raises INVALID."""
     if list(words) == ["clock"]:
         return f"{ASKED} {env.clock.utc():.3f}"
+    if words[:1] == ["process"] and len(words) == 3:
+        ended = env.processes.has_ended(_number(words[1]), words[2])
+        return f"{ASKED} {'ended' if ended else 'lives'}"
     here = env.cluster.local_node()
     if words[:1] == ["begin"] and len(words) == 4:
         _, name, hold = read_words(words[:3], 3)
@@ -33,7 +36,8 @@ def answer(env: NodeEnv, words: Sequence[str]) -> str:
         env.holds_at(here).end(name)
         return f"{ASKED} limit of {name} ended"
     raise VmMgrError(
-        Kind.INVALID, "begin NAME HOW SECONDS, end NAME, clock or release NAME HOW is what can be asked"
+        Kind.INVALID,
+        "begin NAME HOW SECONDS, end NAME, clock, process PID BIRTH or release NAME HOW is what can be asked",
     )
 
 
@@ -68,6 +72,12 @@ def read_words(words: Sequence[str], count: int) -> tuple[str, VmName, Hold | No
         return words[0], name, Hold(words[2]) if count > 2 else None
     except ValueError as error:
         raise VmMgrError(Kind.INVALID, f"a guest is frozen or paused, not {words[2]!r}") from error
+
+
+def _number(word: str) -> int:
+    if not (word.isascii() and word.isdigit() and len(word) < 10):
+        raise VmMgrError(Kind.INVALID, "a process has a number")
+    return int(word)
 
 
 def _seconds(word: str) -> float:

@@ -17,6 +17,7 @@ from vm_mgr.operations.migration.blocked import has_arrived
 from vm_mgr.operations.migration.plan import plan_for
 from vm_mgr.operations.migration.unblock import is_shutting_down
 from vm_mgr.operations.storage.own_clients import note_clients_of
+from vm_mgr.ports.cluster_storage import Handover, NoHandover
 from vm_mgr.ports.live_migration import Migration
 from vm_mgr.ports.node_env import NodeEnv
 
@@ -59,6 +60,7 @@ def migrate_from(env: NodeEnv, given: Parameters) -> None:
     while (pid := env.processes.find_vm(given.name)) is not None:
         _go_on(env, given.name)
         if has_arrived(env.hypervisor, given.name, CALL_S):
+            _close_elsewhere(env, given, env.cluster.local_node())
             identity.remember(env, given.name, pid)
             note_clients_of(env, given.name, storage=given.storage)
             return
@@ -103,13 +105,38 @@ def _move(env: NodeEnv, given: Parameters) -> None:
     limits = limits._replace(end_s=limits.end_s - measured_s)
     # On a node that shuts down a stop would be next: there only the loss of the target ends it.
     way = RecoveryWatch(env, name, given.target_node, others=limits.max_pause_s is not None)
+    target = NodeName(given.target_node)
+    _handover(env, given).open_at(name, target)
     ident = departure.begin(env, name)
-    goes_on = env.hypervisor.migrate(_migration(given, plan, limits, ident), Teller(env, name, way))
+    try:
+        goes_on = env.hypervisor.migrate(_migration(given, plan, limits, ident), Teller(env, name, way))
+    except BaseException:
+        if _goes_on(env, name):
+            _close_elsewhere(env, given, env.cluster.local_node())
+        raise
     _end_here(env, name)
     if not goes_on:
-        _let_go(env, name, NodeName(given.target_node), ident)
+        _let_go(env, name, target, ident)
+    _close_elsewhere(env, given, target)
     departure.end(env, name)
     identity.forget(env, name)
+
+
+def _close_elsewhere(env: NodeEnv, given: Parameters, node: NodeName) -> None:
+    """Let only the guest's node have its disks open; a move does not fail for that."""
+    try:
+        _handover(env, given).close_elsewhere(given.name, node)
+    except VmMgrError as error:
+        _record(env, given.name, f"its disks stay open at two nodes for now: {error}")
+
+
+def _handover(env: NodeEnv, given: Parameters) -> Handover:
+    """Find who opens the disks at the target; without a configuration QEMU there has to get on by itself."""
+    try:
+        return env.storages.handover(given.storage)
+    except VmMgrError as error:
+        _record(env, given.name, f"its storage is unknown here: {error}")
+        return NoHandover()
 
 
 def _end_here(env: NodeEnv, name: VmName) -> None:

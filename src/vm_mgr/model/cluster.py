@@ -146,7 +146,8 @@ class Resource(NamedTuple):
 class ClusterState(NamedTuple):
     """Everything that one look at the cluster tells.
 
-    sets: of each clone and group, the nodes where all of it runs.
+    sets: of each clone and group, the nodes where all of it runs, in whatever role.
+    clones: of each clone, node → role of its instance there, in the words Started, Promoted, Unpromoted.
     """
 
     nodes: tuple[Node, ...]
@@ -156,6 +157,7 @@ class ClusterState(NamedTuple):
     fence_devices: int = 0
     fencings: tuple[Fencing, ...] = ()
     sets: Mapping[str, frozenset[NodeName]] = {}
+    clones: Mapping[str, Mapping[NodeName, str]] = {}
 
     @property
     def hosts(self) -> tuple[NodeName, ...]:

@@ -2,16 +2,39 @@
 
 import json
 from collections.abc import Mapping
+from enum import Enum
 from typing import NamedTuple
 
 from vm_mgr.model.vm import VmName
 
-__all__ = ["HALF", "Intent", "read_intent", "write_intent"]
+__all__ = ["HALF", "Intent", "Key", "KeyKind", "read_intent", "write_intent"]
 
 # A key of a VM's metadata in a shared directory: the snapshot that its disks are being taken back to.
 HALF = "_vm_mgr_rolling"
 # The details that are names of VMs: of a clone's source, of a VM before and after it is renamed.
 NAMES = ("source", "old", "new")
+
+
+class KeyKind(Enum):
+    """What else than a VM can be locked; clusters keep these words, in front of the name."""
+
+    DRAIN = "drain-"
+    UUID = "uuid-"
+
+
+class Key(NamedTuple):
+    """The name of a lock that is no VM's.
+
+    >>> str(Key(KeyKind.DRAIN, "n1"))
+    'drain-n1'
+    """
+
+    kind: KeyKind
+    name: str
+
+    def __str__(self) -> str:
+        """Give it as it is stored."""
+        return f"{self.kind.value}{self.name}"
 
 
 class Intent(NamedTuple):

@@ -1,6 +1,7 @@
 """Limit for how long a command may quiesce a guest of this node: python3 -m vm_mgr.ocf.hold WORD NAME ….
 
-begin NAME HOW SECONDS sets the timer, end NAME forgets it, clock tells the time: asked over ssh.
+begin NAME HOW SECONDS sets the timer, end NAME forgets it, clock tells the time, process PID BIRTH
+whether it has ended: asked over ssh.
 release NAME HOW is what the timer calls (docs/design/0015-limit-of-a-hold.md).
 """
 

@@ -11,7 +11,7 @@ from vm_mgr.model.attributes import attribute_problems
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.failback import failback_problems
 from vm_mgr.model.health_checks import check_problems
-from vm_mgr.model.intent import Intent
+from vm_mgr.model.intent import Intent, Key, KeyKind
 from vm_mgr.model.node_requirements import Uplink
 from vm_mgr.model.on_move import on_move_problems
 from vm_mgr.model.storage import ImageFile
@@ -250,7 +250,7 @@ def _uuid_claimed(env: Env, definition: str) -> Iterator[None]:
     wanted = "" if env.definitions.problems(definition) else env.definitions.uuid(definition)
     with ExitStack() as claim:
         if wanted:
-            claim.enter_context(lock(env, VmName(f"uuid-{wanted}")))
+            claim.enter_context(lock(env, Key(KeyKind.UUID, wanted)))
         yield
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from vm_mgr.errors import AbortedError, Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState, NodeName, Resource
+from vm_mgr.model.intent import Key, KeyKind
 from vm_mgr.model.migration import AbortReason
 from vm_mgr.model.on_move import MoveMethod
 from vm_mgr.model.vm import VmName, VmState
@@ -80,7 +81,7 @@ def drain(env: Env, node: NodeName, wishes: DrainOptions = AS_USUAL) -> Drained:
     """
     state = env.cluster.state()
     raise_all(quorum_problems(state) + (host_problems(state, node) or _node_problems(state, node)))
-    with lock(env, _claim(node)):
+    with lock(env, Key(KeyKind.DRAIN, node)):
         job = _Drain(env, node, wishes)
         job.run()
         standby = wishes.standby and job.stand_by()
@@ -97,11 +98,6 @@ def require_empty(drained: Drained) -> None:
         (one.hint for one in drained.stays if one.hint), f"see: vm-mgr status {drained.stays[0].name}"
     )
     raise VmMgrError(Kind.WRONG_STATE, message, hint=hint)
-
-
-def _claim(node: NodeName) -> VmName:
-    """Name the lock of who drains a node: others see it, and it ends with the process."""
-    return VmName(f"drain-{node}")
 
 
 def _node_problems(state: ClusterState, node: NodeName) -> list[VmMgrError]:
@@ -194,7 +190,7 @@ class _Drain:
             text = f"{self.node} is not put in standby: that would stop what is left on it, or move it"
             self.env.say(Note(Level.WARNING, "no-standby", text, f"crm_standby -N {self.node} -v on"))
             return False
-        self.env.cluster.stand_by(self.node)
+        self.env.nodes.standby(self.node)
         began_s, began_utc = self.env.clock.monotonic(), self.env.clock.utc()
         try:
             for vm in self.returning:
@@ -267,9 +263,9 @@ class _Drain:
     def _drained_too(self) -> frozenset[NodeName]:
         """Name the other nodes that somebody drains at this moment."""
         nodes = [one.name for one in self.env.cluster.state().nodes if one.can_host and one.name != self.node]
-        return frozenset(node for node in nodes if self._is_claimed(_claim(node)))
+        return frozenset(node for node in nodes if self._is_claimed(Key(KeyKind.DRAIN, node)))
 
-    def _is_claimed(self, name: VmName) -> bool:
+    def _is_claimed(self, name: VmName | Key) -> bool:
         try:
             with self.env.intent_log.lock(name):
                 return False

@@ -7,6 +7,7 @@ from vm_mgr.model.failback import returns
 from vm_mgr.model.health_checks import intervals_s
 from vm_mgr.model.node_requirements import Uplink
 from vm_mgr.model.on_move import OnMove, on_move_of
+from vm_mgr.model.resource import ClusterParts
 from vm_mgr.model.vm import TargetRole, VmName, VmSettings, VmStatus, name_problems
 from vm_mgr.operations.lifecycle.waiting import wait_started
 from vm_mgr.operations.status import status
@@ -61,6 +62,7 @@ def resource_for(env: Env, name: VmName, settings: VmSettings, *, start: bool) -
     """Turn settings into what the cluster is to run, without what is vm-mgr's own to say."""
     settings, _ = without_refused(name, settings)
     label = env.storages.label_of(name)
+    parts = env.storages.cluster_parts(label, name) if label else ClusterParts()
     params = {
         "storage": label if len(env.storages.labels()) > 1 else None,
         "migration_user": settings.migration_user,
@@ -86,7 +88,8 @@ def resource_for(env: Env, name: VmName, settings: VmSettings, *, start: bool) -
         meta=settings.pacemaker_meta,
         utilization=settings.pacemaker_utilization,
         colocations=settings.colocations,
-        depends_on=env.storages.storage_resource(label) if label else "",
+        depends_on=parts.depends_on,
+        disks=parts.disks,
         checks=intervals_s(settings.checks),
         returns=returns(settings),
         requirements=env.definitions.requirements(env.storage.definition(name)),

@@ -5,6 +5,7 @@ from enum import Enum
 from typing import NamedTuple, Protocol
 
 from vm_mgr.model.cluster import ClusterState, NodeName
+from vm_mgr.model.resource import Dependency, DiskResource, renamed_id
 from vm_mgr.model.vm import TargetRole, VmName
 
 __all__ = ["Cluster", "Configured", "Constraint", "Move", "ResourceOperation", "SideEffect", "VmResource"]
@@ -13,7 +14,8 @@ __all__ = ["Cluster", "Configured", "Constraint", "Move", "ResourceOperation", "
 class VmResource(NamedTuple):
     """A VM as the cluster is to run it; timeouts in seconds.
 
-    needs: the resource that must run on a node before the VM may start there, like the mount of its storage.
+    depends_on: what must run, or be promoted, on a node before the VM may start there: the mount of its
+    storage, a disk. disks: resources that are this VM's alone, and come and go with it.
     checks: deeper check of model/health_checks.py → how often it is made, in seconds.
     returns: whether it goes back to its preferred host when that can take it again.
     asks: what a node must have for the VM to start there, in the words of model/node_requirements.py; with
@@ -38,13 +40,23 @@ class VmResource(NamedTuple):
     meta: Mapping[str, str] = {}
     utilization: Mapping[str, str] = {}
     colocations: Mapping[str, str] = {}
-    depends_on: str = ""
+    depends_on: tuple[Dependency, ...] = ()
+    disks: tuple[DiskResource, ...] = ()
     checks: Mapping[str, int] = {}
     check_timeout_s: int = 60
     returns: bool = False
     requirements: tuple[str, ...] = ()
     follow_uplink: bool = True
     hibernation_s: int = 0
+
+    def renamed(self, new: VmName) -> "VmResource":
+        """Give it with another name, in the ids of its disks too."""
+        name = self.name
+        return self._replace(
+            name=new,
+            disks=tuple(one._replace(id=renamed_id(one.id, name, new)) for one in self.disks),
+            depends_on=tuple(one._replace(on=renamed_id(one.on, name, new)) for one in self.depends_on),
+        )
 
 
 class Move(NamedTuple):
@@ -125,13 +137,17 @@ class Cluster(Protocol):
         ...
 
     def add(self, resource: VmResource) -> None:
-        """Put a VM under the cluster's control, replacing what it had for this name."""
+        """Put a VM and its disks under the cluster's control, replacing what it had for this name.
+
+        A disk that it has already stays as it is.
+        """
         ...
 
     def reconfigure(self, resource: VmResource) -> None:
         """Change how a VM that the cluster has is to be run, without disturbing it; absent is fine.
 
-        Its target role stays. The agent's parameters stay too: Pacemaker would restart the VM for them.
+        Its target role stays. The agent's parameters and the disks that it has stay too: Pacemaker would
+        restart the VM for them.
         """
         ...
 
@@ -145,11 +161,11 @@ class Cluster(Protocol):
         ...
 
     def remove(self, name: VmName) -> None:
-        """Take a VM and every constraint that names it out of the configuration; absent is fine."""
+        """Take a VM, its disks and every constraint that names them out; absent is fine."""
         ...
 
     def rename(self, name: VmName, new: VmName) -> None:
-        """Give a VM that doesn't run another name, in resource and constraints; absent is fine."""
+        """Give a VM that doesn't run, and its disks, another name, in constraints too; absent is fine."""
         ...
 
     def set_target_role(self, name: VmName, role: TargetRole) -> None:
@@ -191,10 +207,6 @@ class Cluster(Protocol):
 
         Until then it takes the VM for stopped: never while it may run on a node that leaves.
         """
-        ...
-
-    def stand_by(self, node: NodeName) -> None:
-        """Have a node take no resource, and leave those that it has, until it is booted the next time."""
         ...
 
     def alarm(self, name: VmName, node: NodeName, *, on: bool) -> None:

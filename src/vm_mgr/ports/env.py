@@ -12,6 +12,7 @@ from vm_mgr.ports.holds import HoldLimits
 from vm_mgr.ports.hypervisor import Hypervisor
 from vm_mgr.ports.images import Images
 from vm_mgr.ports.intent_log import IntentLog
+from vm_mgr.ports.nodes import Nodes
 from vm_mgr.ports.own_clients import OwnClients
 from vm_mgr.ports.processes import Processes
 from vm_mgr.ports.snapshots import Snapshots
@@ -30,6 +31,11 @@ class Env(Protocol):
     @property
     def cluster(self) -> Cluster:
         """Pacemaker."""
+        ...
+
+    @property
+    def nodes(self) -> Nodes:
+        """The machines of the cluster."""
         ...
 
     @property

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from vm_mgr.model.intent import Intent
+from vm_mgr.model.intent import Intent, Key
 from vm_mgr.model.vm import VmName
 
 __all__ = ["IntentLog"]
@@ -13,7 +13,7 @@ __all__ = ["IntentLog"]
 class IntentLog(Protocol):
     """One intent log for the whole cluster, kept in its storage; out of reach raises EXTERNAL_FAILURE."""
 
-    def lock(self, name: VmName) -> AbstractContextManager[None]:
+    def lock(self, name: VmName | Key) -> AbstractContextManager[None]:
         """Be the only one at a name, on all nodes, until the context is left or this process dies.
 
         Raises TRY_LATER while somebody else is. After a kill the lock lasts for up to 30 s more.

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from vm_mgr.model.resource import ClusterParts
 from vm_mgr.model.vm import VmName
+from vm_mgr.ports.cluster_storage import Handover
 from vm_mgr.ports.storage import Storage
 
 __all__ = ["Storages"]
@@ -31,6 +33,10 @@ class Storages(Protocol):
         """
         ...
 
-    def storage_resource(self, label: str) -> str:
-        """Name the resource that must run wherever a VM of this storage is to run; mostly none."""
+    def cluster_parts(self, label: str, name: VmName) -> ClusterParts:
+        """Say what a VM of this storage needs in the cluster, as all its VMs do, or it alone."""
+        ...
+
+    def handover(self, label: str) -> Handover:
+        """Give what lets two nodes open the disks of this storage for a live migration."""
         ...

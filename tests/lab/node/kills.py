@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.unit.test_kills import Killed, MortalEnv
-from vm_mgr.adapters.dry_run.wording import READS
+from vm_mgr.adapters.dry_run.reads import READS
 from vm_mgr.adapters.libvirt.definition import DomainXml
 from vm_mgr.adapters.memory.env import MemoryEnv
 from vm_mgr.config import load_storage

@@ -10,7 +10,7 @@ from vm_mgr.adapters.ceph.connection import failed, load_rados
 from vm_mgr.adapters.ceph.lease import LEASE_S
 from vm_mgr.adapters.ceph.listing import LEDGER, raw_intents
 from vm_mgr.errors import BusyError, Kind, VmMgrError
-from vm_mgr.model.intent import Intent, read_intent, write_intent
+from vm_mgr.model.intent import Intent, Key, read_intent, write_intent
 from vm_mgr.model.vm import VmName
 
 if TYPE_CHECKING:
@@ -40,22 +40,23 @@ class CephIntentLog:
         self.connection = connection
         self.listing = listing
         self.doing = doing
-        self._claimed: dict[VmName, str] = {}
+        self._claimed: dict[str, str] = {}
 
     @contextmanager
-    def lock(self, name: VmName) -> Iterator[None]:
+    def lock(self, name: VmName | Key) -> Iterator[None]:
         """Hold the lock of the name, renewed by a thread."""
         from vm_mgr.adapters.ceph.lock_words import cookie_of, lock_owner  # noqa: PLC0415 - not for `list`
 
         rados = load_rados()
 
+        stored = str(name)
         ioctx = self.connection.ioctx
         leases = self.connection.leases
         cookie = cookie_of(self.doing())
 
         def lock(flags: int = 0) -> None:
             asked = leases.now()
-            ioctx.lock_exclusive(LEDGER, name, cookie, desc="vm-mgr", duration=LEASE_S, flags=flags)
+            ioctx.lock_exclusive(LEDGER, stored, cookie, desc="vm-mgr", duration=LEASE_S, flags=flags)
             leases.hold(cookie, asked)
 
         try:
@@ -63,10 +64,10 @@ class CephIntentLog:
         except (rados.ObjectBusy, rados.ObjectExists) as error:
             besides = f", or was killed less than {LEASE_S} s ago"
             hint = f"try again when it has ended, or in {LEASE_S} s"
-            raise BusyError(name, lock_owner(ioctx, name), hint=hint, besides=besides) from error
+            raise BusyError(stored, lock_owner(ioctx, stored), hint=hint, besides=besides) from error
         except rados.Error as error:
             raise failed(f"can't lock {name}", error) from error
-        self._claimed[name] = cookie
+        self._claimed[stored] = cookie
         over = threading.Event()
 
         def renew() -> None:
@@ -86,10 +87,10 @@ class CephIntentLog:
         finally:
             over.set()
             renewing.join(LEASE_S)  # the limits of its call end it before
-            del self._claimed[name]
+            del self._claimed[stored]
             leases.release(cookie)
             with suppress(rados.Error):  # it ends by itself
-                ioctx.unlock(LEDGER, name, cookie)
+                ioctx.unlock(LEDGER, stored, cookie)
 
     def intents(self) -> Mapping[VmName, Intent]:
         """Read all intents, or take those that were begun to be read earlier."""

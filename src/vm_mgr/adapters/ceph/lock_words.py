@@ -34,9 +34,9 @@ def cookie_of(doing: str) -> str:
     return us.written(os.urandom(4).hex())
 
 
-def lock_owner(ioctx: Any, name: VmName) -> str:
+def lock_owner(ioctx: Any, name: str) -> str:
     """Ask cls_lock who has the lock; whatever else Ceph puts around it, the cookie is in its answer."""
-    word = str(name).encode()
+    word = name.encode()
     # cls_lock_get_info_op of version 1: a string.
     asked = struct.pack("<BBII", 1, 1, len(word) + 4, len(word)) + word
     try:

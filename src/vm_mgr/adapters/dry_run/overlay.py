@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from vm_mgr.adapters.memory.cluster import MemoryCluster
 from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
+from vm_mgr.adapters.memory.nodes import MemoryNodes
 from vm_mgr.adapters.memory.storage import MemoryStorage
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.vm import TargetRole, VmName
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from vm_mgr.ports.env import Env
     from vm_mgr.ports.hypervisor import Hypervisor
 
-__all__ = ["ClusterCopy", "HypervisorCopy", "StorageCopy"]
+__all__ = ["ClusterCopy", "HypervisorCopy", "NodesCopy", "StorageCopy"]
 
 TIMEOUT_S = 10.0
 
@@ -29,7 +30,7 @@ class ClusterCopy(MemoryCluster):
     """The cluster at the first look; a VM's resource stays as it was seen until it is changed."""
 
     answers = frozenset({"local_node", "state"})
-    unread = frozenset({"stand_by"})  # it is about a node
+    unread: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, env: Env) -> None:
         super().__init__()
@@ -62,13 +63,6 @@ class ClusterCopy(MemoryCluster):
         if role is TargetRole.STOPPED:
             self.stuck.add(name)
 
-    def stand_by(self, node: NodeName) -> None:
-        """Have it leave what it has, which are other resources of the cluster's too."""
-        for name, seen in self.look().resources.items():
-            if seen.is_vm and node in seen.nodes:
-                self.take(VmName(name))
-        super().stand_by(node)
-
     def local_node(self) -> NodeName:
         """Ask the real one."""
         return self.env.cluster.local_node()
@@ -93,6 +87,28 @@ class ClusterCopy(MemoryCluster):
         """Tell whether the VM ran at the first look."""
         resource = self.look().resources.get(name)
         return resource is not None and resource.active
+
+
+class NodesCopy(MemoryNodes):
+    """The nodes of that cluster."""
+
+    answers: ClassVar[frozenset[str]] = frozenset()
+    unread = frozenset({"cleanup", "confirm_off", "fence", "maintenance", "standby", "unstandby"})
+    changed: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, cluster: ClusterCopy) -> None:
+        super().__init__(cluster)
+        self.copy = cluster
+
+    def take(self, name: VmName) -> None:
+        """Have no VM."""
+
+    def standby(self, node: NodeName, *, lasting: bool = False) -> None:
+        """Have it leave what it has, which are other resources of the cluster's too."""
+        for name, seen in self.copy.look().resources.items():
+            if seen.is_vm and node in seen.nodes:
+                self.copy.take(VmName(name))
+        super().standby(node, lasting=lasting)
 
 
 class StorageCopy(MemoryStorage):

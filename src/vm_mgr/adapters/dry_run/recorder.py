@@ -1,7 +1,7 @@
 """Run an operation dry: for real, but on copies in memory, and say each change as a step.
 
 A VM is read from the real ports until the operation changes it; from then on from its copy
-(docs/design/0006-dry-run.md). The real ports are only asked for the verbs of steps.READS.
+(docs/design/0006-dry-run.md). The real ports are only asked for the verbs of reads.READS.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from contextlib import contextmanager, nullcontext
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
-from vm_mgr.adapters.dry_run.overlay import ClusterCopy, HypervisorCopy, StorageCopy
-from vm_mgr.adapters.dry_run.wording import READS, WORDS
+from vm_mgr.adapters.dry_run.overlay import ClusterCopy, HypervisorCopy, NodesCopy, StorageCopy
+from vm_mgr.adapters.dry_run.reads import READS
+from vm_mgr.adapters.dry_run.wording import WORDS
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.model.vm import VmName
+from vm_mgr.ports.cluster_storage import NoHandover
 from vm_mgr.reports import Note
 
 if TYPE_CHECKING:
@@ -22,15 +24,18 @@ if TYPE_CHECKING:
 
     from vm_mgr.model.cluster import NodeName
     from vm_mgr.model.event import Event
-    from vm_mgr.model.intent import Intent
+    from vm_mgr.model.intent import Intent, Key
+    from vm_mgr.model.resource import ClusterParts
     from vm_mgr.model.storage import Disk
     from vm_mgr.ports.cluster import Cluster
+    from vm_mgr.ports.cluster_storage import Handover
     from vm_mgr.ports.definition import Definitions
     from vm_mgr.ports.env import Env
     from vm_mgr.ports.event_log import EventLog
     from vm_mgr.ports.holds import Hold
     from vm_mgr.ports.hypervisor import Hypervisor
     from vm_mgr.ports.images import Images
+    from vm_mgr.ports.nodes import Nodes
     from vm_mgr.ports.processes import Processes
     from vm_mgr.ports.snapshots import Snapshots
     from vm_mgr.ports.staged import Staged
@@ -39,7 +44,7 @@ if TYPE_CHECKING:
     from vm_mgr.ports.timings import Timings
     from vm_mgr.reports import Report
 
-    Copy = ClusterCopy | StorageCopy | HypervisorCopy
+    Copy = ClusterCopy | NodesCopy | StorageCopy | HypervisorCopy
     Tell = Callable[[str], None]
 
 __all__ = ["DryRunEnv"]
@@ -184,9 +189,13 @@ class OverlaidStorages:
         """Tell which one has a VM."""
         return self._copy.where(name)
 
-    def storage_resource(self, label: str) -> str:
-        """Name the resource."""
-        return self._env.storages.storage_resource(label)
+    def cluster_parts(self, label: str, name: VmName) -> ClusterParts:
+        """Say what the real one would need."""
+        return self._env.storages.cluster_parts(label, name)
+
+    def handover(self, label: str) -> Handover:  # noqa: ARG002
+        """Do nothing: no guest moves."""
+        return NoHandover()
 
 
 class OverlaidIntentLog:
@@ -202,7 +211,7 @@ class OverlaidIntentLog:
     def _found(self) -> Mapping[VmName, Intent]:
         return dict(self._env.intent_log.intents())
 
-    def lock(self, name: VmName) -> AbstractContextManager[None]:  # noqa: ARG002
+    def lock(self, name: VmName | Key) -> AbstractContextManager[None]:  # noqa: ARG002
         """Lock nothing."""
         return nullcontext()
 
@@ -274,6 +283,8 @@ class DryRunEnv:
         self.clock = VirtualClock()
         self.clock.now = real.clock.utc()  # a fencing can be too long ago
         self.cluster = cast("Cluster", OverlaidPort("cluster", lambda: real.cluster, cluster, self._tell))
+        nodes = NodesCopy(cluster)
+        self.nodes = cast("Nodes", OverlaidPort("nodes", lambda: real.nodes, nodes, self._tell))
         self.storages = OverlaidStorages(real, self._storage, self._tell)
         self.storage = cast("Storage", OverlaidStorage(real, self._storage, self._tell))
         self.snapshots = cast(

@@ -1,7 +1,6 @@
-"""Know which verbs of the ports only look, and say in words what each other one would change.
+"""Say in words what each verb of the ports would change that reads.py does not name.
 
-Every verb is in exactly one of these tables: what is in none of them can't be called in a dry run, and a
-test fails. Words are given the port, as it was before the call, and the call's arguments; empty words mean
+Words are given the port, as it was before the call, and the call's arguments; empty words mean
 that nothing would change.
 """
 
@@ -12,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from vm_mgr.errors import VmMgrError
+from vm_mgr.model.resource import Role
 from vm_mgr.model.vm import TargetRole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from vm_mgr.adapters.memory.storage import MemoryStaged
+    from vm_mgr.model.cluster import NodeName
+    from vm_mgr.model.resource import Dependency
     from vm_mgr.model.storage import DiskClient, ImageFile
     from vm_mgr.model.vm import VmName, VmSettings
     from vm_mgr.ports.cluster import Cluster, Move, VmResource
@@ -29,87 +31,9 @@ if TYPE_CHECKING:
 
     Words = Callable[..., str]
 
-__all__ = ["BOOKS", "READS", "WORDS"]
+__all__ = ["WORDS"]
 
 TIMEOUT_S = 10.0
-READS: Mapping[str, frozenset[str]] = {
-    "event_log": frozenset({"read"}),
-    "cluster": frozenset({"configured", "simulate_move", "local_node", "remembers", "state"}),
-    "definitions": frozenset(
-        {
-            "requirements",
-            "changed",
-            "completed",
-            "device",
-            "hard_disks",
-            "has_agent",
-            "machine",
-            "name",
-            "prepare",
-            "problems",
-            "rbd_images",
-            "ties",
-            "renamed",
-            "sources",
-            "unclear_disks",
-            "uuid",
-            "with_disk",
-            "without_disk",
-            "written",
-        }
-    ),
-    "hypervisor": frozenset(
-        {
-            *(
-                "acts_alone",
-                "agent_answers",
-                "begin_dirty_rate",
-                "migration_problems",
-                "capacity",
-                "definition",
-            ),
-            *("dirty_rate", "disk_sources", "domain_state", "is_frozen", "migration_progress", "paused"),
-            *("receives", "running_definition"),
-        }
-    ),
-    "images": frozenset({"inspect"}),
-    "intent_log": frozenset({"intents"}),
-    "storage_fencing": frozenset({"came_up", "clients", "connect", "daemons"}),
-    "own_clients": frozenset({"kept"}),
-    "processes": frozenset(
-        {"birth", "find_vm", "has_ended", "has_memory", "is_halted", "mentions", "uuid", "vcpu_time_ns"}
-    ),
-    "snapshots": frozenset({"snapshots"}),
-    "staged": frozenset(),
-    "storage": frozenset(
-        {
-            *("definition", "dependents", "disk", "disk_ties", "disks", "exists", "full"),
-            *(
-                "holders",
-                "images",
-                "metadata",
-                "disk_fingerprint",
-                "names",
-                "next_disk",
-                "room",
-                "saved_state",
-            ),
-            *("settings", "uuids"),
-        }
-    ),
-    "storages": frozenset({"get", "labels", "label_of", "names", "storage_resource"}),
-    "timings": frozenset({"ceph", "cluster"}),
-}
-
-# What only keeps the books, tells by further calls what it changes, or leaves this process.
-BOOKS: Mapping[str, frozenset[str]] = {
-    "event_log": frozenset({"append"}),
-    "journal": frozenset({"record", "say", "write"}),
-    "hypervisor": frozenset({"console"}),
-    "intent_log": frozenset({"lock", "erase", "write"}),
-    "own_clients": frozenset({"forget", "keep"}),
-    "storage": frozenset({"stage"}),
-}
 
 
 def _add(cluster: Cluster, resource: VmResource) -> str:
@@ -158,6 +82,10 @@ def _begin_move(_: Cluster, move: Move) -> str:
     return f"move {move.name} {where}{how}, by a constraint for at most {move.lifetime_s} s"
 
 
+def _standby(_: object, node: NodeName, *, lasting: bool = False) -> str:
+    return f"put {node} in standby until {'that is ended' if lasting else 'it is booted the next time'}"
+
+
 def _clear_moves(cluster: Cluster, name: VmName) -> str:
     left = [one.id for one in cluster.configured(name).others if one.leftover]
     return f"remove the constraints that moves left at {_list(name, left)}" if left else ""
@@ -172,7 +100,8 @@ def _terms(resource: VmResource) -> list[str]:
         f"pinned to {resource.pinned_host}": resource.pinned_host,
         f"prefers {resource.preferred_host}": resource.preferred_host,
         "returns there": resource.returns,
-        f"needs {resource.depends_on}": resource.depends_on,
+        f"needs {', '.join(map(_need, resource.depends_on))}": resource.depends_on,
+        f"with the disk {', '.join(one.id for one in resource.disks)}": resource.disks,
         "ignores the uplinks of its bridges": not resource.follow_uplink,
     }
     placed = [
@@ -182,6 +111,10 @@ def _terms(resource: VmResource) -> list[str]:
     placed += [f"check {name} every {seconds} s" for name, seconds in resource.checks.items()]
     pairs = {**resource.meta, **resource.utilization}
     return [*(text for text in given if given[text]), *placed, *(f"{key}={pairs[key]}" for key in pairs)]
+
+
+def _need(dependency: Dependency) -> str:
+    return dependency.on if dependency.role is Role.STARTED else f"{dependency.on} ({dependency.role})"
 
 
 def _change_settings(storage: Storage, name: VmName, settings: VmSettings) -> str:
@@ -280,7 +213,14 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
         "rename": _rename_resource,
         "set_target_role": _set_target_role,
         "alarm": lambda _, name, node, **_named: f"tell all that {name} was found on {node} too",
-        "stand_by": lambda _, node: f"put {node} in standby until it is booted the next time",
+    },
+    "nodes": {
+        "cleanup": lambda _, node: f"forget the failures on {node}",
+        "confirm_off": lambda _, node: f"tell the cluster that {node} has no power",
+        "fence": lambda _, node: f"switch {node} off and on again",
+        "maintenance": lambda _, node, on: f"{'begin' if on else 'end'} the maintenance of {node}",
+        "standby": _standby,
+        "unstandby": lambda _, node: f"end the standby of {node}",
     },
     "hypervisor": {
         "abort_job": lambda _, name: f"cancel a migration of {name} under way",

@@ -9,7 +9,7 @@ from vm_mgr.errors import Kind, VmMgrError
 if TYPE_CHECKING:
     from vm_mgr.ports.runner import Runner
 
-__all__ = ["ASKED", "ask", "utc"]
+__all__ = ["ASKED", "ask", "has_ended", "utc"]
 
 TIMEOUT_S = 20.0
 # What the key for libvirt may call beside it (deploy/roles/libvirt); its answer is like no other program's.
@@ -38,3 +38,11 @@ def utc(runner: Runner, host: str) -> float:
         return float(told)
     except ValueError as error:
         raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{host} does not report its time: {told!r}") from error
+
+
+def has_ended(runner: Runner, host: str, pid: int, birth: str) -> bool:
+    """Tell whether a process of it that began then has provably ended; raises EXTERNAL_FAILURE."""
+    told = ask(runner, host, "process", str(pid), birth)
+    if told not in ("ended", "lives"):
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{host} does not report its processes: {told!r}")
+    return told == "ended"

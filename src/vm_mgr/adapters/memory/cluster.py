@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vm_mgr.model.cluster import ClusterState, Failure, Fencing, Node, NodeName, Resource
+from vm_mgr.model.resource import Clone
 from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.ports.cluster import Configured, Constraint, Move, ResourceOperation, SideEffect, VmResource
 
@@ -55,6 +56,8 @@ class MemoryCluster:
             if name not in self.stuck and self.quorate:
                 self._settle(name)
             resources[name] = self._resource(name)
+        clones = self._clones()
+        resources |= self._single_disks()
         return ClusterState(
             nodes=tuple(self.nodes.values()),
             resources=resources,
@@ -62,7 +65,8 @@ class MemoryCluster:
             fencing_enabled=self.fencing_enabled,
             fence_devices=self.fence_devices,
             fencings=tuple(self.fencings),
-            sets=self.sets,
+            sets={**self.sets, **{ident: frozenset(roles) for ident, roles in clones.items()}},
+            clones=clones,
         )
 
     def configured(self, name: VmName) -> Configured:
@@ -85,7 +89,7 @@ class MemoryCluster:
 
     def add(self, resource: VmResource) -> None:
         """Put a VM under the cluster's control."""
-        self.resources[resource.name] = resource
+        self.resources[resource.name] = self._with_present_disks(resource)
         self.moves.pop(resource.name, None)
 
     def reconfigure(self, resource: VmResource) -> None:
@@ -93,7 +97,7 @@ class MemoryCluster:
         present = self.resources.get(resource.name)
         if present is not None:
             kept = resource._replace(target_role=present.target_role, params=present.params)
-            self.resources[resource.name] = kept
+            self.resources[resource.name] = self._with_present_disks(kept)
 
     def change_requirements(
         self, name: VmName, requirements: tuple[str, ...], *, follow_uplink: bool
@@ -112,7 +116,7 @@ class MemoryCluster:
     def rename(self, name: VmName, new: VmName) -> None:
         """Give another name."""
         if name in self.resources:
-            self.resources[new] = self.resources.pop(name)._replace(name=new)
+            self.resources[new] = self.resources.pop(name).renamed(new)
 
     def set_target_role(self, name: VmName, role: TargetRole) -> None:
         """Ask for a VM to run or not."""
@@ -170,10 +174,6 @@ class MemoryCluster:
         """Remember it."""
         others = [one for one in self.nodes[node].alarms if one != name]
         self.nodes[node] = self.nodes[node]._replace(alarms=tuple([*others, name] if on else others))
-
-    def stand_by(self, node: NodeName) -> None:
-        """Have it take nothing, and leave what it has."""
-        self.nodes[node] = self.nodes[node]._replace(standby=True)
 
     def recover_blocked(self, name: VmName, *, lifetime_s: int) -> None:  # noqa: ARG002
         """Restart it where it may run."""
@@ -239,6 +239,35 @@ class MemoryCluster:
             self.domains.running.pop(name)
             self.domains.halted.pop(name, None)
         self.places.pop(name, None)
+
+    def _with_present_disks(self, resource: VmResource) -> VmResource:
+        """Keep a disk as it is that is there."""
+        present = self.resources.get(resource.name)
+        known = {one.id: one for one in present.disks} if present else {}
+        return resource._replace(disks=tuple(known.get(one.id, one) for one in resource.disks))
+
+    def _clones(self) -> dict[str, dict[NodeName, str]]:
+        """Run an instance of a cloned disk on each node that has its data, promoted beside the VM."""
+        found: dict[str, dict[NodeName, str]] = {}
+        for name, vm in self.resources.items():
+            for disk in (one for one in vm.disks if one.clone):
+                idle = "Unpromoted" if disk.clone is Clone.PROMOTABLE else "Started"
+                there = [one.name for one in self.nodes.values() if one.online and not one.standby]
+                found[disk.id] = {one: idle for one in there if not disk.nodes or one in disk.nodes}
+                place = self.places.get(name)
+                if place in found[disk.id] and disk.clone is Clone.PROMOTABLE:
+                    found[disk.id][place] = "Promoted"
+        return found
+
+    def _single_disks(self) -> dict[str, Resource]:
+        """Run a disk that is no clone beside its VM."""
+        found = {}
+        for name, vm in self.resources.items():
+            nodes = (self.places[name],) if name in self.places else ()
+            for disk in (one for one in vm.disks if one.clone is None):
+                role = "Started" if nodes else "Stopped"
+                found[disk.id] = Resource(disk.id, disk.agent, role=role, active=bool(nodes), nodes=nodes)
+        return found
 
     def _role(self, name: VmName) -> str:
         if name not in self.places:

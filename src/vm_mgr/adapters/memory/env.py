@@ -10,6 +10,7 @@ from vm_mgr.adapters.memory.evidence import MemoryEvidence
 from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
 from vm_mgr.adapters.memory.images import MemoryImages
 from vm_mgr.adapters.memory.intent_log import MemoryIntentLog
+from vm_mgr.adapters.memory.nodes import MemoryNodes
 from vm_mgr.adapters.memory.own_clients import MemoryOwnClients
 from vm_mgr.adapters.memory.storage import MemoryStorage, MemoryStorages
 from vm_mgr.adapters.memory.storage_fencing import MemoryStorageFencing
@@ -94,6 +95,7 @@ class MemoryEnv:
         self.state_dir = Path("/dev/null/state")
         self.hypervisor = MemoryHypervisor()
         self.cluster = MemoryCluster(domains=self.hypervisor)
+        self.nodes = MemoryNodes(self.cluster)
         self.storage = MemoryStorage()
         self.storage.running = self.cluster.places
         self.snapshots = self.storage

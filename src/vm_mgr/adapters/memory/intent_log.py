@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from vm_mgr.errors import BusyError
-from vm_mgr.model.intent import Intent
+from vm_mgr.model.intent import Intent, Key
 from vm_mgr.model.vm import VmName
 
 __all__ = ["MemoryIntentLog"]
@@ -15,19 +15,20 @@ class MemoryIntentLog:
 
     def __init__(self) -> None:
         self.kept: dict[VmName, Intent] = {}
-        self.locked: set[VmName] = set()
+        self.locked: set[str] = set()
         self.who = ""
 
     @contextmanager
-    def lock(self, name: VmName) -> Iterator[None]:
+    def lock(self, name: VmName | Key) -> Iterator[None]:
         """Be alone."""
-        if name in self.locked:
-            raise BusyError(name, self.who, hint="try again when it has ended")
-        self.locked.add(name)
+        stored = str(name)
+        if stored in self.locked:
+            raise BusyError(stored, self.who, hint="try again when it has ended")
+        self.locked.add(stored)
         try:
             yield
         finally:
-            self.locked.discard(name)
+            self.locked.discard(stored)
 
     def intents(self) -> Mapping[VmName, Intent]:
         """Give all intents."""

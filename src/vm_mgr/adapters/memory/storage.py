@@ -3,9 +3,11 @@
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from vm_mgr.adapters.memory.handover import MemoryHandover
 from vm_mgr.adapters.memory.saved_states import MemorySavedStates
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.capacity import Room
+from vm_mgr.model.resource import ClusterParts
 from vm_mgr.model.storage import Consistency, Disk, DiskClient, DiskInfo, DiskTies, ImageFile, Snapshot
 from vm_mgr.model.uuid_index import refreshed, uuids
 from vm_mgr.model.vm import VmName, VmSettings
@@ -334,6 +336,8 @@ class MemoryStorages:
 
     def __init__(self, storage: MemoryStorage) -> None:
         self.storage = storage
+        self.handovers = MemoryHandover()
+        self.parts: Callable[[VmName], ClusterParts] = lambda _: ClusterParts()
 
     def labels(self) -> Sequence[str]:
         """Name it."""
@@ -353,9 +357,13 @@ class MemoryStorages:
         """Tell whether it has a VM."""
         return LABEL if self.storage.exists(name) else ""
 
-    def storage_resource(self, label: str) -> str:  # noqa: ARG002 - there is one
-        """Need nothing."""
-        return ""
+    def cluster_parts(self, label: str, name: VmName) -> ClusterParts:  # noqa: ARG002 - there is one
+        """Need what a test has said."""
+        return self.parts(name)
+
+    def handover(self, label: str) -> MemoryHandover:  # noqa: ARG002
+        """Give what remembers."""
+        return self.handovers
 
 
 def _image(name: VmName, number: int) -> str:

@@ -73,5 +73,5 @@ def _vm(vm: VmResource) -> VmTimes:
         migrate_from=vm.migrate_from_timeout_s,
         live_migration=vm.live_migration,
         storage=vm.params.get("storage", ""),
-        depends_on=vm.depends_on,
+        depends_on=vm.depends_on[0].on if vm.depends_on else "",
     )

@@ -10,6 +10,7 @@ from typing import Any
 from lxml import etree
 
 from vm_mgr.adapters.pacemaker.cib_write import COLOCATION, LEVEL, PLACEMENT
+from vm_mgr.adapters.pacemaker.disk_resources import read_dependencies, read_disks
 from vm_mgr.adapters.pacemaker.moves import HIBERNATION, MOVE
 from vm_mgr.adapters.pacemaker.preference import comes_back
 from vm_mgr.adapters.pacemaker.requirements import read_rules
@@ -104,7 +105,8 @@ def _vm(cib: etree._Element, primitive: etree._Element, name: VmName) -> VmResou
         pinned_host=_host(cib, name, "vm-mgr-pin-"),
         preferred_host=_host(cib, name, "vm-mgr-prefer-"),
         returns=comes_back(_score(cib, name, "vm-mgr-prefer-"), meta),
-        depends_on=_needed(cib, name),
+        depends_on=read_dependencies(cib, name),
+        disks=read_disks(cib, name),
         checks=_checks(primitive),
         requirements=requirements,
         follow_uplink=follow_uplink,
@@ -157,13 +159,6 @@ def _score(cib: etree._Element, name: VmName, prefix: str) -> str:
 def _places(cib: etree._Element, name: VmName, prefix: str) -> list[etree._Element]:
     found = _find(cib, "configuration/constraints/rsc_location[@rsc=$name][@node]", name=name)
     return [one for one in found if str(one.get("id", "")).startswith(prefix)]
-
-
-def _needed(cib: etree._Element, name: VmName) -> str:
-    for one in _find(cib, "configuration/constraints/rsc_colocation[@rsc=$name]", name=name):
-        if str(one.get("id", "")).startswith("vm-mgr-needs-"):
-            return str(one.get("with-rsc"))
-    return ""
 
 
 def _pairs(primitive: etree._Element, tag: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Change the CIB: read it, build the new one, apply the difference as one versioned patch."""
+"""Change what the CIB has of VMs and their moves."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -6,25 +6,19 @@ from contextlib import suppress
 from lxml import etree
 
 from vm_mgr.adapters.pacemaker import cib_read, cib_write, moves
+from vm_mgr.adapters.pacemaker.cib import Cib
 from vm_mgr.adapters.pacemaker.cib_xml import find
 from vm_mgr.adapters.pacemaker.requirements import change_rules
 from vm_mgr.adapters.pacemaker.simulation import simulate
-from vm_mgr.adapters.pacemaker.tools import CONFLICT, call, check
-from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.errors import VmMgrError
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.ports.clock import Clock
 from vm_mgr.ports.cluster import Configured, Constraint, Move, SideEffect, VmResource
 from vm_mgr.ports.runner import Runner
-from vm_mgr.room import in_memory
 
 __all__ = ["CibEditor"]
 
-# A patch names the version that it was made from, which also counts changes of status (num_updates): while
-# resources move, a lost race is normal and says nothing about another editor. Of several editors one
-# always wins, so patience is enough.
-PATIENCE_S = 30.0
-LONGEST_PAUSE_S = 0.3
 # How far the clocks of nodes may differ for what one of them calls expired.
 CLOCKS_S = 24 * 3600
 # A constraint that is only thought of has to be in effect now.
@@ -39,6 +33,7 @@ class CibEditor:
 
     def __init__(self, runner: Runner, clock: Clock, utc_at: UtcAt | None = None) -> None:
         """utc_at gives the wall clock of any node, in seconds; without it all nodes have this one's."""
+        self.cib = Cib(runner, clock)
         self.runner = runner
         self.clock = clock
         self.utc_at = utc_at
@@ -144,33 +139,7 @@ class CibEditor:
         return self.clock.utc() - CLOCKS_S
 
     def _query(self) -> str:
-        return check(call(self.runner, ("cibadmin", "--query"))).stdout
+        return self.cib.query()
 
     def _edit(self, change: Callable[[etree._Element], None]) -> None:
-        deadline, pause_s = self.clock.monotonic() + PATIENCE_S, 0.0
-        while self.clock.monotonic() < deadline:
-            self.clock.sleep(pause_s)
-            pause_s = min(pause_s + 0.05, LONGEST_PAUSE_S)
-            before = self._query()
-            cib = cib_write.parse_cib(before)
-            unchanged = etree.tostring(cib)
-            change(cib)
-            if etree.tostring(cib) == unchanged:
-                return
-            cib_write.bump_version(cib)
-            if self._apply(before, etree.tostring(cib, encoding="unicode")):
-                return
-        message = "the cluster's configuration kept changing while it was being edited"
-        raise VmMgrError(Kind.TRY_LATER, message, hint="run the command again")
-
-    def _apply(self, before: str, after: str) -> bool:
-        """Apply the difference if the CIB is still the one that was read; False after a lost race."""
-        with in_memory(before, "old.xml") as old, in_memory(after, "new.xml") as new:
-            diff = call(self.runner, ("crm_diff", "--original", old, "--new", new))
-        if diff.exit_code != 1:  # 1 says that they differ
-            check(diff)
-        patched = call(self.runner, ("cibadmin", "--patch", "--xml-pipe"), stdin=diff.stdout)
-        if patched.exit_code in CONFLICT:
-            return False
-        check(patched)
-        return True
+        self.cib.edit(change)

@@ -8,6 +8,7 @@ from lxml import etree
 
 from vm_mgr.adapters.pacemaker.cib_xml import (
     PRIMITIVE,
+    bump_version,
     detach,
     find,
     nvpair,
@@ -16,7 +17,15 @@ from vm_mgr.adapters.pacemaker.cib_xml import (
     our_id,
     ours,
     pair_id,
+    parse_cib,
     section,
+)
+from vm_mgr.adapters.pacemaker.disk_resources import (
+    NEEDS,
+    remove_disks,
+    rename_disks,
+    write_dependencies,
+    write_disks,
 )
 from vm_mgr.adapters.pacemaker.moves import block_on_failure, hibernate
 from vm_mgr.adapters.pacemaker.preference import score_of, staying
@@ -44,30 +53,19 @@ KINDS = (
     *("hold", "restart", "terms", "hibernation"),
     *("fits", "uplink"),
 )
-PLACEMENT = ("vm-mgr-pin-", "vm-mgr-prefer-", "vm-mgr-needs-", "vm-mgr-after-", COLOCATION, *FITNESS)
+PLACEMENT = ("vm-mgr-pin-", "vm-mgr-prefer-", NEEDS, "vm-mgr-after-", COLOCATION, *FITNESS)
 AGENT = {"class": "ocf", "provider": "vm-mgr", "type": "VirtualDomain"}
 _KINDS = "self::primitive or self::group or self::clone or self::master or self::bundle"
 _RESOURCE = f"configuration/resources//*[@id=$name][{_KINDS}]"
 _SETS = ("rsc_location", "rsc_colocation", "rsc_order", "rsc_ticket")
 _REFERENCE = ".//resource_ref[@id=$name] | ../tags//obj_ref[@id=$name]"
-_PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, remove_blank_text=True)
-
-
-def parse_cib(raw: str) -> etree._Element:
-    """Parse a CIB."""
-    return etree.fromstring(raw.encode(), _PARSER)
-
-
-def bump_version(cib: etree._Element) -> None:
-    """Give a changed CIB the next version, without which Pacemaker takes a patch for an old one."""
-    cib.set("epoch", str(int(cib.get("epoch", "0")) + 1))
-    cib.set("num_updates", "0")
 
 
 def add_vm(cib: etree._Element, vm: VmResource) -> None:
     """Add the primitive and its placement, after removing what the name had."""
     _refuse_other(cib, vm.name)
-    remove_vm(cib, vm.name)
+    _remove_vm(cib, vm.name)
+    write_disks(cib, vm.name, vm.disks)
     primitive = etree.SubElement(section(cib, "resources"), "primitive", {"id": vm.name, **AGENT})
     if vm.params:
         nvset(primitive, "instance_attributes", our_id("params", vm.name), vm.params)
@@ -85,6 +83,7 @@ def update_vm(cib: etree._Element, vm: VmResource) -> None:
         for constraint in find(section(cib, "constraints"), "*[@rsc=$name or @then=$name]", name=vm.name):
             if str(constraint.get("id", "")).startswith(PLACEMENT):
                 detach(constraint)
+        write_disks(cib, vm.name, vm.disks)
         _describe(cib, primitive, vm)
 
 
@@ -108,18 +107,9 @@ def _describe(cib: etree._Element, primitive: etree._Element, vm: VmResource) ->
         pin.set("resource-discovery", "exclusive")
     elif vm.preferred_host:
         _location(constraints, our_id("prefer", vm.name), vm.name, vm.preferred_host, score_of(vm))
-    if vm.depends_on:
-        _need(constraints, vm.name, vm.depends_on)
+    write_dependencies(cib, vm.name, vm.depends_on)
     add_rules(constraints, vm.name, vm.requirements, follow_uplink=vm.follow_uplink)
     _colocate(cib)
-
-
-def _need(constraints: etree._Element, name: VmName, resource: str) -> None:
-    """Let a VM run only where a resource runs, and after it: what mounts and guards its disks."""
-    beside = {"id": our_id("needs", name), "rsc": name, "with-rsc": resource, "score": "INFINITY"}
-    etree.SubElement(constraints, "rsc_colocation", beside)
-    order = {"id": our_id("after", name), "first": resource, "then": name, "kind": "Mandatory"}
-    etree.SubElement(constraints, "rsc_order", order)
 
 
 def _colocate(cib: etree._Element) -> None:
@@ -142,7 +132,12 @@ def _colocate(cib: etree._Element) -> None:
 
 
 def remove_vm(cib: etree._Element, name: VmName) -> None:
-    """Remove the primitive and everything that refers to it."""
+    """Remove the primitive, its disks, and everything that refers to them."""
+    _remove_vm(cib, name)
+    remove_disks(cib, name)
+
+
+def _remove_vm(cib: etree._Element, name: VmName) -> None:
     constraints = section(cib, "constraints")
     named = "*[@rsc=$name or @with-rsc=$name or @first=$name or @then=$name]"
     for element in find(constraints, named, name=name):
@@ -160,8 +155,9 @@ def remove_constraints(constraints: list[etree._Element]) -> None:
 
 
 def rename_vm(cib: etree._Element, name: VmName, new: VmName) -> None:
-    """Rename the primitive, what refers to it, and the ids that we made from its name."""
+    """Rename the primitive, its disks, what refers to them, and the ids that we made from its name."""
     constraints = section(cib, "constraints")
+    rename_disks(cib, name, new)
     for primitive in find(cib, PRIMITIVE, name=name):
         _refuse_other(cib, new)
         primitive.set("id", new)

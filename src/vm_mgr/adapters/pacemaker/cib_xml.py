@@ -11,6 +11,7 @@ from lxml import etree
 
 __all__ = [
     "PRIMITIVE",
+    "bump_version",
     "detach",
     "find",
     "nvpair",
@@ -19,10 +20,23 @@ __all__ = [
     "our_id",
     "ours",
     "pair_id",
+    "parse_cib",
     "section",
 ]
 
 PRIMITIVE = "configuration/resources//primitive[@id=$name]"
+_PARSER = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, remove_blank_text=True)
+
+
+def parse_cib(raw: str) -> etree._Element:
+    """Parse a CIB."""
+    return etree.fromstring(raw.encode(), _PARSER)
+
+
+def bump_version(cib: etree._Element) -> None:
+    """Give a changed CIB the next version, without which Pacemaker takes a patch for an old one."""
+    cib.set("epoch", str(int(cib.get("epoch", "0")) + 1))
+    cib.set("num_updates", "0")
 
 
 def nvset(parent: etree._Element, tag: str, ident: str, pairs: Mapping[str, str]) -> None:

@@ -18,6 +18,9 @@ FULL_ATTRIBUTE = "vm-mgr-full-"  # and the name of a VM; ocf/VirtualDomain tells
 # Followed by a VM's name: a transient attribute of a node on which a second QEMU of the VM was found.
 ALARM = "vm-mgr-second-"
 INFINITY = "INFINITY"
+NOT_RUNNING = ("Stopped", "Starting", "Stopping")
+# What roles were called before Pacemaker 2.1.
+OLD_ROLES = {"Master": "Promoted", "Slave": "Unpromoted"}
 # What the one option is called, up to 3.0 and from then on; what says neither is not known to fence.
 FENCING = ("fencing-enabled", "stonith-enabled")
 
@@ -43,6 +46,7 @@ def parse_crm_mon(raw: str) -> ClusterState:
             for tag in ("clone", "group")
             for one in root.iterfind(f"resources/{tag}")
         },
+        clones={one.get("id", ""): _roles(one) for one in root.iterfind("resources/clone")},
     )
 
 
@@ -130,9 +134,19 @@ def _whole(element: ET.Element) -> frozenset[NodeName]:
     places: dict[str, set[NodeName]] = {}
     for one in element.iter("resource"):
         there = places.setdefault(one.get("id", "").partition(":")[0], set())
-        if one.get("role") not in ("Stopped", "Starting", "Stopping") and _true(one, "active"):
+        if one.get("role") not in NOT_RUNNING and _true(one, "active"):
             there |= {NodeName(node.get("name", "")) for node in one.iterfind("node")}
     return frozenset(set.intersection(*places.values()) if places else ())
+
+
+def _roles(clone: ET.Element) -> dict[NodeName, str]:
+    """Give the role of the instance on each node where one runs; of a cloned group its last member's."""
+    return {
+        NodeName(node.get("name", "")): OLD_ROLES.get(role, role)
+        for one in clone.iter("resource")
+        if (role := one.get("role", "Stopped")) not in NOT_RUNNING and _true(one, "active")
+        for node in one.iterfind("node")
+    }
 
 
 def _banned(name: str, root: ET.Element) -> tuple[NodeName, ...]:

@@ -11,12 +11,16 @@ from vm_mgr.model.cluster import NodeName
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vm_mgr.adapters.pacemaker.cib_definitions import CibDefinitions
+    from vm_mgr.adapters.pacemaker.cib_intent_log import CibIntentLog, EndedAt
     from vm_mgr.adapters.pacemaker.cib_transaction import CibEditor
     from vm_mgr.model.cluster import ClusterState
     from vm_mgr.model.vm import TargetRole, VmName
     from vm_mgr.ports.clock import Clock
     from vm_mgr.ports.cluster import Configured, Constraint, Move, SideEffect, VmResource
+    from vm_mgr.ports.processes import Processes
     from vm_mgr.ports.runner import Pending, Runner
+
 
 __all__ = ["Pacemaker"]
 
@@ -159,11 +163,6 @@ class Pacemaker:
         argv = ("cibadmin", "--delete-all", "--force", "--xpath", ENDED_MOVES.format(name=name))
         check(call(self.runner, argv))
 
-    def stand_by(self, node: NodeName) -> None:
-        """Set the attribute that is forgotten when the node's Pacemaker ends."""
-        argv = ("crm_standby", "--node", node, "--lifetime", "reboot", "--update", "on")
-        check(call(self.runner, argv))
-
     def alarm(self, name: VmName, node: NodeName, *, on: bool) -> None:
         """Set, or delete, a transient attribute of the node."""
         from vm_mgr.adapters.pacemaker.crm_mon import ALARM  # noqa: PLC0415
@@ -174,6 +173,21 @@ class Pacemaker:
     def recover_blocked(self, name: VmName, *, lifetime_s: int) -> None:
         """Have it recovered, with the history as it is."""
         self._editor().recover_blocked(name, lifetime_s=lifetime_s)
+
+    def intent_log(self, processes: Processes, ended_at: EndedAt, doing: Callable[[], str]) -> CibIntentLog:
+        """Give an intent log in the CIB; see there."""
+        from vm_mgr.adapters.pacemaker.cib import Cib  # noqa: PLC0415
+        from vm_mgr.adapters.pacemaker.cib_intent_log import CibIntentLog  # noqa: PLC0415
+
+        cib = Cib(self.runner, self.clock)
+        return CibIntentLog(cib, self, self.clock, processes, ended_at, doing=doing)
+
+    def definition_store(self) -> CibDefinitions:
+        """Give a place for definitions in the CIB."""
+        from vm_mgr.adapters.pacemaker.cib import Cib  # noqa: PLC0415
+        from vm_mgr.adapters.pacemaker.cib_definitions import CibDefinitions  # noqa: PLC0415
+
+        return CibDefinitions(Cib(self.runner, self.clock))
 
     def _claimed_editor(self) -> CibEditor:
         self.require()

@@ -78,7 +78,7 @@ def parse_cluster(raw: str, totem: TotemTimes) -> ClusterTimes:
 
 
 class _Common(NamedTuple):
-    """What holds for all VMs, and which resource each of them needs."""
+    """What holds for all VMs, and the first resource that each of them needs."""
 
     meta: Pairs
     op_timeout: str
@@ -88,10 +88,11 @@ class _Common(NamedTuple):
 def _common(cib: etree._Element) -> _Common:
     ops = _pairs(_find(cib, "configuration/op_defaults/meta_attributes"))
     needed = _find(cib, "configuration/constraints/rsc_colocation[starts-with(@id, 'vm-mgr-needs-')]")
+    first = {str(one.get("rsc")): str(one.get("with-rsc")) for one in reversed(needed)}
     return _Common(
         meta=_pairs(_find(cib, "configuration/rsc_defaults/meta_attributes")),
         op_timeout=ops.get("timeout", "20s"),
-        depends_on={str(one.get("rsc")): str(one.get("with-rsc")) for one in needed},
+        depends_on=first,
     )
 
 

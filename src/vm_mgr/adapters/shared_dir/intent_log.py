@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from vm_mgr.adapters.shared_dir.files import FILE_MODE, read, write
 from vm_mgr.errors import BusyError, raise_all
 from vm_mgr.model.claimant import Claimant, find_claimant
-from vm_mgr.model.intent import Intent, read_intent, write_intent
+from vm_mgr.model.intent import Intent, Key, read_intent, write_intent
 from vm_mgr.model.vm import VmName, name_problems
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class SharedIntentLog:
         self.doing = doing
 
     @contextmanager
-    def lock(self, name: VmName) -> Iterator[None]:
+    def lock(self, name: VmName | Key) -> Iterator[None]:
         """Hold flock(2) on the name's file, which all nodes respect on OCFS2, GFS2, NFS and CephFS.
 
         (Unless mounted with localflocks, on NFS with local_lock or nolock.) It ends with this process, at
@@ -45,13 +45,14 @@ class SharedIntentLog:
         node is gone: after its fencing on OCFS2 and GFS2, after the lease or session time on NFS and CephFS.
         The file stays: removing one that another node is about to lock would let two in.
         """
-        raise_all(name_problems(name))
-        with self.mount.working(f"can't lock {name}"):
+        stored = str(name)
+        raise_all(name_problems(stored))
+        with self.mount.working(f"can't lock {stored}"):
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            lock = os.open(self.mount.locks / name, flags, FILE_MODE)
+            lock = os.open(self.mount.locks / stored, flags, FILE_MODE)
         try:
-            with self.mount.working(f"can't lock {name}"):
-                self._lock(lock, name)
+            with self.mount.working(f"can't lock {stored}"):
+                self._lock(lock, stored)
             yield
         finally:
             os.close(lock)
@@ -78,7 +79,7 @@ class SharedIntentLog:
             self.mount.files.unlink(self._path(name))
             self.mount.files.sync(self.mount.intents)
 
-    def _lock(self, lock: int, name: VmName) -> None:
+    def _lock(self, lock: int, name: str) -> None:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

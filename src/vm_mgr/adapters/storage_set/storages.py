@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.resource import ClusterParts, Dependency
+from vm_mgr.ports.cluster_storage import ClusterStorage, Handover, NoHandover
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -67,6 +69,14 @@ class StorageSet:
             raise failures[0]
         return ""
 
-    def storage_resource(self, label: str) -> str:
-        """Name the resource."""
-        return self._places[label or next(iter(self._places))].storage_resource
+    def cluster_parts(self, label: str, name: VmName) -> ClusterParts:
+        """Give the storage's resource, and what the storage itself wants."""
+        shared = self._places[label or next(iter(self._places))].storage_resource
+        storage = self.get(label)
+        parts = storage.cluster_parts(name) if isinstance(storage, ClusterStorage) else ClusterParts()
+        return parts._replace(depends_on=(*([Dependency(shared)] if shared else []), *parts.depends_on))
+
+    def handover(self, label: str) -> Handover:
+        """Ask the storage."""
+        storage = self.get(label)
+        return storage if isinstance(storage, Handover) else NoHandover()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.cluster import ClusterState, NodeName, Resource
+from vm_mgr.model.resource import ClusterParts
 from vm_mgr.model.vm import TargetRole, VmName, VmSettings, VmStatus
 from vm_mgr.operations.lifecycle.waiting import known_settings
 from vm_mgr.operations.migration.options import Target
@@ -46,12 +47,12 @@ class Guest(NamedTuple):
 class Targets(NamedTuple):
     """What each node that may take it says against that; silent: whose libvirt did not answer, and how.
 
-    storage_resource: what must run on a node before the VM's disks can be used there.
+    storage_parts: what must run on a node before the VM's disks can be used there.
     """
 
     refusals: Mapping[NodeName, Sequence[VmMgrError]] = {}
     silent: Mapping[NodeName, VmMgrError] = {}
-    storage_resource: str = ""
+    storage_parts: ClusterParts = ClusterParts()
 
 
 def configured_vm(env: Env, name: VmName) -> VmResource:
@@ -87,7 +88,7 @@ def load_targets(
     if guest is not None and guest.error is not None:
         return Targets(silent={source: guest.error})
     label = env.storages.label_of(name)
-    needed = env.storages.storage_resource(label) if label else ""
+    parts = env.storages.cluster_parts(label, name) if label else ClusterParts()
     kept_off = {source, *goal.avoiding}
     refusals: dict[NodeName, Sequence[VmMgrError]] = {}
     silent: dict[NodeName, VmMgrError] = {}
@@ -98,7 +99,7 @@ def load_targets(
                 refusals[node] = env.hypervisor_at(node).migration_problems(guest.xml)
         except VmMgrError as error:
             silent[node] = error
-    return Targets(refusals, silent, needed)
+    return Targets(refusals, silent, parts)
 
 
 def simulate(env: Env, move: Move) -> Mapping[str, SideEffect]:

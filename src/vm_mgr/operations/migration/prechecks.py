@@ -6,10 +6,11 @@ from typing import NamedTuple
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.failback import Failback
+from vm_mgr.model.resource import ClusterParts
 from vm_mgr.model.vm import VmName, VmSettings, VmState, VmStatus
 from vm_mgr.operations.migration.facts import Facts, Targets
 from vm_mgr.operations.migration.options import MigrateOptions, Target, term_problems
-from vm_mgr.operations.support.placement import resource_missing, worse_node_reasons
+from vm_mgr.operations.support.placement import missing_resources, worse_node_reasons
 from vm_mgr.operations.support.preconditions import fencing_hint, host_problems
 from vm_mgr.ports.cluster import SideEffect, VmResource
 from vm_mgr.reports import Level, Note, Say
@@ -117,7 +118,7 @@ def _still_moving(seen: VmStatus) -> list[VmMgrError]:
 def _node_problems(
     state: ClusterState, vm: VmResource, source: NodeName, node: NodeName, targets: Targets
 ) -> list[VmMgrError]:
-    problems = _storage_problems(state, vm.name, node, targets.storage_resource)
+    problems = _storage_problems(state, vm.name, node, targets.storage_parts)
     problems += targets.refusals[node]
     if node in targets.silent:
         problems.append(_unreachable(node, targets.silent[node]))
@@ -125,13 +126,17 @@ def _node_problems(
     return problems + [_unfit(vm.name, node, reason) for reason in worse]
 
 
-def _storage_problems(state: ClusterState, name: VmName, node: NodeName, needed: str) -> list[VmMgrError]:
-    """Refuse a node where what mounts and guards the VM's disks does not run."""
-    if not resource_missing(state, needed, node):
-        return []
-    message = f"the storage of {name} is not active on {node}: {needed} does not run there"
+def _storage_problems(
+    state: ClusterState, name: VmName, node: NodeName, parts: ClusterParts
+) -> list[VmMgrError]:
+    """Refuse a node where what mounts and guards the VM's disks does not run, or can't be promoted."""
     return [
-        VmMgrError(Kind.WRONG_STATE, message, hint=f"see why: crm_mon -1; crm_resource --why -r {needed}")
+        VmMgrError(
+            Kind.WRONG_STATE,
+            f"the storage of {name} is not active on {node}: {resource} does not run there",
+            hint=f"see why: crm_mon -1; crm_resource --why -r {resource}",
+        )
+        for resource in missing_resources(state, parts, node)
     ]
 
 

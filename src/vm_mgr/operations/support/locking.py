@@ -13,7 +13,7 @@ from typing import Any
 
 from vm_mgr.errors import BusyError, Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.interruption import current
-from vm_mgr.model.intent import Intent
+from vm_mgr.model.intent import Intent, Key
 from vm_mgr.model.vm import VmName, VmSettings
 from vm_mgr.operations.support.preconditions import quorum_problems
 from vm_mgr.ports.env import Env
@@ -68,7 +68,7 @@ POLL_S = 0.5
 
 
 @contextmanager
-def lock(env: Env, name: VmName) -> Iterator[None]:
+def lock(env: Env, name: VmName | Key) -> Iterator[None]:
     """Lock a name, waiting while another command is there; raises TRY_LATER where it stays."""
     deadline = env.clock.monotonic() + PATIENCE_S
     with ExitStack() as claim:

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 from vm_mgr.model.cluster import ClusterState, Node, NodeName, Resource
 from vm_mgr.model.node_requirements import penalty, reasons
+from vm_mgr.model.resource import ClusterParts
 from vm_mgr.ports.cluster import VmResource
 
-__all__ = ["PlacementProblem", "placement_problems", "resource_missing", "worse_node_reasons"]
+__all__ = ["PlacementProblem", "missing_resources", "placement_problems", "worse_node_reasons"]
 
 
 class PlacementProblem(NamedTuple):
@@ -37,11 +38,21 @@ def placement_problems(
     return found
 
 
-def resource_missing(state: ClusterState, needed: str, node: NodeName) -> bool:
-    """Tell whether a resource that VMs need does not run on a node; one that is unknown is taken to run."""
+def missing_resources(state: ClusterState, parts: ClusterParts, node: NodeName) -> list[str]:
+    """Name what a VM depends on that does not run on a node; one that is unknown is taken to run.
+
+    A disk that is no clone comes along with its VM. An instance that is to be promoted has to run: the
+    cluster promotes it there when the VM comes.
+    """
+    single = {disk.id for disk in parts.disks if disk.clone is None}
+    needed = [one.on for one in parts.depends_on if one.on not in single]
+    return [one for one in needed if _is_missing(state, one, node)]
+
+
+def _is_missing(state: ClusterState, needed: str, node: NodeName) -> bool:
     single = state.resources.get(needed)
     there = state.sets.get(needed, frozenset(single.nodes) if single is not None else None)
-    return bool(needed) and there is not None and node not in there
+    return there is not None and node not in there
 
 
 def worse_node_reasons(state: ClusterState, vm: VmResource, source: NodeName, target: NodeName) -> list[str]:
@@ -65,8 +76,8 @@ def _bars(state: ClusterState, vm: VmResource, resource: Resource | None, node: 
         yield f"the VM is pinned to {vm.pinned_host}"
     if resource is not None and node.name in resource.banned_by_failures:
         yield "it has failed there too often; the cluster tries again once that is forgotten"
-    if resource_missing(state, vm.depends_on, node.name):
-        yield f"{vm.depends_on} does not run there"
+    for resource_id in missing_resources(state, ClusterParts(vm.disks, vm.depends_on), node.name):
+        yield f"{resource_id} does not run there"
 
 
 def _state(node: Node) -> str:

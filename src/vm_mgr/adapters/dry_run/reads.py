@@ -1,0 +1,94 @@
+"""Know which verbs of the ports only look, and which only keep the books.
+
+Every verb is in exactly one table, here or in wording.py: what is in none of them can't be called in a dry
+run, and a test fails.
+"""
+
+from collections.abc import Mapping
+
+__all__ = ["BOOKS", "READS"]
+
+READS: Mapping[str, frozenset[str]] = {
+    "event_log": frozenset({"read"}),
+    "cluster": frozenset({"configured", "simulate_move", "local_node", "remembers", "state"}),
+    "definitions": frozenset(
+        {
+            *(
+                "changed",
+                "completed",
+                "device",
+                "hard_disks",
+                "has_agent",
+                "machine",
+                "name",
+                "prepare",
+                "problems",
+            ),
+            *(
+                "rbd_images",
+                "renamed",
+                "requirements",
+                "sources",
+                "ties",
+                "unclear_disks",
+                "uuid",
+                "with_disk",
+                "without_disk",
+                "written",
+            ),
+        }
+    ),
+    "hypervisor": frozenset(
+        {
+            *(
+                "acts_alone",
+                "agent_answers",
+                "begin_dirty_rate",
+                "migration_problems",
+                "capacity",
+                "definition",
+            ),
+            *("dirty_rate", "disk_sources", "domain_state", "is_frozen", "migration_progress", "paused"),
+            *("receives", "running_definition"),
+        }
+    ),
+    "images": frozenset({"inspect"}),
+    "intent_log": frozenset({"intents"}),
+    "storage_fencing": frozenset({"came_up", "clients", "connect", "daemons"}),
+    "nodes": frozenset({"why"}),
+    "own_clients": frozenset({"kept"}),
+    "processes": frozenset(
+        {"birth", "find_vm", "has_ended", "has_memory", "is_halted", "mentions", "uuid", "vcpu_time_ns"}
+    ),
+    "snapshots": frozenset({"snapshots"}),
+    "staged": frozenset(),
+    "storage": frozenset(
+        {
+            *("definition", "dependents", "disk", "disk_ties", "disks", "exists", "full"),
+            *(
+                "holders",
+                "images",
+                "metadata",
+                "disk_fingerprint",
+                "names",
+                "next_disk",
+                "room",
+                "saved_state",
+            ),
+            *("settings", "uuids"),
+        }
+    ),
+    "storages": frozenset({"cluster_parts", "get", "labels", "label_of", "names"}),
+    "timings": frozenset({"ceph", "cluster"}),
+}
+
+# What only keeps the books, tells by further calls what it changes, or leaves this process.
+BOOKS: Mapping[str, frozenset[str]] = {
+    "event_log": frozenset({"append"}),
+    "journal": frozenset({"record", "say", "write"}),
+    "hypervisor": frozenset({"console"}),
+    "intent_log": frozenset({"lock", "erase", "write"}),
+    "own_clients": frozenset({"forget", "keep"}),
+    "storage": frozenset({"stage"}),
+    "storages": frozenset({"handover"}),
+}
