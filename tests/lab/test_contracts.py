@@ -22,6 +22,8 @@ CONTRACTS = (
     "test_hypervisor.py",
     "test_evidence.py",
     "test_timings.py",
+    "test_nodes.py",
+    "test_definition_store.py",
 )
 RUN = """set -e
 rm -rf /tmp/contract && mkdir -p /tmp/contract && tar -xzf /tmp/contract.tgz -C /tmp/contract
