@@ -22,6 +22,8 @@ CONTRACTS = (
     "test_hypervisor.py",
     "test_evidence.py",
     "test_timings.py",
+    "test_nodes.py",
+    "test_definition_store.py",
 )
 RUN = """set -e
 trap 'cd /; rm -rf /tmp/contract /tmp/contract.tgz' EXIT

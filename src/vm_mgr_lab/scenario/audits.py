@@ -104,7 +104,9 @@ def _orphans(run: Run, ask: str) -> list[str]:
     cib = etree.fromstring(run.lab.execute(ask, ["cibadmin", "--query"]).stdout.encode())
     primitives = {str(p.get("id")) for p in cib.iterfind("configuration/resources/primitive")}
     constraints = {str(c.get("id")) for c in cib.iterfind("configuration/constraints/*")}
+    disks_of = {str(r.get("id")) for r in cib.iterfind("configuration/resources/*")}
     vms = {p for p in primitives if not p.startswith("vm-mgr-")}
+    vms |= {d for d in disks_of if d.startswith("vm-mgr-disk-") and d[12:].partition("..")[0] not in wanted}
     problems = []
     if strangers := disks.strangers(run.lab, wanted):
         problems.append(f"in the storages, too much or missing: {strangers}")
@@ -114,7 +116,7 @@ def _orphans(run: Run, ask: str) -> list[str]:
     of_vm = "|".join(map(re.escape, wanted))
     allowed = re.compile(
         rf"vm-mgr-(observers|fence-.*|dir-.*|node-hypervisors|(needs|after)-({in_folder})"
-        rf"|(fits|uplink)-({of_vm})\.\..*)$"
+        rf"|(fits|uplink|disk)-({of_vm})\.\..*)$"
     )
     strange = sorted(c for c in constraints if not allowed.match(c))
     if strange:
