@@ -9,7 +9,6 @@ from vm_mgr.cli.complete import node_names
 from vm_mgr.cli.dry_run import is_dry_run
 from vm_mgr.cli.render import print_data, print_done, print_table
 from vm_mgr.cli.run import fail, name_and_words, output_option, run
-from vm_mgr.cli.settings import STRATEGIES, TIMEOUT_ACTIONS
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.migration import OnTimeout, Strategy
@@ -52,7 +51,7 @@ OF_A_NODE = ("at_once", "restart_others", "standby")
 )
 @click.option(
     "--strategy",
-    type=click.Choice(STRATEGIES),
+    type=click.Choice([word.value for word in Strategy]),
     help="How to migrate a guest that keeps changing its memory; auto measures and chooses.",
 )
 @click.option(
@@ -79,7 +78,7 @@ OF_A_NODE = ("at_once", "restart_others", "standby")
 )
 @click.option(
     "--on-timeout",
-    type=click.Choice(TIMEOUT_ACTIONS),
+    type=click.Choice([word.value for word in OnTimeout]),
     help="What to do when it is late: pause the guest to finish (the default), or cancel it (abort).",
 )
 @click.option(
