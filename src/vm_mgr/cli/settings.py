@@ -5,54 +5,24 @@ from typing import Any
 
 import click
 
-from vm_mgr.cli.complete import storage_labels
-from vm_mgr.cli.options import with_options
-from vm_mgr.model.health_checks import LEVELS
 from vm_mgr.model.on_move import OnMove, settings_for
 from vm_mgr.model.settings import PLACES, SETTINGS
 from vm_mgr.model.vm import VmSettings
-from vm_mgr.operations.support.capacity import OVERCOMMIT
-from vm_mgr.operations.support.ties import ALLOWABLE
 
 __all__ = [
     "UNSETTABLE",
     "SettingsCommand",
-    "allow_any_option",
-    "allow_option",
-    "no_check_option",
+    "progress_option",
     "settings_changes",
     "settings_from",
-    "settings_options",
-    "storage_option",
 ]
 
-storage_option = click.option(
-    "--storage",
-    metavar="LABEL",
-    shell_complete=storage_labels,
-    help="The storage for the new VM, if the configuration has several.",
-)
-
-allow_option = click.option(
-    "--allow",
-    multiple=True,
-    type=click.Choice(ALLOWABLE),
-    help="Accept what is otherwise refused: a TPM, or firmware variables, that stay on a node.",
-)
-
-allow_any_option = click.option(
-    "--allow",
-    multiple=True,
-    type=click.Choice([*ALLOWABLE, OVERCOMMIT]),
-    help="Accept what is otherwise refused: a TPM, or firmware variables, that stay on a node; a guest that "
-    "is too large for every node. Of a pinned VM only its own node is compared.",
-)
-
-no_check_option = click.option(
-    "--no-check",
-    multiple=True,
-    type=click.Choice(list(LEVELS)),
-    help="Turn this check off; can be repeated.",
+progress_option = click.option(
+    "-p",
+    "--progress",
+    is_flag=True,
+    expose_value=False,
+    help="Accepted for older scripts; progress is always shown.",
 )
 
 _PAIRS = {one.field.word: one.name for one in SETTINGS if one.field.sort == "pairs" and one.field.options}
@@ -69,8 +39,6 @@ class SettingsCommand(click.Command):
 
 # How a setting is called to take it back to its default.
 UNSETTABLE = {one.field.word: one.name for one in SETTINGS if one.unset}
-
-settings_options = with_options([one.field for one in SETTINGS])
 
 
 def settings_from(options: dict[str, Any], base: VmSettings | None = None) -> VmSettings:

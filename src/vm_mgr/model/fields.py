@@ -4,8 +4,9 @@ from typing import Literal, NamedTuple
 
 __all__ = ["Completes", "Field", "Sort"]
 
-# pairs: KEY=VALUE, any number of them. size: bytes, or with K, M, G, T. Words are texts of a closed list.
-Sort = Literal["flag", "text", "number", "pairs", "size"]
+# pairs: any number of KEY=VALUE. size: bytes, or with K, M, G, T. duration: with s, m, h, d. time: local.
+# document: a text that is read from a file. A text of a closed list has words.
+Sort = Literal["flag", "text", "number", "pairs", "size", "duration", "time", "document"]
 # What a shell completes.
 Completes = Literal["", "vm", "node", "snapshot", "storage", "file"]
 
@@ -13,8 +14,10 @@ Completes = Literal["", "vm", "node", "snapshot", "storage", "file"]
 class Field(NamedTuple):
     """One thing that may be given.
 
-    options: its spellings on the command line; none where it has no option. least and most hold for numbers.
-    default: what holds where nothing is given, in the field's unit. many: it may be given several times.
+    options: its spellings on the command line; without any it is a plain word there, or has commands of its
+    own. least and most hold for numbers. default: what holds where nothing is given, in the field's unit; the
+    command's help shows it if shows_default. many: it may be given several times. argument: of the operation,
+    which this is made a part of; empty if that has the field's name. negates: a flag whose option means no.
     """
 
     name: str
@@ -30,6 +33,9 @@ class Field(NamedTuple):
     many: bool = False
     required: bool = False
     completes: Completes = ""
+    argument: str = ""
+    negates: bool = False
+    shows_default: bool = False
 
     @property
     def word(self) -> str:
