@@ -6,9 +6,10 @@ The command line calls operations through this table. What an operation may be g
 
 from enum import Enum
 from importlib import import_module
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from vm_mgr.model.fields import Field
+if TYPE_CHECKING:
+    from vm_mgr.model.fields import Field
 
 __all__ = ["ALIASES", "OPERATIONS", "Operation", "Permission", "fields_of"]
 
@@ -52,7 +53,7 @@ class Operation(NamedTuple):
         return getattr(import_module(f"vm_mgr.operations.{self.module}"), self.function)
 
 
-def fields_of(verb: str) -> tuple[Field, ...]:
+def fields_of(verb: str) -> "tuple[Field, ...]":
     """Give what an operation may be given, in the order in which its command shows it.
 
     >>> [field.name for field in fields_of("stop")]
