@@ -252,6 +252,46 @@ def test_schema_takes_what_later_versions_may_add():
         jsonschema.validate(later, schema_of("status", SCHEMA, strict=True))
 
 
+def documented_types(command):
+    section = re.search(rf"^## {command}$(.*?)(?=^## |\Z)", PAGE, flags=re.MULTILINE | re.DOTALL)[1]
+    rows = re.findall(r"^\| `([^`]+)` \| ([^|]+) \|", section, flags=re.MULTILINE)
+    return {path: set(types.split(", ")) for path, types in rows}
+
+
+def types_of(schema, defs, lead=""):
+    """Give each path of a schema that has a value, with the types of the page; lists of one type are [*]."""
+    schema = defs[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    if "anyOf" in schema:
+        for one in schema["anyOf"]:
+            yield from types_of(one, defs, lead)
+    elif "properties" in schema:
+        for name, one in schema["properties"].items():
+            yield from types_of(one, defs, f"{lead}.{name}")
+    elif isinstance(schema.get("additionalProperties"), dict):
+        yield lead, "object"
+        yield from types_of(schema["additionalProperties"], defs, f"{lead}.*")
+    elif "items" in schema:
+        yield from types_of(schema["items"], defs, f"{lead}[]")
+    else:
+        types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+        yield from ((lead, {"integer": "number"}.get(one, one)) for one in types if one != "null")
+
+
+@pytest.mark.parametrize("command", PRINTERS)
+def test_page_says_the_types_of_the_schema(command):
+    """Below a documented `a.*` fields are named in the schema only; those of --dry-run are told once."""
+    told, schema = documented_types(command), schema_of(command, SCHEMA)
+    kinds = {}
+    for path, kind in types_of(schema, schema["$defs"]):
+        kinds.setdefault(path.removeprefix("."), set()).add(kind)
+    free = tuple(path.removesuffix("*") for path in told if path.endswith(".*"))
+    answers = {path: found for path, found in kinds.items() if path and not path.startswith(free or ("\0",))}
+    if command == "migrate":
+        of_one_vm = {"name", "state", "detail", "dry_run", "steps[]"}
+        answers = {path: found for path, found in answers.items() if path not in of_one_vm}
+    assert answers == {path: found for path, found in told.items() if not path.endswith(".*")}
+
+
 def require_valid(command, data):
     """Compare an answer with its schema, without the fields and words that only later versions have."""
     jsonschema.validate(data, schema_of(command, SCHEMA, strict=True))
