@@ -12,6 +12,7 @@ from vm_mgr.operations.registry import ALIASES, OPERATIONS
 __all__ = ["DIALECT", "all_schemas", "commands", "schema_of"]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+MEANING = "docs/reference/output.md says what each field means."
 PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", NoneType: "null"}
 
 Schema = dict[str, Any]
@@ -32,7 +33,12 @@ def all_schemas(number: int) -> Schema:
     made = _Maker(strict=False)
     given = {command: made.command(command) for command in commands()}
     title = f"What vm-mgr COMMAND --output json prints, schema {number}"
-    return {"$schema": DIALECT, "title": title, "$defs": {**dict(sorted(made.defs.items())), **given}}
+    return {
+        "$schema": DIALECT,
+        "title": title,
+        "description": MEANING,
+        "$defs": {**dict(sorted(made.defs.items())), **given},
+    }
 
 
 def schema_of(command: str, number: int, *, strict: bool = False) -> Schema:
@@ -44,7 +50,13 @@ def schema_of(command: str, number: int, *, strict: bool = False) -> Schema:
     made = _Maker(strict=strict)
     whole = made.command(command)
     title = f"What vm-mgr {command} --output json prints, schema {number}"
-    return {"$schema": DIALECT, "title": title, **whole, "$defs": dict(sorted(made.defs.items()))}
+    return {
+        "$schema": DIALECT,
+        "title": title,
+        "description": MEANING,
+        **whole,
+        "$defs": dict(sorted(made.defs.items())),
+    }
 
 
 class _Maker:

@@ -86,7 +86,8 @@ class LocalTime(click.ParamType):
         try:
             return datetime.strptime(value, "%d/%m/%Y %H:%M:%S").astimezone().timestamp()
         except ValueError as error:
-            raise click.UsageError(f"--date {value!r}: write it as '31/12/2026 23:59:59'") from error
+            named = param.opts[0] if param else self.name
+            raise click.UsageError(f"{named} {value!r}: write it as '31/12/2026 23:59:59'") from error
 
 
 def _option(field: Field) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

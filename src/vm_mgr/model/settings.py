@@ -10,6 +10,7 @@ from vm_mgr.model.fields import Field, Sort
 from vm_mgr.model.migration import OnTimeout, Strategy
 from vm_mgr.model.node_requirements import Uplink
 from vm_mgr.model.on_move import OnMove
+from vm_mgr.model.vm import VmSettings
 
 __all__ = ["PLACES", "SETTINGS", "Effect", "Setting", "default_of", "of_sort", "parameters"]
 
@@ -64,10 +65,9 @@ def default_of(name: str) -> Any:
     return next(setting.field.default for setting in SETTINGS if setting.name == name)
 
 
-def parameters(settings: NamedTuple) -> dict[str, str]:
+def parameters(settings: VmSettings) -> dict[str, str]:
     """Give the agent's parameters for what is set; zero is a default, too.
 
-    >>> from vm_mgr.model.vm import VmSettings
     >>> parameters(VmSettings(migration_bandwidth_mib=100, priority=3, migration_parallel=0))
     {'migration_speed': '100'}
     """
