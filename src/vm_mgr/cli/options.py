@@ -99,6 +99,7 @@ def _option(field: Field) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             callback=_invert if field.negates else None,
             help=field.help,
         )
+    default: dict[str, Any] = {"default": field.default, "show_default": True} if field.shows_default else {}
     return click.option(
         *field.options,
         field.name,
@@ -106,10 +107,9 @@ def _option(field: Field) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         metavar=field.metavar or None,
         multiple=field.many,
         required=field.required,
-        default=field.default if field.shows_default else None,
-        show_default=field.shows_default,
         shell_complete=COMPLETERS[field.completes],
         help=field.help,
+        **default,
     )
 
 
