@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vm_mgr.model.numbers import whole_number
-from vm_mgr.model.settings import SETTINGS, of_sort
+from vm_mgr.model.settings import of_sort
 from vm_mgr.model.vm import VmName, VmSettings
 
 __all__ = [
@@ -118,8 +118,10 @@ def write_settings(settings: VmSettings) -> dict[str, str]:
 
 
 def settings_keys() -> list[str]:
-    """Name every key that settings may be kept under, the user's own notes apart."""
-    return [*_REMOTE, *(setting.key for setting in SETTINGS if setting.key)]
+    """Name every key that settings may be kept under, in the order of writing; the user's own notes apart."""
+    groups = (of_sort("text"), of_sort("pairs"), of_sort("number"))
+    keys = [one.key for group in groups for one in group]
+    return [*keys, *_REMOTE, *(one.key for one in of_sort("flag"))]
 
 
 def read_settings(metadata: Mapping[str, str]) -> VmSettings:
