@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import jsonschema
 import pytest
 from lxml import etree
 
@@ -314,3 +315,14 @@ def test_shell_completes_and_version_is_told(lab: Lab) -> None:
         assert "_VM_MGR_COMPLETE" in vm_mgr(lab, "completion", name)
     assert "_vm_mgr" in shell(lab, "vm-mgr completion bash | bash -c '. /dev/stdin; complete -p vm-mgr'")
     assert vm_mgr(lab, "--version").startswith("vm-mgr ")
+
+
+@BOTH
+def test_answers_are_as_their_schema_says(lab: Lab, storage: str) -> None:
+    create(lab, "cmd1", storage)
+    vm_mgr(lab, "create-snapshot", "cmd1", "--snap-name", "before")
+    looks = ("status", "show", "timeouts", "list-metadata", "list-snapshots", "list-colocation")
+    for words in (["list"], ["events"], *([look, "cmd1"] for look in looks)):
+        told = json.loads(vm_mgr(lab, *words, "--output", "json"))
+        assert told or words[0] == "list-colocation"
+        jsonschema.validate(told, json.loads(vm_mgr(lab, "schema", words[0])))

@@ -5,11 +5,14 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 from click.testing import CliRunner
 
 from vm_mgr import __version__
+from vm_mgr.answers.schema import DIALECT, all_schemas, schema_of
+from vm_mgr.answers.schema import commands as answering
 from vm_mgr.cli.app import app
 from vm_mgr.cli.reference import commands
 from vm_mgr.cli.render import SCHEMA
@@ -23,7 +26,8 @@ from vm_mgr.operations.enable import enable
 
 from .conftest import DOMAIN
 
-PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "output.md").read_text()
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+PAGE = (REFERENCE / "output.md").read_text()
 PRINTERS = [
     name
     for name, command in commands().items()
@@ -82,6 +86,7 @@ def documented(command):
 def test_fields_are_the_documented_ones(printed, command):
     data = json.loads(printed(command, "json"))
     assert yaml.safe_load(printed(command, "yaml")) == data
+    require_valid(command, data)
     shown, known = paths(data, command), documented(command)
     # Below a documented `a.*` keys are free.
     free = tuple(path.removesuffix("*") for path in known if path.endswith("*"))
@@ -175,7 +180,8 @@ def test_all_commands_that_change_something_answer_with_the_documented_data(clus
         done = CliRunner(mix_stderr=False).invoke(app, [command, *words, "--output", "json"], obj=cluster)
         assert (done.exit_code, done.stdout[:1]) == (0, "{"), (line, done.stdout, done.stderr)
         answered[command] = json.loads(done.stdout)
-    silent = {"console", "completion", *PRINTERS} - {"migrate"}
+        require_valid(command, answered[command])
+    silent = {"console", "completion", "schema", *PRINTERS} - {"migrate"}
     assert answered.keys() == commands().keys() - silent
     known = {name: fields for names, fields in documented_changes() for name in names}
     for command, data in answered.items():
@@ -185,7 +191,110 @@ def test_all_commands_that_change_something_answer_with_the_documented_data(clus
 def test_dry_run_answers_with_its_steps(cluster):
     done = CliRunner(mix_stderr=False).invoke(app, ["stop", "web1", "--dry-run", "-o", "json"], obj=cluster)
     assert json.loads(done.stdout) == {"dry_run": True, "steps": ["stop web1"]}
+    require_valid("stop", json.loads(done.stdout))
     assert cluster.cluster.places["web1"] == "n1"
+
+
+def test_published_schema_is_what_the_shapes_say():
+    published = json.loads((REFERENCE / "schema.json").read_text())
+    fresh = published == all_schemas(SCHEMA)
+    assert fresh, "run: vm-mgr schema >docs/reference/schema.json"
+    jsonschema.Draft202012Validator.check_schema(published)
+    assert published["$schema"] == DIALECT
+
+
+def test_published_schema_has_every_command_that_answers():
+    published = json.loads((REFERENCE / "schema.json").read_text())["$defs"]
+    assert {name for name in published if name.islower()} == set(answering())
+    assert set(answering()) == commands().keys() - {"completion", "console", "schema"}
+
+
+@pytest.mark.parametrize("name", ["stop", "list_snapshots", "clear"])
+def test_schema_of_a_command_is_printed(name):
+    done = CliRunner().invoke(app, ["schema", name])
+    assert json.loads(done.output) == schema_of(name.replace("_", "-"), SCHEMA)
+
+
+def test_schema_of_all_commands_is_printed():
+    assert json.loads(CliRunner().invoke(app, ["schema"]).output) == all_schemas(SCHEMA)
+
+
+@pytest.mark.parametrize("name", ["console", "moon"])
+def test_schema_of_a_command_without_data_is_refused(name):
+    done = CliRunner(mix_stderr=False).invoke(app, ["schema", name])
+    assert done.exit_code == 2
+    assert f"no command '{name}' prints data" in done.stderr
+
+
+VM = {"name": "web1", "state": "Started", "node": "n1", "detail": ""}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {**VM, "node": None},
+        {**VM, "state": 1},
+        {key: value for key, value in VM.items() if key != "detail"},
+        [VM],
+        "web1",
+    ],
+)
+def test_schema_refuses_what_has_changed(wrong):
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, schema_of("status", SCHEMA))
+
+
+def test_schema_takes_what_later_versions_may_add():
+    """Fields and words are added within a schema; only the tests of this version are strict about them."""
+    later = {**VM, "state": "Hibernating", "memory_bytes": 1}
+    jsonschema.validate(later, schema_of("status", SCHEMA))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(later, schema_of("status", SCHEMA, strict=True))
+
+
+def documented_types(command):
+    section = re.search(rf"^## {command}$(.*?)(?=^## |\Z)", PAGE, flags=re.MULTILINE | re.DOTALL)[1]
+    rows = re.findall(r"^\| `([^`]+)` \| ([^|]+) \|", section, flags=re.MULTILINE)
+    return {path: set(types.split(", ")) for path, types in rows}
+
+
+def types_of(schema, defs, lead=""):
+    """Give each path of a schema that has a value, with the types of the page; lists of one type are [*]."""
+    schema = defs[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    if "anyOf" in schema:
+        for one in schema["anyOf"]:
+            yield from types_of(one, defs, lead)
+    elif "properties" in schema:
+        for name, one in schema["properties"].items():
+            yield from types_of(one, defs, f"{lead}.{name}")
+    elif isinstance(schema.get("additionalProperties"), dict):
+        yield lead, "object"
+        yield from types_of(schema["additionalProperties"], defs, f"{lead}.*")
+    elif "items" in schema:
+        yield from types_of(schema["items"], defs, f"{lead}[]")
+    else:
+        types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+        yield from ((lead, {"integer": "number"}.get(one, one)) for one in types if one != "null")
+
+
+@pytest.mark.parametrize("command", PRINTERS)
+def test_page_says_the_types_of_the_schema(command):
+    """Below a documented `a.*` fields are named in the schema only; those of --dry-run are told once."""
+    told, schema = documented_types(command), schema_of(command, SCHEMA)
+    kinds = {}
+    for path, kind in types_of(schema, schema["$defs"]):
+        kinds.setdefault(path.removeprefix("."), set()).add(kind)
+    free = tuple(path.removesuffix("*") for path in told if path.endswith(".*"))
+    answers = {path: found for path, found in kinds.items() if path and not path.startswith(free or ("\0",))}
+    if command == "migrate":
+        of_one_vm = {"name", "state", "detail", "dry_run", "steps[]"}
+        answers = {path: found for path, found in answers.items() if path not in of_one_vm}
+    assert answers == {path: found for path, found in told.items() if not path.endswith(".*")}
+
+
+def require_valid(command, data):
+    """Compare an answer with its schema, without the fields and words that only later versions have."""
+    jsonschema.validate(data, schema_of(command, SCHEMA, strict=True))
 
 
 def documented_changes():

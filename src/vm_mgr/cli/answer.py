@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vm_mgr.cli.render import FORMATS, print_data, print_done
+from vm_mgr.cli.render import FORMATS, print_data
 
 if TYPE_CHECKING:
-    from vm_mgr.model.vm import VmStatus
+    from collections.abc import Mapping
 
-__all__ = ["answer", "output_format", "remember_output", "show_done", "with_output"]
+__all__ = ["answer", "output_format", "remember_output", "with_output"]
 
 KEY = "vm_mgr.output"
-# One becomes another program, the other prints a script.
-NO_ANSWER = {"console", "completion"}
+# One becomes another program, the others print a script, or a schema.
+NO_ANSWER = {"console", "completion", "schema"}
 
 
 def with_output(command: click.Command) -> click.Command:
@@ -41,17 +41,15 @@ def output_format() -> str:
     return str(click.get_current_context().meta.get(KEY, "table"))
 
 
-def answer(text: str, **data: Any) -> None:
-    """Print the text, if there is any, or the data (docs/reference/output.md)."""
-    if output_format() != "table":
-        print_data(data, output_format())
-    elif text:
-        print(text)
+def answer(verb: str, given: Mapping[str, Any], result: Any, text: str = "") -> None:
+    """Print what an operation answers: its data (docs/reference/output.md), or the text, if there is any."""
+    if output_format() == "table":
+        if text:
+            print(text)
+        return
+    from vm_mgr.answers.data import to_data  # noqa: PLC0415 - seldom needed
 
-
-def show_done(vm: VmStatus) -> None:
-    """Say where a VM has been brought."""
-    print_done(vm, output_format())
+    print_data(to_data(verb, given, result), output_format())
 
 
 def remember_output(context: click.Context, _: click.Parameter, value: str) -> str:

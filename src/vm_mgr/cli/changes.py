@@ -1,9 +1,12 @@
 """Commands that change a VM as a whole: start, stop, enable, migrate, rename, remove and the like."""
 
+from typing import Any
+
 import click
 
-from vm_mgr.cli.answer import answer, show_done
-from vm_mgr.cli.run import name_argument, run
+from vm_mgr.cli.answer import answer
+from vm_mgr.cli.options import options_of
+from vm_mgr.cli.run import name_argument, perform, show_done
 from vm_mgr.model.vm import VmName
 
 __all__ = [
@@ -22,11 +25,7 @@ __all__ = [
 
 @click.command("start")
 @name_argument
-@click.option(
-    "--allow",
-    type=click.Choice(["lost-writes"]),
-    help="Start from the stored disks, although the VM last wrote elsewhere, for example to an overlay.",
-)
+@options_of("start")
 def start_command(name: VmName, allow: str | None) -> None:
     """Start a VM and wait until it runs.
 
@@ -34,17 +33,13 @@ def start_command(name: VmName, allow: str | None) -> None:
     Example:
       vm-mgr start web1
     """
-    from vm_mgr.operations.start import start  # noqa: PLC0415
-
-    show_done(run(lambda env: start(env, name, allow_lost_writes=allow is not None)))
+    show_done("start", {"name": name, "allow_lost_writes": allow is not None})
 
 
 @click.command("stop")
 @name_argument
-@click.option(
-    "-f", "--force", is_flag=True, help="Power off at once (virsh destroy) instead of a guest shutdown."
-)
-def stop_command(name: VmName, force: bool) -> None:  # noqa: FBT001
+@options_of("stop")
+def stop_command(**given: Any) -> None:
     """Stop a VM and wait until it has stopped. The cluster then leaves it stopped.
 
     --force is a power cut for the guest. It also helps with a VM that is already stopping and does not end.
@@ -53,38 +48,32 @@ def stop_command(name: VmName, force: bool) -> None:  # noqa: FBT001
     Example:
       vm-mgr stop web1
     """
-    from vm_mgr.operations.stop import stop  # noqa: PLC0415
-
-    show_done(run(lambda env: stop(env, name, force=force)))
+    show_done("stop", given)
 
 
 @click.command("enable")
 @name_argument
-@click.option("--nostart", is_flag=True, help="Leave the VM stopped.")
-def enable_command(name: VmName, nostart: bool) -> None:  # noqa: FBT001
+@options_of("enable")
+def enable_command(**given: Any) -> None:
     """Put a Disabled VM under the cluster's control and start it.
 
     \b
     Example:
       vm-mgr enable web1
     """
-    from vm_mgr.operations.enable import enable  # noqa: PLC0415
-
-    show_done(run(lambda env: enable(env, name, start=not nostart)))
+    show_done("enable", given)
 
 
 @click.command("disable")
 @name_argument
-def disable_command(name: VmName) -> None:
+def disable_command(**given: Any) -> None:
     """Stop a VM and take it out of the cluster's control. Its disks and definition stay.
 
     \b
     Example:
       vm-mgr disable web1
     """
-    from vm_mgr.operations.disable import disable  # noqa: PLC0415
-
-    show_done(run(lambda env: disable(env, name)))
+    show_done("disable", given)
 
 
 @click.command("remove")
@@ -96,39 +85,33 @@ def remove_command(name: VmName) -> None:
     Example:
       vm-mgr remove web1
     """
-    from vm_mgr.operations.remove import remove  # noqa: PLC0415
-
-    run(lambda env: remove(env, name))
-    answer(f"{name} is removed", name=name, removed=True)
+    given = {"name": name}
+    answer("remove", given, perform("remove", given), f"{name} is removed")
 
 
 @click.command("restart")
 @name_argument
-def restart_command(name: VmName) -> None:
+def restart_command(**given: Any) -> None:
     """Shut a VM down and start it again.
 
     \b
     Example:
       vm-mgr restart web1
     """
-    from vm_mgr.operations.restart import restart  # noqa: PLC0415
-
-    show_done(run(lambda env: restart(env, name)))
+    show_done("restart", given)
 
 
 @click.command("rename")
 @name_argument
-@click.option("--new-name", "new", metavar="NEW", required=True, help="The new name.")
-def rename_command(name: VmName, new: str) -> None:
+@options_of("rename")
+def rename_command(**given: Any) -> None:
     """Rename a VM that does not run.
 
     \b
     Example:
       vm-mgr rename web1 --new-name web01
     """
-    from vm_mgr.operations.rename import rename  # noqa: PLC0415
-
-    show_done(run(lambda env: rename(env, name, VmName(new))))
+    show_done("rename", given)
 
 
 @click.command("repair")
@@ -139,11 +122,9 @@ def repair_command() -> None:
     Example:
       vm-mgr repair
     """
-    from vm_mgr.operations.repair import repair  # noqa: PLC0415
-
-    recovered = run(repair)
+    recovered = perform("repair", {})
     words = f"recovered: {', '.join(recovered)}" if recovered else "nothing is unfinished"
-    answer(words, recovered=recovered)
+    answer("repair", {}, recovered, words)
 
 
 @click.command("unmigrate")
@@ -158,12 +139,11 @@ def unmigrate_command(name: VmName) -> None:
     Example:
       vm-mgr unmigrate web1
     """
-    from vm_mgr.operations.unmigrate import unmigrate  # noqa: PLC0415
-
-    removed = run(lambda env: unmigrate(env, name))
+    given = {"name": name}
+    removed = perform("unmigrate", given)
     words = "\n".join(f"removed {one.id}: {one.text}" for one in removed)
     words = words or f"{name} has no leftover move constraints"
-    answer(words, name=name, removed=[{"id": one.id, "text": one.text} for one in removed])
+    answer("unmigrate", given, removed, words)
 
 
 clear_command = unmigrate_command

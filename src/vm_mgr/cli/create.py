@@ -5,19 +5,15 @@ from typing import Any
 
 import click
 
-from vm_mgr.cli.answer import show_done
-from vm_mgr.cli.complete import files
+from vm_mgr.cli.answer import answer
+from vm_mgr.cli.options import options_of
+from vm_mgr.cli.render import done_words
 from vm_mgr.cli.run import name_argument, run
-from vm_mgr.cli.settings import (
-    SettingsCommand,
-    allow_any_option,
-    settings_from,
-    settings_options,
-    storage_option,
-)
+from vm_mgr.cli.settings import SettingsCommand, progress_option, settings_from
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmName, VmStatus
-from vm_mgr.operations.create import CreateRequest, create
+from vm_mgr.operations.create import CreateRequest
+from vm_mgr.operations.registry import OPERATIONS
 from vm_mgr.ports.env import Env
 
 __all__ = ["create_command", "read_definition"]
@@ -25,40 +21,9 @@ __all__ = ["create_command", "read_definition"]
 
 @click.command("create", cls=SettingsCommand)
 @name_argument
-@click.option(
-    "--xml",
-    "xml_path",
-    metavar="FILE",
-    shell_complete=files,
-    required=True,
-    help="The libvirt domain definition.",
-)
-@click.option(
-    "-i",
-    "--image",
-    metavar="FILE",
-    shell_complete=files,
-    required=True,
-    help="The image of the system disk: qcow2, vmdk, vdi or vhdx.",
-)
-@click.option(
-    "--additional-disk",
-    "more",
-    multiple=True,
-    metavar="FILE",
-    shell_complete=files,
-    help="The image of a further disk; can be repeated.",
-)
-@click.option("--image-format", metavar="FORMAT", help="The format of the images; needed for raw ones only.")
-@click.option("--disable", is_flag=True, help="Keep the VM out of the cluster's control for now.")
-@click.option("--nostart", is_flag=True, help="Leave the VM stopped.")
-@click.option("--force", is_flag=True, help="Replace an existing VM of this name, with its disks.")
-@click.option("-p", "--progress", is_flag=True, help="Accepted for older scripts; progress is always shown.")
-@click.option("--verify", is_flag=True, help="Read the copied disks again and compare them.")
-@storage_option
-@allow_any_option
-@settings_options
-def create_command(name: VmName, xml_path: str, image: str, **options: Any) -> None:
+@options_of("create")
+@progress_option
+def create_command(name: VmName, xml: str, image: str, **options: Any) -> None:
     """Create a VM from a disk image and a domain definition, and start it.
 
     vm-mgr copies the image into the cluster's storage, where it becomes the VM's system disk.
@@ -67,29 +32,19 @@ def create_command(name: VmName, xml_path: str, image: str, **options: Any) -> N
     Example:
       vm-mgr create --name web1 --xml web1.xml --image web1.qcow2 --enable-live-migration
     """
-    enable, start, force = not options.pop("disable"), not options.pop("nostart"), options.pop("force")
     images, image_format = (image, *options.pop("more")), options.pop("image_format")
-    verify, storage = options.pop("verify"), options.pop("storage") or ""
-    allow = options.pop("allow")
-    settings = settings_from(options)
+    settings, storage = settings_from(options), options.pop("storage") or ""
 
     def operation(env: Env) -> VmStatus:
+        formats = (image_format,) * len(images)
         request = CreateRequest(
-            name,
-            read_definition(xml_path),
-            images,
-            settings,
-            enable,
-            start,
-            force,
-            (image_format,) * len(images),
-            verify,
-            storage=storage,
-            allow=allow,
+            name, read_definition(xml), images, settings, formats=formats, storage=storage, **options
         )
-        return create(env, request)
+        made: VmStatus = OPERATIONS["create"].load()(env, request)
+        return made
 
-    show_done(run(operation))
+    vm = run(operation)
+    answer("create", {"name": name}, vm, done_words(vm))
 
 
 def read_definition(path: str) -> str:

@@ -4,19 +4,19 @@ from typing import NoReturn
 
 import click
 
-from vm_mgr.cli.answer import answer, output_format
-from vm_mgr.operations.registry import OPERATIONS, Permission
+from vm_mgr.cli.answer import output_format
+from vm_mgr.cli.render import print_data
+from vm_mgr.operations.registry import OPERATIONS
 
 __all__ = ["Steps", "confirm", "is_dry_run", "with_dry_run"]
 
 KEY = "vm_mgr.dry_run"
-CHANGE_NOTHING = {"console"}
 
 
 def with_dry_run(command: click.Command) -> click.Command:
-    """Add the option, unless the command only reads or has it already."""
+    """Add the option, unless the command changes nothing or has it already."""
     operation = OPERATIONS.get(str(command.name))
-    if operation is None or operation.permission is Permission.READ or command.name in CHANGE_NOTHING:
+    if operation is None or not operation.changes:
         return command
     if not any(option.name == "dry_run" for option in command.params):
         command.params.append(
@@ -45,7 +45,12 @@ class Steps:
 
     def end(self) -> NoReturn:
         """Say that this was all, and end the command: it has no result."""
-        answer(self.summary or "nothing would be changed", dry_run=True, steps=self.steps)
+        if output_format() == "table":
+            click.echo(self.summary or "nothing would be changed")
+        else:
+            from vm_mgr.answers.data import dry_run  # noqa: PLC0415 - seldom needed
+
+            print_data(dry_run(self.steps), output_format())
         click.get_current_context().exit()
 
     @property

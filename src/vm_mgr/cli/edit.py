@@ -7,11 +7,10 @@ import tempfile
 import click
 
 from vm_mgr.cli.answer import answer, output_format
-from vm_mgr.cli.complete import files
 from vm_mgr.cli.create import read_definition as read_file
 from vm_mgr.cli.dry_run import is_dry_run
+from vm_mgr.cli.options import options_of
 from vm_mgr.cli.run import name_argument, run
-from vm_mgr.cli.settings import allow_option
 from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.env import Env
@@ -22,16 +21,9 @@ __all__ = ["edit_command"]
 
 @click.command("edit")
 @name_argument
-@click.option(
-    "--file",
-    "path",
-    metavar="FILE",
-    shell_complete=files,
-    help="Read the new definition from this file; for scripts.",
-)
+@options_of("edit")
 @click.option("-y", "--yes", is_flag=True, help="Don't ask for confirmation.")
-@allow_option
-def edit_command(name: VmName, path: str | None, yes: bool, allow: tuple[str, ...]) -> None:  # noqa: FBT001
+def edit_command(name: VmName, xml: str | None, yes: bool, allow: tuple[str, ...]) -> None:  # noqa: FBT001
     """Edit a VM's definition, the XML that the VM starts from, in $VISUAL or $EDITOR.
 
     vm-mgr checks the new definition and shows the difference. Nothing changes before you agree. Without a
@@ -45,13 +37,13 @@ def edit_command(name: VmName, path: str | None, yes: bool, allow: tuple[str, ..
     """
 
     def operation(env: Env) -> bool:
-        if path:
-            return _edit_file(env, name, path, allow, yes=yes)
+        if xml:
+            return _edit_file(env, name, xml, allow, yes=yes)
         return _edit(env, name, allow, yes=yes)
 
     changed = run(operation)
     words = "changed" if changed else "as it was"
-    answer(f"the definition of {name} is {words}", name=name, changed=changed)
+    answer("edit", {"name": name}, changed, f"the definition of {name} is {words}")
 
 
 def _edit_file(env: Env, name: VmName, path: str, allow: tuple[str, ...], *, yes: bool) -> bool:

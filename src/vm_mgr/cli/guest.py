@@ -5,7 +5,8 @@ import sys
 import click
 
 from vm_mgr.cli.answer import answer
-from vm_mgr.cli.run import fail, name_argument, run
+from vm_mgr.cli.options import options_of
+from vm_mgr.cli.run import fail, name_argument, perform
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmName
 
@@ -21,10 +22,9 @@ def pause_command(name: VmName) -> None:
     Example:
       vm-mgr pause web1
     """
-    from vm_mgr.operations.pause import pause  # noqa: PLC0415
-
-    seen = run(lambda env: pause(env, name))
-    answer(f"{name} is paused on {seen.node}", name=name, paused=True, node=seen.node)
+    given = {"name": name}
+    seen = perform("pause", given)
+    answer("pause", given, seen, f"{name} is paused on {seen.node}")
 
 
 @click.command("resume")
@@ -36,25 +36,22 @@ def resume_command(name: VmName) -> None:
     Example:
       vm-mgr resume web1
     """
-    from vm_mgr.operations.pause import resume  # noqa: PLC0415
-
-    seen = run(lambda env: resume(env, name))
-    answer(f"{name} runs again on {seen.node}", name=name, paused=False, node=seen.node)
+    given = {"name": name}
+    seen = perform("resume", given)
+    answer("resume", given, seen, f"{name} runs again on {seen.node}")
 
 
 @click.command("console")
 @name_argument
-@click.option("--ssh-user", "user", metavar="U", default="", help="The user to log in as on the VM's node.")
-def console_command(name: VmName, user: str) -> None:
+@options_of("console")
+def console_command(name: VmName, user: str | None) -> None:
     """Open a VM's serial console, on whichever node the VM runs. Ctrl-] leaves it.
 
     \b
     Example:
       vm-mgr console web1
     """
-    from vm_mgr.operations.console import console  # noqa: PLC0415
-
     if not sys.stdin.isatty():
         hint = "run it from an interactive shell; over ssh: ssh -t NODE vm-mgr console NAME"
         fail(VmMgrError(Kind.NOT_SUPPORTED, "a console needs a terminal", hint=hint))
-    run(lambda env: console(env, name, user=user))
+    perform("console", {"name": name, "user": user or ""})

@@ -40,6 +40,7 @@ COMMANDS = {
     "restart": ("changes", "Shut a VM down and start it again."),
     "resume": ("guest", "Resume a paused guest."),
     "rollback": ("snapshots", "Roll a VM's disks back to a snapshot."),
+    "schema": ("schema", "Print the JSON Schema of what commands print."),
     "separate": ("placement", "Keep a VM off the nodes where others run."),
     "set": ("set", "Change a VM's settings, memory, vCPUs or description."),
     "set-metadata": ("metadata", "Store a note with a VM."),

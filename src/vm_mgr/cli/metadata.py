@@ -1,15 +1,16 @@
 """Commands about the notes that are kept with a VM."""
 
+from typing import Any
+
 import click
 
 from vm_mgr.cli.answer import answer
-from vm_mgr.cli.render import print_pairs
-from vm_mgr.cli.run import name_argument, output_option, run
+from vm_mgr.cli.options import options_of
+from vm_mgr.cli.render import print_keys
+from vm_mgr.cli.run import name_argument, output_option, perform
 from vm_mgr.model.vm import VmName
 
 __all__ = ["get_metadata_command", "list_metadata_command", "remove_metadata_command", "set_metadata_command"]
-
-_key = click.option("--metadata-name", "key", metavar="KEY", required=True, help="The note's name.")
 
 
 @click.command("list-metadata")
@@ -24,61 +25,47 @@ def list_metadata_command(name: VmName, output: str) -> None:
     Example:
       vm-mgr list-metadata web1
     """
-    from vm_mgr.operations.metadata import list_metadata  # noqa: PLC0415
-
-    print_pairs(run(lambda env: list_metadata(env, name)), output)
+    print_keys(perform("list-metadata", {"name": name}), output)
 
 
 @click.command("get-metadata")
 @name_argument
-@_key
-def get_metadata_command(name: VmName, key: str) -> None:
+@options_of("get-metadata")
+def get_metadata_command(**given: Any) -> None:
     """Print one metadata value of a VM.
 
     \b
     Example:
       vm-mgr get-metadata web1 --metadata-name owner
     """
-    from vm_mgr.operations.metadata import get_metadata  # noqa: PLC0415
-
-    value = run(lambda env: get_metadata(env, name, key))
-    answer(value, name=name, key=key, value=value)
+    value = perform("get-metadata", given)
+    answer("get-metadata", given, value, value)
 
 
 @click.command("set-metadata")
 @name_argument
-@_key
-@click.option(
-    "--metadata-value",
-    "value",
-    metavar="VALUE",
-    required=True,
-    help="The text of the note; an empty one removes the note.",
-)
-def set_metadata_command(name: VmName, key: str, value: str) -> None:
+@options_of("set-metadata")
+def set_metadata_command(**given: Any) -> None:
     """Store a note with a VM. An empty value removes the note, as remove-metadata does.
 
     \b
     Example:
       vm-mgr set-metadata web1 --metadata-name owner --metadata-value "team grid"
     """
-    from vm_mgr.operations.metadata import set_metadata  # noqa: PLC0415
-
-    run(lambda env: set_metadata(env, name, key, value))
-    answer(f"note {key} of {name} is {'set' if value else 'removed'}", name=name, key=key, value=value)
+    done = perform("set-metadata", given)
+    what = "set" if given["value"] else "removed"
+    answer("set-metadata", given, done, f"note {given['key']} of {given['name']} is {what}")
 
 
 @click.command("remove-metadata")
 @name_argument
-@_key
-def remove_metadata_command(name: VmName, key: str) -> None:
+@options_of("remove-metadata")
+def remove_metadata_command(**given: Any) -> None:
     """Remove one of your notes from a VM, whatever tool has written it.
 
     \b
     Example:
       vm-mgr remove-metadata web1 --metadata-name owner
     """
-    from vm_mgr.operations.metadata import remove_metadata  # noqa: PLC0415
-
-    run(lambda env: remove_metadata(env, name, key))
-    answer(f"note {key} of {name} is removed", name=name, key=key, value="")
+    done = perform("remove-metadata", given)
+    answer("remove-metadata", given, done, f"note {given['key']} of {given['name']} is removed")

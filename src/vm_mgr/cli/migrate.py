@@ -7,13 +7,14 @@ import click
 
 from vm_mgr.cli.complete import node_names
 from vm_mgr.cli.dry_run import is_dry_run
-from vm_mgr.cli.render import print_data, print_done, print_table
-from vm_mgr.cli.run import fail, name_and_words, output_option, run
-from vm_mgr.cli.settings import STRATEGIES, TIMEOUT_ACTIONS
+from vm_mgr.cli.options import options_of
+from vm_mgr.cli.render import print_answer, print_table
+from vm_mgr.cli.run import fail, name_and_words, output_option, run, show_done
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.migration import OnTimeout, Strategy
 from vm_mgr.model.vm import VmName
+from vm_mgr.operations.registry import OPERATIONS
 
 if TYPE_CHECKING:
     from vm_mgr.operations.drain import Drained
@@ -27,71 +28,10 @@ OF_A_NODE = ("at_once", "restart_others", "standby")
 
 @click.command("migrate")
 @name_and_words("[NODE]", node_names, required=False)
-@click.option(
-    "--all-from",
-    metavar="NODE",
-    shell_complete=node_names,
-    help="Drain this node: move all its VMs away, instead of one VM.",
-)
-@click.option(
-    "--at-once",
-    type=click.IntRange(1, 32),
-    metavar="N",
-    help="With --all-from: how many VMs move at the same time; 2 by default.",
-)
-@click.option(
-    "--restart-others",
-    is_flag=True,
-    help="With --all-from: also move VMs that must be stopped and started for it.",
-)
-@click.option(
-    "--standby",
-    is_flag=True,
-    help="With --all-from: once the node is empty, put it in standby until its next boot, or until its "
-    "Pacemaker is restarted. Not done if a VM stays.",
-)
-@click.option(
-    "--strategy",
-    type=click.Choice(STRATEGIES),
-    help="How to migrate a guest that keeps changing its memory; auto measures and chooses.",
-)
-@click.option(
-    "--bandwidth",
-    "bandwidth_mib",
-    type=click.IntRange(min=1),
-    metavar="MIB",
-    help="Limit of the network bandwidth in MiB/s.",
-)
-@click.option("--parallel", type=click.IntRange(1, 255), metavar="N", help="Number of parallel connections.")
-@click.option(
-    "--downtime",
-    "downtime_ms",
-    type=click.IntRange(min=1),
-    metavar="MS",
-    help="Longest pause of the guest at the end, in milliseconds.",
-)
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.IntRange(min=1),
-    metavar="S",
-    help="Seconds after which the migration is late.",
-)
-@click.option(
-    "--on-timeout",
-    type=click.Choice(TIMEOUT_ACTIONS),
-    help="What to do when it is late: pause the guest to finish (the default), or cancel it (abort).",
-)
-@click.option(
-    "--max-pause",
-    "max_pause_s",
-    type=click.IntRange(min=1),
-    metavar="S",
-    help="Longest pause of the guest to finish the migration, in seconds; 10 by default.",
-)
+@options_of("drain")
 @output_option
 def migrate_command(
-    name: VmName | None, words: tuple[str, ...], all_from: str | None, output: str, **options: Any
+    name: VmName | None, words: tuple[str, ...], node: str | None, output: str, **options: Any
 ) -> None:
     """Move a running VM to NODE, or to any other node.
 
@@ -112,7 +52,6 @@ def migrate_command(
       vm-mgr migrate web1 n2 --bandwidth 100 --timeout 60 --on-timeout abort
       vm-mgr migrate --all-from n1 --standby
     """
-    from vm_mgr.operations.migrate import migrate  # noqa: PLC0415
     from vm_mgr.operations.migration.options import MigrateOptions  # noqa: PLC0415
 
     of_a_node = {key: options.pop(key) for key in OF_A_NODE}
@@ -122,28 +61,28 @@ def migrate_command(
         on_timeout=OnTimeout(on_timeout) if on_timeout else None,
         **options,
     )
-    if all_from is not None:
+    if node is not None:
         if name is not None:
             raise click.UsageError("--all-from is for all VMs of a node: leave out the name")
-        _drain(NodeName(all_from), terms, output, **of_a_node)
+        _drain(NodeName(node), terms, output, **of_a_node)
         return
     if any(of_a_node.values()):
         raise click.UsageError("--at-once, --restart-others and --standby are for --all-from")
     if name is None or len(words) > 1:
         raise click.UsageError("give the name of the VM and at most one node, or --all-from NODE")
     to = NodeName(words[0]) if words else None
-    print_done(run(lambda env: migrate(env, name, to, terms)), output)
+    show_done("migrate", {"name": name, "to": to, "terms": terms})
 
 
 def _drain(
     node: NodeName, terms: "MigrateOptions", output: str, *, at_once: int | None, **given: bool
 ) -> None:
-    from vm_mgr.operations.drain import AT_ONCE, DrainOptions, drain, require_empty  # noqa: PLC0415
+    from vm_mgr.operations.drain import AT_ONCE, DrainOptions, require_empty  # noqa: PLC0415
 
     wishes = DrainOptions(at_once=at_once or AT_ONCE, terms=terms, **given)
 
     def operation(env: "Env") -> "Drained":
-        drained = drain(env, node, wishes)
+        drained: Drained = OPERATIONS["drain"].load()(env, node, wishes)
         if is_dry_run():
             require_empty(drained)  # a dry run ends before anything is printed
         return drained
@@ -152,22 +91,12 @@ def _drain(
     if output == "table":
         _print(drained)
     else:
-        print_data(_data(drained), output)
+        print_answer("drain", drained, output)
     try:
         require_empty(drained)
     except VmMgrError as error:
         sys.stdout.flush()
         fail(error)
-
-
-def _data(drained: "Drained") -> dict[str, Any]:
-    """Give the fields of docs/reference/output.md."""
-    return {
-        "node": drained.node,
-        "standby": drained.standby,
-        "moved": [one._asdict() | {"how": one.how.value} for one in drained.moved],
-        "stays": [one._asdict() for one in drained.stays],
-    }
 
 
 def _print(drained: "Drained") -> None:

@@ -4,8 +4,7 @@ import click
 
 from vm_mgr.cli.answer import answer
 from vm_mgr.cli.complete import node_names
-from vm_mgr.cli.run import run
-from vm_mgr.model.cluster import NodeName
+from vm_mgr.cli.run import perform
 
 __all__ = ["release_node_command"]
 
@@ -23,10 +22,9 @@ def release_node_command(node: str) -> None:
     Example:
       vm-mgr release-node n2
     """
-    from vm_mgr.operations.release_node import release_node  # noqa: PLC0415
-
-    released = run(lambda env: release_node(env, NodeName(node)))
+    given = {"node": node}
+    released = perform("release-node", given)
     lines = [f"osd.{number} is marked down" for number in released.daemons]
     lines += [f"the client {address} is blocklisted" for address in released.clients]
     words = "\n".join(lines) or f"nothing of {node} is left"
-    answer(words, node=node, osds=list(released.daemons), clients=list(released.clients))
+    answer("release-node", given, released, words)

@@ -1,11 +1,14 @@
 """Commands about where a VM runs beside others, and about nodes inside of guests."""
 
+from typing import Any
+
 import click
 
 from vm_mgr.cli.answer import answer, output_format
 from vm_mgr.cli.complete import vm_names
-from vm_mgr.cli.render import print_values
-from vm_mgr.cli.run import name_and_words, name_argument, output_option, run
+from vm_mgr.cli.options import options_of
+from vm_mgr.cli.render import print_scores
+from vm_mgr.cli.run import name_and_words, name_argument, output_option, perform
 from vm_mgr.model.vm import VmName
 
 __all__ = [
@@ -20,34 +23,30 @@ __all__ = [
 
 @click.command("add-colocation")
 @name_and_words("RESOURCE...", vm_names)
-@click.option("--strong", is_flag=True, help="Run only where the others run.")
-def add_colocation_command(name: VmName, words: tuple[str, ...], strong: bool) -> None:  # noqa: FBT001
+@options_of("add-colocation")
+def add_colocation_command(name: VmName, words: tuple[str, ...], **given: Any) -> None:
     """Keep a VM on the node where other VMs or resources run.
 
     \b
     Example:
       vm-mgr add-colocation --name web1 db1 --strong
     """
-    from vm_mgr.operations.colocation import add_colocation  # noqa: PLC0415
-
     _require_others(words)
-    print_values(run(lambda env: add_colocation(env, name, words, strong=strong)), output_format())
+    print_scores(perform("add-colocation", {"name": name, "others": words, **given}), output_format())
 
 
 @click.command("separate")
 @name_and_words("RESOURCE...", vm_names)
-@click.option("--strong", is_flag=True, help="Never run on a node where the others run.")
-def separate_command(name: VmName, words: tuple[str, ...], strong: bool) -> None:  # noqa: FBT001
+@options_of("separate")
+def separate_command(name: VmName, words: tuple[str, ...], **given: Any) -> None:
     """Keep a VM away from the nodes where other VMs or resources run.
 
     \b
     Example:
       vm-mgr separate web1 web2
     """
-    from vm_mgr.operations.colocation import separate  # noqa: PLC0415
-
     _require_others(words)
-    print_values(run(lambda env: separate(env, name, words, strong=strong)), output_format())
+    print_scores(perform("separate", {"name": name, "others": words, **given}), output_format())
 
 
 @click.command("remove-colocation")
@@ -59,9 +58,7 @@ def remove_colocation_command(name: VmName, words: tuple[str, ...]) -> None:
     Example:
       vm-mgr remove-colocation web1 db1
     """
-    from vm_mgr.operations.colocation import remove_colocation  # noqa: PLC0415
-
-    print_values(run(lambda env: remove_colocation(env, name, words)), output_format())
+    print_scores(perform("remove-colocation", {"name": name, "others": words}), output_format())
 
 
 @click.command("list-colocation")
@@ -74,47 +71,32 @@ def list_colocation_command(name: VmName, output: str) -> None:
     Example:
       vm-mgr list-colocation web1
     """
-    from vm_mgr.operations.colocation import list_colocation  # noqa: PLC0415
-
-    print_values(run(lambda env: list_colocation(env, name)), output)
+    print_scores(perform("list-colocation", {"name": name}), output)
 
 
 @click.command("add-pacemaker-remote")
 @name_argument
-@click.option("--remote-name", "node", metavar="N", required=True, help="The guest's name as a node.")
-@click.option("--remote-address", "address", metavar="A", required=True, help="The guest's address.")
-@click.option("--remote-port", "port", type=click.IntRange(1, 65535), metavar="P",
-              help="The guest's port; 3121 by default.")  # fmt: skip
-@click.option("--remote-timeout", "timeout_s", type=click.IntRange(min=1), metavar="T",
-              help="Seconds to wait for the connection.")  # fmt: skip
-def add_pacemaker_remote_command(
-    name: VmName, node: str, address: str, port: int | None, timeout_s: int | None
-) -> None:
+@options_of("add-pacemaker-remote")
+def add_pacemaker_remote_command(**given: Any) -> None:
     """Let the cluster manage resources inside a VM. Its guest must run pacemaker-remote.
 
     \b
     Example:
       vm-mgr add-pacemaker-remote web1 --remote-name guest1 --remote-address 192.0.2.50
     """
-    from vm_mgr.operations.pacemaker_remote import add_pacemaker_remote  # noqa: PLC0415
-
-    run(lambda env: add_pacemaker_remote(env, name, node, address, port=port, timeout_s=timeout_s))
-    answer("", name=name, remote=node)
+    answer("add-pacemaker-remote", given, perform("add-pacemaker-remote", given))
 
 
 @click.command("remove-pacemaker-remote")
 @name_argument
-def remove_pacemaker_remote_command(name: VmName) -> None:
+def remove_pacemaker_remote_command(**given: Any) -> None:
     """Remove the guest of a VM as a node of the cluster.
 
     \b
     Example:
       vm-mgr remove-pacemaker-remote web1
     """
-    from vm_mgr.operations.pacemaker_remote import remove_pacemaker_remote  # noqa: PLC0415
-
-    run(lambda env: remove_pacemaker_remote(env, name))
-    answer("", name=name, remote="")
+    answer("remove-pacemaker-remote", given, perform("remove-pacemaker-remote", given))
 
 
 def _require_others(words: tuple[str, ...]) -> None:

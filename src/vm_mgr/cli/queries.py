@@ -6,8 +6,9 @@ from functools import partial
 import click
 
 from vm_mgr.cli.render import print_status, show_listing
-from vm_mgr.cli.run import name_argument, output_option, run
+from vm_mgr.cli.run import name_argument, output_option, perform, run
 from vm_mgr.model.vm import VmName
+from vm_mgr.operations.registry import OPERATIONS
 
 __all__ = ["list_command", "status_command"]
 
@@ -24,8 +25,7 @@ def list_command(every_s: int | None, output: str) -> None:
       vm-mgr list --output json
       vm-mgr list --watch 5
     """
-    from vm_mgr.operations.list_vms import look  # noqa: PLC0415
-
+    look = OPERATIONS["list"].load()
     if every_s is None:
         run(lambda env: show_listing(look(env), output))
         return
@@ -46,6 +46,4 @@ def status_command(name: VmName, output: str) -> None:
     Example:
       vm-mgr status web1
     """
-    from vm_mgr.operations.status import full_status  # noqa: PLC0415
-
-    print_status(run(lambda env: full_status(env, name)), output)
+    print_status(perform("status", {"name": name}), output)

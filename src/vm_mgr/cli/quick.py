@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from vm_mgr.cli.render import print_status, show_listing
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.vm import VmName
+from vm_mgr.operations.registry import OPERATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,12 +40,8 @@ def answer(env: RealEnv, words: list[str]) -> bool:
 
 
 def _list(env: RealEnv) -> None:
-    from vm_mgr.operations.list_vms import look  # noqa: PLC0415
-
-    show_listing(look(env), "table")
+    show_listing(OPERATIONS["list"].load()(env), "table")
 
 
 def _status(env: RealEnv, name: VmName) -> None:
-    from vm_mgr.operations.status import full_status  # noqa: PLC0415
-
-    print_status(full_status(env, name), "table")
+    print_status(OPERATIONS["status"].load()(env, name), "table")

@@ -6,6 +6,7 @@ from textwrap import dedent
 import click
 
 from vm_mgr.cli.app import app
+from vm_mgr.operations.registry import ALIASES, OPERATIONS
 
 __all__ = ["commands", "reference"]
 
@@ -38,7 +39,14 @@ def _command(name: str, command: click.Command) -> str:
     options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
     table = ["| option | meaning | default |", "|---|---|---|", *map(_row, options)] if options else []
     parts = [f"\n## `{name}`\n", f"`vm-mgr {name} {words}`\n", *_help(command), *table]
-    return "\n".join(parts).rstrip() + "\n"
+    more = _more(name)
+    return "\n".join(parts).rstrip() + "\n" + (f"\n{more}\n" if more else "")
+
+
+def _more(name: str) -> str:
+    """Lead to the page that explains it."""
+    operation = OPERATIONS.get(ALIASES.get(name, name))
+    return f"More: [{operation.page}](../{operation.page})" if operation else ""
 
 
 def _help(command: click.Command) -> list[str]:

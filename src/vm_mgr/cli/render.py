@@ -17,17 +17,16 @@ if TYPE_CHECKING:
 __all__ = [
     "FORMATS",
     "SCHEMA",
+    "done_words",
+    "print_answer",
     "print_data",
-    "print_done",
+    "print_keys",
     "print_list",
-    "print_pairs",
+    "print_scores",
     "print_snapshots",
     "print_status",
     "print_table",
-    "print_values",
     "show_listing",
-    "snapshot_row",
-    "vm_row",
 ]
 
 SCHEMA = 1  # of what --output json and yaml print: docs/reference/output.md
@@ -35,18 +34,17 @@ FORMATS = ("table", "json", "yaml")
 COLUMNS = ("name", "state", "node", "detail")
 
 
-def print_list(vms: Sequence[VmStatus], output: str) -> None:
+def print_list(listing: Listing, output: str) -> None:
     """Print VMs; a table has a heading and no rulers."""
-    rows = [vm_row(vm) for vm in vms]
     if output != "table":
-        print_data(rows, output)
+        print_answer("list", listing, output)
         return
-    print_table([COLUMNS, *([row[column] for column in COLUMNS] for row in rows)])
+    print_table([COLUMNS, *((vm.name, vm.state.value, vm.node, vm.words) for vm in listing.vms)])
 
 
 def show_listing(listing: Listing, output: str) -> None:
     """Print the VMs that were found, then raise what kept others from being found."""
-    print_list(listing.vms, output)
+    print_list(listing, output)
     if listing.missing:
         sys.stdout.flush()
         what = "VMs that are not enabled, and what is unfinished, may be missing from this list"
@@ -57,27 +55,16 @@ def show_listing(listing: Listing, output: str) -> None:
 def print_status(vm: VmStatus, output: str) -> None:
     """Print one VM: a line for people, or data."""
     if output != "table":
-        print_data(vm_row(vm), output)
+        print_answer("status", vm, output)
         return
     where = f" on {vm.node}" if vm.node else ""
     why = f" ({vm.words})" if vm.words else ""
     print(f"{vm.state.value}{where}{why}")
 
 
-def print_done(vm: VmStatus, output: str) -> None:
-    """Say where a VM has been brought: a line for people, or data."""
-    if output != "table":
-        print_data(vm_row(vm), output)
-    else:
-        print(f"{vm.name} is {vm.state.value}" + (f" on {vm.node}" if vm.node else ""))
-
-
-def snapshot_row(one: Snapshot) -> dict[str, str]:
-    """Give the fields of a snapshot; its time is UTC."""
-    from datetime import UTC, datetime  # noqa: PLC0415
-
-    taken = f"{datetime.fromtimestamp(one.taken_utc, UTC):%Y-%m-%dT%H:%M:%SZ}"
-    return {"name": one.name, "taken": taken, "consistency": one.consistency.value}
+def done_words(vm: VmStatus) -> str:
+    """Say where a VM has been brought."""
+    return f"{vm.name} is {vm.state.value}" + (f" on {vm.node}" if vm.node else "")
 
 
 def print_snapshots(snapshots: Sequence[Snapshot], output: str) -> None:
@@ -85,7 +72,7 @@ def print_snapshots(snapshots: Sequence[Snapshot], output: str) -> None:
     from datetime import datetime  # noqa: PLC0415
 
     if output != "table":
-        print_data([snapshot_row(one) for one in snapshots], output)
+        print_answer("list-snapshots", snapshots, output)
         return
     lines = [
         (
@@ -98,19 +85,19 @@ def print_snapshots(snapshots: Sequence[Snapshot], output: str) -> None:
     print_table([("name", "taken", "consistency"), *lines])
 
 
-def print_pairs(pairs: Mapping[str, str], output: str) -> None:
+def print_keys(pairs: Mapping[str, str], output: str) -> None:
     """Print keys, or keys and values as data."""
     if output != "table":
-        print_data(dict(pairs), output)
+        print_answer("list-metadata", pairs, output)
         return
     for key in pairs:
         print(key)
 
 
-def print_values(pairs: Mapping[str, str], output: str) -> None:
-    """Print keys with their values."""
+def print_scores(pairs: Mapping[str, str], output: str) -> None:
+    """Print resources with their scores."""
     if output != "table":
-        print_data(dict(pairs), output)
+        print_answer("list-colocation", pairs, output)
     elif pairs:
         print_table([("resource", "score"), *pairs.items()])
 
@@ -123,9 +110,11 @@ def print_table(table: Sequence[Sequence[str]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def vm_row(vm: VmStatus) -> Mapping[str, str]:
-    """Give the fields of a VM in a list."""
-    return {"name": vm.name, "state": vm.state.value, "node": vm.node, "detail": vm.words}
+def print_answer(verb: str, result: Any, output: str) -> None:
+    """Print the data of what an operation has read."""
+    from vm_mgr.answers.data import to_data  # noqa: PLC0415 - not for tables
+
+    print_data(to_data(verb, {}, result), output)
 
 
 def print_data(data: Any, output: str) -> None:

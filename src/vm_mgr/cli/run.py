@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import wraps
 from types import FrameType
@@ -10,32 +10,48 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from vm_mgr.cli.answer import remember_output
+from vm_mgr.cli.answer import answer, remember_output
 from vm_mgr.cli.complete import Completer, first_vm_then, vm_names
 from vm_mgr.cli.dry_run import Steps, is_dry_run
+from vm_mgr.cli.options import with_options
 from vm_mgr.cli.progress import Printer
-from vm_mgr.cli.render import FORMATS
+from vm_mgr.cli.render import FORMATS, done_words
 from vm_mgr.errors import SignalError, VmMgrError
 from vm_mgr.interruption import current
-from vm_mgr.model.vm import VmName
+from vm_mgr.model.vm import VmName, VmStatus
+from vm_mgr.operations.registry import OPERATIONS
+from vm_mgr.operations.requests.vms import NAME
 from vm_mgr.wiring import RealEnv, dry_run_env
 
 if TYPE_CHECKING:
     from vm_mgr.ports.env import Env
 
 __all__ = [
-    "allow_option",
     "fail",
     "name_and_words",
     "name_argument",
     "optional_name_argument",
     "output_option",
+    "perform",
     "print_error",
     "run",
+    "show_done",
 ]
 
 T = TypeVar("T")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def perform(verb: str, given: Mapping[str, Any]) -> Any:
+    """Run an operation of the registry with these arguments, as `run` does, and give its result."""
+    operation = OPERATIONS[verb].load()
+    return run(lambda env: operation(env, **given))
+
+
+def show_done(verb: str, given: Mapping[str, Any]) -> None:
+    """Run an operation that brings a VM somewhere; say where that is."""
+    vm: VmStatus = perform(verb, given)
+    answer(verb, given, vm, done_words(vm))
 
 
 def run(operation: Callable[["Env"], T]) -> T:
@@ -132,17 +148,8 @@ output_option = click.option(
 )
 
 
-allow_option = click.option(
-    "--allow",
-    multiple=True,
-    type=click.Choice(["overcommit"]),
-    help="Accept a size that no node, or no storage, can ever provide.",
-)
-
-
 def _name_option(command: Callable[..., object]) -> Callable[..., object]:
-    text = "The VM's name; can also be the first argument."
-    return click.option("-n", "--name", "named", metavar="NAME", help=text, shell_complete=vm_names)(command)
+    return with_options([NAME._replace(name="named", required=False)])(command)
 
 
 def _name(given: str | None) -> VmName:

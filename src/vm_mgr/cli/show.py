@@ -1,21 +1,18 @@
 """The command show."""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
 
 import click
 
-from vm_mgr.cli.render import print_data, print_table
-from vm_mgr.cli.run import name_argument, output_option, run
-from vm_mgr.model.failback import Failback
-from vm_mgr.model.on_move import OnMove
+from vm_mgr.answers.data import on_move_word
+from vm_mgr.cli.render import print_answer, print_table
+from vm_mgr.cli.run import name_argument, output_option, perform, run
 from vm_mgr.model.pause import PauseReason
-from vm_mgr.model.saved_state import SavedState
-from vm_mgr.model.storage import DiskInfo, Snapshot
+from vm_mgr.model.storage import DiskInfo
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.lifecycle.saved_memory import describe
-from vm_mgr.operations.show import Shown, show, show_definition
+from vm_mgr.operations.show import Shown, show_definition
 from vm_mgr.ports.cluster import VmResource
 
 __all__ = ["show_command"]
@@ -39,82 +36,11 @@ def show_command(name: VmName, output: str, definition: bool) -> None:  # noqa: 
     if definition:
         print(run(lambda env: show_definition(env, name)))
         return
-    shown = run(lambda env: show(env, name))
+    shown = perform("show", {"name": name})
     if output == "table":
         _print(shown)
     else:
-        print_data(_data(shown), output)
-
-
-def _data(shown: Shown) -> dict[str, Any]:
-    """Give the fields of docs/reference/output.md."""
-    status, mark, machine = shown.status, shown.unfinished, shown.machine
-    return {
-        "name": status.name,
-        "state": status.state.value,
-        "node": status.node,
-        "detail": status.detail,
-        "since": "" if shown.since_utc is None else _utc(shown.since_utc),
-        "paused": str(shown.paused),
-        "storage": shown.storage,
-        "machine": machine and {**machine._asdict(), "macs": list(machine.macs)},
-        "disks": None if shown.disks is None else [_disk(one) for one in shown.disks],
-        "snapshots": None if shown.snapshots is None else [_snapshot(one) for one in shown.snapshots],
-        "placement": shown.placement and _placement(shown.placement),
-        "colocations": [one._asdict() for one in shown.colocations],
-        "constraints": [one._asdict() for one in shown.constraints],
-        "obstacles": [one._asdict() for one in shown.placement_problems],
-        "failures": [one._asdict() for one in shown.failures],
-        "unfinished": mark.verb if mark else "",
-        "unfinished_on": mark.node if mark else "",
-        "unfinished_since": _utc(mark.began_utc) if mark else "",
-        "saved": _saved(shown.saved),
-        "metadata": None if shown.metadata is None else dict(shown.metadata),
-        "unknown": list(shown.unknown),
-    }
-
-
-def _saved(state: SavedState | None) -> dict[str, Any]:
-    told = "" if state is None else "used" if state.consumed else "complete" if state.complete else "saving"
-    state = state or SavedState()
-    return {
-        "state": told,
-        "node": state.node,
-        "since": _utc(state.saved_utc) if state.saved_utc else "",
-        "size_bytes": state.size_bytes,
-        "resumed_at_start": state.resumable,
-    }
-
-
-def _disk(disk: DiskInfo) -> dict[str, Any]:
-    return {
-        "image": disk.image,
-        "size_bytes": disk.size_bytes,
-        "used_bytes": disk.used_bytes,
-        "parent": disk.parent,
-    }
-
-
-def _snapshot(one: Snapshot) -> dict[str, str]:
-    return {"name": one.name, "taken": _utc(one.taken_utc), "consistency": one.consistency.value}
-
-
-def _placement(vm: VmResource) -> dict[str, Any]:
-    return {
-        "pinned_host": vm.pinned_host or "",
-        "preferred_host": vm.preferred_host or "",
-        "failback": (Failback.RETURN if vm.returns else Failback.STAY).value,
-        "priority": vm.priority,
-        "live_migration": vm.live_migration,
-        "on_move": _on_move(vm),
-        "start_timeout_s": vm.start_timeout_s,
-        "stop_timeout_s": vm.stop_timeout_s,
-        "migrate_to_timeout_s": vm.migrate_to_timeout_s,
-        "migrate_from_timeout_s": vm.migrate_from_timeout_s,
-        "checks": [{"name": name, "interval_s": seconds} for name, seconds in vm.checks.items()],
-        "asks": list(vm.requirements),
-        "follow_uplink": vm.follow_uplink,
-    }
+        print_answer("show", shown, output)
 
 
 def _print(shown: Shown) -> None:
@@ -178,7 +104,7 @@ def _placed(shown: Shown) -> Iterator[tuple[str, str]]:
         return
     yield "host", _host(vm)
     yield "priority", str(vm.priority)
-    yield "on-move", _on_move(vm)
+    yield "on-move", on_move_word(vm)
     yield (
         "timeouts",
         f"start {vm.start_timeout_s} s, stop {vm.stop_timeout_s} s, migrate {vm.migrate_to_timeout_s} s",
@@ -189,12 +115,6 @@ def _placed(shown: Shown) -> Iterator[tuple[str, str]]:
         yield "uplink", "ignored"
     for one in shown.placement_problems:
         yield ("not on" if one.never else "avoids"), f"{one.node}: {one.reason}"
-
-
-def _on_move(vm: VmResource) -> str:
-    if vm.hibernation_s:
-        return OnMove.HIBERNATE.value
-    return (OnMove.MIGRATE if vm.live_migration else OnMove.RESTART).value
 
 
 def _host(vm: VmResource) -> str:
@@ -230,10 +150,6 @@ def _size(size_bytes: int | None) -> str:
     while size >= 1024 and power < len(units) - 1:
         size, power = size / 1024, power + 1
     return f"{size:.1f}".removesuffix(".0") + f" {units[power]}"
-
-
-def _utc(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _local(seconds: float) -> str:

@@ -1,19 +1,20 @@
 """The command timeouts."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from vm_mgr.cli.render import print_data, print_table
+from vm_mgr.cli.render import print_answer, print_table
 from vm_mgr.cli.run import optional_name_argument, output_option, run
-from vm_mgr.model.inconsistencies import Inconsistency, spell
-from vm_mgr.model.recovery import Recovery
-from vm_mgr.model.timings import VmTimes
+from vm_mgr.model.inconsistencies import spell
 from vm_mgr.model.vm import VmName
-from vm_mgr.operations.timeouts import Timeouts, require_consistent, timeouts
+from vm_mgr.operations.registry import OPERATIONS
+from vm_mgr.operations.timeouts import Timeouts, require_consistent
 from vm_mgr.ports.env import Env
+
+if TYPE_CHECKING:
+    from vm_mgr.model.recovery import Recovery
 
 __all__ = ["timeouts_command"]
 
@@ -39,64 +40,15 @@ def timeouts_command(name: VmName | None, check: bool, output: str) -> None:  # 
     """
 
     def show(env: Env) -> None:
-        found = timeouts(env, name)
+        found: Timeouts = OPERATIONS["timeouts"].load()(env, name=name)
         if output != "table":
-            print_data(_data(found), output)
+            print_answer("timeouts", found, output)
         else:
             _print(found, alone=name is not None)
         if check:
             require_consistent(found)
 
     run(show)
-
-
-def _times(vm: VmTimes) -> dict[str, Any]:
-    """Give a VM's timeouts; a field of schema 1 keeps its name."""
-    shown = asdict(vm)
-    return {**{key: value for key, value in shown.items() if key != "depends_on"}, "needs": vm.depends_on}
-
-
-def _data(found: Timeouts) -> dict[str, Any]:
-    """Give the fields of docs/reference/output.md."""
-    return {
-        "vms": [
-            {
-                "name": one.vm.name,
-                "timeouts": _times(one.vm),
-                "node_lost": _recovery(one.node_lost),
-                "qemu_died": _recovery(one.qemu_died),
-            }
-            for one in found.outlooks
-        ],
-        "inconsistencies": [_inconsistency(one) for one in found.inconsistencies],
-        "unknown": list(found.unknown),
-        "totem": asdict(found.cluster.totem),
-        "pacemaker": asdict(found.cluster.pacemaker),
-        "fence_devices": [{**asdict(one), "targets": list(one.targets)} for one in found.cluster.devices],
-        "ceph": found.ceph
-        and {
-            **asdict(found.ceph),
-            "sources": dict(found.ceph.sources),
-            "exceptions": list(found.ceph.exceptions),
-        },
-    }
-
-
-def _recovery(recovery: Recovery) -> dict[str, Any]:
-    phases = [asdict(phase) for phase in recovery.phases]
-    return {"typical_s": recovery.typical_s, "worst_s": recovery.worst_s, "phases": phases}
-
-
-def _inconsistency(one: Inconsistency) -> dict[str, Any]:
-    settings = [{"setting": name, "value": value} for name, value in (one.first, one.second)]
-    return {
-        "severity": one.severity.value,
-        "code": one.code,
-        "subject": one.subject,
-        "settings": settings,
-        "why": one.why,
-        "remedy": one.remedy,
-    }
 
 
 def _print(found: Timeouts, *, alone: bool) -> None:

@@ -4,16 +4,16 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.settings import SETTINGS
 from vm_mgr.model.vm import VmName, VmSettings, pacemaker_problems
 
 __all__ = ["PARAMETERS", "attribute_problems", "without_refused"]
 
-# What the agent's meta-data list (ocf/VirtualDomain), without what RESERVED has.
+# What the agent's meta-data list (ocf/VirtualDomain.xml), without what RESERVED has.
 PARAMETERS = frozenset({
     *("check_misses", "force_stop", "io_error_timeout", "migrate_options", "migrateport"),
-    *("migration_downtime", "migration_max_pause", "migration_network_suffix", "migration_parallel"),
-    *("migration_speed", "migration_strategy", "migration_timeout", "migration_timeout_action"),
-    *("migration_transport", "migration_user", "monitor_scripts"),
+    *("migration_network_suffix", "migration_timeout", "migration_transport", "monitor_scripts"),
+    *(setting.parameter for setting in SETTINGS if setting.parameter),
 })  # fmt: skip
 # What other agents for domains know (ocf:heartbeat:VirtualDomain, SEAPATH's) and this one has no use for.
 UNUSED = frozenset({

@@ -8,6 +8,7 @@ from vm_mgr.model.health_checks import intervals_s
 from vm_mgr.model.node_requirements import Uplink
 from vm_mgr.model.on_move import OnMove, on_move_of
 from vm_mgr.model.resource import ClusterParts
+from vm_mgr.model.settings import default_of, parameters
 from vm_mgr.model.vm import TargetRole, VmName, VmSettings, VmStatus, name_problems
 from vm_mgr.operations.lifecycle.waiting import wait_started
 from vm_mgr.operations.status import status
@@ -64,24 +65,18 @@ def resource_for(env: Env, name: VmName, settings: VmSettings, *, start: bool) -
     label = env.storages.label_of(name)
     parts = env.storages.cluster_parts(label, name) if label else ClusterParts()
     params = {
-        "storage": label if len(env.storages.labels()) > 1 else None,
-        "migration_user": settings.migration_user,
-        "migration_downtime": settings.migration_downtime_ms,
-        "migration_strategy": settings.migration_strategy,
-        "migration_speed": settings.migration_bandwidth_mib,
-        "migration_parallel": settings.migration_parallel,
-        "migration_timeout_action": settings.migration_timeout_action,
-        "migration_max_pause": settings.migration_max_pause_s,
+        "storage": label if len(env.storages.labels()) > 1 else "",
+        **parameters(settings),
         "migration_network_suffix": env.migration_network_suffix,
     }
-    given = {key: str(value) for key, value in params.items() if value}
+    given = {key: value for key, value in params.items() if value}
     return VmResource(
         name=name,
         target_role=TargetRole.STARTED if start else TargetRole.STOPPED,
         live_migration=settings.live_migration,
         priority=settings.priority or 0,
-        stop_timeout_s=settings.stop_timeout_s or 30,
-        migrate_to_timeout_s=settings.migrate_to_timeout_s or 120,
+        stop_timeout_s=settings.stop_timeout_s or default_of("stop_timeout_s"),
+        migrate_to_timeout_s=settings.migrate_to_timeout_s or default_of("migrate_to_timeout_s"),
         pinned_host=NodeName(settings.pinned_host) if settings.pinned_host else None,
         preferred_host=NodeName(settings.preferred_host) if settings.preferred_host else None,
         params={**given, **settings.pacemaker_params},

@@ -9,6 +9,7 @@ from vm_mgr.model.cluster import ClusterState
 from vm_mgr.model.failback import failback_problems, returns
 from vm_mgr.model.intent import Intent
 from vm_mgr.model.on_move import OnMove, on_move_of
+from vm_mgr.model.settings import PLACES, SETTINGS
 from vm_mgr.model.vm import VmName, VmSettings, text_problems
 from vm_mgr.operations.create import setting_problems
 from vm_mgr.operations.enable import resource_for
@@ -21,14 +22,7 @@ from vm_mgr.reports import Level, Note
 __all__ = ["Changes", "recover", "set_vm"]
 
 SMALLEST = 1 << 20
-# What the agent is given as parameters: Pacemaker would restart a VM for them.
-PARAMETERS = {
-    *("migration_user", "migration_downtime_ms", "pacemaker_params"),
-    *("migration_strategy", "migration_bandwidth_mib", "migration_parallel"),
-    *("migration_timeout_action", "migration_max_pause_s"),
-}
 IN_DEFINITION = ("memory_bytes", "vcpus", "description")
-PLACES = {"pinned_host", "preferred_host"}
 MOVES = {"live_migration", "on_move"}
 RETURN = {"failback", "preferred_host", *MOVES}
 
@@ -132,7 +126,7 @@ def _notes(before: VmSettings, after: VmSettings) -> dict[str, str]:
 
 def _news(before: VmSettings, after: VmSettings, fields: set[str]) -> VmSettings:
     """Give what is checked: what changes, not what was accepted earlier, or stored by other tools."""
-    looked_at = fields.union(*(group for group in (PLACES, MOVES) if fields & group)) - {"failback"}
+    looked_at = fields.union(*(group for group in (set(PLACES), MOVES) if fields & group)) - {"failback"}
     given = {key: getattr(after, key) for key in looked_at}
     for key in ("user_metadata", "pacemaker_meta", "pacemaker_params", "pacemaker_utilization"):
         had: Mapping[str, str] = getattr(before, key)
@@ -214,8 +208,7 @@ def _tell(env: Env, state: ClusterState, name: VmName, fields: set[str], given: 
     if resource is None:
         env.say(Note(Level.INFO, "effect-enable", f"it takes effect when {name} is enabled"))
         return
-    own = {"disk_bus", "crm_config_cmd", "user_metadata"}
-    now, later = sorted(fields - PARAMETERS - own), sorted(fields & PARAMETERS)
+    now, later, disks = (_effective(fields, effect) for effect in ("now", "enable", "disks"))
     if now:
         env.say(Note(Level.INFO, "effect-now", f"in effect now: {_words(now)}"))
     if given:
@@ -225,8 +218,12 @@ def _tell(env: Env, state: ClusterState, name: VmName, fields: set[str], given: 
         hint = f"vm-mgr disable {name}; vm-mgr enable {name}"
         text = f"in effect once {name} was disabled and enabled again: {_words(later)}"
         env.say(Note(Level.INFO, "effect-enable", text, hint))
-    if "disk_bus" in fields:
+    if disks:
         env.say(Note(Level.INFO, "effect-disk", "the disk bus is for disks that are added from now on"))
+
+
+def _effective(fields: set[str], effect: str) -> list[str]:
+    return sorted(one.name for one in SETTINGS if one.effect == effect and one.name in fields)
 
 
 def _words(fields: Sequence[str]) -> str:

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from vm_mgr.model.numbers import whole_number
+from vm_mgr.model.settings import of_sort
 from vm_mgr.model.vm import VmName, VmSettings
 
 __all__ = [
@@ -35,21 +37,6 @@ OLD = "vm-mgr-old_"
 # What becomes of a guest's saved memory is told by the name of its image; its metadata say what it is.
 SAVING, SAVED, RESUMED = "vm-mgr-saving_", "vm-mgr-saved_", "vm-mgr-resumed_"
 STATE = "_vm_mgr_state"
-_TEXTS = (
-    *("migration_user", "pinned_host", "preferred_host", "disk_bus", "crm_config_cmd"),
-    *("migration_strategy", "migration_timeout_action", "failback"),
-    *("uplink", "on_move"),
-)
-_NUMBERS = {
-    "stop_timeout_s": "_stop_timeout",
-    "migrate_to_timeout_s": "_migrate_to_timeout",
-    "migration_downtime_ms": "_migration_downtime",
-    "migration_bandwidth_mib": "_migration_bandwidth",
-    "migration_parallel": "_migration_parallel",
-    "migration_max_pause_s": "_migration_max_pause",
-    "priority": "_priority",
-}
-_OBJECTS = ("pacemaker_meta", "pacemaker_params", "pacemaker_utilization", "colocations", "checks")
 _REMOTE = {
     "_remote_node": "remote-node",
     "_remote_node_address": "remote-addr",
@@ -122,19 +109,19 @@ def write_settings(settings: VmSettings) -> dict[str, str]:
     values["pacemaker_meta"] = {
         key: value for key, value in settings.pacemaker_meta.items() if key not in _REMOTE.values()
     }
-    metadata = {f"_{key}": values[key] for key in _TEXTS if values[key] is not None}
-    metadata |= {raw: str(values[key]) for key, raw in _NUMBERS.items() if values[key] is not None}
-    metadata |= {f"_{key}": json.dumps(dict(values[key])) for key in _OBJECTS if values[key]}
-    if settings.live_migration:
-        metadata["_live_migration"] = "true"
+    plain, pairs = of_sort("text", "number"), of_sort("pairs")
+    metadata = {one.key: str(values[one.name]) for one in plain if values[one.name] is not None}
+    metadata |= {one.key: json.dumps(dict(values[one.name])) for one in pairs if values[one.name]}
+    metadata |= {one.key: "true" for one in of_sort("flag") if values[one.name]}
     written = {**settings.user_metadata, **dict(sorted({**metadata, **remote}.items()))}
     return {key: value for key, value in written.items() if value}  # SEAPATH's tools misread empty ones
 
 
 def settings_keys() -> list[str]:
-    """Name every key that settings may be kept under, the user's own notes apart."""
-    plain = [f"_{key}" for key in (*_TEXTS, *_OBJECTS)]
-    return [*plain, *_NUMBERS.values(), *_REMOTE, "_live_migration"]
+    """Name every key that settings may be kept under, in the order of writing; the user's own notes apart."""
+    groups = (of_sort("text"), of_sort("pairs"), of_sort("number"))
+    keys = [one.key for group in groups for one in group]
+    return [*keys, *_REMOTE, *(one.key for one in of_sort("flag"))]
 
 
 def read_settings(metadata: Mapping[str, str]) -> VmSettings:
@@ -143,22 +130,22 @@ def read_settings(metadata: Mapping[str, str]) -> VmSettings:
     >>> read_settings({"_live_migration": "true", "_priority": "7", "owner": "me"}).priority
     7
     """
-    texts = {key: metadata[f"_{key}"] for key in _TEXTS if metadata.get(f"_{key}")}
-    numbers = {
-        key: number
-        for key, raw in _NUMBERS.items()
-        if (number := whole_number(metadata.get(raw), signed=key == "priority")) is not None
+    given: dict[str, Any] = {one.name: metadata[one.key] for one in of_sort("text") if metadata.get(one.key)}
+    given |= {
+        one.name: number
+        for one in of_sort("number")
+        if (number := whole_number(metadata.get(one.key), signed=one.signed)) is not None
     }
-    objects = {key: _object(metadata.get(f"_{key}", "")) for key in _OBJECTS}
+    given |= {one.name: _object(metadata.get(one.key, "")) for one in of_sort("pairs")}
+    given |= {one.name: metadata.get(one.key, "").lower() == "true" for one in of_sort("flag")}
     remote = {meta: metadata[raw] for raw, meta in _REMOTE.items() if metadata.get(raw)}
-    objects["pacemaker_meta"] = {**remote, **objects["pacemaker_meta"]}
+    given["pacemaker_meta"] = {**remote, **given["pacemaker_meta"]}
     own = {
         key: text
         for key, text in metadata.items()
         if not key.startswith("_") and key not in ("xml", "vm_name")
     }
-    live = metadata.get("_live_migration", "").lower() == "true"
-    return VmSettings(live_migration=live, user_metadata=own, **texts, **numbers, **objects)  # type: ignore[arg-type]
+    return VmSettings(**{**given, "user_metadata": own})
 
 
 def _object(raw: str) -> dict[str, str]:

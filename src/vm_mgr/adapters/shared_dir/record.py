@@ -3,24 +3,16 @@
 import json
 from collections.abc import Mapping
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vm_mgr.model.numbers import whole_number
 from vm_mgr.model.storage import Consistency, Snapshot
 from vm_mgr.model.vm import VmSettings
 
-__all__ = ["Record", "parse", "render"]
+if TYPE_CHECKING:
+    from vm_mgr.model.settings import Setting
 
-_NUMBERS = (
-    *("stop_timeout_s", "migrate_to_timeout_s", "migration_downtime_ms", "priority"),
-    *("migration_bandwidth_mib", "migration_parallel", "migration_max_pause_s"),
-)
-_TEXTS = (
-    *("migration_user", "pinned_host", "preferred_host", "disk_bus", "crm_config_cmd"),
-    *("migration_strategy", "migration_timeout_action", "failback"),
-    *("uplink", "on_move"),
-)
-_OBJECTS = ("pacemaker_meta", "pacemaker_params", "pacemaker_utilization", "colocations", "checks")
+__all__ = ["Record", "parse", "render"]
 
 
 class Record(NamedTuple):
@@ -67,7 +59,7 @@ def render(record: Record) -> str:
     defaults = VmSettings()._asdict()
     given = record.settings._replace(user_metadata={})._asdict()
     settings = {
-        key: dict(value) if key in _OBJECTS else value
+        key: dict(value) if isinstance(value, Mapping) else value
         for key, value in given.items()
         if value != defaults[key]
     }
@@ -89,17 +81,19 @@ def parse(raw: str) -> Record:
     >>> parse(render(Record(VmSettings(priority=7), {"owner": "me"}))).settings.priority
     7
     """
+    from vm_mgr.model.settings import of_sort  # noqa: PLC0415 - not for `list`
+
     whole = json.loads(raw)
     if not isinstance(whole, dict):
         raise ValueError("it is not an object")  # noqa: TRY004 - one kind of failure for the caller
     keys = _texts(whole.get("metadata"))
     given = _object(whole.get("settings"))
-    texts = {key: given[key] for key in _TEXTS if isinstance(given.get(key), str)}
-    numbers = {key: given[key] for key in _NUMBERS if _is_number(given.get(key), signed=key == "priority")}
-    objects: dict[str, Any] = {key: _texts(given.get(key)) for key in _OBJECTS}
+    values: dict[str, Any] = {one.name: given[one.name] for one in of_sort("text") if _is_text(given, one)}
+    values |= {one.name: given[one.name] for one in of_sort("number") if _is_number(given, one)}
+    values |= {one.name: _texts(given.get(one.name)) for one in of_sort("pairs")}
+    values |= {one.name: given.get(one.name) is True for one in of_sort("flag")}
     own = {key: text for key, text in keys.items() if not key.startswith("_") and key != "vm_name"}
-    live = given.get("live_migration") is True
-    settings = VmSettings(live_migration=live, user_metadata=own, **texts, **numbers, **objects)
+    settings = VmSettings(**{**values, "user_metadata": own})
     snapshots = {name: _snapshot(name, one) for name, one in _object(whole.get("snapshots")).items()}
     return Record(settings, keys, snapshots)
 
@@ -121,9 +115,14 @@ def _snapshot(name: str, value: object) -> Snapshot | None:
     return snapshot if isfinite(snapshot.taken_utc) else None
 
 
-def _is_number(value: object, *, signed: bool) -> bool:
+def _is_text(given: Mapping[str, Any], setting: "Setting") -> bool:
+    return isinstance(given.get(setting.name), str)
+
+
+def _is_number(given: Mapping[str, Any], setting: "Setting") -> bool:
     """Tell what Ceph's adapter would read from text."""
-    return type(value) is int and whole_number(str(value), signed=signed) is not None
+    value = given.get(setting.name)
+    return type(value) is int and whole_number(str(value), signed=setting.signed) is not None
 
 
 def _texts(value: object) -> dict[str, str]:

@@ -1,0 +1,126 @@
+"""Make click's options from the fields of the registry."""
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import click
+
+from vm_mgr.cli.complete import Completer, files, node_names, snapshot_names, storage_labels, vm_names
+from vm_mgr.model.fields import Completes, Field
+from vm_mgr.operations.registry import fields_of
+
+__all__ = ["bytes_of", "options_of", "with_options"]
+
+COMPLETERS: dict[Completes, Completer | None] = {
+    "": None,
+    "vm": vm_names,
+    "node": node_names,
+    "snapshot": snapshot_names,
+    "storage": storage_labels,
+    "file": files,
+}
+SIZES = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def options_of(verb: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add an operation's options to a command; the VM's name and plain words are the command's own."""
+    return with_options([field for field in fields_of(verb) if field.name != "name"])
+
+
+def with_options(fields: Sequence[Field]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add the options of fields, in this order; the command gets their values by the fields' names."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for field in reversed([one for one in fields if one.options]):
+            command = _option(field)(command)
+        return command
+
+    return decorate
+
+
+def bytes_of(text: str) -> int:
+    """Read a size as people write it.
+
+    >>> bytes_of("20G")
+    21474836480
+    """
+    found = re.fullmatch(r"([0-9]{1,18})([KMGT]?)(?:i?B)?", text)
+    if found is None:
+        raise click.UsageError(f"{text!r} is not a size; write for example 20G")
+    return int(found[1]) << SIZES[found[2]]
+
+
+class Size(click.ParamType):
+    """Bytes, or with K, M, G, T."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ARG002
+        """Give bytes."""
+        return value if isinstance(value, int) else bytes_of(value)
+
+
+class Duration(click.ParamType):
+    """Some seconds, minutes, hours or days: 90s, 10m, 2h, 7d."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Give seconds."""
+        found = re.fullmatch(r"([0-9]{1,6})([smhd])", str(value))
+        if found is None:
+            self.fail(f"{value!r} is no duration; write for example 90s, 10m, 2h or 7d", param, ctx)
+        return int(found[1]) * SECONDS[found[2]]
+
+
+class LocalTime(click.ParamType):
+    """A local time: 31/12/2026 23:59:59."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ARG002
+        """Give seconds since 1970."""
+        try:
+            return datetime.strptime(value, "%d/%m/%Y %H:%M:%S").astimezone().timestamp()
+        except ValueError as error:
+            named = param.opts[0] if param else self.name
+            raise click.UsageError(f"{named} {value!r}: write it as '31/12/2026 23:59:59'") from error
+
+
+def _option(field: Field) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    if field.sort == "flag":
+        return click.option(
+            *field.options,
+            field.name,
+            is_flag=True,
+            callback=_invert if field.negates else None,
+            help=field.help,
+        )
+    default: dict[str, Any] = {"default": field.default, "show_default": True} if field.shows_default else {}
+    return click.option(
+        *field.options,
+        field.name,
+        type=_type(field),
+        metavar=field.metavar or None,
+        multiple=field.many,
+        required=field.required,
+        shell_complete=COMPLETERS[field.completes],
+        help=field.help,
+        **default,
+    )
+
+
+def _invert(context: click.Context, parameter: click.Parameter, value: bool) -> bool:  # noqa: ARG001, FBT001
+    return not value
+
+
+def _type(field: Field) -> click.ParamType | type:
+    if field.words:
+        return click.Choice(field.words)
+    if field.sort == "number":
+        return int if field.least is None else click.IntRange(field.least, field.most)
+    kinds = {"size": Size(), "duration": Duration(), "time": LocalTime()}
+    return kinds.get(field.sort, str)

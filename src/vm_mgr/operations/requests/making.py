@@ -1,0 +1,172 @@
+"""What operations may be given that make a VM, or change what is stored of it."""
+
+from vm_mgr.model.fields import Field
+from vm_mgr.model.health_checks import LEVELS
+from vm_mgr.model.settings import SETTINGS
+from vm_mgr.operations.requests.vms import NAME, OVERCOMMIT
+from vm_mgr.operations.support.ties import ALLOWABLE
+
+__all__ = ["FIELDS"]
+
+_SETTINGS = tuple(setting.field._replace(argument="settings") for setting in SETTINGS)
+_ALLOW = Field(
+    "allow",
+    "Accept what is otherwise refused: a TPM, or firmware variables, that stay on a node.",
+    options=("--allow",),
+    words=ALLOWABLE,
+    many=True,
+)
+_ALLOW_ANY = _ALLOW._replace(
+    help="Accept what is otherwise refused: a TPM, or firmware variables, that stay on a node; a guest that "
+    "is too large for every node. Of a pinned VM only its own node is compared.",
+    words=(*ALLOWABLE, *OVERCOMMIT.words),
+)
+_NO_CHECK = Field(
+    "no_check",
+    "Turn this check off; can be repeated.",
+    options=("--no-check",),
+    words=tuple(LEVELS),
+    many=True,
+    argument="settings",
+)
+_STORAGE = Field(
+    "storage",
+    "The storage for the new VM, if the configuration has several.",
+    options=("--storage",),
+    metavar="LABEL",
+    completes="storage",
+)
+_ENABLE = Field(
+    "enable", "Keep the VM out of the cluster's control for now.", "flag", ("--disable",), negates=True
+)
+_START = Field("start", "Leave the VM stopped.", "flag", ("--nostart",), negates=True)
+
+
+def _file(name: str, text: str, *options: str, required: bool = False, argument: str = "") -> Field:
+    return Field(
+        name,
+        text,
+        options=options,
+        metavar="FILE",
+        required=required,
+        completes="file",
+        argument=argument,
+    )
+
+
+def _force(which: str) -> Field:
+    return Field("force", f"Replace an existing VM of {which} name, with its disks.", "flag", ("--force",))
+
+
+def _clear(option: str, text: str) -> Field:
+    return Field(option.replace("-", "_"), text, "flag", (f"--{option}",), argument="settings")
+
+
+FIELDS: dict[str, tuple[Field, ...]] = {
+    "add-to-cluster": (
+        NAME._replace(argument="domain"),
+        _file("image", "Use this image as system disk instead of the definition's.", "-i", "--image"),
+        Field(
+            "new", "The VM's name in the cluster.", options=("--new-name",), metavar="NEW", argument="name"
+        ),
+        _ENABLE,
+        _START,
+        _force("the new"),
+        _STORAGE,
+        _ALLOW_ANY,
+        *_SETTINGS,
+    ),
+    "clone": (
+        NAME._replace(argument="source"),
+        Field(
+            "new",
+            "The name of the new VM.",
+            options=("--dst-name",),
+            metavar="NEW",
+            required=True,
+            argument="name",
+        ),
+        _file("xml", "Use this definition instead of the source's.", "--xml")._replace(sort="document"),
+        Field("full", "Copy the disks instead of sharing their blocks.", "flag", ("--full",)),
+        _clear(
+            "clear-constraint",
+            "Don't take over the pinned or preferred host, the failback and the colocations.",
+        ),
+        _clear("clear-pacemaker-meta", "Don't take over the meta attributes."),
+        _clear("clear-pacemaker-params", "Don't take over the agent's parameters."),
+        _clear("clear-pacemaker-utilization", "Don't take over the utilization."),
+        _ENABLE,
+        _START,
+        _force("the new"),
+        _NO_CHECK,
+        _ALLOW,
+        *_SETTINGS,
+    ),
+    "create": (
+        NAME,
+        _file("xml", "The libvirt domain definition.", "--xml", required=True)._replace(sort="document"),
+        _file(
+            "image",
+            "The image of the system disk: qcow2, vmdk, vdi or vhdx.",
+            "-i",
+            "--image",
+            required=True,
+            argument="images",
+        ),
+        _file(
+            "more", "The image of a further disk; can be repeated.", "--additional-disk", argument="images"
+        )._replace(many=True),
+        Field(
+            "image_format",
+            "The format of the images; needed for raw ones only.",
+            options=("--image-format",),
+            metavar="FORMAT",
+            argument="formats",
+        ),
+        _ENABLE,
+        _START,
+        _force("this"),
+        Field("verify", "Read the copied disks again and compare them.", "flag", ("--verify",)),
+        _STORAGE,
+        _ALLOW_ANY,
+        *_SETTINGS,
+    ),
+    "edit": (
+        NAME,
+        _file("xml", "Read the new definition from this file; for scripts.", "--file")._replace(
+            sort="document"
+        ),
+        Field("before", "The definition as it was read: a change by others is noticed.", "document"),
+        _ALLOW,
+    ),
+    "set": (
+        NAME,
+        Field(
+            "memory_bytes",
+            "The guest's memory from its next start on, for example 4G.",
+            "size",
+            ("--memory",),
+            "SIZE",
+            "bytes",
+        ),
+        Field("vcpus", "The number of vCPUs from the next start on.", "number", ("--vcpus",), "N", least=1),
+        Field(
+            "description",
+            "A description, kept in the definition.",
+            options=("--description",),
+            metavar="TEXT",
+        ),
+        _clear("disable-live-migration", "Stop the guest when the VM is moved."),
+        Field(
+            "unset",
+            "Reset this setting to its default; can be repeated.",
+            options=("--unset",),
+            words=tuple(sorted(setting.field.word for setting in SETTINGS if setting.unset)),
+            many=True,
+            argument="settings",
+        ),
+        _NO_CHECK,
+        OVERCOMMIT,
+        *_SETTINGS,
+    ),
+}
