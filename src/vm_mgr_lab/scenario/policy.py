@@ -1,6 +1,7 @@
 """The engine `policy`: our Pacemaker adapter on a CIB in a file, played by Pacemaker's own scheduler."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ MOST_TRANSITIONS = 30
 # What every node tells unless a step says otherwise: a bridge with its uplink, KVM, a machine type.
 PRESENT = "2"
 AGENT = "VirtualDomain"
+TRANSITION_S = 2.0
 
 
 class CibCluster(Pacemaker):
@@ -36,7 +38,6 @@ class CibCluster(Pacemaker):
         self.file = file
         self.file.write_text(edit.fresh_cib(NODES))
         self.fencings: list[Fencing] = []
-        self.injected: list[str] = []
         self._acting = False
         self._fenced_now: set[NodeName] = set()
         self._at_rest: object = None
@@ -67,8 +68,7 @@ class CibCluster(Pacemaker):
 
     def cleanup(self, name: VmName) -> None:
         """Forget failures, and find what runs."""
-        here = {str(node): node in self.world.places(name) for node in NODES}
-        self.change(lambda cib: edit.forget_failures(cib, name, here=here))
+        self.change(lambda cib: edit.forget_failures(cib, name))
 
     def cleanup_failed_move(self, name: VmName, node: NodeName) -> None:  # noqa: ARG002 - all are looked at
         """Forget it."""
@@ -145,31 +145,52 @@ class CibCluster(Pacemaker):
 
     def inject(self, vm: str, node: str, *, status: int) -> None:
         """Let the VM's monitor on a node end with a status."""
-        every = self._interval_ms(etree.fromstring(self.file.read_bytes()), vm)
-        self.injected.append(f"{vm}_monitor_{every}@{node}={status}")
-        self._at_rest = None
+        now_utc = self.world.clock.now
+        self.change(lambda cib: edit.fail_monitor(cib, node, vm, status, now_utc))
 
     def _transition(self) -> bool:
         """Play one, again with the failure where an action of the agent fails; False if there is nothing."""
-        failed, self.injected = self.injected, []
-        failing: list[str] = []
+        # What a probe finds; elsewhere it finds nothing.
+        nodes = self.world.nodes.items()
+        probes = [f"{vm}_monitor_0@{node}=0" for node, env in nodes for vm in env.hypervisor.running]
+        failed: list[Action] = []
         done: set[tuple[str, str, str]] = set()
         while True:
-            played = simulate(self.file, now_utc=self.world.clock.now, failed=failed, failing=failing)
+            failing = [f"{one.resource}_{one.task}_0@{one.node}=1" for one in failed]
+            played = simulate(self.file, now_utc=self.world.clock.now, failing=[*probes, *failing])
             if self._waits_for_fencing(played):
                 return False
-            ahead = [one for one in played.actions if (one.task, one.node, one.resource) not in done]
-            for one in ahead:
-                done.add((one.task, one.node, one.resource))
-                if not self._act(one):
-                    failing.append(f"{one.resource}_{one.task}_0@{one.node}=1")
-                    break
+            for one in played.actions:
+                if (one.task, one.node, one.resource) not in done:
+                    done.add((one.task, one.node, one.resource))
+                    if not self._act(one):
+                        failed.append(one)
+                        break
             else:
                 break
-        self.file.write_text(played.cib)
+        self._commit(played, failed)
+        if played.actions:  # Pacemaker tells by the second what came first on two nodes
+            self.world.clock.sleep(TRANSITION_S)
+        return bool(played.actions)
+
+    def _commit(self, played: Transition, failed: Sequence[Action]) -> None:
+        """Take over the new status, and do what the controller does and crm_simulate does not."""
+        cib = etree.fromstring(played.cib.encode())
+        for one in played.actions:
+            if one.task == "delete":
+                edit.forget(cib, one.node, one.resource)
+            elif one.task == "cancel":
+                edit.cancel(cib, one.node, one.resource)
+            elif one.task == "clear_failcount":
+                edit.forget_counts(cib, one.node, one.resource)
+        for one in failed:
+            if one.task in ("start", "stop"):  # start-failure-is-fatal; a failed stop always is
+                which = f"{one.resource}#{one.task}_0"
+                edit.count(cib, one.node, which, edit.INFINITY, self.world.clock.now)
+        edit.date(cib, older_than=self.world.began_utc, now_utc=self.world.clock.now)
+        self.file.write_text(etree.tostring(cib, encoding="unicode"))
         self._fenced_now.clear()
         self._leave()
-        return bool(played.actions or failed)
 
     def _waits_for_fencing(self, played: Transition) -> bool:
         """Tell whether a node is to be fenced whose BMC is silent; nothing may go on meanwhile."""
@@ -212,9 +233,3 @@ class CibCluster(Pacemaker):
 
     def _now(self) -> str:
         return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(self.world.clock.now))
-
-    @staticmethod
-    def _interval_ms(cib: etree._Element, vm: str) -> int:
-        path = f"configuration/resources//primitive[@id='{vm}']/operations/op[@name='monitor']"
-        every = next((str(one.get("interval")) for one in cib.iterfind(path)), "10s")
-        return int(every.removesuffix("s")) * 1000

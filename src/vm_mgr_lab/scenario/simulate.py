@@ -84,16 +84,14 @@ def with_tools(argv: Sequence[str], file: Path) -> list[str]:
     ]
 
 
-def simulate(
-    file: Path, *, now_utc: float, failed: Sequence[str] = (), failing: Sequence[str] = ()
-) -> Transition:
+def simulate(file: Path, *, now_utc: float, failing: Sequence[str] = ()) -> Transition:
     """Let one transition of the CIB in a file take place, without changing the file.
 
-    failed: operations that have failed, failing: those that fail in it, as web1_start_0@n2=1.
+    failing: operations that end otherwise than they should, as web1_start_0@n2=1.
     """
     after, graph = file.with_suffix(".after"), file.with_suffix(".graph")
     when = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(now_utc))
-    options = [f"--op-inject={one}" for one in failed] + [f"--op-fail={one}" for one in failing]
+    options = [f"--op-fail={one}" for one in failing]
     argv = ["crm_simulate", "--simulate", f"--xml-file={file}", f"--save-output={after}"]
     argv += [f"--save-graph={graph}", f"--set-datetime={when}", "--output-as=xml", *options]
     done = CibRunner(file).run(argv, timeout_s=TIMEOUT_S)
@@ -107,7 +105,10 @@ def simulate(
         node = str(element.get("node", ""))
         if element.tag == "fencing_action":
             found.append(Action(task="fence", node=str(element.get("target")), parameters={}))
-        elif element.tag == "rsc_action" and element.get("interval") is None:
+        elif element.tag == "cluster_action":
+            resource = str(element.get("id", ""))
+            found.append(Action(task=str(element.get("task")), node=node, resource=resource, parameters={}))
+        elif element.tag == "rsc_action":
             resource, task = str(element.get("resource")), str(element.get("op"))
             given = parameters.get((f"{resource}_{task}_0", node), {})
             found.append(Action(task=task, node=node, resource=resource, parameters=given))

@@ -64,6 +64,16 @@ class SimulatedRun:
     boots: dict[str, int] = field(default_factory=dict)
     vms: list[str] = field(default_factory=lambda: [VM])
 
+    @property
+    def image(self) -> Path:
+        """Give the image that VMs are made from."""
+        return self.folder / "disk.qcow2"
+
+    @property
+    def definition(self) -> Path:
+        """Give the definition that VMs are made from."""
+        return self.folder / "domain.xml"
+
     def node(self, name: str) -> NodeName:
         """Return the node that a name in a step means."""
         if name == "@first":
@@ -86,38 +96,38 @@ class SimulatedRun:
 
     def command(self, text: str, *, kill_at: str = "") -> tuple[int, str]:
         """Run vm-mgr on a node that is up; give its exit status, -1 if it was killed, and what it said."""
-        names = {"vm": VM, "first": self.first_node}
+        names = {"vm": VM, "first": self.first_node, "image": str(self.image), "xml": str(self.definition)}
         if "{other}" in text:
             names["other"] = self.node("@other")
         words = [word.format(**names) for word in shlex.split(text)]
         env: Any = self.world.healthy()
         env = DyingEnv(env, kill_at) if kill_at else env
-        done = CliRunner().invoke(app, words, obj=env)
-        if isinstance(done.exception, KilledError):
+        try:
+            done = CliRunner().invoke(app, words, obj=env)
+        except KilledError:
             return -1, ""
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
         if kill_at:
             raise LabError(f"vm-mgr {' '.join(words)} has ended without the call {kill_at}")
-        return done.exit_code, done.output
+        return done.exit_code, done.stdout if done.exit_code == 0 else done.output
 
     def status(self, vm: str) -> tuple[str, str | None]:
-        """Return a VM's state and node, as `vm-mgr status` says; "absent" for one that is not there."""
+        """Return a VM's state and node, as `vm-mgr status` says."""
         code, said = self.command(f"status {vm} --output json")
         if code != 0:
-            return "absent", None
+            return "Undefined", None
         told = json.loads(said)
         return told["state"], told.get("node")
 
     def create(self, vm: str, options: tuple[str, ...]) -> None:
         """Create a VM as a user would."""
-        image, xml = self.folder / "disk.qcow2", self.folder / "domain.xml"
-        image.write_bytes(QCOW2)
-        xml.write_text(DEFINITION)
-        command = ["create", "--name", vm, "--xml", str(xml), "--image", str(image), *options]
-        code, said = self.command(shlex.join(command))
+        self.image.write_bytes(QCOW2)
+        self.definition.write_text(DEFINITION)
+        command = " ".join(["create", vm, "--xml", "{xml}", "--image", "{image}", *options])
+        code, said = self.command(command)
         if code != 0:
-            raise LabError(f"vm-mgr {shlex.join(command)} exited with {code}: {said[-500:]}")
+            raise LabError(f"vm-mgr {command} exited with {code}: {said[-500:]}")
 
 
 def play_simulated(
@@ -138,7 +148,7 @@ def play_simulated(
     cluster.settle()
     run.first_node = next(iter(world.places(VM)), NODES[0])
     for name, one in scenario.others.items():
-        run.create(name, tuple(option.format(first=run.first_node) for option in one.options))
+        run.create(name, one.options)
         run.vms.append(name)
     cluster.settle()
     run.boots = {vm: world.boots(vm) for vm in run.vms}
@@ -174,7 +184,7 @@ def _left_over(run: SimulatedRun, state: ClusterState) -> list[str]:
     """Find what belongs to no VM or to nothing that is under way."""
     env = run.world.healthy()
     problems = []
-    wanted = {vm for vm in run.vms if run.status(vm)[0] != "absent"}
+    wanted = {vm for vm in run.vms if run.status(vm)[0] != "Undefined"}
     if env.storage.names() != wanted:
         problems.append(f"in the storage: {sorted(env.storage.names())}, expected {sorted(wanted)}")
     vms = {name for name in state.resources if not name.startswith("vm-mgr-")}

@@ -26,8 +26,14 @@ __all__ = ["MODEL_VERBS", "POLICY_VERBS"]
 WITHIN_S = 90.0
 
 
-def vm_mgr(run: SimulatedRun, *, command: str, fails: bool = False) -> None:
-    """Run vm-mgr on a node that is up; {vm}, {first} and {other} stand for the VM and nodes."""
+def vm_mgr(
+    run: SimulatedRun,
+    *,
+    command: str,
+    fails: bool = False,
+    once: bool = False,  # noqa: ARG001 - there is one VM
+) -> None:
+    """Run vm-mgr on a node that is up; {vm}, {first}, {other}, {image} and {xml} stand for what they say."""
     code, said = run.command(command)
     if (code != 0) != fails:
         raise LabError(f"vm-mgr {command} exited with {code}: {said.strip()[-500:]}")
@@ -90,6 +96,27 @@ def status(
         raise LabError(f"{vm} is {told} on {here}, expected {state} on {node} node")
 
 
+def together(run: SimulatedRun, *, vm: str) -> None:
+    """Find the VM on the node of another one."""
+    run.cluster.settle()
+    if run.running_node(VM) != run.running_node(vm):
+        raise LabError(f"{VM} runs on {run.running_node(VM)}, and {vm} on {run.running_node(vm)}")
+
+
+def apart(run: SimulatedRun, *, vm: str) -> None:
+    """Find the VM on another node than another one."""
+    run.cluster.settle()
+    if run.running_node(VM) == run.running_node(vm):
+        raise LabError(f"{VM} and {vm} both run on {run.running_node(vm)}")
+
+
+def wait_for_nodes(run: SimulatedRun) -> None:
+    """Find all nodes to be members."""
+    lost = [one.name for one in run.cluster.state().nodes if not one.online]
+    if lost:
+        raise LabError(f"not online: {', '.join(lost)}")
+
+
 def wait(run: SimulatedRun, *, seconds: float) -> None:
     """Let time pass."""
     run.world.clock.sleep(seconds)
@@ -136,10 +163,9 @@ def fail_storage(run: SimulatedRun, *, step: str) -> None:
     run.world.healthy().storage.failing = step
 
 
-def fill_storage(run: SimulatedRun, *, free_gib: int) -> None:
-    """Leave little room in the storage."""
-    storage = run.world.healthy().storage
-    storage.has_room = Room(total_bytes=1 << 50, free_bytes=free_gib << 30)
+def shrink_storage(run: SimulatedRun, *, gib: int) -> None:
+    """Have so little room in the storage, all in all."""
+    run.world.healthy().storage.has_room = Room(total_bytes=gib << 30, free_bytes=gib << 30)
 
 
 def pause_for_io_error(run: SimulatedRun) -> None:
@@ -274,12 +300,12 @@ def constrain(run: SimulatedRun, *, node: str, score: str) -> None:
 
 
 MODEL_VERBS: dict[str, Callable[..., None]] = {
+    "apart": apart,
     "disk-has": disk_has,
     "fail-migration": fail_migration,
     "fail-save": fail_save,
     "fail-start": fail_start,
     "fail-storage": fail_storage,
-    "fill-storage": fill_storage,
     "hang-libvirt": hang_libvirt,
     "heal": heal,
     "hold-disk": hold_disk,
@@ -288,13 +314,16 @@ MODEL_VERBS: dict[str, Callable[..., None]] = {
     "pause-for-io-error": pause_for_io_error,
     "release-disk": release_disk,
     "run-agent": run_agent,
+    "shrink-storage": shrink_storage,
     "standby": standby,
     "status": status,
     "stays-down": stays_down,
     "stays-up": stays_up,
+    "together": together,
     "unstandby": unstandby,
     "vm-mgr": vm_mgr,
     "wait": wait,
+    "wait-for-nodes": wait_for_nodes,
     "wait-for-write": wait_for_write,
     "write-disk": write_disk,
 }

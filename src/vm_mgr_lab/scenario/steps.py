@@ -22,6 +22,7 @@ from vm_mgr_lab.lab import Lab
 from vm_mgr_lab.process import run as execute
 from vm_mgr_lab.process import wait_until
 from vm_mgr_lab.topology import HOST_ADDRESS, NETWORKS
+from vm_mgr_lab.up import wait_ready
 
 __all__ = ["VERBS", "Run", "Subject"]
 
@@ -129,14 +130,14 @@ def heal_bmc(run: Run, *, node: str) -> None:
     bmc.heal(run.lab.paths, run.lab.topology.node(run.node(node)))
 
 
-def vm_mgr(run: Run, *, command: str, fails: bool = False) -> None:
-    """Run vm-mgr on a node that is up, for each VM.
+def vm_mgr(run: Run, *, command: str, fails: bool = False, once: bool = False) -> None:
+    """Run vm-mgr on a node that is up, for each VM; once for what concerns all of them.
 
     {vm} stands for the VM, {first} for its first node, {other} for a node where it doesn't run.
     """
     run.fault_s = time.time()  # a write is waited for that comes after this
     other = run.node("@other") if "{other}" in command else ""
-    for one in run.subjects:
+    for one in run.subjects[:1] if once else run.subjects:
         words = [word.format(vm=one.vm, first=run.first_node, other=other) for word in command.split()]
         done = run.lab.execute(run.healthy_node(), ["vm-mgr", *words], check=False, timeout_s=180)
         if (done.returncode != 0) != fails:
@@ -171,6 +172,11 @@ def status(run: Run, *, state: str, node: str = "any", within_s: float = WITHIN_
 
     for one in run.subjects:
         wait_until(partial(fits, one), what=f"{one.vm} to be {state} on {where} node", timeout_s=within_s)
+
+
+def wait_for_nodes(run: Run) -> None:
+    """Wait until all nodes are members, can be fenced, and the storage is whole again."""
+    wait_ready(run.lab, print)
 
 
 def wait(run: Run, *, seconds: float) -> None:  # noqa: ARG001 - as all verbs are called
@@ -321,6 +327,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "unstandby": unstandby,
     "vm-mgr": vm_mgr,
     "wait": wait,
+    "wait-for-nodes": wait_for_nodes,
     "wait-for-write": wait_for_write,
     "wait-offline": wait_offline,
 }

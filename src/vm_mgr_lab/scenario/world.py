@@ -36,6 +36,7 @@ __all__ = ["NODES", "SimulatedNode", "World"]
 NODES = (NodeName("n1"), NodeName("n2"), NodeName("n3"))
 # How long a client that died counts as watching in Ceph (osd_client_watch_timeout).
 WATCHED_S = 30.0
+DAY_S = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +66,12 @@ class World:
     dead_clients: dict[DiskClient, float] = field(default_factory=dict)
     happenings: list[Happening] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    began_utc: float = 0.0
 
     def build(self, cluster_at: Callable[[NodeName], Cluster]) -> None:
         """Make the nodes, which share a storage and see the cluster each from its own place."""
-        self.clock.now = float(int(time.time()))  # Pacemaker's tools compare dates with it
+        # Pacemaker's tools also go by the host's clock: what is younger than this has a virtual date.
+        self.began_utc = self.clock.now = time.time() // 1 + DAY_S
         shared = Shared(storage=SharedStorage(self))
         for node in NODES:
             self.nodes[node] = SimulatedNode(self, node, shared, cluster_at(node))
