@@ -1,7 +1,15 @@
-"""Scenarios: directories with prose, a cluster, steps and an expectation, played on the lab."""
+"""Scenarios: directories with prose, a cluster, steps and an expectation, played on three engines."""
 
-from vm_mgr_lab.scenario.audits import audit
+from vm_mgr_lab.scenario.engines import ENGINES, Engine, LabEngine, ModelEngine, PolicyEngine
 from vm_mgr_lab.scenario.load import Scenario, Step, load_scenario
-from vm_mgr_lab.scenario.play import play
 
-__all__ = ["Scenario", "Step", "audit", "load_scenario", "play"]
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "LabEngine",
+    "ModelEngine",
+    "PolicyEngine",
+    "Scenario",
+    "Step",
+    "load_scenario",
+]

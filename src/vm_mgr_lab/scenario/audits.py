@@ -11,6 +11,7 @@ from lxml import etree
 from vm_mgr_lab import checkers, demo, disks
 from vm_mgr_lab.history import Event, consoles, qemu_nodes
 from vm_mgr_lab.lab import Lab
+from vm_mgr_lab.scenario.expectation import fenced_problems
 from vm_mgr_lab.scenario.load import Scenario
 from vm_mgr_lab.scenario.steps import Run, Subject
 
@@ -52,11 +53,8 @@ def _expected(run: Run, one: Subject, scenario: Scenario, state: str, node: str 
         problems.append(f"vm-mgr status says that {one.vm} is {state}, expected {expect.state}")
     if expect.node != "any" and (node == run.first_node) != (expect.node == "same"):
         problems.append(f"{one.vm} is on {node}, expected {expect.node} than {run.first_node}")
-    fenced = sorted({e.node for e in one.history.events() if e.kind == "fenced"})
-    wanted = sorted(run.first_node if name == "@first" else name for name in expect.fenced)
-    if fenced != wanted:
-        problems.append(f"fenced were {fenced}, expected {wanted}")
-    return problems
+    fenced = {e.node for e in one.history.events() if e.kind == "fenced"}
+    return [*problems, *fenced_problems(fenced, expect.fenced, run.first_node)]
 
 
 def _records(lab: Lab, one: Subject, scenario: Scenario) -> list[str]:

@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from vm_mgr_lab import bmc
+from vm_mgr_lab import bmc, demo
 from vm_mgr_lab.errors import LabError
 from vm_mgr_lab.history import History, qemu_nodes
 from vm_mgr_lab.lab import Lab
 from vm_mgr_lab.process import run as execute
 from vm_mgr_lab.process import wait_until
 from vm_mgr_lab.topology import HOST_ADDRESS, NETWORKS
+from vm_mgr_lab.up import wait_ready
 
 __all__ = ["VERBS", "Run", "Subject"]
 
@@ -129,16 +130,58 @@ def heal_bmc(run: Run, *, node: str) -> None:
     bmc.heal(run.lab.paths, run.lab.topology.node(run.node(node)))
 
 
-def vm_mgr(run: Run, *, command: str, fails: bool = False) -> None:
-    """Run vm-mgr on a node that is up; "{vm}" and "{other}" stand for the VM and a node it doesn't run on."""
+def vm_mgr(run: Run, *, command: str, fails: bool = False, once: bool = False) -> None:
+    """Run vm-mgr on a node that is up, for each VM; once for what concerns all of them.
+
+    {vm} stands for the VM, {first} for its first node, {other} for a node where it doesn't run.
+    """
+    run.fault_s = time.time()  # a write is waited for that comes after this
     other = run.node("@other") if "{other}" in command else ""
-    for one in run.subjects:
-        words = [word.format(vm=one.vm, other=other) for word in command.split()]
+    for one in run.subjects[:1] if once else run.subjects:
+        words = [word.format(vm=one.vm, first=run.first_node, other=other) for word in command.split()]
         done = run.lab.execute(run.healthy_node(), ["vm-mgr", *words], check=False, timeout_s=180)
         if (done.returncode != 0) != fails:
             raise LabError(
                 f"vm-mgr {' '.join(words)} exited with {done.returncode}: {done.stderr.strip()[-500:]}"
             )
+
+
+def standby(run: Run, *, node: str) -> None:
+    """Put a node in standby until it boots."""
+    run.fault_s = time.time()
+    _crm_standby(run, node, "--lifetime", "reboot", "--update", "on")
+
+
+def unstandby(run: Run, *, node: str) -> None:
+    """Let a node take VMs again."""
+    _crm_standby(run, node, "--lifetime", "reboot", "--delete")
+
+
+def _crm_standby(run: Run, node: str, *change: str) -> None:
+    run.lab.execute(run.healthy_node(), ["crm_standby", "--node", run.node(node), *change])
+
+
+def status(run: Run, *, state: str, node: str = "any", within_s: float = WITHIN_S) -> None:
+    """Wait for what `vm-mgr status` is to say: a state, and "any" node, "other" or one by name."""
+    where = node if node in ("any", "other") else run.node(node)
+
+    def fits(one: Subject) -> bool:
+        told, here = demo.where_is(run.lab, one.vm, ask=run.healthy_node())
+        there = where == "any" or (here != run.first_node if where == "other" else here == where)
+        return told == state and there
+
+    for one in run.subjects:
+        wait_until(partial(fits, one), what=f"{one.vm} to be {state} on {where} node", timeout_s=within_s)
+
+
+def wait_for_nodes(run: Run) -> None:
+    """Wait until all nodes are members, can be fenced, and the storage is whole again."""
+    wait_ready(run.lab, print)
+
+
+def wait(run: Run, *, seconds: float) -> None:  # noqa: ARG001 - as all verbs are called
+    """Let time pass."""
+    time.sleep(seconds)
 
 
 def start_by_hand(run: Run, *, node: str) -> None:
@@ -233,6 +276,16 @@ def stays_down(run: Run, *, seconds: float) -> None:
         time.sleep(0.2)
 
 
+def stays_up(run: Run, *, seconds: float, node: str) -> None:
+    """Check for some seconds that the VM's QEMU runs on a node, and nowhere else."""
+    where, since = run.node(node), time.time()
+    while time.time() < since + seconds:
+        for one in run.subjects:
+            if qemu_nodes(run.lab, one.vm) != (where,):
+                raise LabError(f"{one.vm} runs on {qemu_nodes(run.lab, one.vm)}, expected on {where}")
+        time.sleep(0.5)
+
+
 def _next_tick(one: Subject) -> None:
     """Read what the ssh session said, up to one line that it said after this call."""
     session = one.session
@@ -266,9 +319,15 @@ VERBS: dict[str, Callable[..., None]] = {
     "power-on": power_on,
     "reboot": reboot,
     "ssh-still-counts": ssh_still_counts,
+    "standby": standby,
     "start-by-hand": start_by_hand,
+    "status": status,
     "stays-down": stays_down,
+    "stays-up": stays_up,
+    "unstandby": unstandby,
     "vm-mgr": vm_mgr,
+    "wait": wait,
+    "wait-for-nodes": wait_for_nodes,
     "wait-for-write": wait_for_write,
     "wait-offline": wait_offline,
 }

@@ -249,7 +249,12 @@ class MemoryHypervisor:
             raise VmMgrError(Kind.EXTERNAL_FAILURE, f"the guest of {name} runs")
         if self.failing_save:
             raise VmMgrError(Kind.EXTERNAL_FAILURE, self.failing_save)
-        memory = {"pid": self.running[name], "uuid": self.uuids.get(name, ""), "run": self.runs.get(name, 0)}
+        memory = {
+            "pid": self.running[name],
+            "uuid": self.uuids.get(name, ""),
+            "run": self.runs.get(name, 0),
+            "xml": self.xmls.get(name, ""),
+        }
         Path(path).write_text(json.dumps(memory), encoding="utf-8")
 
     def restore(self, path: str, name: VmName, *, timeout_s: float) -> None:
@@ -266,6 +271,8 @@ class MemoryHypervisor:
         self.running[name] = 2000 + len(self.running)
         self.vcpu_times_ns[self.running[name]] = 0
         self.uuids[name], self.runs[name] = memory["uuid"], memory["run"]
+        if memory["xml"]:
+            self.xmls[name] = memory["xml"]
         self.halted[name] = PauseReason.USER
         self.restored.append((name, memory["run"]))
 
