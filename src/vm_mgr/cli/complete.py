@@ -28,18 +28,10 @@ from vm_mgr.errors import VmMgrError
 from vm_mgr.model.vm import VmName
 
 if TYPE_CHECKING:
+    from vm_mgr.model.fields import Completes
     from vm_mgr.ports.env import Env
 
-__all__ = [
-    "Completer",
-    "dashed",
-    "files",
-    "first_vm_then",
-    "node_names",
-    "snapshot_names",
-    "storage_labels",
-    "vm_names",
-]
+__all__ = ["COMPLETERS", "Completer", "dashed", "first_vm_then"]
 
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
@@ -94,6 +86,15 @@ def first_vm_then(others: Completer | None) -> Completer:
         return others(context, parameter, incomplete) if others else []
 
     return complete
+
+
+COMPLETERS: dict[Completes, Completer] = {
+    "vm": vm_names,
+    "node": node_names,
+    "snapshot": snapshot_names,
+    "storage": storage_labels,
+    "file": files,
+}
 
 
 def dashed(word: str) -> str:

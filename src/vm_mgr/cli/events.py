@@ -5,8 +5,7 @@ from datetime import datetime
 
 import click
 
-from vm_mgr.cli.complete import vm_names
-from vm_mgr.cli.options import options_of
+from vm_mgr.cli.options import completer, options_of
 from vm_mgr.cli.render import print_answer, print_table
 from vm_mgr.cli.run import output_option, perform
 from vm_mgr.model.event import OF_NODES, Event, waiting
@@ -17,7 +16,7 @@ __all__ = ["events_command"]
 
 
 @click.command("events")
-@click.argument("name", required=False, default="", shell_complete=vm_names)
+@click.argument("name", required=False, default="", shell_complete=completer("vm"))
 @options_of("events")
 @output_option
 def events_command(name: str, since_s: int, output: str) -> None:

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vm_mgr.cli.complete import node_names
 from vm_mgr.cli.dry_run import is_dry_run
 from vm_mgr.cli.options import options_of
 from vm_mgr.cli.render import print_answer, print_table
@@ -27,7 +26,7 @@ OF_A_NODE = ("at_once", "restart_others", "standby")
 
 
 @click.command("migrate")
-@name_and_words("[NODE]", node_names, required=False)
+@name_and_words("[NODE]", "node", required=False)
 @options_of("drain")
 @output_option
 def migrate_command(

@@ -3,14 +3,14 @@
 import click
 
 from vm_mgr.cli.answer import answer
-from vm_mgr.cli.complete import node_names
+from vm_mgr.cli.options import completer
 from vm_mgr.cli.run import perform
 
 __all__ = ["release_node_command"]
 
 
 @click.command("release-node")
-@click.argument("node", shell_complete=node_names)
+@click.argument("node", shell_complete=completer("node"))
 def release_node_command(node: str) -> None:
     """Tell Ceph at once that a fenced node is off.
 

@@ -1,26 +1,25 @@
 """Make click's options from the fields of the registry."""
 
+from __future__ import annotations
+
 import re
-from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from vm_mgr.cli.complete import Completer, files, node_names, snapshot_names, storage_labels, vm_names
-from vm_mgr.model.fields import Completes, Field
 from vm_mgr.operations.registry import fields_of
 
-__all__ = ["bytes_of", "options_of", "with_options"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
-COMPLETERS: dict[Completes, Completer | None] = {
-    "": None,
-    "vm": vm_names,
-    "node": node_names,
-    "snapshot": snapshot_names,
-    "storage": storage_labels,
-    "file": files,
-}
+    from click.shell_completion import CompletionItem
+
+    from vm_mgr.cli.complete import Completer
+    from vm_mgr.model.fields import Completes, Field
+
+__all__ = ["bytes_of", "completer", "options_of", "with_options", "words_completer"]
+
 SIZES = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -39,6 +38,30 @@ def with_options(fields: Sequence[Field]) -> Callable[[Callable[..., Any]], Call
         return command
 
     return decorate
+
+
+def completer(kind: Completes) -> Completer | None:
+    """Complete names of a kind in a shell; what looks for them is loaded only then."""
+    if not kind:
+        return None
+
+    def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from vm_mgr.cli.complete import COMPLETERS  # noqa: PLC0415
+
+        return COMPLETERS[kind](context, parameter, incomplete)
+
+    return complete
+
+
+def words_completer(kind: Completes) -> Completer:
+    """Complete the plain words of a command: the VM, unless it is named, then names of a kind."""
+
+    def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from vm_mgr.cli.complete import first_vm_then  # noqa: PLC0415
+
+        return first_vm_then(completer(kind))(context, parameter, incomplete)
+
+    return complete
 
 
 def bytes_of(text: str) -> int:
@@ -107,7 +130,7 @@ def _option(field: Field) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         metavar=field.metavar or None,
         multiple=field.many,
         required=field.required,
-        shell_complete=COMPLETERS[field.completes],
+        shell_complete=completer(field.completes),
         help=field.help,
         **default,
     )

@@ -5,7 +5,6 @@ from typing import Any
 import click
 
 from vm_mgr.cli.answer import answer, output_format
-from vm_mgr.cli.complete import vm_names
 from vm_mgr.cli.options import options_of
 from vm_mgr.cli.render import print_scores
 from vm_mgr.cli.run import name_and_words, name_argument, output_option, perform
@@ -22,7 +21,7 @@ __all__ = [
 
 
 @click.command("add-colocation")
-@name_and_words("RESOURCE...", vm_names)
+@name_and_words("RESOURCE...", "vm")
 @options_of("add-colocation")
 def add_colocation_command(name: VmName, words: tuple[str, ...], **given: Any) -> None:
     """Keep a VM on the node where other VMs or resources run.
@@ -36,7 +35,7 @@ def add_colocation_command(name: VmName, words: tuple[str, ...], **given: Any) -
 
 
 @click.command("separate")
-@name_and_words("RESOURCE...", vm_names)
+@name_and_words("RESOURCE...", "vm")
 @options_of("separate")
 def separate_command(name: VmName, words: tuple[str, ...], **given: Any) -> None:
     """Keep a VM away from the nodes where other VMs or resources run.
@@ -50,7 +49,7 @@ def separate_command(name: VmName, words: tuple[str, ...], **given: Any) -> None
 
 
 @click.command("remove-colocation")
-@name_and_words("[RESOURCE]...", vm_names)
+@name_and_words("[RESOURCE]...", "vm")
 def remove_colocation_command(name: VmName, words: tuple[str, ...]) -> None:
     """Stop keeping a VM together with, or apart from, the named resources, or all if none is named.
 

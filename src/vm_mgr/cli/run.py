@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from vm_mgr.cli.answer import answer, remember_output
-from vm_mgr.cli.complete import Completer, first_vm_then, vm_names
 from vm_mgr.cli.dry_run import Steps, is_dry_run
-from vm_mgr.cli.options import with_options
+from vm_mgr.cli.options import completer, with_options, words_completer
 from vm_mgr.cli.progress import Printer
 from vm_mgr.cli.render import FORMATS, done_words
 from vm_mgr.errors import SignalError, VmMgrError
@@ -24,6 +23,7 @@ from vm_mgr.operations.requests.vms import NAME
 from vm_mgr.wiring import RealEnv, dry_run_env
 
 if TYPE_CHECKING:
+    from vm_mgr.model.fields import Completes
     from vm_mgr.ports.env import Env
 
 __all__ = [
@@ -110,19 +110,19 @@ def _named(
             raise click.UsageError(f"two names are given: {named} and {plain}")
         return command(name=read(named if named is not None else plain), **options)
 
-    argument = click.argument("plain", metavar="[NAME]", required=False, shell_complete=vm_names)
+    argument = click.argument("plain", metavar="[NAME]", required=False, shell_complete=completer("vm"))
     return argument(_name_option(with_name))
 
 
 def name_and_words(
-    metavar: str, complete: Completer | None = None, *, required: bool = True
+    metavar: str, completes: "Completes" = "", *, required: bool = True
 ) -> Callable[[Callable[..., object]], Callable[..., object]]:
     """Hand a command the VM's `name`, which is the first plain word or --name/-n, and the other `words`.
 
     Where it is not required, the name can be None.
     """
     argument = click.argument(
-        "plain", metavar=f"[NAME] {metavar}", nargs=-1, shell_complete=first_vm_then(complete)
+        "plain", metavar=f"[NAME] {metavar}", nargs=-1, shell_complete=words_completer(completes)
     )
 
     def decorate(command: Callable[..., object]) -> Callable[..., object]:
