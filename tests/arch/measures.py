@@ -42,7 +42,6 @@ KNOWN = {
     ("vm_mgr/adapters/libvirt/virsh.py", "'Failed to connect' in completed.stderr"),
     ("vm_mgr/adapters/libvirt/virsh.py", "'failed to connect' in completed.stderr"),
     ("vm_mgr/adapters/libvirt/virsh.py", "words in reason"),
-    ("vm_mgr/alert/service.py", "event.detail.startswith(AGENT_EXPECTED)"),
 }
 # These gather ports, and have no verbs of their own.
 GATHERED = {"Env", "NodeEnv"}
@@ -74,7 +73,7 @@ MEASURES = {
     "imports inside functions": Measure(190, 118, 60),
     "verbs of the largest port": Measure(24, 24, 10),
     "verbs of the largest port, with its parts": Measure(35, 35, 10),
-    "decisions by words of a text": Measure(9, 7, 0),
+    "decisions by words of a text": Measure(9, 6, 0),
     "sentences of more than 30 words, in %": Measure(0, 3, 3),
 }
 

@@ -59,6 +59,7 @@ def test_start_tells_its_beginning_and_what_it_waited_for(node, devices, expecte
     starting, running = node.journal.handed
     assert (starting.kind, starting.subject) == (EventKind.STARTING, "web1")
     assert (running.kind, running.detail) == (EventKind.RUNNING, expected)
+    assert running.expects_agent is bool(devices)
     assert running.waited == {"cluster": 0, "definition": 0, "disk": 0, "libvirt": 2000}
     assert running.when_utc - starting.when_utc == 2
 

@@ -20,7 +20,7 @@ from vm_mgr.alert.message import read_line
 from vm_mgr.alert.service import GUEST_S, KEEP_S, RELEASE_S, Guests, Keeper, Nodes, Service
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import Fencing, Node, NodeName, Resource
-from vm_mgr.model.event import AGENT_EXPECTED, Event, EventKind, read_event, write_event
+from vm_mgr.model.event import Event, EventKind, read_event, write_event
 
 AGENT = Path(__file__).parents[2] / "ocf" / "alert"
 SHELLS = ("dash", "busybox", "bash")
@@ -406,7 +406,7 @@ def test_service_does_it_all(failover):
     recover(service)
     for event in failover.journal.handed:
         service.handle(write_event(event))
-    service.handle(write_event(Event(1_000_020.0, EventKind.RUNNING, "web1", detail=AGENT_EXPECTED)))
+    service.handle(write_event(Event(1_000_020.0, EventKind.RUNNING, "web1", expects_agent=True)))
     recover(service)
     assert kinds(failover.event_log.kept) == [
         EventKind.LOST,

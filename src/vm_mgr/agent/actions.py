@@ -70,7 +70,7 @@ def start(env: NodeEnv, given: Parameters) -> None:
     uuid = env.definitions.uuid(xml)
     identity.expect(env, name, uuid)
     images = env.definitions.rbd_images(xml, env.pool) or storage.images(name)
-    expected = _expected(given, has_agent=env.definitions.has_agent(xml))
+    has_agent = env.definitions.has_agent(xml)
     waits.end("definition")
     if any(holder_node(env, one) != env.cluster.local_node() for one in storage.holders(images)):
         end_halves(env, name, env.cluster.local_node(), shuts_out=False)
@@ -87,9 +87,8 @@ def start(env: NodeEnv, given: Parameters) -> None:
     note_clients(env, storage, name, pid, images)
     go_on(env, name, found, end)
     waits.end("libvirt")
-    env.journal.record(
-        Event(env.clock.utc(), EventKind.RUNNING, name, detail=expected, waited=waits.milliseconds)
-    )
+    event = Event(env.clock.utc(), EventKind.RUNNING, name, detail=_expected(given, has_agent=has_agent))
+    env.journal.record(event._replace(waited=waits.milliseconds, expects_agent=has_agent))
     _end_alarm(env, name)
     if found.state is not None:
         clear(env, storage, name)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from vm_mgr.alert.message import from_pacemaker, read_line
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import NodeName
-from vm_mgr.model.event import AGENT_EXPECTED, OF_NODES, Event, EventKind
+from vm_mgr.model.event import OF_NODES, Event, EventKind
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.release_node import release_node
 
@@ -235,7 +235,7 @@ class Service:
             if event.kind not in OF_NODES:
                 self.keeper.vms.add(event.subject)
             self._keep(event)
-            if event.kind is EventKind.RUNNING and event.detail.startswith(AGENT_EXPECTED):
+            if event.kind is EventKind.RUNNING and event.expects_agent:
                 self.guests.expect(VmName(event.subject))  # also if those before it are still being asked
                 self._asking.do(self.guests.ask)
         elif event.kind in OF_NODES:

@@ -57,7 +57,7 @@ OF_NODES = frozenset(
     }
 )
 
-# How the detail of a VM that runs from now on begins: its definition has a channel to an agent in the guest.
+# How the detail of a VM that runs from now on begins, for people, if an agent in its guest is expected.
 AGENT_EXPECTED = "guest agent expected"
 # How it ends: for Pacemaker the start goes on until the VM's monitor_scripts succeed.
 SCRIPTS_FOLLOW = "its monitor scripts follow"
@@ -70,7 +70,8 @@ class Event(NamedTuple):
 
     node: that saw it; empty for one that did not know its name. waited: for what this took how many
     milliseconds. vms: of a lost node, the VMs that ran there. why: of a live migration that was ended, an
-    AbortReason (model/migration.py).
+    AbortReason (model/migration.py). expects_agent: of a VM that runs from now on, whether its definition has
+    a channel to an agent in the guest.
     """
 
     when_utc: float
@@ -81,6 +82,7 @@ class Event(NamedTuple):
     waited: Mapping[str, int] = {}
     vms: tuple[str, ...] = ()
     why: str = ""
+    expects_agent: bool = False
 
 
 def told(event: Event) -> str:
@@ -110,7 +112,7 @@ def write_event(event: Event) -> str:
     >>> event = Event(7.1239, EventKind.FENCED, "n2", "n1", waited={"power": 1500})
     >>> read_event(write_event(event))
     Event(when_utc=7.124, kind=<EventKind.FENCED: 'fenced'>, subject='n2', node='n1', detail='', \
-waited={'power': 1500}, vms=(), why='')
+waited={'power': 1500}, vms=(), why='', expects_agent=False)
     """
     known = {
         **event._asdict(),
@@ -138,6 +140,7 @@ def read_event(raw: str) -> Event | None:
             {str(what): int(ms) for what, ms in value.get("waited", {}).items()},
             tuple(map(str, value.get("vms", ()))),
             str(value.get("why", "")),
+            value.get("expects_agent") is True,
         )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None

@@ -17,13 +17,13 @@ from vm_mgr.operations.migration.job import Job
 from vm_mgr.operations.migration.options import AS_SET, MigrateOptions, Target, advice
 from vm_mgr.operations.migration.outcome import (
     EVENT_LOG_S,
+    POLL_S,
     expected_method,
     found_by_cluster,
     longest_s,
     method_taken,
     not_arrived,
     not_moved,
-    run_to_end,
     was_restarted,
     why_failed,
 )
@@ -87,10 +87,12 @@ class Migration:
     def run(self) -> Moved:
         """Take all steps, and sleep in between; a signal may also come between two of them."""
         try:
-            return run_to_end(self.env, self.step)
+            while (moved := self.step()) is None:
+                self.env.clock.sleep(POLL_S)
         except BaseException as error:
             self.abandon(error)
             raise
+        return moved
 
     def abandon(self, error: BaseException) -> NoReturn:
         """Undo what was begun, because of an error from outside; raises it, or what undoing has met."""
