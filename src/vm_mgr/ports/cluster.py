@@ -8,7 +8,18 @@ from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.resource import Dependency, DiskResource, renamed_id
 from vm_mgr.model.vm import TargetRole, VmName
 
-__all__ = ["Cluster", "Configured", "Constraint", "ResourceOperation", "SideEffect", "VmResource"]
+__all__ = [
+    "Cluster",
+    "ClusterView",
+    "Configured",
+    "Constraint",
+    "Moves",
+    "Recovery",
+    "ResourceOperation",
+    "SideEffect",
+    "VmResource",
+    "VmResources",
+]
 
 
 class VmResource(NamedTuple):
@@ -95,12 +106,8 @@ class Configured(NamedTuple):
     events: tuple[ResourceOperation, ...] = ()
 
 
-class Cluster(Protocol):
-    """The cluster's state and configuration; each change is one transaction.
-
-    Without a running cluster everything raises ENVIRONMENT; a change that others kept
-    coming before for 30 s raises TRY_LATER.
-    """
+class ClusterView(Protocol):
+    """What the cluster has, and what it does; nothing here changes anything."""
 
     def state(self) -> ClusterState:
         """Look once."""
@@ -120,6 +127,10 @@ class Cluster(Protocol):
         All of it is forgotten once a node is fenced. A node that joins is looked at, and so known, again.
         """
         ...
+
+
+class VmResources(Protocol):
+    """VMs in the cluster's configuration."""
 
     def add(self, resource: VmResource) -> None:
         """Put a VM and its disks under the cluster's control, replacing what it had for this name.
@@ -157,6 +168,10 @@ class Cluster(Protocol):
         """Ask for a VM to run or not to run."""
         ...
 
+
+class Moves(Protocol):
+    """Constraints by which a VM is moved."""
+
     def begin_move(
         self,
         name: VmName,
@@ -188,6 +203,10 @@ class Cluster(Protocol):
         """Remove every constraint that a move left at a VM, ours and those of other tools; give them."""
         ...
 
+
+class Recovery(Protocol):
+    """What the cluster remembers of failures, and does about them."""
+
     def cleanup(self, name: VmName) -> None:
         """Clear the failure history, so that every node is eligible again."""
         ...
@@ -216,3 +235,11 @@ class Cluster(Protocol):
         That is so for the lifetime, or until the next begin_move or end_move.
         """
         ...
+
+
+class Cluster(ClusterView, VmResources, Moves, Recovery, Protocol):
+    """The cluster's state and configuration; each change is one transaction.
+
+    Without a running cluster everything raises ENVIRONMENT; a change that others kept
+    coming before for 30 s raises TRY_LATER.
+    """

@@ -2,7 +2,7 @@
 
 from vm_mgr.model.migration import Limits, Plan, Strategy, choose
 from vm_mgr.model.vm import VmName
-from vm_mgr.ports.definition import Definitions
+from vm_mgr.ports.definition import DefinitionReading
 from vm_mgr.ports.hypervisor import Hypervisor
 
 __all__ = ["plan_for"]
@@ -12,7 +12,7 @@ MIB = 1 << 20
 
 def plan_for(
     hypervisor: Hypervisor,
-    definitions: Definitions,
+    definitions: DefinitionReading,
     name: VmName,
     *,
     strategy: Strategy,
