@@ -197,14 +197,16 @@ class TestScheduler:
         assert scores["n3"] == -INFINITY
 
     @pytest.mark.parametrize(
-        ("parts", "action"), [("one side", "move"), ("both", "migrate"), ("plain", "migrate")]
+        ("parts", "action"),
+        [("one side", "move"), ("both", "migrate"), ("plain", "migrate"), ("single", "move")],
     )
     def test_vm_moves_live_where_both_nodes_may_write(self, cluster, tmp_path, parts, action):
         """One promoted side alone has to be demoted before the other one: the VM is stopped and started."""
         wanted = promotable(both=parts == "both")
-        if parts == "plain":
+        if parts in ("plain", "single"):
             (disk,) = wanted.disks
-            wanted = ClusterParts((disk._replace(clone=Clone.PLAIN),), (Dependency(disk.id),))
+            disk = disk._replace(clone=Clone.PLAIN if parts == "plain" else None, meta={})
+            wanted = ClusterParts((disk,), (Dependency(disk.id),))
         cib_write.add_vm(cluster, vm_with(wanted, preferred_host="n1"))
         self.promote_at(cluster, "n1", "n2")
         running = self.settled(cluster, tmp_path)
