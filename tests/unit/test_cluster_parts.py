@@ -5,6 +5,7 @@ import subprocess
 import pytest
 from lxml import etree
 
+from vm_mgr.adapters.dry_run.recorder import DryRunEnv
 from vm_mgr.adapters.memory.storage import MemoryStorage
 from vm_mgr.adapters.pacemaker import cib_read, cib_write, moves
 from vm_mgr.adapters.pacemaker.crm_mon import parse_crm_mon
@@ -236,6 +237,15 @@ class TestOperations:
         assert DRBD not in env.cluster.state().clones
         enable(env, vm)
         assert "Promoted" in env.cluster.state().clones[DRBD].values()
+
+    def test_dry_run_names_the_disk_and_the_role(self, env, vm):
+        disable(env, vm)
+        steps = []
+        enable(DryRunEnv(env, steps.append), vm)
+        (written,) = [step for step in steps if step.startswith("write the resource")]
+        assert f"needs {DRBD} (Promoted)" in written
+        assert f"with the disk {DRBD}" in written
+        assert DRBD not in env.cluster.state().clones
 
     def test_renamed_vm_takes_its_disk_along(self, env, vm):
         stop(env, vm)
