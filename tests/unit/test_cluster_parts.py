@@ -1,5 +1,6 @@
 """Disks that are resources of the cluster: written, read, seen, and what Pacemaker makes of them."""
 
+import os
 import subprocess
 
 import pytest
@@ -141,7 +142,7 @@ class TestScheduler:
         return answer.stdout
 
     def actions(self, cib):
-        """Run one transition; give its actions, and the cluster after it."""
+        """Give the actions of the next transition."""
         raw = self.run(cib, "crm_simulate", "--run", "--xml-pipe", "--output-as=xml")
         found = etree.fromstring(raw.encode()).find("actions")
         return [dict(one.attrib) for one in found if one.get("reason") != "none"]
@@ -153,6 +154,15 @@ class TestScheduler:
             self.run(cib, "crm_simulate", "--simulate", "--xml-pipe", "--save-output", str(target))
             cib = cib_write.parse_cib(target.read_text())
         return cib
+
+    @staticmethod
+    def seen(cib, tmp_path):
+        """Look at the cluster as `vm-mgr status` does."""
+        path = tmp_path / "seen.xml"
+        path.write_bytes(etree.tostring(cib))
+        argv, env = ("crm_mon", "-1", "--output-as=xml"), {**os.environ, "CIB_file": str(path)}
+        done = subprocess.run(argv, check=True, text=True, capture_output=True, timeout=60, env=env)
+        return parse_crm_mon(done.stdout)
 
     @staticmethod
     def promote_at(cib, *nodes):
@@ -175,8 +185,7 @@ class TestScheduler:
         cib_write.add_vm(cluster, vm_with(promotable()))
         self.promote_at(cluster, "n2")
         done = self.settled(cluster, tmp_path)
-        state = self.run(done, "crm_mon", "-1", "--xml-file=/dev/stdin", "--output-as=xml")
-        seen = parse_crm_mon(state)
+        seen = self.seen(done, tmp_path)
         assert seen.resources["web1"].nodes == ("n2",)
         assert seen.clones[DRBD] == {"n1": "Unpromoted", "n2": "Promoted"}
         assert DRBD not in seen.resources
@@ -184,7 +193,7 @@ class TestScheduler:
     def test_vm_without_a_promoted_disk_stays_stopped(self, cluster, tmp_path):
         cib_write.add_vm(cluster, vm_with(promotable()))
         done = self.settled(cluster, tmp_path)
-        seen = parse_crm_mon(self.run(done, "crm_mon", "-1", "--xml-file=/dev/stdin", "--output-as=xml"))
+        seen = self.seen(done, tmp_path)
         assert not seen.resources["web1"].active
         assert set(seen.clones[DRBD].values()) == {"Unpromoted"}
 
