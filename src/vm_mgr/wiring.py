@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vm_mgr.adapters.ceph.connection import Connection
     from vm_mgr.adapters.ceph.listing import Listing
     from vm_mgr.adapters.ceph.port import CephStorage
+    from vm_mgr.adapters.host.remote import SshNodes
     from vm_mgr.adapters.host.runner import CommandLog, HostRunner
     from vm_mgr.adapters.libvirt.port import LocalLibvirt
     from vm_mgr.adapters.libvirt.remote import RemoteLibvirt
@@ -144,11 +145,14 @@ class RealEnv:
 
     def utc_at(self, node: NodeName) -> float:
         """Give the wall clock of any node, in seconds; raises EXTERNAL_FAILURE where it does not tell."""
-        from vm_mgr.adapters.host import remote  # noqa: PLC0415
+        return self.clock.utc() if node == self.cluster.local_node() else self.node_runner.utc(node)
 
-        if node == self.cluster.local_node():
-            return self.clock.utc()
-        return remote.utc(self.runner, node + self.migration_network_suffix)
+    @cached_property
+    def node_runner(self) -> SshNodes:
+        """Other nodes, over ssh on the migration network."""
+        from vm_mgr.adapters.host.remote import SshNodes  # noqa: PLC0415
+
+        return SshNodes(self.runner, self.migration_network_suffix)
 
     @cached_property
     def storages(self) -> StorageSet:
@@ -245,12 +249,7 @@ class RealEnv:
     @cached_property
     def cib_intent_log(self) -> IntentLog:
         """One in the CIB, for storages that only one node can open at a time."""
-        return self.cluster.intent_log(self.processes, self._has_ended, lambda: self.doing)
-
-    def _has_ended(self, node: NodeName, pid: int, birth: str) -> bool:
-        from vm_mgr.adapters.host import remote  # noqa: PLC0415
-
-        return remote.has_ended(self.runner, node + self.migration_network_suffix, pid, birth)
+        return self.cluster.intent_log(self.processes, self.node_runner.has_ended, lambda: self.doing)
 
     @cached_property
     def storage_fencing(self) -> StorageFencing:
@@ -319,7 +318,7 @@ class RealEnv:
 
         if node == self.cluster.local_node():
             return SystemdHolds(self.runner)
-        return RemoteHolds(self.runner, node + self.migration_network_suffix)
+        return RemoteHolds(self.node_runner, node)
 
     @cached_property
     def processes(self) -> Processes:

@@ -32,6 +32,26 @@ def test_package_declares_its_names(path):
         assert "__all__" in path.read_text()
 
 
+def _verbs(port):
+    functions = [one for one in port.body if isinstance(one, ast.FunctionDef)]
+    return [one.name for one in functions if not one.decorator_list and not one.name.startswith("_")]
+
+
+PORTS = {
+    port.name: _verbs(port)
+    for path in sorted((SOURCE / "ports").glob("*.py"))
+    for port in ast.parse(path.read_text()).body
+    if isinstance(port, ast.ClassDef) and any(ast.unparse(base) == "Protocol" for base in port.bases)
+}
+
+
+@pytest.mark.parametrize(
+    "port", sorted(PORTS.keys() - {"Storage"})
+)  # its parts come with a change of its own
+def test_port_has_few_verbs(port):
+    assert len(PORTS[port]) <= 10, PORTS[port]
+
+
 def test_only_the_runner_imports_subprocess():
     users = {path.name for path in MODULES if "import subprocess" in path.read_text()}
     assert users == {"runner.py"}

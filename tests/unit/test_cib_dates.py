@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from vm_mgr.adapters.host import remote
+from vm_mgr.adapters.host.remote import SshNodes
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.adapters.pacemaker import moves
 from vm_mgr.adapters.pacemaker.cib_transaction import CibEditor
@@ -88,22 +88,22 @@ def test_node_whose_clock_is_ahead_takes_no_move_from_another_vm():
 class TestAsking:
     """How a node's time is got."""
 
-    def runner(self, stdout, stderr="", words=("clock",)):
+    def asked(self, stdout, stderr="", words=("clock",)):
         class Ssh:
             def run(self, argv, *, timeout_s):
                 call = ("--", "/usr/bin/python3", "-P", "-m", "vm_mgr.ocf.hold", *words)
                 assert argv[-len(call) :] == call
                 return Completed(argv, 0, stdout, stderr)
 
-        return Ssh()
+        return SshNodes(Ssh(), "-cluster")
 
     def test_time(self):
-        assert remote.utc(self.runner("vm-mgr hold: 1764382000.125\n"), "n2") == 1764382000.125
+        assert self.asked("vm-mgr hold: 1764382000.125\n").utc("n2") == 1764382000.125
 
     @pytest.mark.parametrize("stdout", ["", "vm-mgr hold: soon\n", "virt-ssh-helper: cannot connect\n"])
     def test_node_that_does_not_tell(self, stdout):
         with pytest.raises(VmMgrError) as caught:
-            remote.utc(self.runner(stdout), "n2")
+            self.asked(stdout).utc("n2")
         assert caught.value.kind is Kind.EXTERNAL_FAILURE
         assert caught.value.message
 
@@ -111,10 +111,10 @@ class TestAsking:
         ("stdout", "ended"), [("vm-mgr hold: ended\n", True), ("vm-mgr hold: lives\n", False)]
     )
     def test_other_node_tells_whether_a_process_has_ended(self, stdout, ended):
-        assert remote.has_ended(self.runner(stdout, words=("process", "7", "123")), "n2", 7, "123") is ended
+        assert self.asked(stdout, words=("process", "7", "123")).has_ended("n2", 7, "123") is ended
 
     @pytest.mark.parametrize("stdout", ["", "vm-mgr hold: perhaps\n"])
     def test_other_answers_prove_no_end(self, stdout):
         with pytest.raises(VmMgrError) as caught:
-            remote.has_ended(self.runner(stdout, words=("process", "7", "123")), "n2", 7, "123")
+            self.asked(stdout, words=("process", "7", "123")).has_ended("n2", 7, "123")
         assert caught.value.kind is Kind.EXTERNAL_FAILURE

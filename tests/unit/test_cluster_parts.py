@@ -1,10 +1,12 @@
 """Disks that are resources of the cluster: written, read, seen, and what Pacemaker makes of them."""
 
+import os
 import subprocess
 
 import pytest
 from lxml import etree
 
+from vm_mgr.adapters.dry_run.recorder import DryRunEnv
 from vm_mgr.adapters.memory.storage import MemoryStorage
 from vm_mgr.adapters.pacemaker import cib_read, cib_write, moves
 from vm_mgr.adapters.pacemaker.crm_mon import parse_crm_mon
@@ -140,7 +142,7 @@ class TestScheduler:
         return answer.stdout
 
     def actions(self, cib):
-        """Run one transition; give its actions, and the cluster after it."""
+        """Give the actions of the next transition."""
         raw = self.run(cib, "crm_simulate", "--run", "--xml-pipe", "--output-as=xml")
         found = etree.fromstring(raw.encode()).find("actions")
         return [dict(one.attrib) for one in found if one.get("reason") != "none"]
@@ -152,6 +154,15 @@ class TestScheduler:
             self.run(cib, "crm_simulate", "--simulate", "--xml-pipe", "--save-output", str(target))
             cib = cib_write.parse_cib(target.read_text())
         return cib
+
+    @staticmethod
+    def seen(cib, tmp_path):
+        """Look at the cluster as `vm-mgr status` does."""
+        path = tmp_path / "seen.xml"
+        path.write_bytes(etree.tostring(cib))
+        argv, env = ("crm_mon", "-1", "--output-as=xml"), {**os.environ, "CIB_file": str(path)}
+        done = subprocess.run(argv, check=True, text=True, capture_output=True, timeout=60, env=env)
+        return parse_crm_mon(done.stdout)
 
     @staticmethod
     def promote_at(cib, *nodes):
@@ -174,8 +185,7 @@ class TestScheduler:
         cib_write.add_vm(cluster, vm_with(promotable()))
         self.promote_at(cluster, "n2")
         done = self.settled(cluster, tmp_path)
-        state = self.run(done, "crm_mon", "-1", "--xml-file=/dev/stdin", "--output-as=xml")
-        seen = parse_crm_mon(state)
+        seen = self.seen(done, tmp_path)
         assert seen.resources["web1"].nodes == ("n2",)
         assert seen.clones[DRBD] == {"n1": "Unpromoted", "n2": "Promoted"}
         assert DRBD not in seen.resources
@@ -183,7 +193,7 @@ class TestScheduler:
     def test_vm_without_a_promoted_disk_stays_stopped(self, cluster, tmp_path):
         cib_write.add_vm(cluster, vm_with(promotable()))
         done = self.settled(cluster, tmp_path)
-        seen = parse_crm_mon(self.run(done, "crm_mon", "-1", "--xml-file=/dev/stdin", "--output-as=xml"))
+        seen = self.seen(done, tmp_path)
         assert not seen.resources["web1"].active
         assert set(seen.clones[DRBD].values()) == {"Unpromoted"}
 
@@ -197,14 +207,16 @@ class TestScheduler:
         assert scores["n3"] == -INFINITY
 
     @pytest.mark.parametrize(
-        ("parts", "action"), [("one side", "move"), ("both", "migrate"), ("plain", "migrate")]
+        ("parts", "action"),
+        [("one side", "move"), ("both", "migrate"), ("plain", "migrate"), ("single", "move")],
     )
     def test_vm_moves_live_where_both_nodes_may_write(self, cluster, tmp_path, parts, action):
         """One promoted side alone has to be demoted before the other one: the VM is stopped and started."""
         wanted = promotable(both=parts == "both")
-        if parts == "plain":
+        if parts in ("plain", "single"):
             (disk,) = wanted.disks
-            wanted = ClusterParts((disk._replace(clone=Clone.PLAIN),), (Dependency(disk.id),))
+            disk = disk._replace(clone=Clone.PLAIN if parts == "plain" else None, meta={})
+            wanted = ClusterParts((disk,), (Dependency(disk.id),))
         cib_write.add_vm(cluster, vm_with(wanted, preferred_host="n1"))
         self.promote_at(cluster, "n1", "n2")
         running = self.settled(cluster, tmp_path)
@@ -234,6 +246,15 @@ class TestOperations:
         assert DRBD not in env.cluster.state().clones
         enable(env, vm)
         assert "Promoted" in env.cluster.state().clones[DRBD].values()
+
+    def test_dry_run_names_the_disk_and_the_role(self, env, vm):
+        disable(env, vm)
+        steps = []
+        enable(DryRunEnv(env, steps.append), vm)
+        (written,) = [step for step in steps if step.startswith("write the resource")]
+        assert f"needs {DRBD} (Promoted)" in written
+        assert f"with the disk {DRBD}" in written
+        assert DRBD not in env.cluster.state().clones
 
     def test_renamed_vm_takes_its_disk_along(self, env, vm):
         stop(env, vm)

@@ -8,8 +8,10 @@ import pytest
 import yaml
 
 from vm_mgr.adapters.host.holds import RemoteHolds, SystemdHolds
+from vm_mgr.adapters.host.remote import SshNodes
 from vm_mgr.adapters.libvirt.port import LocalLibvirt
 from vm_mgr.agent import hold as agent
+from vm_mgr.agent import node_verbs
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.event import EventKind
 from vm_mgr.model.storage import Consistency
@@ -211,14 +213,14 @@ class TestNode:
         assert env.hypervisor.halted[VM] == "I/O error"
 
     def test_sets_and_forgets_what_another_node_asks_for(self, env):
-        assert agent.answer(env, ["begin", VM, "frozen", "30"]).startswith(agent.ASKED)
+        assert node_verbs.answer(env, ["begin", VM, "frozen", "30"]).startswith(node_verbs.ASKED)
         assert env.holds.limits == {VM: (Hold.FROZEN, 30.0)}
-        assert agent.answer(env, ["end", VM]).startswith(agent.ASKED)
+        assert node_verbs.answer(env, ["end", VM]).startswith(node_verbs.ASKED)
         assert not env.holds.limits
-        assert agent.answer(env, ["clock"]) == f"{agent.ASKED} {env.clock.utc():.3f}"
+        assert node_verbs.answer(env, ["clock"]) == f"{node_verbs.ASKED} {env.clock.utc():.3f}"
         env.hypervisor.running["web9"], env.hypervisor.births[4711] = 4711, "12"
-        assert agent.answer(env, ["process", "4711", "12"]) == f"{agent.ASKED} lives"
-        assert agent.answer(env, ["process", "4711", "13"]) == f"{agent.ASKED} ended"
+        assert node_verbs.answer(env, ["process", "4711", "12"]) == f"{node_verbs.ASKED} lives"
+        assert node_verbs.answer(env, ["process", "4711", "13"]) == f"{node_verbs.ASKED} ended"
 
     @pytest.mark.parametrize(
         "words",
@@ -236,11 +238,16 @@ class TestNode:
             ["end"],
             ["end", VM, "frozen"],
             ["shell", VM],
+            ["clock", "now"],
+            ["process", "1"],
+            ["process", "-1", "5"],
+            ["process", "1x", "5"],
+            ["process", "1", "5", "more"],
         ],
     )
     def test_refuses_other_words(self, env, words):
         with pytest.raises(VmMgrError) as caught:
-            agent.answer(env, words)
+            node_verbs.answer(env, words)
         assert caught.value.kind is Kind.INVALID
 
 
@@ -267,8 +274,8 @@ def test_timer_of_this_node_replaces_an_earlier_one():
 
 
 def test_timer_of_another_node_counts_only_once_that_node_has_said_so():
-    programs = Programs(f"{agent.ASKED} limit of web1 set\n")
-    RemoteHolds(programs, "n2-cluster").begin(VM, Hold.FROZEN, 30)
+    programs = Programs(f"{node_verbs.ASKED} limit of web1 set\n")
+    RemoteHolds(SshNodes(programs, "-cluster"), "n2").begin(VM, Hold.FROZEN, 30)
     assert (
         programs.calls[0][-9:]
         == (
@@ -279,7 +286,7 @@ def test_timer_of_another_node_counts_only_once_that_node_has_said_so():
     )
     for mute in (Programs(), Programs("libvirt's answer"), Programs(exit_code=255)):
         with pytest.raises(VmMgrError, match="n2-cluster"):
-            RemoteHolds(mute, "n2-cluster").begin(VM, Hold.FROZEN, 30)
+            RemoteHolds(SshNodes(mute, "-cluster"), "n2").begin(VM, Hold.FROZEN, 30)
 
 
 @pytest.mark.parametrize(

@@ -9,36 +9,11 @@ from vm_mgr.operations.storage.quiesce import resume_quietly
 from vm_mgr.ports.holds import Hold
 from vm_mgr.ports.node_env import NodeEnv
 
-__all__ = ["answer", "read_words", "release"]
+__all__ = ["read_words", "release"]
 
-# The answer to whoever asks; adapters/host/remote.py looks for it.
-ASKED = "vm-mgr hold:"
-LONGEST_S = 600.0
 AGAIN_S = 2.0
 # For so long a guest is asked whose agent does not answer.
 GIVE_UP_S = 600.0
-
-
-def answer(env: NodeEnv, words: Sequence[str]) -> str:
-    """Set or forget a timer of this node, or tell the time or a process's end; else raises INVALID."""
-    if list(words) == ["clock"]:
-        return f"{ASKED} {env.clock.utc():.3f}"
-    if words[:1] == ["process"] and len(words) == 3:
-        ended = env.processes.has_ended(_number(words[1]), words[2])
-        return f"{ASKED} {'ended' if ended else 'lives'}"
-    here = env.cluster.local_node()
-    if words[:1] == ["begin"] and len(words) == 4:
-        _, name, hold = read_words(words[:3], 3)
-        env.holds_at(here).begin(name, hold or Hold.FROZEN, _seconds(words[3]))
-        return f"{ASKED} limit of {name} set"
-    if words[:1] == ["end"]:
-        _, name, _ = read_words(words, 2)
-        env.holds_at(here).end(name)
-        return f"{ASKED} limit of {name} ended"
-    raise VmMgrError(
-        Kind.INVALID,
-        "begin NAME HOW SECONDS, end NAME, clock, process PID BIRTH or release NAME HOW is what can be asked",
-    )
 
 
 def release(env: NodeEnv, name: VmName, hold: Hold) -> bool:
@@ -72,15 +47,3 @@ def read_words(words: Sequence[str], count: int) -> tuple[str, VmName, Hold | No
         return words[0], name, Hold(words[2]) if count > 2 else None
     except ValueError as error:
         raise VmMgrError(Kind.INVALID, f"a guest is frozen or paused, not {words[2]!r}") from error
-
-
-def _number(word: str) -> int:
-    if not (word.isascii() and word.isdigit() and len(word) < 10):
-        raise VmMgrError(Kind.INVALID, "a process has a number")
-    return int(word)
-
-
-def _seconds(word: str) -> float:
-    if not (word.isascii() and word.isdigit() and 0 < int(word) <= LONGEST_S):
-        raise VmMgrError(Kind.INVALID, f"a limit has 1 to {LONGEST_S:.0f} seconds")
-    return float(word)

@@ -42,11 +42,10 @@ def migrate_to(env: NodeEnv, given: Parameters) -> None:
         _move(env, given)
     except BaseException:
         # It may go off before Pacemaker knows of the failure. The first timer never does: that stays too.
-        _set_timer(
-            env,
-            given.name,
-            retry_backoff.pause_s(number) if _goes_on(env, given.name) else retry_backoff.SHORTEST_S,
-        )
+        goes_on = _goes_on(env, given.name)
+        _set_timer(env, given.name, retry_backoff.pause_s(number) if goes_on else retry_backoff.SHORTEST_S)
+        if goes_on:
+            _close_elsewhere(env, given)
         raise
     finally:
         _cancel(env, given.name, watch)
@@ -60,9 +59,9 @@ def migrate_from(env: NodeEnv, given: Parameters) -> None:
     while (pid := env.processes.find_vm(given.name)) is not None:
         _go_on(env, given.name)
         if has_arrived(env.hypervisor, given.name, CALL_S):
-            _close_elsewhere(env, given, env.cluster.local_node())
             identity.remember(env, given.name, pid)
             note_clients_of(env, given.name, storage=given.storage)
+            _close_elsewhere(env, given)
             return
         if env.clock.monotonic() > deadline:
             raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{given.name} has arrived, but does not run")
@@ -108,24 +107,19 @@ def _move(env: NodeEnv, given: Parameters) -> None:
     target = NodeName(given.target_node)
     _handover(env, given).open_at(name, target)
     ident = departure.begin(env, name)
-    try:
-        goes_on = env.hypervisor.migrate(_migration(given, plan, limits, ident), Teller(env, name, way))
-    except BaseException:
-        if _goes_on(env, name):
-            _close_elsewhere(env, given, env.cluster.local_node())
-        raise
+    goes_on = env.hypervisor.migrate(_migration(given, plan, limits, ident), Teller(env, name, way))
     _end_here(env, name)
     if not goes_on:
         _let_go(env, name, target, ident)
-    _close_elsewhere(env, given, target)
     departure.end(env, name)
     identity.forget(env, name)
+    _close_elsewhere(env, given, target)
 
 
-def _close_elsewhere(env: NodeEnv, given: Parameters, node: NodeName) -> None:
-    """Let only the guest's node have its disks open; a move does not fail for that."""
+def _close_elsewhere(env: NodeEnv, given: Parameters, node: NodeName | None = None) -> None:
+    """Let only the guest's node, mostly this one, have its disks open; a move does not fail for that."""
     try:
-        _handover(env, given).close_elsewhere(given.name, node)
+        _handover(env, given).close_elsewhere(given.name, node or env.cluster.local_node())
     except VmMgrError as error:
         _record(env, given.name, f"its disks stay open at two nodes for now: {error}")
 

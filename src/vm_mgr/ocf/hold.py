@@ -8,7 +8,8 @@ release NAME HOW is what the timer calls (docs/design/0015-limit-of-a-hold.md).
 import sys
 from collections.abc import Sequence
 
-from vm_mgr.agent.hold import answer, read_words, release
+from vm_mgr.agent.hold import read_words, release
+from vm_mgr.agent.node_verbs import answer
 from vm_mgr.errors import VmMgrError
 from vm_mgr.ports.holds import Hold
 from vm_mgr.wiring import RealEnv

@@ -18,7 +18,7 @@ from vm_mgr.operations.support.vm_state import derive_status
 from vm_mgr.ports.cluster import Configured, Constraint, ResourceOperation, VmResource
 from vm_mgr.ports.definition import Machine
 from vm_mgr.ports.env import Env
-from vm_mgr.ports.hypervisor import Hypervisor
+from vm_mgr.ports.hypervisor import Domains
 from vm_mgr.reports import Level, Note
 
 __all__ = ["Colocation", "Shown", "show", "show_definition"]
@@ -183,7 +183,7 @@ def _paused(env: Env, looks: _Looks, state: ClusterState, resource: Resource) ->
         return ""
 
 
-def _is_absent(hypervisor: Hypervisor, name: VmName) -> bool:
+def _is_absent(hypervisor: Domains, name: VmName) -> bool:
     try:
         return hypervisor.domain_state(name, timeout_s=LOOK_S) == "absent"
     except VmMgrError:

@@ -8,7 +8,19 @@ from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.resource import Dependency, DiskResource, renamed_id
 from vm_mgr.model.vm import TargetRole, VmName
 
-__all__ = ["Cluster", "Configured", "Constraint", "Move", "ResourceOperation", "SideEffect", "VmResource"]
+__all__ = [
+    "Cluster",
+    "ClusterView",
+    "Configured",
+    "Constraint",
+    "Move",
+    "Moves",
+    "Recovery",
+    "ResourceOperation",
+    "SideEffect",
+    "VmResource",
+    "VmResources",
+]
 
 
 class VmResource(NamedTuple):
@@ -110,12 +122,8 @@ class Configured(NamedTuple):
     events: tuple[ResourceOperation, ...] = ()
 
 
-class Cluster(Protocol):
-    """The cluster's state and configuration; each change is one transaction.
-
-    Without a running cluster everything raises ENVIRONMENT; a change that others kept
-    coming before for 30 s raises TRY_LATER.
-    """
+class ClusterView(Protocol):
+    """What the cluster has, and what it does; nothing here changes anything."""
 
     def state(self) -> ClusterState:
         """Look once."""
@@ -135,6 +143,10 @@ class Cluster(Protocol):
         All of it is forgotten once a node is fenced. A node that joins is looked at, and so known, again.
         """
         ...
+
+
+class VmResources(Protocol):
+    """VMs in the cluster's configuration."""
 
     def add(self, resource: VmResource) -> None:
         """Put a VM and its disks under the cluster's control, replacing what it had for this name.
@@ -172,6 +184,10 @@ class Cluster(Protocol):
         """Ask for a VM to run or not to run."""
         ...
 
+
+class Moves(Protocol):
+    """Constraints by which a VM is moved."""
+
     def begin_move(self, move: Move) -> None:
         """Constrain a VM to a node, or away from its present one, until end_move or the lifetime is over."""
         ...
@@ -190,6 +206,10 @@ class Cluster(Protocol):
     def clear_moves(self, name: VmName) -> tuple[Constraint, ...]:
         """Remove every constraint that a move left at a VM, ours and those of other tools; give them."""
         ...
+
+
+class Recovery(Protocol):
+    """What the cluster remembers of failures, and does about them."""
 
     def cleanup(self, name: VmName) -> None:
         """Clear the failure history, so that every node is eligible again."""
@@ -219,3 +239,11 @@ class Cluster(Protocol):
         That is so for the lifetime, or until the next begin_move or end_move.
         """
         ...
+
+
+class Cluster(ClusterView, VmResources, Moves, Recovery, Protocol):
+    """The cluster's state and configuration; each change is one transaction.
+
+    Without a running cluster everything raises ENVIRONMENT; a change that others kept
+    coming before for 30 s raises TRY_LATER.
+    """

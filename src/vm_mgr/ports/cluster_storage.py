@@ -14,7 +14,10 @@ class ClusterStorage(Protocol):
     """A storage that has resources of the cluster for each VM."""
 
     def cluster_parts(self, name: VmName) -> ClusterParts:
-        """Say what the cluster is to have for a VM's disks, in the same words each time."""
+        """Say what the cluster is to have for a VM's disks, in the same words each time.
+
+        A dry run also asks for a VM that is not there yet.
+        """
         ...
 
 

@@ -7,7 +7,18 @@ from vm_mgr.errors import VmMgrError
 from vm_mgr.model.storage import Disk
 from vm_mgr.model.vm import VmName
 
-__all__ = ["Definitions", "HardDisk", "Machine", "Prepared", "RbdName", "Tie", "Written"]
+__all__ = [
+    "DefinitionDisks",
+    "DefinitionReading",
+    "DefinitionWriting",
+    "Definitions",
+    "HardDisk",
+    "Machine",
+    "Prepared",
+    "RbdName",
+    "Tie",
+    "Written",
+]
 
 
 class Prepared(NamedTuple):
@@ -57,8 +68,8 @@ class Machine(NamedTuple):
     macs: tuple[str, ...] = ()
 
 
-class Definitions(Protocol):
-    """Domain XML, as libvirt understands it."""
+class DefinitionReading(Protocol):
+    """What a domain's XML says."""
 
     def problems(self, xml: str) -> list[VmMgrError]:
         """Check that a text is a domain that can be prepared."""
@@ -68,12 +79,8 @@ class Definitions(Protocol):
         """Read the UUID in lower case with dashes, or the empty string."""
         ...
 
-    def prepare(self, xml: str, name: VmName, disks: Sequence[Disk], *, fresh: bool = False) -> Prepared:
-        """Enforce name, UUID and MAC addresses (new ones if fresh), and put the disks in place."""
-        ...
-
-    def renamed(self, xml: str, name: VmName, sources: Mapping[str, str]) -> str:
-        """Replace the name, and the sources of the disks."""
+    def name(self, xml: str) -> str:
+        """Read the domain's name."""
         ...
 
     def has_agent(self, xml: str) -> bool:
@@ -84,9 +91,17 @@ class Definitions(Protocol):
         """Read memory, processors and identity."""
         ...
 
-    def name(self, xml: str) -> str:
-        """Read the domain's name."""
+    def ties(self, xml: str, own: Collection[str] = ()) -> tuple[Tie, ...]:
+        """Name all that ties the domain to one node, apart from these sources of disks; raises INVALID."""
         ...
+
+    def requirements(self, xml: str) -> tuple[str, ...]:
+        """Name what a node must have for the domain to start, in the words of model/node_requirements.py."""
+        ...
+
+
+class DefinitionDisks(Protocol):
+    """The disks in a domain's XML."""
 
     def hard_disks(self, xml: str) -> list[HardDisk]:
         """Describe the domain's hard disks, in the order in which `prepare` replaces them."""
@@ -100,10 +115,6 @@ class Definitions(Protocol):
         """Describe the disks that it writes to: of a running domain, to what it writes at this moment."""
         ...
 
-    def ties(self, xml: str, own: Collection[str] = ()) -> tuple[Tie, ...]:
-        """Name all that ties the domain to one node, apart from these sources of disks; raises INVALID."""
-        ...
-
     def with_disk(self, xml: str, disk: Disk) -> str:
         """Add a disk at a place that is free."""
         ...
@@ -114,6 +125,26 @@ class Definitions(Protocol):
 
     def device(self, xml: str, source: str) -> str:
         """Give the XML of the disk with this source alone; raises NOT_FOUND."""
+        ...
+
+    def rbd_images(self, xml: str, pool: str) -> list[str]:
+        """Name the images of the pool that the domain opens for writing."""
+        ...
+
+    def unclear_disks(self, xml: str, pool: str) -> list[RbdName]:
+        """Name the disks opened for writing that may be images of the pool, but are not named as such."""
+        ...
+
+
+class DefinitionWriting(Protocol):
+    """A domain's XML, made from another one."""
+
+    def prepare(self, xml: str, name: VmName, disks: Sequence[Disk], *, fresh: bool = False) -> Prepared:
+        """Enforce name, UUID and MAC addresses (new ones if fresh), and put the disks in place."""
+        ...
+
+    def renamed(self, xml: str, name: VmName, sources: Mapping[str, str]) -> str:
+        """Replace the name, and the sources of the disks."""
         ...
 
     def changed(
@@ -131,14 +162,6 @@ class Definitions(Protocol):
         """Give addresses to network cards that have none; where none is missing the text stays as it is."""
         ...
 
-    def requirements(self, xml: str) -> tuple[str, ...]:
-        """Name what a node must have for the domain to start, in the words of model/node_requirements.py."""
-        ...
 
-    def rbd_images(self, xml: str, pool: str) -> list[str]:
-        """Name the images of the pool that the domain opens for writing."""
-        ...
-
-    def unclear_disks(self, xml: str, pool: str) -> list[RbdName]:
-        """Name the disks opened for writing that may be images of the pool, but are not named as such."""
-        ...
+class Definitions(DefinitionReading, DefinitionDisks, DefinitionWriting, Protocol):
+    """Domain XML, as libvirt understands it."""

@@ -8,7 +8,7 @@ from vm_mgr.model.pause import PauseReason
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.live_migration import LiveMigration
 
-__all__ = ["Hypervisor", "half_error"]
+__all__ = ["Domains", "GuestDisks", "GuestMemory", "Guests", "Hypervisor", "half_error"]
 
 
 def half_error(name: VmName, reason: PauseReason) -> VmMgrError:
@@ -17,8 +17,8 @@ def half_error(name: VmName, reason: PauseReason) -> VmMgrError:
     return VmMgrError(Kind.WRONG_STATE, f"{name} is paused in a live migration here ({reason})", hint=hint)
 
 
-class Hypervisor(LiveMigration, Protocol):
-    """Every call is bounded in time and raises EXTERNAL_FAILURE when it fails or hangs."""
+class Domains(Protocol):
+    """Domains of a node, and what libvirt knows of them."""
 
     def capacity(self) -> NodeCapacity:
         """Give what the node has in all."""
@@ -43,6 +43,30 @@ class Hypervisor(LiveMigration, Protocol):
     def domain_state(self, name: VmName, *, timeout_s: float) -> str:
         """Give libvirt's word for the state (running, paused, …), or "absent"."""
         ...
+
+    def running_definition(self, name: VmName) -> str:
+        """Give the XML of a running domain as another node would have to take it over."""
+        ...
+
+    def console(self, name: VmName, user: str = "") -> NoReturn:
+        """Become a terminal at the domain's serial console; user is who logs in at its node."""
+        ...
+
+    def definition(self, name: VmName) -> str:
+        """Give the XML of a domain that libvirt itself keeps, as it will start next; raises NOT_FOUND."""
+        ...
+
+    def acts_alone(self, name: VmName) -> str:
+        """Say what on this node would start or stop the domain behind the cluster's back; mostly nothing."""
+        ...
+
+    def undefine(self, name: VmName) -> None:
+        """Have libvirt forget a domain that it keeps, but not its disks; absent is fine."""
+        ...
+
+
+class Guests(Protocol):
+    """What runs in a domain: whether its file systems and its processors stand still."""
 
     def freeze(self, name: VmName) -> bool:
         """Have the guest's agent freeze its file systems; False for a guest without an agent that answers."""
@@ -85,6 +109,10 @@ class Hypervisor(LiveMigration, Protocol):
         """
         ...
 
+
+class GuestMemory(Protocol):
+    """A guest's memory in a file."""
+
     def save_memory(self, name: VmName, path: str, *, timeout_s: float) -> None:
         """Write the memory of a guest that stands to a new file; its disks are flushed, and it stands on.
 
@@ -96,13 +124,9 @@ class Hypervisor(LiveMigration, Protocol):
         """Start a transient domain with the memory in a file; its processors stand until `resume`."""
         ...
 
-    def running_definition(self, name: VmName) -> str:
-        """Give the XML of a running domain as another node would have to take it over."""
-        ...
 
-    def console(self, name: VmName, user: str = "") -> NoReturn:
-        """Become a terminal at the domain's serial console; user is who logs in at its node."""
-        ...
+class GuestDisks(Protocol):
+    """The disks that a running domain has open."""
 
     def grow(self, name: VmName, source: str, size_bytes: int) -> None:
         """Tell a running guest that the disk with this source has become larger."""
@@ -120,14 +144,9 @@ class Hypervisor(LiveMigration, Protocol):
         """Ask the guest to let the disk with this source go; it does so later, or never."""
         ...
 
-    def definition(self, name: VmName) -> str:
-        """Give the XML of a domain that libvirt itself keeps, as it will start next; raises NOT_FOUND."""
-        ...
 
-    def acts_alone(self, name: VmName) -> str:
-        """Say what on this node would start or stop the domain behind the cluster's back; mostly nothing."""
-        ...
+class Hypervisor(Domains, Guests, GuestMemory, GuestDisks, LiveMigration, Protocol):
+    """The hypervisor of a node.
 
-    def undefine(self, name: VmName) -> None:
-        """Have libvirt forget a domain that it keeps, but not its disks; absent is fine."""
-        ...
+    Every call is bounded in time and raises EXTERNAL_FAILURE when it fails or hangs.
+    """

@@ -6,11 +6,13 @@ import sys
 from typing import TYPE_CHECKING
 
 from vm_mgr.adapters.host import transient
-from vm_mgr.adapters.host.remote import ask
+from vm_mgr.ports.node_runner import NodeVerb
 
 if TYPE_CHECKING:
+    from vm_mgr.model.cluster import NodeName
     from vm_mgr.model.vm import VmName
     from vm_mgr.ports.holds import Hold
+    from vm_mgr.ports.node_runner import NodeRunner
     from vm_mgr.ports.runner import Runner
 
 __all__ = ["RemoteHolds", "SystemdHolds"]
@@ -37,17 +39,17 @@ class SystemdHolds:
 class RemoteHolds:
     """Another node's, asked by the key that also opens its libvirt."""
 
-    def __init__(self, runner: Runner, host: str) -> None:
-        self.runner = runner
-        self.host = host
+    def __init__(self, nodes: NodeRunner, node: NodeName) -> None:
+        self.nodes = nodes
+        self.node = node
 
     def begin(self, name: VmName, hold: Hold, after_s: float) -> None:
         """Have it set the timer; raises EXTERNAL_FAILURE where the node does not know how."""
-        ask(self.runner, self.host, "begin", name, hold.value, f"{after_s:.0f}")
+        self.nodes.run(self.node, NodeVerb.BEGIN_HOLD, name, hold.value, f"{after_s:.0f}")
 
     def end(self, name: VmName) -> None:
         """Have it forget the timer."""
-        ask(self.runner, self.host, "end", name)
+        self.nodes.run(self.node, NodeVerb.END_HOLD, name)
 
 
 def _unit(name: VmName) -> str:

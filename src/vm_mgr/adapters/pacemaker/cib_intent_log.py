@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from vm_mgr.adapters.pacemaker.cib import Cib
     from vm_mgr.ports.clock import Clock
-    from vm_mgr.ports.cluster import Cluster
+    from vm_mgr.ports.cluster import ClusterView
     from vm_mgr.ports.processes import Processes
 
     EndedAt = Callable[[NodeName, int, str], bool]
@@ -42,7 +42,7 @@ class CibIntentLog:
     def __init__(
         self,
         cib: Cib,
-        cluster: Cluster,
+        cluster: ClusterView,
         clock: Clock,
         processes: Processes,
         ended_at: EndedAt,

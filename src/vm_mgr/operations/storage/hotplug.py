@@ -8,7 +8,7 @@ from vm_mgr.model.vm import VmName
 from vm_mgr.operations.migration.halves import ABSENT
 from vm_mgr.operations.storage.quiesce import node_of
 from vm_mgr.ports.env import Env
-from vm_mgr.ports.hypervisor import Hypervisor
+from vm_mgr.ports.hypervisor import GuestDisks, Hypervisor
 from vm_mgr.reports import Progress
 
 __all__ = ["at_guest", "attach_disk", "detach_disk", "guest_sources"]
@@ -45,7 +45,7 @@ def at_guest(env: Env, name: VmName, act: Callable[[Hypervisor], None]) -> None:
 def attach_disk(env: Env, name: VmName, source: str) -> None:
     """Give a running guest the disk that its definition has; one that doesn't run, or has it, is fine."""
 
-    def attach(hypervisor: Hypervisor) -> None:
+    def attach(hypervisor: GuestDisks) -> None:
         if source not in hypervisor.disk_sources(name):
             hypervisor.attach(name, env.definitions.device(env.storage.definition(name), source))
 
@@ -55,7 +55,7 @@ def attach_disk(env: Env, name: VmName, source: str) -> None:
 def detach_disk(env: Env, name: VmName, source: str) -> None:
     """Ask a running guest for a disk and wait until it lets go; raises WRONG_STATE where it does not."""
 
-    def detach(hypervisor: Hypervisor) -> None:
+    def detach(hypervisor: GuestDisks) -> None:
         if source not in hypervisor.disk_sources(name):
             return
         hypervisor.detach(name, source)

@@ -11,7 +11,7 @@ from vm_mgr.model.storage import Consistency
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.holds import Hold
-from vm_mgr.ports.hypervisor import Hypervisor
+from vm_mgr.ports.hypervisor import Guests
 from vm_mgr.reports import Level, Note
 
 __all__ = ["HOLD_S", "Quiescence", "node_of", "quiesced", "resume", "resume_quietly", "will_pause"]
@@ -35,7 +35,7 @@ class Quiescence:
 class _Frozen(Quiescence):
     """A guest whose agent has frozen its file systems."""
 
-    def __init__(self, env: Env, name: VmName, hypervisor: Hypervisor) -> None:
+    def __init__(self, env: Env, name: VmName, hypervisor: Guests) -> None:
         super().__init__(Consistency.FROZEN)
         self.env = env
         self.name = name
@@ -56,7 +56,7 @@ class _Frozen(Quiescence):
 class _Paused(Quiescence):
     """A guest whose processors stand."""
 
-    def __init__(self, name: VmName, hypervisor: Hypervisor) -> None:
+    def __init__(self, name: VmName, hypervisor: Guests) -> None:
         super().__init__(Consistency.CRASH)
         self.name = name
         self.hypervisor = hypervisor
@@ -140,7 +140,7 @@ def resume_quietly(env: Env, name: VmName, hold: Hold) -> bool:
 
 
 @contextmanager
-def _freezing(env: Env, name: VmName, node: NodeName, hypervisor: Hypervisor) -> Iterator[bool]:
+def _freezing(env: Env, name: VmName, node: NodeName, hypervisor: Guests) -> Iterator[bool]:
     """Freeze, under the limit that was set; gives whether the guest has an agent that does so."""
     if not hypervisor.freeze(name):
         _end(env, name, node)
@@ -154,7 +154,7 @@ def _freezing(env: Env, name: VmName, node: NodeName, hypervisor: Hypervisor) ->
 
 
 @contextmanager
-def _pausing(env: Env, name: VmName, node: NodeName, hypervisor: Hypervisor) -> Iterator[None]:
+def _pausing(env: Env, name: VmName, node: NodeName, hypervisor: Guests) -> Iterator[None]:
     """Pause a guest, unless its user has done so."""
     stood = hypervisor.paused(name, timeout_s=LOOK_S)
     if not stood.is_wanted:
@@ -172,7 +172,7 @@ def _pausing(env: Env, name: VmName, node: NodeName, hypervisor: Hypervisor) -> 
         _end(env, name, node)
 
 
-def _may_freeze(env: Env, name: VmName, hypervisor: Hypervisor) -> bool:
+def _may_freeze(env: Env, name: VmName, hypervisor: Guests) -> bool:
     """Tell whether an agent could answer: where none can, no timer is needed, which takes time to set."""
     return _has_agent(env, name) or hypervisor.agent_answers(name)
 
@@ -198,7 +198,7 @@ def _end(env: Env, name: VmName, node: NodeName) -> None:
         env.holds_at(node).end(name)
 
 
-def _thaw(hypervisor: Hypervisor, name: VmName, node: NodeName) -> None:
+def _thaw(hypervisor: Guests, name: VmName, node: NodeName) -> None:
     """Ask twice: nothing can be written in the guest until its agent answers."""
     if not hypervisor.thaw(name) and not hypervisor.thaw(name):
         message = f"the file systems of {name} are frozen: its agent no longer answers"
