@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from vm_mgr.adapters.host.clock import SystemClock
 from vm_mgr.errors import Kind, VmMgrError
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from vm_mgr.ports.nodes import Nodes
     from vm_mgr.ports.own_clients import OwnClients
     from vm_mgr.ports.processes import Processes
-    from vm_mgr.ports.snapshots import Snapshots
     from vm_mgr.ports.storage import Storage
     from vm_mgr.ports.storage_fencing import StorageFencing
     from vm_mgr.ports.timers import Timers
@@ -172,15 +171,10 @@ class RealEnv:
         """The storage that has a VM, whichever it is."""
         only, *others = self.storages.labels()
         if not others:
-            return cast("Storage", self.storages.get(only))
+            return self.storages.get(only)
         from vm_mgr.adapters.storage_set.port import RoutedStorage  # noqa: PLC0415
 
-        return cast("Storage", RoutedStorage(self.storages))
-
-    @property
-    def snapshots(self) -> Snapshots:
-        """The same storage's snapshots."""
-        return cast("Snapshots", self.storage)
+        return RoutedStorage(self.storages)
 
     def _ceph_names(self) -> set[VmName]:
         """Take the names that prefetch began to read, once; all else of the storage takes 10 ms to load."""
@@ -191,9 +185,10 @@ class RealEnv:
 
     @cached_property
     def _ceph_storage(self) -> CephStorage:
+        from vm_mgr.adapters.ceph.pool import Pool  # noqa: PLC0415
         from vm_mgr.adapters.ceph.port import CephStorage  # noqa: PLC0415
 
-        return CephStorage(
+        pool = Pool(
             self.connection,
             self.runner,
             self.clock,
@@ -201,13 +196,15 @@ class RealEnv:
             spool=self._paths.spool,
             say=lambda report: self.say(report),  # noqa: PLW0108 - a command sets another one later
         )
+        return CephStorage(pool)
 
     def _directory(self, label: str) -> SharedDirectory:
         from vm_mgr.adapters.libvirt.open_disks import QemuDisks  # noqa: PLC0415
+        from vm_mgr.adapters.shared_dir.folders import VmFolders  # noqa: PLC0415
         from vm_mgr.adapters.shared_dir.port import SharedDirectory  # noqa: PLC0415
 
         directory = self.storage_settings.directories[label]
-        return SharedDirectory(
+        folders = VmFolders(
             self._mount(label),
             self.runner,
             self.clock,
@@ -216,6 +213,7 @@ class RealEnv:
             open_disks=QemuDisks(self._where_it_runs),
             require=self._require_claims,
         )
+        return SharedDirectory(folders)
 
     def _require_claims(self) -> None:
         """A lock in Ceph can end under us; a file's lock can't."""

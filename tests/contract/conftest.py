@@ -23,6 +23,7 @@ from vm_mgr.adapters.memory.env import MemoryEnv
 from vm_mgr.adapters.pacemaker import cib_xml
 from vm_mgr.adapters.pacemaker.cib_intent_log import CibIntentLog
 from vm_mgr.adapters.shared_dir.event_log import SharedEventLog
+from vm_mgr.adapters.shared_dir.folders import VmFolders
 from vm_mgr.adapters.shared_dir.intent_log import SharedIntentLog
 from vm_mgr.adapters.shared_dir.mount import Mount
 from vm_mgr.adapters.shared_dir.port import SharedDirectory
@@ -57,8 +58,8 @@ def env(storage_kind, tmp_path):
     built = RealEnv() if REAL else MemoryEnv(DomainXml())
     if storage_kind == "vms":
         built.storage = built.storages.get("vms")
-        built.intent_log = SharedIntentLog(built.storage.mount)
-        built.event_log = SharedEventLog(built.storage.mount)
+        built.intent_log = SharedIntentLog(built.storage.folders.mount)
+        built.event_log = SharedEventLog(built.storage.folders.mount)
     if storage_kind == "cib":
         built.intent_log = built.cib_intent_log if REAL else intent_log_in(MemoryCib(), built)
     if storage_kind == "shared_dir":
@@ -127,7 +128,7 @@ def write_raw(env, storage_kind):
         elif storage_kind == "ceph":
             _write_omap(env.storage, text_key, value)
         else:
-            path = env.storage.mount.root / NAME / "metadata.json"
+            path = env.storage.folders.mount.root / NAME / "metadata.json"
             whole = json.loads(path.read_text())
             whole["metadata"][text_key] = text
             path.write_text(json.dumps(whole))
@@ -137,7 +138,7 @@ def write_raw(env, storage_kind):
 
 def _write_omap(storage, key, value):
     """Write into the header's omap, as cls_rbd keeps it; librbd's own call would end at a NUL."""
-    with storage.working("write") as (rbd, ioctx):
+    with storage.pool.working("write") as (rbd, ioctx):
         import rados  # noqa: PLC0415
 
         with rbd.Image(ioctx, f"system_{NAME}", read_only=True) as image:
@@ -157,7 +158,7 @@ def put_on_directory(env, root):
     root.mkdir()
     mount = Mount(root)
     mount.initialise()
-    env.storage = env.snapshots = SharedDirectory(mount, HostRunner(), SystemClock())
+    env.storage = SharedDirectory(VmFolders(mount, HostRunner(), SystemClock()))
     env.storages = StorageSet({"vms": StorageEntry(lambda: env.storage)})
     env.intent_log = SharedIntentLog(mount)
     env.event_log = SharedEventLog(mount)

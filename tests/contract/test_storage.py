@@ -45,12 +45,12 @@ def kind_of(function, *arguments):
 def test_committed_vm_is_there(env, image):
     fractions = stage(env, image)
     assert all(0 <= fraction <= 1 for fraction in fractions)
-    assert env.storage.exists(NAME)
-    assert NAME in env.storage.names()
-    assert env.storage.definition(NAME) == "<domain/>"
-    assert env.storage.full(NAME) == ""
-    assert env.storage.images(NAME) == [f"system_{NAME}"]
-    assert env.storage.settings(NAME) == SETTINGS
+    assert env.storage.definitions.exists(NAME)
+    assert NAME in env.storage.definitions.names()
+    assert env.storage.definitions.read(NAME) == "<domain/>"
+    assert env.storage.disks.full(NAME) == ""
+    assert env.storage.clients.images(NAME) == [f"system_{NAME}"]
+    assert env.storage.definitions.settings(NAME) == SETTINGS
 
 
 def test_uuids_are_read_once(env, image):
@@ -63,7 +63,7 @@ def test_uuids_are_read_once(env, image):
 
     def known(**options):
         asked.clear()
-        found = env.storage.uuids(read, **options)
+        found = env.storage.definitions.uuids(read, **options)
         return {name: found.get(name) for name in (NAME, OTHER)}, [
             xml for xml in asked if "<domain id" in xml
         ]
@@ -85,8 +85,8 @@ def test_uuids_are_read_once(env, image):
 
 def test_uncommitted_vm_leaves_nothing(env, image):
     stage(env, image, commit=False)
-    assert not env.storage.exists(NAME)
-    assert kind_of(env.storage.definition, NAME) is Kind.NOT_FOUND
+    assert not env.storage.definitions.exists(NAME)
+    assert kind_of(env.storage.definitions.read, NAME) is Kind.NOT_FOUND
     stage(env, image)
 
 
@@ -105,37 +105,37 @@ def test_staging_that_fails_leaves_nothing(env, image):
 
     with pytest.raises(RuntimeError):
         fail()
-    assert not env.storage.exists(NAME)
+    assert not env.storage.definitions.exists(NAME)
     stage(env, image)
 
 
 def test_commit_replaces_what_was_there(env, image):
     stage(env, image, xml="<domain>1</domain>")
     stage(env, image, xml="<domain>2</domain>")
-    assert env.storage.definition(NAME) == "<domain>2</domain>"
-    assert env.storage.images(NAME) == [f"system_{NAME}"]
+    assert env.storage.definitions.read(NAME) == "<domain>2</domain>"
+    assert env.storage.clients.images(NAME) == [f"system_{NAME}"]
 
 
 def test_uncommitted_replacement_keeps_the_old_vm(env, image):
     stage(env, image, xml="<domain>1</domain>")
     stage(env, image, xml="<domain>2</domain>", commit=False)
-    assert env.storage.definition(NAME) == "<domain>1</domain>"
+    assert env.storage.definitions.read(NAME) == "<domain>1</domain>"
 
 
 def test_removed_vm_is_gone(env, image):
     stage(env, image)
     env.storage.remove(NAME)
-    assert not env.storage.exists(NAME)
-    assert kind_of(env.storage.settings, NAME) is Kind.NOT_FOUND
+    assert not env.storage.definitions.exists(NAME)
+    assert kind_of(env.storage.definitions.settings, NAME) is Kind.NOT_FOUND
     env.storage.remove(NAME)
 
 
 def test_replacement_with_fewer_disks_leaves_no_disk_behind(env, image):
     stage(env, image, disks=3)
-    assert env.storage.images(NAME) == [f"system_{NAME}", f"data_{NAME}_0", f"data_{NAME}_1"]
+    assert env.storage.clients.images(NAME) == [f"system_{NAME}", f"data_{NAME}_0", f"data_{NAME}_1"]
     stage(env, image, disks=2)
-    assert env.storage.images(NAME) == [f"system_{NAME}", f"data_{NAME}_0"]
-    assert [disk.size_bytes for disk in env.storage.disks(NAME)] == [1 << 20, 1 << 20]
+    assert env.storage.clients.images(NAME) == [f"system_{NAME}", f"data_{NAME}_0"]
+    assert [disk.size_bytes for disk in env.storage.disks.of(NAME)] == [1 << 20, 1 << 20]
 
 
 # Of other tools: empty, binary, beyond the first buffers of librbd's binding (4 KiB) and of ours (64 KiB).
@@ -162,15 +162,15 @@ def test_whatever_stands_beside_the_disk_each_value_has_its_own_key(env, image, 
     for key, value in wrote.items():
         write_raw(key, value)
     text = {key.decode(): value.decode(errors="surrogateescape") for key, value in wrote.items()}
-    found = env.storage.metadata(NAME)
+    found = env.storage.definitions.metadata(NAME)
     assert {key: found[key] for key in text} == text
     assert (found["xml"], found["owner"]) == ("<domain/>", "me")
-    assert env.storage.definition(NAME) == "<domain/>"
+    assert env.storage.definitions.read(NAME) == "<domain/>"
     notes = {key: value for key, value in text.items() if not key.startswith("_")}
-    assert env.storage.settings(NAME) == SETTINGS._replace(user_metadata={**notes, "owner": "me"})
-    env.storage.describe(NAME, {"k00": "full", "k01": None, "xml": "<domain id='2'/>"})
-    env.storage.change_settings(NAME, SETTINGS._replace(priority=1))
-    found = env.storage.metadata(NAME)
+    assert env.storage.definitions.settings(NAME) == SETTINGS._replace(user_metadata={**notes, "owner": "me"})
+    env.storage.definitions.describe(NAME, {"k00": "full", "k01": None, "xml": "<domain id='2'/>"})
+    env.storage.definitions.change_settings(NAME, SETTINGS._replace(priority=1))
+    found = env.storage.definitions.metadata(NAME)
     rest = {key: value for key, value in text.items() if key not in ("k00", "k01")}
     assert {key: found[key] for key in rest} == rest
     assert (found["k00"], "k01" in found, found["xml"]) == ("full", False, "<domain id='2'/>")
@@ -179,12 +179,14 @@ def test_whatever_stands_beside_the_disk_each_value_has_its_own_key(env, image, 
 def test_text_is_kept_and_an_empty_value_is_none(env, image):
     stage(env, image)
     texts = {"huge": "ü" * 200_000, "lines": "a\n\tb\r\n", "signs": "<&>\"'\\", "wide": "日本\U0001f600"}
-    env.storage.describe(NAME, {**texts, "empty": ""})
-    assert env.storage.settings(NAME).user_metadata == {**texts, "owner": "me"}
-    env.storage.describe(NAME, {"huge": "", "absent": ""})
-    env.storage.change_settings(NAME, SETTINGS._replace(user_metadata={"owner": "", "wide": "w", "gone": ""}))
+    env.storage.definitions.describe(NAME, {**texts, "empty": ""})
+    assert env.storage.definitions.settings(NAME).user_metadata == {**texts, "owner": "me"}
+    env.storage.definitions.describe(NAME, {"huge": "", "absent": ""})
+    env.storage.definitions.change_settings(
+        NAME, SETTINGS._replace(user_metadata={"owner": "", "wide": "w", "gone": ""})
+    )
     kept = {key: texts[key] for key in ("lines", "signs")}
-    assert env.storage.settings(NAME).user_metadata == {**kept, "wide": "w"}
+    assert env.storage.definitions.settings(NAME).user_metadata == {**kept, "wide": "w"}
 
 
 def test_new_vm_has_no_empty_values(env, image):
@@ -194,168 +196,168 @@ def test_new_vm_has_no_empty_values(env, image):
         settings = VmSettings(user_metadata={"note": "", "owner": "me"}, crm_config_cmd="", migration_user="")
         staged.describe(xml="<domain/>", base_xml="<domain/>", settings=settings, notes={"_vm_mgr_made": "1"})
         staged.commit()
-    assert all(env.storage.metadata(NAME).values())
-    assert env.storage.settings(NAME).user_metadata == {"owner": "me"}
+    assert all(env.storage.definitions.metadata(NAME).values())
+    assert env.storage.definitions.settings(NAME).user_metadata == {"owner": "me"}
 
 
 def test_metadata_can_be_set_and_removed(env, image):
     stage(env, image)
-    env.storage.describe(NAME, {"owner": "you", "site": "north", "absent": None})
-    assert env.storage.settings(NAME).user_metadata == {"owner": "you", "site": "north"}
-    env.storage.describe(NAME, {"site": None})
-    assert "site" not in env.storage.metadata(NAME)
-    assert env.storage.definition(NAME) == "<domain/>"
-    assert kind_of(env.storage.metadata, OTHER) is Kind.NOT_FOUND
+    env.storage.definitions.describe(NAME, {"owner": "you", "site": "north", "absent": None})
+    assert env.storage.definitions.settings(NAME).user_metadata == {"owner": "you", "site": "north"}
+    env.storage.definitions.describe(NAME, {"site": None})
+    assert "site" not in env.storage.definitions.metadata(NAME)
+    assert env.storage.definitions.read(NAME) == "<domain/>"
+    assert kind_of(env.storage.definitions.metadata, OTHER) is Kind.NOT_FOUND
 
 
 def test_settings_are_replaced_and_notes_added_to(env, image):
     stage(env, image)
     changed = VmSettings(priority=9, colocations={"db1": "-700"}, user_metadata={"site": "north"})
-    env.storage.change_settings(NAME, changed)
+    env.storage.definitions.change_settings(NAME, changed)
     merged = {**SETTINGS.user_metadata, "site": "north"}
-    assert env.storage.settings(NAME) == changed._replace(user_metadata=merged)
+    assert env.storage.definitions.settings(NAME) == changed._replace(user_metadata=merged)
     remote = VmSettings(pacemaker_meta={"remote-node": "in1", "remote-addr": "192.0.2.5", "x": "y"})
-    env.storage.change_settings(NAME, remote)
-    assert env.storage.settings(NAME) == remote._replace(user_metadata=merged)
+    env.storage.definitions.change_settings(NAME, remote)
+    assert env.storage.definitions.settings(NAME) == remote._replace(user_metadata=merged)
 
 
 def test_renamed_vm_has_all_its_disks(env, image):
     stage(env, image, disks=2)
     env.storage.rename(NAME, OTHER)
     env.storage.rename(NAME, OTHER)
-    assert not env.storage.exists(NAME)
-    assert env.storage.images(OTHER) == [f"system_{OTHER}", f"data_{OTHER}_0"]
-    assert env.storage.settings(OTHER) == SETTINGS
+    assert not env.storage.definitions.exists(NAME)
+    assert env.storage.clients.images(OTHER) == [f"system_{OTHER}", f"data_{OTHER}_0"]
+    assert env.storage.definitions.settings(OTHER) == SETTINGS
 
 
 def test_disk_grows(env, image):
     stage(env, image)
-    env.storage.resize(NAME, f"system_{NAME}", 1 << 22)
-    assert env.storage.disks(NAME)[0].size_bytes == 1 << 22
+    env.storage.disks.resize(NAME, f"system_{NAME}", 1 << 22)
+    assert env.storage.disks.of(NAME)[0].size_bytes == 1 << 22
 
 
 def test_rollback_takes_the_size_back_too(env, image):
     stage(env, image)
-    env.snapshots.take_snapshot(NAME, "small", Consistency.OFFLINE)
-    before = env.storage.disks(NAME)[0].size_bytes
-    env.storage.resize(NAME, f"system_{NAME}", 1 << 22)
-    env.snapshots.roll_back(NAME, "small")
-    assert env.storage.disks(NAME)[0].size_bytes == before
+    env.storage.snapshots.take(NAME, "small", Consistency.OFFLINE)
+    before = env.storage.disks.of(NAME)[0].size_bytes
+    env.storage.disks.resize(NAME, f"system_{NAME}", 1 << 22)
+    env.storage.snapshots.roll_back(NAME, "small")
+    assert env.storage.disks.of(NAME)[0].size_bytes == before
 
 
 def test_snapshots_are_listed_by_age_and_removed(env, image):
     stage(env, image, disks=2)
     for name in ("b", "a"):
-        env.snapshots.take_snapshot(NAME, name, Consistency.OFFLINE)
-    env.snapshots.take_snapshot(NAME, "a", Consistency.OFFLINE)
-    found = env.snapshots.snapshots(NAME)
+        env.storage.snapshots.take(NAME, name, Consistency.OFFLINE)
+    env.storage.snapshots.take(NAME, "a", Consistency.OFFLINE)
+    found = env.storage.snapshots.of(NAME)
     assert [(one.name, one.consistency) for one in found] == [
         ("b", Consistency.OFFLINE),
         ("a", Consistency.OFFLINE),
     ]
     assert found[0].taken_utc <= found[1].taken_utc
-    env.snapshots.roll_back(NAME, "a")
-    env.snapshots.drop_snapshot(NAME, "b")
-    env.snapshots.drop_snapshot(NAME, "b")
-    assert [one.name for one in env.snapshots.snapshots(NAME)] == ["a"]
+    env.storage.snapshots.roll_back(NAME, "a")
+    env.storage.snapshots.drop(NAME, "b")
+    env.storage.snapshots.drop(NAME, "b")
+    assert [one.name for one in env.storage.snapshots.of(NAME)] == ["a"]
     assert env.storage.remove(NAME)
 
 
 def test_clone_shares_blocks_at_most_until_it_is_gone(env, image, shares_blocks):
     stage(env, image)
-    env.snapshots.take_snapshot(NAME, "now", Consistency.OFFLINE)
+    env.storage.snapshots.take(NAME, "now", Consistency.OFFLINE)
     with env.storage.stage(OTHER) as staged:
         staged.add_clone(f"system_{NAME}", "now")
         staged.describe(xml="<domain/>", base_xml="<domain/>", settings=SETTINGS, notes={"_vm_mgr_made": "1"})
         staged.commit()
-    env.snapshots.drop_snapshot(NAME, "now")
-    assert env.snapshots.snapshots(NAME) == []
-    assert env.storage.metadata(OTHER)["_vm_mgr_made"] == "1"
-    assert env.storage.disks(OTHER)[0].parent == (f"system_{NAME}" if shares_blocks else "")
-    assert env.storage.dependents(NAME) == ([f"system_{OTHER}"] if shares_blocks else [])
-    assert env.storage.disks(OTHER)[0].size_bytes == 1 << 20
+    env.storage.snapshots.drop(NAME, "now")
+    assert env.storage.snapshots.of(NAME) == []
+    assert env.storage.definitions.metadata(OTHER)["_vm_mgr_made"] == "1"
+    assert env.storage.disks.of(OTHER)[0].parent == (f"system_{NAME}" if shares_blocks else "")
+    assert env.storage.clones.of(NAME) == ([f"system_{OTHER}"] if shares_blocks else [])
+    assert env.storage.disks.of(OTHER)[0].size_bytes == 1 << 20
     assert env.storage.remove(OTHER)
-    assert env.storage.dependents(NAME) == []
+    assert env.storage.clones.of(NAME) == []
     assert env.storage.remove(NAME)
 
 
 def test_further_disk_is_made_out_of_sight_and_comes_and_goes(env, image):
     stage(env, image)
     fractions = []
-    assert env.storage.next_disk(NAME) == 1
-    env.storage.make_disk(NAME, 1, 1 << 21, None, fractions.append)
-    assert env.storage.images(NAME) == [f"system_{NAME}"]
-    env.storage.make_disk(NAME, 1, 1 << 20, env.images.inspect(image), fractions.append)
+    assert env.storage.disks.next_number(NAME) == 1
+    env.storage.disks.make(NAME, 1, 1 << 21, None, fractions.append)
+    assert env.storage.clients.images(NAME) == [f"system_{NAME}"]
+    env.storage.disks.make(NAME, 1, 1 << 20, env.images.inspect(image), fractions.append)
     for _ in range(2):
-        env.storage.place_disk(NAME, 1)
-        assert env.storage.images(NAME) == [f"system_{NAME}", f"data_{NAME}_0"]
+        env.storage.disks.place(NAME, 1)
+        assert env.storage.clients.images(NAME) == [f"system_{NAME}", f"data_{NAME}_0"]
     assert all(0 <= fraction <= 1 for fraction in fractions)
-    assert env.storage.next_disk(NAME) == 2
-    env.storage.make_disk(NAME, 2, 1 << 22, None, fractions.append)
-    env.storage.place_disk(NAME, 2)
-    assert [disk.size_bytes for disk in env.storage.disks(NAME)] == [1 << 20, 1 << 20, 1 << 22]
+    assert env.storage.disks.next_number(NAME) == 2
+    env.storage.disks.make(NAME, 2, 1 << 22, None, fractions.append)
+    env.storage.disks.place(NAME, 2)
+    assert [disk.size_bytes for disk in env.storage.disks.of(NAME)] == [1 << 20, 1 << 20, 1 << 22]
     for _ in range(2):
-        env.storage.drop_disk(NAME, 2)
-        assert env.storage.images(NAME) == [f"system_{NAME}", f"data_{NAME}_0"]
-    env.storage.drop_disk(NAME, 1)
-    assert env.storage.next_disk(NAME) == 1
-    assert env.storage.settings(NAME) == SETTINGS
+        env.storage.disks.drop(NAME, 2)
+        assert env.storage.clients.images(NAME) == [f"system_{NAME}", f"data_{NAME}_0"]
+    env.storage.disks.drop(NAME, 1)
+    assert env.storage.disks.next_number(NAME) == 1
+    assert env.storage.definitions.settings(NAME) == SETTINGS
     assert env.storage.remove(NAME)
 
 
 def test_disk_that_was_only_made_is_nothing(env, image):
     stage(env, image)
-    env.storage.make_disk(NAME, 1, 1 << 20, None, lambda _: None)
+    env.storage.disks.make(NAME, 1, 1 << 20, None, lambda _: None)
     assert not env.storage.unstage(NAME)
-    assert kind_of(env.storage.place_disk, NAME, 1) is Kind.EXTERNAL_FAILURE
-    env.storage.make_disk(NAME, 1, 1 << 20, None, lambda _: None)
+    assert kind_of(env.storage.disks.place, NAME, 1) is Kind.EXTERNAL_FAILURE
+    env.storage.disks.make(NAME, 1, 1 << 20, None, lambda _: None)
     assert env.storage.remove(NAME)
-    assert not env.storage.exists(NAME)
+    assert not env.storage.definitions.exists(NAME)
     assert not env.storage.remove(NAME)
 
 
 def test_disk_says_what_needs_it(env, image, shares_blocks):
     stage(env, image)
-    env.snapshots.take_snapshot(NAME, "first", Consistency.OFFLINE)
-    env.storage.make_disk(NAME, 1, 1 << 20, None, lambda _: None)
-    env.storage.place_disk(NAME, 1)
-    assert env.storage.disk_ties(NAME, 1) == ((), ())
-    env.snapshots.take_snapshot(NAME, "second", Consistency.OFFLINE)
+    env.storage.snapshots.take(NAME, "first", Consistency.OFFLINE)
+    env.storage.disks.make(NAME, 1, 1 << 20, None, lambda _: None)
+    env.storage.disks.place(NAME, 1)
+    assert env.storage.disks.ties(NAME, 1) == ((), ())
+    env.storage.snapshots.take(NAME, "second", Consistency.OFFLINE)
     with env.storage.stage(OTHER) as staged:
         staged.add_clone(f"data_{NAME}_0", "second")
         staged.describe(xml="<domain/>", base_xml="<domain/>", settings=SETTINGS, notes={})
         staged.commit()
-    assert env.storage.disk_ties(NAME, 0).snapshots == ("first", "second")
-    ties = env.storage.disk_ties(NAME, 1)
+    assert env.storage.disks.ties(NAME, 0).snapshots == ("first", "second")
+    ties = env.storage.disks.ties(NAME, 1)
     assert ties.snapshots == ("second",)
     assert ties.clones == ((f"system_{OTHER}",) if shares_blocks else ())
-    assert kind_of(env.storage.disk_ties, NAME, 2) is Kind.NOT_FOUND
-    env.snapshots.roll_back(NAME, "first")
-    assert len(env.storage.images(NAME)) == 2
+    assert kind_of(env.storage.disks.ties, NAME, 2) is Kind.NOT_FOUND
+    env.storage.snapshots.roll_back(NAME, "first")
+    assert len(env.storage.clients.images(NAME)) == 2
 
 
 def test_flattened_clone_depends_on_nothing(env, image):
     stage(env, image)
-    env.snapshots.take_snapshot(NAME, "now", Consistency.OFFLINE)
+    env.storage.snapshots.take(NAME, "now", Consistency.OFFLINE)
     with env.storage.stage(OTHER) as staged:
         staged.add_clone(f"system_{NAME}", "now")
         staged.describe(xml="<domain/>", base_xml="<domain/>", settings=SETTINGS, notes={})
         staged.commit()
-    env.snapshots.drop_snapshot(NAME, "now")
+    env.storage.snapshots.drop(NAME, "now")
     fractions = []
     for _ in range(2):
-        env.storage.flatten(OTHER, f"system_{OTHER}", fractions.append)
+        env.storage.clones.flatten(OTHER, f"system_{OTHER}", fractions.append)
     assert all(0 <= fraction <= 1 for fraction in fractions)
-    assert env.storage.disks(OTHER)[0].parent == ""
-    assert env.storage.dependents(NAME) == []
-    assert env.storage.disk_ties(NAME, 0) == ((), ())
+    assert env.storage.disks.of(OTHER)[0].parent == ""
+    assert env.storage.clones.of(NAME) == []
+    assert env.storage.disks.ties(NAME, 0) == ((), ())
     assert env.storage.remove(NAME)
-    assert env.storage.exists(OTHER)
+    assert env.storage.definitions.exists(OTHER)
 
 
 def test_full_copy_depends_on_nothing(env, image):
     stage(env, image)
-    env.snapshots.take_snapshot(NAME, "now", Consistency.OFFLINE)
+    env.storage.snapshots.take(NAME, "now", Consistency.OFFLINE)
     fractions = []
     with env.storage.stage(OTHER) as staged:
         staged.add(1 << 20)
@@ -363,28 +365,28 @@ def test_full_copy_depends_on_nothing(env, image):
         staged.describe(xml="<domain/>", base_xml="<domain/>", settings=SETTINGS, notes={})
         staged.commit()
     assert all(0 <= fraction <= 1 for fraction in fractions)
-    assert env.storage.dependents(NAME) == []
-    assert env.storage.disks(OTHER)[0].parent == ""
+    assert env.storage.clones.of(NAME) == []
+    assert env.storage.disks.of(OTHER)[0].parent == ""
 
 
 def test_nothing_is_left_to_settle_after_the_end(env, image):
     stage(env, image)
     assert not env.storage.unstage(NAME)
-    assert env.storage.exists(NAME)
+    assert env.storage.definitions.exists(NAME)
 
 
 def test_disks_that_were_taken_back_are_whole(env, image):
     stage(env, image, disks=2)
-    env.snapshots.take_snapshot(NAME, "first", Consistency.OFFLINE)
+    env.storage.snapshots.take(NAME, "first", Consistency.OFFLINE)
     for _ in range(2):
-        env.snapshots.roll_back(NAME, "first")
-        assert HALF not in env.storage.metadata(NAME)
+        env.storage.snapshots.roll_back(NAME, "first")
+        assert HALF not in env.storage.definitions.metadata(NAME)
 
 
 def test_unused_disk_has_no_holder(env, image):
     stage(env, image)
-    assert env.storage.holders(env.storage.images(NAME)) == []
-    assert env.storage.holders(["system_contract2"]) == []
+    assert env.storage.clients.of(env.storage.clients.images(NAME)) == []
+    assert env.storage.clients.of(["system_contract2"]) == []
 
 
 def test_vms_of_similar_names_leave_each_other_alone(env, image, neighbours):
@@ -397,8 +399,8 @@ def test_vms_of_similar_names_leave_each_other_alone(env, image, neighbours):
     stage(env, image, disks=2)
     assert env.storage.remove(NAME)
     for number, name in enumerate(neighbours):
-        assert env.storage.images(name) == [f"system_{name}", f"data_{name}_0"]
-        assert env.storage.definition(name) == f"<domain>{number}</domain>"
+        assert env.storage.clients.images(name) == [f"system_{name}", f"data_{name}_0"]
+        assert env.storage.definitions.read(name) == f"<domain>{number}</domain>"
         assert env.storage.remove(name)
 
 
@@ -411,66 +413,69 @@ def quiet(_fraction):
 
 
 def save(env, content=MEMORY, *, finish=True):
-    path = env.storage.prepare_state(NAME, len(content))
+    path = env.storage.saved_memory.prepare(NAME, len(content))
     assert not Path(path).exists()
     Path(path).write_bytes(content)
-    kept = env.storage.store_state(NAME, STATE, quiet)
+    kept = env.storage.saved_memory.store(NAME, STATE, quiet)
     if finish:
-        env.storage.commit_state(NAME, kept)
+        env.storage.saved_memory.commit(NAME, kept)
     return kept
 
 
 def test_saved_memory_is_given_back_once(env, image):
     stage(env, image)
-    assert env.storage.saved_state(NAME) is None
+    assert env.storage.saved_memory.of(NAME) is None
     kept = save(env)
-    assert (kept.size_bytes, kept.disk_fingerprint) == (len(MEMORY), env.storage.disk_fingerprint(NAME))
-    found = env.storage.saved_state(NAME)
+    assert (kept.size_bytes, kept.disk_fingerprint) == (
+        len(MEMORY),
+        env.storage.saved_memory.disk_fingerprint(NAME),
+    )
+    found = env.storage.saved_memory.of(NAME)
     assert found == kept._replace(complete=True)
     assert found.resumable
-    env.storage.consume_state(NAME)
-    assert kind_of(env.storage.consume_state, NAME) is Kind.WRONG_STATE
-    assert env.storage.saved_state(NAME) == kept._replace(complete=True, consumed=True)
-    path = env.storage.load_state(NAME, found, quiet)
+    env.storage.saved_memory.consume(NAME)
+    assert kind_of(env.storage.saved_memory.consume, NAME) is Kind.WRONG_STATE
+    assert env.storage.saved_memory.of(NAME) == kept._replace(complete=True, consumed=True)
+    path = env.storage.saved_memory.load(NAME, found, quiet)
     assert Path(path).read_bytes() == MEMORY
-    env.storage.delete_state(NAME)
-    assert env.storage.saved_state(NAME) is None
+    env.storage.saved_memory.delete(NAME)
+    assert env.storage.saved_memory.of(NAME) is None
     assert not Path(path).exists()
-    env.storage.delete_state(NAME)
+    env.storage.saved_memory.delete(NAME)
 
 
 def test_memory_that_is_not_finished_can_not_be_taken(env, image):
     stage(env, image)
     save(env, finish=False)
-    found = env.storage.saved_state(NAME)
+    found = env.storage.saved_memory.of(NAME)
     assert not found.complete
     assert not found.resumable
-    assert kind_of(env.storage.consume_state, NAME) is Kind.WRONG_STATE
-    env.storage.delete_state(NAME)
-    assert env.storage.saved_state(NAME) is None
+    assert kind_of(env.storage.saved_memory.consume, NAME) is Kind.WRONG_STATE
+    env.storage.saved_memory.delete(NAME)
+    assert env.storage.saved_memory.of(NAME) is None
 
 
 def test_absent_memory_can_not_be_taken(env, image):
     stage(env, image)
-    assert kind_of(env.storage.consume_state, NAME) is Kind.WRONG_STATE
+    assert kind_of(env.storage.saved_memory.consume, NAME) is Kind.WRONG_STATE
 
 
 def test_new_memory_takes_the_place_of_what_was_saved_before(env, image):
     stage(env, image)
     save(env, b"older")
-    env.storage.consume_state(NAME)
+    env.storage.saved_memory.consume(NAME)
     kept = save(env, b"newer")
-    assert env.storage.saved_state(NAME) == kept._replace(complete=True)
-    env.storage.consume_state(NAME)
-    assert Path(env.storage.load_state(NAME, kept, quiet)).read_bytes() == b"newer"
+    assert env.storage.saved_memory.of(NAME) == kept._replace(complete=True)
+    env.storage.saved_memory.consume(NAME)
+    assert Path(env.storage.saved_memory.load(NAME, kept, quiet)).read_bytes() == b"newer"
 
 
 def test_other_memory_than_was_kept_is_refused(env, image):
     stage(env, image)
     kept = save(env)
-    env.storage.consume_state(NAME)
+    env.storage.saved_memory.consume(NAME)
     other = kept._replace(digest="0" * len(kept.digest))
-    assert kind_of(env.storage.load_state, NAME, other, quiet) is Kind.EXTERNAL_FAILURE
+    assert kind_of(env.storage.saved_memory.load, NAME, other, quiet) is Kind.EXTERNAL_FAILURE
 
 
 def test_saving_and_fetching_end_when_the_caller_says_so(env, image):
@@ -478,41 +483,41 @@ def test_saving_and_fetching_end_when_the_caller_says_so(env, image):
         raise VmMgrError(Kind.TRY_LATER, "too late")
 
     stage(env, image)
-    Path(env.storage.prepare_state(NAME, len(MEMORY))).write_bytes(MEMORY)
-    assert kind_of(env.storage.store_state, NAME, STATE, late) is Kind.TRY_LATER
-    assert not env.storage.saved_state(NAME).complete
+    Path(env.storage.saved_memory.prepare(NAME, len(MEMORY))).write_bytes(MEMORY)
+    assert kind_of(env.storage.saved_memory.store, NAME, STATE, late) is Kind.TRY_LATER
+    assert not env.storage.saved_memory.of(NAME).complete
     kept = save(env)
-    env.storage.consume_state(NAME)
-    assert kind_of(env.storage.load_state, NAME, kept, late) is Kind.TRY_LATER
+    env.storage.saved_memory.consume(NAME)
+    assert kind_of(env.storage.saved_memory.load, NAME, kept, late) is Kind.TRY_LATER
 
 
 def test_memory_without_room_is_refused(env, image):
     stage(env, image)
-    assert kind_of(env.storage.prepare_state, NAME, 1 << 60) is Kind.NO_RESOURCES
+    assert kind_of(env.storage.saved_memory.prepare, NAME, 1 << 60) is Kind.NO_RESOURCES
 
 
 def test_moment_stays_until_a_disk_changes(env, image):
     stage(env, image)
-    before = env.storage.disk_fingerprint(NAME)
-    env.storage.describe(NAME, {"owner": "you"})
-    assert env.storage.disk_fingerprint(NAME) == before
+    before = env.storage.saved_memory.disk_fingerprint(NAME)
+    env.storage.definitions.describe(NAME, {"owner": "you"})
+    assert env.storage.saved_memory.disk_fingerprint(NAME) == before
     kept = save(env, finish=False)
-    env.storage.resize(NAME, f"system_{NAME}", 2 << 20)
-    assert env.storage.disk_fingerprint(NAME) != before
-    assert kind_of(env.storage.commit_state, NAME, kept) is Kind.WRONG_STATE
-    assert not env.storage.saved_state(NAME).complete
+    env.storage.disks.resize(NAME, f"system_{NAME}", 2 << 20)
+    assert env.storage.saved_memory.disk_fingerprint(NAME) != before
+    assert kind_of(env.storage.saved_memory.commit, NAME, kept) is Kind.WRONG_STATE
+    assert not env.storage.saved_memory.of(NAME).complete
 
 
 def test_saved_memory_is_no_disk_and_goes_with_its_vm(env, image):
     stage(env, image)
-    names = env.storage.names()
+    names = env.storage.definitions.names()
     save(env)
-    assert env.storage.names() == names
-    assert env.storage.images(NAME) == [f"system_{NAME}"]
-    assert env.storage.next_disk(NAME) == 1
+    assert env.storage.definitions.names() == names
+    assert env.storage.clients.images(NAME) == [f"system_{NAME}"]
+    assert env.storage.disks.next_number(NAME) == 1
     env.storage.remove(NAME)
     stage(env, image)
-    assert env.storage.saved_state(NAME) is None
+    assert env.storage.saved_memory.of(NAME) is None
 
 
 def test_replacement_has_no_saved_memory_that_fits(env, image):
@@ -520,5 +525,6 @@ def test_replacement_has_no_saved_memory_that_fits(env, image):
     kept = save(env)
     stage(env, image)
     assert (
-        env.storage.saved_state(NAME) is None or env.storage.disk_fingerprint(NAME) != kept.disk_fingerprint
+        env.storage.saved_memory.of(NAME) is None
+        or env.storage.saved_memory.disk_fingerprint(NAME) != kept.disk_fingerprint
     )

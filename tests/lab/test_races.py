@@ -133,7 +133,7 @@ def in_memory(begins: str, other: bool, storage: str, played: tuple[tuple[str, i
     """Play operations one after the other; give the facts afterwards and how each ended."""
     env = MemoryEnv(DomainXml())
     if storage != "ceph":
-        env.storage.dependents = lambda _: []  # a clone is a whole file there
+        env.storage.clones.of = lambda _: []  # a clone is a whole file there
     with tempfile.TemporaryDirectory() as folder:
         for word in filter(None, races.CONTENTS.values()):
             header = b"QFI\xfb" + bytes(20) + (2 * races.MIB).to_bytes(8, "big")

@@ -53,7 +53,9 @@ AGENT_CHANNEL = "<channel type='unix'><target type='virtio' name='org.qemu.guest
 
 @pytest.mark.parametrize(("devices", "expected"), [("", ""), (AGENT_CHANNEL, AGENT_EXPECTED)])
 def test_start_tells_its_beginning_and_what_it_waited_for(node, devices, expected):
-    node.storage.describe("web1", {"xml": DOMAIN.replace("<devices/>", f"<devices>{devices}</devices>")})
+    node.storage.definitions.describe(
+        "web1", {"xml": DOMAIN.replace("<devices/>", f"<devices>{devices}</devices>")}
+    )
     node.hypervisor.on_call = lambda verb: node.clock.sleep(2 if verb == "create" else 0)
     act(node, "start")
     starting, running = node.journal.handed
@@ -66,7 +68,9 @@ def test_start_tells_its_beginning_and_what_it_waited_for(node, devices, expecte
 
 @pytest.mark.parametrize("devices", ["", AGENT_CHANNEL])
 def test_start_tells_that_qemu_runs_but_its_scripts_follow(node, devices):
-    node.storage.describe("web1", {"xml": DOMAIN.replace("<devices/>", f"<devices>{devices}</devices>")})
+    node.storage.definitions.describe(
+        "web1", {"xml": DOMAIN.replace("<devices/>", f"<devices>{devices}</devices>")}
+    )
     act(node, "start", scripts=True)
     detail = node.journal.handed[-1].detail
     assert (detail.startswith(AGENT_EXPECTED), detail.endswith(SCRIPTS_FOLLOW)) == (bool(devices), True)
@@ -236,7 +240,9 @@ DEAD = DiskClient("system_web1", "198.51.100.11:0/7", "client.1", "auto 1", watc
 
 @pytest.mark.parametrize("emptied", ["", "1000 5 7211d24b-8a6d-4c1b-9953-f2bfac5d3272"])
 def test_stop_shuts_out_the_client_of_a_process_that_died(node, emptied):
-    node.storage.describe("web1", {"xml": DOMAIN.replace("<devices/>", f"<devices>{DISK}</devices>")})
+    node.storage.definitions.describe(
+        "web1", {"xml": DOMAIN.replace("<devices/>", f"<devices>{DISK}</devices>")}
+    )
     node.storage.held = [DEAD]
     act(node, "stop")  # nothing was known to run here
     assert not node.storage.evicted
@@ -265,7 +271,7 @@ def test_stop_of_a_dead_vm_succeeds_without_ceph(node, monkeypatch, error):
             raise error
         threading.Event().wait(0.5)
 
-    node.storage.definition = definition
+    node.storage.definitions.read = definition
     act(node, "stop")
 
 
@@ -354,7 +360,7 @@ def test_start_is_refused_while_another_node_has_the_disk(node):
     xml = DOMAIN.replace(
         "<devices/>", "<devices><disk><source protocol='rbd' name='rbd/system_web1'/></disk></devices>"
     )
-    node.storage.describe("web1", {"xml": xml})
+    node.storage.definitions.describe("web1", {"xml": xml})
     node.storage.held = [DiskClient("system_web1", "198.51.100.12:0/7")]
     with pytest.raises(VmMgrError):
         act(node, "start")

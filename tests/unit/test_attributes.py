@@ -52,7 +52,7 @@ def vm(env, image):
 
 @pytest.mark.parametrize("bad", BAD)
 def test_reserved_and_unknown_ones_are_refused_everywhere(env, vm, image, bad):
-    before = (env.storage.settings(vm), dict(env.cluster.resources))
+    before = (env.storage.definitions.settings(vm), dict(env.cluster.resources))
     attempts = [
         lambda: create(env, CreateRequest("web3", DOMAIN, (image,), VmSettings(**bad))),
         lambda: clone(env, CloneRequest(vm, "web3", VmSettings(**bad))),
@@ -63,7 +63,7 @@ def test_reserved_and_unknown_ones_are_refused_everywhere(env, vm, image, bad):
         with pytest.raises(VmMgrError) as caught:
             attempt()
         assert (caught.value.kind, bool(caught.value.hint)) == (Kind.INVALID, True)
-    assert (env.storage.settings(vm), dict(env.cluster.resources)) == before
+    assert (env.storage.definitions.settings(vm), dict(env.cluster.resources)) == before
     assert set(env.storage.vms) == {vm}
 
 
@@ -85,7 +85,7 @@ def test_what_was_stored_earlier_is_ignored_and_told(env, vm, bad):
     disable(env, vm)
     ((field, pairs),) = bad.items()
     fine = {"force_stop": "1"} if field == "pacemaker_params" else {"a": "b"}
-    env.storage.change_settings(vm, VmSettings(priority=4, **{field: {**pairs, **fine}}))
+    env.storage.definitions.change_settings(vm, VmSettings(priority=4, **{field: {**pairs, **fine}}))
     assert enable(env, vm).state is VmState.STARTED
     assert "attribute-ignored" in [report.code for report in env.said if isinstance(report, Note)]
     resource = env.cluster.resources[vm]
@@ -99,7 +99,7 @@ def test_what_was_stored_earlier_is_ignored_and_told(env, vm, bad):
     clone(env, CloneRequest(vm, "web2", lambda source: source))
     assert env.cluster.resources["web2"].priority == 5
     set_vm(env, vm, Changes({field: dict.fromkeys(pairs, "")}))
-    assert set(pairs).isdisjoint(getattr(env.storage.settings(vm), field))
+    assert set(pairs).isdisjoint(getattr(env.storage.definitions.settings(vm), field))
 
 
 def test_parameters_of_other_agents_are_taken_and_those_of_ours_work(env, image):

@@ -74,9 +74,9 @@ class TestNodes:
         ],
     )
     def test_what_no_node_has_is_refused_and_the_largest_named(self, env, vm, nodes, changes, named):
-        before = env.storage.definition(vm)
+        before = env.storage.definitions.read(vm)
         assert named in refused(set_vm, env, vm, changes).message
-        assert env.storage.definition(vm) == before
+        assert env.storage.definitions.read(vm) == before
         assert set_vm(env, vm, changes._replace(allow=ALLOW))
 
     def test_both_that_lack_are_named_at_once(self, env, vm, nodes):
@@ -115,12 +115,12 @@ class TestNodes:
     def test_new_vm_is_refused_before_its_import(self, env, image, nodes):
         xml = DOMAIN.replace("<memory>", "<memory unit='TiB'>")
         refused(create, env, CreateRequest("big", xml, (image,)))
-        assert not env.storage.exists("big")
+        assert not env.storage.definitions.exists("big")
         assert not env.intent_log.intents()
         create(env, CreateRequest("big", xml, (image,), VmSettings(), allow=ALLOW))
 
     def test_edited_text_is_taken_with_a_warning(self, env, vm, nodes):
-        before = env.storage.definition(vm)
+        before = env.storage.definitions.read(vm)
         edit(env, vm, before.replace("<memory>1<", "<memory unit='TiB'>1<"), before)
         assert "too-large" in codes(env)
 
@@ -130,11 +130,11 @@ class TestRoom:
     def test_disk_that_can_never_be_filled_is_refused(self, env, vm, size):
         assert "10 GiB in all" in refused(add_disk, env, vm, NewDisk(size)).message
         refused(resize_disk, env, vm, size)
-        assert len(env.storage.disks(vm)) == 1
+        assert len(env.storage.disks.of(vm)) == 1
         assert not env.intent_log.intents()
         resize_disk(env, vm, size, allow=ALLOW)
         add_disk(env, vm, NewDisk(size, allow=ALLOW))
-        assert [disk.size_bytes for disk in env.storage.disks(vm)] == [size, size]
+        assert [disk.size_bytes for disk in env.storage.disks.of(vm)] == [size, size]
 
     def test_disk_that_has_no_room_now_is_told(self, env, vm):
         add_disk(env, vm, NewDisk(5 * GIB))
@@ -154,7 +154,7 @@ class TestRoom:
         refused(add_disk, env, vm, NewDisk(image=image))
 
     def test_storage_that_does_not_say_hinders_nothing(self, env, vm):
-        env.storage.failing = "room"
+        env.storage.failing = "disks.room"
         resize_disk(env, vm, 900 << 40)
         assert codes(env) == ["room-unknown"]
 

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from vm_mgr.adapters.ceph import disks, flattening, port, removal
+from vm_mgr.adapters.ceph import port
+from vm_mgr.adapters.ceph.pool import Pool
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 
@@ -120,14 +121,14 @@ def rbd():
 def storage(rbd, monkeypatch):
     monkeypatch.setitem(sys.modules, "rados", RADOS)
 
-    class Storage(port.CephStorage):
+    class Images(Pool):
         @contextmanager
         def working(self, doing):
             yield rbd, None
 
     objects = Objects(lambda name: raw(rbd.images[name]["meta"]))
     connection = SimpleNamespace(pool="rbd", user="u", conf="c", ioctx=objects)
-    return Storage(connection, None, VirtualClock())
+    return port.CephStorage(Images(connection, None, VirtualClock()))
 
 
 def raw(meta):
@@ -146,25 +147,25 @@ def kind_of(function, *arguments):
 
 
 def test_new_disk_is_ours_to_delete_until_it_is_in_the_group(storage, rbd):
-    assert disks.following(storage, "web1") == 1
-    disks.make(storage, "web1", 1, 1 << 20, None, None)
+    assert storage.disks.next_number("web1") == 1
+    storage.disks.make("web1", 1, 1 << 20, None, None)
     assert rbd.images["vm-mgr-new_1_web1"]["meta"] == {"_vm_mgr_unfinished": "remove"}
     rbd.rename("vm-mgr-new_1_web1", "data_web1_0")  # killed here, and then the VM is removed
-    assert removal.remove_vm(storage, "web1")
+    assert storage.remove("web1")
     assert not rbd.images
     assert not rbd.groups
 
 
 def test_disk_comes_and_goes_with_its_count(storage, rbd):
     for number in (1, 2):
-        disks.make(storage, "web1", number, 1 << 20, None, None)
+        storage.disks.make("web1", number, 1 << 20, None, None)
         for _ in range(2):
-            disks.place(storage, "web1", number)
+            storage.disks.place("web1", number)
         assert rbd.images["system_web1"]["meta"] == {"_additional_disks": str(number)}
-    assert storage.images("web1") == ["system_web1", "data_web1_0", "data_web1_1"]
+    assert storage.clients.images("web1") == ["system_web1", "data_web1_0", "data_web1_1"]
     assert not rbd.images["data_web1_1"]["meta"]
     for number in (2, 2, 1):
-        disks.drop(storage, "web1", number)
+        storage.disks.drop("web1", number)
     assert rbd.images.keys() == {"system_web1"}
     assert rbd.groups["web1"] == ["system_web1"]
     assert not rbd.images["system_web1"]["meta"]
@@ -172,29 +173,29 @@ def test_disk_comes_and_goes_with_its_count(storage, rbd):
 
 def test_foreign_images_are_neither_counted_nor_deleted(storage, rbd):
     rbd.add("data_web1_0")
-    assert kind_of(disks.following, storage, "web1") is Kind.EXISTS
-    disks.drop(storage, "web1", 1)
+    assert kind_of(storage.disks.next_number, "web1") is Kind.EXISTS
+    storage.disks.drop("web1", 1)
     assert "data_web1_0" in rbd.images
     rbd.groups["web1"] += ["data_web1_0", "mine"]
-    assert kind_of(disks.following, storage, "web1") is Kind.WRONG_STATE
-    assert kind_of(disks.ties, storage, "web1", 2) is Kind.NOT_FOUND
+    assert kind_of(storage.disks.next_number, "web1") is Kind.WRONG_STATE
+    assert kind_of(storage.disks.ties, "web1", 2) is Kind.NOT_FOUND
 
 
 def test_ties_are_snapshots_and_clones_but_not_hidden_ones(storage, rbd):
     snaps = [{"id": n, "name": name, "namespace": n} for n, name in enumerate(("old", "group", "trash"))]
     children = [{"image": "system_web2", "trash": False}, {"image": "gone", "trash": True}]
     rbd.images["system_web1"] |= {"snaps": snaps, "children": children}
-    assert disks.ties(storage, "web1", 0) == (("old", "group"), ("system_web2",))
+    assert storage.disks.ties("web1", 0) == (("old", "group"), ("system_web2",))
 
 
 def test_flatten_shows_progress_and_can_be_repeated(storage, rbd):
     rbd.images["system_web1"] |= {"parent": "system_db1", "objects": 4}
     seen = []
-    flattening.flatten(storage, "system_web1", seen.append)
+    storage.clones.flatten("web1", "system_web1", seen.append)
     assert seen[-1] == 0.75
-    flattening.flatten(storage, "system_web1", seen.append)
+    storage.clones.flatten("web1", "system_web1", seen.append)
     rbd.images["system_web1"] |= {"parent": "system_db1", "features": 1, "snaps": [{"id": 1, "name": "a"}]}
-    assert kind_of(flattening.flatten, storage, "system_web1", seen.append) is Kind.WRONG_STATE
+    assert kind_of(storage.clones.flatten, "web1", "system_web1", seen.append) is Kind.WRONG_STATE
 
 
 def test_interrupted_flatten_is_cancelled(storage, rbd):
@@ -204,5 +205,5 @@ def test_interrupted_flatten_is_cancelled(storage, rbd):
         raise SignalError(2)
 
     with pytest.raises(SignalError):
-        flattening.flatten(storage, "system_web1", interrupt)
+        storage.clones.flatten("web1", "system_web1", interrupt)
     assert rbd.images["system_web1"]["parent"] == "system_db1"

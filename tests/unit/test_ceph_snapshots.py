@@ -64,6 +64,7 @@ def storage(monkeypatch):
     monkeypatch.setitem(sys.modules, "rbd", rbd)
     monkeypatch.setitem(sys.modules, "rados", SimpleNamespace(Error=Error))
     held = []
+    monkeypatch.setattr(snapshots.CephClients, "of", lambda _self, _images: list(held))
 
     @contextmanager
     def working(doing):
@@ -74,7 +75,6 @@ def storage(monkeypatch):
         rbd=rbd,
         held=held,
         images=lambda _: ["system_web1", "data_web1_0"],
-        holders=lambda _: list(held),
         working=working,
         describe=lambda *_: None,
     )
@@ -88,7 +88,7 @@ def kind_of(call):
 
 def test_all_images_are_open_as_long_as_one_is_taken_back(storage):
     """So that no start finds one of them unwatched in between."""
-    snapshots.roll_back(storage, "web1", "s")
+    snapshots.CephSnapshots(storage).roll_back("web1", "s")
     assert storage.rbd.done == [
         ("rollback_to_snap", "system_web1", 2),
         ("rollback_to_snap", "data_web1_0", 2),
@@ -97,10 +97,10 @@ def test_all_images_are_open_as_long_as_one_is_taken_back(storage):
 
 def test_watcher_refuses_before_anything_is_touched_and_a_lock_alone_does_not(storage):
     storage.held.append(LEFT._replace(watching=True))
-    assert kind_of(lambda: snapshots.roll_back(storage, "web1", "s")) is Kind.WRONG_STATE
+    assert kind_of(lambda: snapshots.CephSnapshots(storage).roll_back("web1", "s")) is Kind.WRONG_STATE
     assert not storage.rbd.done
     storage.held[:] = [LEFT]
-    snapshots.roll_back(storage, "web1", "s")
+    snapshots.CephSnapshots(storage).roll_back("web1", "s")
     assert len(storage.rbd.done) == 2
 
 
@@ -108,12 +108,13 @@ def test_watcher_refuses_before_anything_is_touched_and_a_lock_alone_does_not(st
 @pytest.mark.parametrize("verb", ["rollback_to_snap", "remove_snap"])
 def test_failure_on_the_way_is_no_refusal(storage, verb, image):
     storage.rbd.failing[verb, image] = ImageBusyError()
-    call = snapshots.roll_back if verb == "rollback_to_snap" else snapshots.drop
-    assert kind_of(lambda: call(storage, "web1", "s")) is Kind.EXTERNAL_FAILURE
+    part = snapshots.CephSnapshots(storage)
+    call = part.roll_back if verb == "rollback_to_snap" else part.drop
+    assert kind_of(lambda: call("web1", "s")) is Kind.EXTERNAL_FAILURE
 
 
 def test_snapshot_that_a_clone_needs_is_refused_before_any_disk_loses_it(storage):
     storage.rbd.protected = {"system_web1", "data_web1_0"}
     storage.rbd.failing["unprotect_snap", "data_web1_0"] = ImageBusyError()
-    assert kind_of(lambda: snapshots.drop(storage, "web1", "s")) is Kind.WRONG_STATE
+    assert kind_of(lambda: snapshots.CephSnapshots(storage).drop("web1", "s")) is Kind.WRONG_STATE
     assert not [verb for verb, *_ in storage.rbd.done if verb == "remove_snap"]

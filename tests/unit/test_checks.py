@@ -53,7 +53,7 @@ def files(tmp_path, image):
 class TestSettings:
     def test_checks_are_turned_on_shown_and_turned_off(self, env, cli, files):
         cli("create", "web1", *files, "--check", "qmp=90", "guest-agent=2m")
-        assert env.storage.settings("web1").checks == {"qmp": "90", "guest-agent": "120"}
+        assert env.storage.definitions.settings("web1").checks == {"qmp": "90", "guest-agent": "120"}
         assert env.cluster.resources["web1"].checks == {"qmp": 90, "guest-agent": 120}
         cli("set", "web1", "--check", "qmp=60s", "--check", "counters=1h", "--no-check", "guest-agent")
         assert env.cluster.resources["web1"].checks == {"qmp": 60, "counters": 3600}
@@ -61,12 +61,12 @@ class TestSettings:
         assert shown == [{"name": "qmp", "interval_s": 60}, {"name": "counters", "interval_s": 3600}]
         assert "qmp every 60 s" in cli("show", "web1")
         cli("set", "web1", "--no-check", "qmp", "--no-check", "counters")
-        assert env.storage.settings("web1").checks == {}
+        assert env.storage.definitions.settings("web1").checks == {}
 
     def test_clone_takes_them_over_but_those_it_is_not_to_have(self, env, cli, files):
         cli("create", "web1", *files, "--check", "qmp=60", "--check", "counters=60")
         cli("clone", "web1", "--dst-name", "web2", "--no-check", "qmp", "--no-check", "guest-agent")
-        assert env.storage.settings("web2").checks == {"counters": "60"}
+        assert env.storage.definitions.settings("web2").checks == {"counters": "60"}
 
     def test_dry_run_names_them(self, cli, files):
         cli("create", "web1", *files)
@@ -79,7 +79,7 @@ class TestSettings:
     def test_nonsense_is_refused(self, env, cli, files, given):
         told = cli("create", "web1", *files, "--check", given, code=EXIT_CODES[Kind.INVALID])
         assert "60s" in told or "KEY=VALUE" in told or "there are" in told
-        assert not env.storage.exists("web1")
+        assert not env.storage.definitions.exists("web1")
 
     def test_both_storages_keep_them(self):
         settings = VmSettings(checks=CHECKS)
@@ -90,8 +90,10 @@ class TestSettings:
 
     def test_what_a_slip_has_left_in_the_storage_does_not_reach_the_cluster(self, env, image):
         create(env, CreateRequest("web1", DOMAIN, (image,)))
-        env.storage.change_settings("web1", VmSettings(checks={"qmp": "soon", "x": "60", "counters": "60"}))
-        settings = env.storage.settings("web1")
+        env.storage.definitions.change_settings(
+            "web1", VmSettings(checks={"qmp": "soon", "x": "60", "counters": "60"})
+        )
+        settings = env.storage.definitions.settings("web1")
         assert resource_for(env, "web1", settings, start=True).checks == {"counters": 60}
 
 
@@ -561,7 +563,7 @@ class TestFullStorage:
 
     @pytest.fixture
     def misses(self, node):
-        node.storage.definition = lambda _name: DOMAIN
+        node.storage.definitions.read = lambda _name: DOMAIN
 
         def miss():
             seen = [look(node, 20) for _ in range(6)]
@@ -582,7 +584,7 @@ class TestFullStorage:
         def silent(_name):
             raise VmMgrError(Kind.EXTERNAL_FAILURE, "Ceph does not answer")
 
-        node.storage.full = silent
+        node.storage.disks.full = silent
         assert [one.failed for one in misses()] == [False, False, True, True]
 
     def test_qemu_that_a_signal_has_stopped_waits_for_nothing(self, node):

@@ -107,10 +107,10 @@ def test_clone_has_an_identity_of_its_own(shell, env):
     shell.create("web1", "--priority", "7", "--preferred-host", "n2")
     done = shell("clone", "web1", "--dst_name", "web2", "--clear_constraint", "--metadata", "role=copy")
     assert done.stdout == "web2 is Started on n1\n"
-    assert env.storage.settings("web2").priority == 7
-    assert env.storage.settings("web2").preferred_host is None
-    assert env.storage.settings("web2").user_metadata == {"role": "copy"}
-    one, two = (env.definitions.uuid(env.storage.definition(name)) for name in ("web1", "web2"))
+    assert env.storage.definitions.settings("web2").priority == 7
+    assert env.storage.definitions.settings("web2").preferred_host is None
+    assert env.storage.definitions.settings("web2").user_metadata == {"role": "copy"}
+    one, two = (env.definitions.uuid(env.storage.definitions.read(name)) for name in ("web1", "web2"))
     assert one != two
     assert shell("clone", "web1", "--dst-name", "web2").exit_code == EXIT_CODES[Kind.EXISTS]
     assert shell("clone", "web1", "--dst-name", "web1").exit_code == EXIT_CODES[Kind.INVALID]
@@ -193,10 +193,10 @@ def test_guest_becomes_a_node(shell, env):
 
 def test_several_disks_are_imported_in_order(shell, env, image):
     assert shell.create("web1", "--additional-disk", image, "--additional-disk", image).exit_code == 0
-    assert env.storage.images("web1") == ["system_web1", "data_web1_0", "data_web1_1"]
-    xml = env.storage.definition("web1")
-    assert [xml.index(f"rbd/{disk}") for disk in env.storage.images("web1")] == sorted(
-        xml.index(f"rbd/{disk}") for disk in env.storage.images("web1")
+    assert env.storage.clients.images("web1") == ["system_web1", "data_web1_0", "data_web1_1"]
+    xml = env.storage.definitions.read("web1")
+    assert [xml.index(f"rbd/{disk}") for disk in env.storage.clients.images("web1")] == sorted(
+        xml.index(f"rbd/{disk}") for disk in env.storage.clients.images("web1")
     )
     done = shell.create("web2", "--additional-disk", "/none", "--additional-disk", "/nothing")
     assert done.exit_code == EXIT_CODES[Kind.NOT_FOUND]
@@ -220,8 +220,8 @@ def test_local_domain_is_taken_over_and_then_forgotten(shell, env, image):
     done = shell("add-to-cluster", "--name", "old1", "--new-name", "web1", "--disk-bus", "scsi")
     assert done.stdout == "web1 is Started on n1\n"
     assert not env.hypervisor.kept
-    assert env.storage.images("web1") == ["system_web1", "data_web1_0"]
-    assert image not in env.storage.definition("web1")
+    assert env.storage.clients.images("web1") == ["system_web1", "data_web1_0"]
+    assert image not in env.storage.definitions.read("web1")
     assert shell("add-to-cluster", "old1").exit_code == EXIT_CODES[Kind.NOT_FOUND]
 
 
@@ -261,8 +261,8 @@ def test_domain_with_a_disk_that_cannot_be_copied_is_refused(shell, env, image):
     assert not env.storage.vms
     env.hypervisor.kept["old1"] = DOMAIN.replace("<devices/>", f"<devices>{net}{file}</devices>")
     assert shell("add-to-cluster", "old1", "--image", image).exit_code == 0
-    xml = env.storage.definition("old1")
-    assert env.storage.images("old1") == ["system_old1", "data_old1_0"]
+    xml = env.storage.definitions.read("old1")
+    assert env.storage.clients.images("old1") == ["system_old1", "data_old1_0"]
     assert "nbd" not in xml
     assert image not in xml
 
@@ -274,12 +274,12 @@ def test_foreign_resource_and_what_has_clones_are_never_replaced(shell, env, ima
     assert shell("clone", "web1", "--dst-name", "ip1", "--force").exit_code == EXIT_CODES[Kind.EXISTS]
     assert shell.create("ip1", "--force").exit_code == EXIT_CODES[Kind.EXISTS]
     assert shell("clone", "web1", "--dst-name", "web2").exit_code == 0
-    assert "remote-node" not in env.storage.settings("web2").pacemaker_meta
-    before = env.storage.definition("web1")
+    assert "remote-node" not in env.storage.definitions.settings("web2").pacemaker_meta
+    before = env.storage.definitions.read("web1")
     assert shell.create("web1", "--force").exit_code == EXIT_CODES[Kind.WRONG_STATE]
     done = shell("clone", "web2", "--dst-name", "web1", "--force")
     assert done.exit_code == EXIT_CODES[Kind.WRONG_STATE]
-    assert env.storage.definition("web1") == before
+    assert env.storage.definitions.read("web1") == before
 
 
 def test_several_pairs_may_follow_one_option_as_in_seapaths_scripts(shell, env):
@@ -294,7 +294,7 @@ def test_several_pairs_may_follow_one_option_as_in_seapaths_scripts(shell, env):
         "--disable",
     )
     assert done.exit_code == 0, done.stderr
-    settings = env.storage.settings("web1")
+    settings = env.storage.definitions.settings("web1")
     assert settings.pacemaker_params == {"force_stop": "1", "migrateport": "4915"}
     assert settings.user_metadata == {"owner": "me", "site": "north"}
 
@@ -302,7 +302,7 @@ def test_several_pairs_may_follow_one_option_as_in_seapaths_scripts(shell, env):
 def test_host_that_is_given_for_a_clone_replaces_its_sources(shell, env):
     shell.create("web1", "--preferred-host", "n1", "--disable")
     assert shell("clone", "web1", "--dst-name", "web2", "--pinned-host", "n2", "--disable").exit_code == 0
-    settings = env.storage.settings("web2")
+    settings = env.storage.definitions.settings("web2")
     assert (settings.pinned_host, settings.preferred_host) == ("n2", None)
 
 
@@ -330,7 +330,7 @@ def test_settings_change_and_say_when(shell, env):
     assert "vm-mgr restart web1" in done.stderr
     words = ["--unset", "preferred-host", "--disable-live-migration", "--pacemaker-meta", "a="]
     assert shell("set", "web1", *words, "--metadata", "owner=me", "--disk-bus", "").exit_code == 0
-    settings = env.storage.settings("web1")
+    settings = env.storage.definitions.settings("web1")
     assert settings == VmSettings(priority=0, user_metadata={"owner": "me"})
     for words in (
         [],

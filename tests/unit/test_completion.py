@@ -25,8 +25,8 @@ def world(env):
             staged.describe(xml=DOMAIN, base_xml=DOMAIN, settings=VmSettings(), notes={})
             staged.commit()
     enable(env, "web1", start=True)
-    env.snapshots.take_snapshot("web1", "before_update", "offline")
-    env.snapshots.take_snapshot("web1", "old", "offline")
+    env.storage.snapshots.take("web1", "before_update", "offline")
+    env.storage.snapshots.take("web1", "old", "offline")
     return env
 
 
@@ -97,7 +97,7 @@ def test_files_are_left_to_the_shell(offered):
 
 
 def test_failures_are_silent_and_what_is_known_is_offered(offered, world):
-    world.storage.failing = "names"
+    world.storage.failing = "definitions.names"
     assert offered("vm-mgr start ") == plain("web1")
     world.cluster.state = None
     assert offered("vm-mgr start ") == []
@@ -111,7 +111,7 @@ def test_what_hangs_is_not_waited_for(offered, world, monkeypatch):
         time.sleep(60)
         raise VmMgrError(Kind.EXTERNAL_FAILURE, "too late")
 
-    world.storage.names = hang
+    world.storage.definitions.names = hang
     began = time.monotonic()
     assert offered("vm-mgr start ") == plain("web1")
     assert time.monotonic() - began < 10

@@ -15,6 +15,7 @@ import pytest
 from tests.lab.node import conformance
 from vm_mgr.adapters.host.clock import SystemClock
 from vm_mgr.adapters.host.runner import HostRunner
+from vm_mgr.adapters.shared_dir.folders import VmFolders
 from vm_mgr.adapters.shared_dir.mount import Mount
 from vm_mgr.adapters.shared_dir.port import SharedDirectory
 from vm_mgr.model.vm import VmSettings
@@ -114,7 +115,7 @@ class Fakes(conformance.Machine):
         (box / "vm-mgr.toml").write_text(f'[shared_dir.vms]\npath = "{box}/vms"\n')
         mount = Mount(box / "vms")
         mount.initialise()
-        with SharedDirectory(mount, HostRunner(), SystemClock()).stage(NAME) as staged:
+        with SharedDirectory(VmFolders(mount, HostRunner(), SystemClock())).stage(NAME) as staged:
             staged.add(1 << 20)
             staged.describe(xml=DOMAIN, base_xml=DOMAIN, settings=VmSettings(), notes={})
             staged.commit()

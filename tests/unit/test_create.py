@@ -22,8 +22,8 @@ def kinds(error):
 def test_vm_is_created_and_started(env, image):
     seen = create(env, request(image))
     assert seen.state is VmState.STARTED
-    assert "rbd/system_web1" in env.storage.definition("web1")
-    assert env.storage.metadata("web1")["_base_xml"] == DOMAIN
+    assert "rbd/system_web1" in env.storage.definitions.read("web1")
+    assert env.storage.definitions.metadata("web1")["_base_xml"] == DOMAIN
 
 
 def test_disable_leaves_it_out_of_the_cluster(env, image):
@@ -107,7 +107,7 @@ def test_settings_that_pacemaker_cannot_hold_are_refused(env, image):
 
 def test_what_another_tool_has_stored_is_checked_before_the_cluster_sees_it(env, image):
     create(env, request(image, enable=False))
-    env.storage.change_settings("web1", VmSettings(pacemaker_meta={"a b": "1"}))
+    env.storage.definitions.change_settings("web1", VmSettings(pacemaker_meta={"a b": "1"}))
     with pytest.raises(VmMgrError) as caught:
         enable(env, "web1")
     assert caught.value.kind is Kind.INVALID
@@ -141,11 +141,11 @@ def test_existing_name_is_refused_without_force(env, image):
 
 def test_force_that_fails_keeps_the_old_vm(env, image):
     create(env, request(image))
-    before = env.storage.definition("web1")
+    before = env.storage.definitions.read("web1")
     env.storage.failing = "commit"
     with pytest.raises(VmMgrError):
         create(env, request(image, force=True))
-    assert env.storage.definition("web1") == before
+    assert env.storage.definitions.read("web1") == before
     assert status(env, "web1").state is VmState.STARTED
 
 
@@ -172,7 +172,7 @@ def test_uuid_of_another_vm_is_refused(env, image):
 def test_generated_uuids_differ(env, image):
     create(env, request(image))
     create(env, request(image, name="web2"))
-    uuids = env.storage.uuids(env.definitions.uuid)
+    uuids = env.storage.definitions.uuids(env.definitions.uuid)
     assert len(set(uuids.values())) == 2
 
 

@@ -4,7 +4,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from vm_mgr.adapters.ceph import holders as looking
+from vm_mgr.adapters.ceph import clients as looking
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import Fencing
 from vm_mgr.model.storage import DiskClient
@@ -67,7 +67,7 @@ def test_caller_with_little_time_hears_who_has_the_disk(env, back):
     env.storage.held = [REMOTE]
     fence(env, "n2")
     node(env, "n2", online=back)
-    env.storage.evict = lambda holder: None
+    env.storage.clients.evict = lambda holder: None
     with pytest.raises(VmMgrError) as caught:
         free_disks(env, env.storage, "web1", [IMAGE], limit_s=5)
     assert "n2" in caught.value.message
@@ -171,7 +171,7 @@ def test_client_on_this_node_that_can_not_be_explained_is_never_evicted(env, not
 
 
 def test_client_on_this_node_is_waited_for_like_any_other(env):
-    env.storage.holders = lambda images: [] if env.clock.now > 1_000_031 else [MINE]
+    env.storage.clients.of = lambda images: [] if env.clock.now > 1_000_031 else [MINE]
     free(env)
     assert not env.storage.evicted
 
@@ -242,7 +242,7 @@ GIVEN_UP = REMOTE._replace(watching=False)
 
 @pytest.mark.parametrize(("given_up_after_s", "waited_s"), [(0, 5), (30, 35)])
 def test_lock_that_a_dead_client_on_a_member_has_left_is_broken(env, given_up_after_s, waited_s):
-    env.storage.holders = lambda images: (
+    env.storage.clients.of = lambda images: (
         [GIVEN_UP if env.clock.now - 1_000_000 >= given_up_after_s else REMOTE] * (not env.storage.evicted)
     )
     free(env)
@@ -251,7 +251,7 @@ def test_lock_that_a_dead_client_on_a_member_has_left_is_broken(env, given_up_af
 
 
 def test_client_that_watches_again_has_not_been_given_up(env):
-    env.storage.holders = lambda images: [GIVEN_UP if int(env.clock.now) % 4 else REMOTE]
+    env.storage.clients.of = lambda images: [GIVEN_UP if int(env.clock.now) % 4 else REMOTE]
     with pytest.raises(VmMgrError):
         free(env)
     assert not env.storage.evicted
@@ -276,7 +276,7 @@ def test_host_that_still_watches_another_disk_lives(env, nonce):
 
 def test_host_that_watches_again_has_not_been_given_up(env):
     data = REMOTE._replace(image="data_web1_0", address="198.51.100.12:0/72")
-    env.storage.holders = lambda images: [GIVEN_UP, *([data] if int(env.clock.now) % 4 else [])]
+    env.storage.clients.of = lambda images: [GIVEN_UP, *([data] if int(env.clock.now) % 4 else [])]
     refused(env, [IMAGE, data.image])
 
 
@@ -315,4 +315,4 @@ def test_locks_of_clients_that_ceph_gave_up_are_told_apart(cookie, watchers, wat
     image.list_lockers.return_value = {"lockers": [("client.1", cookie, "198.51.100.12:0/7")]}
     image.watchers_list.return_value = [{"addr": address} for address in watchers]
     rbd = MagicMock(Image=MagicMock(return_value=image), ImageNotFound=KeyError)
-    assert looking.holders(rbd, None, IMAGE) == [REMOTE._replace(cookie=cookie, watching=watching)]
+    assert looking.clients_of(rbd, None, IMAGE) == [REMOTE._replace(cookie=cookie, watching=watching)]

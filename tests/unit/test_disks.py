@@ -36,7 +36,7 @@ def refused(function, *arguments):
 
 
 def sources(env, name="web1"):
-    return env.definitions.sources(env.storage.definition(name))
+    return env.definitions.sources(env.storage.definitions.read(name))
 
 
 def test_running_guest_has_the_new_disk_at_once(env, vm, image):
@@ -45,7 +45,7 @@ def test_running_guest_has_the_new_disk_at_once(env, vm, image):
     assert sources(env) == ["rbd/system_web1", "rbd/data_web1_0", "rbd/data_web1_1"]
     assert env.hypervisor.plugged[vm] == ["rbd/data_web1_0", "rbd/data_web1_1"]
     assert env.storage.vms[vm].disks[1:] == ["", image]
-    assert 'dev="sda" bus="scsi"' in env.storage.definition(vm)
+    assert 'dev="sda" bus="scsi"' in env.storage.definitions.read(vm)
 
 
 @pytest.mark.parametrize("bring", [stop, disable])
@@ -59,14 +59,14 @@ def test_vm_that_does_not_run_gets_the_disk_with_its_next_start(env, vm, bring):
 def test_bus_is_the_one_of_the_vm(env, image):
     create(env, CreateRequest("web1", DOMAIN, (image,), VmSettings(disk_bus="scsi")))
     add_disk(env, "web1", NewDisk(SIZE))
-    assert 'dev="sdb" bus="scsi"' in env.storage.definition("web1")
+    assert 'dev="sdb" bus="scsi"' in env.storage.definitions.read("web1")
 
 
 def test_disk_that_the_guest_cannot_get_is_taken_back(env, vm):
-    before = env.storage.definition(vm)
+    before = env.storage.definitions.read(vm)
     env.hypervisor.no_free_slot = True
     assert refused_without_hint(add_disk, env, vm, NewDisk(SIZE)).kind is Kind.EXTERNAL_FAILURE
-    assert env.storage.images(vm) == ["system_web1"]
+    assert env.storage.clients.images(vm) == ["system_web1"]
     assert sources(env) == env.definitions.sources(before)
     assert not env.intent_log.intents()
 
@@ -91,21 +91,21 @@ def test_disk_that_the_guest_has_got_after_all_stays(env, vm):
     env.hypervisor.running.update(running)
     refused_without_hint(add_disk, env, vm, NewDisk(SIZE))
     assert not env.intent_log.intents()
-    assert env.storage.images(vm) == ["system_web1", "data_web1_0"]
+    assert env.storage.clients.images(vm) == ["system_web1", "data_web1_0"]
     assert sources(env)[1:] == env.hypervisor.plugged[vm] == ["rbd/data_web1_0"]
     assert "kept" in [getattr(report, "code", "") for report in env.said]
 
 
-@pytest.mark.parametrize("step", ["make_disk", "describe"])
+@pytest.mark.parametrize("step", ["disks.make", "definitions.describe"])
 def test_failure_leaves_no_disk_or_a_mark(env, vm, step):
     env.storage.failing = step
     refused_without_hint(add_disk, env, vm, NewDisk(SIZE))
     env.storage.failing = ""
-    assert bool(env.intent_log.intents()) is (step == "describe")
+    assert bool(env.intent_log.intents()) is (step == "definitions.describe")
     assert not env.storage.made
     add_disk(env, vm, NewDisk(SIZE))
-    assert len(env.storage.images(vm)) == (3 if step == "describe" else 2)
-    assert len(sources(env)) == len(env.storage.images(vm))
+    assert len(env.storage.clients.images(vm)) == (3 if step == "definitions.describe" else 2)
+    assert len(sources(env)) == len(env.storage.clients.images(vm))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_failure_leaves_no_disk_or_a_mark(env, vm, step):
 )
 def test_disk_that_makes_no_sense_is_refused(env, vm, new, kind):
     assert refused(add_disk, env, vm, new).kind is kind
-    assert env.storage.images(vm) == ["system_web1"]
+    assert env.storage.clients.images(vm) == ["system_web1"]
 
 
 def test_vm_on_its_way_is_left_alone(env, image):
@@ -144,11 +144,11 @@ def test_last_disk_goes_from_guest_definition_and_storage(env, vm):
 
 def test_guest_that_does_not_let_go_keeps_its_disk(env, vm):
     add_disk(env, vm, NewDisk(SIZE))
-    before = env.storage.definition(vm)
+    before = env.storage.definitions.read(vm)
     env.hypervisor.keeps_disks = True
     assert refused(remove_disk, env, vm, 1).kind is Kind.WRONG_STATE
-    assert env.storage.definition(vm) == before
-    assert env.storage.images(vm) == ["system_web1", "data_web1_0"]
+    assert env.storage.definitions.read(vm) == before
+    assert env.storage.clients.images(vm) == ["system_web1", "data_web1_0"]
     assert not env.intent_log.intents()
     env.hypervisor.keeps_disks = False
     remove_disk(env, vm, 1)

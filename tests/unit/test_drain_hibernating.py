@@ -235,7 +235,7 @@ class TestReturn:
         with pytest.raises(VmMgrError) as caught:
             set_vm(env, "web1", Changes({"on_move": None}))
         assert caught.value.kind is Kind.WRONG_STATE
-        assert env.storage.settings("web1").on_move == "hibernate"
+        assert env.storage.definitions.settings("web1").on_move == "hibernate"
 
     def test_move_away_from_home_is_refused_since_it_would_return(self, env, make):
         make("web1", **self.settings())

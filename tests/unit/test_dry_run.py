@@ -37,6 +37,7 @@ from vm_mgr.operations.start import start
 from vm_mgr.operations.stop import stop
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.staged import Staged
+from vm_mgr.ports.storage import PARTS, Storage
 from vm_mgr.reports import Note
 
 from .conftest import DOMAIN
@@ -58,10 +59,13 @@ class Untouchable:
         self._real = real
 
     def __getattr__(self, verb):
+        part = f"{self._port}.{verb}"
+        if part in READS:
+            return type(self)(part, getattr(self._real, verb))
         if verb not in READS[self._port]:
-            raise Changed(f"{self._port}.{verb}")
+            raise Changed(part)
         found = getattr(self._real, verb)
-        if (self._port, verb) == ("storages", "called"):
+        if (self._port, verb) == ("storages", "get"):
             return lambda label: Untouchable("storage", found(label))
         return found
 
@@ -81,16 +85,24 @@ class UntouchableEnv:
 
 
 def ports():
-    hints = {
+    parts = {f"storage.{name}": part for name, part in properties(Storage).items()}
+    return {**properties(Env, APART), **parts, "staged": Staged}
+
+
+def properties(protocol, apart=()):
+    return {
         name: typing.get_type_hints(getter.fget)["return"]
-        for name, getter in vars(Env).items()
-        if isinstance(getter, property) and name not in APART
+        for name, getter in vars(protocol).items()
+        if isinstance(getter, property) and name not in apart
     }
-    return {**hints, "staged": Staged}
 
 
 def verbs(protocol):
     return {name for name in dir(protocol) if not name.startswith("_") and callable(getattr(protocol, name))}
+
+
+def test_parts_of_a_storage_are_those_that_are_named():
+    assert set(PARTS) == set(properties(Storage))
 
 
 @pytest.mark.parametrize("port", ports())
@@ -103,14 +115,14 @@ def seen(env):
     """What the ports tell, but for what is new each time: addresses, UUIDs, times."""
     vms = {
         name: (
-            [(disk.image, disk.size_bytes, disk.parent) for disk in env.storage.disks(name)],
-            sorted(one.name for one in env.snapshots.snapshots(name)),
-            env.storage.settings(name),
-            sorted(env.storage.metadata(name)),
-            env.storage.metadata(name)["vm_name"],
+            [(disk.image, disk.size_bytes, disk.parent) for disk in env.storage.disks.of(name)],
+            sorted(one.name for one in env.storage.snapshots.of(name)),
+            env.storage.definitions.settings(name),
+            sorted(env.storage.definitions.metadata(name)),
+            env.storage.definitions.metadata(name)["vm_name"],
             env.storages.label_of(name),
         )
-        for name in env.storage.names()
+        for name in env.storage.definitions.names()
     }
     resources = {
         name: (one.role, one.target_role, one.active, one.nodes)
@@ -125,7 +137,9 @@ def everything(env):
     env.cluster.state()  # which does at each look what it was asked for
     vms = {name: vars(vm) for name, vm in env.storage.vms.items()}
     parts = (env.storage, env.cluster, env.intent_log, env.hypervisor)
-    return copy.deepcopy([{**vars(part), "vms": vms, "on_call": None, "domains": None} for part in parts])
+    apart = {"on_call": None, "domains": None, **dict.fromkeys(PARTS)}
+    kept = [env.storage.saved_memory.states, *({**vars(part), "vms": vms, **apart} for part in parts)]
+    return copy.deepcopy(kept)
 
 
 def dry_run_of(env, operation):
@@ -287,7 +301,7 @@ def test_another_command_is_not_disturbed(image):
             Kind.WRONG_STATE,
         ),
         (
-            lambda env: setattr(env.storage, "failing", "names"),
+            lambda env: setattr(env.storage, "failing", "definitions.names"),
             lambda env: rollback(env, "db1", "old"),
             Kind.EXTERNAL_FAILURE,
         ),
@@ -327,6 +341,8 @@ def test_only_the_vms_that_are_changed_are_read(image):
     class Asked(Untouchable):
         def __getattr__(self, verb):
             found = super().__getattr__(verb)
+            if isinstance(found, Untouchable):
+                return found
             return lambda *arguments: asked.append((verb, *arguments)) or found(*arguments)
 
     whole = UntouchableEnv(env)
@@ -340,9 +356,12 @@ def test_only_the_vms_that_are_changed_are_read(image):
 def test_vm_that_cannot_be_read_can_be_removed(image):
     env = world(image)
 
+    read = ("metadata", "settings", "read")
+    unread = {*(f"storage.definitions.{verb}" for verb in read), "storage.disks.of", "storage.snapshots.of"}
+
     class Broken(Untouchable):
         def __getattr__(self, verb):
-            if verb in ("disks", "metadata", "settings", "definition", "snapshots"):
+            if f"{self._port}.{verb}" in unread:
                 raise VmMgrError(Kind.EXTERNAL_FAILURE, "it is broken")
             return super().__getattr__(verb)
 
@@ -353,7 +372,7 @@ def test_vm_that_cannot_be_read_can_be_removed(image):
     dry_run_env = DryRunEnv(whole, steps.append)
     remove(dry_run_env, "web1")
     assert steps == ["delete what is left of web1 in the storage"]
-    assert not dry_run_env.storage.exists("web1")
+    assert not dry_run_env.storage.definitions.exists("web1")
 
 
 def test_disk_with_a_name_of_its_own_keeps_it(image):
@@ -365,7 +384,7 @@ def test_disk_with_a_name_of_its_own_keeps_it(image):
             found = super().__getattr__(verb)
             if verb == "images":
                 return lambda name: images if name == "web1" else found(name)
-            if verb == "disks":
+            if (self._port, verb) == ("storage.disks", "of"):
                 return lambda name: [
                     disk._replace(image=images[number]) if name == "web1" else disk
                     for number, disk in enumerate(found(name))
@@ -377,9 +396,9 @@ def test_disk_with_a_name_of_its_own_keeps_it(image):
     dry_run_env = DryRunEnv(whole, [].append)
     stop(dry_run_env, "web1")
     clone(dry_run_env, CloneRequest("web1", "new1", VmSettings()))
-    assert [disk.parent for disk in dry_run_env.storage.disks("new1")] == images
+    assert [disk.parent for disk in dry_run_env.storage.disks.of("new1")] == images
     rename(dry_run_env, "web1", "web2")
-    assert dry_run_env.storage.images("web2") == ["system_web2", "scratch"]
+    assert dry_run_env.storage.clients.images("web2") == ["system_web2", "scratch"]
 
 
 def test_storages_side_by_side_are_rehearsed_as_one(image):
@@ -388,7 +407,7 @@ def test_storages_side_by_side_are_rehearsed_as_one(image):
     env.storages = StorageSet(
         {"ceph": StorageEntry(lambda: real), "vms": StorageEntry(lambda: other, "mount")}
     )
-    env.storage = env.snapshots = RoutedStorage(env.storages)
+    env.storage = RoutedStorage(env.storages)
     request = CreateRequest("new1", DOMAIN, (image,), storage="vms")
     steps = []
     dry_run_env = DryRunEnv(UntouchableEnv(env), steps.append)
@@ -404,7 +423,7 @@ def test_storages_side_by_side_are_rehearsed_as_one(image):
     dry_run_env = DryRunEnv(UntouchableEnv(env), [].append)
     clone(dry_run_env, CloneRequest("new1", "new2", VmSettings()))
     assert dry_run_env.storages.label_of("new2") == "vms"
-    assert {"new1", "new2", "web1"} <= dry_run_env.storage.names()
+    assert {"new1", "new2", "web1"} <= dry_run_env.storage.definitions.names()
 
 
 def test_warnings_are_passed_on_and_progress_is_not(image):
@@ -481,4 +500,4 @@ def test_definition_is_edited_in_a_dry_run_without_being_asked(shell, tmp_path):
     done = shell("edit", "web1", "--file", str(tmp_path / "vm.xml"), "--dry-run")
     assert done.exit_code == 0
     assert done.stdout.splitlines()[-2:] == ["1. store with web1: definition", "nothing was changed"]
-    assert "xen" not in shell.env.storage.definition("web1")
+    assert "xen" not in shell.env.storage.definitions.read("web1")

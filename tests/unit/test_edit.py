@@ -61,7 +61,7 @@ def test_text_that_is_no_longer_this_vm_is_refused(env, vm, old, new):
 
 def test_change_by_another_command_is_noticed(env, vm):
     before = read_definition(env, vm)
-    env.storage.describe(vm, {"xml": before.replace("hvm", "xen")})
+    env.storage.definitions.describe(vm, {"xml": before.replace("hvm", "xen")})
     with pytest.raises(VmMgrError) as caught:
         edit(env, vm, before.replace("<memory>1", "<memory>2"), before)
     assert caught.value.kind is Kind.TRY_LATER

@@ -100,14 +100,14 @@ class TestLife:
 class TestChecks:
     def test_vm_that_returns_needs_a_host_to_return_to(self, env, image, vm):
         set_vm(env, vm, Changes({"preferred_host": None}))
-        assert env.storage.settings(vm).failback is None
+        assert env.storage.definitions.settings(vm).failback is None
         assert kind_of(env, {"failback": "return"}) is Kind.INVALID
         with pytest.raises(VmMgrError):
             create(env, CreateRequest("web2", DOMAIN, (image,), VmSettings(failback="return")))
 
     def test_pin_ends_it(self, env, vm):
         set_vm(env, vm, Changes({"pinned_host": "n1"}))
-        assert env.storage.settings(vm).failback is None
+        assert env.storage.definitions.settings(vm).failback is None
         assert not env.cluster.resources[vm].returns
 
     def test_vm_that_never_leaves_its_node_can_not_return(self, env, vm):
@@ -138,7 +138,7 @@ class TestStored:
         run("set", vm, "--unset", "failback")
         assert json.loads(run("show", vm, "-o", "json"))["placement"]["failback"] == "stay"
         run("set", vm, "--failback", "return")
-        assert env.storage.settings(vm).failback == "return"
+        assert env.storage.definitions.settings(vm).failback == "return"
 
 
 class TestCib:

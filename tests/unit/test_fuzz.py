@@ -129,7 +129,7 @@ def world():
             staged.describe(xml=DOMAIN, base_xml=DOMAIN, settings=VmSettings(), notes={"owner": "me"})
             staged.commit()
         for snapshot in ("old", "older"):
-            env.snapshots.take_snapshot(name, snapshot, Consistency.OFFLINE)
+            env.storage.snapshots.take(name, snapshot, Consistency.OFFLINE)
     enable(env, "web1", start=True)
     enable(env, "db1", start=False)
     clone(env, CloneRequest("web2", "copy1", VmSettings()))
@@ -210,7 +210,7 @@ def check_storable(env):
     """What is kept can be written where it is kept on real components, and read again."""
     cib = commands_of_pacemaker.parse_cib("<cib><configuration/></cib>")
     for name, vm in env.storage.vms.items():
-        kept = env.storage.settings(name)
+        kept = env.storage.definitions.settings(name)
         written = layout.write_settings(kept)
         assert "\0" not in "".join(chain(*written.items(), *vm.keys.items())).encode().decode()
         assert without_empty(layout.read_settings(written)) == without_empty(kept)

@@ -114,7 +114,7 @@ class TestPause:
 
     def test_failed_snapshot_leaves_a_paused_guest_paused(self, env, vm):
         pause(env, vm)
-        env.storage.failing = "take_snapshot"
+        env.storage.failing = "snapshots.take"
         with pytest.raises(VmMgrError):
             create_snapshot(env, vm, "one")
         assert env.hypervisor.halted
@@ -122,26 +122,26 @@ class TestPause:
 
     def test_guest_that_does_not_thaw_is_told(self, env, vm):
         env.hypervisor.with_agent.add(vm)
-        take = env.storage.take_snapshot
+        take = env.storage.snapshots.take
 
         def agent_dies(*arguments):
             take(*arguments)
             env.hypervisor.with_agent.clear()
 
-        env.storage.take_snapshot = agent_dies
+        env.storage.snapshots.take = agent_dies
         refused(Kind.EXTERNAL_FAILURE, create_snapshot, env, vm, "one")
-        assert not env.snapshots.snapshots(vm)
+        assert not env.storage.snapshots.of(vm)
 
     def test_snapshot_of_a_guest_that_went_on_meanwhile_is_none(self, env, vm):
-        take = env.storage.take_snapshot
+        take = env.storage.snapshots.take
 
         def disturbed(*arguments):
             take(*arguments)
             env.hypervisor.halted.clear()
 
-        env.storage.take_snapshot = disturbed
+        env.storage.snapshots.take = disturbed
         refused(Kind.WRONG_STATE, create_snapshot, env, vm, "one")
-        assert not env.snapshots.snapshots(vm)
+        assert not env.storage.snapshots.of(vm)
 
     def test_snapshot_of_a_guest_that_stands_for_an_error_is_refused(self, env, vm):
         env.hypervisor.halted[vm] = "I/O error"

@@ -57,8 +57,8 @@ def on_ceph(env, *hosts):
     """Have the storage tell clients by address, of n1 and of these nodes."""
     found = [DiskClient(f"system_{VM}", f"198.51.100.1{number}:0/1") for number in (1, *hosts)]
     evicted = []
-    env.storage.holders = lambda _images: [one for one in found if one not in evicted]
-    env.storage.evict = evicted.append
+    env.storage.clients.of = lambda _images: [one for one in found if one not in evicted]
+    env.storage.clients.evict = evicted.append
     return evicted
 
 
@@ -108,7 +108,7 @@ class TestStandingSource:
         assert [one.host for one in evicted] == ["198.51.100.12"]
         assert dict(seen)["take_back"] == 1
 
-    @pytest.mark.parametrize("doubt", ["holders", "evict", "images"])
+    @pytest.mark.parametrize("doubt", ["of", "evict", "images"])
     def test_what_can_not_be_shut_out_keeps_it_standing(self, env, there, doubt):
         there.hanging = True
         on_ceph(env, 2)
@@ -116,7 +116,7 @@ class TestStandingSource:
         def refuse(*_):
             raise VmMgrError(Kind.EXTERNAL_FAILURE, "Ceph can't be reached")
 
-        setattr(env.storage, doubt, refuse)
+        setattr(env.storage.clients, doubt, refuse)
         assert not unblock(env, VM)
         assert env.hypervisor.halted[VM] == "migrating"
 
@@ -234,7 +234,7 @@ class TestStart:
     def test_half_on_another_node_is_ended(self, env, there):
         env.hypervisor.running.clear()
         there.halted[VM] = PauseReason.ARRIVING
-        env.storage.holders = lambda _: (
+        env.storage.clients.of = lambda _: (
             [DiskClient(f"system_{VM}", "198.51.100.12:0/1")] if there.running else []
         )
         actions.start(env, self.GIVEN)
@@ -244,7 +244,7 @@ class TestStart:
     def test_vm_that_its_user_runs_there_is_not_ended(self, env, there):
         env.hypervisor.running.clear()
         there.halted[VM] = "user"
-        env.storage.holders = lambda _: [DiskClient(f"system_{VM}", "198.51.100.12:0/1")]
+        env.storage.clients.of = lambda _: [DiskClient(f"system_{VM}", "198.51.100.12:0/1")]
         with pytest.raises(VmMgrError) as caught:
             actions.start(env, self.GIVEN)
         assert "n2" in caught.value.message

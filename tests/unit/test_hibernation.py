@@ -70,7 +70,7 @@ class World:
         first = MemoryEnv(DomainXml())
         for number, name in enumerate(("n1", "n2", "n3")):
             env = self.nodes[name] = MemoryEnv(DomainXml())
-            env.storage = env.snapshots = first.storage
+            env.storage = first.storage
             env.storages, env.clock, env.intent_log = first.storages, first.clock, first.intent_log
             env.hypervisor = env.processes = Watched(self.history, 100 * number)
             env.cluster = SeenFrom(first.cluster, name)
@@ -124,11 +124,11 @@ def test_moved_guest_goes_on_with_its_memory(world):
     world.stop("n1")
     assert world.runs("n1") is None
     assert "web1" not in world.nodes["n1"].hypervisor.running
-    assert world.storage.saved_state("web1").resumable
+    assert world.storage.saved_memory.of("web1").resumable
     world.start("n2")
     assert world.runs("n2") == run
     assert world.history == [("restore", run), ("go on", run)]
-    assert world.storage.saved_state("web1") is None
+    assert world.storage.saved_memory.of("web1") is None
     assert EventKind.SAVED in world.told("n1")
     assert world.told("n2")[-2:] == [EventKind.RESUMED, EventKind.RUNNING]
     saved = next(one for one in world.nodes["n1"].journal.handed if one.kind is EventKind.SAVED)
@@ -158,7 +158,7 @@ def shut_down(world, **changes):
     world.nodes["n1"].hypervisor.on_call = lambda _verb: None
     assert "web1" not in world.nodes["n1"].hypervisor.running
     assert "shutdown" in verbs
-    assert world.storage.saved_state("web1") is None
+    assert world.storage.saved_memory.of("web1") is None
     world.start("n2")
     assert world.runs("n2") > 100, "it boots"
     return verbs
@@ -206,25 +206,35 @@ def test_other_moves_save_it_too(world, sign):
     if sign == "prefers":
         cluster.resources["web1"] = cluster.resources["web1"]._replace(preferred_host="n3")
     world.stop("n1")
-    assert world.storage.saved_state("web1").resumable
+    assert world.storage.saved_memory.of("web1").resumable
 
 
 def test_forced_stop_is_one(world):
     world.stop("n1", force_stop=True)
-    assert world.storage.saved_state("web1") is None
+    assert world.storage.saved_memory.of("web1") is None
 
 
 @pytest.mark.parametrize(
-    "trouble", ["prepare_state", "store_state", "room", "libvirt", "slow", "io error", "large", "no storage"]
+    "trouble",
+    [
+        "saved_memory.prepare",
+        "saved_memory.store",
+        "room",
+        "libvirt",
+        "slow",
+        "io error",
+        "large",
+        "no storage",
+    ],
 )
 def test_guest_that_can_not_be_saved_goes_on_and_is_shut_down(world, trouble):
     hypervisor = world.nodes["n1"].hypervisor
-    if trouble in ("prepare_state", "store_state"):
+    if trouble in ("saved_memory.prepare", "saved_memory.store"):
         world.storage.failing = trouble
     elif trouble == "no storage":
-        world.storage.failing = "names"
+        world.storage.failing = "definitions.names"
     elif trouble == "room":
-        world.storage.room_bytes = 1 << 20
+        world.storage.saved_memory.room_bytes = 1 << 20
     elif trouble == "libvirt":
         hypervisor.failing_save = "device does not support migration"
     elif trouble == "io error":
@@ -246,7 +256,7 @@ def test_guest_that_can_not_be_saved_goes_on_and_is_shut_down(world, trouble):
     told = [event for event in world.nodes["n1"].journal.handed if event.kind is EventKind.NOT_SAVED]
     assert len(told) == 1
     assert told[0].detail
-    assert world.storage.saved_state("web1") is None
+    assert world.storage.saved_memory.of("web1") is None
     world.start("n2")
     assert world.history[-1][0] == "boot"
 
@@ -269,11 +279,11 @@ def test_signal_lets_the_guest_go_on(world):
     with pytest.raises(SignalError):
         world.stop("n1")
     assert world.runs("n1") is not None
-    assert world.storage.saved_state("web1") is None
+    assert world.storage.saved_memory.of("web1") is None
 
 
 def test_memory_that_can_not_be_finished_is_never_resumed(world):
-    world.storage.failing = "commit_state"
+    world.storage.failing = "saved_memory.commit"
     world.stop("n1")
     world.storage.failing = ""
     assert EventKind.NOT_SAVED in world.told("n1")
@@ -291,13 +301,13 @@ def test_disk_that_another_has_open_makes_the_memory_worthless(world):
     hypervisor.on_call = open_elsewhere
     world.stop("n1")
     assert EventKind.NOT_SAVED in world.told("n1")
-    state = world.storage.saved_state("web1")
+    state = world.storage.saved_memory.of("web1")
     assert state is None or not state.resumable
 
 
 @pytest.mark.parametrize("tampered", ["disk", "disk while it is saved", "memory", "uuid", "record", "taken"])
 def test_memory_that_does_not_fit_is_given_up(world, tampered):
-    disks, states = world.storage.vms["web1"].disks, world.storage.states
+    disks, states = world.storage.vms["web1"].disks, world.storage.saved_memory.states
     if tampered == "disk while it is saved":
 
         def write(verb):
@@ -309,17 +319,17 @@ def test_memory_that_does_not_fit_is_given_up(world, tampered):
     if tampered == "disk":
         disks[0] = "written by another boot"
     elif tampered == "memory":
-        world.storage.contents["web1"] += b"x"
+        world.storage.saved_memory.contents["web1"] += b"x"
     elif tampered == "uuid":
         states["web1"] = states["web1"]._replace(uuid=UUID.replace("1", "9"))
     elif tampered == "record":
         states["web1"] = states["web1"]._replace(uuid="", digest="", disk_fingerprint="")
     elif tampered == "taken":
-        world.storage.consume_state("web1")
+        world.storage.saved_memory.consume("web1")
     world.start("n2")
     assert world.history == [("boot", 101)]
     assert EventKind.NOT_RESUMED in world.told("n2") or EventKind.NOT_SAVED in world.told("n1")
-    assert world.storage.saved_state("web1") is None
+    assert world.storage.saved_memory.of("web1") is None
 
 
 def test_failed_restore_boots_and_says_so(world):
@@ -346,7 +356,7 @@ def test_guest_that_may_have_run_is_not_booted_in_the_same_start(world):
     assert world.history[-1] == ("boot", 201)
 
 
-@pytest.mark.parametrize("failing", ["saved_state", "consume_state"])
+@pytest.mark.parametrize("failing", ["saved_memory.of", "saved_memory.consume"])
 def test_nothing_starts_while_memory_could_be_resumed_beside_it(world, failing):
     world.stop("n1")
     world.storage.failing = failing
@@ -360,14 +370,14 @@ def test_nothing_starts_while_memory_could_be_resumed_beside_it(world, failing):
 
 def test_second_of_two_starts_at_once_starts_nothing(world):
     world.stop("n1")
-    storage, fingerprint = world.storage, world.storage.disk_fingerprint
+    storage, fingerprint = world.storage, world.storage.saved_memory.disk_fingerprint
 
     def other_first(name):
-        del storage.disk_fingerprint
+        del storage.saved_memory.disk_fingerprint
         world.start("n3")
         return fingerprint(name)
 
-    storage.disk_fingerprint = other_first  # the last look before the state is taken
+    storage.saved_memory.disk_fingerprint = other_first  # the last look before the state is taken
     with pytest.raises(VmMgrError) as caught:
         world.start("n2")
     assert caught.value.kind is Kind.WRONG_STATE
@@ -401,7 +411,7 @@ def test_stop_that_is_killed_leaves_it_running_or_saved_or_to_boot(tmp_path, aft
         world = World(tmp_path / f"{calls}")
         died = dying(world, "stop", "n1", calls, after=after)
         if "web1" in world.nodes["n1"].hypervisor.running:
-            state = world.storage.saved_state("web1")
+            state = world.storage.saved_memory.of("web1")
             assert state is None or not state.resumable, "nothing is to be resumed while its QEMU is there"
         if not died:
             break
@@ -413,7 +423,7 @@ def test_stop_that_is_killed_leaves_it_running_or_saved_or_to_boot(tmp_path, aft
         assert world.runs("n2") is not None
         check_safe(world)
         outcomes.add(world.history[-1][0])
-        assert world.storage.saved_state("web1") is None
+        assert world.storage.saved_memory.of("web1") is None
     assert not died
     assert calls > 10
     # Only the last call makes it complete.
@@ -444,7 +454,7 @@ def test_start_that_is_killed_leaves_it_to_be_resumed_once_or_to_boot(tmp_path, 
             assert world.history[-1][0] == "boot"
         if world.history[-1][0] == "boot" and told == 0:
             assert EventKind.NOT_RESUMED in world.told("n3")
-        assert world.storage.saved_state("web1") is None
+        assert world.storage.saved_memory.of("web1") is None
     assert not died
     assert outcomes == {"boot", "go on"}
 
@@ -452,7 +462,7 @@ def test_start_that_is_killed_leaves_it_to_be_resumed_once_or_to_boot(tmp_path, 
 def test_old_failures_do_not_hinder(world):
     world.cluster.failures["web1"] = [Failure("monitor on n3: not running", "yesterday", "monitor", "n3")]
     world.stop("n1")
-    assert world.storage.saved_state("web1").resumable
+    assert world.storage.saved_memory.of("web1").resumable
 
 
 def test_agent_is_told_by_its_operation():

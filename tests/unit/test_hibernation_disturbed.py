@@ -22,7 +22,7 @@ def world(tmp_path):
 
 @pytest.mark.parametrize("goes_on", ["before the copy", "during the copy"])
 def test_guest_that_somebody_lets_go_on_while_it_is_saved_boots(world, goes_on):
-    hypervisor, storage, keep = world.nodes["n1"].hypervisor, world.storage, world.storage.store_state
+    hypervisor, storage, keep = world.nodes["n1"].hypervisor, world.storage, world.storage.saved_memory.store
 
     def write():
         hypervisor.resume("web1")
@@ -34,7 +34,7 @@ def test_guest_that_somebody_lets_go_on_while_it_is_saved_boots(world, goes_on):
             return keep(name, state, on_progress)
         return keep(name, state, lambda _fraction: write())
 
-    storage.store_state = store_state
+    storage.saved_memory.store = store_state
     world.stop("n1")
     assert EventKind.NOT_SAVED in world.told("n1")
     world.start("n2")
@@ -43,7 +43,7 @@ def test_guest_that_somebody_lets_go_on_while_it_is_saved_boots(world, goes_on):
 
 def test_disks_written_during_the_copy_make_the_memory_worthless(world):
     """Even where the guest stands again."""
-    storage, keep = world.storage, world.storage.store_state
+    storage, keep = world.storage, world.storage.saved_memory.store
 
     def store_state(name, state, on_progress):
         def write(_fraction):
@@ -51,7 +51,7 @@ def test_disks_written_during_the_copy_make_the_memory_worthless(world):
 
         return keep(name, state, write)
 
-    storage.store_state = store_state
+    storage.saved_memory.store = store_state
     world.stop("n1")
     world.start("n2")
     assert world.history[-1] == ("boot", 101)
@@ -71,26 +71,26 @@ def test_storage_that_hangs_while_memory_is_copied_does_not_hold_the_guest(world
     monkeypatch.setattr(hibernation, "CALL_S", 0.2)
     hypervisor, hangs = world.nodes["n1"].hypervisor, threading.Event()
     hypervisor.xmls["web1"] = XML.replace("'MiB'>512", "'MiB'>1")
-    began, drop, pause = time.monotonic(), world.storage.delete_state, hypervisor.pause
+    began, drop, pause = time.monotonic(), world.storage.saved_memory.delete, hypervisor.pause
 
     def pause_and_hang(name):
         pause(name)
-        world.storage.delete_state = lambda _name: hangs.wait(20)
+        world.storage.saved_memory.delete = lambda _name: hangs.wait(20)
 
-    world.storage.store_state = lambda *_: hangs.wait(20)
+    world.storage.saved_memory.store = lambda *_: hangs.wait(20)
     monkeypatch.setattr(hypervisor, "pause", pause_and_hang)
     world.stop("n1", timeout_s=31, hibernation_s=1)
     assert time.monotonic() - began < 10
     hangs.set()
-    world.storage.delete_state = drop
+    world.storage.saved_memory.delete = drop
     assert "web1" not in hypervisor.running
     assert EventKind.NOT_SAVED in world.told("n1")
-    assert not world.storage.saved_state("web1").resumable
+    assert not world.storage.saved_memory.of("web1").resumable
 
 
 @pytest.mark.parametrize(("disks", "saved"), [(DISK, True), (DISK + OTHER, False)])
 def test_guest_with_a_disk_that_is_not_ours_is_not_saved(world, disks, saved):
     world.nodes["n1"].hypervisor.xmls["web1"] = XML.replace("<devices/>", f"<devices>{disks}</devices>")
     world.stop("n1")
-    assert (world.storage.saved_state("web1") is not None) is saved
+    assert (world.storage.saved_memory.of("web1") is not None) is saved
     assert (EventKind.NOT_SAVED in world.told("n1")) is not saved

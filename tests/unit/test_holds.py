@@ -24,6 +24,7 @@ from vm_mgr.operations.repair import repair
 from vm_mgr.operations.storage.quiesce import HOLD_S
 from vm_mgr.ports.holds import Hold
 from vm_mgr.ports.runner import Completed
+from vm_mgr.ports.storage import PARTS
 
 from .conftest import DOMAIN
 
@@ -65,11 +66,16 @@ def held(env):
     return bool(env.hypervisor.frozen or env.hypervisor.halted)
 
 
+def ports(env):
+    parts = (getattr(env.storage, part) for part in PARTS)
+    return (env.hypervisor, env.intent_log, env.storage, *parts, env.cluster, env.holds)
+
+
 def kill_within(env, verb):
     """Die within the snapshot; none of the undo steps reaches the world."""
 
     def dying(*_arguments):
-        for port in (env.hypervisor, env.intent_log, env.snapshots, env.cluster, env.holds):
+        for port in ports(env):
             for name in dir(type(port)):
                 if not name.startswith("_") and callable(getattr(port, name)):
                     port.__dict__[name] = gone
@@ -78,10 +84,10 @@ def kill_within(env, verb):
     def gone(*_arguments, **_named):
         raise Killed
 
-    env.storage.take_snapshot = dying
+    env.storage.snapshots.take = dying
     with pytest.raises(Killed):
         verb(env)
-    for port in (env.hypervisor, env.intent_log, env.snapshots, env.cluster, env.holds):
+    for port in ports(env):
         for name in [one for one, value in port.__dict__.items() if value in (gone, dying)]:
             del port.__dict__[name]
 
@@ -152,24 +158,24 @@ class TestLimit:
         with pytest.raises(VmMgrError) as caught:
             verb(env)
         assert caught.value.kind is Kind.WRONG_STATE
-        assert not env.snapshots.snapshots(VM)
+        assert not env.storage.snapshots.of(VM)
 
 
 def reach_limit(env):
     """Have the snapshot take so long that the node lets the guest go on."""
-    take = env.storage.take_snapshot
+    take = env.storage.snapshots.take
 
     def slow(*arguments):
         take(*arguments)
         agent.release(env, VM, env.holds.limits[VM][0])
 
-    env.storage.take_snapshot = slow
+    env.storage.snapshots.take = slow
 
 
 def test_snapshot_beyond_the_limit_is_crash_consistent_and_says_so(env, frozen):
     reach_limit(env)
     assert snap(env).consistency is Consistency.CRASH
-    assert env.snapshots.snapshots(VM)[0].consistency is Consistency.CRASH
+    assert env.storage.snapshots.of(VM)[0].consistency is Consistency.CRASH
     assert "not-frozen" in [getattr(one, "code", "") for one in env.said]
 
 

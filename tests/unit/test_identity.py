@@ -18,7 +18,7 @@ WITH_UUID = DOMAIN.replace("<memory>", f"<uuid>{OURS}</uuid><memory>")
 @pytest.fixture
 def vm(node):  # noqa: F811
     """Give a node whose storage has web1 with a UUID."""
-    node.storage.describe("web1", {"xml": WITH_UUID})
+    node.storage.definitions.describe("web1", {"xml": WITH_UUID})
     return node
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from operator import attrgetter
 
 import pytest
 from click.testing import CliRunner
@@ -34,7 +35,7 @@ def act(env):
     """Run a command that gets a signal right after, or before, a call of a port."""
 
     def acted(*words, port, verb, number=signal.SIGINT, after=True):
-        found = getattr(getattr(env, port), verb)
+        found = getattr(attrgetter(port)(env), verb)
         done = []
 
         def struck(*arguments, **named):
@@ -44,11 +45,11 @@ def act(env):
                 os.kill(os.getpid(), number)
             return result if after else found(*arguments, **named)
 
-        setattr(getattr(env, port), verb, struck)
+        setattr(attrgetter(port)(env), verb, struck)
         try:
             return CliRunner(mix_stderr=False).invoke(app, words, obj=env)
         finally:
-            setattr(getattr(env, port), verb, found)
+            setattr(attrgetter(port)(env), verb, found)
 
     return acted
 
@@ -72,7 +73,7 @@ class TestSignal:
     def test_lets_a_held_guest_go_on(self, env, vm, act, number):
         env.hypervisor.with_agent.add(vm)
         line = ("create-snapshot", vm, "--snap-name", "one")
-        text = said(act(*line, port="storage", verb="take_snapshot", number=number), number)
+        text = said(act(*line, port="storage.snapshots", verb="take", number=number), number)
         assert "snapshot of web1 has been undone" in text
         hypervisor = env.hypervisor
         assert [hypervisor.frozen, hypervisor.halted, env.intent_log.intents(), env.holds.limits] == [
@@ -83,7 +84,7 @@ class TestSignal:
         ]
 
     def test_says_nothing_of_what_only_looks(self, env, act, number):
-        text = said(act("list", port="storage", verb="names", number=number), number)
+        text = said(act("list", port="storage.definitions", verb="names", number=number), number)
         assert text.strip() == "vm-mgr: error: interrupted"
 
 
@@ -134,12 +135,12 @@ class TestTruth:
         create(env, CreateRequest("web1", DOMAIN, (image,), enable=False))
         assert "web1 runs on" in said(act("enable", "web1", port="cluster", verb="add"))
         create(env, CreateRequest("web2", DOMAIN, (image,), enable=False))
-        assert "web2 is Disabled" in said(act("enable", "web2", port="storage", verb="settings"))
+        assert "web2 is Disabled" in said(act("enable", "web2", port="storage.definitions", verb="settings"))
 
     def test_set_is_done(self, env, vm, act):
-        text = said(act("set", vm, "--priority", "7", port="storage", verb="change_settings"))
+        text = said(act("set", vm, "--priority", "7", port="storage.definitions", verb="change_settings"))
         assert "set of web1 is done" in text
-        assert env.storage.settings(vm).priority == 7
+        assert env.storage.definitions.settings(vm).priority == 7
 
     def test_removal_of_disks_is_left_to_repair(self, env, vm, act):
         text = said(act("remove", vm, port="storage", verb="remove", after=False))
@@ -148,18 +149,18 @@ class TestTruth:
         assert env.intent_log.intents()[vm].verb == "remove"
         repair(env)
         assert not env.intent_log.intents()
-        assert not env.storage.exists(vm)
+        assert not env.storage.definitions.exists(vm)
 
     def test_removal_of_a_disk_is_left_to_repair(self, env, vm, act):
-        text = said(act("remove-disk", vm, "1", "--yes", port="storage", verb="drop_disk", after=False))
+        text = said(act("remove-disk", vm, "1", "--yes", port="storage.disks", verb="drop", after=False))
         assert "remove-disk of web1 is unfinished" in text
         repair(env)
-        assert len(env.storage.disks(vm)) == 1
+        assert len(env.storage.disks.of(vm)) == 1
 
     def test_rollback_of_disks_is_left_to_repair(self, env, vm, act):
         create_snapshot(env, vm, "one")
         line = ("rollback", vm, "--snap-name", "one", "--yes")
-        text = said(act(*line, port="snapshots", verb="roll_back", after=False))
+        text = said(act(*line, port="storage.snapshots", verb="roll_back", after=False))
         assert "rollback of web1 is unfinished" in text
         repair(env)
         assert env.cluster.resources[vm].target_role.value == "Started"
@@ -181,9 +182,9 @@ def test_undoing_that_can_not_be_done_is_told(env, vm, act):
     def broken(*_):
         raise VmMgrError(Kind.EXTERNAL_FAILURE, "Ceph is gone")
 
-    env.storage.drop_snapshot = broken
+    env.storage.snapshots.drop = broken
     line = ("create-snapshot", vm, "--snap-name", "one")
-    text = said(act(*line, port="storage", verb="take_snapshot"))
+    text = said(act(*line, port="storage.snapshots", verb="take"))
     assert "snapshot of web1 is unfinished" in text
     assert "has been undone" not in text
 
@@ -194,7 +195,7 @@ def test_call_that_hangs_has_nothing_undone_beside_it(env, vm):
         error.hanging = True
         raise error
 
-    env.storage.take_snapshot = hanging
+    env.storage.snapshots.take = hanging
     with pytest.raises(SignalError):
         create_snapshot(env, vm, "one")
     assert env.intent_log.intents()[vm].verb == "snapshot"
@@ -205,8 +206,8 @@ def test_second_signal_is_noted(env, vm, act):
     def twice(*_):
         os.kill(os.getpid(), signal.SIGINT)
 
-    env.storage.drop_snapshot = twice
-    act("create-snapshot", vm, "--snap-name", "one", port="storage", verb="take_snapshot")
+    env.storage.snapshots.drop = twice
+    act("create-snapshot", vm, "--snap-name", "one", port="storage.snapshots", verb="take")
     assert current.impatient
     current.begin()
 

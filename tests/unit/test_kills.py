@@ -41,10 +41,11 @@ from vm_mgr.operations.start import start
 from vm_mgr.operations.stop import stop
 from vm_mgr.operations.unmigrate import unmigrate
 from vm_mgr.ports.cluster import Constraint
+from vm_mgr.ports.storage import PARTS
 
 from .conftest import DOMAIN
 
-PORTS = ("cluster", "storage", "storages", "snapshots", "intent_log", "hypervisor")
+PORTS = ("cluster", "storage", "storages", "intent_log", "hypervisor")
 # What is new each time that a VM is made.
 IDENTITY = re.compile(r"<uuid>.*?</uuid>|<mac .*?/>")
 STORED = DomainXml().without_disk(DOMAIN, "")
@@ -55,16 +56,23 @@ class Killed(BaseException):
 
 
 class Mortal:
-    """Hands every call on to a port, until it is time to die; looks are the calls that don't count."""
+    """Hands every call on to a port, and to its parts, until it is time to die.
 
-    def __init__(self, world, port, looks=frozenset()):
+    looks: by the names of ports and PORT.PART, the calls that don't count.
+    """
+
+    def __init__(self, world, port, called="", looks=MappingProxyType({})):
         self._world = world
         self._port = port
+        self._called = called
         self._looks = looks
 
     def __getattr__(self, name):
         found = getattr(self._port, name)
-        return self._world.watched(found, name in self._looks) if callable(found) else found
+        if self._called == "storage" and name in PARTS:
+            return Mortal(self._world, found, f"storage.{name}", self._looks)
+        looks = name in self._looks.get(self._called, ())
+        return self._world.watched(found, looks) if callable(found) else found
 
 
 class MortalContext:
@@ -95,10 +103,10 @@ class MortalEnv:
         self._looks = looks
         self.dead = False
         for port in PORTS:
-            setattr(self, port, Mortal(self, getattr(env, port), looks.get(port, ())))
+            setattr(self, port, Mortal(self, getattr(env, port), port, looks))
 
     def hypervisor_at(self, node):
-        return Mortal(self, self._env.hypervisor_at(node), self._looks.get("hypervisor", ()))
+        return Mortal(self, self._env.hypervisor_at(node), "hypervisor", self._looks)
 
     def __getattr__(self, name):
         return getattr(self._env, name)
@@ -125,7 +133,7 @@ class MortalEnv:
         if hasattr(result, "__enter__"):
             return MortalContext(self, result)
         if hasattr(result, "unstage"):
-            return Mortal(self, result, self._looks.get("storage", ()))
+            return Mortal(self, result, "storage", self._looks)
         return result
 
 
@@ -140,8 +148,8 @@ def world(image, *, started=True, enabled=True, extra=False, parent="", slots=Tr
                 staged.vm.disks[-1] = f"first content of {name}"
             staged.describe(xml=STORED, base_xml=DOMAIN, settings=VmSettings(), notes={})
             staged.commit()
-        env.storage.describe(name, {"vm_name": name})
-        env.snapshots.take_snapshot(name, "old", "offline")
+        env.storage.definitions.describe(name, {"vm_name": name})
+        env.storage.snapshots.take(name, "old", "offline")
         env.storage.vms[name].disks[:] = [f"content of {name}"] * 2
         enable(env, name, start=name == "web1" and started)
     if not enabled:

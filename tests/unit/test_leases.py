@@ -6,6 +6,7 @@ from vm_mgr.adapters.ceph.connection import Connection
 from vm_mgr.adapters.ceph.lease import LEASE_S, Leases
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.adapters.pacemaker.port import Pacemaker
+from vm_mgr.adapters.shared_dir.folders import VmFolders
 from vm_mgr.adapters.shared_dir.mount import Mount
 from vm_mgr.adapters.shared_dir.port import SharedDirectory
 from vm_mgr.errors import Kind, VmMgrError
@@ -105,7 +106,7 @@ def test_end_of_a_move_needs_no_claim():
 def test_directory_is_not_changed_any_more(tmp_path):
     mount = Mount(tmp_path)
     mount.initialise()
-    storage = SharedDirectory(mount, Unused(), VirtualClock(), require=refuse)
+    storage = SharedDirectory(VmFolders(mount, Unused(), VirtualClock(), require=refuse))
     with pytest.raises(VmMgrError, match="was suspended"), storage.stage("web1"):
         pass
     with pytest.raises(VmMgrError, match="was suspended"):

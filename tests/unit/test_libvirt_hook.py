@@ -66,7 +66,7 @@ def test_unreachable_storage_refuses(node):
     def unreachable(images):
         raise VmMgrError(Kind.EXTERNAL_FAILURE, "Ceph can't be reached")
 
-    node.storage.holders = unreachable
+    node.storage.clients.of = unreachable
     assert call(node, "prepare") == 1
 
 

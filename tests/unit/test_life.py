@@ -132,7 +132,7 @@ def test_stop_needs_no_storage(env, vm):
     def unreachable(*_):
         raise VmMgrError(Kind.EXTERNAL_FAILURE, "Ceph can't be reached")
 
-    env.intent_log.lock = env.storage.settings = unreachable
+    env.intent_log.lock = env.storage.definitions.settings = unreachable
     assert stop(env, vm).state is VmState.STOPPED
     assert [report.code for report in env.said if isinstance(report, Note)] == ["not-alone"]
     with pytest.raises(VmMgrError):
@@ -149,14 +149,14 @@ def test_what_is_done_but_stays_marked_is_told(env, vm):
     told = [report for report in env.said if isinstance(report, Note)]
     assert [note.code for note in told] == ["unfinished"]
     assert "is done" in told[0].message
-    assert [snapshot.name for snapshot in env.snapshots.snapshots(vm)] == ["done"]
+    assert [snapshot.name for snapshot in env.storage.snapshots.of(vm)] == ["done"]
 
 
 def test_vm_whose_unfinished_operation_can_not_be_settled_can_be_stopped(env, vm):
     def in_use(*_):
         raise VmMgrError(Kind.WRONG_STATE, "its disk is in use", hint="stop it first")
 
-    env.snapshots.drop_snapshot = in_use
+    env.storage.snapshots.drop = in_use
     env.intent_log.write(vm, Intent("snapshot", "n1", 0.0, {"snapshot": "s", "pauses": ""}))
     assert stop(env, vm).state is VmState.STOPPED
     assert [report.code for report in env.said if isinstance(report, Note)] == ["unfinished"]
@@ -231,10 +231,10 @@ def test_clone_writes_its_consoles_into_a_file_of_its_own(env, vm):
     """libvirt's log daemon lets one domain of a node have a file open."""
     log = "<log file='/var/log/libvirt/qemu/guest.log' append='on'/>"
     text = DOMAIN.replace("<devices/>", f"<devices><serial type='pty'>{log}</serial></devices>")
-    env.storage.describe(vm, {"xml": text, "_base_xml": text})
+    env.storage.definitions.describe(vm, {"xml": text, "_base_xml": text})
     clone(env, CloneRequest(vm, "copy1", VmSettings()))
-    assert 'file="/var/log/libvirt/qemu/copy1-guest.log"' in env.storage.definition("copy1")
-    assert "/var/log/libvirt/qemu/guest.log" in env.storage.definition(vm)
+    assert 'file="/var/log/libvirt/qemu/copy1-guest.log"' in env.storage.definitions.read("copy1")
+    assert "/var/log/libvirt/qemu/guest.log" in env.storage.definitions.read(vm)
 
 
 def test_clone_with_a_definition_of_its_own_keeps_its_addresses(env, vm):
@@ -242,9 +242,9 @@ def test_clone_with_a_definition_of_its_own_keeps_its_addresses(env, vm):
         interface = f"<devices><interface type='bridge'><mac address='{mac}'/></interface></devices>"
         return DOMAIN.replace("<devices/>", interface)
 
-    env.storage.describe(vm, {"xml": definition("52:54:00:00:00:01")})
+    env.storage.definitions.describe(vm, {"xml": definition("52:54:00:00:00:01")})
     request = CloneRequest(vm, "copy1", VmSettings(), xml=definition("52:54:00:00:00:02"))
     clone(env, request)
-    assert "52:54:00:00:00:02" in env.storage.definition("copy1")
+    assert "52:54:00:00:00:02" in env.storage.definitions.read("copy1")
     with pytest.raises(VmMgrError, match="belongs to"):
         clone(env, request._replace(name="copy2", xml=definition("52:54:00:00:00:01")))

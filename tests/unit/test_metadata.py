@@ -15,10 +15,12 @@ from vm_manager import environment
 from vm_mgr.adapters.ceph import port
 from vm_mgr.adapters.ceph.layout import read_settings, write_settings
 from vm_mgr.adapters.ceph.metadata import parse_page, read_all
+from vm_mgr.adapters.ceph.pool import Pool
 from vm_mgr.adapters.host.clock import SystemClock
 from vm_mgr.adapters.host.runner import HostRunner
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.adapters.shared_dir import record
+from vm_mgr.adapters.shared_dir.folders import VmFolders
 from vm_mgr.adapters.shared_dir.mount import Mount
 from vm_mgr.adapters.shared_dir.port import SharedDirectory
 from vm_mgr.cli.app import app
@@ -103,7 +105,7 @@ class InCeph:
         def opened(*_, **__):
             yield image
 
-        class Storage(port.CephStorage):
+        class Images(Pool):
             @contextmanager
             def working(self, doing):
                 yield SimpleNamespace(Image=opened), None
@@ -111,14 +113,14 @@ class InCeph:
         connection = SimpleNamespace(
             pool="rbd", ioctx=Objects({"system_web1": self.kept}.__getitem__), user="u", conf="c"
         )
-        self.storage = Storage(connection, None, VirtualClock())
+        self.storage = port.CephStorage(Images(connection, None, VirtualClock()))
 
 
 def in_directory(root):
     root.mkdir()
     mount = Mount(root)
     mount.initialise()
-    storage = SharedDirectory(mount, HostRunner(), SystemClock())
+    storage = SharedDirectory(VmFolders(mount, HostRunner(), SystemClock()))
     (root / "web1").mkdir()
     (root / "web1" / "domain.xml").write_text(DOMAIN)
     (root / "web1" / "metadata.json").write_text("{}")
@@ -134,14 +136,14 @@ def test_empty_values_of_other_tools_keep_no_vm_down(tmp_path):
     ceph, directory = InCeph(), in_directory(tmp_path / "vms")
     ceph.kept |= {b"note": b"", b"owner": b"me", b"_stop_timeout": b"", b"_pinned_host": b"", b"z": b"\0\xff"}
     raw = {"metadata": {"note": "", "owner": "me", "z": "\0\udcff"}, "settings": {"pinned_host": ""}}
-    (directory.mount.root / "web1" / "metadata.json").write_text(json.dumps(raw))
+    (directory.folders.mount.root / "web1" / "metadata.json").write_text(json.dumps(raw))
     for one in (ceph.storage, directory):
-        assert one.definition("web1") == DOMAIN
-        assert one.settings("web1").user_metadata == {"note": "", "owner": "me", "z": "\0\udcff"}
-        one.describe("web1", {"owner": "you"})
-        assert one.settings("web1").user_metadata == {"note": "", "owner": "you", "z": "\0\udcff"}
-        assert one.definition("web1") == DOMAIN
-    assert directory.uuids(lambda xml: "u" if xml == DOMAIN else "") == {"web1": "u"}
+        assert one.definitions.read("web1") == DOMAIN
+        assert one.definitions.settings("web1").user_metadata == {"note": "", "owner": "me", "z": "\0\udcff"}
+        one.definitions.describe("web1", {"owner": "you"})
+        assert one.definitions.settings("web1").user_metadata == {"note": "", "owner": "you", "z": "\0\udcff"}
+        assert one.definitions.read("web1") == DOMAIN
+    assert directory.definitions.uuids(lambda xml: "u" if xml == DOMAIN else "") == {"web1": "u"}
     assert ceph.kept[b"z"] == b"\0\xff"
 
 
@@ -153,15 +155,17 @@ def test_what_is_described_is_read_again_and_nothing_empty_is_written(tmp_path_f
         fine = {
             key: value for key, value in notes.items() if value is None or not note_problems({key: value})
         }
-        one.describe("web1", {"a": "before", "q": "stays"})
-        one.describe("web1", fine)
-        one.change_settings(
+        one.definitions.describe("web1", {"a": "before", "q": "stays"})
+        one.definitions.describe("web1", fine)
+        one.definitions.change_settings(
             "web1", VmSettings(priority=3, user_metadata={k: v or "" for k, v in fine.items()})
         )
         wanted = {"a": "before", "q": "stays"} | fine
-        assert one.settings("web1").user_metadata == {key: value for key, value in wanted.items() if value}
-        assert one.settings("web1").priority == 3
-        assert one.definition("web1") == DOMAIN
+        assert one.definitions.settings("web1").user_metadata == {
+            key: value for key, value in wanted.items() if value
+        }
+        assert one.definitions.settings("web1").priority == 3
+        assert one.definitions.read("web1") == DOMAIN
 
 
 @given(st.dictionaries(st.text(min_size=1), TEXTS, max_size=8))
@@ -190,7 +194,7 @@ def test_stored_settings_have_no_empty_key():
 @pytest.mark.parametrize("value", ["\0", "a\0b", "\udcff", "x" * (TEXT_MAX + 1), "ö" * TEXT_MAX])
 def test_what_no_storage_takes_is_refused_before_anything_changes(env, image, value):
     create(env, CreateRequest("web1", DOMAIN, (image,), VmSettings(user_metadata={"owner": "me"})))
-    before, changes = env.storage.metadata("web1"), Changes({"user_metadata": {"note": value}})
+    before, changes = env.storage.definitions.metadata("web1"), Changes({"user_metadata": {"note": value}})
     bad = VmSettings(user_metadata={"note": value})
     attempts = [
         lambda: set_metadata(env, "web1", "note", value),
@@ -206,7 +210,7 @@ def test_what_no_storage_takes_is_refused_before_anything_changes(env, image, va
             attempt()
         assert (caught.value.kind, bool(caught.value.hint)) == (Kind.INVALID, True)
         assert len(caught.value.message) < 200
-    assert env.storage.metadata("web1") == before
+    assert env.storage.definitions.metadata("web1") == before
     assert set(env.storage.vms) == {"web1"}
     assert not env.intent_log.intents()
 
@@ -217,7 +221,7 @@ def test_every_other_value_is_kept(env, image, value):
     set_metadata(env, "web1", "b", value)
     set_vm(env, "web1", Changes({"user_metadata": {"c": value}}))
     clone(env, CloneRequest("web1", "web2", lambda source: source))
-    assert env.storage.settings("web2").user_metadata == dict.fromkeys("abc", value)
+    assert env.storage.definitions.settings("web2").user_metadata == dict.fromkeys("abc", value)
 
 
 class TestEmptyValueIsNone:
@@ -227,7 +231,7 @@ class TestEmptyValueIsNone:
     def vm(self, env, image):
         notes = {"owner": "me", "site": "", "note": "x"}
         create(env, CreateRequest("web1", DOMAIN, (image,), VmSettings(user_metadata=notes)))
-        assert env.storage.settings("web1").user_metadata == {"owner": "me", "note": "x"}
+        assert env.storage.definitions.settings("web1").user_metadata == {"owner": "me", "note": "x"}
         return "web1"
 
     @pytest.fixture
@@ -242,12 +246,12 @@ class TestEmptyValueIsNone:
             ("remove_metadata", "-n", vm, "--metadata_name", "note"),
         ]
         for words in ways:
-            env.storage.describe(vm, {"note": "x"})
+            env.storage.definitions.describe(vm, {"note": "x"})
             done = shell(*words)
             assert (done.exit_code, done.stderr.count("error")) == (0, 0), done.stderr
-            assert env.storage.settings(vm).user_metadata == {"owner": "me"}
+            assert env.storage.definitions.settings(vm).user_metadata == {"owner": "me"}
         assert shell("clone", vm, "--dst-name", "web2", "--metadata", "owner=").exit_code == 0
-        assert env.storage.settings("web2").user_metadata == {}
+        assert env.storage.definitions.settings("web2").user_metadata == {}
 
     def test_set_metadata_says_what_it_did(self, env, vm, shell):
         words = ("set-metadata", vm, "--metadata-name", "note", "--metadata-value")
@@ -271,9 +275,9 @@ class TestEmptyValueIsNone:
     def test_setting_something_else_leaves_an_empty_one_of_another_tool(self, env, vm):
         env.storage.vms[vm].keys["my-note"] = ""
         set_vm(env, vm, Changes({"priority": 4, "user_metadata": {"owner": "you"}}))
-        assert env.storage.metadata(vm)["my-note"] == ""
+        assert env.storage.definitions.metadata(vm)["my-note"] == ""
         set_vm(env, vm, Changes({"user_metadata": {"my-note": ""}}))
-        assert "my-note" not in env.storage.metadata(vm)
+        assert "my-note" not in env.storage.definitions.metadata(vm)
 
 
 def kind_of(function, *arguments):
@@ -306,7 +310,7 @@ def test_repair_ends_a_mark_that_would_write_a_bad_note_again(env, image, value)
     env.intent_log.write("web1", old_mark(settings=json.dumps(asked._asdict())))
     assert repair(env) == ["web1"]
     assert not env.intent_log.intents()
-    settled = env.storage.settings("web1")
+    settled = env.storage.definitions.settings("web1")
     assert (settled.priority, settled.user_metadata) == (8, {"owner": "me"})
 
 
@@ -323,7 +327,7 @@ def test_clone_leaves_out_what_it_cannot_write(env, image):
     create(env, CreateRequest("web1", DOMAIN, (image,)))
     env.storage.vms["web1"].keys |= {"my-note": "kept", "bad": "\0"}
     clone(env, CloneRequest("web1", "web2", lambda source: source))
-    assert env.storage.settings("web2").user_metadata == {"my-note": "kept"}
+    assert env.storage.definitions.settings("web2").user_metadata == {"my-note": "kept"}
     assert "note-left-out" in [report.code for report in env.said if isinstance(report, Note)]
 
 

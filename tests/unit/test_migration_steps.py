@@ -71,7 +71,12 @@ def calls(env, vm):
 class TestLoad:
     def test_each_fact_is_fetched_once(self, env, vm, calls):
         assert Migration(env, vm, Target("n2")).run().status.node == "n2"
-        once = ("cluster.configured", "storage.settings", "storage.definition", "storages.label_of")
+        once = (
+            "cluster.configured",
+            "storage.definitions.settings",
+            "storage.definitions.read",
+            "storages.label_of",
+        )
         assert {fact: calls[fact] for fact in once} == dict.fromkeys(once, 1)
         assert (calls["n1.running_definition"], calls["n2.migration_problems"]) == (1, 1)
         assert not [call for call in calls if call.startswith("n3.")]
@@ -100,7 +105,7 @@ class TestLoad:
         def silent(_name):
             raise FAILED
 
-        env.storage.definition = silent
+        env.storage.definitions.read = silent
         guest = load_guest(env, vm, "n1")
         assert (guest.error, guest.elsewhere) == (None, ())
         assert "<domain" in guest.xml

@@ -201,13 +201,13 @@ def test_unknown_word_is_refused(env, vm):
 class TestEdit:
     def test_stopped_vm_asks_for_its_new_bridge_at_once(self, env, vm):
         stop(env, vm)
-        before = env.storage.definition(vm)
+        before = env.storage.definitions.read(vm)
         edit(env, vm, before.replace("br0", "br1"), before)
         assert asked_of(env)[0] == ("bridge-br1",)
 
     @pytest.mark.parametrize("again", [restart, lambda env, vm: (stop(env, vm), start(env, vm))])
     def test_running_vm_asks_for_it_from_its_next_start_on(self, env, vm, again):
-        before = env.storage.definition(vm)
+        before = env.storage.definitions.read(vm)
         edit(env, vm, before.replace("br0", "br1"), before)
         assert asked_of(env)[0] == ("bridge-br0",), "it could be moved for a bridge that it doesn't use"
         again(env, vm)
@@ -218,7 +218,7 @@ class TestEdit:
             raise VmMgrError(Kind.EXTERNAL_FAILURE, "Ceph can't be reached")
 
         stop(env, vm)
-        env.storage.definition = unreachable
+        env.storage.definitions.read = unreachable
         assert start(env, vm).state.value == "Started"
         assert "asks-kept" in [one.code for one in env.said if isinstance(one, Note)]
 

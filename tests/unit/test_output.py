@@ -43,7 +43,7 @@ def printed(env):
             staged.add(1 << 20)
             staged.describe(xml=DOMAIN, base_xml=DOMAIN, settings=VmSettings(), notes={})
             staged.commit()
-    env.snapshots.take_snapshot("web1", "a", Consistency.OFFLINE)
+    env.storage.snapshots.take("web1", "a", Consistency.OFFLINE)
     enable(env, "web1", start=True)
     now = env.clock.utc()
     env.event_log.append(
@@ -175,7 +175,7 @@ def test_all_commands_that_change_something_answer_with_the_documented_data(clus
     for line in CHANGES.format(**cluster.paths).strip().splitlines():
         command, *words = line.split()
         if command == "edit":
-            stored = cluster.storage.definition("new2")
+            stored = cluster.storage.definitions.read("new2")
             cluster.paths["edited"].write_text(stored.replace("</domain>", "<!-- edited --></domain>"))
         done = CliRunner(mix_stderr=False).invoke(app, [command, *words, "--output", "json"], obj=cluster)
         assert (done.exit_code, done.stdout[:1]) == (0, "{"), (line, done.stdout, done.stderr)

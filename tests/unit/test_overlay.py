@@ -48,7 +48,7 @@ def running(env, image, tmp_path):
     env.state_dir = tmp_path / "state"
     create(env, CreateRequest("web1", DOMAIN, (image,), settings=VmSettings(live_migration=True)))
     create_snapshot(env, "web1", "before")
-    stored = env.storage.definition("web1")
+    stored = env.storage.definitions.read("web1")
     env.hypervisor.xmls["web1"] = stored
     assert "web1" in env.hypervisor.running
 
@@ -146,7 +146,7 @@ def test_removal_says_what_goes_and_forced_stop_unplugs(running):
     running.change(overlaid(running))
     remove(running, "web1")
     assert [note.code for note in running.said if getattr(note, "code", "") == "writes-elsewhere"]
-    assert not running.storage.exists("web1")
+    assert not running.storage.definitions.exists("web1")
 
 
 def test_libvirt_that_does_not_answer_does_not_keep_a_vm_from_being_stopped(running, monkeypatch):
@@ -166,7 +166,7 @@ class TestAgent:
         running.cluster.stuck.add("web1")
         running.change(overlaid(running))
         note_disks(running, GIVEN)
-        assert OVERLAY in running.storage.metadata("web1")[NOTE]
+        assert OVERLAY in running.storage.definitions.metadata("web1")[NOTE]
         assert any("writes elsewhere" in line for line in running.journal.lines)
         running.hypervisor.running.clear()
         return running
@@ -192,14 +192,14 @@ class TestAgent:
             raise VmMgrError(Kind.EXTERNAL_FAILURE, "Ceph does not answer")
 
         running.change(overlaid(running))
-        monkeypatch.setattr(running.storage, "metadata", silent)
+        monkeypatch.setattr(running.storage.definitions, "metadata", silent)
         ACTIONS["stop"](running, GIVEN)
         assert not running.hypervisor.running
 
     @pytest.mark.parametrize("xml", [None, "<domain", "<domain><devices/></domain>"])
     def test_definition_that_is_lost_or_broken_is_no_defect(self, running, xml):
         running.change(overlaid(running))
-        running.storage.describe("web1", {"xml": xml})
+        running.storage.definitions.describe("web1", {"xml": xml})
         with contextlib.suppress(VmMgrError):
             note_disks(running, GIVEN)
         ACTIONS["stop"](running, GIVEN)
@@ -209,7 +209,7 @@ class TestAgent:
         died.hypervisor.running["web1"] = 1000
         died.change(died.stored)
         note_disks(died, GIVEN)
-        assert NOTE not in died.storage.metadata("web1")
+        assert NOTE not in died.storage.definitions.metadata("web1")
         died.hypervisor.running.clear()
         ACTIONS["start"](died, GIVEN)
 
@@ -234,7 +234,7 @@ class TestAgent:
         done = CliRunner(mix_stderr=False).invoke(app, ("start", "web1", "--allow", "lost-writes"), obj=died)
         assert done.exit_code == 0, done.stderr
         assert OVERLAY in done.stderr
-        assert NOTE not in died.storage.metadata("web1")
+        assert NOTE not in died.storage.definitions.metadata("web1")
 
     def test_disabled_vm_is_not_enabled(self, died):
         died.cluster.remove("web1")

@@ -81,13 +81,13 @@ def test_next_process_begins_anew(qemu):
 
 def test_storage_that_hangs_or_fails_hinders_nothing(qemu, monkeypatch):
     monkeypatch.setattr("vm_mgr.operations.storage.own_clients.LOOK_S", 0.05)
-    qemu.storage.holders = lambda images: threading.Event().wait(0.5)
+    qemu.storage.clients.of = lambda images: threading.Event().wait(0.5)
     note_clients(qemu, qemu.storage, "web1", PID, IMAGES)
 
     def failing(images):
         raise VmMgrError(Kind.EXTERNAL_FAILURE, "Ceph does not answer")
 
-    qemu.storage.holders = failing
+    qemu.storage.clients.of = failing
     note_clients(qemu, qemu.storage, "web1", PID, IMAGES)
     assert qemu.own_clients.kept("web1") is None
 
@@ -126,8 +126,8 @@ def test_without_a_note_the_same_start_waits(node):  # noqa: F811
     act(node, "start")
     node.own_clients.forget("web1")
     node.hypervisor.running.clear()
-    began, holders = node.clock.now, node.storage.holders
-    node.storage.holders = lambda images: [] if node.clock.now > began + 30 else holders(images)
+    began, holders = node.clock.now, node.storage.clients.of
+    node.storage.clients.of = lambda images: [] if node.clock.now > began + 30 else holders(images)
     act(node, "start", timeout_s=120)
     assert not node.storage.evicted
     assert node.clock.now - began >= 30
@@ -135,7 +135,9 @@ def test_without_a_note_the_same_start_waits(node):  # noqa: F811
 
 def test_stop_of_a_killed_qemu_waits_for_the_rest_of_its_process(node):  # noqa: F811
     opens(node, PID)
-    node.storage.describe("web1", {"xml": DOMAIN.replace("<devices/>", f"<devices>{DISK}</devices>")})
+    node.storage.definitions.describe(
+        "web1", {"xml": DOMAIN.replace("<devices/>", f"<devices>{DISK}</devices>")}
+    )
     act(node, "start")
     node.hypervisor.running.clear()
     ended = node.hypervisor.has_ended

@@ -107,7 +107,7 @@ def test_binding_is_the_same_through_threads(rbd):  # noqa: F811
 def test_removal_shows_how_far_it_is_and_hears_a_signal(storage, rbd, signalled, monkeypatch):  # noqa: F811
     monkeypatch.setattr(images, "DELETE_END_S", 0.05)
     said, end = [], threading.Event()
-    storage.patience.say = said.append
+    storage.pool.patience.say = said.append
 
     def long(_, _name, on_progress):
         on_progress(1, 4)
@@ -118,7 +118,7 @@ def test_removal_shows_how_far_it_is_and_hears_a_signal(storage, rbd, signalled,
     rbd.RBD = lambda: made
     signalled(0.3)
     with pytest.raises(SignalError) as caught:
-        images.remove_image(storage, "system_web1")
+        images.remove_image(storage.pool, "system_web1")
     assert caught.value.hanging
     assert 0.25 in {one.fraction for one in said}
     end.set()
@@ -126,7 +126,7 @@ def test_removal_shows_how_far_it_is_and_hears_a_signal(storage, rbd, signalled,
 
 def test_wait_for_a_dead_client_is_told_and_ends_at_a_second_signal(storage, rbd):  # noqa: F811
     said = []
-    storage.patience.say = said.append
+    storage.pool.patience.say = said.append
 
     def busy(*_, **_more):
         raise rbd.ImageBusy
@@ -135,11 +135,11 @@ def test_wait_for_a_dead_client_is_told_and_ends_at_a_second_signal(storage, rbd
     made.remove = busy
     rbd.RBD = lambda: made
     with pytest.raises(rbd.ImageBusy):
-        images.remove_image(storage, "system_web1")
+        images.remove_image(storage.pool, "system_web1")
     assert {one.step for one in said} == {"waiting until Ceph forgets the client that had system_web1 open"}
     current.impatient = True
     with pytest.raises(VmMgrError) as caught:
-        images.remove_image(storage, "system_web1")
+        images.remove_image(storage.pool, "system_web1")
     assert caught.value.kind is Kind.TRY_LATER
 
 
@@ -147,16 +147,16 @@ class TestEndedCopy:
     """qemu-img that was ended leaves a watch, which would keep its image for 30 s."""
 
     @pytest.fixture
-    def copying(self, storage):  # noqa: F811
+    def copying(self, storage, monkeypatch):  # noqa: F811
         evicted = []
-        storage.connection.cluster = type("Cluster", (), {"get_addrs": lambda _: "v1:192.0.2.1:0/7"})()
+        storage.pool.connection.cluster = type("Cluster", (), {"get_addrs": lambda _: "v1:192.0.2.1:0/7"})()
         ours, other = DiskClient("new", "192.0.2.1:0/99"), DiskClient("new", "192.0.2.11:0/99")
-        storage.holders = lambda _images: [ours, other]
-        storage.evict = evicted.append
+        monkeypatch.setattr(staging.CephClients, "of", lambda _self, _images: [ours, other])
+        monkeypatch.setattr(staging.CephClients, "evict", lambda _self, client: evicted.append(client))
 
         def copy(run):
-            storage.runner = type("Runner", (), {"run": run})()
-            staging.run_copy(storage, (*staging.commands.TIED, "qemu-img"), None, "a.qcow2", into="new")
+            storage.pool.runner = type("Runner", (), {"run": run})()
+            staging.run_copy(storage.pool, (*staging.commands.TIED, "qemu-img"), None, "a.qcow2", into="new")
 
         return copy, evicted, ours
 

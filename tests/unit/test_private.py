@@ -139,7 +139,7 @@ def test_nothing_else_of_ours_makes_files_by_the_umask():
         "adapters/pacemaker/cib_transaction.py": "below a folder of mkdtemp's",
         "adapters/shared_dir/files.py": "chmod and a mode",
         "adapters/ceph/listing.py": "a pipe",
-        "adapters/ceph/saved_states.py": "touch with a mode",
+        "adapters/ceph/saved_memory.py": "touch with a mode",
     }
     makes = re.compile(r"\.mkdir\(|write_text\(|write_bytes\(|\.touch\(|\.open\(\"[wax]|open\(.*\"[wax]b?\"")
     source = REPOSITORY / "src" / "vm_mgr"

@@ -106,7 +106,7 @@ def test_watching_goes_on_after_an_error(watched, env):
     def mend():
         env.storage.failing = ""
 
-    env.storage.failing = "names"
+    env.storage.failing = "definitions.names"
     done, naps = watched("--watch", "5", "--output", "json", between=mend)
     assert (done.exit_code, naps) == (0, [5, 5, 5])
     assert done.stderr.count("the storage failed") == 1
@@ -132,6 +132,6 @@ def test_watched_terminal_is_painted_over(env, capsys):
 
 
 def test_interrupted_commands_other_than_watch_say_so(env):
-    env.storage.names = lambda: os.kill(os.getpid(), signal.SIGINT)
+    env.storage.definitions.names = lambda: os.kill(os.getpid(), signal.SIGINT)
     done = CliRunner(mix_stderr=False).invoke(app, ["list"], obj=env)
     assert done.exit_code == 128 + signal.SIGINT

@@ -109,4 +109,4 @@ def test_programs_clone_has_the_settings_that_its_source_has_by_then(images):
         )
     finally:
         vm_manager.use(None)
-    assert env.storage.settings(new).priority == 11
+    assert env.storage.definitions.settings(new).priority == 11

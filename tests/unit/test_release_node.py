@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from vm_mgr.adapters.ceph import holders as looking
+from vm_mgr.adapters.ceph import clients as looking
 from vm_mgr.adapters.ceph.storage_fencing import CephStorageFencing
 from vm_mgr.adapters.memory.storage_fencing import MemoryDaemon
 from vm_mgr.cli.app import app
@@ -370,6 +370,17 @@ def told(ceph):
     return CephStorageFencing(SimpleNamespace(cluster=ceph, ioctx=None))
 
 
+def evict(ceph):
+    """Shut out one client, as the storage does."""
+
+    @contextmanager
+    def working(_doing):
+        yield ceph, None
+
+    pool = SimpleNamespace(connection=SimpleNamespace(cluster=ceph), working=working)
+    looking.CephClients(pool).evict(DEAD)
+
+
 def test_ceph_is_asked_for_the_osds_of_the_node_by_name_and_address(ceph, told):
     assert told.daemons("n2", {"198.51.100.12"}) == Daemons((1,), 1769896800.25)
     assert told.daemons("n2", {"198.51.100.13"}) == Daemons()
@@ -418,7 +429,7 @@ def test_osds_of_a_person_s_word_are_down_but_not_dead_for_certain(ceph, told):
 
 def test_who_is_shut_out_stays_so_for_weeks(ceph, told):
     told.blocklist([DEAD])
-    looking.evict(ceph, ceph, None, DEAD)
+    evict(ceph)
     expire = [one["expire"] for one in ceph.asked]
     assert expire == [30 * 24 * 3600.0] * 2
     assert all(isinstance(one, float) for one in expire)  # Ceph takes no integer for it
@@ -432,7 +443,7 @@ def test_monitors_that_give_no_map_are_not_waited_for_without_end(ceph, told, mo
     calls = {
         "clients": lambda: told.clients({"198.51.100.12"}),
         "blocklist": lambda: told.blocklist([DEAD]),
-        "evict": lambda: looking.evict(ceph, ceph, None, DEAD),
+        "evict": lambda: evict(ceph),
     }
     with pytest.raises(VmMgrError) as caught:
         calls[call]()
@@ -441,7 +452,7 @@ def test_monitors_that_give_no_map_are_not_waited_for_without_end(ceph, told, mo
 
 
 def test_watch_is_told_where_ceph_tells_it(ceph):
-    found = looking.holders(ceph, None, "system_web1")
+    found = looking.clients_of(ceph, None, "system_web1")
     assert [one.watch for one in found] == [139721997141744]
 
 
@@ -453,6 +464,6 @@ def test_refusal_of_a_monitor_is_an_error_with_a_hint(ceph, told):
 
 
 def test_evict_of_one_holder_is_as_before(ceph):
-    looking.evict(ceph, ceph, None, DEAD)
+    evict(ceph)
     assert [one["addr"] for one in ceph.asked] == [DEAD.address]
     assert ceph.broken

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from vm_mgr.adapters.ceph import port
+from vm_mgr.adapters.ceph.pool import Pool
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.saved_state import SavedState
@@ -96,13 +97,13 @@ def pools(room):
 
 
 def ceph(rbd, folder, room=1 << 40):
-    class Storage(port.CephStorage):
+    class Images(Pool):
         @contextmanager
         def working(self, doing):
             yield rbd, None
 
     connection = SimpleNamespace(pool="rbd", user="u", conf="c", cluster=pools(room))
-    return Storage(connection, None, VirtualClock(), spool=folder / "spool")
+    return port.CephStorage(Images(connection, None, VirtualClock(), spool=folder / "spool"))
 
 
 class InCeph:
@@ -129,14 +130,14 @@ class InDirectory:
 
 
 def save(storage):
-    Path(storage.prepare_state("web1", len(MEMORY))).write_bytes(MEMORY)
-    storage.commit_state("web1", storage.store_state("web1", STATE, lambda _fraction: None))
+    Path(storage.saved_memory.prepare("web1", len(MEMORY))).write_bytes(MEMORY)
+    storage.saved_memory.commit("web1", storage.saved_memory.store("web1", STATE, lambda _fraction: None))
 
 
 def resume(storage):
-    state = storage.saved_state("web1")
-    storage.consume_state("web1")
-    assert Path(storage.load_state("web1", state, lambda _fraction: None)).read_bytes() == MEMORY
+    state = storage.saved_memory.of("web1")
+    storage.saved_memory.consume("web1")
+    assert Path(storage.saved_memory.load("web1", state, lambda _fraction: None)).read_bytes() == MEMORY
 
 
 @pytest.mark.parametrize("place", [InCeph, InDirectory])
@@ -148,8 +149,8 @@ def resume(storage):
         ([save], save),
         ([save, resume], save),
         ([save], resume),
-        ([save], lambda storage: storage.delete_state("web1")),
-        ([save, resume], lambda storage: storage.delete_state("web1")),
+        ([save], lambda storage: storage.saved_memory.delete("web1")),
+        ([save, resume], lambda storage: storage.saved_memory.delete("web1")),
     ],
 )
 def test_killed_verb_leaves_memory_that_is_whole_and_unused_or_none(tmp_path, place, after, before, verb):
@@ -164,18 +165,18 @@ def test_killed_verb_leaves_memory_that_is_whole_and_unused_or_none(tmp_path, pl
         except Killed:
             died, kills = True, kills + 1
         storage = kept.again(Fate())
-        state = storage.saved_state("web1")
+        state = storage.saved_memory.of("web1")
         if resume in before and verb is not save:
             assert state is None or not state.resumable, "it was resumed before"
         if state is not None and state.resumable:
             resume(storage)
             with pytest.raises(VmMgrError):
-                storage.consume_state("web1")
+                storage.saved_memory.consume("web1")
         elif state is not None:
             with pytest.raises(VmMgrError):
-                storage.consume_state("web1")
-        storage.delete_state("web1")
-        assert storage.saved_state("web1") is None
+                storage.saved_memory.consume("web1")
+        storage.saved_memory.delete("web1")
+        assert storage.saved_memory.of("web1") is None
         save(storage)
         resume(storage)
         if not died:
@@ -192,58 +193,58 @@ def test_rename_that_was_cut_short_is_not_resumed_again(tmp_path, left):
     images = kept.rbd.images
     if left == "both":
         images["vm-mgr-resumed_web1"] = images["vm-mgr-saved_web1"]
-        assert not kept.storage.saved_state("web1").resumable
+        assert not kept.storage.saved_memory.of("web1").resumable
         with pytest.raises(VmMgrError) as caught:
-            kept.storage.consume_state("web1")
+            kept.storage.saved_memory.consume("web1")
         assert caught.value.kind is Kind.WRONG_STATE
-    kept.storage.delete_state("web1")
+    kept.storage.saved_memory.delete("web1")
     assert sorted(images) == ["system_web1"]
 
 
 @pytest.mark.parametrize("change", [{"written": "later"}, {"id": "7"}, {"data": bytearray(9)}])
 def test_disk_that_was_written_or_replaced_is_noticed_in_ceph(tmp_path, change):
     kept = InCeph(tmp_path / "pool")
-    before = kept.storage.disk_fingerprint("web1")
+    before = kept.storage.saved_memory.disk_fingerprint("web1")
     kept.rbd.images["system_web1"] |= change
-    assert kept.storage.disk_fingerprint("web1") != before
+    assert kept.storage.saved_memory.disk_fingerprint("web1") != before
 
 
 def test_disk_that_was_written_or_replaced_is_noticed_in_a_directory(tmp_path):
     kept = InDirectory(tmp_path / "d")
-    before = kept.storage.disk_fingerprint("web1")
+    before = kept.storage.saved_memory.disk_fingerprint("web1")
     disk = kept.root / "web1" / "system.qcow2"
     disk.write_text(disk.read_text() + " ")
-    assert kept.storage.disk_fingerprint("web1") != before
+    assert kept.storage.saved_memory.disk_fingerprint("web1") != before
     make(kept.storage, "web1", "other")
-    assert kept.storage.disk_fingerprint("web1") != before
+    assert kept.storage.saved_memory.disk_fingerprint("web1") != before
 
 
 def test_record_that_somebody_broke_fits_nothing(tmp_path):
     kept = InDirectory(tmp_path / "d")
     save(kept.storage)
     (kept.root / "web1" / "saved.json").write_text("{")
-    state = kept.storage.saved_state("web1")
+    state = kept.storage.saved_memory.of("web1")
     assert (state.uuid, state.digest) == ("", "")
 
 
 def test_memory_that_somebody_cut_is_refused(tmp_path):
     kept = InDirectory(tmp_path / "d")
     save(kept.storage)
-    state = kept.storage.saved_state("web1")
+    state = kept.storage.saved_memory.of("web1")
     memory = kept.root / "web1" / "memory"
     memory.write_bytes(MEMORY[:-1])
-    kept.storage.consume_state("web1")
+    kept.storage.saved_memory.consume("web1")
     with pytest.raises(VmMgrError):
-        kept.storage.load_state("web1", state, lambda _fraction: None)
+        kept.storage.saved_memory.load("web1", state, lambda _fraction: None)
     memory.unlink()
     with pytest.raises(VmMgrError):
-        kept.storage.load_state("web1", state, lambda _fraction: None)
+        kept.storage.saved_memory.load("web1", state, lambda _fraction: None)
 
 
 def test_pool_without_room_is_refused_before_anything_is_written(tmp_path):
     kept = InCeph(tmp_path / "pool")
     with pytest.raises(VmMgrError) as caught:
-        ceph(kept.rbd, kept.folder, room=1000).prepare_state("web1", 1001)
+        ceph(kept.rbd, kept.folder, room=1000).saved_memory.prepare("web1", 1001)
     assert caught.value.kind is Kind.NO_RESOURCES
     assert sorted(kept.rbd.images) == ["system_web1"]
 
@@ -251,8 +252,10 @@ def test_pool_without_room_is_refused_before_anything_is_written(tmp_path):
 def test_memory_is_readable_to_root_alone(tmp_path):
     kept = InCeph(tmp_path / "pool")
     save(kept.storage)
-    kept.storage.consume_state("web1")
-    path = Path(kept.storage.load_state("web1", kept.storage.saved_state("web1"), lambda _fraction: None))
+    kept.storage.saved_memory.consume("web1")
+    path = Path(
+        kept.storage.saved_memory.load("web1", kept.storage.saved_memory.of("web1"), lambda _fraction: None)
+    )
     assert path.stat().st_mode & 0o077 == 0
     assert path.parent.stat().st_mode & 0o077 == 0
     with suppress(FileNotFoundError):
@@ -265,10 +268,10 @@ def test_rename_leaves_nothing_of_the_old_name(tmp_path, left):
     storage, plain = kept.storage, kept.rbd.RBD
     if left == "used":
         save(storage)
-        storage.consume_state("web1")
+        storage.saved_memory.consume("web1")
     else:
-        Path(storage.prepare_state("web1", 10)).write_bytes(b"x" * 10)
-        storage.store_state("web1", STATE, lambda _fraction: None)
+        Path(storage.saved_memory.prepare("web1", 10)).write_bytes(b"x" * 10)
+        storage.saved_memory.store("web1", STATE, lambda _fraction: None)
     kept.rbd.RBD = lambda: SimpleNamespace(**vars(plain()), group_list=lambda _: [])
     storage.rename("web1", "web2")
     assert sorted(kept.rbd.images) == ["system_web2"]
@@ -279,7 +282,7 @@ def test_snapshot_in_a_directory_is_refused_while_memory_waits(tmp_path):
     kept = InDirectory(tmp_path / "d")
     save(kept.storage)
     with pytest.raises(VmMgrError) as caught:
-        kept.storage.take_snapshot("web1", "s", Consistency.CRASH)
+        kept.storage.snapshots.take("web1", "s", Consistency.CRASH)
     assert caught.value.kind is Kind.WRONG_STATE
-    state = kept.storage.saved_state("web1")
-    assert state.disk_fingerprint == kept.storage.disk_fingerprint("web1")
+    state = kept.storage.saved_memory.of("web1")
+    assert state.disk_fingerprint == kept.storage.saved_memory.disk_fingerprint("web1")

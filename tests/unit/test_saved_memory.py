@@ -59,9 +59,9 @@ def saved(env, vm):
 
 
 def save(env, vm):
-    Path(env.storage.prepare_state(vm, 5)).write_bytes(b"12345")
+    Path(env.storage.saved_memory.prepare(vm, 5)).write_bytes(b"12345")
     state = SavedState(uuid="u", node="n1", saved_utc=1_700_000_000)
-    env.storage.commit_state(vm, env.storage.store_state(vm, state, lambda _fraction: None))
+    env.storage.saved_memory.commit(vm, env.storage.saved_memory.store(vm, state, lambda _fraction: None))
 
 
 def codes(env, level=Level.WARNING):
@@ -90,19 +90,19 @@ def test_disks_and_name_stay_while_the_memory_waits(env, saved, change):
     assert caught.value.kind is Kind.WRONG_STATE
     assert "stop --force" in caught.value.hint
     assert (list(env.storage.vms[saved].disks), list(env.storage.vms[saved].sizes)) == before
-    assert env.storage.saved_state(saved).resumable
+    assert env.storage.saved_memory.of(saved).resumable
 
 
 def test_memory_that_was_taken_hinders_nobody(env, saved):
-    env.storage.consume_state(saved)
+    env.storage.saved_memory.consume(saved)
     resize_disk(env, saved, 1 << 30)
 
 
 def test_forced_stop_gives_the_memory_up(env, saved):
     stop(env, saved)
-    assert env.storage.saved_state(saved).resumable
+    assert env.storage.saved_memory.of(saved).resumable
     stop(env, saved, force=True)
-    assert env.storage.saved_state(saved) is None
+    assert env.storage.saved_memory.of(saved) is None
     assert codes(env) == ["memory-given-up"]
     stop(env, saved, force=True)
     assert codes(env) == ["memory-given-up"]
@@ -110,22 +110,22 @@ def test_forced_stop_gives_the_memory_up(env, saved):
 
 def test_rollback_gives_the_memory_up(env, saved):
     rollback(env, saved, "before")
-    assert env.storage.saved_state(saved) is None
+    assert env.storage.saved_memory.of(saved) is None
     assert codes(env) == ["memory-given-up"]
 
 
 def test_removal_takes_the_memory_with_it(env, saved):
     remove(env, saved)
-    assert env.storage.saved_state(saved) is None
+    assert env.storage.saved_memory.of(saved) is None
 
 
 def test_snapshot_of_a_guest_that_is_not_shut_down_is_no_clean_one(env, saved):
     create_snapshot(env, saved, "between")
-    kinds = {one.name: one.consistency for one in env.snapshots.snapshots(saved)}
+    kinds = {one.name: one.consistency for one in env.storage.snapshots.of(saved)}
     assert kinds["between"] is Consistency.CRASH
     stop(env, saved, force=True)
     create_snapshot(env, saved, "down")
-    assert {one.name: one.consistency for one in env.snapshots.snapshots(saved)}[
+    assert {one.name: one.consistency for one in env.storage.snapshots.of(saved)}[
         "down"
     ] is Consistency.OFFLINE
 
@@ -142,7 +142,7 @@ def test_status_and_show_tell_of_saved_memory(env, saved):
         "resumed_at_start": True,
     }
     assert "memory saved on n1" in shell(env, "show", saved).stdout
-    env.storage.consume_state(saved)
+    env.storage.saved_memory.consume(saved)
     assert json.loads(shell(env, "show", saved, "-o", "json").stdout)["saved"]["state"] == "used"
     save(env, saved)
     disable(env, saved)
@@ -150,13 +150,13 @@ def test_status_and_show_tell_of_saved_memory(env, saved):
 
 
 def test_status_of_a_running_vm_asks_no_storage(env, vm):
-    env.storage.failing = "saved_state"
+    env.storage.failing = "saved_memory.of"
     assert full_status(env, vm).state is VmState.STARTED
     assert not codes(env)
 
 
 def test_silent_storage_is_told_of(env, saved):
-    env.storage.failing = "saved_state"
+    env.storage.failing = "saved_memory.of"
     assert full_status(env, saved).state is VmState.STOPPED
     assert codes(env) == ["not-seen"]
 
@@ -185,7 +185,7 @@ def test_setting_is_kept_shown_and_told_to_the_cluster(env, vm):
 def test_old_and_new_options_say_the_same(env, vm, words, expected):
     done = shell(env, "set", vm, *words)
     assert done.exit_code == 0, done.stderr
-    settings = env.storage.settings(vm)
+    settings = env.storage.definitions.settings(vm)
     assert (settings.live_migration, settings.on_move) == expected
     assert env.cluster.resources[vm].live_migration is expected[0]
     assert bool(env.cluster.resources[vm].hibernation_s) is (expected[1] == "hibernate")
@@ -202,7 +202,7 @@ def test_old_and_new_options_say_the_same(env, vm, words, expected):
 )
 def test_contradictions_are_refused(env, vm, words):
     assert shell(env, "set", vm, *words).exit_code == 2
-    assert env.storage.settings(vm).on_move == "hibernate"
+    assert env.storage.definitions.settings(vm).on_move == "hibernate"
 
 
 def test_contradictions_of_programs_are_refused(env, vm):
@@ -215,10 +215,10 @@ def test_contradictions_of_programs_are_refused(env, vm):
 
 def test_clone_takes_over_how_its_source_moves(env, vm):
     assert shell(env, "clone", vm, "--dst-name", "web2").exit_code == 0
-    assert env.storage.settings("web2").on_move == "hibernate"
+    assert env.storage.definitions.settings("web2").on_move == "hibernate"
     assert shell(env, "clone", vm, "--dst-name", "web3", "--enable-live-migration").exit_code == 0
-    assert env.storage.settings("web3")[0] is True
-    assert env.storage.settings("web3").on_move is None
+    assert env.storage.definitions.settings("web3")[0] is True
+    assert env.storage.definitions.settings("web3").on_move is None
 
 
 def test_cluster_configuration_tells_the_agent_and_is_read_again():
@@ -279,7 +279,7 @@ def test_boot_by_hand_next_to_saved_memory_is_refused(env, saved, tmp_path, caps
     assert "vm-mgr start web1" in capsys.readouterr().err
     assert guard.main(env, ["web2", "prepare", "begin", "-"], xml.replace("web1", "web2")) == 0
     assert guard.main(env, ["rescue", "prepare", "begin", "-"], xml) == 1
-    env.storage.consume_state(saved)
+    env.storage.saved_memory.consume(saved)
     assert guard.main(env, ["web1", "prepare", "begin", "-"], xml) == 0
 
 

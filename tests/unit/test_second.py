@@ -52,7 +52,7 @@ def test_second_one_that_runs_is_unplugged_and_told(env, here):
 def test_alarm_ends_with_the_next_start(env, here):
     looks(env)
     env.cluster.local, env.hypervisor, env.processes = "n1", here, here
-    env.storage.holders = lambda _: []
+    env.storage.clients.of = lambda _: []
     actions.start(env, Parameters(name=VM, timeout_s=120))
     assert status(env, VM).alarm == ""
 

@@ -29,11 +29,11 @@ def codes(env):
 
 
 def kind_of(env, changes):
-    before = (env.storage.settings("web1"), env.storage.definition("web1"))
+    before = (env.storage.definitions.settings("web1"), env.storage.definitions.read("web1"))
     with pytest.raises(VmMgrError) as caught:
         set_vm(env, "web1", changes)
     assert caught.value.hint
-    assert (env.storage.settings("web1"), env.storage.definition("web1")) == before
+    assert (env.storage.definitions.settings("web1"), env.storage.definitions.read("web1")) == before
     return caught.value.kind
 
 
@@ -54,7 +54,7 @@ def test_settings_are_switched_off_and_taken_back(env, vm):
         vm,
         Changes({"pacemaker_meta": {"a": "", "c": "3"}, "user_metadata": {"owner": "", "site": "north"}}),
     )
-    settings = env.storage.settings(vm)
+    settings = env.storage.definitions.settings(vm)
     assert (settings.live_migration, settings.priority) == (False, None)
     assert settings.pacemaker_meta == {"b": "2", "c": "3"}
     assert settings.user_metadata == {"site": "north"}
@@ -64,7 +64,7 @@ def test_settings_are_switched_off_and_taken_back(env, vm):
 def test_host_takes_the_place_of_another(env, vm):
     set_vm(env, vm, Changes({"preferred_host": "n2"}))
     set_vm(env, vm, Changes({"pinned_host": "n1"}))
-    settings = env.storage.settings(vm)
+    settings = env.storage.definitions.settings(vm)
     assert (settings.pinned_host, settings.preferred_host) == ("n1", None)
 
 
@@ -77,14 +77,14 @@ def test_agents_parameters_wait_for_the_next_enable(env, vm):
 
 def test_memory_and_vcpus_take_effect_at_the_next_start(env, vm):
     set_vm(env, vm, Changes(memory_bytes=3 << 30, vcpus=4, description="the <first>"))
-    xml = env.storage.definition(vm)
+    xml = env.storage.definitions.read(vm)
     assert '<memory unit="KiB">3145728</memory>' in xml
     assert '<currentMemory unit="KiB">3145728</currentMemory>' in xml
     assert '<vcpu placement="static">4</vcpu>' in xml
     assert "<description>the &lt;first&gt;</description>" in xml
     assert codes(env) == ["effect-start"]
     set_vm(env, vm, Changes(description=""))
-    assert "description" not in env.storage.definition(vm)
+    assert "description" not in env.storage.definitions.read(vm)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_fitting_topology_is_fine(env, image):
     more = "<cpu><topology sockets='2' cores='2' threads='1'/></cpu><maxMemory slots='4'>4194304</maxMemory>"
     create(env, CreateRequest("web1", SMALL.format(more=more), (image,)))
     set_vm(env, "web1", Changes(memory_bytes=4 << 30, vcpus=4))
-    assert '<vcpu placement="static">4</vcpu>' in env.storage.definition("web1")
+    assert '<vcpu placement="static">4</vcpu>' in env.storage.definitions.read("web1")
 
 
 @pytest.mark.parametrize(
@@ -143,5 +143,5 @@ def test_disabled_vm_and_no_change(env, vm):
     set_vm(env, vm, Changes({"priority": 3}))
     set_vm(env, vm, Changes({"priority": 4}))
     assert codes(env) == ["unchanged", "effect-enable"]
-    assert env.storage.settings(vm).priority == 4
+    assert env.storage.definitions.settings(vm).priority == 4
     assert not env.intent_log.intents()

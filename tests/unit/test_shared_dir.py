@@ -23,6 +23,7 @@ from vm_mgr.adapters.libvirt.definition import DomainXml
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.adapters.memory.env import MemoryEnv
 from vm_mgr.adapters.shared_dir.files import Files, write
+from vm_mgr.adapters.shared_dir.folders import VmFolders
 from vm_mgr.adapters.shared_dir.intent_log import SharedIntentLog
 from vm_mgr.adapters.shared_dir.mount import Mount
 from vm_mgr.adapters.shared_dir.port import SharedDirectory
@@ -174,7 +175,9 @@ class FakeOpenDisks:
 
 def opened(root, fate=None, **more):
     fate = fate or Fate()
-    return SharedDirectory(Mount(root, MortalFiles(fate)), FakeImages(fate), VirtualClock(), **more)
+    return SharedDirectory(
+        VmFolders(Mount(root, MortalFiles(fate)), FakeImages(fate), VirtualClock(), **more)
+    )
 
 
 def make(storage, name, content, *, disks=2):
@@ -183,7 +186,7 @@ def make(storage, name, content, *, disks=2):
         for number in range(disks):
             staged.add(SIZE)
             path = (
-                storage.mount.root
+                storage.folders.mount.root
                 / f".new-{name}"
                 / (f"data_{number - 1}.qcow2" if number else "system.qcow2")
             )
@@ -201,8 +204,8 @@ def world(root):
     storage = opened(root)
     for name in ("web1", "db1"):
         make(storage, name, "first")
-        storage.take_snapshot(name, "old", Consistency.OFFLINE)
-        for path in storage.disk_files(name):
+        storage.snapshots.take(name, "old", Consistency.OFFLINE)
+        for path in storage.folders.disk_files(name):
             save(path, {**load(path), "content": "now"})
     return storage
 
@@ -228,12 +231,12 @@ def seen(root):
     storage = opened(root)
     return {
         name: (
-            storage.definition(name),
-            storage.metadata(name)["made"],
-            [load(path)["content"] for path in storage.disk_files(name)],
-            sorted(one.name for one in storage.snapshots(name)),
+            storage.definitions.read(name),
+            storage.definitions.metadata(name)["made"],
+            [load(path)["content"] for path in storage.folders.disk_files(name)],
+            sorted(one.name for one in storage.snapshots.of(name)),
         )
-        for name in storage.names()
+        for name in storage.definitions.names()
     }
 
 
@@ -242,21 +245,24 @@ def replaced(storage):
 
 
 def made(storage):
-    storage.make_disk("web1", 2, SIZE, None, lambda _: None)
+    storage.disks.make("web1", 2, SIZE, None, lambda _: None)
 
 
 VERBS = {
     "make disk": (made, lambda storage: storage.unstage("web1")),
-    "place disk": (lambda storage: storage.place_disk("web1", 2), None),
-    "drop disk": (lambda storage: storage.drop_disk("web1", 1), None),
+    "place disk": (lambda storage: storage.disks.place("web1", 2), None),
+    "drop disk": (lambda storage: storage.disks.drop("web1", 1), None),
     "commit": (lambda storage: make(storage, "new1", "second"), lambda storage: storage.unstage("new1")),
     "replace": (replaced, lambda storage: storage.unstage("web1")),
     "remove": (lambda storage: storage.remove("web1"), None),
     "rename": (lambda storage: storage.rename("web1", "new1"), None),
-    "take": (lambda storage: storage.take_snapshot("web1", "new", Consistency.CRASH), None),
-    "drop": (lambda storage: storage.drop_snapshot("web1", "old"), None),
-    "roll back": (lambda storage: storage.roll_back("web1", "old"), None),
-    "describe": (lambda storage: storage.describe("web1", {"made": "again", "xml": "<again/>"}), None),
+    "take": (lambda storage: storage.snapshots.take("web1", "new", Consistency.CRASH), None),
+    "drop": (lambda storage: storage.snapshots.drop("web1", "old"), None),
+    "roll back": (lambda storage: storage.snapshots.roll_back("web1", "old"), None),
+    "describe": (
+        lambda storage: storage.definitions.describe("web1", {"made": "again", "xml": "<again/>"}),
+        None,
+    ),
 }
 
 
@@ -272,9 +278,9 @@ def prepared(name, root):
 def test_interruption_anywhere_is_settled_by_doing_it_again(name, after, tmp_path):
     verb, recover = VERBS[name]
     whole = prepared(name, tmp_path / "whole")
-    before, seen_before = facts(whole.mount.root), seen(whole.mount.root)
+    before, seen_before = facts(whole.folders.mount.root), seen(whole.folders.mount.root)
     verb(whole)
-    wanted, seen_wanted = facts(whole.mount.root), seen(whole.mount.root)
+    wanted, seen_wanted = facts(whole.folders.mount.root), seen(whole.folders.mount.root)
     assert before != wanted
     outcomes = [before, wanted] if recover else [wanted]
     points = 0
@@ -304,19 +310,19 @@ def test_disks_of_no_instant_are_known_as_such_without_a_ledger(after, tmp_path)
     verb = VERBS["roll back"][0]
     while killed(verb, world(tmp_path / f"{points}"), points, after=after):
         storage = opened(tmp_path / f"{points}")
-        contents = {load(path)["content"] for path in storage.disk_files("web1")}
-        half = HALF in storage.metadata("web1")
+        contents = {load(path)["content"] for path in storage.folders.disk_files("web1")}
+        half = HALF in storage.definitions.metadata("web1")
         assert half or len(contents) == 1
         halves += half
         verb(storage)
-        assert HALF not in storage.metadata("web1")
+        assert HALF not in storage.definitions.metadata("web1")
         points += 1
     assert halves
 
 
 def killed(verb, storage, calls, *, after):
     try:
-        verb(opened(storage.mount.root, Fate(calls, after=after)))
+        verb(opened(storage.folders.mount.root, Fate(calls, after=after)))
     except Killed:
         return True
     return False
@@ -344,7 +350,7 @@ def root(tmp_path):
 @pytest.fixture
 def real(root):
     """Real files and the real qemu-img, with web1: two disks, each with a first content."""
-    storage = SharedDirectory(Mount(root), HostRunner(), VirtualClock())
+    storage = SharedDirectory(VmFolders(Mount(root), HostRunner(), VirtualClock()))
     with storage.stage("web1") as staged:
         staged.add(SIZE)
         staged.add(SIZE)
@@ -355,12 +361,14 @@ def real(root):
 
 
 def fill(storage, name, pattern):
-    for path in storage.disk_files(name):
+    for path in storage.folders.disk_files(name):
         qemu_io(path, f"write -P {pattern} 0 64k")
 
 
 def holds(storage, name, pattern):
-    return all("failed" not in qemu_io(path, f"read -P {pattern} 0 64k") for path in storage.disk_files(name))
+    return all(
+        "failed" not in qemu_io(path, f"read -P {pattern} 0 64k") for path in storage.folders.disk_files(name)
+    )
 
 
 def qemu_io(path, command):
@@ -387,16 +395,16 @@ def test_unmounted_directory_is_never_an_empty_storage(tmp_path):
             root.mkdir()
         storage, intent_log = opened(root), SharedIntentLog(Mount(root))
         verbs = [
-            (storage.names,),
-            (storage.exists, "web1"),
-            (storage.uuids, str),
-            (storage.definition, "web1"),
-            (storage.images, "web1"),
+            (storage.definitions.names,),
+            (storage.definitions.exists, "web1"),
+            (storage.definitions.uuids, str),
+            (storage.definitions.read, "web1"),
+            (storage.clients.images, "web1"),
             (storage.unstage, "web1"),
             (storage.remove, "web1"),
             (storage.rename, "web1", "new1"),
-            (storage.snapshots, "web1"),
-            (storage.describe, "web1", {"a": "b"}),
+            (storage.snapshots.of, "web1"),
+            (storage.definitions.describe, "web1", {"a": "b"}),
             (make, storage, "web1", "second"),
             (intent_log.intents,),
             (intent_log.write, "web1", Intent("create")),
@@ -414,45 +422,45 @@ def test_storage_that_hangs_is_given_up(root):
     class Hung(Mount):
         marker = SimpleNamespace(stat=lambda: released.wait(10))
 
-    storage = SharedDirectory(Hung(root, patience_s=0.01), FakeImages(), VirtualClock())
-    assert kind_of(storage.names) is Kind.EXTERNAL_FAILURE
+    storage = SharedDirectory(VmFolders(Hung(root, patience_s=0.01), FakeImages(), VirtualClock()))
+    assert kind_of(storage.definitions.names) is Kind.EXTERNAL_FAILURE
     released.set()
 
 
 def test_initialising_again_changes_nothing(fake):
-    before = (fake.mount.marker.read_text(), fake.names())
-    fake.mount.initialise()
-    assert (fake.mount.marker.read_text(), fake.names()) == before
-    assert kind_of(Mount(fake.mount.root / "none").initialise) is Kind.NOT_FOUND
+    before = (fake.folders.mount.marker.read_text(), fake.definitions.names())
+    fake.folders.mount.initialise()
+    assert (fake.folders.mount.marker.read_text(), fake.definitions.names()) == before
+    assert kind_of(Mount(fake.folders.mount.root / "none").initialise) is Kind.NOT_FOUND
     assert kind_of(Mount, Path("relative")) is Kind.INVALID
 
 
 @pytest.mark.parametrize("name", ["../out", "..", ".", "", "a/b", ".vm-mgr", "/etc", "a" * 65])
 def test_no_name_leads_out_of_the_directory(name, fake):
-    intent_log = SharedIntentLog(fake.mount)
-    assert not fake.exists(name)
+    intent_log = SharedIntentLog(fake.folders.mount)
+    assert not fake.definitions.exists(name)
     for verb in (
-        fake.definition,
+        fake.definitions.read,
         fake.remove,
         fake.unstage,
-        fake.images,
+        fake.clients.images,
         intent_log.erase,
         intent_log.lock(name).__enter__,
     ):
         assert kind_of(verb, *([name] if verb.__name__ != "__enter__" else [])) is Kind.INVALID
     assert kind_of(fake.rename, "web1", name) is Kind.INVALID
     assert kind_of(make, fake, name, "x") is Kind.INVALID
-    assert kind_of(fake.resize, "web1", f"system_{name}", SIZE) in (Kind.NOT_FOUND, Kind.INVALID)
-    assert fake.names() == {"web1", "db1"}
+    assert kind_of(fake.disks.resize, "web1", f"system_{name}", SIZE) in (Kind.NOT_FOUND, Kind.INVALID)
+    assert fake.definitions.names() == {"web1", "db1"}
 
 
 def test_links_and_strange_folders_are_no_vms(fake, tmp_path):
-    root, outside = fake.mount.root, tmp_path / "outside"
+    root, outside = fake.folders.mount.root, tmp_path / "outside"
     (root / "web1").rename(outside)
     (root / "web1").symlink_to(outside)
     (root / "iso").mkdir()
     (root / "iso" / "debian").touch()
-    assert fake.names() == {"db1"}
+    assert fake.definitions.names() == {"db1"}
     for name in ("web1", "iso"):
         assert not fake.remove(name)
         assert kind_of(make, fake, name, "second") is Kind.EXISTS
@@ -461,7 +469,7 @@ def test_links_and_strange_folders_are_no_vms(fake, tmp_path):
     assert kind_of(make, fake, "new1", "second") is Kind.EXISTS
     (root / "db1" / "domain.xml").unlink()
     (root / "db1" / "domain.xml").symlink_to(outside / "domain.xml")
-    assert kind_of(fake.definition, "db1") is Kind.EXTERNAL_FAILURE
+    assert kind_of(fake.definitions.read, "db1") is Kind.EXTERNAL_FAILURE
     assert sorted(path.name for path in outside.iterdir()) == [
         "data_0.qcow2",
         "domain.xml",
@@ -489,17 +497,17 @@ def test_full_storage_is_said_to_be_full(root):
         def put(self, path, text):
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    storage = SharedDirectory(Mount(root, Full()), FakeImages(), VirtualClock())
+    storage = SharedDirectory(VmFolders(Mount(root, Full()), FakeImages(), VirtualClock()))
     assert kind_of(make, storage, "web1", "first") is Kind.NO_RESOURCES
     assert sorted(path.name for path in root.iterdir()) == [".vm-mgr"]
 
 
 def test_metadata_that_somebody_broke_is_not_overwritten(fake):
-    path = fake.mount.root / "web1" / "metadata.json"
+    path = fake.folders.mount.root / "web1" / "metadata.json"
     path.write_text('{"metadata": {"owner": "me"')
-    assert kind_of(fake.describe, "web1", {"site": "north"}) is Kind.EXTERNAL_FAILURE
+    assert kind_of(fake.definitions.describe, "web1", {"site": "north"}) is Kind.EXTERNAL_FAILURE
     assert "owner" in path.read_text()
-    assert fake.definition("web1") == "<first/>"
+    assert fake.definitions.read("web1") == "<first/>"
 
 
 def test_claim_ends_with_a_killed_process(root):
@@ -528,36 +536,39 @@ def test_mark_that_cannot_be_read_is_still_a_mark(root):
 
 
 def test_running_vm_keeps_its_disks_to_itself(real):
-    real.take_snapshot("web1", "old", Consistency.OFFLINE)
+    real.snapshots.take("web1", "old", Consistency.OFFLINE)
     fill(real, "web1", 2)
-    with in_use(real.disk_files("web1")[1]):
-        assert [look.in_use for look in map(real.qcow2.look, real.disk_files("web1"))] == [False, True]
+    with in_use(real.folders.disk_files("web1")[1]):
+        assert [look.in_use for look in map(real.folders.qcow2.look, real.folders.disk_files("web1"))] == [
+            False,
+            True,
+        ]
         before = facts_of_snapshots(real)
-        assert kind_of(real.take_snapshot, "web1", "new", Consistency.CRASH) is Kind.NOT_SUPPORTED
-        assert kind_of(real.drop_snapshot, "web1", "old") is Kind.NOT_SUPPORTED
-        assert kind_of(real.roll_back, "web1", "old") is Kind.WRONG_STATE
+        assert kind_of(real.snapshots.take, "web1", "new", Consistency.CRASH) is Kind.NOT_SUPPORTED
+        assert kind_of(real.snapshots.drop, "web1", "old") is Kind.NOT_SUPPORTED
+        assert kind_of(real.snapshots.roll_back, "web1", "old") is Kind.WRONG_STATE
         assert kind_of(real.remove, "web1") is Kind.WRONG_STATE
         assert kind_of(real.rename, "web1", "new1") is Kind.WRONG_STATE
-        real.drop_snapshot("web1", "none")
-        real.resize("web1", "data_web1_0", 2 * SIZE)
+        real.snapshots.drop("web1", "none")
+        real.disks.resize("web1", "data_web1_0", 2 * SIZE)
         assert facts_of_snapshots(real) == before
-        assert [disk.size_bytes for disk in real.disks("web1")] == [SIZE, SIZE]
+        assert [disk.size_bytes for disk in real.disks.of("web1")] == [SIZE, SIZE]
         copy_of(real, "web1", "old", "live1")
         assert holds(real, "live1", 1)
-    real.roll_back("web1", "old")
+    real.snapshots.roll_back("web1", "old")
     assert holds(real, "web1", 1)
-    real.drop_snapshot("web1", "old")
+    real.snapshots.drop("web1", "old")
     assert not facts_of_snapshots(real)[1]
 
 
 def facts_of_snapshots(storage):
-    inner = [storage.qcow2.describe(path).snapshots for path in storage.disk_files("web1")]
-    return storage.record("web1").snapshots, [one.name for found in inner for one in found]
+    inner = [storage.folders.qcow2.describe(path).snapshots for path in storage.folders.disk_files("web1")]
+    return storage.folders.record("web1").snapshots, [one.name for found in inner for one in found]
 
 
 def copy_of(storage, source, snapshot, name):
     with storage.stage(name) as staged:
-        for image in storage.images(source):
+        for image in storage.clients.images(source):
             staged.add_clone(image, snapshot)
         staged.describe(xml=DOMAIN, base_xml=DOMAIN, settings=VmSettings(), notes={})
         staged.commit()
@@ -566,45 +577,45 @@ def copy_of(storage, source, snapshot, name):
 def test_snapshots_of_a_running_vm_are_taken_by_its_qemu(tmp_path):
     world(tmp_path / "vms")
     storage = opened(tmp_path / "vms")
-    storage.runner.used |= {str(path) for path in storage.disk_files("web1")}
-    storage.open_disks = FakeOpenDisks(storage.runner)
-    storage.take_snapshot("web1", "new", Consistency.FROZEN)
-    storage.take_snapshot("web1", "new", Consistency.FROZEN)
-    assert {one.name: one.consistency for one in storage.snapshots("web1")}["new"] is Consistency.FROZEN
-    storage.drop_snapshot("web1", "new")
-    storage.drop_snapshot("web1", "new")
-    assert storage.open_disks.calls == [("take", 2, "new"), ("drop", 2, "new")]
+    storage.folders.runner.used |= {str(path) for path in storage.folders.disk_files("web1")}
+    storage.folders.open_disks = FakeOpenDisks(storage.folders.runner)
+    storage.snapshots.take("web1", "new", Consistency.FROZEN)
+    storage.snapshots.take("web1", "new", Consistency.FROZEN)
+    assert {one.name: one.consistency for one in storage.snapshots.of("web1")}["new"] is Consistency.FROZEN
+    storage.snapshots.drop("web1", "new")
+    storage.snapshots.drop("web1", "new")
+    assert storage.folders.open_disks.calls == [("take", 2, "new"), ("drop", 2, "new")]
 
 
 def test_unfinished_snapshot_is_no_snapshot_and_goes_before_the_next(fake):
-    path = fake.disk_files("web1")[0]
-    fake.write_record("web1", fake.record("web1").with_snapshot("new", None))
-    fake.runner.snapshot("-c", "new", str(path))
-    assert [one.name for one in fake.snapshots("web1")] == ["old"]
-    assert kind_of(fake.roll_back, "web1", "new") is Kind.NOT_FOUND
+    path = fake.folders.disk_files("web1")[0]
+    fake.folders.write_record("web1", fake.folders.record("web1").with_snapshot("new", None))
+    fake.folders.runner.snapshot("-c", "new", str(path))
+    assert [one.name for one in fake.snapshots.of("web1")] == ["old"]
+    assert kind_of(fake.snapshots.roll_back, "web1", "new") is Kind.NOT_FOUND
     save(path, {**load(path), "content": "later"})
-    fake.take_snapshot("web1", "new", Consistency.OFFLINE)
+    fake.snapshots.take("web1", "new", Consistency.OFFLINE)
     assert [one for one in load(path)["snapshots"] if one[0] == "new"] == [["new", "later"]]
 
 
 def test_snapshots_of_other_tools_are_listed_and_kept_from_being_mixed_up(real):
-    for path in real.disk_files("web1"):
+    for path in real.folders.disk_files("web1"):
         subprocess.run(["qemu-img", "snapshot", "-c", "2", str(path)], check=True)
     fill(real, "web1", 2)
-    assert [(one.name, one.consistency) for one in real.snapshots("web1")] == [("2", Consistency.UNKNOWN)]
-    assert kind_of(real.take_snapshot, "web1", "2", Consistency.OFFLINE) is Kind.EXISTS
-    real.take_snapshot(
+    assert [(one.name, one.consistency) for one in real.snapshots.of("web1")] == [("2", Consistency.UNKNOWN)]
+    assert kind_of(real.snapshots.take, "web1", "2", Consistency.OFFLINE) is Kind.EXISTS
+    real.snapshots.take(
         "web1", "1", Consistency.OFFLINE
     )  # the one named 1 has the id 2, and the other way round
     fill(real, "web1", 3)
-    real.resize("web1", "data_web1_0", 2 * SIZE)
-    real.roll_back("web1", "1")
-    assert [disk.size_bytes for disk in real.disks("web1")] == [SIZE, SIZE]
+    real.disks.resize("web1", "data_web1_0", 2 * SIZE)
+    real.snapshots.roll_back("web1", "1")
+    assert [disk.size_bytes for disk in real.disks.of("web1")] == [SIZE, SIZE]
     assert holds(real, "web1", 2)
-    real.roll_back("web1", "2")
+    real.snapshots.roll_back("web1", "2")
     assert holds(real, "web1", 1)
-    real.drop_snapshot("web1", "2")
-    assert [one.name for one in real.snapshots("web1")] == ["1"]
+    real.snapshots.drop("web1", "2")
+    assert [one.name for one in real.snapshots.of("web1")] == ["1"]
 
 
 class Reflinking(HostRunner):
@@ -621,21 +632,21 @@ class Reflinking(HostRunner):
 
 @pytest.mark.parametrize("runner", [HostRunner, Reflinking])
 def test_clone_shows_the_snapshot_and_has_none_itself(runner, real):
-    real.runner = real.qcow2.runner = runner()
-    real.take_snapshot("web1", "1", Consistency.OFFLINE)
+    real.folders.runner = real.folders.qcow2.runner = runner()
+    real.snapshots.take("web1", "1", Consistency.OFFLINE)
     fill(real, "web1", 2)
-    real.take_snapshot("web1", "now", Consistency.OFFLINE)
+    real.snapshots.take("web1", "now", Consistency.OFFLINE)
     fill(real, "web1", 3)
     copy_of(real, "web1", "now", "copy1")
     assert holds(real, "copy1", 2)
     assert holds(real, "web1", 3)
-    assert [disk.size_bytes for disk in real.disks("copy1")] == [SIZE, SIZE]
-    assert real.snapshots("copy1") == []
-    assert not any(real.qcow2.describe(path).snapshots for path in real.disk_files("copy1"))
-    for path in (*real.disk_files("copy1"), *real.disk_files("web1")):
+    assert [disk.size_bytes for disk in real.disks.of("copy1")] == [SIZE, SIZE]
+    assert real.snapshots.of("copy1") == []
+    assert not any(real.folders.qcow2.describe(path).snapshots for path in real.folders.disk_files("copy1"))
+    for path in (*real.folders.disk_files("copy1"), *real.folders.disk_files("web1")):
         subprocess.run(["qemu-img", "check", "-q", str(path)], check=True)
         assert path.stat().st_mode & 0o777 == 0o600
-    assert getattr(real.runner, "copied", 2) == 2
+    assert getattr(real.folders.runner, "copied", 2) == 2
 
 
 def test_holes_of_an_import_stay_holes(real, tmp_path):
@@ -649,7 +660,7 @@ def test_holes_of_an_import_stay_holes(real, tmp_path):
         staged.fill(image, fractions.append)
         staged.describe(xml=DOMAIN, base_xml=DOMAIN, settings=VmSettings(), notes={})
         staged.commit()
-    path = real.disk_files("large1")[0]
+    path = real.folders.disk_files("large1")[0]
     assert "failed" not in qemu_io(path, "read -P 7 512M 64k")
     assert path.stat().st_blocks * 512 < 4 * SIZE
     assert fractions[-1] == 1.0
@@ -658,13 +669,15 @@ def test_holes_of_an_import_stay_holes(real, tmp_path):
 def test_file_disk_is_described_and_not_foreign(real):
     other = "<disk type='file' device='disk'><source file='/other'/><target dev='vdz'/></disk>"
     xml = DOMAIN.replace("<devices/>", f"<devices>{other}{other}{other}</devices>")
-    disks = [real.disk("web1", number, None) for number in (0, 1)]
+    disks = [real.disks.locate("web1", number, None) for number in (0, 1)]
     prepared = DomainXml().prepare(xml, "web1", disks)
     assert prepared.foreign_disks == ("/other",)
     assert 'cache="none" io="native" discard="unmap"' in prepared.xml
-    assert f'<source file="{real.mount.root}/web1/data_0.qcow2"/>' in prepared.xml
+    assert f'<source file="{real.folders.mount.root}/web1/data_0.qcow2"/>' in prepared.xml
     assert "auth" not in prepared.xml
-    cached = SharedDirectory(real.mount, real.runner, real.clock, cache="writeback").disk("web1", 0, "scsi")
+    cached = SharedDirectory(
+        VmFolders(real.folders.mount, real.folders.runner, real.folders.clock, cache="writeback")
+    ).disks.locate("web1", 0, "scsi")
     assert (cached.io, cached.bus) == ("", "scsi")
 
 
@@ -672,16 +685,16 @@ def test_life_of_a_vm_in_a_directory(root, tmp_path):
     image = tmp_path / "image.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), "1M"], check=True)
     env = MemoryEnv(DomainXml())
-    env.storage = env.snapshots = SharedDirectory(Mount(root), HostRunner(), env.clock)
+    env.storage = SharedDirectory(VmFolders(Mount(root), HostRunner(), env.clock))
     env.storages = StorageSet({"vms": StorageEntry(lambda: env.storage)})
-    env.intent_log = SharedIntentLog(env.storage.mount)
+    env.intent_log = SharedIntentLog(env.storage.folders.mount)
     create(env, CreateRequest("web1", DOMAIN, (str(image),), start=False))
     create(env, CreateRequest("web1", DOMAIN, (str(image),), start=False, force=True))
     clone(env, CloneRequest("web1", "web2", VmSettings(), start=False))
     rename(env, "web2", "web3")
-    assert f'file="{root}/web3/system.qcow2"' in env.storage.definition("web3")
-    assert env.storage.metadata("web3")["vm_name"] == "web3"
-    assert env.storage.snapshots("web1") == []
+    assert f'file="{root}/web3/system.qcow2"' in env.storage.definitions.read("web3")
+    assert env.storage.definitions.metadata("web3")["vm_name"] == "web3"
+    assert env.storage.snapshots.of("web1") == []
     remove(env, "web1")
     remove(env, "web3")
     assert not env.intent_log.intents()
@@ -689,26 +702,26 @@ def test_life_of_a_vm_in_a_directory(root, tmp_path):
 
 
 def test_gaps_and_what_is_in_the_way_are_refused(fake):
-    folder = fake.mount.root / "web1"
+    folder = fake.folders.mount.root / "web1"
     (folder / "data_1.qcow2").symlink_to("/nowhere")
-    assert kind_of(fake.next_disk, "web1") is Kind.EXISTS
+    assert kind_of(fake.disks.next_number, "web1") is Kind.EXISTS
     (folder / "data_1.qcow2").unlink()
     save(folder / "data_2.qcow2", {"content": "", "snapshots": []})
-    assert kind_of(fake.next_disk, "web1") is Kind.WRONG_STATE
-    assert kind_of(fake.disk_ties, "web1", 2) is Kind.NOT_FOUND
+    assert kind_of(fake.disks.next_number, "web1") is Kind.WRONG_STATE
+    assert kind_of(fake.disks.ties, "web1", 2) is Kind.NOT_FOUND
 
 
 def test_disk_in_use_is_not_deleted(fake):
-    path = fake.disk_files("web1")[1]
-    fake.runner.used.add(str(path))
-    assert kind_of(fake.drop_disk, "web1", 1) is Kind.WRONG_STATE
+    path = fake.folders.disk_files("web1")[1]
+    fake.folders.runner.used.add(str(path))
+    assert kind_of(fake.disks.drop, "web1", 1) is Kind.WRONG_STATE
     assert path.exists()
 
 
 def test_disk_that_a_running_guest_let_go_of_is_deleted(fake):
-    system, path = fake.disk_files("web1")[:2]
-    fake.runner.used.add(str(system))
-    fake.drop_disk("web1", 1)
+    system, path = fake.folders.disk_files("web1")[:2]
+    fake.folders.runner.used.add(str(system))
+    fake.disks.drop("web1", 1)
     assert not path.exists()
 
 
@@ -717,19 +730,19 @@ def test_disks_of_a_vm_in_a_directory_come_and_go(root, tmp_path):
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), "1M"], check=True)
     qemu_io(image, "write -P 5 0 64k")
     env = MemoryEnv(DomainXml())
-    env.storage = env.snapshots = SharedDirectory(Mount(root), HostRunner(), env.clock)
+    env.storage = SharedDirectory(VmFolders(Mount(root), HostRunner(), env.clock))
     env.storages = StorageSet({"vms": StorageEntry(lambda: env.storage)})
-    env.intent_log = SharedIntentLog(env.storage.mount)
+    env.intent_log = SharedIntentLog(env.storage.folders.mount)
     create(env, CreateRequest("web1", DOMAIN, (str(image),)))
     add_disk(env, "web1", NewDisk(image=str(image)))
     assert add_disk(env, "web1", NewDisk(2 << 20)).size_bytes == 2 << 20
     files = [f"{root}/web1/{name}.qcow2" for name in ("system", "data_0", "data_1")]
-    assert env.definitions.sources(env.storage.definition("web1")) == files
+    assert env.definitions.sources(env.storage.definitions.read("web1")) == files
     assert env.hypervisor.plugged["web1"] == files[1:]
     assert "failed" not in qemu_io(files[1], "read -P 5 0 64k")
     assert Path(files[2]).stat().st_mode & 0o777 == 0o600
     remove_disk(env, "web1", 2)
-    assert env.definitions.sources(env.storage.definition("web1")) == files[:2]
+    assert env.definitions.sources(env.storage.definitions.read("web1")) == files[:2]
     assert not Path(files[2]).exists()
     assert flatten(env, "web1") == []
     assert sorted(path.name for path in root.iterdir()) == [".vm-mgr", "web1"]
@@ -755,4 +768,4 @@ def test_vm_that_is_removed_while_uuids_are_read_is_no_failure(root, monkeypatch
             yield [*entries, Removed()]
 
     monkeypatch.setattr(os, "scandir", listed)
-    assert sorted(storage.uuids(lambda _: "u")) == ["web1", "web2"]
+    assert sorted(storage.definitions.uuids(lambda _: "u")) == ["web1", "web2"]

@@ -98,7 +98,7 @@ def test_without_storage_the_rest_is_shown_and_the_storage_is_asked_once(env, vm
         asked.append(1)
         raise VmMgrError(Kind.EXTERNAL_FAILURE, "Ceph can't be reached")
 
-    env.intent_log.intents = env.storage.exists = env.storage.names = unreachable
+    env.intent_log.intents = env.storage.definitions.exists = env.storage.definitions.names = unreachable
     shown = show(env, vm)
     assert shown.status.node == "n2"
     assert shown.placement.priority == 5
@@ -157,13 +157,13 @@ def test_arrival_that_the_cluster_has_forgotten_is_looked_up(env, vm, events, si
 
 def test_what_a_disk_takes_is_a_column_only_where_it_is_known(env, vm, shell):
     assert "USED" not in shell("show", vm).stdout
-    disks = env.storage.disks(vm)
-    env.storage.disks = lambda _name: [one._replace(used_bytes=512) for one in disks]
+    disks = env.storage.disks.of(vm)
+    env.storage.disks.of = lambda _name: [one._replace(used_bytes=512) for one in disks]
     assert "USED" in shell("show", vm).stdout
 
 
 def test_unreadable_definition_hides_only_the_machine(env, vm):
-    env.storage.describe(vm, {"xml": "<domain"})
+    env.storage.definitions.describe(vm, {"xml": "<domain"})
     shown = show(env, vm)
     assert shown.unknown == ("machine",)
     assert shown.disks

@@ -32,7 +32,7 @@ def env(two):
     built = MemoryEnv(DomainXml())
     places = {"ceph": StorageEntry(lambda: two["ceph"]), "vms": StorageEntry(lambda: two["vms"], "vms-clone")}
     built.storages = StorageSet(places)
-    built.storage = built.snapshots = RoutedStorage(built.storages)
+    built.storage = RoutedStorage(built.storages)
     return built
 
 
@@ -92,9 +92,9 @@ def test_name_is_free_in_no_storage_or_in_none(env, image):
 
 def test_vm_is_found_while_the_other_storage_is_gone(env, two, image):
     make(env, image, "db1", "vms")
-    two["ceph"].failing = "names"
-    assert env.storage.definition("db1")
-    assert kind_of(env.storage.exists, "web1") is Kind.EXTERNAL_FAILURE
+    two["ceph"].failing = "definitions.names"
+    assert env.storage.definitions.read("db1")
+    assert kind_of(env.storage.definitions.exists, "web1") is Kind.EXTERNAL_FAILURE
 
 
 def test_killed_creation_is_settled_in_its_storage(env, two, image):
@@ -108,7 +108,7 @@ def test_killed_creation_is_settled_in_its_storage(env, two, image):
 def test_list_shows_what_it_can_and_says_what_it_can_not(env, two, image):
     make(env, image, "web1")
     make(env, image, "db1", "vms")
-    two["vms"].failing = "names"
+    two["vms"].failing = "definitions.names"
     found = look(env)
     assert [vm.name for vm in found.vms] == ["db1", "web1"]
     assert [error.kind for error in found.missing] == [Kind.EXTERNAL_FAILURE]

@@ -34,7 +34,7 @@ def vms(env, image):
 
 
 def facts(env):
-    return env.storage.settings(VM), env.storage.definition(VM), env.cluster.resources[VM]
+    return env.storage.definitions.settings(VM), env.storage.definitions.read(VM), env.cluster.resources[VM]
 
 
 @pytest.mark.usefixtures("vms")

@@ -186,13 +186,13 @@ def test_all_is_told_in_one_warning_wherever_a_vm_is_made_or_enabled(env, image)
 
 def test_edit_tells_what_is_new(env, image):
     create(env, CreateRequest("web1", domain(ISO), (image,)))
-    before = env.storage.definition("web1")
+    before = env.storage.definitions.read("web1")
     env.said.clear()
     edit(env, "web1", before.replace("</devices>", f"{DEVICES['/export']}</devices>"), before)
     (told,) = notes(env)
     assert ("/export" in told, "/iso/a.iso" in told) == (True, False)
     env.said.clear()
-    before = env.storage.definition("web1")
+    before = env.storage.definitions.read("web1")
     more = DEVICES["/dev/sdq"] + DEVICES["/dev/hwrng"]
     edit(env, "web1", before.replace("</devices>", f"{more}</devices>"), before)
     (told,) = notes(env, "foreign-disks")
@@ -218,11 +218,11 @@ def test_state_that_stays_on_a_node_is_refused_unless_allowed(env, image, xml):
     assert len(notes(env)) == 1
     stop(env, "web1")
     assert start(env, "web1").state is VmState.STARTED
-    before = env.storage.definition("web1")
+    before = env.storage.definitions.read("web1")
     assert edit(env, "web1", before.replace("1024", "2048"), before)
 
     create(env, CreateRequest("web3", domain(), (image,)))
-    plain = env.storage.definition("web3")
+    plain = env.storage.definitions.read("web3")
     tpm = plain.replace("</devices>", "<tpm><backend type='emulator'/></tpm></devices>")
     refused(lambda: edit(env, "web3", tpm, plain))
     assert edit(env, "web3", tpm, plain, allow=ALLOWABLE)

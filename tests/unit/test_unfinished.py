@@ -44,8 +44,8 @@ def vm(env, tmp_path):
             staged.vm.disks[-1] = f"old {number}"
         staged.describe(xml=DOMAIN, base_xml=DOMAIN, settings=VmSettings(), notes={})
         staged.commit()
-    env.storage.describe("web1", {"vm_name": "web1"})
-    env.snapshots.take_snapshot("web1", "s", "offline")
+    env.storage.definitions.describe("web1", {"vm_name": "web1"})
+    env.storage.snapshots.take("web1", "s", "offline")
     env.storage.vms["web1"].disks[:] = ["new 0", "new 1"]
     enable(env, "web1")
     env.cluster.state()
@@ -127,7 +127,7 @@ def test_command_that_is_about_to_end_is_waited_for(stopped):
 
 
 def test_rollback_that_begins_while_a_start_waits_for_the_disks_is_seen(stopped):
-    holders, until = stopped.storage.holders, stopped.clock.now + 8
+    holders, until = stopped.storage.clients.of, stopped.clock.now + 8
 
     def waiting(images):
         if stopped.clock.now < until:
@@ -135,7 +135,7 @@ def test_rollback_that_begins_while_a_start_waits_for_the_disks_is_seen(stopped)
         stopped.intent_log.kept["web1"] = Intent("rollback", details={"phase": "rolling"})
         return holders(images)
 
-    stopped.storage.holders = waiting
+    stopped.storage.clients.of = waiting
     assert refused(partial(act, stopped, "start", timeout_s=60)).kind is Kind.TRY_LATER
     assert not stopped.hypervisor.running
 
@@ -160,7 +160,7 @@ def test_outage_of_a_foreign_ledger_keeps_no_whole_vm_down(stopped, monkeypatch,
     stopped.storages.get = lambda label: stopped.storage
     stopped.storages.label_of = lambda name: "vms"
     stopped.intent_log.intents = unreachable if outage == "refused" else lambda: threading.Event().wait(1)
-    stopped.storage.describe("web1", {HALF: "s" if half else None})
+    stopped.storage.definitions.describe("web1", {HALF: "s" if half else None})
     if half:
         assert refused(partial(act, stopped, "start")).kind is Kind.TRY_LATER
     else:
@@ -170,7 +170,7 @@ def test_outage_of_a_foreign_ledger_keeps_no_whole_vm_down(stopped, monkeypatch,
 
 def test_start_by_somebody_else_is_not_taken_for_the_end_of_a_rollback(vm):
     """`crm resource start` while the disks are half taken back: the rollback is finished nevertheless."""
-    vm.storage.failing = "roll_back half"
+    vm.storage.failing = "snapshots.roll_back half"
     refused(partial(rollback, vm, "web1", "s"))
     assert vm.storage.vms["web1"].disks == ["old 0", "new 1"]
     assert vm.intent_log.kept["web1"].details["phase"] == "rolling"
@@ -224,7 +224,7 @@ def test_refused_operation_is_not_carried_out_later(vm, verb, started):
         disable(vm, "web1")
     if verb == "remove disk":
         for taken in list(vm.storage.vms["web1"].snapshots):
-            vm.snapshots.drop_snapshot("web1", taken)
+            vm.storage.snapshots.drop("web1", taken)
     vm.storage.held = [LIVING._replace(image="data_web1_0")]
     error = refused(partial(CHANGES[verb], vm))
     assert error.kind is Kind.WRONG_STATE
@@ -243,7 +243,7 @@ def test_rollback_that_the_storage_refuses_leaves_no_mark(vm, kind):
     def roll_back(name, snapshot):
         raise VmMgrError(kind, "no")
 
-    vm.snapshots.roll_back = roll_back
+    vm.storage.snapshots.roll_back = roll_back
     assert refused(partial(rollback, vm, "web1", "s")).kind is kind
     assert not vm.intent_log.kept
     assert vm.cluster.resources["web1"].target_role is TargetRole.STARTED
@@ -280,7 +280,7 @@ def test_renaming_that_the_storage_refuses_leaves_no_mark(vm, kind):
 
 
 def test_snapshot_that_may_not_be_removed_is_not_removed_later(vm):
-    vm.snapshots.drop_snapshot = refuses(Kind.WRONG_STATE)
+    vm.storage.snapshots.drop = refuses(Kind.WRONG_STATE)
     refused(partial(remove_snapshot, vm, "web1", "s"))
     refused(partial(purge, vm, "web1"))
     assert not vm.intent_log.kept
@@ -288,7 +288,7 @@ def test_snapshot_that_may_not_be_removed_is_not_removed_later(vm):
 
 def test_snapshot_of_another_tool_survives_a_refused_one_of_the_same_name(vm):
     dropped = []
-    vm.snapshots.take_snapshot, vm.snapshots.drop_snapshot = (
+    vm.storage.snapshots.take, vm.storage.snapshots.drop = (
         refuses(Kind.EXISTS),
         lambda *a: dropped.append(a),
     )
@@ -299,7 +299,7 @@ def test_snapshot_of_another_tool_survives_a_refused_one_of_the_same_name(vm):
 
 
 def test_failure_on_the_way_still_stays_to_be_finished(vm):
-    vm.storage.failing = "roll_back half"
+    vm.storage.failing = "snapshots.roll_back half"
     refused(partial(rollback, vm, "web1", "s"))
     assert vm.intent_log.kept["web1"].verb == "rollback"
 
@@ -322,7 +322,7 @@ def test_lock_that_a_dead_client_has_left_hinders_no_operation(stopped, verb):
         disable(stopped, "web1")
     if verb == "remove disk":
         for taken in list(stopped.storage.vms["web1"].snapshots):
-            stopped.snapshots.drop_snapshot("web1", taken)
+            stopped.storage.snapshots.drop("web1", taken)
     stopped.storage.vms["web1"].parents[1] = "system_db1"
     left = LEFT._replace(image="data_web1_0")
     stopped.storage.held = [left]
@@ -335,13 +335,13 @@ def test_lock_that_a_dead_client_has_left_hinders_no_operation(stopped, verb):
 @pytest.mark.parametrize("next_command", ["repair", "rollback", "start"])
 def test_rollback_that_was_killed_inside_the_storage_is_settled_by_the_next_command(vm, next_command):
     """librbd's lock stays, and for up to 30 s its watch."""
-    vm.storage.failing = "roll_back half"
+    vm.storage.failing = "snapshots.roll_back half"
     refused(partial(rollback, vm, "web1", "s"))
     vm.storage.failing = ""
-    ends, holders = vm.clock.now + 25, vm.storage.holders
+    ends, holders = vm.clock.now + 25, vm.storage.clients.of
     mine = LIVING._replace(address="198.51.100.11:0/7")
     vm.storage.held = [mine._replace(watching=False)]
-    vm.storage.holders = lambda images: [mine] if vm.clock.now < ends else holders(images)
+    vm.storage.clients.of = lambda images: [mine] if vm.clock.now < ends else holders(images)
     commands = {"repair": repair, "rollback": lambda env: rollback(env, "web1", "s")}
     commands.get(next_command, lambda env: start(env, "web1"))(vm)
     assert vm.storage.vms["web1"].disks == ["old 0", "old 1"]

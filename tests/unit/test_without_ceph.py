@@ -9,9 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 from vm_mgr.adapters.ceph.connection import Connection
+from vm_mgr.adapters.ceph.definitions import CephDefinitions
 from vm_mgr.adapters.ceph.event_log import CephEventLog
 from vm_mgr.adapters.ceph.intent_log import CephIntentLog
 from vm_mgr.adapters.ceph.listing import Listing
+from vm_mgr.adapters.ceph.pool import Pool
 from vm_mgr.adapters.ceph.port import CephStorage
 from vm_mgr.adapters.host.clock import SystemClock
 from vm_mgr.cli.app import app
@@ -86,8 +88,8 @@ def test_list_shows_what_the_cluster_runs_and_waits_once(env, image):
     connection = Silent()
     listing = Listing(Silent)
     for begun, waits in ((listing, 0), (None, 1)):
-        names = begun.names if begun else CephStorage(connection, None, SystemClock()).names
-        env.storage.names, env.intent_log = names, CephIntentLog(connection, begun)
+        names = begun.names if begun else CephDefinitions(Pool(connection, None, SystemClock())).names
+        env.storage.definitions.names, env.intent_log = names, CephIntentLog(connection, begun)
         found = look(env)
         assert [vm.name for vm in found.vms] == ["web1"]
         assert [error.message for error in found.missing] == [SILENT.message]
@@ -97,7 +99,7 @@ def test_list_shows_what_the_cluster_runs_and_waits_once(env, image):
 @pytest.mark.parametrize("output", ["table", "json", "yaml"])
 def test_list_says_what_may_be_missing(env, image, output):
     create(env, CreateRequest("web1", DOMAIN, (image,)))
-    env.storage.failing = "names"
+    env.storage.failing = "definitions.names"
     done = CliRunner(mix_stderr=False).invoke(app, ["list", "-o", output], obj=env)
     assert "web1" in done.stdout
     assert "warning: VMs that are not enabled" in done.stderr
@@ -114,7 +116,7 @@ def test_missing_binding_is_the_environments(monkeypatch, what):
     monkeypatch.setitem(sys.modules, "rbd", None)
     connection = Connection("ceph.conf", "vm-mgr", "rbd")
     intent_log, event_log = CephIntentLog(connection), CephEventLog(connection)
-    storage = CephStorage(connection, None, SystemClock())
+    storage = CephStorage(Pool(connection, None, SystemClock()))
     name = VmName("web1")
 
     def lock():
@@ -128,9 +130,9 @@ def test_missing_binding_is_the_environments(monkeypatch, what):
         "erase": lambda: intent_log.erase(name),
         "read": event_log.read,
         "append": lambda: event_log.append([object()]),
-        "names": storage.names,
-        "metadata": lambda: storage.metadata(name),
-        "images": lambda: storage.images(name),
+        "names": storage.definitions.names,
+        "metadata": lambda: storage.definitions.metadata(name),
+        "images": lambda: storage.clients.images(name),
     }
     with pytest.raises(VmMgrError) as caught:
         acts[what]()
@@ -157,7 +159,7 @@ def test_without_quorum_no_storage_is_waited_for(env, image, act):
         asked.append(act)
         raise SILENT
 
-    env.storage.names = env.intent_log.lock = env.intent_log.intents = env.event_log.read = ask
+    env.storage.definitions.names = env.intent_log.lock = env.intent_log.intents = env.event_log.read = ask
     with pytest.raises(VmMgrError, match="no quorum") as caught:
         ACTS[act](env)
     assert (caught.value.kind, asked) == (Kind.TRY_LATER, [])

@@ -65,14 +65,14 @@ def start(env: NodeEnv, given: Parameters) -> None:
     waits.end("cluster")
     label = given.storage or env.storages.label_of(name)
     storage = env.storages.get(label)
-    xml = storage.definition(name)
+    xml = storage.definitions.read(name)
     raise_all(noted_problems(env, name, storage))
     uuid = env.definitions.uuid(xml)
     identity.expect(env, name, uuid)
-    images = env.definitions.rbd_images(xml, env.pool) or storage.images(name)
+    images = env.definitions.rbd_images(xml, env.pool) or storage.clients.images(name)
     has_agent = env.definitions.has_agent(xml)
     waits.end("definition")
-    if any(holder_node(env, one) != env.cluster.local_node() for one in storage.holders(images)):
+    if any(holder_node(env, one) != env.cluster.local_node() for one in storage.clients.of(images)):
         end_halves(env, name, env.cluster.local_node(), shuts_out=False)
     _free(env, storage, given, images, gone, deadline - CALL_S)
     waits.end("disk")
@@ -221,7 +221,7 @@ def _blocklist_dead(env: NodeEnv, given: Parameters) -> None:
 
     def blocklist() -> list[DiskClient]:
         storage = env.storages.get(given.storage or env.storages.label_of(name))
-        images = env.definitions.rbd_images(storage.definition(name), env.pool)
+        images = env.definitions.rbd_images(storage.definitions.read(name), env.pool)
         _wait_ended(env, name)
         return blocklist_dead(env, storage, name, images) if images else []
 
@@ -272,7 +272,7 @@ def _confirm(env: NodeEnv, given: Parameters, pid: int) -> None:
     storage, images = None, []
     try:
         storage = env.storages.get(given.storage or env.storages.label_of(name))
-        xml = storage.definition(name)
+        xml = storage.definitions.read(name)
         uuid, images = env.definitions.uuid(xml), env.definitions.rbd_images(xml, env.pool)
     except VmMgrError:
         uuid = ""

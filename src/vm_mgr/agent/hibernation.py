@@ -106,7 +106,7 @@ class _Saving:
         self._require_own_disks(self.storage, xml)
         self._require_time(machine.memory_bytes)
         needed = machine.memory_bytes + machine.memory_bytes // 50 + DEVICES
-        path = self.storage.prepare_state(name, needed)
+        path = self.storage.saved_memory.prepare(name, needed)
         self.state = SavedState(
             uuid=machine.uuid,
             node=env.cluster.local_node(),
@@ -120,7 +120,7 @@ class _Saving:
             env.hypervisor.pause(name)
         env.hypervisor.save_memory(name, path, timeout_s=max(self.until - env.clock.monotonic(), CALL_S))
         self.waits.end("memory")
-        keep = partial(self.storage.store_state, name, self.state, partial(_in_time, env, self.until))
+        keep = partial(self.storage.saved_memory.store, name, self.state, partial(_in_time, env, self.until))
         self.state = _soon(keep, max(self.until - env.clock.monotonic(), CALL_S))
         self.waits.end("storage")
         if not env.hypervisor.paused(name, timeout_s=CALL_S):
@@ -132,11 +132,11 @@ class _Saving:
             raise VmMgrError(Kind.WRONG_STATE, "its process has not ended")
         self.waits.end("end")
         own = dead_addresses(self.env, self.name)
-        held = self.storage.holders(self.storage.images(self.name))
+        held = self.storage.clients.of(self.storage.clients.images(self.name))
         alive = [one for one in held if one.address not in own]
         if alive:
             raise VmMgrError(Kind.WRONG_STATE, f"its disk {alive[0].image} is in use at {alive[0].address}")
-        self.storage.commit_state(self.name, self.state)
+        self.storage.saved_memory.commit(self.name, self.state)
 
     def take_back(self) -> None:
         """Let the guest go on, then remove what was written."""
@@ -174,8 +174,8 @@ class _Saving:
 
     def _require_own_disks(self, storage: Storage, xml: str) -> None:
         """Refuse where the guest writes to a disk that is in no moment: a change would go unseen."""
-        images = storage.images(self.name)
-        own = {storage.disk(self.name, number, None).source for number in range(len(images))}
+        images = storage.clients.images(self.name)
+        own = {storage.disks.locate(self.name, number, None).source for number in range(len(images))}
         own |= {f"{self.env.pool}/{image}" for image in images}
         known = [source for source in self.env.definitions.sources(xml) if source in own]
         if len(self.env.definitions.hard_disks(xml)) > len(known):
@@ -191,7 +191,7 @@ def wake(
     Raises where a state could be resumed a second time, or next to a boot: then nothing may be started.
     """
     name = given.name
-    state = storage.saved_state(name)
+    state = storage.saved_memory.of(name)
     if state is None:
         return Found()
     if state.consumed or not state.complete:
@@ -199,13 +199,13 @@ def wake(
         _tell(env, name, EventKind.NOT_RESUMED, f"{why}: it boots, as after a power cut")
         return Found(state)
     misfit = _misfit(storage, name, state, uuid)
-    storage.consume_state(name)
+    storage.saved_memory.consume(name)
     if misfit:
         _tell(env, name, EventKind.NOT_RESUMED, f"{misfit}: it boots")
         return Found(state)
     waits, until = Stopwatch(env.clock), deadline - BOOT_S
     try:
-        path = storage.load_state(name, state, partial(_in_time, env, until))
+        path = storage.saved_memory.load(name, state, partial(_in_time, env, until))
         waits.end("storage")
         env.hypervisor.restore(path, name, timeout_s=max(until - env.clock.monotonic(), CALL_S))
         waits.end("libvirt")
@@ -236,7 +236,7 @@ def clear(env: NodeEnv, storage: Storage | None, name: VmName) -> None:
     if storage is None:
         return
     try:
-        storage.delete_state(name)
+        storage.saved_memory.delete(name)
     except VmMgrError as error:
         say(env, f"what was saved of {name} is of no use any more and stays for now: {error.message}")
 
@@ -244,7 +244,7 @@ def clear(env: NodeEnv, storage: Storage | None, name: VmName) -> None:
 def _misfit(storage: Storage, name: VmName, state: SavedState, uuid: str) -> str:
     if not state.uuid or state.uuid != uuid:
         return f"the saved memory is of another VM ({state.uuid or 'unknown'})"
-    if state.disk_fingerprint != storage.disk_fingerprint(name):
+    if state.disk_fingerprint != storage.saved_memory.disk_fingerprint(name):
         return "its disks have changed since its memory was saved"
     return ""
 

@@ -53,7 +53,7 @@ def _refuse_held(env: NodeEnv, name: str, found: Guarded) -> None:
 def _refuse_saved(env: NodeEnv, xml: str, found: Guarded) -> None:
     """Refuse a boot next to saved memory, which would no longer fit; the agent has taken it by now."""
     for label, name in _vms_in(env, xml, found):
-        state = env.storages.get(label).saved_state(name)
+        state = env.storages.get(label).saved_memory.of(name)
         if state is not None and state.resumable:
             ways = f"vm-mgr start {name}, or give it up: vm-mgr stop --force {name}"
             message = f"refusing to boot from disks of {name}: its memory is saved; resume it: {ways}"

@@ -58,7 +58,7 @@ def _full(env: NodeEnv, given: Parameters) -> str:
     """Say that a guest may only wait for room, as one in Ceph does; no other node has more."""
     with suppress(VmMgrError, OutOfTimeError):
         storage = env.storages.get(given.storage or env.storages.label_of(given.name))
-        return str(bounded(lambda: storage.full(given.name), FULL_S))
+        return str(bounded(lambda: storage.disks.full(given.name), FULL_S))
     return ""
 
 

@@ -60,7 +60,7 @@ def snapshot_names(
     if context.command.name == "create-snapshot":
         return []
     name = _given(context)
-    return _found(context, lambda env: (one.name for one in env.snapshots.snapshots(name)), incomplete)
+    return _found(context, lambda env: (one.name for one in env.storage.snapshots.of(name)), incomplete)
 
 
 def storage_labels(
@@ -121,7 +121,7 @@ def _is_name(parameter: click.Parameter) -> bool:
 def _vms(env: Env) -> Iterator[str]:
     with suppress(VmMgrError):
         yield from (name for name, resource in env.cluster.state().resources.items() if resource.is_vm)
-    yield from env.storage.names()
+    yield from env.storage.definitions.names()
 
 
 def _nodes(env: Env) -> Iterable[str]:

@@ -4,6 +4,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.vm import VmName, name_problems
 
 __all__ = [
     "GIVEN_UP_S",
@@ -15,6 +16,8 @@ __all__ = [
     "DiskTies",
     "ImageFile",
     "Snapshot",
+    "disk_image",
+    "disk_owner",
     "snapshot_name_problems",
 ]
 
@@ -113,6 +116,28 @@ class DiskClient(NamedTuple):
         'fd00::1'
         """
         return self.address.rpartition(":")[0].strip("[]")
+
+
+def disk_image(name: VmName, number: int) -> str:
+    """Name a VM's disk, as it is named in every storage: 0 is the system disk.
+
+    >>> disk_image(VmName("web1"), 0), disk_image(VmName("web1"), 1)
+    ('system_web1', 'data_web1_0')
+    """
+    return f"data_{name}_{number - 1}" if number else f"system_{name}"
+
+
+def disk_owner(image: str) -> VmName | None:
+    """Tell which VM a disk of this name belongs to; None where it is no disk's name.
+
+    A name can have underscores too: the number is what follows the last one.
+
+    >>> disk_owner("system_web1"), disk_owner("data_web_1_0"), disk_owner("vm-mgr-new_0_web1")
+    ('web1', 'web_1', None)
+    """
+    kind, _, rest = image.partition("_")
+    name = {"system": rest, "data": rest.rpartition("_")[0]}.get(kind, "")
+    return None if name_problems(name) else VmName(name)
 
 
 def snapshot_name_problems(name: str) -> list[VmMgrError]:

@@ -44,25 +44,25 @@ def add_disk(env: Env, name: VmName, new: NewDisk) -> DiskInfo:
         state = env.cluster.state()
         raise_all(quorum_problems(state))
         require_defined(env, name)
-        bus = new.bus or env.storage.settings(name).disk_bus or "virtio"
+        bus = new.bus or env.storage.definitions.settings(name).disk_bus or "virtio"
         problems = steady_problems(state, name) + saved_problems(env, name) + _problems(env, name, new, bus)
         raise_all(problems + disk_problems(env, state, name))
         image = env.images.inspect(new.image, new.image_format) if new.image else None
         size_bytes, label = image.size_bytes if image else new.size_bytes, env.storages.label_of(name)
         raise_all(room_problems(env, label, size_bytes, more_bytes=size_bytes, allow=new.allow))
-        number = env.storage.next_disk(name)
+        number = env.storage.disks.next_number(name)
         with with_intent(env, name, "add-disk", number=str(number), bus=bus, phase=MAKING) as step:
             _make(env, name, number, image, size_bytes)
             step.now(PLACING)
             _finish(step)
         if node_of(env, name) == env.cluster.local_node():
             note_clients_of(env, name)
-        return env.storage.disks(name)[number]
+        return env.storage.disks.of(name)[number]
 
 
 def recover(env: Env, name: VmName, intent: Intent) -> bool:
     """Finish once the disk was whole; before that, or where the guest could not get it, remove it."""
-    if not env.storage.exists(name):
+    if not env.storage.definitions.exists(name):
         return False
     step = Step(env, name, intent)
     if intent.details["phase"] == MAKING:
@@ -98,7 +98,7 @@ def _problems(env: Env, name: VmName, new: NewDisk, bus: str) -> list[VmMgrError
 
 def _make(env: Env, name: VmName, number: int, image: ImageFile | None, size_bytes: int) -> None:
     doing = f"importing {image.path}" if image else f"making disk {number} of {name}"
-    env.storage.make_disk(
+    env.storage.disks.make(
         name, number, size_bytes, image, lambda fraction: env.say(Progress(doing, fraction))
     )
 
@@ -107,11 +107,11 @@ def _finish(step: Step) -> None:
     """Put it in place, describe it, plug it in; each step finds out by itself whether it was done."""
     env, name, details = step.env, step.name, step.intent.details
     number = int(details["number"])
-    disk = env.storage.disk(name, number, details["bus"])
-    env.storage.place_disk(name, number)
-    xml = env.storage.definition(name)
+    disk = env.storage.disks.locate(name, number, details["bus"])
+    env.storage.disks.place(name, number)
+    xml = env.storage.definitions.read(name)
     if disk.source not in env.definitions.sources(xml):
-        env.storage.describe(name, {"xml": env.definitions.with_disk(xml, disk)})
+        env.storage.definitions.describe(name, {"xml": env.definitions.with_disk(xml, disk)})
     try:
         attach_disk(env, name, disk.source)
     except (VmMgrError, SignalError):
@@ -122,11 +122,11 @@ def _finish(step: Step) -> None:
 def _take_back(step: Step) -> None:
     """Remove the disk, unless the guest has got it after all: it could not be made to let go."""
     env, name, number = step.env, step.name, int(step.intent.details["number"])
-    source = env.storage.disk(name, number, None).source
+    source = env.storage.disks.locate(name, number, None).source
     if source in (guest_sources(env, name) or ()):
         env.say(Note(Level.WARNING, "kept", f"the guest of {name} has got the disk {source} after all"))
         return
-    xml = env.storage.definition(name)
+    xml = env.storage.definitions.read(name)
     if source in env.definitions.sources(xml):
-        env.storage.describe(name, {"xml": env.definitions.without_disk(xml, source)})
-    env.storage.drop_disk(name, number)
+        env.storage.definitions.describe(name, {"xml": env.definitions.without_disk(xml, source)})
+    env.storage.disks.drop(name, number)

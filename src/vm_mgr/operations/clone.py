@@ -77,7 +77,7 @@ def clone(env: Env, request: CloneRequest) -> VmStatus:
 def _identity_problems(env: Env, request: CloneRequest) -> list[VmMgrError]:
     """Refuse a definition of the clone's own that has addresses of its source: both will run."""
     problems = uuid_problems(env, request.name, request.xml)
-    theirs = env.definitions.machine(env.storage.definition(request.source)).macs
+    theirs = env.definitions.machine(env.storage.definitions.read(request.source)).macs
     for mac in sorted(set(env.definitions.machine(request.xml).macs) & set(theirs)):
         message = f"the network address {mac} belongs to {request.source}"
         problems.append(VmMgrError(Kind.EXISTS, message, hint="remove the <mac> element; one is generated"))
@@ -89,7 +89,7 @@ def _settings(env: Env, request: CloneRequest) -> tuple[VmSettings, VmSettings]:
 
     A note that can't be written again is left out, and told.
     """
-    source = env.storage.settings(request.source)
+    source = env.storage.definitions.settings(request.source)
     settings = request.settings if isinstance(request.settings, VmSettings) else request.settings(source)
     notes = dict(settings.user_metadata)
     inherited = {key for key, text in notes.items() if source.user_metadata.get(key) == text}
@@ -107,21 +107,21 @@ def _new(key: str, settings: VmSettings, source: VmSettings) -> dict[str, str]:
 
 
 def _base(env: Env, request: CloneRequest) -> str:
-    return request.xml or env.storage.definition(request.source)
+    return request.xml or env.storage.definitions.read(request.source)
 
 
 def _make(env: Env, request: CloneRequest, settings: VmSettings, made: Making, *, replacing: bool) -> None:
     name, source, instant = request.name, request.source, clone_snapshot(request.name)
-    disks = env.storage.disks(source)
+    disks = env.storage.disks.of(source)
     base = _base(env, request)
     storage = env.storages.get(env.storages.label_of(source))
-    own = [storage.disk(name, number, settings.disk_bus) for number in range(len(disks))]
+    own = [storage.disks.locate(name, number, settings.disk_bus) for number in range(len(disks))]
     prepared = env.definitions.prepare(base, name, own, fresh=not request.xml)
     warn_of_ties(env, name, prepared.xml, [disk.source for disk in own])
     with ExitStack() as stack:
-        stack.callback(env.snapshots.drop_snapshot, source, instant)
+        stack.callback(env.storage.snapshots.drop, source, instant)
         with quiesced(env, source) as held:
-            env.snapshots.take_snapshot(source, instant, held.expected)
+            env.storage.snapshots.take(source, instant, held.expected)
             held.proven()
         staged = stack.enter_context(storage.stage(name))
         for disk in disks:

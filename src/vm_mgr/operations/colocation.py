@@ -41,13 +41,13 @@ def remove_colocation(env: Env, name: VmName, others: Sequence[str] = ()) -> Map
 def list_colocation(env: Env, name: VmName) -> Mapping[str, str]:
     """Give the scores by the other resource's name; below 0 is separation."""
     require_defined(env, name)
-    return env.storage.settings(name).colocations
+    return env.storage.definitions.settings(name).colocations
 
 
 def recover(env: Env, name: VmName, intent: Intent) -> None:  # noqa: ARG001 - what is stored is what was asked for, or before
     """Bring the cluster to what is stored."""
-    if env.storage.exists(name):
-        _apply(env, name, env.storage.settings(name))
+    if env.storage.definitions.exists(name):
+        _apply(env, name, env.storage.definitions.settings(name))
 
 
 def _change(env: Env, name: VmName, changes: Mapping[str, str | None]) -> Mapping[str, str]:
@@ -59,18 +59,18 @@ def _change(env: Env, name: VmName, changes: Mapping[str, str | None]) -> Mappin
             if other == name:
                 message = f"{name} can't be kept together with, or apart from, itself"
                 problems.append(VmMgrError(Kind.INVALID, message, hint="name another VM"))
-            elif score and other not in state.resources and not env.storage.exists(VmName(other)):
+            elif score and other not in state.resources and not env.storage.definitions.exists(VmName(other)):
                 hint = "see the VMs: vm-mgr list"
                 problems.append(
                     VmMgrError(Kind.NOT_FOUND, f"there is no VM or resource {other!r}", hint=hint)
                 )
         raise_all(problems)
-        before = env.storage.settings(name)
+        before = env.storage.definitions.settings(name)
         merged = {**before.colocations, **changes}
         settings = before._replace(colocations={key: score for key, score in merged.items() if score})
         with with_intent(env, name, "colocation") as step:
             with first_change(step):
-                env.storage.change_settings(name, settings)
+                env.storage.definitions.change_settings(name, settings)
             with restore_settings_on_failure(env, name, before):
                 _apply(env, name, settings)
         return settings.colocations

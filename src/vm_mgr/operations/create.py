@@ -152,12 +152,12 @@ def recover(env: Env, name: VmName, intent: Intent) -> bool:
     """Finish a creation that was committed; take any other back, with what it was to replace."""
     env.storages.get(intent.details.get("storage", "")).unstage(name)
     recover_others(env, name, intent)
-    if not env.storage.exists(name):
+    if not env.storage.definitions.exists(name):
         return False
     Step(env, name, intent).now(ENABLING)  # the disks are whole: it may be started
     present = name in env.cluster.state().resources
     was = intent.details["was"]
-    if env.storage.metadata(name).get(TOKEN) == intent.details["token"]:
+    if env.storage.definitions.metadata(name).get(TOKEN) == intent.details["token"]:
         if intent.details.get("local"):
             env.hypervisor_at(NodeName(intent.node)).undefine(VmName(intent.details["local"]))
         if intent.details["enable"] and not present:
@@ -173,9 +173,9 @@ def recover(env: Env, name: VmName, intent: Intent) -> bool:
 def recover_others(env: Env, name: VmName, intent: Intent) -> None:
     """Let a clone's source go on, without the snapshot that was taken for the clone."""
     source = VmName(intent.details.get("source", ""))
-    if source and env.storage.exists(source):
+    if source and env.storage.definitions.exists(source):
         resume(env, source, intent)
-        env.snapshots.drop_snapshot(source, clone_snapshot(name))
+        env.storage.snapshots.drop(source, clone_snapshot(name))
 
 
 def await_state(env: Env, name: VmName, *, enabled: bool, started: bool) -> VmStatus:
@@ -195,14 +195,14 @@ def _flag(value: bool) -> str:  # noqa: FBT001 - it is all there is to say
 
 
 def _put_in_cluster(env: Env, name: VmName, *, start: bool) -> None:
-    env.cluster.add(resource_for(env, name, env.storage.settings(name), start=start))
+    env.cluster.add(resource_for(env, name, env.storage.definitions.settings(name), start=start))
 
 
 def _import(
     env: Env, request: CreateRequest, images: list[ImageFile], made: Making, *, replacing: bool
 ) -> None:
     name, storage = request.name, env.storages.get(request.storage)
-    disks = [storage.disk(name, number, request.settings.disk_bus) for number in range(len(images))]
+    disks = [storage.disks.locate(name, number, request.settings.disk_bus) for number in range(len(images))]
     prepared = env.definitions.prepare(request.xml, name, disks)
     warn_of_ties(env, name, prepared.xml, [disk.source for disk in disks])
     with storage.stage(name) as staged:
@@ -259,7 +259,7 @@ def uuid_problems(env: Env, name: VmName, definition: str) -> list[VmMgrError]:
     wanted = env.definitions.uuid(definition)
     if not wanted:
         return []
-    for other, uuid in env.storage.uuids(partial(_readable_uuid, env)).items():
+    for other, uuid in env.storage.definitions.uuids(partial(_readable_uuid, env)).items():
         if other != name and uuid == wanted:
             return [UuidTakenError(wanted, other)]
     return []

@@ -21,7 +21,7 @@ def create_snapshot(env: Env, name: VmName, snapshot: str) -> Snapshot:
         state = env.cluster.state()
         raise_all(quorum_problems(state))
         require_defined(env, name)
-        if any(present.name == snapshot for present in env.snapshots.snapshots(name)):
+        if any(present.name == snapshot for present in env.storage.snapshots.of(name)):
             hint = f"choose another name, or: vm-mgr remove-snapshot {name} --snap-name {snapshot}"
             raise VmMgrError(Kind.EXISTS, f"{name} has a snapshot {snapshot} already", hint=hint)
         raise_all(disk_problems(env, state, name))
@@ -32,16 +32,16 @@ def create_snapshot(env: Env, name: VmName, snapshot: str) -> Snapshot:
             first_change(step, refusals=[Kind.EXISTS]),  # it is another tool's, and stays
             quiesced(env, name) as held,
         ):
-            env.snapshots.take_snapshot(name, snapshot, held.expected)
+            env.storage.snapshots.take(name, snapshot, held.expected)
             proven = held.proven()
             if proven is not held.expected:
-                env.snapshots.regrade(name, snapshot, proven)
-        return next(taken for taken in env.snapshots.snapshots(name) if taken.name == snapshot)
+                env.storage.snapshots.regrade(name, snapshot, proven)
+        return next(taken for taken in env.storage.snapshots.of(name) if taken.name == snapshot)
 
 
 def recover(env: Env, name: VmName, intent: Intent) -> bool:
     """Let the guest go on and forget the snapshot: half of one is none."""
     resume(env, name, intent)
-    if env.storage.exists(name):
-        env.snapshots.drop_snapshot(name, intent.details["snapshot"])
+    if env.storage.definitions.exists(name):
+        env.storage.snapshots.drop(name, intent.details["snapshot"])
     return False

@@ -20,7 +20,7 @@ __all__ = ["edit", "edit_problems", "read_definition"]
 def read_definition(env: Env, name: VmName) -> str:
     """Give the text that is started next; raises NOT_FOUND."""
     require_defined(env, name)
-    return env.storage.definition(name)
+    return env.storage.definitions.read(name)
 
 
 def edit(env: Env, name: VmName, xml: str, before: str, *, allow: Collection[str] = ()) -> bool:
@@ -38,7 +38,7 @@ def edit(env: Env, name: VmName, xml: str, before: str, *, allow: Collection[str
         raise_all(edit_problems(env, name, xml, present, allow=allow))
         _warn_of_others(env, name, xml, present)
         _warn_of_sizes(env, name, xml, present)
-        env.storage.describe(name, {"xml": env.definitions.completed(xml)})
+        env.storage.definitions.describe(name, {"xml": env.definitions.completed(xml)})
         asks_else = env.definitions.requirements(xml) != env.definitions.requirements(present)
         if node_of(env, name) is not None:
             text = f"{name} runs on as it is; the change takes effect at its next start"
@@ -83,7 +83,7 @@ def _warn_of_sizes(env: Env, name: VmName, xml: str, before: str) -> None:
     was, is_now = env.definitions.machine(before), env.definitions.machine(xml)
     memory_bytes = is_now.memory_bytes if is_now.memory_bytes != was.memory_bytes else None
     vcpus = is_now.vcpus if is_now.vcpus != was.vcpus else None
-    host = env.storage.settings(name).pinned_host
+    host = env.storage.definitions.settings(name).pinned_host
     state = env.cluster.state()
     for problem in guest_problems(env, state, memory_bytes=memory_bytes, vcpus=vcpus, host=host):
         env.say(Note(Level.WARNING, "too-large", problem.message, f"{name} can't start with it"))

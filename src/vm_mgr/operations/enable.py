@@ -39,16 +39,16 @@ def enable(env: Env, name: VmName, *, start: bool = True) -> VmStatus:
         if name in state.resources:
             hint = f"see: vm-mgr status {name}"
             problems.append(VmMgrError(Kind.EXISTS, f"{name} is enabled already", hint=hint))
-        elif not env.storage.exists(name):
+        elif not env.storage.definitions.exists(name):
             problems.append(VmMgrError(Kind.NOT_FOUND, f"there is no VM {name!r}", hint="see: vm-mgr list"))
         else:
             problems += name_problems(name) + noted_problems(env, name)
         raise_all(problems)
-        settings, refused = without_refused(name, env.storage.settings(name))
+        settings, refused = without_refused(name, env.storage.definitions.settings(name))
         problems = attribute_problems(name, settings) + host_problems(state, settings.pinned_host)
         raise_all(problems + host_problems(state, settings.preferred_host))
         warn_without_fencing(env, state)
-        warn_of_ties(env, name, env.storage.definition(name), own_sources(env, name))
+        warn_of_ties(env, name, env.storage.definitions.read(name), own_sources(env, name))
         for one in refused:
             text = f"what is stored with {name} has no effect: {one.message}"
             env.say(Note(Level.WARNING, "attribute-ignored", text, one.hint))
@@ -87,12 +87,12 @@ def resource_for(env: Env, name: VmName, settings: VmSettings, *, start: bool) -
         disks=parts.disks,
         checks=intervals_s(settings.checks),
         returns=returns(settings),
-        requirements=env.definitions.requirements(env.storage.definition(name)),
+        requirements=env.definitions.requirements(env.storage.definitions.read(name)),
         follow_uplink=settings.uplink != Uplink.IGNORE,
         hibernation_s=_hibernation_s(env, name) if on_move_of(settings) is OnMove.HIBERNATE else 0,
     )
 
 
 def _hibernation_s(env: Env, name: VmName) -> int:
-    memory_bytes = env.definitions.machine(env.storage.definition(name)).memory_bytes
+    memory_bytes = env.definitions.machine(env.storage.definitions.read(name)).memory_bytes
     return SAVING_S + memory_bytes // SAVING_BPS

@@ -20,7 +20,7 @@ def flatten(env: Env, name: VmName, number: int | None = None) -> list[str]:
     """
     with locked(env, name):
         require_defined(env, name)
-        disks = env.storage.disks(name)
+        disks = env.storage.disks.of(name)
         if number is not None and not 0 <= number < len(disks):
             hint = f"give a number from 0 to {len(disks) - 1}"
             raise VmMgrError(Kind.NOT_FOUND, f"{name} has no disk {number}", hint=hint)
@@ -29,7 +29,7 @@ def flatten(env: Env, name: VmName, number: int | None = None) -> list[str]:
         if shared:
             shed_dead(env, name)
         for image in shared:
-            env.storage.flatten(name, image, partial(_tell, env, image))
+            env.storage.clones.flatten(name, image, partial(_tell, env, image))
         return shared
 
 

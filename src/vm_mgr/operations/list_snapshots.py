@@ -11,4 +11,4 @@ __all__ = ["list_snapshots"]
 def list_snapshots(env: Env, name: VmName) -> list[Snapshot]:
     """Give the oldest first; raises NOT_FOUND for no such VM."""
     require_defined(env, name)
-    return env.snapshots.snapshots(name)
+    return env.storage.snapshots.of(name)

@@ -17,7 +17,7 @@ OURS = ("xml", "vm_name")
 def list_metadata(env: Env, name: VmName) -> Mapping[str, str]:
     """Give everything that is stored beside the system disk, but vm-mgr's own notes."""
     require_defined(env, name)
-    kept = env.storage.metadata(name)
+    kept = env.storage.definitions.metadata(name)
     return {key: kept[key] for key in sorted(kept) if not key.startswith(HIDDEN)}
 
 
@@ -34,7 +34,7 @@ def set_metadata(env: Env, name: VmName, key: str, value: str) -> None:
     raise_all(note_problems({key: value}))
     with locked(env, name):
         require_defined(env, name)
-        env.storage.describe(name, {key: value or None})
+        env.storage.definitions.describe(name, {key: value or None})
 
 
 def remove_metadata(env: Env, name: VmName, key: str) -> None:
@@ -44,9 +44,9 @@ def remove_metadata(env: Env, name: VmName, key: str) -> None:
         raise VmMgrError(Kind.INVALID, f"{key[:80]!r} is no note of yours", hint=hint)
     with locked(env, name):
         require_defined(env, name)
-        if key not in env.storage.metadata(name):
+        if key not in env.storage.definitions.metadata(name):
             raise _absent(name, key)
-        env.storage.describe(name, {key: None})
+        env.storage.definitions.describe(name, {key: None})
 
 
 def _absent(name: VmName, key: str) -> VmMgrError:

@@ -36,8 +36,8 @@ def without_remote(settings: VmSettings) -> VmSettings:
 
 def recover(env: Env, name: VmName, intent: Intent) -> None:  # noqa: ARG001 - what is stored is what was asked for, or before
     """Bring the cluster to what is stored."""
-    if env.storage.exists(name):
-        _apply(env, name, env.storage.settings(name))
+    if env.storage.definitions.exists(name):
+        _apply(env, name, env.storage.definitions.settings(name))
 
 
 def _change(env: Env, name: VmName, remote: dict[str, str]) -> None:
@@ -49,12 +49,12 @@ def _change(env: Env, name: VmName, remote: dict[str, str]) -> None:
         if node == name or state.node(node) or node in state.resources:
             hint = "choose another name for the remote node"
             raise VmMgrError(Kind.EXISTS, f"the cluster has a node or resource {node} already", hint=hint)
-        before = env.storage.settings(name)
+        before = env.storage.definitions.settings(name)
         settings = without_remote(before)
         settings = settings._replace(pacemaker_meta={**settings.pacemaker_meta, **remote})
         with with_intent(env, name, "pacemaker-remote") as step:
             with first_change(step):
-                env.storage.change_settings(name, settings)
+                env.storage.definitions.change_settings(name, settings)
             with restore_settings_on_failure(env, name, before):
                 _apply(env, name, settings)
 

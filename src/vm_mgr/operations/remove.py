@@ -30,7 +30,7 @@ def remove(env: Env, name: VmName) -> VmStatus:
         enabled = resource is not None and resource.is_vm
         left = name in env.intent_log.intents()
         problems = quorum_problems(state)
-        if not (enabled or left or env.storage.exists(name)):
+        if not (enabled or left or env.storage.definitions.exists(name)):
             problems.append(
                 VmMgrError(Kind.NOT_FOUND, f"there is no VM {name!r}", hint="see the VMs: vm-mgr list")
             )

@@ -34,7 +34,7 @@ def remove_disk(env: Env, name: VmName, number: int) -> str:
         require_defined(env, name)
         problems = steady_problems(state, name) + saved_problems(env, name)
         raise_all(problems + disk_problems(env, state, name) + _problems(env, name, number))
-        image = env.storage.images(name)[number]
+        image = env.storage.clients.images(name)[number]
         with with_intent(env, name, "remove-disk", number=str(number), phase=ASKING) as step:
             detach_disk(env, name, _source(env, name, number))
             require_free(env, name, "as before", [image])
@@ -46,7 +46,7 @@ def remove_disk(env: Env, name: VmName, number: int) -> str:
 def recover(env: Env, name: VmName, intent: Intent) -> bool:
     """Finish once the guest has let go, or deleting had begun; a VM that doesn't run now keeps the disk."""
     number = int(intent.details["number"])
-    if not env.storage.exists(name):
+    if not env.storage.definitions.exists(name):
         return False
     if intent.details["phase"] != DELETING:
         present = guest_sources(env, name)
@@ -62,7 +62,7 @@ def takes_long(intent: Intent) -> bool:
 
 
 def _problems(env: Env, name: VmName, number: int) -> list[VmMgrError]:
-    last = len(env.storage.images(name)) - 1
+    last = len(env.storage.clients.images(name)) - 1
     if number == 0:
         hint = f"remove the VM with all its disks: vm-mgr remove {name}"
         return [VmMgrError(Kind.INVALID, f"disk 0 of {name} is its system disk", hint=hint)]
@@ -72,7 +72,7 @@ def _problems(env: Env, name: VmName, number: int) -> list[VmMgrError]:
     if number < last:
         message = f"disk {number} of {name} is not its last one; disks are numbered without gaps"
         return [VmMgrError(Kind.WRONG_STATE, message, hint=f"only disk {last} can be removed now")]
-    ties = env.storage.disk_ties(name, number)
+    ties = env.storage.disks.ties(name, number)
     problems = []
     if ties.snapshots:
         message = f"disk {number} of {name} is part of snapshots: {', '.join(ties.snapshots)}"
@@ -86,11 +86,11 @@ def _problems(env: Env, name: VmName, number: int) -> list[VmMgrError]:
 
 
 def _delete(env: Env, name: VmName, number: int) -> None:
-    source, xml = _source(env, name, number), env.storage.definition(name)
+    source, xml = _source(env, name, number), env.storage.definitions.read(name)
     if source in env.definitions.sources(xml):
-        env.storage.describe(name, {"xml": env.definitions.without_disk(xml, source)})
-    env.storage.drop_disk(name, number)
+        env.storage.definitions.describe(name, {"xml": env.definitions.without_disk(xml, source)})
+    env.storage.disks.drop(name, number)
 
 
 def _source(env: Env, name: VmName, number: int) -> str:
-    return env.storage.disk(name, number, None).source
+    return env.storage.disks.locate(name, number, None).source

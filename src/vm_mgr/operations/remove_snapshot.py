@@ -32,7 +32,7 @@ def purge(
     with locked(env, name):
         require_defined(env, name)
         raise_all(saved_problems(env, name))
-        found = env.snapshots.snapshots(name)[:number]
+        found = env.storage.snapshots.of(name)[:number]
         chosen = [one for one in found if before_utc is None or one.taken_utc < before_utc]
         if chosen:
             shed_dead(env, name)
@@ -43,8 +43,8 @@ def purge(
 
 def recover(env: Env, name: VmName, intent: Intent) -> bool:
     """Finish it: a snapshot that lacks a disk is of no use."""
-    if env.storage.exists(name):
-        env.snapshots.drop_snapshot(name, intent.details["snapshot"])
+    if env.storage.definitions.exists(name):
+        env.storage.snapshots.drop(name, intent.details["snapshot"])
     return True
 
 
@@ -55,7 +55,7 @@ def takes_long(intent: Intent) -> bool:  # noqa: ARG001 - a snapshot of much dat
 
 def find(env: Env, name: VmName, snapshot: str) -> Snapshot:
     """Give a snapshot; raises NOT_FOUND."""
-    for present in env.snapshots.snapshots(name):
+    for present in env.storage.snapshots.of(name):
         if present.name == snapshot:
             return present
     hint = f"see them: vm-mgr list-snapshots {name}"
@@ -64,4 +64,4 @@ def find(env: Env, name: VmName, snapshot: str) -> Snapshot:
 
 def _drop(env: Env, name: VmName, snapshot: str) -> None:
     with with_intent(env, name, "drop-snapshot", snapshot=snapshot) as step, first_change(step):
-        env.snapshots.drop_snapshot(name, snapshot)
+        env.storage.snapshots.drop(name, snapshot)

@@ -23,7 +23,7 @@ def rename(env: Env, name: VmName, new: VmName) -> VmStatus:
         state = env.cluster.state()
         problems = quorum_problems(state)
         require_defined(env, name)
-        if new in state.resources or env.storage.exists(new):
+        if new in state.resources or env.storage.definitions.exists(new):
             problems.append(
                 VmMgrError(Kind.EXISTS, f"there is a VM {new} already", hint="choose another name")
             )
@@ -51,7 +51,9 @@ def recover(env: Env, name: VmName, intent: Intent) -> bool | None:  # noqa: ARG
     old, new = VmName(intent.details["old"]), VmName(intent.details["new"])
     left = env.intent_log.intents()
     marked_ones = [one for one in (new, old) if one in left and left[one].details == intent.details]
-    finishes = len(marked_ones) == 2 and (env.storage.exists(old) or env.storage.exists(new))
+    finishes = len(marked_ones) == 2 and (
+        env.storage.definitions.exists(old) or env.storage.definitions.exists(new)
+    )
     if finishes:
         env.storage.rename(old, new)
         _follow(env, old, new)
@@ -65,11 +67,14 @@ recover_others = recover
 
 def _follow(env: Env, old: VmName, new: VmName) -> None:
     """Have definition and cluster follow; each step finds out by itself whether it was done."""
-    kept = env.storage.metadata(new)
+    kept = env.storage.definitions.metadata(new)
     if kept.get("vm_name") != new:
         storage = env.storages.get(env.storages.label_of(new))
-        numbers = range(len(storage.images(new)))
-        sources = {storage.disk(old, n, None).source: storage.disk(new, n, None).source for n in numbers}
+        numbers = range(len(storage.clients.images(new)))
+        sources = {
+            storage.disks.locate(old, n, None).source: storage.disks.locate(new, n, None).source
+            for n in numbers
+        }
         xml = env.definitions.renamed(kept["xml"], new, sources)
-        env.storage.describe(new, {"xml": xml, "vm_name": new})
+        env.storage.definitions.describe(new, {"xml": xml, "vm_name": new})
     env.cluster.rename(old, new)

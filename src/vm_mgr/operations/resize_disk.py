@@ -29,7 +29,7 @@ def resize_disk(
         raise_all(quorum_problems(state))
         require_defined(env, name)
         raise_all(saved_problems(env, name) + disk_problems(env, state, name))
-        disks = env.storage.disks(name)
+        disks = env.storage.disks.of(name)
         if not 0 <= number < len(disks):
             hint = f"give a number from 0 to {len(disks) - 1}"
             raise VmMgrError(Kind.NOT_FOUND, f"{name} has no disk {number}", hint=hint)
@@ -41,7 +41,7 @@ def resize_disk(
             label, more_bytes = env.storages.label_of(name), size_bytes - disk.size_bytes
             raise_all(room_problems(env, label, size_bytes, more_bytes=more_bytes, allow=allow))
         shed_dead(env, name)
-        env.storage.resize(name, disk.image, size_bytes)
-        source = env.storage.disk(name, number, None).source
+        env.storage.disks.resize(name, disk.image, size_bytes)
+        source = env.storage.disks.locate(name, number, None).source
         at_guest(env, name, lambda hypervisor: hypervisor.grow(name, source, size_bytes))
-        return env.storage.disks(name)[number]
+        return env.storage.disks.of(name)[number]

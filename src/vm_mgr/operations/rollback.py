@@ -71,7 +71,7 @@ def _roll(step: Step) -> None:
             Kind.WRONG_STATE, f"{name} was started while its disks were to be taken back", hint=hint
         )
     discard(env, name)
-    env.snapshots.roll_back(name, step.intent.details["snapshot"])
+    env.storage.snapshots.roll_back(name, step.intent.details["snapshot"])
     step.now(STARTING)
 
 

@@ -49,7 +49,7 @@ def set_vm(env: Env, name: VmName, changes: Changes) -> bool:
         state = env.cluster.state()
         raise_all(quorum_problems(state))
         require_defined(env, name)
-        before = env.storage.settings(name)
+        before = env.storage.definitions.settings(name)
         after = _merged(before, changes.settings)
         fields = {key for key in VmSettings._fields if getattr(after, key) != getattr(before, key)}
         news = _news(before, after, fields)
@@ -57,13 +57,13 @@ def set_vm(env: Env, name: VmName, changes: Changes) -> bool:
         raise_all(_capacity_problems(env, state, after, changes))
         values = changes._asdict()
         given = {key: values[key] for key in IN_DEFINITION if values[key] is not None}
-        new_xml = env.definitions.changed(env.storage.definition(name), **given) if given else ""
+        new_xml = env.definitions.changed(env.storage.definitions.read(name), **given) if given else ""
         if not fields and not given:
             env.say(Note(Level.INFO, "unchanged", f"nothing is changed of {name}"))
             return False
         stored = after._replace(user_metadata=_notes(before, after))
         back = before._replace(user_metadata=_notes(after, before))
-        old_xml = env.storage.definition(name) if new_xml else ""
+        old_xml = env.storage.definitions.read(name) if new_xml else ""
         with (
             with_intent(env, name, "set", xml=new_xml, settings=json.dumps(stored._asdict())) as step,
             undo_on_failure(step, xml=old_xml, settings=json.dumps(back._asdict())),
@@ -79,7 +79,7 @@ def set_vm(env: Env, name: VmName, changes: Changes) -> bool:
 
 def recover(env: Env, name: VmName, intent: Intent) -> bool | None:
     """Finish it: the intent has all that was asked for. One that can't be read was never begun."""
-    if not env.storage.exists(name):
+    if not env.storage.definitions.exists(name):
         return None
     try:
         _read(intent)
@@ -94,8 +94,8 @@ def recover(env: Env, name: VmName, intent: Intent) -> bool | None:
 def _apply(env: Env, name: VmName, intent: Intent) -> None:
     settings = _storable(env, name, _read(intent))
     if intent.details.get("xml"):
-        env.storage.describe(name, {"xml": intent.details["xml"]})
-    env.storage.change_settings(name, settings)
+        env.storage.definitions.describe(name, {"xml": intent.details["xml"]})
+    env.storage.definitions.change_settings(name, settings)
     env.cluster.reconfigure(resource_for(env, name, settings, start=True))
 
 

@@ -84,7 +84,7 @@ def show(env: Env, name: VmName) -> Shown:
 def show_definition(env: Env, name: VmName) -> str:
     """Give the domain XML that is started; raises NOT_FOUND."""
     require_defined(env, name)
-    return env.storage.definition(name)
+    return env.storage.definitions.read(name)
 
 
 class _Looks:
@@ -115,7 +115,7 @@ class _Looks:
 
 def _outside(env: Env, name: VmName) -> VmStatus:
     """Give the state of a VM that the cluster doesn't have; a killed creation leaves only an intent."""
-    if name in env.intent_log.intents() and not env.storage.exists(name):
+    if name in env.intent_log.intents() and not env.storage.definitions.exists(name):
         return VmStatus(name, VmState.UNDEFINED)
     require_defined(env, name)
     return VmStatus(name, VmState.DISABLED)
@@ -123,17 +123,17 @@ def _outside(env: Env, name: VmName) -> VmStatus:
 
 def _stored(env: Env, looks: _Looks, name: VmName, configured: Configured) -> Shown:
     intents = looks.at("unfinished", env.intent_log.intents) or {}
-    kept = looks.at("metadata", lambda: env.storage.settings(name))
+    kept = looks.at("metadata", lambda: env.storage.definitions.settings(name))
     return Shown(
         VmStatus(name, VmState.UNDEFINED),
         storage=looks.at("storage", lambda: env.storages.label_of(name)) or "",
-        machine=looks.at("machine", lambda: env.definitions.machine(env.storage.definition(name))),
-        disks=looks.at("disks", lambda: env.storage.disks(name)),
-        snapshots=looks.at("snapshots", lambda: env.snapshots.snapshots(name)),
+        machine=looks.at("machine", lambda: env.definitions.machine(env.storage.definitions.read(name))),
+        disks=looks.at("disks", lambda: env.storage.disks.of(name)),
+        snapshots=looks.at("snapshots", lambda: env.storage.snapshots.of(name)),
         placement=configured.vm
         or (looks.at("placement", lambda: resource_for(env, name, kept, start=True)) if kept else None),
         unfinished=intents.get(name),
-        saved=looks.at("saved", lambda: env.storage.saved_state(name)),
+        saved=looks.at("saved", lambda: env.storage.saved_memory.of(name)),
         metadata=kept.user_metadata if kept else None,
     )
 

@@ -19,7 +19,7 @@ def status(env: Env, name: VmName) -> VmStatus:
     resource = state.resources.get(name)
     if resource is not None and resource.is_vm:
         return derive_status(resource, state)
-    return VmStatus(name, VmState.DISABLED if env.storage.exists(name) else VmState.UNDEFINED)
+    return VmStatus(name, VmState.DISABLED if env.storage.definitions.exists(name) else VmState.UNDEFINED)
 
 
 def full_status(env: Env, name: VmName) -> VmStatus:

@@ -15,7 +15,6 @@ from vm_mgr.ports.intent_log import IntentLog
 from vm_mgr.ports.nodes import Nodes
 from vm_mgr.ports.own_clients import OwnClients
 from vm_mgr.ports.processes import Processes
-from vm_mgr.ports.snapshots import Snapshots
 from vm_mgr.ports.storage import Storage
 from vm_mgr.ports.storage_fencing import StorageFencing
 from vm_mgr.ports.storages import Storages
@@ -46,11 +45,6 @@ class Env(Protocol):
     @property
     def storage(self) -> Storage:
         """Disks and definitions of VMs that exist, whichever storage has them."""
-        ...
-
-    @property
-    def snapshots(self) -> Snapshots:
-        """Snapshots of disks."""
         ...
 
     @property

@@ -11,11 +11,11 @@ __all__ = ["Snapshots"]
 class Snapshots(Protocol):
     """Each verb covers all disks of a VM, and can be repeated after an interruption."""
 
-    def snapshots(self, name: VmName) -> list[Snapshot]:
+    def of(self, name: VmName) -> list[Snapshot]:
         """List a VM's snapshots, the oldest first; raises NOT_FOUND for no such VM."""
         ...
 
-    def take_snapshot(self, name: VmName, snapshot: str, consistency: Consistency) -> None:
+    def take(self, name: VmName, snapshot: str, consistency: Consistency) -> None:
         """Take one on every disk; that they show one instant is up to the caller, who pauses the guest."""
         ...
 
@@ -23,7 +23,7 @@ class Snapshots(Protocol):
         """Correct what one that was taken has caught."""
         ...
 
-    def drop_snapshot(self, name: VmName, snapshot: str) -> None:
+    def drop(self, name: VmName, snapshot: str) -> None:
         """Delete one from every disk that has it; absent is fine."""
         ...
 

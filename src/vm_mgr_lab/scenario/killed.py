@@ -3,10 +3,13 @@
 from typing import Any
 
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.ports.storage import PARTS
 
 __all__ = ["DyingEnv", "KilledError"]
 
-PORTS = ("cluster", "storage", "storages", "snapshots", "intent_log", "hypervisor")
+PORTS = ("cluster", "storage", "storages", "intent_log", "hypervisor")
+
+PARTS_OF_STORAGE = frozenset(f"storage.{part}" for part in PARTS)
 
 
 class KilledError(BaseException):
@@ -14,12 +17,14 @@ class KilledError(BaseException):
 
 
 class DyingEnv:
-    """An environment whose command ends before a call, as "storage.rename", has an effect."""
+    """An environment whose command ends before a call has an effect: "cluster.add", "storage.disks.drop"."""
 
     def __init__(self, env: object, point: str) -> None:
         """Raise INVALID where no port has such a call."""
-        port, _, verb = point.partition(".")
-        if port not in PORTS or not hasattr(getattr(env, port), verb):
+        call: object = env
+        for word in point.split("."):
+            call = getattr(call, word, None)
+        if point.partition(".")[0] not in PORTS or not callable(call):
             raise VmMgrError(Kind.INVALID, f"no port has a call {point!r}")
         self._env = env
         self._point = point
@@ -53,6 +58,8 @@ class _Port:
 
     def __getattr__(self, verb: str) -> Any:
         found = getattr(self._port, verb)
+        if f"{self._name}.{verb}" in PARTS_OF_STORAGE:
+            return _Port(self._of, f"{self._name}.{verb}", found)
         if not callable(found):
             return found
 

@@ -185,8 +185,10 @@ def _left_over(run: SimulatedRun, state: ClusterState) -> list[str]:
     env = run.world.healthy()
     problems = []
     wanted = {vm for vm in run.vms if run.status(vm)[0] != "Undefined"}
-    if env.storage.names() != wanted:
-        problems.append(f"in the storage: {sorted(env.storage.names())}, expected {sorted(wanted)}")
+    if env.storage.definitions.names() != wanted:
+        problems.append(
+            f"in the storage: {sorted(env.storage.definitions.names())}, expected {sorted(wanted)}"
+        )
     vms = {name for name in state.resources if not name.startswith("vm-mgr-")}
     if not vms <= wanted:
         problems.append(f"resources in the cluster: {sorted(vms)}, expected at most {sorted(wanted)}")

@@ -131,7 +131,7 @@ class World:
 
     def end(self, node: NodeName, vm: VmName) -> None:
         """Let a QEMU die: the storage goes on counting its client for a while."""
-        for client in self._living_clients(node, vm, self.nodes[node].storage.images(vm)):
+        for client in self._living_clients(node, vm, self.nodes[node].storage.clients.images(vm)):
             self.dead_clients[client] = self.clock.now + WATCHED_S
         hypervisor = self.nodes[node].hypervisor
         hypervisor.running.pop(vm, None)
@@ -162,7 +162,7 @@ class World:
     def _living_clients(self, node: NodeName, vm: VmName, images: Sequence[str]) -> Iterator[DiskClient]:
         env = self.nodes[node]
         watching = self.clock.now < self.cut.get(node, self.clock.now) + WATCHED_S
-        own = set(env.storage.images(vm)) if env.storage.exists(vm) else set()
+        own = set(env.storage.clients.images(vm)) if env.storage.definitions.exists(vm) else set()
         run = env.hypervisor.runs.get(vm, 0)
         for image in images:
             if image in own:
@@ -177,14 +177,14 @@ class SharedStorage(MemoryStorage):
         self.world = world
         self.running = Running(world)
 
-    def holders(self, images: Sequence[str]) -> list[DiskClient]:
+    def clients_of(self, images: Sequence[str]) -> list[DiskClient]:
         """Add those that run."""
-        return [*super().holders(images), *self.world.clients(images)]
+        return [*super().clients_of(images), *self.world.clients(images)]
 
-    def evict(self, holder: DiskClient) -> None:
+    def shut_out(self, client: DiskClient) -> None:
         """Shut out."""
-        super().evict(holder)
-        self.world.shut_out(holder)
+        super().shut_out(client)
+        self.world.shut_out(client)
 
 
 class Running:
@@ -272,7 +272,6 @@ class SimulatedNode(MemoryEnv):
         self.clock = world.clock
         self.state_dir = world.folder / node
         self.storage = shared.storage
-        self.snapshots = shared.storage
         self.storages = MemoryStorages(shared.storage)
         self.intent_log, self.event_log = shared.intent_log, shared.event_log
         self.journal = NodeJournal(node, shared.event_log)

@@ -122,7 +122,7 @@ class World:
     def wipe(self, env, name):
         """Remove a VM, whatever was left of it."""
         env.intent_log.erase(name)
-        if env.storage.exists(name) or name in env.cluster.state().resources:
+        if env.storage.definitions.exists(name) or name in env.cluster.state().resources:
             remove(env, name)
         env.storages.get(self.storage).remove(name)
 
@@ -138,7 +138,7 @@ class World:
         """
         for name in (self.names.new, self.names.web):  # a clone before what it shares blocks with
             self.wipe(env, name)
-        if not env.storage.exists(self.names.db):
+        if not env.storage.definitions.exists(self.names.db):
             self._new(env, self.names.db)
         self._new(env, self.names.web)
         self.write(env, b"later")
@@ -152,15 +152,15 @@ class World:
 
     def write(self, env, text):
         """Change the first VM's disks after the snapshot."""
-        for disk in env.storage.images(self.names.web):
+        for disk in env.storage.clients.images(self.names.web):
             if self.storage == "ceph":
                 import rbd  # noqa: PLC0415 - it is on the nodes only
 
                 with rbd.Image(env.connection.ioctx, disk) as image:
                     image.write(text, 0)
             else:
-                number = env.storage.images(self.names.web).index(disk)
-                source = env.storage.disk(self.names.web, number, None).source
+                number = env.storage.clients.images(self.names.web).index(disk)
+                source = env.storage.disks.locate(self.names.web, number, None).source
                 run("qemu-io", "-f", "qcow2", "-c", "write -P 7 0 64k", source)
 
     def facts(self, env):
@@ -172,7 +172,7 @@ class World:
     def _vm(self, env, state, name):
         resource = state.resources.get(name)
         role = resource and (resource.target_role, resource.active)
-        if not env.storage.exists(name):
+        if not env.storage.definitions.exists(name):
             return [None, role]
         storage = env.storages.get(self.storage)
         try:
@@ -181,24 +181,26 @@ class World:
             return ["half", error.kind.value, role]
 
     def _disks(self, env, storage, name):
-        disks = storage.disks(name)
+        disks = storage.disks.of(name)
         contents = [self._content(env, name, number) for number in range(len(disks))]
         return [
             [disk.size_bytes for disk in disks],
             contents,
             [bool(disk.parent) for disk in disks],
-            sorted(snapshot.name for snapshot in storage.snapshots(name)),
+            sorted(snapshot.name for snapshot in storage.snapshots.of(name)),
             self._hidden(env, storage, name),
-            storage.metadata(name).get("vm_name"),
+            storage.definitions.metadata(name).get("vm_name"),
         ]
 
     def _content(self, env, name, number):
         if self.storage == "ceph":
             import rbd  # noqa: PLC0415
 
-            with rbd.Image(env.connection.ioctx, env.storage.images(name)[number], read_only=True) as image:
+            with rbd.Image(
+                env.connection.ioctx, env.storage.clients.images(name)[number], read_only=True
+            ) as image:
                 return hashlib.md5(image.read(0, 65536)).hexdigest()  # noqa: S324 - to compare
-        source = env.storage.disk(name, number, None).source
+        source = env.storage.disks.locate(name, number, None).source
         return hashlib.md5(first_cluster(Path(source))).hexdigest()  # noqa: S324
 
     def _hidden(self, env, storage, name):
@@ -207,8 +209,8 @@ class World:
             return []
         import rbd  # noqa: PLC0415
 
-        shown, hidden = len(storage.snapshots(name)), []
-        for disk in env.storage.images(name):
+        shown, hidden = len(storage.snapshots.of(name)), []
+        for disk in env.storage.clients.images(name):
             with rbd.Image(env.connection.ioctx, disk, read_only=True) as image:
                 hidden.append(len(list(image.list_snaps())) - shown)
         return hidden
@@ -356,7 +358,7 @@ class Deep:
     def prepare(self, begins):
         self.env = MemoryEnv(DomainXml())
         self.env.connection, self.env.pool = self.real.connection, self.real.pool
-        self.env.storage = self.env.snapshots = self.real.storages.get("ceph")
+        self.env.storage = self.real.storages.get("ceph")
         self.env.storages = self.real.storages
         self.env.images = self.real.images
         self.env.hypervisor.kept[self.world.names.old] = DOMAIN
@@ -369,7 +371,7 @@ class Deep:
         return self.world.facts(self.env)
 
     def attempt(self, operation, point):
-        storage, fate = self.env.storage, Fate(point)
+        storage, fate = self.env.storage.pool, Fate(point)
         working, runner = storage.working, storage.runner
 
         @contextmanager

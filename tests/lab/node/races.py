@@ -133,16 +133,16 @@ def make(env, world, begins, *, other, write):
         return
     web = world.names["web"]
     _stock(env, world, "web", 4, "first", write)
-    env.snapshots.take_snapshot(web, "old", Consistency.OFFLINE)
+    env.storage.snapshots.take(web, "old", Consistency.OFFLINE)
     write(env, web, "later")
     if begins == "stopped":
-        env.cluster.add(resource_for(env, web, env.storage.settings(web), start=False))
+        env.cluster.add(resource_for(env, web, env.storage.definitions.settings(web), start=False))
 
 
 def _stock(env, world, role, side, word, write):
     name, storage = world.names[role], env.storages.get(world.storage)
     settings = VmSettings(priority=side, user_metadata={"owner": f"side{side}"})
-    prepared = env.definitions.prepare(DOMAIN, name, [storage.disk(name, 0, None)])
+    prepared = env.definitions.prepare(DOMAIN, name, [storage.disks.locate(name, 0, None)])
     with storage.stage(name) as staged:
         staged.add(2 * MIB)
         staged.describe(xml=prepared.xml, base_xml=DOMAIN, settings=settings, notes={})
@@ -158,7 +158,7 @@ def facts(env, world, content):
         vm = env.cluster.configured(name).vm
         resource = vm and [vm.target_role.value, vm.priority]
         intent = intents[name].verb if name in intents else None
-        stored = _stored(env, world, name, content) if env.storage.exists(name) else None
+        stored = _stored(env, world, name, content) if env.storage.definitions.exists(name) else None
         seen[role] = {"stored": stored, "resource": resource, "mark": intent}
     return json.loads(json.dumps(seen))
 
@@ -166,13 +166,17 @@ def facts(env, world, content):
 def _stored(env, world, name, content):
     storage = env.storages.get(world.storage)
     try:
-        disks, keys, settings = storage.disks(name), storage.metadata(name), storage.settings(name)
-        sources = [storage.disk(name, number, None).source for number in range(len(disks))]
+        disks, keys, settings = (
+            storage.disks.of(name),
+            storage.definitions.metadata(name),
+            storage.definitions.settings(name),
+        )
+        sources = [storage.disks.locate(name, number, None).source for number in range(len(disks))]
         return {
             "sizes": [disk.size_bytes for disk in disks],
             "contents": [content(env, name, number) for number in range(len(disks))],
             "clone": any(disk.parent for disk in disks),
-            "snapshots": sorted(snapshot.name for snapshot in storage.snapshots(name)),
+            "snapshots": sorted(snapshot.name for snapshot in storage.snapshots.of(name)),
             "owner": keys.get("owner"),
             "priority": settings.priority,
             "named": keys.get("vm_name") == name and f"<name>{name}</name>" in keys["xml"],
@@ -184,11 +188,13 @@ def _stored(env, world, name, content):
 
 def content(env, name, number):
     """Read the first byte of a real disk and give the word for it."""
-    disk = env.storage.disk(name, number, None)
+    disk = env.storage.disks.locate(name, number, None)
     if disk.format == "raw":
         import rbd  # noqa: PLC0415 - it is on the nodes only
 
-        with rbd.Image(env.connection.ioctx, env.storage.images(name)[number], read_only=True) as image:
+        with rbd.Image(
+            env.connection.ioctx, env.storage.clients.images(name)[number], read_only=True
+        ) as image:
             return CONTENTS.get(image.read(0, 1)[0], "?")
     read = ("qemu-io", "-r", "-f", "qcow2", "-c", "read -v 0 512", disk.source)
     found = re.search(r"^0+:\s+([0-9a-f]{2})", run(*read), re.MULTILINE)
@@ -197,11 +203,11 @@ def content(env, name, number):
 
 def write(env, name, word):
     """Let a real disk begin with the byte for a word."""
-    disk = env.storage.disk(name, 0, None)
+    disk = env.storage.disks.locate(name, 0, None)
     if disk.format == "raw":
         import rbd  # noqa: PLC0415
 
-        with rbd.Image(env.connection.ioctx, env.storage.images(name)[0]) as image:
+        with rbd.Image(env.connection.ioctx, env.storage.clients.images(name)[0]) as image:
             image.write(bytes([BYTES[word]]) * 4096, 0)
     else:
         run("qemu-io", "-f", "qcow2", "-c", f"write -P {BYTES[word]} 0 4k", disk.source)
@@ -209,18 +215,20 @@ def write(env, name, word):
 
 def strays(env, world):
     """Name what belongs to no VM: disks in the making or the trash, files, constraints, claims."""
-    present = [name for name in world.names.values() if env.storage.exists(name)]
+    present = [name for name in world.names.values() if env.storage.definitions.exists(name)]
     found = []
     if world.storage == "ceph":
         import rbd  # noqa: PLC0415
 
         ioctx, pool = env.connection.ioctx, rbd.RBD()
-        images = set(pool.list(ioctx)) - {image for name in present for image in env.storage.images(name)}
+        images = set(pool.list(ioctx)) - {
+            image for name in present for image in env.storage.clients.images(name)
+        }
         trash = [f"trash: {entry['name']}" for entry in pool.trash_list(ioctx)]
         groups = [f"group: {group}" for group in set(pool.group_list(ioctx)) - set(present)]
         found += [*images, *trash, *groups]
     else:
-        root = env.storages.get(world.storage).mount.root
+        root = env.storages.get(world.storage).folders.mount.root
         found += [path.name for path in root.iterdir() if path.name not in present]
         known = re.compile(r"system\.qcow2|data_\d+\.qcow2|domain\.xml|metadata\.json")
         for name in present:

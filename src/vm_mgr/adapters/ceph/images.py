@@ -29,34 +29,34 @@ POLL_S = 0.5
 DELETE_END_S = 1.0
 
 
-def remove_image(storage: Pool, image_name: str, *, patience_s: float = DEAD_CLIENT_S) -> bool:
+def remove_image(pool: Pool, image_name: str, *, patience_s: float = DEAD_CLIENT_S) -> bool:
     """Delete an image with its snapshots; wait while a client that has died still counts as watching.
 
     Tells whether it was there.
     """
-    deadline = storage.clock.monotonic() + patience_s
-    with storage.working(f"can't remove the disk {image_name}") as (rbd, ioctx):
+    deadline = pool.clock.monotonic() + patience_s
+    with pool.working(f"can't remove the disk {image_name}") as (rbd, ioctx):
         while True:
             try:
                 with suppress(rbd.ImageNotFound):  # a killed removal may have left the name alone
                     _remove_snapshots(rbd, ioctx, image_name)
-                _delete(storage, rbd, ioctx, image_name)
+                _delete(pool, rbd, ioctx, image_name)
             except rbd.ImageNotFound:
                 return False
             except rbd.ImageBusy:
-                if storage.clock.monotonic() > deadline:
+                if pool.clock.monotonic() > deadline:
                     raise
                 if current.impatient:
                     message = f"{image_name} has a client, which may be dead"
                     raise VmMgrError(Kind.TRY_LATER, message, hint="vm-mgr repair") from None
                 text = f"waiting until Ceph forgets the client that had {image_name} open"
-                storage.patience.say(Progress(text))
-                storage.clock.sleep(POLL_S)
+                pool.patience.say(Progress(text))
+                pool.clock.sleep(POLL_S)
             else:
                 return True
 
 
-def _delete(storage: Pool, rbd: Any, ioctx: Any, image_name: str) -> None:
+def _delete(pool: Pool, rbd: Any, ioctx: Any, image_name: str) -> None:
     """Have librbd delete it: that can only be left alone, and be done again from where it came to."""
     told = _Share()
     deleting = rbd.RBD().remove
@@ -64,7 +64,7 @@ def _delete(storage: Pool, rbd: Any, ioctx: Any, image_name: str) -> None:
     def delete() -> None:
         deleting(ioctx, image_name, on_progress=told)
 
-    storage.patience.call(delete, f"can't delete {image_name}", fraction=told.fraction, end_s=DELETE_END_S)
+    pool.patience.call(delete, f"can't delete {image_name}", fraction=told.fraction, end_s=DELETE_END_S)
 
 
 class _Share:
@@ -81,19 +81,19 @@ class _Share:
         return self.done / self.total if self.total else None
 
 
-def removal_begun(storage: Pool, image_name: str) -> bool:
+def removal_begun(pool: Pool, image_name: str) -> bool:
     """Tell an image that is marked as being removed, or of which a killed removal has left the name alone."""
-    return key_of(storage, image_name, layout.UNFINISHED) in (layout.REMOVING, None)
+    return key_of(pool, image_name, layout.UNFINISHED) in (layout.REMOVING, None)
 
 
-def read_key(storage: Pool, image_name: str, key: str) -> str:
+def read_key(pool: Pool, image_name: str, key: str) -> str:
     """Read one key of an image's metadata; nothing where image or key are absent."""
-    return key_of(storage, image_name, key) or ""
+    return key_of(pool, image_name, key) or ""
 
 
-def key_of(storage: Pool, image_name: str, key: str) -> str | None:
+def key_of(pool: Pool, image_name: str, key: str) -> str | None:
     """Read one key of ours, empty where it is absent; None where there is no such image."""
-    with storage.working(f"can't read {image_name}") as (rbd, ioctx):
+    with pool.working(f"can't read {image_name}") as (rbd, ioctx):
         try:
             with rbd.Image(ioctx, image_name, read_only=True) as image:
                 return value_of(image, key)

@@ -18,7 +18,6 @@ __all__ = [
     "SNAPSHOT",
     "STATE",
     "UNFINISHED",
-    "disk_image",
     "disk_number",
     "is_of",
     "new_image",
@@ -43,15 +42,6 @@ _REMOTE = {
     "_remote_node_port": "remote-port",
     "_remote_node_timeout": "remote-connect-timeout",
 }
-
-
-def disk_image(name: VmName, number: int) -> str:
-    """Name a VM's disk: 0 is the system disk.
-
-    >>> disk_image(VmName("web1"), 0), disk_image(VmName("web1"), 1)
-    ('system_web1', 'data_web1_0')
-    """
-    return f"data_{name}_{number - 1}" if number else f"system_{name}"
 
 
 def disk_number(name: VmName, image: str) -> int | None:

@@ -5,21 +5,19 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from vm_mgr.adapters.ceph import holders
 from vm_mgr.adapters.ceph.connection import Connection, failed, load_rados, load_rbd, translated
 from vm_mgr.adapters.ceph.layout import disk_number
-from vm_mgr.adapters.ceph.listing import group_names
 from vm_mgr.adapters.ceph.metadata import read_all, write_changes
 from vm_mgr.adapters.ceph.patience import Patience
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.storage import disk_image
 from vm_mgr.reports import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
 
-    from vm_mgr.model.storage import DiskClient
     from vm_mgr.model.vm import VmName
     from vm_mgr.ports.clock import Clock
     from vm_mgr.ports.runner import Runner
@@ -49,13 +47,9 @@ class Pool:
         self.cache = cache
         self._spool = spool
 
-    def names(self) -> set[VmName]:
-        """List the groups."""
-        return group_names(self.connection)
-
     def metadata(self, name: VmName) -> dict[str, str]:
         """Read all metadata of the system disk; raises NOT_FOUND where there is no such disk."""
-        image_name = f"system_{name}"
+        image_name = disk_image(name, 0)
         with self.reading(f"can't read {image_name}") as ioctx:
             found = read_all(ioctx, image_name)
         if found is None:
@@ -68,7 +62,7 @@ class Pool:
         present = self.metadata(name)
         with (
             self.working(f"can't describe {name}") as (rbd, ioctx),
-            rbd.Image(ioctx, f"system_{name}") as image,
+            rbd.Image(ioctx, disk_image(name, 0)) as image,
         ):
             write_changes(image, present, metadata)
 
@@ -81,19 +75,9 @@ class Pool:
                 members = []
         last = len(members)
         return sorted(
-            {f"system_{name}", *members},
+            {disk_image(name, 0), *members},
             key=lambda i: (n if (n := disk_number(name, i)) is not None else last, i),
         )
-
-    def holders(self, images: Sequence[str]) -> list[DiskClient]:
-        """Read watchers and locks; reading needs no watch of our own."""
-        with self.working("can't see who has the disks open") as (rbd, ioctx):
-            return [holder for image in images for holder in holders.holders(rbd, ioctx, image)]
-
-    def evict(self, holder: DiskClient) -> None:
-        """Blocklist a dead client and break its locks."""
-        with self.working(f"can't blocklist {holder.address}") as (rbd, ioctx):
-            holders.evict(rbd, self.connection.cluster, ioctx, holder)
 
     @property
     def spool(self) -> Path:

@@ -6,10 +6,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.ceph import commands, layout, parse
+from vm_mgr.adapters.ceph.clients import CephClients
 from vm_mgr.adapters.ceph.images import read_key, removal_begun, remove_image
 from vm_mgr.adapters.ceph.metadata import write_changes
 from vm_mgr.errors import Kind, ProgramError, VmMgrError
 from vm_mgr.model.numbers import whole_number
+from vm_mgr.model.storage import disk_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,22 +31,22 @@ DECIDED = "commit"
 class StagedImages:
     """Images that nobody sees yet."""
 
-    def __init__(self, storage: Pool, name: VmName) -> None:
-        self.storage = storage
+    def __init__(self, pool: Pool, name: VmName) -> None:
+        self.pool = pool
         self.name = name
         self.count = 0
-        unstage(storage, name)
-        _refuse_foreign_disks(storage, name)
+        unstage(pool, name)
+        _refuse_foreign_disks(pool, name)
 
     def add(self, size_bytes: int) -> None:
         """Make an empty image."""
-        with self.storage.working(f"can't create a disk of {self.name}") as (rbd, ioctx):
+        with self.pool.working(f"can't create a disk of {self.name}") as (rbd, ioctx):
             rbd.RBD().create(ioctx, self._next(), size_bytes)
         self._made()
 
     def add_clone(self, image: str, snapshot: str) -> None:
         """Make a clone; its format, 2, needs no protected snapshot."""
-        with self.storage.working(f"can't clone {image}") as (rbd, ioctx):
+        with self.pool.working(f"can't clone {image}") as (rbd, ioctx):
             rbd.RBD().clone(ioctx, image, snapshot, ioctx, self._next())
         self._made()
 
@@ -54,13 +56,11 @@ class StagedImages:
 
     def compare(self, image: ImageFile, on_progress: Callable[[float], None]) -> None:
         """Compare with qemu-img."""
-        run_copy(
-            self.storage, commands.compare(image.path, image.format, self._last()), on_progress, image.path
-        )
+        run_copy(self.pool, commands.compare(image.path, image.format, self._last()), on_progress, image.path)
 
     def copy(self, image: str, snapshot: str, on_progress: Callable[[float], None]) -> None:
         """Copy a snapshot."""
-        self._convert(target(self.storage, f"{image}@{snapshot}"), "raw", on_progress, image)
+        self._convert(target(self.pool, f"{image}@{snapshot}"), "raw", on_progress, image)
 
     def describe(self, *, xml: str, base_xml: str, settings: VmSettings, notes: Mapping[str, str]) -> None:
         """Write definition and settings into the system disk's metadata."""
@@ -78,21 +78,21 @@ class StagedImages:
     def commit(self) -> None:
         """Decide, then put everything in place; a kill after the decision is finished by `unstage`."""
         self._set({layout.UNFINISHED: f"{DECIDED} {self.count}"})
-        _put_in_place(self.storage, self.name, self.count)
+        _put_in_place(self.pool, self.name, self.count)
 
     def close(self) -> None:
         """Remove what was not committed."""
-        unstage(self.storage, self.name)
+        unstage(self.pool, self.name)
 
     def _convert(
         self, source: str, source_format: str, on_progress: Callable[[float], None], what: str
     ) -> None:
         argv = commands.convert(source, source_format, self._last())
         made = layout.new_image(self.name, self.count - 1)
-        run_copy(self.storage, argv, on_progress, what, into=made)
+        run_copy(self.pool, argv, on_progress, what, into=made)
 
     def _last(self) -> str:
-        return target(self.storage, layout.new_image(self.name, self.count - 1))
+        return target(self.pool, layout.new_image(self.name, self.count - 1))
 
     def _next(self) -> str:
         return layout.new_image(self.name, self.count)
@@ -104,20 +104,20 @@ class StagedImages:
 
     def _set(self, metadata: dict[str, str]) -> None:
         with (
-            self.storage.working(f"can't describe {self.name}") as (rbd, ioctx),
+            self.pool.working(f"can't describe {self.name}") as (rbd, ioctx),
             rbd.Image(ioctx, layout.new_image(self.name, 0)) as image,
         ):
             write_changes(image, {}, metadata)
 
 
-def target(storage: Pool, image: str) -> str:
+def target(pool: Pool, image: str) -> str:
     """Name an image, or image@snapshot, as qemu-img wants it."""
-    ceph = storage.connection
+    ceph = pool.connection
     return commands.rbd_path(image, pool=ceph.pool, user=ceph.user, conf=ceph.conf)
 
 
 def run_copy(
-    storage: Pool,
+    pool: Pool,
     argv: tuple[str, ...],
     on_progress: Callable[[float], None],
     what: str,
@@ -136,10 +136,10 @@ def run_copy(
             on_progress(fraction)
 
     try:
-        completed = storage.runner.run(argv, timeout_s=NO_LIMIT_S, on_line=on_line)
+        completed = pool.runner.run(argv, timeout_s=NO_LIMIT_S, on_line=on_line)
     except BaseException:  # the program has ended before this is raised
         if into:
-            _forget_client(storage, into)
+            _forget_client(pool, into)
         raise
     if completed.exit_code != 0:
         program = argv[len(commands.TIED) :]
@@ -149,36 +149,37 @@ def run_copy(
         raise VmMgrError(failure.kind, f"{what} {wrong}: {failure.message}", hint=hint) from failure
 
 
-def _forget_client(storage: Pool, image: str) -> None:
+def _forget_client(pool: Pool, image: str) -> None:
     """Shut out who still watches an image that nobody but our program, which has ended, has opened here.
 
     Where that fails the watch ends by itself.
     """
     with suppress(VmMgrError):
-        here = str(storage.connection.cluster.get_addrs()).replace("]", "")
-        for holder in storage.holders([image]):
-            if f"{holder.host}:" in here:
-                storage.evict(holder)
+        here = str(pool.connection.cluster.get_addrs()).replace("]", "")
+        clients = CephClients(pool)
+        for client in clients.of([image]):
+            if f"{client.host}:" in here:
+                clients.evict(client)
 
 
-def unstage(storage: Pool, name: VmName) -> bool:
+def unstage(pool: Pool, name: VmName) -> bool:
     """Finish what was decided, remove what was only begun, and what had been replaced."""
     decided = 0
-    for image in (layout.disk_image(name, 0), layout.new_image(name, 0)):
-        verb, _, count = read_key(storage, image, layout.UNFINISHED).partition(" ")
+    for image in (disk_image(name, 0), layout.new_image(name, 0)):
+        verb, _, count = read_key(pool, image, layout.UNFINISHED).partition(" ")
         decided = (whole_number(count) or 0) if verb == DECIDED else decided
     if decided:
-        _put_in_place(storage, name, decided)
+        _put_in_place(pool, name, decided)
     for prefix in (layout.NEW, layout.OLD):
-        for image in _of(storage, prefix, name):
-            remove_image(storage, image)
+        for image in _of(pool, prefix, name):
+            remove_image(pool, image)
     return decided > 0
 
 
-def _put_in_place(storage: Pool, name: VmName, count: int) -> None:
+def _put_in_place(pool: Pool, name: VmName, count: int) -> None:
     """Rename the new images to the VM's, after what has these names; can be repeated from anywhere."""
-    finals = [layout.disk_image(name, number) for number in range(count)]
-    with storage.working(f"can't finish {name}") as (rbd, ioctx):
+    finals = [disk_image(name, number) for number in range(count)]
+    with pool.working(f"can't finish {name}") as (rbd, ioctx):
         if name not in rbd.RBD().group_list(ioctx):
             rbd.RBD().group_create(ioctx, name)
         group = rbd.Group(ioctx, name)
@@ -198,8 +199,8 @@ def _put_in_place(storage: Pool, name: VmName, count: int) -> None:
             group.add_image(ioctx, final)
         with rbd.Image(ioctx, finals[0]) as image:
             image.metadata_remove(layout.UNFINISHED)
-    for image_name in _of(storage, layout.OLD, name):
-        remove_image(storage, image_name)
+    for image_name in _of(pool, layout.OLD, name):
+        remove_image(pool, image_name)
 
 
 def _retire(rbd: Any, ioctx: Any, group: Any, image: str, old: str) -> None:
@@ -213,19 +214,19 @@ def members(group: Any) -> list[str]:
     return [str(member["name"]) for member in group.list_images()]
 
 
-def _of(storage: Pool, prefix: str, name: VmName) -> list[str]:
-    with storage.working("can't list the disks in Ceph") as (rbd, ioctx):
+def _of(pool: Pool, prefix: str, name: VmName) -> list[str]:
+    with pool.working("can't list the disks in Ceph") as (rbd, ioctx):
         return [image for image in rbd.RBD().list(ioctx) if layout.is_of(image, prefix, name)]
 
 
-def _refuse_foreign_disks(storage: Pool, name: VmName) -> None:
-    with storage.working("can't list the disks in Ceph") as (rbd, ioctx):
+def _refuse_foreign_disks(pool: Pool, name: VmName) -> None:
+    with pool.working("can't list the disks in Ceph") as (rbd, ioctx):
         if name in rbd.RBD().group_list(ioctx):
             return
         found = [image for image in rbd.RBD().list(ioctx) if layout.disk_number(name, image) is not None]
     for image in found:
-        if removal_begun(storage, image) or read_key(storage, image, layout.UNFINISHED):
-            remove_image(storage, image)
+        if removal_begun(pool, image) or read_key(pool, image, layout.UNFINISHED):
+            remove_image(pool, image)
             continue
-        hint = f"if nobody needs it: rbd rm {storage.connection.pool}/{image}"
+        hint = f"if nobody needs it: rbd rm {pool.connection.pool}/{image}"
         raise VmMgrError(Kind.EXISTS, f"Ceph has a disk {image} that belongs to no VM", hint=hint)

@@ -10,7 +10,7 @@ import errno
 import json
 from typing import TYPE_CHECKING, Any
 
-from vm_mgr.adapters.ceph import holders as looking
+from vm_mgr.adapters.ceph import clients as looking
 from vm_mgr.adapters.ceph.connection import load_rbd, translated, wait_for_map
 from vm_mgr.adapters.ceph.pool import threads_of
 from vm_mgr.errors import Kind, VmMgrError
@@ -93,7 +93,7 @@ class CephStorageFencing:
         with translated("can't see which disks the node has open"), threads_of(AT_ONCE) as pool:
             wait_for_map(self.connection.cluster)
             images = rbd.RBD().list(ioctx)
-            lists = pool.map(lambda image: looking.holders(rbd, ioctx, image), images)
+            lists = pool.map(lambda image: looking.clients_of(rbd, ioctx, image), images)
             return [holder for found in lists for holder in found if holder.host in addresses]
 
     def blocklist(self, holders: Sequence[DiskClient]) -> None:

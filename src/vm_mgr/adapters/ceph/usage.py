@@ -14,13 +14,11 @@ if TYPE_CHECKING:
 __all__ = ["parse_room", "room"]
 
 
-def room(storage: Pool) -> Room:
+def room(pool: Pool) -> Room:
     """Ask for what the pool can take, its copies counted."""
-    with storage.working("can't see how much room the pool has"):
-        status, answer, words = storage.connection.cluster.mon_command(
-            '{"prefix": "df", "format": "json"}', b""
-        )
-    found = parse_room(json.loads(answer), storage.connection.pool) if status == 0 else None
+    with pool.working("can't see how much room the pool has"):
+        status, answer, words = pool.connection.cluster.mon_command('{"prefix": "df", "format": "json"}', b"")
+    found = parse_room(json.loads(answer), pool.connection.pool) if status == 0 else None
     if found is None:
         message = f"Ceph does not report how much room the pool has: {words or status}"
         raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint="look: ceph df")

@@ -9,13 +9,16 @@ from vm_mgr.adapters.memory.cluster import MemoryCluster
 from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
 from vm_mgr.adapters.memory.nodes import MemoryNodes
 from vm_mgr.adapters.memory.storage import MemoryStorage
+from vm_mgr.adapters.memory.storage_parts import MemoryClones, MemoryDefinitions
 from vm_mgr.errors import VmMgrError
+from vm_mgr.model.storage import disk_owner
 from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.ports.cluster import VmResource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Container, Mapping, Sequence
 
+    from vm_mgr.adapters.memory.pool import MemoryPool
     from vm_mgr.model.cluster import ClusterState, NodeName
     from vm_mgr.model.storage import DiskClient, DiskInfo
     from vm_mgr.ports.env import Env
@@ -114,7 +117,7 @@ class NodesCopy(MemoryNodes):
 class StorageCopy(MemoryStorage):
     """All storages as one: the labels say which one has a VM, or is to have it."""
 
-    answers = frozenset({"dependents", "holders", "names", "uuids"})
+    answers = frozenset({"clients.of", "clones.of", "definitions.names", "definitions.uuids"})
     unread = frozenset({"remove"})  # a VM that can't be read any more can be removed
 
     def __init__(self, env: Env, ran: Callable[[VmName], bool]) -> None:
@@ -124,6 +127,8 @@ class StorageCopy(MemoryStorage):
         self.changed: set[str] = set()
         self.labels: dict[VmName, str] = {}
         self.images_of: dict[VmName, list[str]] = {}
+        self.definitions = DefinitionsCopy(self, env, self.changed)
+        self.clones = ClonesCopy(self, env)
 
     def take(self, name: VmName) -> None:
         """Read a VM, but not what is on its disks."""
@@ -132,7 +137,7 @@ class StorageCopy(MemoryStorage):
         label = self.env.storages.label_of(name)
         if label:
             self.labels[name] = label
-            self._read(name, self.env.storage.disks(name))
+            self._read(name, self.env.storage.disks.of(name))
         self.changed.add(name)
 
     def where(self, name: VmName) -> str:
@@ -141,32 +146,18 @@ class StorageCopy(MemoryStorage):
             return self.env.storages.label_of(name)
         return self.labels.get(name, "") if name in self.vms else ""
 
-    def names(self) -> set[VmName]:
-        """Name the real ones with the changes."""
-        return {name for name in self.env.storage.names() if name not in self.changed} | set(self.vms)
-
-    def uuids(self, read: Callable[[str], str], *, keep: bool = True) -> Mapping[VmName, str]:
-        """Give the real ones with the changes; nothing is kept, not even what was read."""
-        real = self.env.storage.uuids(read, keep=False)
-        there = {name: uuid for name, uuid in real.items() if name not in self.changed}
-        return {**there, **super().uuids(read, keep=keep)}
-
-    def dependents(self, name: VmName) -> list[str]:
-        """Name the real clones and those that were made."""
-        return sorted({*self.env.storage.dependents(name), *super().dependents(name)})
-
-    def images(self, name: VmName) -> list[str]:
+    def image_names(self, name: VmName) -> list[str]:
         """Name the disks; those that have names of their own keep them."""
-        own, named = self.images_of.get(name, []), super().images(name)
+        own, named = self.images_of.get(name, []), super().image_names(name)
         return [*own[: len(named)], *named[len(own) :]]
 
     def rename(self, name: VmName, new: VmName) -> None:
         """Give another name."""
-        named = super().images(name)
+        named = super().image_names(name)
         super().rename(name, new)
         self.labels[new] = self.labels.pop(name, "")
         own = self.images_of.pop(name, [])
-        pairs = zip(own, named, super().images(new), strict=False)
+        pairs = zip(own, named, super().image_names(new), strict=False)
         self.images_of[new] = [after if image == before else image for image, before, after in pairs]
 
     def remove(self, name: VmName) -> bool:
@@ -177,28 +168,65 @@ class StorageCopy(MemoryStorage):
         self.images_of.pop(name, None)
         return found
 
-    def holders(self, images: Sequence[str]) -> list[DiskClient]:
+    def clients_of(self, images: Sequence[str]) -> list[DiskClient]:
         """Ask the real one; who has a disk of a VM that the cluster did not run will still have it then."""
-        return self.env.storage.holders([image for image in images if not self.ran(_owner(image))])
+        kept = [image for image in images if not self._ran(image)]
+        return self.env.storage.clients.of(kept)
+
+    def _ran(self, image: str) -> bool:
+        owner = disk_owner(image)
+        return owner is not None and self.ran(owner)
 
     def _read(self, name: VmName, disks: list[DiskInfo]) -> None:
-        images = [disk.image for disk in disks]
+        images, real = [disk.image for disk in disks], self.env.storage
         with super().stage(name) as staged:
             for disk in disks:
                 staged.add(disk.size_bytes)
             vm = staged.vm
             vm.disks, vm.parents = list(images), [disk.parent for disk in disks]
-            vm.keys = dict(self.env.storage.metadata(name))
-            vm.settings = self.env.storage.settings(name)
-            taken = self.env.snapshots.snapshots(name)
+            vm.keys = dict(real.definitions.metadata(name))
+            vm.settings = real.definitions.settings(name)
+            taken = real.snapshots.of(name)
             vm.snapshots = {  # what size a disk had then is not known: as it has now
                 one.name: (one, [f"{image}@{one.name}" for image in images], list(vm.sizes)) for one in taken
             }
             staged.commit()
         self.images_of[name] = images
-        state = self.env.storage.saved_state(name)
+        state = real.saved_memory.of(name)
         if state is not None:
-            self.states[name] = state
+            self.saved_memory.states[name] = state
+
+
+class DefinitionsCopy(MemoryDefinitions):
+    """The definitions of all storages, some of which are copies."""
+
+    def __init__(self, pool: MemoryPool, env: Env, changed: Container[str]) -> None:
+        super().__init__(pool)
+        self.env = env
+        self.changed = changed
+
+    def names(self) -> set[VmName]:
+        """Name the real ones with the changes."""
+        real = self.env.storage.definitions.names()
+        return {name for name in real if name not in self.changed} | set(self.pool.vms)
+
+    def uuids(self, read: Callable[[str], str], *, keep: bool = True) -> Mapping[VmName, str]:
+        """Give the real ones with the changes; nothing is kept, not even what was read."""
+        real = self.env.storage.definitions.uuids(read, keep=False)
+        there = {name: uuid for name, uuid in real.items() if name not in self.changed}
+        return {**there, **super().uuids(read, keep=keep)}
+
+
+class ClonesCopy(MemoryClones):
+    """The clones of all storages, and those that are made."""
+
+    def __init__(self, pool: MemoryPool, env: Env) -> None:
+        super().__init__(pool)
+        self.env = env
+
+    def of(self, name: VmName) -> list[str]:
+        """Name both."""
+        return sorted({*self.env.storage.clones.of(name), *super().of(name)})
 
 
 class HypervisorCopy(MemoryHypervisor):
@@ -243,8 +271,3 @@ class HypervisorCopy(MemoryHypervisor):
         """Suppose an agent: only asking it for real would tell."""
         self.with_agent.add(name)
         return super().freeze(name)
-
-
-def _owner(image: str) -> VmName:
-    kind, _, rest = image.partition("_")
-    return VmName(rest if kind == "system" else rest.rpartition("_")[0])

@@ -16,6 +16,7 @@ from vm_mgr.adapters.dry_run.wording import WORDS
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.cluster_storage import NoHandover
+from vm_mgr.ports.storage import PARTS
 from vm_mgr.reports import Note
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from vm_mgr.ports.images import Images
     from vm_mgr.ports.nodes import Nodes
     from vm_mgr.ports.processes import Processes
-    from vm_mgr.ports.snapshots import Snapshots
     from vm_mgr.ports.staged import Staged
     from vm_mgr.ports.storage import Storage
     from vm_mgr.ports.storage_fencing import StorageFencing
@@ -61,9 +61,12 @@ class ReadOnly:
         self._real = real
 
     def __getattr__(self, verb: str) -> Any:
+        part = f"{self._port}.{verb}"
+        if part in READS:
+            return ReadOnly(part, getattr(self._real, verb))
         if verb in READS[self._port]:
             return getattr(self._real, verb)
-        raise AttributeError(f"{self._port}.{verb} is not known to only read")
+        raise AttributeError(f"{part} is not known to only read")
 
 
 class ReadOnlyStorages(ReadOnly):
@@ -116,20 +119,23 @@ class Recording:
 
 
 class OverlaidPort:
-    """A port that reads a VM from the real one until it is changed, and then from the copy."""
+    """A port, or PORT.PART, that reads a VM from the real one until it is changed, and then from the copy."""
 
     def __init__(self, port: str, real: Callable[[], Any], copy: Copy, tell: Tell) -> None:
+        """real and copy are of the port."""
         self._port = port
+        self._part = port.partition(".")[2]
         self._real = real
         self._copy = copy
-        self._told = Recording(port, copy, tell, seen=self)
+        self._told = Recording(port, self._of(copy), tell, seen=self)
 
     def __getattr__(self, verb: str) -> Callable[..., Any]:
         return partial(self._read if verb in READS[self._port] else self._change, verb)
 
     def _read(self, verb: str, *arguments: Any, **named: Any) -> Any:
-        ours = verb in self._copy.answers or not self._copy.changed.isdisjoint(_names(arguments[:1]))
-        return getattr(self._copy if ours else self._real(), verb)(*arguments, **named)
+        answered = f"{self._part}.{verb}" if self._part else verb
+        ours = answered in self._copy.answers or not self._copy.changed.isdisjoint(_names(arguments[:1]))
+        return getattr(self._of(self._copy if ours else self._real()), verb)(*arguments, **named)
 
     def _change(self, verb: str, *arguments: Any, **named: Any) -> Any:
         change = getattr(self._told, verb)
@@ -138,20 +144,39 @@ class OverlaidPort:
                 self._copy.take(name)
         return change(*arguments, **named)
 
+    def _of(self, port: Any) -> Any:
+        return getattr(port, self._part) if self._part else port
+
+
+class OverlaidDisks(OverlaidPort):
+    """The disks of a storage."""
+
+    def __init__(self, real: Callable[[], Storage], copy: StorageCopy, tell: Tell, label: str) -> None:
+        super().__init__("storage.disks", real, copy, tell)
+        self._storage = copy
+        self._label = label
+
+    def locate(self, name: VmName, number: int, bus: str | None) -> Disk:
+        """Say it as the real storage would: that takes no look at the VM."""
+        real = self._storage.env.storages.get(self._label or self._storage.where(name))
+        return real.disks.locate(name, number, bus)
+
 
 class OverlaidStorage(OverlaidPort):
     """A storage of the configuration, or whichever has the VM if no label is given."""
 
     def __init__(self, env: Env, copy: StorageCopy, tell: Tell, label: str = "") -> None:
-        super().__init__("storage", lambda: env.storages.get(label) if label else env.storage, copy, tell)
+        def real() -> Storage:
+            return env.storages.get(label) if label else env.storage
+
+        super().__init__("storage", real, copy, tell)
         self._env = env
         self._storage = copy
         self._tell = tell
         self._label = label
-
-    def disk(self, name: VmName, number: int, bus: str | None) -> Disk:
-        """Say it as the real storage would: that takes no look at the VM."""
-        return self._env.storages.get(self._label or self._storage.where(name)).disk(name, number, bus)
+        for part in PARTS:
+            setattr(self, part, OverlaidPort(f"storage.{part}", real, copy, tell))
+        self.disks = OverlaidDisks(real, copy, tell, label)
 
     @contextmanager
     def stage(self, name: VmName) -> Iterator[Staged]:
@@ -183,7 +208,7 @@ class OverlaidStorages:
 
     def names(self, label: str) -> set[VmName]:
         """Name the VMs of one."""
-        return set(self.get(label).names())
+        return self.get(label).definitions.names()
 
     def label_of(self, name: VmName) -> str:
         """Tell which one has a VM."""
@@ -287,9 +312,6 @@ class DryRunEnv:
         self.nodes = cast("Nodes", OverlaidPort("nodes", lambda: real.nodes, nodes, self._tell))
         self.storages = OverlaidStorages(real, self._storage, self._tell)
         self.storage = cast("Storage", OverlaidStorage(real, self._storage, self._tell))
-        self.snapshots = cast(
-            "Snapshots", OverlaidPort("snapshots", lambda: real.snapshots, self._storage, self._tell)
-        )
         self.intent_log = OverlaidIntentLog(real, self._tell)
         self.own_clients = real.own_clients
         self.journal = NullJournal()

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.resource import Role
+from vm_mgr.model.storage import disk_image
 from vm_mgr.model.vm import TargetRole
 
 if TYPE_CHECKING:
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
     from vm_mgr.model.storage import DiskClient, ImageFile
     from vm_mgr.model.vm import VmName, VmSettings
     from vm_mgr.ports.cluster import Cluster, Move, VmResource
+    from vm_mgr.ports.disks import Disks
     from vm_mgr.ports.hypervisor import Hypervisor
     from vm_mgr.ports.live_migration import Migration
     from vm_mgr.ports.snapshots import Snapshots
     from vm_mgr.ports.storage import Storage
     from vm_mgr.ports.storage_fencing import StorageFencing
+    from vm_mgr.ports.stored_definitions import StoredDefinitions
 
     Words = Callable[..., str]
 
@@ -117,13 +120,13 @@ def _need(dependency: Dependency) -> str:
     return dependency.on if dependency.role is Role.STARTED else f"{dependency.on} ({dependency.role})"
 
 
-def _change_settings(storage: Storage, name: VmName, settings: VmSettings) -> str:
-    before, after = storage.settings(name)._asdict(), settings._asdict()
+def _change_settings(definitions: StoredDefinitions, name: VmName, settings: VmSettings) -> str:
+    before, after = definitions.settings(name)._asdict(), settings._asdict()
     changed = [f"{key} {_value(after[key])}" for key in after if after[key] != before[key]]
     return f"store the settings of {_list(name, changed)}" if changed else ""
 
 
-def _describe(_: Storage, name: VmName, metadata: Mapping[str, str | None]) -> str:
+def _describe(_: object, name: VmName, metadata: Mapping[str, str | None]) -> str:
     kept = [
         "definition" if key == "xml" else f"{key}={value}"
         for key, value in metadata.items()
@@ -134,11 +137,13 @@ def _describe(_: Storage, name: VmName, metadata: Mapping[str, str | None]) -> s
 
 
 def _rename(storage: Storage, name: VmName, new: VmName) -> str:
-    return f"rename the disks and the definition of {name} to {new}" if storage.exists(name) else ""
+    return (
+        f"rename the disks and the definition of {name} to {new}" if storage.definitions.exists(name) else ""
+    )
 
 
-def _resize(storage: Storage, name: VmName, image: str, size_bytes: int) -> str:
-    if any(disk.image == image and disk.size_bytes == size_bytes for disk in storage.disks(name)):
+def _resize(disks: Disks, name: VmName, image: str, size_bytes: int) -> str:
+    if any(disk.image == image and disk.size_bytes == size_bytes for disk in disks.of(name)):
         return ""
     return f"make {image} larger: {_size(size_bytes)}"
 
@@ -151,7 +156,7 @@ def _remove(storage: Storage, name: VmName) -> str:
 
 
 def _drop_snapshot(snapshots: Snapshots, name: VmName, snapshot: str) -> str:
-    known = any(one.name == snapshot for one in snapshots.snapshots(name))
+    known = any(one.name == snapshot for one in snapshots.of(name))
     return f"remove the snapshot {snapshot} of {name}" + ("" if known else ", where a disk has it")
 
 
@@ -167,9 +172,9 @@ def _fill(staged: MemoryStaged, image: ImageFile, _: object) -> str:
 
 
 def _make_disk(
-    _: Storage, name: VmName, number: int, size_bytes: int, image: ImageFile | None, _progress: object
+    _: object, name: VmName, number: int, size_bytes: int, image: ImageFile | None, _progress: object
 ) -> str:
-    made = f"make {_image(name, number)} ({_size(size_bytes)})"
+    made = f"make {disk_image(name, number)} ({_size(size_bytes)})"
     return f"{made} and copy {PurePath(image.path).name} into it" if image else made
 
 
@@ -243,14 +248,6 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
     },
     "storage_fencing": {"end_daemons": _end_daemons, "blocklist": _blocklist},
     "processes": {"end": lambda _, pid, **_named: f"end the process {pid}"},
-    "snapshots": {
-        "drop_snapshot": _drop_snapshot,
-        "regrade": lambda _, name, snapshot, _grade: f"note what the snapshot {snapshot} of {name} caught",
-        "roll_back": lambda _, name, snapshot: f"take all disks of {name} back to {snapshot}",
-        "take_snapshot": lambda _, name, snapshot, _how: (
-            f"take the snapshot {snapshot} of all disks of {name}"
-        ),
-    },
     "staged": {
         "add": lambda staged, size: f"make {_next(staged)} ({_size(size)})",
         "add_clone": lambda staged, image, _: f"make {_next(staged)}, sharing the blocks of {image}",
@@ -261,29 +258,40 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
         "fill": _fill,
     },
     "storage": {
-        "prepare_state": lambda _, name, size: f"make room for the memory of {name} ({_size(size)})",
-        "change_settings": _change_settings,
-        "describe": _describe,
-        "drop_disk": lambda _, name, number: f"delete {_image(name, number)}",
-        "delete_state": lambda storage, name: (
-            f"give up the saved memory of {name}" if storage.saved_state(name) else ""
-        ),
-        "evict": lambda _, holder: f"blocklist the client {holder.address} of {holder.image}",
-        "load_state": lambda _, name, _state, _progress: f"read the saved memory of {name}",
-        "commit_state": lambda _, name, _state: (
-            f"make the saved memory of {name} what its next start resumes"
-        ),
+        "remove": _remove,
+        "rename": _rename,
+        "unstage": lambda _, name: f"finish or remove what a killed command has made of {name}",
+    },
+    "storage.clients": {
+        "evict": lambda _, client: f"blocklist the client {client.address} of {client.image}",
+    },
+    "storage.clones": {
         "flatten": lambda _, _name, image, _progress: (
             f"give {image} blocks of its own for all that it shares"
         ),
-        "store_state": lambda _, name, _state, _progress: f"store the memory of {name}",
-        "make_disk": _make_disk,
-        "place_disk": lambda _, name, number: f"put {_image(name, number)} in place",
-        "remove": _remove,
-        "rename": _rename,
+    },
+    "storage.definitions": {"change_settings": _change_settings, "describe": _describe},
+    "storage.disks": {
+        "drop": lambda _, name, number: f"delete {disk_image(name, number)}",
+        "make": _make_disk,
+        "place": lambda _, name, number: f"put {disk_image(name, number)} in place",
         "resize": _resize,
-        "consume_state": lambda _, name: f"record that the saved memory is used of {name} as used",
-        "unstage": lambda _, name: f"finish or remove what a killed command has made of {name}",
+    },
+    "storage.saved_memory": {
+        "commit": lambda _, name, _state: f"make the saved memory of {name} what its next start resumes",
+        "consume": lambda _, name: f"record that the saved memory of {name} is used",
+        "delete": lambda saved_memory, name: (
+            f"give up the saved memory of {name}" if saved_memory.of(name) else ""
+        ),
+        "load": lambda _, name, _state, _progress: f"read the saved memory of {name}",
+        "prepare": lambda _, name, size: f"make room for the memory of {name} ({_size(size)})",
+        "store": lambda _, name, _state, _progress: f"store the memory of {name}",
+    },
+    "storage.snapshots": {
+        "drop": _drop_snapshot,
+        "regrade": lambda _, name, snapshot, _grade: f"note what the snapshot {snapshot} of {name} caught",
+        "roll_back": lambda _, name, snapshot: f"take all disks of {name} back to {snapshot}",
+        "take": lambda _, name, snapshot, _how: f"take the snapshot {snapshot} of all disks of {name}",
     },
 }
 
@@ -301,21 +309,17 @@ def _value(value: Any) -> str:
 def _disks(storage: Storage, name: VmName) -> str:
     """List a VM's disks; nothing where there are none, or none that can be read."""
     try:
-        return ", ".join(f"{disk.image} ({_size(disk.size_bytes)})" for disk in storage.disks(name))
+        return ", ".join(f"{disk.image} ({_size(disk.size_bytes)})" for disk in storage.disks.of(name))
     except VmMgrError:
         return ""
 
 
 def _next(staged: MemoryStaged) -> str:
-    return _image(staged.name, len(staged.vm.disks))
+    return disk_image(staged.name, len(staged.vm.disks))
 
 
 def _last(staged: MemoryStaged) -> str:
-    return _image(staged.name, len(staged.vm.disks) - 1)
-
-
-def _image(name: VmName, number: int) -> str:
-    return f"data_{name}_{number - 1}" if number else f"system_{name}"
+    return disk_image(staged.name, len(staged.vm.disks) - 1)
 
 
 def _size(size_bytes: int) -> str:

@@ -98,7 +98,6 @@ class MemoryEnv:
         self.nodes = MemoryNodes(self.cluster)
         self.storage = MemoryStorage()
         self.storage.running = self.cluster.places
-        self.snapshots = self.storage
         self.storages = MemoryStorages(self.storage)
         self.intent_log = MemoryIntentLog()
         self.storage_fencing = MemoryStorageFencing()

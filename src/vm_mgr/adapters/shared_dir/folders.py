@@ -10,6 +10,7 @@ from vm_mgr.adapters.shared_dir.images import Images
 from vm_mgr.adapters.shared_dir.record import Record, render
 from vm_mgr.adapters.shared_dir.record import parse as parse_record
 from vm_mgr.errors import Kind, ProgramError, VmMgrError
+from vm_mgr.model.storage import disk_image
 from vm_mgr.model.vm import VmName, name_problems
 
 if TYPE_CHECKING:
@@ -88,6 +89,10 @@ class VmFolders:
         files = [path.name for path in folder.iterdir() if is_file(path)] if is_folder(folder) else []
         numbers = {number for file in files if (number := layout.disk_number(file)) is not None}
         return sorted({0} | numbers)
+
+    def images(self, name: VmName) -> list[str]:
+        """Name the disks as the ports do."""
+        return [disk_image(name, number) for number in self.numbers(name)]
 
     def require_unused(self, name: VmName, number: int | None = None) -> None:
         """Raise WRONG_STATE while a QEMU has a disk, or this one; a broken or missing one hinders nobody."""

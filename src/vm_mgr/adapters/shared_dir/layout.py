@@ -14,7 +14,6 @@ __all__ = [
     "RESUMED",
     "SAVED",
     "disk_file",
-    "disk_image",
     "disk_number",
     "image_file",
     "new_folder",
@@ -71,11 +70,6 @@ def disk_number(file: str) -> int | None:
     """
     found = _DATA.fullmatch(file)
     return 0 if file == disk_file(0) else int(found.group(1)) + 1 if found else None
-
-
-def disk_image(name: VmName, number: int) -> str:
-    """Name a VM's disk as the ports do, as it is named in every storage."""
-    return f"data_{name}_{number - 1}" if number else f"system_{name}"
 
 
 def image_file(root: Path, image: str) -> Path:

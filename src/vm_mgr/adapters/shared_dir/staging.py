@@ -23,68 +23,68 @@ __all__ = ["StagedFolder", "unstage"]
 class StagedFolder:
     """A folder `.new-NAME`; nothing in it counts before the one rename that decides."""
 
-    def __init__(self, storage: VmFolders, name: VmName) -> None:
-        self.storage = storage
-        self.files = storage.mount.files
+    def __init__(self, folders: VmFolders, name: VmName) -> None:
+        self.folders = folders
+        self.files = folders.mount.files
         self.name = name
         self.count = 0
-        unstage(storage, name)
-        with storage.working(f"can't begin {name}") as root:
+        unstage(folders, name)
+        with folders.working(f"can't begin {name}") as root:
             self.folder = layout.new_folder(root, name)
-            _refuse_foreign(storage, name)
+            _refuse_foreign(folders, name)
             self.files.make_folder(self.folder)
 
     def add(self, size_bytes: int) -> None:
         """Make an empty disk."""
-        with self.storage.working(f"can't create a disk of {self.name}"):
-            self.storage.qcow2.create(self._next(), size_bytes)
+        with self.folders.working(f"can't create a disk of {self.name}"):
+            self.folders.qcow2.create(self._next(), size_bytes)
 
     def add_clone(self, image: str, snapshot: str) -> None:
         """Make a disk from a snapshot, at once where files can share blocks, else by copying."""
-        with self.storage.working(f"can't clone {image}") as root:
-            self.storage.qcow2.clone(layout.image_file(root, image), snapshot, self._next())
+        with self.folders.working(f"can't clone {image}") as root:
+            self.folders.qcow2.clone(layout.image_file(root, image), snapshot, self._next())
 
     def fill(self, image: ImageFile, on_progress: Callable[[float], None]) -> None:
         """Copy an image file."""
-        with self.storage.working(f"can't import {image.path}"):
+        with self.folders.working(f"can't import {image.path}"):
             argv = commands.convert(image.path, image.format, str(self._last()))
-            self.storage.qcow2.convert(argv, on_progress)
+            self.folders.qcow2.convert(argv, on_progress)
 
     def compare(self, image: ImageFile, on_progress: Callable[[float], None]) -> None:
         """Compare with qemu-img."""
-        with self.storage.working(f"can't compare with {image.path}"):
+        with self.folders.working(f"can't compare with {image.path}"):
             argv = commands.compare(image.path, image.format, str(self._last()))
-            self.storage.qcow2.convert(argv, on_progress)
+            self.folders.qcow2.convert(argv, on_progress)
 
     def copy(self, image: str, snapshot: str, on_progress: Callable[[float], None]) -> None:
         """Copy a snapshot."""
-        with self.storage.working(f"can't copy {image}") as root:
+        with self.folders.working(f"can't copy {image}") as root:
             source = str(layout.image_file(root, image))
             argv = commands.convert(source, "qcow2", str(self._last()), snapshot=snapshot)
-            self.storage.qcow2.convert(argv, on_progress)
+            self.folders.qcow2.convert(argv, on_progress)
 
     def describe(self, *, xml: str, base_xml: str, settings: VmSettings, notes: Mapping[str, str]) -> None:
         """Write definition and settings beside the disks."""
         given = {**settings.user_metadata, **notes, "vm_name": self.name, "_base_xml": base_xml}
-        with self.storage.working(f"can't describe {self.name}"):
+        with self.folders.working(f"can't describe {self.name}"):
             self.files.put(self.folder / layout.DEFINITION, xml)
             self.files.put(self.folder / layout.METADATA, render(Record(settings).with_keys(given)))
 
     def commit(self) -> None:
         """Have it all on the disk, then decide: by its rename, or by a file in it where that takes two."""
-        with self.storage.working(f"can't finish {self.name}") as root:
+        with self.folders.working(f"can't finish {self.name}") as root:
             present = layout.vm_folder(root, self.name)
             for path in sorted(self.folder.iterdir()):
                 self.files.sync(path)
             self.files.sync(self.folder)
             if is_folder(present):
-                self.storage.require_unused(self.name)
+                self.folders.require_unused(self.name)
                 write(self.files, self.folder / layout.DECIDED, "")
-            _put_in_place(self.storage, self.name)
+            _put_in_place(self.folders, self.name)
 
     def close(self) -> None:
         """Remove what was not committed."""
-        unstage(self.storage, self.name)
+        unstage(self.folders, self.name)
 
     def _next(self) -> Path:
         """Name the next disk and make its file, so that its content is never anybody else's to read."""
@@ -96,24 +96,24 @@ class StagedFolder:
         return self.folder / layout.disk_file(self.count - 1)
 
 
-def unstage(storage: VmFolders, name: VmName) -> bool:
+def unstage(folders: VmFolders, name: VmName) -> bool:
     """Finish what was decided, remove what was only begun, and what had been replaced or removed."""
-    with storage.working(f"can't recover {name}") as root:
+    with folders.working(f"can't recover {name}") as root:
         new, present = layout.new_folder(root, name), layout.vm_folder(root, name)
         decided = any(is_file(folder / layout.DECIDED) for folder in (new, present))
         if decided:
-            _put_in_place(storage, name)
-        delete(storage.mount.files, new)
-        delete(storage.mount.files, layout.old_folder(root, name))
+            _put_in_place(folders, name)
+        delete(folders.mount.files, new)
+        delete(folders.mount.files, layout.old_folder(root, name))
     return decided
 
 
-def _put_in_place(storage: VmFolders, name: VmName) -> None:
+def _put_in_place(folders: VmFolders, name: VmName) -> None:
     """Give the new folder the VM's name, after what has it; can be repeated from anywhere.
 
     Two renames, since exchanging two folders in one (renameat2) is beyond NFS and OCFS2.
     """
-    files, root = storage.mount.files, storage.mount.root
+    files, root = folders.mount.files, folders.mount.root
     new, present, old = (
         place(root, name) for place in (layout.new_folder, layout.vm_folder, layout.old_folder)
     )
@@ -130,8 +130,8 @@ def _put_in_place(storage: VmFolders, name: VmName) -> None:
         files.sync(present)
 
 
-def _refuse_foreign(storage: VmFolders, name: VmName) -> None:
-    for path in (layout.vm_folder(storage.mount.root, name), layout.new_folder(storage.mount.root, name)):
-        if path.is_symlink() or (path.exists() and not storage.is_vm(name)):
+def _refuse_foreign(folders: VmFolders, name: VmName) -> None:
+    for path in (layout.vm_folder(folders.mount.root, name), layout.new_folder(folders.mount.root, name)):
+        if path.is_symlink() or (path.exists() and not folders.is_vm(name)):
             hint = f"if nobody needs it, remove it: {path}"
             raise VmMgrError(Kind.EXISTS, f"{path} is there and belongs to no VM", hint=hint)

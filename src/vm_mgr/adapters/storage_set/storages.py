@@ -10,9 +10,9 @@ from vm_mgr.ports.cluster_storage import ClusterStorage, Handover, NoHandover
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any
 
     from vm_mgr.model.vm import VmName
+    from vm_mgr.ports.storage import Storage
 
 __all__ = ["StorageEntry", "StorageSet"]
 
@@ -20,10 +20,10 @@ __all__ = ["StorageEntry", "StorageSet"]
 class StorageEntry(NamedTuple):
     """A storage of the configuration: how to build it, and the resource that its VMs need on their node.
 
-    What is built meets both the storage and the snapshots port. names: how its VMs are named without that.
+    names: how its VMs are named without building it.
     """
 
-    build: Callable[[], Any]
+    build: Callable[[], Storage]
     storage_resource: str = ""
     names: Callable[[], set[VmName]] | None = None
 
@@ -33,13 +33,13 @@ class StorageSet:
 
     def __init__(self, places: Mapping[str, StorageEntry]) -> None:
         self._places = places
-        self._built: dict[str, Any] = {}
+        self._built: dict[str, Storage] = {}
 
     def labels(self) -> Sequence[str]:
         """Name all."""
         return list(self._places)
 
-    def get(self, label: str) -> Any:
+    def get(self, label: str) -> Storage:
         """Give one."""
         label = label or next(iter(self._places))
         if label not in self._places:
@@ -52,14 +52,14 @@ class StorageSet:
     def names(self, label: str) -> set[VmName]:
         """Name the VMs of one."""
         names = self._places[label].names if label in self._places else None
-        return names() if names is not None else set(self.get(label).names())
+        return names() if names is not None else self.get(label).definitions.names()
 
     def label_of(self, name: VmName) -> str:
         """Ask one after the other."""
         failures = []
         for label in self._places:
             try:
-                if self.get(label).exists(name):
+                if self.get(label).definitions.exists(name):
                     return label
             except VmMgrError as error:
                 if error.kind is not Kind.EXTERNAL_FAILURE:

@@ -49,7 +49,7 @@ def _truth(env: Env, state: ClusterState, intents: dict[VmName, Intent], name: V
     if resource is None or not resource.is_vm:
         left = f", and {intents[name].verb} is unfinished" if name in intents else ""
         hint = "finish it: vm-mgr repair" if left else ""
-        known = env.storage.exists(name)
+        known = env.storage.definitions.exists(name)
         return _Truth(f"{name} is Disabled{left}" if known else f"there is no VM {name}{left}", hint)
     truth = _Truth(*_of_resource(resource, state))
     if name in intents:

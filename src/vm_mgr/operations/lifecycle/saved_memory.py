@@ -11,7 +11,7 @@ __all__ = ["describe", "discard", "saved_problems", "with_saved"]
 
 def saved_problems(env: Env, name: VmName) -> list[VmMgrError]:
     """Refuse to change disks, or the name, of a VM whose next start resumes its memory."""
-    state = env.storage.saved_state(name)
+    state = env.storage.saved_memory.of(name)
     if state is None or not state.resumable:
         return []
     hint = f"resume it first: vm-mgr start {name}; or give its memory up: vm-mgr stop --force {name}"
@@ -21,10 +21,10 @@ def saved_problems(env: Env, name: VmName) -> list[VmMgrError]:
 
 def discard(env: Env, name: VmName) -> None:
     """Have the next start boot the VM; one without saved memory is fine."""
-    state = env.storage.saved_state(name)
+    state = env.storage.saved_memory.of(name)
     if state is None:
         return
-    env.storage.delete_state(name)
+    env.storage.saved_memory.delete(name)
     if state.resumable:
         text = f"the memory of {name}, saved on {state.node}, is given up: it will boot, as after a power cut"
         env.say(Note(Level.WARNING, "memory-given-up", text))
@@ -35,7 +35,7 @@ def with_saved(env: Env, seen: VmStatus) -> VmStatus:
     if seen.state in (VmState.STARTED, VmState.UNDEFINED):
         return seen
     try:
-        state = env.storage.saved_state(seen.name)
+        state = env.storage.saved_memory.of(seen.name)
     except VmMgrError as error:
         text = f"whether the memory of {seen.name} is saved can't be seen: {error.message}"
         env.say(Note(Level.WARNING, "not-seen", text, error.hint))

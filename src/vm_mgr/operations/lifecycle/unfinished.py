@@ -67,5 +67,5 @@ def _intents(
     except (VmMgrError, OutOfTimeError):
         if not foreign_intent_log:
             raise
-    half = storage.metadata(name).get(HALF, "")
+    half = storage.definitions.metadata(name).get(HALF, "")
     return {name: Intent("rollback", details={"phase": PHASES["rollback"]})} if half else {}

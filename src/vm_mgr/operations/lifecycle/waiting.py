@@ -65,7 +65,7 @@ def _lost(env: Env, seen: VmStatus) -> str:
 def known_settings(env: Env, name: VmName) -> VmSettings:
     """Give the stored settings; the defaults for a VM whose disk is not ours to read."""
     try:
-        return env.storage.settings(name)
+        return env.storage.definitions.settings(name)
     except VmMgrError as error:
         if error.kind is Kind.NOT_FOUND:
             return VmSettings()

@@ -73,7 +73,7 @@ def load_guest(env: Env, name: VmName, source: NodeName) -> Guest:
     except VmMgrError as error:
         return Guest(error=error)
     with suppress(VmMgrError):  # a storage that does not answer hinders no move
-        return Guest(xml, elsewhere=elsewhere(env, xml, env.storage.definition(name)))
+        return Guest(xml, elsewhere=elsewhere(env, xml, env.storage.definitions.read(name)))
     return Guest(xml)
 
 

@@ -87,12 +87,12 @@ def _blocklist(env: Env, name: VmName, node: NodeName, here: NodeName) -> bool:
     It does where this node's own client is seen, whose QEMU has the disks open.
     """
     try:
-        holders = env.storage.holders(env.storage.images(name))
+        holders = env.storage.clients.of(env.storage.clients.images(name))
         if not any(holder_node(env, one) == here for one in holders):
             return False
         for one in holders:
             if holder_node(env, one) == node:
-                env.storage.evict(one)
+                env.storage.clients.evict(one)
     except VmMgrError:
         return False
     return True

@@ -79,13 +79,13 @@ def wait_free(
     began, pause_s = env.clock.monotonic(), FIRST_POLL_S
     judge = _Judge(env, name, gone)
     while True:
-        holders = storage.holders(images)
+        holders = storage.clients.of(images)
         if not holders:
             return None
         alive = judge.alive(holders)
         if not alive:
             for one in holders:
-                storage.evict(one)
+                storage.clients.evict(one)
         waited_s = env.clock.monotonic() - began
         watched = any(one.watching for one in alive)
         enough_s = patience_s if watched else max(patience_s, judge.began_s(alive) - began + GIVEN_UP_S + 1)
@@ -104,9 +104,9 @@ def blocklist_dead(env: Env, storage: Storage, name: VmName, images: Sequence[st
     Only this node can prove it at once; a start on another one has to wait until the storage gives them up.
     """
     own = dead_addresses(env, name)
-    dead = [one for one in storage.holders(images) if one.address in own] if own else []
+    dead = [one for one in storage.clients.of(images) if one.address in own] if own else []
     for one in dead:
-        storage.evict(one)
+        storage.clients.evict(one)
     return dead
 
 

@@ -19,7 +19,7 @@ def require_free(env: Env, name: VmName, refusal: str, images: Sequence[str] = (
     """Free all of a VM's disks, or these; raises WRONG_STATE naming who is, or may be, alive."""
     storage = _storage(env, name)
     if storage is not None:
-        images = images or storage.images(name)
+        images = images or storage.clients.images(name)
         patience_s = OPERATION_S if _are_clients(storage, images) else 0
         free_disks(env, storage, name, images, patience_s=patience_s, refusal=refusal)
 
@@ -32,14 +32,14 @@ def shed_dead(env: Env, name: VmName) -> None:
     storage = _storage(env, name)
     if storage is None or node_of(env, name) is not None:
         return
-    images = storage.images(name)
+    images = storage.clients.images(name)
     if _are_clients(storage, images):
         wait_free(env, storage, name, images, patience_s=OPERATION_S)
 
 
 def _are_clients(storage: Storage, images: Sequence[str]) -> bool:
     """Tell clients, which a storage gives up after a time, from the locks of processes that run."""
-    holders = storage.holders(images)
+    holders = storage.clients.of(images)
     return bool(holders) and all(one.address for one in holders)
 
 

@@ -47,7 +47,7 @@ def attach_disk(env: Env, name: VmName, source: str) -> None:
 
     def attach(hypervisor: GuestDisks) -> None:
         if source not in hypervisor.disk_sources(name):
-            hypervisor.attach(name, env.definitions.device(env.storage.definition(name), source))
+            hypervisor.attach(name, env.definitions.device(env.storage.definitions.read(name), source))
 
     at_guest(env, name, attach)
 

@@ -88,7 +88,7 @@ def overlay_problems(env: Env, state: ClusterState, name: VmName) -> list[VmMgrE
         return []
     try:
         live = env.hypervisor_at(node.name).running_definition(name)
-        found = elsewhere(env, live, env.storage.definition(name))
+        found = elsewhere(env, live, env.storage.definitions.read(name))
     except VmMgrError:
         return []
     return elsewhere_problems(name, found, node.name)
@@ -110,7 +110,7 @@ def warn(env: Env, state: ClusterState, name: VmName) -> None:
 def noted_problems(env: Env, name: VmName, storage: Storage | None = None) -> list[VmMgrError]:
     """Refuse to start, or to change, a VM that has last written elsewhere; no such VM is fine."""
     try:
-        note = (storage or env.storage).metadata(name).get(NOTE, "")
+        note = (storage or env.storage).definitions.metadata(name).get(NOTE, "")
     except VmMgrError as error:
         if error.kind is Kind.NOT_FOUND:
             return []
@@ -128,14 +128,16 @@ def keep_note(env: Env, storage: Storage, name: VmName, live_xml: str, node: Nod
     Only what replaces one of the VM's own disks counts: without it the stored disk is not the newest. What
     was plugged in beside it keeps its own data.
     """
-    kept, stored = storage.metadata(name), storage.definition(name)
-    own = {storage.disk(name, number, None).source for number in range(len(storage.images(name)))}
+    kept, stored = storage.definitions.metadata(name), storage.definitions.read(name)
+    own = {
+        storage.disks.locate(name, number, None).source for number in range(len(storage.clients.images(name)))
+    }
     ours = {one.target for one in env.definitions.written(stored) if one.source in own}
     found = elsewhere(env, live_xml, stored)
     stale = [one for one in found if one.stored and one.target in ours]
     note = "; ".join(f"{one.target} is {one.source} on {node}" for one in stale)
     if note != kept.get(NOTE, ""):
-        storage.describe(name, {NOTE: note or None})
+        storage.definitions.describe(name, {NOTE: note or None})
     return stale
 
 
@@ -143,7 +145,7 @@ def clear(env: Env, name: VmName) -> None:
     """Start from the stored disks after all."""
     for problem in noted_problems(env, name):
         env.say(Note(Level.WARNING, "writes-given-up", f"as it was allowed: {problem.message}"))
-        env.storage.describe(name, {NOTE: None})
+        env.storage.definitions.describe(name, {NOTE: None})
 
 
 def _allow(name: VmName) -> str:

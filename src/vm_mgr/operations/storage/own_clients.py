@@ -28,7 +28,7 @@ def note_clients(env: Env, storage: Storage, name: VmName, pid: int, images: Seq
     """Note the clients of the process that has just opened these images; it never fails."""
     with suppress(VmMgrError, OutOfTimeError):
         birth = env.processes.birth(pid)
-        found = bounded(lambda: storage.holders(images), LOOK_S) if images and birth else []
+        found = bounded(lambda: storage.clients.of(images), LOOK_S) if images and birth else []
         addresses = _own(env, pid, found)
         if not addresses or env.processes.birth(pid) != birth:
             return
@@ -44,7 +44,7 @@ def note_clients_of(env: Env, name: VmName, *, storage: str = "") -> None:
         pid, label = env.processes.find_vm(name), storage or env.storages.label_of(name)
         if pid is not None and label:
             where = env.storages.get(label)
-            note_clients(env, where, name, pid, where.images(name))
+            note_clients(env, where, name, pid, where.clients.images(name))
 
 
 def dead_addresses(env: Env, name: VmName) -> frozenset[str]:

@@ -45,7 +45,7 @@ class _Frozen(Quiescence):
         """Ask the agent: its node lets a guest go on that is held for too long, and so may anybody else."""
         if self.hypervisor.is_frozen(self.name):
             return Consistency.FROZEN
-        if len(self.env.storage.images(self.name)) > 1:
+        if len(self.env.storage.clients.images(self.name)) > 1:
             raise _went_on(self.name)
         text = f"{self.name} was resumed before the instant of the snapshot: crash-consistent, not frozen"
         hint = f"nothing holds a guest for longer than {HOLD_S:.0f} s"
@@ -79,7 +79,7 @@ def quiesced(env: Env, name: VmName) -> Iterator[Quiescence]:
     """
     node = node_of(env, name)
     if node is None:
-        saved = env.storage.saved_state(name)
+        saved = env.storage.saved_memory.of(name)
         yield Quiescence(Consistency.OFFLINE if saved is None else Consistency.CRASH)
         return
     hypervisor = env.hypervisor_at(node)
@@ -88,7 +88,7 @@ def quiesced(env: Env, name: VmName) -> Iterator[Quiescence]:
             if frozen:
                 yield _Frozen(env, name, hypervisor)
                 return
-    if len(env.storage.images(name)) > 1:
+    if len(env.storage.clients.images(name)) > 1:
         with _pausing(env, name, node, hypervisor):
             yield _Paused(name, hypervisor)
     else:
@@ -98,7 +98,7 @@ def quiesced(env: Env, name: VmName) -> Iterator[Quiescence]:
 def will_pause(env: Env, name: VmName) -> str:
     """Tell an intent whether `quiesced` will have to pause the guest; one that is paused already stays so."""
     node = node_of(env, name)
-    if node is None or len(env.storage.images(name)) < 2:
+    if node is None or len(env.storage.clients.images(name)) < 2:
         return ""
     return "" if env.hypervisor_at(node).paused(name, timeout_s=LOOK_S) else "yes"
 
@@ -178,7 +178,7 @@ def _may_freeze(env: Env, name: VmName, hypervisor: Guests) -> bool:
 
 
 def _has_agent(env: Env, name: VmName) -> bool:
-    return env.definitions.has_agent(env.storage.definition(name))
+    return env.definitions.has_agent(env.storage.definitions.read(name))
 
 
 def _limited(env: Env, name: VmName, node: NodeName) -> bool:

@@ -58,7 +58,7 @@ def room_problems(
     more_bytes: by how much a disk grows. Disks take room only as they are filled.
     """
     try:
-        room = env.storages.get(label).room()
+        room = env.storages.get(label).disks.room()
     except VmMgrError as error:
         text = f"how much room there is is not known: {error.message}"
         env.say(Note(Level.WARNING, "room-unknown", text, error.hint))

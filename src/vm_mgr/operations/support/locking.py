@@ -215,7 +215,7 @@ def restore_settings_on_failure(env: Env, name: VmName, before: VmSettings) -> I
         yield
     except VmMgrError:
         with suppress(VmMgrError):
-            env.storage.change_settings(name, before)
+            env.storage.definitions.change_settings(name, before)
         raise
 
 

@@ -75,7 +75,7 @@ def resource_of(env: Env, state: ClusterState, name: VmName) -> Resource:
     resource = state.resources.get(name)
     if resource is not None and resource.is_vm:
         return resource
-    if env.storage.exists(name):
+    if env.storage.definitions.exists(name):
         raise VmMgrError(Kind.WRONG_STATE, f"{name} is Disabled", hint=f"enable it: vm-mgr enable {name}")
     raise VmMgrError(Kind.NOT_FOUND, f"there is no VM {name!r}", hint="see the VMs: vm-mgr list")
 
@@ -96,7 +96,7 @@ def running_node(env: Env, state: ClusterState, name: VmName) -> NodeName:
 
 def clone_problems(env: Env, name: VmName) -> list[VmMgrError]:
     """Refuse to delete disks whose blocks others share."""
-    clones = env.storage.dependents(name)
+    clones = env.storage.clones.of(name)
     if not clones:
         return []
     owners = owners_of(env, clones)
@@ -106,13 +106,13 @@ def clone_problems(env: Env, name: VmName) -> list[VmMgrError]:
 
 def owners_of(env: Env, images: Sequence[str]) -> list[str]:
     """Name the VMs that these disks belong to; a disk that belongs to none stands for itself."""
-    owners = {image: vm for vm in env.storage.names() for image in env.storage.images(vm)}
+    owners = {image: vm for vm in env.storage.definitions.names() for image in env.storage.clients.images(vm)}
     return sorted({owners.get(image, image) for image in images})
 
 
 def flatten_hint(env: Env, owners: Sequence[str]) -> str:
     """Say how a clone becomes independent; one that is being made just now has no name yet."""
-    vms = [owner for owner in owners if env.storage.exists(VmName(owner))]
+    vms = [owner for owner in owners if env.storage.definitions.exists(VmName(owner))]
     return f"make them independent first: vm-mgr flatten {vms[0]}" if vms else "see: vm-mgr repair"
 
 
@@ -159,7 +159,7 @@ def name_conflicts(
 
 def require_defined(env: Env, name: VmName) -> None:
     """Refuse a VM that the storage does not have."""
-    if not env.storage.exists(name):
+    if not env.storage.definitions.exists(name):
         raise VmMgrError(Kind.NOT_FOUND, f"there is no VM {name!r}", hint="see the VMs: vm-mgr list")
 
 

@@ -15,10 +15,10 @@ def renew_requirements(env: Env, name: VmName) -> None:
     Without them it starts all the same, so a storage that does not answer only costs a warning.
     """
     try:
-        if not env.storage.exists(name):
+        if not env.storage.definitions.exists(name):
             return
-        requirements = env.definitions.requirements(env.storage.definition(name))
-        follow = env.storage.settings(name).uplink != Uplink.IGNORE
+        requirements = env.definitions.requirements(env.storage.definitions.read(name))
+        follow = env.storage.definitions.settings(name).uplink != Uplink.IGNORE
         env.cluster.change_requirements(name, requirements, follow_uplink=follow)
     except VmMgrError as error:
         message = f"the rules by which {name} avoids nodes stay as they were: {error.message}"

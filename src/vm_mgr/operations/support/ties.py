@@ -17,8 +17,8 @@ ALLOWABLE = (NODE_LOCAL_STATE,)
 
 def own_sources(env: Env, name: VmName) -> list[str]:
     """Name the sources of the disks that the storage has of a VM."""
-    numbers = range(len(env.storage.images(name)))
-    return [env.storage.disk(name, number, None).source for number in numbers]
+    numbers = range(len(env.storage.clients.images(name)))
+    return [env.storage.disks.locate(name, number, None).source for number in numbers]
 
 
 def state_problems(

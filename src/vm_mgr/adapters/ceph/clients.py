@@ -11,16 +11,44 @@ from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.storage import DiskClient
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["blocklist", "break_lock", "entries_stay", "evict", "holders"]
+    from vm_mgr.adapters.ceph.pool import Pool
+    from vm_mgr.model.vm import VmName
+
+__all__ = ["CephClients", "blocklist", "break_lock", "clients_of", "entries_stay"]
 
 # librbd's ManagedLock names its lock after its watch.
 OF_A_WATCH = "auto "
 AGAIN = "rbd_blocklist_on_break_lock"
 
 
-def holders(rbd: Any, ioctx: Any, image_name: str) -> list[DiskClient]:
+class CephClients:
+    """Watchers and lockers of images."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+
+    def images(self, name: VmName) -> list[str]:
+        """List the group's images, the system disk first."""
+        return self.pool.images(name)
+
+    def of(self, images: Sequence[str]) -> list[DiskClient]:
+        """Read watchers and locks; reading needs no watch of our own."""
+        with self.pool.working("can't see who has the disks open") as (rbd, ioctx):
+            return [client for image in images for client in clients_of(rbd, ioctx, image)]
+
+    def evict(self, client: DiskClient) -> None:
+        """Blocklist first: once the lock is broken nothing else stops a client that is alive after all."""
+        with self.pool.working(f"can't blocklist {client.address}") as (rbd, ioctx):
+            cluster = self.pool.connection.cluster
+            blocklist(cluster, client.address)
+            wait_for_map(cluster)
+            with entries_stay(cluster):
+                break_lock(rbd, ioctx, client)
+
+
+def clients_of(rbd: Any, ioctx: Any, image_name: str) -> list[DiskClient]:
     """List lockers first, then watchers without a lock; an absent image has none."""
     try:
         with rbd.Image(ioctx, image_name, read_only=True) as image:
@@ -35,14 +63,6 @@ def holders(rbd: Any, ioctx: Any, image_name: str) -> list[DiskClient]:
     return lockers + [
         DiskClient(image_name, one, watch=watch) for one, watch in watching if one not in locked
     ]
-
-
-def evict(rbd: Any, cluster: Any, ioctx: Any, holder: DiskClient) -> None:
-    """Blocklist first: once the lock is broken nothing else stops a client that is alive after all."""
-    blocklist(cluster, holder.address)
-    wait_for_map(cluster)
-    with entries_stay(cluster):
-        break_lock(rbd, ioctx, holder)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""States of guests' memory, in memory; only the file that is handed to a hypervisor is a real one."""
+"""Guests' saved memory, in memory; only the file that is handed to a hypervisor is a real one."""
 
 from __future__ import annotations
 
@@ -15,41 +15,39 @@ from vm_mgr.model.saved_state import SavedState
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vm_mgr.adapters.memory.pool import MemoryPool
     from vm_mgr.model.vm import VmName
 
-__all__ = ["MemorySavedStates"]
+__all__ = ["MemorySavedMemory"]
 
 
-class MemorySavedStates:
-    """A part of the storage in memory; room_bytes is what it has left."""
+class MemorySavedMemory:
+    """Contents of files; room_bytes is what is left for them."""
 
-    def __init__(self) -> None:
+    def __init__(self, pool: MemoryPool) -> None:
+        self.pool = pool
         self.states: dict[VmName, SavedState] = {}
         self.contents: dict[VmName, bytes] = {}
         self.room_bytes = 1 << 40
         self._folder = ""
 
-    def may_fail(self, step: str) -> None:
-        """Fail if this is the step that is to fail."""
-
     def disk_fingerprint(self, name: VmName) -> str:
-        """Describe the disks."""
-        raise NotImplementedError
+        """Give content and sizes."""
+        vm = self.pool.vm(name)
+        return repr([vm.disks, vm.sizes])
 
-    def prepare_state(self, name: VmName, size_bytes: int) -> str:
+    def prepare(self, name: VmName, size_bytes: int) -> str:
         """Forget an earlier one."""
-        self.may_fail("prepare_state")
-        self.delete_state(name)
+        self.pool.may_fail("saved_memory.prepare")
+        self.delete(name)
         if size_bytes > self.room_bytes:
             raise VmMgrError(Kind.NO_RESOURCES, f"no room for the memory of {name}")
         self.states[name] = SavedState()
         return str(self._path(name))
 
-    def store_state(
-        self, name: VmName, state: SavedState, on_progress: Callable[[float], None]
-    ) -> SavedState:
+    def store(self, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> SavedState:
         """Read the file."""
-        self.may_fail("store_state")
+        self.pool.may_fail("saved_memory.store")
         seen = self.disk_fingerprint(name)
         on_progress(0.0)
         content = self._path(name).read_bytes()
@@ -59,29 +57,29 @@ class MemorySavedStates:
             size_bytes=len(content), digest=blake2b(content).hexdigest(), disk_fingerprint=seen
         )
 
-    def commit_state(self, name: VmName, state: SavedState) -> None:
+    def commit(self, name: VmName, state: SavedState) -> None:
         """Make it complete."""
-        self.may_fail("commit_state")
+        self.pool.may_fail("saved_memory.commit")
         if self.disk_fingerprint(name) != state.disk_fingerprint:
             raise VmMgrError(Kind.WRONG_STATE, f"the disks of {name} have changed meanwhile")
         self.states[name] = state._replace(complete=True)
 
-    def saved_state(self, name: VmName) -> SavedState | None:
+    def of(self, name: VmName) -> SavedState | None:
         """Give it."""
-        self.may_fail("saved_state")
+        self.pool.may_fail("saved_memory.of")
         return self.states.get(name)
 
-    def consume_state(self, name: VmName) -> None:
+    def consume(self, name: VmName) -> None:
         """Mark it."""
-        self.may_fail("consume_state")
+        self.pool.may_fail("saved_memory.consume")
         state = self.states.get(name)
         if state is None or state.consumed or not state.complete:
             raise VmMgrError(Kind.WRONG_STATE, f"{name} has no saved memory that was not taken")
         self.states[name] = state._replace(consumed=True)
 
-    def load_state(self, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> str:
+    def load(self, name: VmName, state: SavedState, on_progress: Callable[[float], None]) -> str:
         """Write the file."""
-        self.may_fail("load_state")
+        self.pool.may_fail("saved_memory.load")
         on_progress(0.0)
         content = self.contents.get(name, b"")
         if blake2b(content).hexdigest() != state.digest:
@@ -89,9 +87,9 @@ class MemorySavedStates:
         self._path(name).write_bytes(content)
         return str(self._path(name))
 
-    def delete_state(self, name: VmName) -> None:
+    def delete(self, name: VmName) -> None:
         """Forget it."""
-        self.may_fail("delete_state")
+        self.pool.may_fail("saved_memory.delete")
         self.states.pop(name, None)
         self.contents.pop(name, None)
         if self._folder:

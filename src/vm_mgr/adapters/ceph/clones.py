@@ -1,4 +1,4 @@
-"""Make a clone independent of what it was cloned from."""
+"""Name the clones of images, and make one independent of what it was cloned from."""
 
 from __future__ import annotations
 
@@ -12,25 +12,46 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vm_mgr.adapters.ceph.pool import Pool
+    from vm_mgr.model.vm import VmName
 
-__all__ = ["flatten"]
+__all__ = ["CephClones"]
 
 POLL_S = 0.25
 END_S = 10.0
 
 
-def flatten(storage: Pool, image_name: str, on_progress: Callable[[float], None]) -> None:
-    """Copy what is shared; the source's hidden snapshots go with their last clone, librbd sees to that.
+class CephClones:
+    """Images that share the blocks of a snapshot."""
 
-    While a VM runs, its QEMU does the work on our request. What an interrupted one has copied stays copied.
-    """
-    with storage.working(f"can't flatten {image_name}") as (rbd, ioctx):
-        with rbd.Image(ioctx, image_name, read_only=True) as image:
-            if not _has_parent(rbd, image):
-                return
-            _require_deep(rbd, image, image_name)
-        work = _Flattening(rbd, ioctx, image_name)
-        work.watch(on_progress)
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+
+    def of(self, name: VmName) -> list[str]:
+        """List the clones of the images."""
+        with self.pool.working(f"can't list the clones of {name}") as (rbd, ioctx):
+            found = set()
+            for image_name in self.pool.images(name):
+                try:
+                    with rbd.Image(ioctx, image_name, read_only=True) as image:
+                        found |= {
+                            str(child["image"]) for child in image.list_children2() if not child["trash"]
+                        }
+                except rbd.ImageNotFound:
+                    continue
+        return sorted(found)
+
+    def flatten(self, name: VmName, image: str, on_progress: Callable[[float], None]) -> None:  # noqa: ARG002
+        """Copy what is shared; the source's hidden snapshots go with their last clone, librbd sees to that.
+
+        While a VM runs, its QEMU does the work on our request. What it copied before an interruption stays.
+        """
+        with self.pool.working(f"can't flatten {image}") as (rbd, ioctx):
+            with rbd.Image(ioctx, image, read_only=True) as opened:
+                if not _has_parent(rbd, opened):
+                    return
+                _require_deep(rbd, opened, image)
+            work = _Flattening(rbd, ioctx, image)
+            work.watch(on_progress)
 
 
 class _Flattening:
