@@ -49,7 +49,7 @@ def test_incoming_migration_is_announced_for_seconds(node, step, passed_s, good)
     node.clock.sleep(passed_s)
     rival = "<domain><disk><source protocol='rbd' name='rbd/system_web1'/></disk></domain>"
     asked = []
-    node.definitions.rbd_images = lambda *_: asked.append(1) or []
+    node.definitions.opened = lambda *_: asked.append(1) or []
     assert guard.main(node, ["web1", "prepare", "begin"], rival) == 0
     assert (not asked) is good
 

@@ -1,11 +1,12 @@
 """What libvirt's hook sees of a domain's disks, by whatever way they are named."""
 
+from functools import partial
+
 import pytest
 
-from vm_mgr.agent import libvirt_hook
-from vm_mgr.agent.guarded import Guarded, guarded
+from vm_mgr.adapters.ceph import naming
 from vm_mgr.model.cluster import Fencing
-from vm_mgr.model.storage import DiskClient
+from vm_mgr.model.storage import DiskClient, Identified
 from vm_mgr.ocf import guard
 from vm_mgr.ports.own_clients import Opened
 
@@ -16,7 +17,7 @@ QEMU = "xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'"
 
 
 @pytest.fixture
-def node(env, tmp_path, monkeypatch):
+def node(env, tmp_path):
     env.state_dir = tmp_path / "run"
     pools, mapped = tmp_path / "storage", tmp_path / "rbd"
     pools.mkdir()
@@ -35,8 +36,9 @@ def node(env, tmp_path, monkeypatch):
         (mapped / number).mkdir(parents=True)
         for file, text in (("pool", pool), ("name", name), ("pool_ns", space)):
             (mapped / number / file).write_text(f"{text}\n")
-    env.look = lambda xml: guarded(env, xml, pools=(tmp_path / "none", pools), mapped=mapped)
-    monkeypatch.setattr(libvirt_hook, "guarded", lambda env, xml: env.look(xml))
+    look = partial(naming.identified, pool="rbd", pools=(tmp_path / "none", pools), mapped=mapped)
+    env.storages.identified = lambda _label, sources: look(sources)
+    env.look = lambda xml: look(env.definitions.opened(xml))
     return env
 
 
@@ -129,13 +131,13 @@ def test_what_is_named_like_one_of_ours_and_can_not_be_told_is_refused(node, xml
     ],
 )
 def test_disks_of_others_are_no_business_of_ours(node, xml):
-    assert node.look(xml) == Guarded()
+    assert node.look(xml) == Identified()
     node.storage.held = [HELD]
     assert guard.main(node, ["any", "prepare", "begin", "-"], xml) == 0
 
 
 def test_namespace_of_a_mapped_image_is_another_image(node):
-    assert node.look(block("/dev/rbd2")) == Guarded()
+    assert node.look(block("/dev/rbd2")) == Identified()
 
 
 def test_hook_judges_by_the_rule_of_a_start(node):

@@ -21,6 +21,7 @@ from vm_mgr.operations.migration.options import AS_SET, MigrateOptions, Target
 from vm_mgr.operations.migration.prechecks import arrival, request_problems, side_effects
 from vm_mgr.operations.migration.run import Migration
 from vm_mgr.ports.cluster import SideEffect, VmResource
+from vm_mgr.ports.storage import PARTS
 from vm_mgr.reports import Level, Note
 
 from .conftest import DOMAIN
@@ -48,6 +49,8 @@ class Counted:
 
     def __getattr__(self, verb):
         found = getattr(self._port, verb)
+        if self._label == "storage" and verb in PARTS:
+            return Counted(found, self._calls, f"storage.{verb}")
         if not callable(found):
             return found
 

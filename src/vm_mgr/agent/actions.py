@@ -69,7 +69,7 @@ def start(env: NodeEnv, given: Parameters) -> None:
     raise_all(noted_problems(env, name, storage))
     uuid = env.definitions.uuid(xml)
     identity.expect(env, name, uuid)
-    images = env.definitions.rbd_images(xml, env.pool) or storage.clients.images(name)
+    images = storage.clients.opened(env.definitions.opened(xml)) or storage.clients.images(name)
     has_agent = env.definitions.has_agent(xml)
     waits.end("definition")
     if any(holder_node(env, one) != env.cluster.local_node() for one in storage.clients.of(images)):
@@ -221,7 +221,7 @@ def _blocklist_dead(env: NodeEnv, given: Parameters) -> None:
 
     def blocklist() -> list[DiskClient]:
         storage = env.storages.get(given.storage or env.storages.label_of(name))
-        images = env.definitions.rbd_images(storage.definitions.read(name), env.pool)
+        images = storage.clients.opened(env.definitions.opened(storage.definitions.read(name)))
         _wait_ended(env, name)
         return blocklist_dead(env, storage, name, images) if images else []
 
@@ -273,7 +273,7 @@ def _confirm(env: NodeEnv, given: Parameters, pid: int) -> None:
     try:
         storage = env.storages.get(given.storage or env.storages.label_of(name))
         xml = storage.definitions.read(name)
-        uuid, images = env.definitions.uuid(xml), env.definitions.rbd_images(xml, env.pool)
+        uuid, images = env.definitions.uuid(xml), storage.clients.opened(env.definitions.opened(xml))
     except VmMgrError:
         uuid = ""
     theirs = env.processes.uuid(pid)

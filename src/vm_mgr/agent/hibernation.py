@@ -174,10 +174,8 @@ class _Saving:
 
     def _require_own_disks(self, storage: Storage, xml: str) -> None:
         """Refuse where the guest writes to a disk that is in no moment: a change would go unseen."""
-        images = storage.clients.images(self.name)
-        own = {storage.disks.locate(self.name, number, None).source for number in range(len(images))}
-        own |= {f"{self.env.pool}/{image}" for image in images}
-        known = [source for source in self.env.definitions.sources(xml) if source in own]
+        images, image_of = storage.clients.images(self.name), storage.clients.image_of
+        known = [source for source in self.env.definitions.sources(xml) if image_of(source) in images]
         if len(self.env.definitions.hard_disks(xml)) > len(known):
             message = "it has a disk that vm-mgr does not keep, and which others may change meanwhile"
             raise VmMgrError(Kind.NOT_SUPPORTED, message, hint=f"see: vm-mgr show {self.name}")

@@ -12,9 +12,9 @@ import re
 from collections.abc import Sequence
 
 from vm_mgr.agent import state_files
-from vm_mgr.agent.guarded import Guarded, guarded
 from vm_mgr.config import CEPH
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.storage import Identified, disk_owner
 from vm_mgr.model.vm import VmName, name_problems
 from vm_mgr.operations.storage.disk_interlock import held, wait_free
 from vm_mgr.ports.node_env import NodeEnv
@@ -25,6 +25,8 @@ __all__ = ["CEPH_S", "check_start"]
 INCOMING_S = 15.0
 # How long Ceph may take to say who has the disks open.
 CEPH_S = 30.0
+# No disk can be one of Ceph's without one of these words.
+LOOKED_FOR = ("rbd", "system_", "data_", "/dev/")
 
 
 def check_start(env: NodeEnv, arguments: Sequence[str], xml: str) -> None:
@@ -33,12 +35,19 @@ def check_start(env: NodeEnv, arguments: Sequence[str], xml: str) -> None:
     if (operation, sub_operation) == ("migrate", "begin"):
         _announce(env, name)
     elif (operation, sub_operation) == ("prepare", "begin") and not _announced(env, name):
-        found = guarded(env, xml) if env.storage_settings.ceph else Guarded()
+        found = _identified(env, xml) if env.storage_settings.ceph else Identified()
         _refuse_saved(env, xml, found)
         _refuse_held(env, name, found)
 
 
-def _refuse_held(env: NodeEnv, name: str, found: Guarded) -> None:
+def _identified(env: NodeEnv, xml: str) -> Identified:
+    """Look at all disks that the domain opens for writing; most domains need no look."""
+    if not any(word in xml for word in LOOKED_FOR):
+        return Identified()
+    return env.storages.identified(CEPH, env.definitions.opened(xml))
+
+
+def _refuse_held(env: NodeEnv, name: str, found: Identified) -> None:
     """Refuse by the rule of the agent's own start; who watches is not waited for."""
     for disk in found.doubtful:
         message = f"refusing to start {name}: its disk {disk} may be one of vm-mgr's, and can't be identified"
@@ -50,7 +59,7 @@ def _refuse_held(env: NodeEnv, name: str, found: Guarded) -> None:
             raise held(env, name, holder, "not started")
 
 
-def _refuse_saved(env: NodeEnv, xml: str, found: Guarded) -> None:
+def _refuse_saved(env: NodeEnv, xml: str, found: Identified) -> None:
     """Refuse a boot next to saved memory, which would no longer fit; the agent has taken it by now."""
     for label, name in _vms_in(env, xml, found):
         state = env.storages.get(label).saved_memory.of(name)
@@ -60,17 +69,16 @@ def _refuse_saved(env: NodeEnv, xml: str, found: Guarded) -> None:
             raise VmMgrError(Kind.WRONG_STATE, message)
 
 
-def _vms_in(env: NodeEnv, xml: str, guarded_disks: Guarded) -> set[tuple[str, VmName]]:
+def _vms_in(env: NodeEnv, xml: str, identified: Identified) -> set[tuple[str, VmName]]:
     """Name the storages and the VMs whose disks a domain of any name has."""
     found = set()
     for label, one in env.storage_settings.directories.items():
         folder = re.escape(one.path.rstrip("/"))
         found |= {(label, VmName(name)) for name in re.findall(rf"{folder}/([A-Za-z0-9._-]+)/", xml)}
-    for image in guarded_disks.images:
-        kind, _, rest = image.partition("_")
-        name = rest if kind == "system" else rest.rpartition("_")[0]
-        if kind in ("system", "data") and not name_problems(name):
-            found.add((CEPH, VmName(name)))
+    for image in identified.images:
+        owner = disk_owner(image)
+        if owner is not None:
+            found.add((CEPH, owner))
     return {(label, name) for label, name in found if not name_problems(name)}
 
 

@@ -13,8 +13,11 @@ __all__ = [
     "DiskClient",
     "DiskInfo",
     "DiskKind",
+    "DiskSource",
     "DiskTies",
+    "Identified",
     "ImageFile",
+    "NetworkAccess",
     "Snapshot",
     "disk_image",
     "disk_owner",
@@ -74,21 +77,50 @@ class DiskKind(Enum):
     FILE = "file"  # by the same path on every node
 
 
+class NetworkAccess(NamedTuple):
+    """How QEMU reaches a network disk, in libvirt's words: as which user, and the name of its secret."""
+
+    protocol: str
+    user: str
+    secret_type: str
+    secret_usage: str
+
+
 class Disk(NamedTuple):
-    """A disk as a domain definition needs it; protocol, user and secret matter to network disks only.
+    """A disk as a domain definition needs it; access matters to network disks only.
 
     The source is a pool and an image, or a file's absolute path; an empty io leaves the choice to QEMU.
     """
 
     source: str
-    bus: str = "virtio"
-    cache: str = "writeback"
-    protocol: str = "rbd"
-    user: str = "libvirt"
-    secret_usage: str = "client.libvirt secret"  # noqa: S105 - the name of a libvirt secret, not a secret
-    kind: DiskKind = DiskKind.NETWORK
-    format: str = "raw"
+    kind: DiskKind
+    format: str
+    bus: str
+    cache: str
     io: str = ""
+    access: NetworkAccess | None = None
+
+
+class DiskSource(NamedTuple):
+    """Where a domain has a disk that it opens for writing, in libvirt's words.
+
+    name: of a network disk. volume: of libvirt's storage pool, or what QEMU's own arguments name.
+    path: of a file or a device.
+    """
+
+    protocol: str = ""
+    name: str = ""
+    pool: str = ""
+    volume: str = ""
+    path: str = ""
+    shareable: bool = False
+
+
+class Identified(NamedTuple):
+    """images: those of a storage; doubtful: what is named like one, and can't be identified."""
+
+    images: tuple[str, ...] = ()
+    doubtful: tuple[str, ...] = ()
 
 
 class DiskClient(NamedTuple):

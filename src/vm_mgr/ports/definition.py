@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from vm_mgr.errors import VmMgrError
-from vm_mgr.model.storage import Disk
+from vm_mgr.model.storage import Disk, DiskSource
 from vm_mgr.model.vm import VmName
 
 __all__ = [
@@ -15,7 +15,6 @@ __all__ = [
     "HardDisk",
     "Machine",
     "Prepared",
-    "RbdName",
     "Tie",
     "Written",
 ]
@@ -50,13 +49,6 @@ class Written(NamedTuple):
     target: str
     source: str
     job: str = ""
-
-
-class RbdName(NamedTuple):
-    """Where a disk is, in libvirt's words: a storage pool of libvirt's, if any, and a name or path."""
-
-    pool: str
-    name: str
 
 
 class Machine(NamedTuple):
@@ -127,12 +119,8 @@ class DefinitionDisks(Protocol):
         """Give the XML of the disk with this source alone; raises NOT_FOUND."""
         ...
 
-    def rbd_images(self, xml: str, pool: str) -> list[str]:
-        """Name the images of the pool that the domain opens for writing."""
-        ...
-
-    def unclear_disks(self, xml: str, pool: str) -> list[RbdName]:
-        """Name the disks opened for writing that may be images of the pool, but are not named as such."""
+    def opened(self, xml: str) -> list[DiskSource]:
+        """Say where the disks are that the domain opens for writing, in QEMU's own arguments too."""
         ...
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from vm_mgr.model.storage import DiskClient
+from vm_mgr.model.storage import DiskClient, DiskSource
 from vm_mgr.model.vm import VmName
 
 __all__ = ["DiskClients"]
@@ -24,5 +24,16 @@ class DiskClients(Protocol):
         """Shut a dead client out for good and break its locks; repeating it is fine.
 
         Where locks end with their node this leaves them to fencing.
+        """
+        ...
+
+    def image_of(self, source: str) -> str:
+        """Name the image by the source that `disks.locate` gives for it; empty for another source."""
+        ...
+
+    def opened(self, sources: Sequence[DiskSource]) -> list[str]:
+        """Name the images that are named as such, where clients of them can be told by their address.
+
+        This takes no look at the storage: it is answered while that is silent.
         """
         ...

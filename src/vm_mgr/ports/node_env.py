@@ -33,8 +33,3 @@ class NodeEnv(Env, Protocol):
     def storage_settings(self) -> StorageSettings:
         """The configuration's part about storages."""
         ...
-
-    @property
-    def pool(self) -> str:
-        """The name of Ceph's pool; empty without Ceph."""
-        ...

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from vm_mgr.model.resource import ClusterParts
+from vm_mgr.model.storage import DiskSource, Identified
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.cluster_storage import Handover
 from vm_mgr.ports.storage import Storage
@@ -24,6 +25,14 @@ class Storages(Protocol):
 
     def names(self, label: str) -> set[VmName]:
         """Name the VMs of one storage; for who asks it nothing else, since that may take less than `get`."""
+        ...
+
+    def identified(self, label: str, sources: Sequence[DiskSource]) -> Identified:
+        """Name the images of one storage among the sources, by whatever way they are named.
+
+        It takes no look at the storage, and less time than `get`: libvirt's hook asks at each start of any
+        domain. None where libvirt's own lock manager guards the disks.
+        """
         ...
 
     def label_of(self, name: VmName) -> str:

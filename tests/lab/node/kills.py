@@ -357,7 +357,7 @@ class Deep:
 
     def prepare(self, begins):
         self.env = MemoryEnv(DomainXml())
-        self.env.connection, self.env.pool = self.real.connection, self.real.pool
+        self.env.connection = self.real.connection
         self.env.storage = self.real.storages.get("ceph")
         self.env.storages = self.real.storages
         self.env.images = self.real.images

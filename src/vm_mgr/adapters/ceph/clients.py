@@ -6,6 +6,7 @@ import json
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from vm_mgr.adapters.ceph import naming
 from vm_mgr.adapters.ceph.connection import BLOCKLIST_S, wait_for_map
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.storage import DiskClient
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from vm_mgr.adapters.ceph.pool import Pool
+    from vm_mgr.model.storage import DiskSource
     from vm_mgr.model.vm import VmName
 
 __all__ = ["CephClients", "blocklist", "break_lock", "clients_of", "entries_stay"]
@@ -46,6 +48,15 @@ class CephClients:
             wait_for_map(cluster)
             with entries_stay(cluster):
                 break_lock(rbd, ioctx, client)
+
+    def image_of(self, source: str) -> str:
+        """Take the pool off."""
+        in_pool, _, image = source.partition("/")
+        return image if in_pool == self.pool.connection.pool else ""
+
+    def opened(self, sources: Sequence[DiskSource]) -> list[str]:
+        """Name the images of the pool."""
+        return naming.named(sources, self.pool.connection.pool)
 
 
 def clients_of(rbd: Any, ioctx: Any, image_name: str) -> list[DiskClient]:

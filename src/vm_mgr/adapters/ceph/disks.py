@@ -10,7 +10,7 @@ from vm_mgr.adapters.ceph.images import describe_image, removal_begun, remove_im
 from vm_mgr.adapters.ceph.removal import take_out
 from vm_mgr.adapters.ceph.staging import members, run_copy, target, unstage
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.storage import Disk, DiskTies, disk_image
+from vm_mgr.model.storage import Disk, DiskKind, DiskTies, NetworkAccess, disk_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["CephDisks"]
 
 COUNT = "_additional_disks"
+# The user and the secret of libvirt on every node (deploy/roles/libvirt).
+ACCESS = NetworkAccess("rbd", "libvirt", "ceph", "client.libvirt secret")
 
 
 class CephDisks:
@@ -39,8 +41,14 @@ class CephDisks:
 
     def locate(self, name: VmName, number: int, bus: str | None) -> Disk:
         """Name the image."""
-        source = f"{self.pool.connection.pool}/{disk_image(name, number)}"
-        return Disk(source, bus=bus or "virtio", cache=self.pool.cache)
+        return Disk(
+            f"{self.pool.connection.pool}/{disk_image(name, number)}",
+            kind=DiskKind.NETWORK,
+            format="raw",
+            bus=bus or "virtio",
+            cache=self.pool.cache,
+            access=ACCESS,
+        )
 
     def resize(self, name: VmName, image: str, size_bytes: int) -> None:
         """Grow an image."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from vm_mgr.model.event import Event
     from vm_mgr.model.intent import Intent, Key
     from vm_mgr.model.resource import ClusterParts
-    from vm_mgr.model.storage import Disk
+    from vm_mgr.model.storage import Disk, DiskSource, Identified
     from vm_mgr.ports.cluster import Cluster
     from vm_mgr.ports.cluster_storage import Handover
     from vm_mgr.ports.definition import Definitions
@@ -209,6 +209,10 @@ class OverlaidStorages:
     def names(self, label: str) -> set[VmName]:
         """Name the VMs of one."""
         return self.get(label).definitions.names()
+
+    def identified(self, label: str, sources: Sequence[DiskSource]) -> Identified:
+        """Ask the real one, which takes no look at a VM."""
+        return self._env.storages.identified(label, sources)
 
     def label_of(self, name: VmName) -> str:
         """Tell which one has a VM."""

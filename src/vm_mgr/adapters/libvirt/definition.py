@@ -8,14 +8,14 @@ from itertools import chain, product
 
 from lxml import etree
 
-from vm_mgr.adapters.libvirt.rbd_disks import rbd_disks
+from vm_mgr.adapters.libvirt.opened import opened
 from vm_mgr.adapters.libvirt.requirements import requirements
 from vm_mgr.adapters.libvirt.ties import duplicates, ties
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.numbers import whole_number
-from vm_mgr.model.storage import Disk, DiskKind
+from vm_mgr.model.storage import Disk, DiskKind, DiskSource
 from vm_mgr.model.vm import VmName
-from vm_mgr.ports.definition import HardDisk, Machine, Prepared, RbdName, Tie, Written
+from vm_mgr.ports.definition import HardDisk, Machine, Prepared, Tie, Written
 
 __all__ = ["DomainXml"]
 
@@ -188,13 +188,9 @@ class DomainXml:
         except VmMgrError:
             return ()
 
-    def rbd_images(self, xml: str, pool: str) -> list[str]:
-        """Name the images of the pool."""
-        return list(rbd_disks(_parse(xml), pool).images)
-
-    def unclear_disks(self, xml: str, pool: str) -> list[RbdName]:
-        """Name the volumes of libvirt's pools, devices, images of namespaces, and QEMU's own arguments."""
-        return list(rbd_disks(_parse(xml), pool).unclear)
+    def opened(self, xml: str) -> list[DiskSource]:
+        """Look at all disks, and at what is handed to QEMU as it is."""
+        return list(opened(_parse(xml)))
 
 
 def _give_logs(devices: etree._Element, name: VmName) -> None:
@@ -311,10 +307,10 @@ def _disk(disk: Disk, target: str) -> etree._Element:
     # system inside turns read-only meanwhile.
     driver.set("error_policy", "stop")
     source = etree.Element("source")
-    if disk.kind is DiskKind.NETWORK:
-        auth = etree.SubElement(element, "auth", username=disk.user)
-        etree.SubElement(auth, "secret", type="ceph", usage=disk.secret_usage)
-        source.set("protocol", disk.protocol)
+    if disk.access is not None:
+        auth = etree.SubElement(element, "auth", username=disk.access.user)
+        etree.SubElement(auth, "secret", type=disk.access.secret_type, usage=disk.access.secret_usage)
+        source.set("protocol", disk.access.protocol)
     source.set(_SOURCE[disk.kind], disk.source)
     element.append(source)
     etree.SubElement(element, "target", dev=target, bus=disk.bus)

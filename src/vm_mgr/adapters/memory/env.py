@@ -115,7 +115,6 @@ class MemoryEnv:
         self.said: list[Report] = []
         self.migration_network_suffix = "-cluster"
         self.node_addresses = {f"198.51.100.1{number}": NodeName(f"n{number}") for number in (1, 2, 3)}
-        self.pool = "rbd"
         self.storage_settings = StorageSettings()
 
     def hypervisor_at(self, node: NodeName) -> MemoryHypervisor:

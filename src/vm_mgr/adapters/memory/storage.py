@@ -15,7 +15,7 @@ from vm_mgr.adapters.memory.storage_parts import (
 )
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.resource import ClusterParts
-from vm_mgr.model.storage import ImageFile
+from vm_mgr.model.storage import DiskSource, Identified, ImageFile
 from vm_mgr.model.vm import VmName, VmSettings
 
 __all__ = ["MemoryStorage", "MemoryStorages"]
@@ -137,6 +137,10 @@ class MemoryStorages:
     def names(self, label: str) -> set[VmName]:
         """Ask it."""
         return self.get(label).definitions.names()
+
+    def identified(self, label: str, sources: Sequence[DiskSource]) -> Identified:
+        """Know one way to name a disk."""
+        return Identified(tuple(self.get(label).clients.opened(sources)))
 
     def label_of(self, name: VmName) -> str:
         """Tell whether it has a VM."""

@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.storage import Consistency, Disk, DiskClient, DiskInfo, DiskTies, Snapshot, disk_image
+from vm_mgr.model.storage import (
+    Consistency,
+    Disk,
+    DiskClient,
+    DiskInfo,
+    DiskKind,
+    DiskTies,
+    NetworkAccess,
+    Snapshot,
+    disk_image,
+    disk_owner,
+)
 from vm_mgr.model.uuid_index import refreshed, uuids
 
 if TYPE_CHECKING:
@@ -13,10 +24,14 @@ if TYPE_CHECKING:
 
     from vm_mgr.adapters.memory.pool import MemoryPool
     from vm_mgr.model.capacity import Room
-    from vm_mgr.model.storage import ImageFile
+    from vm_mgr.model.storage import DiskSource, ImageFile
     from vm_mgr.model.vm import VmName, VmSettings
 
 __all__ = ["MemoryClients", "MemoryClones", "MemoryDefinitions", "MemoryDisks", "MemorySnapshots"]
+
+# It stands for Ceph.
+POOL = "rbd"
+ACCESS = NetworkAccess("rbd", "libvirt", "ceph", "client.libvirt secret")
 
 
 class MemoryDefinitions:
@@ -87,7 +102,14 @@ class MemoryDisks:
 
     def locate(self, name: VmName, number: int, bus: str | None) -> Disk:
         """Say how a domain reaches a disk."""
-        return Disk(f"rbd/{disk_image(name, number)}", bus=bus or "virtio")
+        return Disk(
+            f"{POOL}/{disk_image(name, number)}",
+            kind=DiskKind.NETWORK,
+            format="raw",
+            bus=bus or "virtio",
+            cache="writeback",
+            access=ACCESS,
+        )
 
     def resize(self, name: VmName, image: str, size_bytes: int) -> None:
         """Grow a disk."""
@@ -225,3 +247,16 @@ class MemoryClients:
     def evict(self, client: DiskClient) -> None:
         """Shut out."""
         self.pool.shut_out(client)
+
+    def image_of(self, source: str) -> str:
+        """Take the pool off."""
+        in_pool, _, image = source.partition("/")
+        return image if in_pool == POOL else ""
+
+    def opened(self, sources: Sequence[DiskSource]) -> list[str]:
+        """Name those of network disks; a system disk is one VM's alone, whatever a definition says."""
+        network = [one for one in sources if one.protocol == ACCESS.protocol]
+        named = [(self.image_of(one.name), one.shareable) for one in network]
+        return [
+            image for image, shareable in named if image and not (shareable and disk_owner(image) is None)
+        ]

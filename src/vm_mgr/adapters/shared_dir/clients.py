@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vm_mgr.adapters.shared_dir import layout
 from vm_mgr.adapters.shared_dir.files import is_file
-from vm_mgr.model.storage import DiskClient
+from vm_mgr.model.storage import DiskClient, disk_image
+from vm_mgr.model.vm import VmName, name_problems
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vm_mgr.adapters.shared_dir.folders import VmFolders
-    from vm_mgr.model.vm import VmName
+    from vm_mgr.model.storage import DiskSource
 
 __all__ = ["SharedClients"]
 
@@ -42,3 +44,14 @@ class SharedClients:
 
     def evict(self, client: DiskClient) -> None:
         """Leave it: locks end with their node, by fencing."""
+
+    def image_of(self, source: str) -> str:
+        """Take the path apart."""
+        path, root = Path(source), self.folders.mount.root
+        number = layout.disk_number(path.name)
+        ours = path.parent.parent == root and number is not None and not name_problems(path.parent.name)
+        return disk_image(VmName(path.parent.name), number) if ours and number is not None else ""
+
+    def opened(self, sources: Sequence[DiskSource]) -> list[str]:  # noqa: ARG002
+        """Name nothing: a lock on a file has no address."""
+        return []

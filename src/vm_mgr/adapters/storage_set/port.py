@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from vm_mgr.adapters.storage_set.storages import StorageSet
-    from vm_mgr.model.storage import DiskClient
+    from vm_mgr.model.storage import DiskClient, DiskSource
     from vm_mgr.model.vm import VmName
     from vm_mgr.ports.clones import Clones
     from vm_mgr.ports.disks import Disks
@@ -64,6 +64,14 @@ class RoutedClients(RoutedPart):
         """Tell all: who does not know the client has nothing to do."""
         for storage in _all(self._storages):
             storage.clients.evict(client)
+
+    def image_of(self, source: str) -> str:
+        """Ask all."""
+        return next(filter(None, (one.clients.image_of(source) for one in _all(self._storages))), "")
+
+    def opened(self, sources: Sequence[DiskSource]) -> list[str]:
+        """Ask all."""
+        return [image for storage in _all(self._storages) for image in storage.clients.opened(sources)]
 
 
 class RoutedStorage:

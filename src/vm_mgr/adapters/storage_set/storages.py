@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.resource import ClusterParts, Dependency
+from vm_mgr.model.storage import Identified
 from vm_mgr.ports.cluster_storage import ClusterStorage, Handover, NoHandover
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from vm_mgr.model.storage import DiskSource
     from vm_mgr.model.vm import VmName
     from vm_mgr.ports.storage import Storage
 
@@ -20,12 +22,13 @@ __all__ = ["StorageEntry", "StorageSet"]
 class StorageEntry(NamedTuple):
     """A storage of the configuration: how to build it, and the resource that its VMs need on their node.
 
-    names: how its VMs are named without building it.
+    names, identify: what can be told without building it.
     """
 
     build: Callable[[], Storage]
     storage_resource: str = ""
     names: Callable[[], set[VmName]] | None = None
+    identify: Callable[[Sequence[DiskSource]], Identified] | None = None
 
 
 class StorageSet:
@@ -53,6 +56,11 @@ class StorageSet:
         """Name the VMs of one."""
         names = self._places[label].names if label in self._places else None
         return names() if names is not None else self.get(label).definitions.names()
+
+    def identified(self, label: str, sources: Sequence[DiskSource]) -> Identified:
+        """Ask for them without the storage."""
+        identify = self._places[label].identify if label in self._places else None
+        return identify(sources) if identify is not None else Identified()
 
     def label_of(self, name: VmName) -> str:
         """Ask one after the other."""
