@@ -16,9 +16,9 @@ from vm_mgr.adapters.storage_set.storages import StorageEntry, StorageSet
 from vm_mgr.agent.moving import migrate_from, migrate_to
 from vm_mgr.agent.parameters import Parameters
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.cluster import ClusterState, Node, Resource
+from vm_mgr.model.cluster import ClusterState, Node, NodeName, Resource
 from vm_mgr.model.resource import Clone, ClusterParts, Dependency, DiskResource, Role, disk_id
-from vm_mgr.model.vm import TargetRole
+from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.disable import disable
 from vm_mgr.operations.enable import enable
@@ -26,7 +26,7 @@ from vm_mgr.operations.rename import rename
 from vm_mgr.operations.set_vm import Changes, set_vm
 from vm_mgr.operations.stop import stop
 from vm_mgr.operations.support.placement import missing_resources
-from vm_mgr.ports.cluster import VmResource
+from vm_mgr.ports.cluster import Move, VmResource
 from vm_mgr.ports.nodes import INFINITY
 
 from .conftest import DOMAIN
@@ -220,7 +220,7 @@ class TestScheduler:
         cib_write.add_vm(cluster, vm_with(wanted, preferred_host="n1"))
         self.promote_at(cluster, "n1", "n2")
         running = self.settled(cluster, tmp_path)
-        moves.add_move(running, "web1", to="n2", away_from="n1", expires_utc=4e9)
+        moves.add_move(running, Move(VmName("web1"), NodeName("n1"), NodeName("n2")), expires_utc=4e9)
         found = {one["resource"]: one["action"] for one in self.actions(running)}
         assert found["web1"].lower() == action
 

@@ -13,6 +13,7 @@ from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.cluster import ClusterState, Node, Resource
 from vm_mgr.model.on_move import MoveMethod
+from vm_mgr.model.resource import ClusterParts, Dependency
 from vm_mgr.model.vm import TargetRole, VmSettings, VmState, VmStatus
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.migration import prechecks, run
@@ -159,7 +160,12 @@ class TestChecks:
 
     def test_storage_that_is_not_active_refuses_the_node(self):
         state = STATE._replace(sets={"mount": frozenset({"n1"})})
-        found = arrival(state, VM, "n1", Targets({"n2": ()}, storage_resource="mount"))
+        found = arrival(
+            state,
+            VM,
+            "n1",
+            Targets({"n2": ()}, storage_parts=ClusterParts(depends_on=(Dependency("mount"),))),
+        )
         assert [problem.kind for problem in found.problems] == [Kind.WRONG_STATE]
         assert "mount" in found.problems[0].message
 
