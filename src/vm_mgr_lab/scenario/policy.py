@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lxml import etree
 
+from vm_mgr.adapters.pacemaker.cib_write import parse_cib
 from vm_mgr.adapters.pacemaker.port import Pacemaker
 from vm_mgr.model.cluster import ClusterState, Fencing, NodeName
 from vm_mgr.model.node_requirements import ask_of
@@ -91,7 +92,7 @@ class CibCluster(Pacemaker):
 
     def change(self, change: "Callable[[etree._Element], object]") -> None:
         """Edit the file as another program would."""
-        cib = etree.fromstring(self.file.read_bytes())
+        cib = parse_cib(self.file.read_text())
         change(cib)
         self.file.write_text(etree.tostring(cib, encoding="unicode"))
 
@@ -137,7 +138,7 @@ class CibCluster(Pacemaker):
 
         self.change(change)
         self.world.booted -= {node for node in NODES if self.world.is_up(node)}
-        whole = etree.fromstring(self.file.read_bytes())
+        whole = parse_cib(self.file.read_text())
         for node in [one for one in NODES if self.world.is_up(one)]:
             for vm in sorted(edit.running(whole, node)):
                 if node not in self.world.places(vm):
@@ -175,7 +176,7 @@ class CibCluster(Pacemaker):
 
     def _commit(self, played: Transition, failed: Sequence[Action]) -> None:
         """Take over the new status, and do what the controller does and crm_simulate does not."""
-        cib = etree.fromstring(played.cib.encode())
+        cib = parse_cib(played.cib)
         for one in played.actions:
             if one.task == "delete":
                 edit.forget(cib, one.node, one.resource)
@@ -202,7 +203,7 @@ class CibCluster(Pacemaker):
         return False
 
     def _vms(self, actions: tuple[Action, ...]) -> list[Action]:
-        cib = etree.fromstring(self.file.read_bytes())
+        cib = parse_cib(self.file.read_text())
         ours = {
             str(one.get("id")) for one in cib.iterfind(f"configuration/resources/primitive[@type='{AGENT}']")
         }
