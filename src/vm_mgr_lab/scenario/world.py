@@ -148,13 +148,15 @@ class World:
                 found.append(client._replace(watching=self.clock.now < until))
         return found
 
-    def shut_out(self, client: DiskClient) -> None:
-        """Forget a client that was put on the blocklist."""
+    def blocklist(self, client: DiskClient) -> None:
+        """Forget a client, which must not be alive."""
         for one in [*self.dead_clients]:
             if (one.image, one.address) == (client.image, client.address):
                 del self.dead_clients[one]
         if self._is_alive(client):
-            self.problems.append(f"a living client was shut out: {client.address} of {client.image}")
+            self.problems.append(
+                f"a living client was put on the blocklist: {client.address} of {client.image}"
+            )
 
     def _is_alive(self, client: DiskClient) -> bool:
         return any(one.address == client.address for one in self.clients([client.image]) if one.watching)
@@ -182,9 +184,9 @@ class SharedStorage(MemoryStorage):
         return [*super().holders(images), *self.world.clients(images)]
 
     def evict(self, holder: DiskClient) -> None:
-        """Shut out."""
+        """Put it on the blocklist."""
         super().evict(holder)
-        self.world.shut_out(holder)
+        self.world.blocklist(holder)
 
 
 class Running:

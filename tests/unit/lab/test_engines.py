@@ -92,13 +92,13 @@ def test_what_is_left_over_is_found(monkeypatch: pytest.MonkeyPatch, engine: str
 
 
 @pytest.mark.parametrize("engine", SIMULATED)
-def test_living_client_that_is_shut_out_is_found(monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
+def test_living_client_on_the_blocklist_is_found(monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
     def evict(run: SimulatedRun) -> None:
         storage = run.world.healthy().storage
         storage.evict(storage.holders(storage.images(VM))[0])
 
     found = SIMULATED[engine]().play(with_step(monkeypatch, engine, evict))
-    assert any("a living client was shut out" in one for one in found)
+    assert any("a living client was put on the blocklist" in one for one in found)
 
 
 @pytest.mark.parametrize("engine", SIMULATED)
