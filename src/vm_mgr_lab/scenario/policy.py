@@ -9,7 +9,7 @@ from lxml import etree
 
 from vm_mgr.adapters.pacemaker.cib_write import parse_cib
 from vm_mgr.adapters.pacemaker.port import Pacemaker
-from vm_mgr.model.cluster import ClusterState, Fencing, NodeName
+from vm_mgr.model.cluster import ClusterState, Fencing, Node, NodeName
 from vm_mgr.model.node_requirements import ask_of
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf.parameters import read
@@ -57,11 +57,16 @@ class CibCluster(Pacemaker):
 
     def _with_fencing(self, state: ClusterState) -> ClusterState:
         """Add the fencer's history, which is in no CIB, and what the present transition has fenced."""
-        nodes = [
-            one._replace(online=False, unclean=False) if one.name in self._fenced_now else one
-            for one in state.nodes
-        ]
-        return state._replace(nodes=tuple(nodes), fencings=tuple(self.fencings))
+        nodes = tuple(self._now_is(one) for one in state.nodes)
+        return state._replace(nodes=nodes, fencings=tuple(self.fencings))
+
+    def _now_is(self, node: Node) -> Node:
+        """Show a node that was lost or fenced while the agent acts: no transition has told the CIB of it."""
+        if node.name in self._fenced_now:
+            return node._replace(online=False, unclean=False)
+        if node.online and not self.world.is_up(node.name):
+            return node._replace(online=False, unclean=True)
+        return node
 
     def remembers(self, node: NodeName) -> bool:
         """Look into the history, which is empty of what was just fenced."""
