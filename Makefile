@@ -25,7 +25,7 @@ test-all: ## the same, with all that `test` takes in turns from day to day: kill
 	VM_MGR_ALL=1 $(MAKE) test
 =======
 test-all: ## the same, with all scenarios and points of the tables of kills, which `test` takes in turns (root)
-	VM_MGR_KILLS_EVERY=1 VM_MGR_SCENARIOS_EVERY=1 $(MAKE) test
+	VM_MGR_ALL=1 $(MAKE) test
 >>>>>>> wt-engines
 
 test-lab: $(VENV)/.ready ## one file of lab tests on a lab that stays up, deployed anew; T=migration (root)

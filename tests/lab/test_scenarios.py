@@ -4,8 +4,6 @@ Each run plays a third of them, from day to day other ones, and always those tha
 `make test-all` plays all.
 """
 
-import os
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,16 +12,18 @@ import pytest
 from vm_mgr_lab.lab import Lab
 from vm_mgr_lab.scenario import ENGINES, LabEngine, load_scenario
 
+from .turns import share
+
 ALL = {
     folder.name: load_scenario(folder, ENGINES)
     for folder in sorted((Path(__file__).parents[1] / "scenarios").iterdir())
     if folder.is_dir()
 }
 LAB = [name for name, scenario in ALL.items() if "lab" in scenario.engines]
+DAYS = 4
 ALWAYS = ("isolation", "power-loss")
-EVERY = int(os.environ.get("VM_MGR_SCENARIOS_EVERY", "3"))
-SEED = int(os.environ.get("VM_MGR_SEED", str(int(time.time() // 86400))))
-TURN = [name for place, name in enumerate(LAB) if name in ALWAYS or place % EVERY == SEED % EVERY]
+FIRST, STEP = share(DAYS)
+TURN = [name for place, name in enumerate(LAB) if name in ALWAYS or place % STEP == FIRST]
 # Each scenario uses two addresses of its own for a while: the last bytes of them.
 FIRST_BYTE, PAIRS = 210, 8
 
@@ -37,7 +37,6 @@ def engine(lab: Lab, name: str) -> LabEngine:
 
 @pytest.mark.parametrize("name", TURN)
 def test_scenario_holds(lab: Lab, name: str) -> None:
-    print(f"VM_MGR_SEED={SEED} VM_MGR_SCENARIOS_EVERY={EVERY}")
     assert engine(lab, name).play(ALL[name]) == []
 
 

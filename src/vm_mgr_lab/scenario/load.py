@@ -76,6 +76,8 @@ def load_scenario(folder: Path, engines: Mapping[str, Verbs]) -> Scenario:
     others = expect.get("others", {})
     if cluster.get("others", {}).keys() != others.keys():
         raise LabError(f"scenario {folder.name}: cluster.toml and expect.toml name different other VMs")
+    if unknown := {key for one in others.values() for key in one} - set(PROBES):
+        raise LabError(f"scenario {folder.name}: unknown keys of other VMs: {', '.join(sorted(unknown))}")
     found = tuple(Step(verb=step.pop("do", ""), arguments=step) for step in steps)
     return Scenario(
         name=folder.name,
