@@ -20,13 +20,8 @@ test: $(VENV)/.ready ## lint, unit, contract, arch and lab tests (root)
 	$(LAB_TESTS) -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
 	$(LAB_TESTS) -m alone
 
-<<<<<<< HEAD
 test-all: ## the same, with all that `test` takes in turns from day to day: kills, variants, scenarios (root)
 	VM_MGR_ALL=1 $(MAKE) test
-=======
-test-all: ## the same, with all scenarios and points of the tables of kills, which `test` takes in turns (root)
-	VM_MGR_ALL=1 $(MAKE) test
->>>>>>> wt-engines
 
 test-lab: $(VENV)/.ready ## one file of lab tests on a lab that stays up, deployed anew; T=migration (root)
 	if $(LAB) status >/dev/null 2>&1; then $(LAB) deploy; else $(LAB) up; fi

@@ -137,7 +137,7 @@ class TestChecks:
             (facts(), Target("n9"), [Kind.NOT_FOUND]),
             (facts(VmState.STOPPED), Target("n9"), [Kind.NOT_FOUND, Kind.WRONG_STATE]),
             (facts(settings=VmSettings(pinned_host="n1")), Target("n2"), [Kind.WRONG_STATE]),
-            (facts(), Target(avoiding=frozenset({"n2", "n3"})), [Kind.NO_RESOURCES]),
+            (facts(), Target(avoid=frozenset({"n2", "n3"})), [Kind.NO_RESOURCES]),
         ],
     )
     def test_all_problems_are_named_at_once(self, given, goal, kinds):
