@@ -12,6 +12,7 @@ from vm_mgr.adapters.memory.env import MemoryEnv
 from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.cluster import ClusterState, Node, Resource
+from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.on_move import MoveMethod
 from vm_mgr.model.resource import ClusterParts, Dependency
 from vm_mgr.model.vm import TargetRole, VmSettings, VmState, VmStatus
@@ -332,3 +333,39 @@ class TestSteps:
         with pytest.raises(VmMgrError, match="no route"):
             migration.abandon(FAILED)
         assert cancelled == []
+
+
+class TestSourceIsLost:
+    """What a move says whose source lost its power meanwhile: the cluster says no more than Started."""
+
+    @pytest.fixture
+    def lost(self, env, vm, monkeypatch):
+        """Let the source be lost as soon as the cluster is asked for the move."""
+        begin = env.cluster.begin_move
+
+        def begin_and_lose(move):
+            begin(move)
+            env.cluster.nodes["n1"] = env.cluster.nodes["n1"]._replace(online=False)
+
+        monkeypatch.setattr(env.cluster, "begin_move", begin_and_lose)
+
+    def put(self, env, *kinds):
+        utc = env.clock.utc() + 1
+        env.event_log.append([Event(utc + place, kind, "web1", "n2") for place, kind in enumerate(kinds)])
+
+    @pytest.mark.usefixtures("lost")
+    @pytest.mark.parametrize(
+        ("kinds", "how", "codes"),
+        [
+            ((EventKind.MOVED,), MoveMethod.LIVE, []),
+            ((EventKind.RUNNING,), MoveMethod.RESTARTED, ["not-live"]),
+            ((EventKind.MOVED, EventKind.RUNNING), MoveMethod.RESTARTED, ["not-live"]),
+            ((), MoveMethod.UNKNOWN, ["see-events"]),
+        ],
+    )
+    def test_guest_that_was_booted_anew_is_told(self, env, vm, kinds, how, codes):
+        self.put(env, *kinds)
+        assert Migration(env, vm, Target("n2")).run().how is how
+        assert [
+            note.code for note in env.said if isinstance(note, Note) and note.level is Level.WARNING
+        ] == codes
