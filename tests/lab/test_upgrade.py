@@ -78,7 +78,7 @@ def install_first(lab: Lab) -> None:
     archive, script = recorded(FIRST)
     shell(lab, "cibadmin --delete --scope alerts --xml-text '<alert id=\"vm-mgr-alert\"/>'")
     for later in ("//rsc_location[@rsc='vm-mgr-node']", "//clone[@id='vm-mgr-node']"):
-        shell(lab, f'cibadmin --delete-all --xpath "{later}"')
+        shell(lab, f'cibadmin --delete-all --force --xpath "{later}"')
     shell(lab, "crm_resource --wait --timeout 60s")
     for node in lab.nodes:
         done = lab.execute(node.name, ["sh", "-c", script], stdin=archive, timeout_s=120)
@@ -111,7 +111,7 @@ def earlier(lab: Lab, request: pytest.FixtureRequest) -> Iterator[str]:
                 create(lab, name, storage, "--enable-live-migration", *QUICK)
             yield request.param
     finally:
-        if in_use(lab) != present:
+        if in_use(lab) != present or "vm-mgr-alert" not in shell(lab, "cibadmin --query --scope alerts"):
             upgrade(lab)
 
 
