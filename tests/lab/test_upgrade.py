@@ -1,7 +1,8 @@
-"""A cluster that runs VMs of the earlier version is upgraded by the deployment, and no VM notices."""
+"""A cluster that runs VMs of an earlier version is upgraded by the deployment, and no VM notices."""
 
 import base64
 import gzip
+import hashlib
 import json
 import lzma
 import tarfile
@@ -21,9 +22,11 @@ from vm_mgr_lab.process import wait_until
 from .guest import QUICK, at, clean, create, node_of
 from .test_life import shell, vm_mgr
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.lab, pytest.mark.turns, pytest.mark.timeout(1200)]
 
-RECORDED = Path(__file__).parents[1] / "recordings" / "vm-mgr-0.1.tar.xz"
+HOME = "/usr/lib/vm-mgr"
+RECORDINGS = Path(__file__).parents[1] / "recordings"
+FIRST, LATER = "vm-mgr-0.1", "vm-mgr-b989f9c"
 # Each with live migration, so that their operations are those of a VM that can be moved.
 VMS = {"cmd1": "ceph", "cmd2": "vms"}
 MONITOR_S = 10
@@ -44,16 +47,38 @@ ALERTS = "vm-mgr-alerts.socket vm-mgr-alerts.service"
 DROPINS = "system.slice.d/vm-mgr.conf libvirtd.service.d/vm-mgr-protection.conf"
 
 
-def install_recorded(lab: Lab) -> None:
-    """Put the earlier version on every node as its own deployment did, and take away what came later."""
-    archive = base64.b64encode(gzip.compress(lzma.decompress(RECORDED.read_bytes()), mtime=0)).decode()
-    with tarfile.open(RECORDED) as recorded:
-        member = recorded.extractfile("install.sh")
+def install_later(lab: Lab) -> None:
+    """Put a version on every node that knows versions side by side, as its own deployment did."""
+    archive, script = recorded(LATER)
+    name = hashlib.sha256(base64.b64decode(archive)).hexdigest()[:16]
+    for node in lab.nodes:
+        lab.execute(node.name, ["sh", "-c", script], stdin=archive, timeout_s=120)
+        at(lab, node.name, f"sh {HOME}/versions/{name}/entry/exchange.sh")
+    assert in_use(lab) == f"versions/{name}"
+
+
+def recorded(version: str) -> tuple[str, str]:
+    """Give a recorded version as its deployment sends it, and the script that installs it."""
+    file = RECORDINGS / f"{version}.tar.xz"
+    with tarfile.open(file) as archive:
+        member = archive.extractfile("install.sh")
         assert member is not None
         script = member.read().decode()
+    packed = gzip.compress(lzma.decompress(file.read_bytes()), mtime=0)
+    return base64.b64encode(packed).decode(), script
+
+
+def in_use(lab: Lab) -> str:
+    """Tell which version the first node uses; the first one has no name."""
+    return shell(lab, f"readlink {HOME}/current || true").strip()
+
+
+def install_first(lab: Lab) -> None:
+    """Put the first version on every node as its own deployment did, and take away what came later."""
+    archive, script = recorded(FIRST)
     shell(lab, "cibadmin --delete --scope alerts --xml-text '<alert id=\"vm-mgr-alert\"/>'")
     for later in ("//rsc_location[@rsc='vm-mgr-node']", "//clone[@id='vm-mgr-node']"):
-        shell(lab, f'cibadmin --delete-all --xpath "{later}"')
+        shell(lab, f'cibadmin --delete-all --force --xpath "{later}"')
     shell(lab, "crm_resource --wait --timeout 60s")
     for node in lab.nodes:
         done = lab.execute(node.name, ["sh", "-c", script], stdin=archive, timeout_s=120)
@@ -75,17 +100,18 @@ def upgrade(lab: Lab) -> None:
     deploy(lab.paths, print)
 
 
-@pytest.fixture
-def earlier(lab: Lab) -> Iterator[None]:
-    """Give a cluster of the earlier version that runs VMs in both storages; afterwards it has this one."""
+@pytest.fixture(params=[FIRST, LATER])
+def earlier(lab: Lab, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Give a cluster of an earlier version that runs VMs in both storages; afterwards it has this one."""
+    present = in_use(lab)
     try:
         with clean(lab):
-            install_recorded(lab)
+            (install_first if request.param == FIRST else install_later)(lab)
             for name, storage in VMS.items():
                 create(lab, name, storage, "--enable-live-migration", *QUICK)
-            yield
+            yield request.param
     finally:
-        if "--all-from" not in shell(lab, "vm-mgr migrate --help"):
+        if in_use(lab) != present or "vm-mgr-alert" not in shell(lab, "cibadmin --query --scope alerts"):
             upgrade(lab)
 
 
@@ -134,13 +160,14 @@ def check_monitors(lab: Lab) -> None:
     assert failures(lab) == []
 
 
-@pytest.mark.usefixtures("earlier")
-def test_upgrade_restarts_no_vm_and_all_goes_on_with_the_new_version(lab: Lab) -> None:
+def test_upgrade_restarts_no_vm_and_all_goes_on_with_the_new_version(lab: Lab, earlier: str) -> None:
     before = {name: facts(lab, name) for name in VMS}
-    assert not any(holds(lab, name) for name in VMS), "what is upgraded is of the earlier version"
-    assert "--all-from" not in shell(lab, "vm-mgr migrate --help")
+    assert all(holds(lab, name) == (earlier == LATER) for name in VMS), (
+        "what is upgraded is the earlier version"
+    )
+    was = in_use(lab)
     upgrade(lab)
-    assert "--all-from" in shell(lab, "vm-mgr migrate --help")
+    assert in_use(lab) not in ("", was)
     assert {name: facts(lab, name) for name in VMS} == before
     check_monitors(lab)
     assert {name: facts(lab, name) for name in VMS} == before

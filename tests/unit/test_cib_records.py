@@ -17,6 +17,7 @@ from vm_mgr.model.cluster import Fencing
 from vm_mgr.model.intent import Intent
 from vm_mgr.model.lock_owner import LockOwner
 from vm_mgr.ports.runner import Completed
+from vm_mgr_lab.scenario.simulate import with_tools
 
 NAME = "web1"
 EMPTY = """<cib admin_epoch="0" epoch="1" num_updates="0" validate-with="pacemaker-3.7"
@@ -33,9 +34,9 @@ class Tools:
     def run(self, argv, *, timeout_s, stdin=None, on_line=None):
         if "--patch" in argv:
             self.before_patch()
-        env = {**os.environ, "CIB_file": str(self.path)}
+        line = with_tools(argv, self.path)
         done = subprocess.run(
-            argv, check=False, input=stdin, capture_output=True, text=True, timeout=timeout_s, env=env
+            line, check=False, input=stdin, capture_output=True, text=True, timeout=timeout_s
         )
         return Completed(tuple(argv), done.returncode, done.stdout, done.stderr)
 

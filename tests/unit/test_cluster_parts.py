@@ -1,6 +1,5 @@
 """Disks that are resources of the cluster: written, read, seen, and what Pacemaker makes of them."""
 
-import os
 import subprocess
 
 import pytest
@@ -16,9 +15,9 @@ from vm_mgr.adapters.storage_set.storages import StorageEntry, StorageSet
 from vm_mgr.agent.moving import migrate_from, migrate_to
 from vm_mgr.agent.parameters import Parameters
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.cluster import ClusterState, Node, Resource
+from vm_mgr.model.cluster import ClusterState, Node, NodeName, Resource
 from vm_mgr.model.resource import Clone, ClusterParts, Dependency, DiskResource, Role, disk_id
-from vm_mgr.model.vm import TargetRole
+from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.disable import disable
 from vm_mgr.operations.enable import enable
@@ -26,8 +25,9 @@ from vm_mgr.operations.rename import rename
 from vm_mgr.operations.set_vm import Changes, set_vm
 from vm_mgr.operations.stop import stop
 from vm_mgr.operations.support.placement import missing_resources
-from vm_mgr.ports.cluster import VmResource
+from vm_mgr.ports.cluster import Move, VmResource
 from vm_mgr.ports.nodes import INFINITY
+from vm_mgr_lab.scenario.simulate import with_tools
 
 from .conftest import DOMAIN
 from .test_pacemaker import EMPTY
@@ -117,7 +117,7 @@ class TestConfiguration:
 
 
 class TestScheduler:
-    """What Pacemaker's own scheduler makes of it (package pacemaker-cli-utils), by schemas of 2.1 and 3.0."""
+    """What Pacemaker's own scheduler makes of it (which ./bootstrap unpacks), by schemas of 2.1 and 3.0."""
 
     @pytest.fixture
     def cluster(self, cib):
@@ -135,24 +135,27 @@ class TestScheduler:
         return cib
 
     @staticmethod
-    def run(cib, *argv):
-        raw = etree.tostring(cib, encoding="unicode")
-        answer = subprocess.run(argv, check=False, input=raw, text=True, capture_output=True, timeout=60)
+    def run(cib, tmp_path, tool, *options):
+        file = tmp_path / "in.xml"
+        file.write_bytes(etree.tostring(cib))
+        # Without a file to save to, crm_simulate writes where Pacemaker is installed.
+        saved = [f"--save-output={tmp_path / 'out.xml'}"] if tool == "crm_simulate" else []
+        line = with_tools([tool, f"--xml-file={file}", *saved, *options], file)
+        answer = subprocess.run(line, check=False, text=True, capture_output=True, timeout=60)
         assert answer.returncode == 0, answer.stdout + answer.stderr
         return answer.stdout
 
-    def actions(self, cib):
+    def actions(self, cib, tmp_path):
         """Give the actions of the next transition."""
-        raw = self.run(cib, "crm_simulate", "--run", "--xml-pipe", "--output-as=xml")
+        raw = self.run(cib, tmp_path, "crm_simulate", "--run", "--output-as=xml")
         found = etree.fromstring(raw.encode()).find("actions")
         return [dict(one.attrib) for one in found if one.get("reason") != "none"]
 
     def settled(self, cib, tmp_path):
         """Let the cluster do all that it wants, twice: promotion scores come after the start."""
         for _ in range(2):
-            target = tmp_path / "out.xml"
-            self.run(cib, "crm_simulate", "--simulate", "--xml-pipe", "--save-output", str(target))
-            cib = cib_write.parse_cib(target.read_text())
+            self.run(cib, tmp_path, "crm_simulate", "--simulate")
+            cib = cib_write.parse_cib((tmp_path / "out.xml").read_text())
         return cib
 
     @staticmethod
@@ -160,8 +163,8 @@ class TestScheduler:
         """Look at the cluster as `vm-mgr status` does."""
         path = tmp_path / "seen.xml"
         path.write_bytes(etree.tostring(cib))
-        argv, env = ("crm_mon", "-1", "--output-as=xml"), {**os.environ, "CIB_file": str(path)}
-        done = subprocess.run(argv, check=True, text=True, capture_output=True, timeout=60, env=env)
+        line = with_tools(["crm_mon", "-1", "--output-as=xml"], path)
+        done = subprocess.run(line, check=True, text=True, capture_output=True, timeout=60)
         return parse_crm_mon(done.stdout)
 
     @staticmethod
@@ -176,10 +179,10 @@ class TestScheduler:
                 etree.SubElement(parent, "nvpair", score)
 
     @pytest.mark.parametrize("schema", ["pacemaker-3.7", "pacemaker-3.9"])
-    def test_configuration_is_valid(self, cluster, schema):
+    def test_configuration_is_valid(self, cluster, schema, tmp_path):
         cluster.set("validate-with", schema)
         cib_write.add_vm(cluster, vm_with(promotable(), requirements=("kvm",)))
-        self.run(cluster, "crm_verify", "--xml-pipe", "-V")
+        self.run(cluster, tmp_path, "crm_verify", "-V")
 
     def test_vm_starts_where_its_disk_is_promoted(self, cluster, tmp_path):
         cib_write.add_vm(cluster, vm_with(promotable()))
@@ -201,7 +204,7 @@ class TestScheduler:
         cib_write.add_vm(cluster, vm_with(promotable()))
         self.promote_at(cluster, "n2")
         done = self.settled(cluster, tmp_path)
-        raw = self.run(done, *SCORES)
+        raw = self.run(done, tmp_path, *(word for word in SCORES if word != "--xml-pipe"))
         scores = {node: read_score(raw, "web1", node) for node in ("n1", "n2", "n3")}
         assert scores["n2"] > 0 > scores["n3"]
         assert scores["n3"] == -INFINITY
@@ -220,8 +223,8 @@ class TestScheduler:
         cib_write.add_vm(cluster, vm_with(wanted, preferred_host="n1"))
         self.promote_at(cluster, "n1", "n2")
         running = self.settled(cluster, tmp_path)
-        moves.add_move(running, "web1", to="n2", away_from="n1", expires_utc=4e9)
-        found = {one["resource"]: one["action"] for one in self.actions(running)}
+        moves.add_move(running, Move(VmName("web1"), NodeName("n1"), NodeName("n2")), expires_utc=4e9)
+        found = {one["resource"]: one["action"] for one in self.actions(running, tmp_path)}
         assert found["web1"].lower() == action
 
 

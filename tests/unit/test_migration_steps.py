@@ -12,7 +12,9 @@ from vm_mgr.adapters.memory.env import MemoryEnv
 from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.model.cluster import ClusterState, Node, Resource
+from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.on_move import MoveMethod
+from vm_mgr.model.resource import ClusterParts, Dependency
 from vm_mgr.model.vm import TargetRole, VmSettings, VmState, VmStatus
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.migration import prechecks, run
@@ -144,7 +146,7 @@ class TestChecks:
             (facts(), Target("n9"), [Kind.NOT_FOUND]),
             (facts(VmState.STOPPED), Target("n9"), [Kind.NOT_FOUND, Kind.WRONG_STATE]),
             (facts(settings=VmSettings(pinned_host="n1")), Target("n2"), [Kind.WRONG_STATE]),
-            (facts(), Target(avoiding=frozenset({"n2", "n3"})), [Kind.NO_RESOURCES]),
+            (facts(), Target(avoid=frozenset({"n2", "n3"})), [Kind.NO_RESOURCES]),
         ],
     )
     def test_all_problems_are_named_at_once(self, given, goal, kinds):
@@ -167,7 +169,12 @@ class TestChecks:
 
     def test_storage_that_is_not_active_refuses_the_node(self):
         state = STATE._replace(sets={"mount": frozenset({"n1"})})
-        found = arrival(state, VM, "n1", Targets({"n2": ()}, storage_resource="mount"))
+        found = arrival(
+            state,
+            VM,
+            "n1",
+            Targets({"n2": ()}, storage_parts=ClusterParts(depends_on=(Dependency("mount"),))),
+        )
         assert [problem.kind for problem in found.problems] == [Kind.WRONG_STATE]
         assert "mount" in found.problems[0].message
 
@@ -334,3 +341,39 @@ class TestSteps:
         with pytest.raises(VmMgrError, match="no route"):
             migration.abandon(FAILED)
         assert cancelled == []
+
+
+class TestSourceIsLost:
+    """What a move says whose source lost its power meanwhile: the cluster says no more than Started."""
+
+    @pytest.fixture
+    def lost(self, env, vm, monkeypatch):
+        """Let the source be lost as soon as the cluster is asked for the move."""
+        begin = env.cluster.begin_move
+
+        def begin_and_lose(move):
+            begin(move)
+            env.cluster.nodes["n1"] = env.cluster.nodes["n1"]._replace(online=False)
+
+        monkeypatch.setattr(env.cluster, "begin_move", begin_and_lose)
+
+    def put(self, env, *kinds):
+        utc = env.clock.utc() + 1
+        env.event_log.append([Event(utc + place, kind, "web1", "n2") for place, kind in enumerate(kinds)])
+
+    @pytest.mark.usefixtures("lost")
+    @pytest.mark.parametrize(
+        ("kinds", "how", "codes"),
+        [
+            ((EventKind.MOVED,), MoveMethod.LIVE, []),
+            ((EventKind.RUNNING,), MoveMethod.RESTARTED, ["not-live"]),
+            ((EventKind.MOVED, EventKind.RUNNING), MoveMethod.RESTARTED, ["not-live"]),
+            ((), MoveMethod.UNKNOWN, ["see-events"]),
+        ],
+    )
+    def test_guest_that_was_booted_anew_is_told(self, env, vm, kinds, how, codes):
+        self.put(env, *kinds)
+        assert Migration(env, vm, Target("n2")).run().how is how
+        assert [
+            note.code for note in env.said if isinstance(note, Note) and note.level is Level.WARNING
+        ] == codes

@@ -204,13 +204,11 @@ class _Drain:
     def _keep_stranded(self) -> None:
         """Look where those can go that standby is to move, which no move of their own has looked at."""
         env, state = self.env, self.env.cluster.state()
-        goal = Target(
-            source=self.node, avoiding=self._drained_too(), allow_restart=self.wishes.restart_others
-        )
+        goal = Target(source=self.node, avoid=self._drained_too(), allow_restart=self.wishes.restart_others)
         for vm in tuple(self.returning):
             targets = load_targets(env, state, vm.name, self.node, goal)
             places = arrival(state, vm, self.node, targets)
-            found = simulate(env, Move(vm.name, self.node, avoid=goal.avoiding))
+            found = simulate(env, Move(vm.name, self.node, avoid=goal.avoid))
             others = side_effects(state, vm, self.node, goal, found)
             for note in (*places.notes, *others.notes):
                 env.say(note)
@@ -251,8 +249,8 @@ class _Drain:
                 return
             vm = self.waiting.pop(0)
             terms = self.wishes.terms if vm.live_migration else AS_SET
-            avoiding, allow_restart = self._drained_too(), self.wishes.restart_others
-            goal = Target(source=self.node, avoiding=avoiding, allow_restart=allow_restart)
+            avoid, allow_restart = self._drained_too(), self.wishes.restart_others
+            goal = Target(source=self.node, avoid=avoid, allow_restart=allow_restart)
             self.under_way.append(_Journey(self.env, vm, goal, terms))
 
     def _gives_way(self, name: VmName) -> bool:

@@ -114,7 +114,7 @@ def _orphans(run: Run, ask: str) -> list[str]:
     of_vm = "|".join(map(re.escape, wanted))
     allowed = re.compile(
         rf"vm-mgr-(observers|fence-.*|dir-.*|node-hypervisors|(needs|after)-({in_folder})"
-        rf"|(fits|uplink|disk)-({of_vm})\.\..*)$"
+        rf"|(pin|prefer)-({of_vm})|(fits|uplink|disk)-({of_vm})\.\..*)$"
     )
     strange = sorted(c for c in constraints if not allowed.match(c))
     if strange:
@@ -162,7 +162,7 @@ def _blocklist(run: Run, one: Subject, scenario: Scenario) -> list[str]:
         return []  # a file's locks end with their node
     shown = run.lab.execute(run.healthy_node(), ["ceph", "osd", "dump", "--format", "json"]).stdout
     hosts = {address.rsplit(":", 1)[0] for address in json.loads(shown)["blocklist"]}
-    fenced = [run.first_node] if "@first" in scenario.expect.fenced else []
+    fenced = [run.first_node] if "@first" in scenario.expect.fenced and run.first_node in run.lost else []
     return [
         f"the Ceph clients of {name}, which was fenced, are not on the blocklist"
         for name in fenced

@@ -71,9 +71,13 @@ def load_scenario(folder: Path, engines: Mapping[str, Verbs]) -> Scenario:
     cluster = _read(folder / "cluster.toml", {"vm_options", "engines", "others"})
     steps = _read(folder / "steps.toml", {"step"}).get("step", [])
     expect = _read(folder / "expect.toml", {"state", "node", "fenced", "same_boot", "allowed_logs", "others"})
+    if missing := {*PROBES, "fenced"} - expect.keys():
+        raise LabError(f"scenario {folder.name}: expect.toml lacks {', '.join(sorted(missing))}")
     others = expect.get("others", {})
     if cluster.get("others", {}).keys() != others.keys():
         raise LabError(f"scenario {folder.name}: cluster.toml and expect.toml name different other VMs")
+    if unknown := {key for one in others.values() for key in one} - set(PROBES):
+        raise LabError(f"scenario {folder.name}: unknown keys of other VMs: {', '.join(sorted(unknown))}")
     found = tuple(Step(verb=step.pop("do", ""), arguments=step) for step in steps)
     return Scenario(
         name=folder.name,

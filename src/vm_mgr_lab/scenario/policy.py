@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from lxml import etree
 
+from vm_mgr.adapters.pacemaker.cib_write import parse_cib
 from vm_mgr.adapters.pacemaker.port import Pacemaker
-from vm_mgr.model.cluster import ClusterState, Fencing, NodeName
+from vm_mgr.model.cluster import ClusterState, Fencing, Node, NodeName
 from vm_mgr.model.node_requirements import ask_of
 from vm_mgr.model.vm import VmName
 from vm_mgr.ocf.parameters import read
@@ -56,11 +57,16 @@ class CibCluster(Pacemaker):
 
     def _with_fencing(self, state: ClusterState) -> ClusterState:
         """Add the fencer's history, which is in no CIB, and what the present transition has fenced."""
-        nodes = [
-            one._replace(online=False, unclean=False) if one.name in self._fenced_now else one
-            for one in state.nodes
-        ]
-        return state._replace(nodes=tuple(nodes), fencings=tuple(self.fencings))
+        nodes = tuple(self._now_is(one) for one in state.nodes)
+        return state._replace(nodes=nodes, fencings=tuple(self.fencings))
+
+    def _now_is(self, node: Node) -> Node:
+        """Show a node that was lost or fenced while the agent acts: no transition has told the CIB of it."""
+        if node.name in self._fenced_now:
+            return node._replace(online=False, unclean=False)
+        if node.online and not self.world.is_up(node.name):
+            return node._replace(online=False, unclean=True)
+        return node
 
     def remembers(self, node: NodeName) -> bool:
         """Look into the history, which is empty of what was just fenced."""
@@ -91,7 +97,7 @@ class CibCluster(Pacemaker):
 
     def change(self, change: "Callable[[etree._Element], object]") -> None:
         """Edit the file as another program would."""
-        cib = etree.fromstring(self.file.read_bytes())
+        cib = parse_cib(self.file.read_text())
         change(cib)
         self.file.write_text(etree.tostring(cib, encoding="unicode"))
 
@@ -137,7 +143,7 @@ class CibCluster(Pacemaker):
 
         self.change(change)
         self.world.booted -= {node for node in NODES if self.world.is_up(node)}
-        whole = etree.fromstring(self.file.read_bytes())
+        whole = parse_cib(self.file.read_text())
         for node in [one for one in NODES if self.world.is_up(one)]:
             for vm in sorted(edit.running(whole, node)):
                 if node not in self.world.places(vm):
@@ -175,7 +181,7 @@ class CibCluster(Pacemaker):
 
     def _commit(self, played: Transition, failed: Sequence[Action]) -> None:
         """Take over the new status, and do what the controller does and crm_simulate does not."""
-        cib = etree.fromstring(played.cib.encode())
+        cib = parse_cib(played.cib)
         for one in played.actions:
             if one.task == "delete":
                 edit.forget(cib, one.node, one.resource)
@@ -202,7 +208,7 @@ class CibCluster(Pacemaker):
         return False
 
     def _vms(self, actions: tuple[Action, ...]) -> list[Action]:
-        cib = etree.fromstring(self.file.read_bytes())
+        cib = parse_cib(self.file.read_text())
         ours = {
             str(one.get("id")) for one in cib.iterfind(f"configuration/resources/primitive[@type='{AGENT}']")
         }

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from lxml import etree
@@ -73,15 +74,15 @@ def with_tools(argv: Sequence[str], file: Path) -> list[str]:
     tool = UNPACKED / "usr" / "sbin" / argv[0]
     if not tool.exists():
         raise LabError(f"there is no {argv[0]}", hint="run ./bootstrap, which unpacks Pacemaker's tools")
-    libraries = sorted({str(one.parent) for one in (UNPACKED / "usr" / "lib").rglob("*.so.*")})
-    return [
-        "env",
-        f"CIB_file={file}",
-        f"LD_LIBRARY_PATH={':'.join(libraries)}",
-        f"PCMK_schema_directory={UNPACKED / 'usr' / 'share' / 'pacemaker'}",
-        str(tool),
-        *argv[1:],
-    ]
+    schemas = UNPACKED / "usr" / "share" / "pacemaker"
+    places = [f"LD_LIBRARY_PATH={_libraries()}", f"PCMK_schema_directory={schemas}"]
+    return ["env", f"CIB_file={file}", *places, str(tool), *argv[1:]]
+
+
+@cache
+def _libraries() -> str:
+    """Name the folders of what was unpacked that have libraries."""
+    return ":".join(sorted({str(one.parent) for one in (UNPACKED / "usr" / "lib").rglob("*.so.*")}))
 
 
 def simulate(file: Path, *, now_utc: float, failing: Sequence[str] = ()) -> Transition:

@@ -158,7 +158,8 @@ def play_simulated(
     verbs["heal"](run)
     cluster.settle()
     fenced = {one.node for one in world.happenings[before:] if one.kind == "fenced"}
-    problems = [*world.problems, *fenced_problems(fenced, scenario.expect.fenced, run.first_node)]
+    problems = [*dict.fromkeys(world.problems)]
+    problems += fenced_problems(fenced, scenario.expect.fenced, run.first_node)
     problems += _expected(run, VM, scenario.expect)
     for name, one in scenario.others.items():
         problems += _expected(run, name, one.expect)

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, cast
 
 from lxml import etree
 
+from vm_mgr.agent.libvirt_hook import check_start
 from vm_mgr.agent.parameters import Parameters
+from vm_mgr.errors import VmMgrError
 from vm_mgr.model.capacity import Room
+from vm_mgr.model.migration import AbortReason
 from vm_mgr.model.pause import PauseReason
 from vm_mgr.model.storage import DiskClient
 from vm_mgr.model.vm import VmName
@@ -147,6 +150,51 @@ def fail_migration(run: SimulatedRun, *, why: str) -> None:
         env.hypervisor.failing_moves[VmName(VM)] = why
 
 
+def abort_migration(run: SimulatedRun, *, why: str) -> None:
+    """Have the agent abort live migrations, since they are "late" or would pause the guest too long."""
+    for env in run.world.nodes.values():
+        env.hypervisor.aborting = AbortReason(why)
+
+
+def lose_during_migration(run: SimulatedRun, *, node: str) -> None:
+    """Cut a node's power in the middle of the next live migration."""
+    name = run.node(node)
+    run.world.during_migration = lambda: run.world.power_off(name)
+
+
+def start_by_hand(run: SimulatedRun, *, node: str) -> None:
+    """Start the VM's own definition with virsh on another node; libvirt's hook must refuse it."""
+    here, there = run.running_node(VM), run.world.nodes[run.node(node)]
+    xml = run.world.nodes[here].hypervisor.xmls[VmName(VM)]
+    try:
+        check_start(there, [VM, "prepare", "begin"], xml)
+    except VmMgrError:
+        return
+    raise LabError(f"virsh could start a second {VM} on {node}")
+
+
+def hold_lock(run: SimulatedRun) -> None:
+    """Let another command be at the VM."""
+    run.world.healthy().intent_log.locked.add(VmName(VM))
+
+
+def release_lock(run: SimulatedRun) -> None:
+    """End that command."""
+    run.world.healthy().intent_log.locked.discard(VmName(VM))
+
+
+def storage_full(run: SimulatedRun, *, full: bool) -> None:
+    """Have the VM's storage full, which pauses the guest, or have room in it again, with which it goes on."""
+    node = run.running_node(VM)
+    env, told = run.world.nodes[node], run.world.told[node]
+    told.pop(f"vm-mgr-full-{VM}", None)
+    env.hypervisor.halted.pop(VmName(VM), None)
+    if full:
+        told[f"vm-mgr-full-{VM}"] = f"{run.world.clock.now:.0f}"
+        env.hypervisor.halted[VmName(VM)] = PauseReason.IO_ERROR
+    run.cluster.settle()
+
+
 def hang_libvirt(run: SimulatedRun, *, node: str) -> None:
     """Have libvirt of a node answer no more."""
     run.world.nodes[run.node(node)].hypervisor.hanging = True
@@ -212,6 +260,7 @@ def heal(run: SimulatedRun) -> None:
     for env in world.nodes.values():
         env.hypervisor.failing_start = env.hypervisor.failing_save = ""
         env.hypervisor.failing_moves.clear()
+        env.hypervisor.aborting = AbortReason.NONE
         env.hypervisor.hanging = False
         env.storage.failing = ""
     world.dark.clear()
@@ -300,6 +349,7 @@ def constrain(run: SimulatedRun, *, node: str, score: str) -> None:
 
 
 MODEL_VERBS: dict[str, Callable[..., None]] = {
+    "abort-migration": abort_migration,
     "apart": apart,
     "disk-has": disk_has,
     "fail-migration": fail_migration,
@@ -309,13 +359,16 @@ MODEL_VERBS: dict[str, Callable[..., None]] = {
     "hang-libvirt": hang_libvirt,
     "heal": heal,
     "hold-disk": hold_disk,
+    "hold-lock": hold_lock,
     "kill-command": kill_command,
     "kill-qemu": kill_qemu,
     "pause-for-io-error": pause_for_io_error,
     "release-disk": release_disk,
+    "release-lock": release_lock,
     "run-agent": run_agent,
     "shrink-storage": shrink_storage,
     "standby": standby,
+    "start-by-hand": start_by_hand,
     "status": status,
     "stays-down": stays_down,
     "stays-up": stays_up,
@@ -336,8 +389,10 @@ POLICY_VERBS: dict[str, Callable[..., None]] = {
     "cut-power": cut_power,
     "fail-monitor": fail_monitor,
     "heal-bmc": heal_bmc,
+    "lose-during-migration": lose_during_migration,
     "maintenance": maintenance,
     "power-on": power_on,
     "reboot": reboot,
+    "storage-full": storage_full,
     "wait-offline": wait_offline,
 }

@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -42,13 +42,19 @@ class Subject:
 
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """A scenario being played: the lab and the VMs."""
+    """A scenario being played: the lab and the VMs; lost are the nodes that were lost with a VM on them."""
 
     lab: Lab
     first_node: str
     fault_s: float
     cleanup: contextlib.ExitStack
     subjects: list[Subject] = field(default_factory=list)
+    lost: set[str] = field(default_factory=set)
+
+    def lose(self, names: Sequence[str]) -> None:
+        """Note a fault of nodes, and which of them have a VM."""
+        self.fault_s = time.time()
+        self.lost |= {name for one in self.subjects for name in qemu_nodes(self.lab, one.vm)} & set(names)
 
     def node(self, name: str) -> str:
         """Return the node that a name in a step means."""
@@ -76,7 +82,7 @@ class Run:
 def cut_power(run: Run, *, node: str) -> None:
     """Cut a node's power, or that of "all" at once."""
     victims = [n.name for n in run.lab.nodes] if node == "all" else [run.node(node)]
-    run.fault_s = time.time()
+    run.lose(victims)
     for name in victims:
         run.lab.network.unplug(run.lab.topology.node(name))
     for name in victims:
@@ -108,8 +114,9 @@ def kill_qemu(run: Run) -> None:
 
 def cut_network(run: Run, *, node: str, networks: list[str] | None = None) -> None:
     """Unplug a node from both networks, or those named."""
-    run.fault_s = time.time()
-    run.lab.cut_network(run.node(node), networks or list(NETWORKS))
+    name = run.node(node)
+    run.lose([name])
+    run.lab.cut_network(name, networks or list(NETWORKS))
 
 
 def heal(run: Run) -> None:
@@ -272,7 +279,7 @@ def stays_down(run: Run, *, seconds: float) -> None:
         for one in run.subjects:
             nodes = qemu_nodes(run.lab, one.vm)
             if nodes or one.history.first("record", after_s=since) is not None:
-                raise LabError(f"{one.vm} came to life on {nodes} although its node was not fenced")
+                raise LabError(f"{one.vm} came to life on {nodes}")
         time.sleep(0.2)
 
 

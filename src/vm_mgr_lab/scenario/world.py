@@ -20,9 +20,10 @@ from vm_mgr.adapters.memory.intent_log import MemoryIntentLog
 from vm_mgr.adapters.memory.storage import MemoryStorage, MemoryStorages
 from vm_mgr.agent.actions import ACTIONS, failure
 from vm_mgr.agent.parameters import Parameters
-from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.errors import AbortedError, Kind, VmMgrError
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.event import Event
+from vm_mgr.model.migration import AbortReason, Decision, JobSample, Step
 from vm_mgr.model.storage import DiskClient
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.cluster import Cluster
@@ -67,6 +68,7 @@ class World:
     happenings: list[Happening] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     began_utc: float = 0.0
+    during_migration: Callable[[], None] | None = None
 
     def build(self, cluster_at: Callable[[NodeName], Cluster]) -> None:
         """Make the nodes, which share a storage and see the cluster each from its own place."""
@@ -148,13 +150,15 @@ class World:
                 found.append(client._replace(watching=self.clock.now < until))
         return found
 
-    def shut_out(self, client: DiskClient) -> None:
-        """Forget a client that was put on the blocklist."""
+    def blocklist(self, client: DiskClient) -> None:
+        """Forget a client, which must not be alive."""
         for one in [*self.dead_clients]:
             if (one.image, one.address) == (client.image, client.address):
                 del self.dead_clients[one]
         if self._is_alive(client):
-            self.problems.append(f"a living client was shut out: {client.address} of {client.image}")
+            self.problems.append(
+                f"a living client was put on the blocklist: {client.address} of {client.image}"
+            )
 
     def _is_alive(self, client: DiskClient) -> bool:
         return any(one.address == client.address for one in self.clients([client.image]) if one.watching)
@@ -182,9 +186,9 @@ class SharedStorage(MemoryStorage):
         return [*super().clients_of(images), *self.world.clients(images)]
 
     def shut_out(self, client: DiskClient) -> None:
-        """Shut out."""
+        """Put it on the blocklist."""
         super().shut_out(client)
-        self.world.shut_out(client)
+        self.world.blocklist(client)
 
 
 class Running:
@@ -214,6 +218,7 @@ class NodeHypervisor(MemoryHypervisor):
         self.world = world
         self.node = node
         self.failing_start = ""
+        self.aborting = AbortReason.NONE
 
     def create(self, xml: str, name: VmName, *, timeout_s: float) -> None:
         """Boot."""
@@ -237,6 +242,7 @@ class NodeHypervisor(MemoryHypervisor):
         if not self.world.is_up(target):
             raise VmMgrError(Kind.EXTERNAL_FAILURE, f"no route to {target}")
         there = self.world.nodes[target].hypervisor
+        self._happen(tell)
         run, xml, uuid = self.runs.get(name, 0), self.xmls.get(name, ""), self.uuids.get(name, "")
         goes_on = super().migrate(migration, tell)
         there.running[name] = 1000 + len(there.running)
@@ -244,6 +250,19 @@ class NodeHypervisor(MemoryHypervisor):
         there.vcpu_times_ns[there.running[name]] = 0
         self.world.see("arrived", target, name)
         return goes_on
+
+    def _happen(self, tell: Tell) -> None:
+        """Let happen what a step has for the middle of a migration, and ask the agent whether it goes on."""
+        if self.aborting:
+            raise AbortedError(f"the migration was aborted: {self.aborting.value}", self.aborting.value)
+        during, self.world.during_migration = self.world.during_migration, None
+        if during is not None:
+            during()
+            if not self.world.is_up(self.node):
+                raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{self.node} is gone")
+            sample = JobSample(elapsed_s=5.0, remaining_bytes=1 << 40, rate_bps=1 << 20)
+            if reason := tell(sample, Decision(Step.GO_ON)):
+                raise AbortedError(reason, AbortReason.RECOVERY.value)
 
 
 class NodeJournal(MemoryJournal):

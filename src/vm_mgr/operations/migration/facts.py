@@ -89,7 +89,7 @@ def load_targets(
         return Targets(silent={source: guest.error})
     label = env.storages.label_of(name)
     parts = env.storages.cluster_parts(label, name) if label else ClusterParts()
-    kept_off = {source, *goal.avoiding}
+    kept_off = {source, *goal.avoid}
     refusals: dict[NodeName, Sequence[VmMgrError]] = {}
     silent: dict[NodeName, VmMgrError] = {}
     for node in [goal.to] if goal.to else [one for one in state.hosts if one not in kept_off]:

@@ -64,7 +64,7 @@ class Target(NamedTuple):
 
     to: NodeName | None = None
     source: NodeName | None = None
-    avoiding: frozenset[NodeName] = frozenset()
+    avoid: frozenset[NodeName] = frozenset()
     allow_restart: bool = True
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "expected_method",
     "found_by_cluster",
     "longest_s",
+    "method_after_loss",
     "method_taken",
     "not_arrived",
     "not_moved",
@@ -44,6 +45,7 @@ _WAYS = {
     EventKind.NOT_SAVED: MoveMethod.RESTARTED,
     EventKind.NOT_RESUMED: MoveMethod.RESTARTED,
 }
+_ARRIVALS = {EventKind.MOVED: MoveMethod.LIVE, EventKind.RUNNING: MoveMethod.RESTARTED}
 _Result = TypeVar("_Result")
 
 
@@ -119,6 +121,29 @@ def method_taken(env: Env, vm: VmResource, since_utc: float, deadline: float) ->
         text = f"{vm.name} was booted anew, {event.kind.value}: {event.detail}"
         env.say(Note(Level.WARNING, "not-resumed", text, f"see: vm-mgr events {vm.name}"))
     return _WAYS[event.kind]
+
+
+def method_after_loss(
+    env: Env, seen: VmStatus, source: NodeName, since_utc: float, deadline: float
+) -> MoveMethod | None:
+    """Tell how a VM has arrived whose source was lost meanwhile: alive before that, or started anew.
+
+    Only the event log knows, maybe a moment later: until the deadline None is "not yet".
+    """
+    arrivals = [
+        one for one in _told(env, seen.name, since_utc) if one.kind in _ARRIVALS and one.node == seen.node
+    ]
+    if arrivals:
+        how = _ARRIVALS[arrivals[-1].kind]
+        if how is MoveMethod.RESTARTED:
+            text = f"{seen.name} was booted anew on {seen.node}: {source} was lost in the middle of the move"
+            env.say(Note(Level.WARNING, "not-live", text, f"see: vm-mgr events {seen.name}"))
+        return how
+    if env.clock.monotonic() < deadline:
+        return None
+    text = f"{source} was lost; whether {seen.name} was booted anew is shown by: vm-mgr events {seen.name}"
+    env.say(Note(Level.WARNING, "see-events", text))
+    return MoveMethod.UNKNOWN
 
 
 def why_failed(env: Env, name: VmName, failure: Failure, since_utc: float, deadline: float) -> Failed | None:

@@ -59,8 +59,8 @@ def goal_problems(
         message = f"{seen.name} would return at once to {seen.node}, the host that it prefers (--failback)"
         hint = f"vm-mgr set {seen.name} --failback stay; to empty the node for a reboot: vm-mgr migrate "
         problems.append(VmMgrError(Kind.WRONG_STATE, message, hint=f"{hint}--all-from {seen.node} --standby"))
-    elif to is None and not able - goal.avoiding:
-        drained = able & goal.avoiding
+    elif to is None and not able - goal.avoid:
+        drained = able & goal.avoid
         message = f"no other node can take {seen.name} now"
         message += f": also drained are {', '.join(sorted(drained))}" if drained else ""
         problems.append(VmMgrError(Kind.NO_RESOURCES, message, hint="see the nodes: crm_mon -1"))

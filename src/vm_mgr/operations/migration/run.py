@@ -21,6 +21,7 @@ from vm_mgr.operations.migration.outcome import (
     expected_method,
     found_by_cluster,
     longest_s,
+    method_after_loss,
     method_taken,
     not_arrived,
     not_moved,
@@ -73,6 +74,7 @@ class Migration:
         self.options = options
         self.cancelled = False
         self.ended = False
+        self.source_lost = False
         self._held = ExitStack()
         self._next: Callable[[], Moved | None] = self._start
 
@@ -142,7 +144,7 @@ class Migration:
         self.job = Job(self.env, self.name, source, asks=self.order.asks and vm.live_migration)
         timeout_s = longest_s(vm)
         self._held.push(self._take_back)
-        move = Move(self.name, source, goal.to, goal.avoiding, self.order.words, timeout_s + GRACE_S)
+        move = Move(self.name, source, goal.to, goal.avoid, self.order.words, timeout_s + GRACE_S)
         self.env.cluster.begin_move(move)
         return self._look_until(timeout_s)
 
@@ -190,6 +192,7 @@ class Migration:
             return self._look_until(SETTLE_S)
         env.cluster.end_move(self.name)
         self.ended = True
+        self.source_lost = self.facts.source not in {node.name for node in state.nodes if node.online}
         return self._outcome(seen, after)
 
     def _outcome(self, seen: VmStatus, after: Resource | None) -> Moved | None:
@@ -206,7 +209,11 @@ class Migration:
         return self._next()
 
     def _arrived(self, seen: VmStatus, deadline: float) -> Moved | None:
-        how = method_taken(self.env, self.facts.vm, self.job.asked_utc, deadline)
+        vm, asked_utc = self.facts.vm, self.job.asked_utc
+        if vm.live_migration and self.source_lost:
+            how = method_after_loss(self.env, seen, self.facts.source, asked_utc, deadline)
+        else:
+            how = method_taken(self.env, vm, asked_utc, deadline)
         return Moved(seen, how) if how is not None else None
 
     def _explain(self, seen: VmStatus, after: Resource, failure: Failure, deadline: float) -> Moved | None:

@@ -53,7 +53,7 @@ def order(env: Env, facts: Facts, guest: Guest, goal: Target, options: MigrateOp
         _say_if_too_slow(env, facts, guest, terms)
         plan = _plan(env, facts, guest, terms) if picks else None
     if goal.to is None:
-        found = simulate(env, Move(vm.name, source, avoid=goal.avoiding))
+        found = simulate(env, Move(vm.name, source, avoid=goal.avoid))
         side_effects(state, vm, source, goal, found).require(env.say)
     words = render_terms(agent_terms(options, plan)) if vm.live_migration else ""
     return Order(words, terms._replace(strategy=plan.strategy) if plan else terms, asks)
