@@ -188,7 +188,7 @@ class RealEnv:
 
     def _identify_images(self, sources: Sequence[DiskSource]) -> Identified:
         """Tell the images of the pool, for libvirt's hook; all else of the storage takes 20 ms to load."""
-        from vm_mgr.adapters.ceph.naming import identified  # noqa: PLC0415
+        from vm_mgr.adapters.ceph.identify import identified  # noqa: PLC0415
 
         return identified(sources, self.ceph.pool)
 

@@ -389,6 +389,23 @@ def test_unused_disk_has_no_holder(env, image):
     assert env.storage.clients.of(["system_contract2"]) == []
 
 
+def test_image_is_told_by_the_source_that_a_domain_has_for_it(env):
+    for number, image in ((0, f"system_{NAME}"), (1, f"data_{NAME}_0")):
+        source = env.storage.disks.locate(NAME, number, None).source
+        assert env.storage.clients.image_of(source) == image
+    assert env.storage.clients.image_of("elsewhere/system_web1") == ""
+    assert env.storage.clients.image_of("/dev/null") == ""
+
+
+def test_images_that_a_domain_opens_are_those_that_the_storage_has_for_it(env, storage_kind):
+    disk = env.storage.disks.locate(NAME, 0, None)
+    xml = env.definitions.with_disk("<domain><name>x</name><devices/></domain>", disk)
+    foreign = xml.replace(disk.source, "elsewhere/system_web1")
+    addressed = [] if storage_kind in ("shared_dir", "vms") else [f"system_{NAME}"]
+    assert env.storage.clients.opened(env.definitions.opened(xml)) == addressed
+    assert env.storage.clients.opened(env.definitions.opened(foreign)) == []
+
+
 def test_vms_of_similar_names_leave_each_other_alone(env, image, neighbours):
     stage(env, image, disks=3)
     for number, name in enumerate(neighbours):

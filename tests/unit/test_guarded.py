@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from vm_mgr.adapters.ceph import naming
+from vm_mgr.adapters.ceph import identify
 from vm_mgr.model.cluster import Fencing
 from vm_mgr.model.storage import DiskClient, Identified
 from vm_mgr.ocf import guard
@@ -36,7 +36,7 @@ def node(env, tmp_path):
         (mapped / number).mkdir(parents=True)
         for file, text in (("pool", pool), ("name", name), ("pool_ns", space)):
             (mapped / number / file).write_text(f"{text}\n")
-    look = partial(naming.identified, pool="rbd", pools=(tmp_path / "none", pools), mapped=mapped)
+    look = partial(identify.identified, pool="rbd", pools=(tmp_path / "none", pools), mapped=mapped)
     env.storages.identified = lambda _label, sources: look(sources)
     env.look = lambda xml: look(env.definitions.opened(xml))
     return env

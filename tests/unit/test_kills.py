@@ -7,6 +7,7 @@ does reaches the world any more, as after a kill -9.
 
 import copy
 import re
+import typing
 from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
@@ -41,7 +42,7 @@ from vm_mgr.operations.start import start
 from vm_mgr.operations.stop import stop
 from vm_mgr.operations.unmigrate import unmigrate
 from vm_mgr.ports.cluster import Constraint
-from vm_mgr.ports.storage import PARTS
+from vm_mgr.ports.storage import PARTS, Storage
 
 from .conftest import DOMAIN
 
@@ -441,3 +442,23 @@ def clone_dies_with_a_snapshot(env, calls):
         clone(MortalEnv(env, calls, after=True), CloneRequest("web1", "new1", VmSettings()))
     env.intent_log.locked.clear()
     return "vm-mgr-clone-new1" in env.storage.vms["web1"].snapshots
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("get", ["storage", "storages"])
+def test_every_verb_of_every_part_of_the_storage_is_a_point(get, part, image):
+    port = typing.get_type_hints(getattr(Storage, part).fget)["return"]
+    verbs = [name for name, verb in vars(port).items() if callable(verb) and not name.startswith("_")]
+    assert verbs
+    for verb in verbs:
+        mortal = MortalEnv(world(image), 0 if get == "storage" else 1, after=False)
+        storage = mortal.storage if get == "storage" else mortal.storages.get("")
+        with pytest.raises(Killed):
+            getattr(getattr(storage, part), verb)("web1")
+
+
+def test_looks_of_a_part_are_no_points(image):
+    mortal = MortalEnv(world(image), 0, after=True, looks={"storage.disks": {"of"}})
+    assert len(mortal.storage.disks.of("web1")) == 2
+    with pytest.raises(Killed):
+        mortal.storage.clients.images("web1")

@@ -2,13 +2,18 @@
 
 import pytest
 
+from vm_mgr.adapters.host.clock import SystemClock
 from vm_mgr.adapters.libvirt.definition import DomainXml
 from vm_mgr.adapters.memory.env import MemoryEnv
 from vm_mgr.adapters.memory.storage import MemoryStorage
+from vm_mgr.adapters.shared_dir.folders import VmFolders
+from vm_mgr.adapters.shared_dir.mount import Mount
+from vm_mgr.adapters.shared_dir.port import SharedDirectory
 from vm_mgr.adapters.storage_set.port import RoutedStorage
 from vm_mgr.adapters.storage_set.storages import StorageEntry, StorageSet
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.resource import Dependency
+from vm_mgr.model.storage import DiskClient, DiskSource, Identified, disk_image
 from vm_mgr.model.vm import VmSettings, VmState
 from vm_mgr.operations.clone import CloneRequest, clone
 from vm_mgr.operations.create import CreateRequest, create
@@ -113,3 +118,43 @@ def test_list_shows_what_it_can_and_says_what_it_can_not(env, two, image):
     assert [vm.name for vm in found.vms] == ["db1", "web1"]
     assert [error.kind for error in found.missing] == [Kind.EXTERNAL_FAILURE]
     assert kind_of(list_vms, env) is Kind.EXTERNAL_FAILURE
+
+
+def test_client_is_shut_out_where_it_is_one(env, two, image):
+    """Its image does not tell the storage: the names of images are the same in each."""
+    make(env, image, "db1", "vms")
+    client = DiskClient("system_db1", "198.51.100.12:0/7")
+    two["vms"].held = [client]
+    assert env.storage.clients.of(["system_db1"]) == [client]
+    env.storage.clients.evict(client)
+    assert env.storage.clients.of(["system_db1"]) == []
+    assert client in two["vms"].evicted
+
+
+def test_images_are_told_by_their_sources(env, image, tmp_path):
+    folders = VmFolders(Mount(tmp_path), None, SystemClock())
+    built = StorageSet(
+        {"ceph": StorageEntry(MemoryStorage), "vms": StorageEntry(lambda: SharedDirectory(folders))}
+    )
+    for number in (0, 1):
+        for label in ("ceph", "vms"):
+            source = built.get(label).disks.locate("web_1", number, None).source
+            assert built.get(label).clients.image_of(source) == disk_image("web_1", number)
+            assert RoutedStorage(built).clients.image_of(source) == disk_image("web_1", number)
+    foreign = (
+        "other/system_web1",
+        f"{tmp_path}/web1/iso.qcow2",
+        f"{tmp_path}/x/web1/system.qcow2",
+        "/dev/sda",
+        "",
+    )
+    for source in (*foreign, f"{tmp_path}/../system.qcow2", f"{tmp_path}/.vm-mgr/system.qcow2"):
+        assert RoutedStorage(built).clients.image_of(source) == ""
+
+
+def test_only_a_storage_whose_disks_the_hook_guards_is_asked_for_them(env, two):
+    sources = [DiskSource(protocol="rbd", name="rbd/system_web1")]
+    guarding = StorageEntry(pytest.fail, identify=lambda asked: Identified((asked[0].name,)))
+    built = StorageSet({"ceph": guarding, "vms": StorageEntry(pytest.fail)})
+    assert built.identified("ceph", sources).images == ("rbd/system_web1",)
+    assert built.identified("vms", sources) == Identified()

@@ -1,36 +1,23 @@
-"""Tell which images of the pool a domain's disks are, by each way that libvirt has to name one.
-
-That takes no look at Ceph. libvirt may not be asked by its own hook, so its definitions of storage pools are
-read where it keeps them.
-"""
+"""Tell which images of the pool a domain's disks are, as far as they are named as such."""
 
 from __future__ import annotations
 
-import os
 import re
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
-from xml.etree import ElementTree as ET
-
-from vm_mgr.model.storage import DiskSource, Identified
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["identified", "named"]
+    from vm_mgr.model.storage import DiskSource
 
-# Where libvirt keeps its pools: those that run, and those that it has on file.
-POOLS = (Path("/run/libvirt/storage"), Path("/etc/libvirt/storage"))
-MAPPED = Path("/sys/bus/rbd/devices")
-NUMBERED = re.compile(r"/dev/rbd([0-9]+)(?:p[0-9]+)?")
-OURS = re.compile(r"(?:system|data)_[A-Za-z0-9._-]+")
+__all__ = ["Place", "named", "places"]
+
 # What the kernel's client calls an image: /dev/rbd/POOL/[NAMESPACE/]IMAGE[-partN].
 DEVICE = "/dev/rbd/"
 PARTITION = re.compile(r"-part[0-9]+$")
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """What may be an image, and is not named as one: libvirt's storage pool, if any, and a name or path."""
 
     pool: str
@@ -39,81 +26,36 @@ class _Place(NamedTuple):
 
 def named(sources: Iterable[DiskSource], pool: str) -> list[str]:
     """Name the images of the pool, without namespace, that are named as such."""
-    return [one for one in _found(sources, pool) if isinstance(one, str)]
+    return [one for one in places(sources, pool) if isinstance(one, str)]
 
 
-def identified(
-    sources: Iterable[DiskSource], pool: str, *, pools: tuple[Path, ...] = POOLS, mapped: Path = MAPPED
-) -> Identified:
-    """Look also at what libvirt's pools and the kernel's devices stand for."""
-    found = list(_found(sources, pool))
-    images, doubtful = [one for one in found if isinstance(one, str)], []
-    for place in found:
-        if isinstance(place, str):
-            continue
-        image = _device(place, mapped) if place.name.startswith("/dev/") else _volume(place, pools)
-        name = place.name.rpartition("/")[2].partition("@")[0]
-        if image is None and OURS.fullmatch(name):
-            doubtful.append("/".join(filter(None, place)))
-        elif image and image[0] == pool:
-            images.append(image[1])
-    return Identified(tuple(images), tuple(doubtful))
-
-
-def _found(sources: Iterable[DiskSource], pool: str) -> Iterator[str | _Place]:
-    """A VM's system disk is one VM's alone, whatever another definition calls it."""
+def places(sources: Iterable[DiskSource], pool: str) -> Iterator[str | Place]:
+    """Give images, and what may be one; a system disk is one VM's alone, whatever a definition says."""
     for source in sources:
         yield from (one for one in _of(source, pool) if not (source.shareable and _may_share(one)))
 
 
-def _of(source: DiskSource, pool: str) -> Iterator[str | _Place]:
+def _of(source: DiskSource, pool: str) -> Iterator[str | Place]:
     if source.protocol == "rbd":
         yield from _named(source.name, pool)
     elif source.volume:
-        yield _Place(source.pool, source.volume)
+        yield Place(source.pool, source.volume)
     elif source.path.startswith(DEVICE):
         name = source.path.removeprefix(DEVICE)
         yield from {whole: None for text in (name, PARTITION.sub("", name)) for whole in _named(text, pool)}
     elif source.path.startswith("/dev/"):
-        yield _Place("", source.path)
+        yield Place("", source.path)
 
 
-def _named(name: str, pool: str) -> Iterator[str | _Place]:
+def _named(name: str, pool: str) -> Iterator[str | Place]:
     """Take POOL/IMAGE apart; an image of another pool is none of ours."""
     in_pool, slash, image = name.partition("/")
     if not slash or (in_pool == pool and "/" in image):
-        yield _Place("", name)
+        yield Place("", name)
     elif in_pool == pool:
         yield image
 
 
-def _may_share(one: str | _Place) -> bool:
+def _may_share(one: str | Place) -> bool:
     name = one if isinstance(one, str) else one.name.rpartition("/")[2]
     return not name.startswith("system_")
-
-
-def _volume(place: _Place, folders: tuple[Path, ...]) -> tuple[str, str] | None:
-    """Give Ceph's pool, none for a pool of files, and the image of a volume; None if unknown."""
-    for folder in folders if place.pool and "/" not in place.pool else ():
-        with suppress(OSError, ET.ParseError, ValueError):
-            text = (folder / f"{place.pool}.xml").read_text(encoding="utf-8")
-            root = ET.fromstring(text)  # noqa: S314 - it is libvirt's own file
-            pool = root if root.tag == "pool" else root.find("pool")
-            if pool is not None:
-                name = (pool.findtext("source/name") or "").strip() if pool.get("type") == "rbd" else ""
-                return (name, place.name) if "/" not in name else None
-    return None
-
-
-def _device(place: _Place, mapped: Path) -> tuple[str, str] | None:
-    """Give pool and image of a device that the kernel's client has mapped; no pool for any other device."""
-    number = NUMBERED.fullmatch(os.path.realpath(place.name))
-    if number is None:
-        return "", ""
-    folder = mapped / number[1]
-    try:
-        pool, name = ((folder / file).read_text(encoding="utf-8").strip() for file in ("pool", "name"))
-        space = folder / "pool_ns"
-        return None if space.exists() and space.read_text(encoding="utf-8").strip() else (pool, name)
-    except (OSError, ValueError):
-        return None
