@@ -61,11 +61,11 @@ def make_disk(lab: Lab, size: str, write: str) -> None:
     lab.execute("n1", ["sh", "-ec", script], timeout_s=180)
 
 
-def create_disabled(lab: Lab, name: str) -> float:
+def create_disabled(lab: Lab, name: str, *options: str) -> float:
     """Create a VM that does not run; give the time in seconds."""
     lab.execute("n1", ["sh", "-c", "cat > /root/bench.xml"], stdin=DEFINITION)
     files = ["--xml", "/root/bench.xml", "--image", BENCH_DISK]
-    return timed(lab, ["vm-mgr", "create", "--name", name, *files, "--disable"])
+    return timed(lab, ["vm-mgr", "create", "--name", name, *files, "--disable", *options])
 
 
 def timed(lab: Lab, argv: list[str]) -> float:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import uuid
 import xml.etree.ElementTree as ET
 from contextlib import suppress
 
@@ -35,6 +36,7 @@ def make(ioctx, name):
     rbd.RBD().create(ioctx, f"system_{name}", 1 << 20)
     with rbd.Image(ioctx, f"system_{name}") as image:
         image.metadata_set("vm_name", name)
+        image.metadata_set("xml", f"<domain><name>{name}</name><uuid>{uuid.uuid4()}</uuid></domain>")
     rbd.RBD().group_create(ioctx, name)
     rbd.Group(ioctx, name).add_image(ioctx, f"system_{name}")
 
