@@ -70,7 +70,8 @@ MEASURES = {
     "modules in import circles": Measure(0, 0, 0),
     "lines of the largest module": Measure(400, 400, 400),
     "lines of the largest function": Measure(48, 50, 50),
-    "imports inside functions": Measure(190, 99, 60),
+    "imports inside functions": Measure(145, 58, 60),
+    "imports inside functions of the wiring": Measure(45, 41, 41),  # see 0023
     "verbs of the largest port": Measure(24, 10, 10),
     "verbs of the largest port, with its parts": Measure(35, 32, 10),
     "decisions by words of a text": Measure(9, 6, 0),
@@ -198,7 +199,9 @@ def figures():
         found[f"most entries of one file: {verb}"] = max(others.values())
     found["modules in import circles"] = len(circles())
     found["lines of the largest module"], found["lines of the largest function"] = largest()
-    found["imports inside functions"] = lazy_imports().total()
+    lazy = lazy_imports()
+    found["imports inside functions of the wiring"] = lazy.pop("vm_mgr/wiring.py")
+    found["imports inside functions"] = lazy.total()
     own, whole = verbs()
     found["verbs of the largest port"] = max(own.values())
     found["verbs of the largest port, with its parts"] = max(whole.values())
