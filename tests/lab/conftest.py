@@ -20,8 +20,20 @@ from .footprint import Footprint
 from .turns import ALL, SEED, take_turns
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
-# The files that take longest come first, so that both workers end at about the same time.
-LONGEST = ("kills", "hibernation", "seapath", "upgrade", "migration", "vm_mgr", "deployment", "contracts")
+# What takes longest comes first, so that both workers end at about the same time.
+LONGEST = (
+    *(
+        "agent_conformance",
+        "migration",
+        "commands",
+        "campaign",
+        "hibernation",
+        "placement",
+        "upgrade",
+        "seapath",
+    ),
+    *("guests", "safe_start", "drain", "contracts", "kills", "life", "races", "vm_mgr"),
+)
 
 
 def pytest_configure() -> None:
