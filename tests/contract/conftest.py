@@ -126,7 +126,7 @@ def write_raw(env, storage_kind):
         if storage_kind == "memory":
             env.storage.vms[NAME].keys[text_key] = text
         elif storage_kind == "ceph":
-            _write_omap(env.storage, text_key, value)
+            _write_omap(env.storages.get("ceph"), text_key, value)
         else:
             path = env.storage.folders.mount.root / NAME / "metadata.json"
             whole = json.loads(path.read_text())
