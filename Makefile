@@ -30,7 +30,7 @@ test-lab: $(VENV)/.ready ## one file of lab tests on a lab that stays up, deploy
 checks: # one after the other, beside what only waits for downloads
 	$(MAKE) -j 1 lint unit
 
-images:
+images: $(VENV)/.ready
 	$(LAB) build --suite trixie --suite bookworm
 
 unit: $(VENV)/.ready ## the tests that need neither root nor the lab

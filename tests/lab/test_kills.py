@@ -28,8 +28,8 @@ NEEDED = (
     "tests/lab/node",
 )
 TRIES_S = 1200
-# In how many days all points are tried, from day to day other ones.
-DAYS = 6
+# In how many days all points are tried, from day to day other ones; some operations have few points.
+DAYS = 3
 
 # One list of operations for each node, of about the same length.
 WHOLE = {

@@ -1,6 +1,6 @@
 """Scenarios of tests/scenarios, on real Pacemaker, libvirt and IPMI fencing: a VM in each storage.
 
-Each run plays a third of them, from day to day other ones, and always those that every change could break;
+Each run plays a quarter of them, from day to day other ones, and always those that every change could break;
 `make test-all` plays all.
 """
 

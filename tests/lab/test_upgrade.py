@@ -111,7 +111,7 @@ def earlier(lab: Lab, request: pytest.FixtureRequest) -> Iterator[str]:
                 create(lab, name, storage, "--enable-live-migration", *QUICK)
             yield request.param
     finally:
-        if in_use(lab) != present or "vm-mgr-alert" not in shell(lab, "cibadmin --query --scope alerts"):
+        if in_use(lab) != present or "vm-mgr-alert" not in shell(lab, "cibadmin --query"):
             upgrade(lab)
 
 

@@ -12,7 +12,8 @@ import pytest
 __all__ = ["ALL", "SEED", "share", "take_turns"]
 
 ALL = os.environ.get("VM_MGR_ALL") == "1"
-SEED = int(os.environ.get("VM_MGR_SEED", str(int(time.time() // 86400))))
+# Set for the workers, too: they would not agree if a day ended between their starts.
+SEED = int(os.environ.setdefault("VM_MGR_SEED", str(int(time.time() // 86400))))
 
 
 def share(of: int, mine: int = 0) -> tuple[int, int]:

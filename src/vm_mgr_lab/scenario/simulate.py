@@ -3,7 +3,6 @@
 The tools are those of the host, or those that ./bootstrap has unpacked; no daemon is needed for them.
 """
 
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from vm_mgr_lab.paths import CHECKOUT
 
 __all__ = ["Action", "CibRunner", "Transition", "simulate"]
 
+INSTALLED = Path("/usr/sbin")
 UNPACKED = CHECKOUT / ".venv" / "pacemaker"
 TIMEOUT_S = 60.0
 
@@ -69,8 +69,8 @@ class CibRunner(HostRunner):
 
 def with_tools(argv: Sequence[str], file: Path) -> list[str]:
     """Give the command by which a tool works on a file; LabError where there are no tools."""
-    if shutil.which("crm_simulate"):
-        return ["env", f"CIB_file={file}", *argv]
+    if (INSTALLED / argv[0]).exists():
+        return ["env", f"CIB_file={file}", str(INSTALLED / argv[0]), *argv[1:]]
     tool = UNPACKED / "usr" / "sbin" / argv[0]
     if not tool.exists():
         raise LabError(f"there is no {argv[0]}", hint="run ./bootstrap, which unpacks Pacemaker's tools")
