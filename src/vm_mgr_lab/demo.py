@@ -12,7 +12,16 @@ from vm_mgr_lab.history import SLOW_S, Event, History, consoles
 from vm_mgr_lab.lab import Lab
 from vm_mgr_lab.process import wait_until
 
-__all__ = ["Failover", "create_guest", "guest_files", "power_loss", "remove_guest", "tell", "where_is"]
+__all__ = [
+    "Failover",
+    "create_guest",
+    "guest_files",
+    "power_loss",
+    "remove_guest",
+    "tell",
+    "told_of",
+    "where_is",
+]
 
 Say = Callable[[str], None]
 
@@ -71,9 +80,15 @@ def remove_guest(lab: Lab, vm: str, *, node: str) -> None:
         lab.execute(node, ["vm-mgr", "remove", vm], timeout_s=CREATE_S)
 
 
+def told_of(lab: Lab, vm: str, *, ask: str) -> dict[str, str]:
+    """Return what `vm-mgr status` on a node says of a VM."""
+    told: dict[str, str] = json.loads(lab.execute(ask, ["vm-mgr", "status", vm, "--output", "json"]).stdout)
+    return told
+
+
 def where_is(lab: Lab, vm: str, *, ask: str) -> tuple[str, str | None]:
     """Return a VM's state and node, as `vm-mgr status` on a node says."""
-    told = json.loads(lab.execute(ask, ["vm-mgr", "status", vm, "--output", "json"]).stdout)
+    told = told_of(lab, vm, ask=ask)
     return told["state"], told.get("node")
 
 

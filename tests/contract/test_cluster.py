@@ -72,7 +72,7 @@ def test_change_leaves_the_role(env, vm):
 
 
 def test_move_of_a_stopped_vm_harms_nothing_that_runs(env, vm):
-    assert vm not in env.cluster.simulate_move(Move(vm, "n1"))
+    assert vm not in env.cluster.simulate_move(Move(vm, "n1")).effects
 
 
 def test_wish_to_return_is_read_and_ends(env, vm):

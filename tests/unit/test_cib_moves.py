@@ -10,7 +10,7 @@ from vm_mgr.adapters.pacemaker.crm_mon import parse_crm_mon
 from vm_mgr.adapters.pacemaker.port import ENDED_MOVES, Pacemaker
 from vm_mgr.model.vm import TargetRole, VmState
 from vm_mgr.operations.support.vm_state import derive_status
-from vm_mgr.ports.cluster import Move, SideEffect, VmResource
+from vm_mgr.ports.cluster import Move, SideEffect, Simulation, VmResource
 from vm_mgr.ports.runner import Completed
 
 EMPTY = """<cib epoch="4" num_updates="7"><configuration><crm_config/><nodes/><resources/><constraints/>
@@ -225,7 +225,7 @@ def test_harm_of_a_move_is_foreseen_by_the_scheduler():
     cib_write.add_vm(present, VmResource("web1", TargetRole.STARTED, live_migration=True))
     cluster = Pacemaker(Scheduler(), VirtualClock())
     found = cluster.simulate_move(Move("web1", "n1", avoid=frozenset({"n3"})))
-    assert found == {"db1": SideEffect.RESTARTED, "db2": SideEffect.STOPPED}
+    assert found == Simulation({"db1": SideEffect.RESTARTED, "db2": SideEffect.STOPPED}, "n2")
     assert len(asked) == 2
     assert rules(asked[1])[1] == ["n1", "n3"]
 
@@ -274,3 +274,13 @@ def test_only_records_of_moves_that_a_stop_has_followed_are_removed():
                 etree.SubElement(resource, "lrm_rsc_op", given)
     found = cib.xpath(ENDED_MOVES.format(name="web1"))
     assert [(one.get("on_node"), one.getparent().get("id")) for one in found] == [("ended", "web1")]
+
+
+def test_chosen_node_is_preferred_and_goes_with_the_move(cib):
+    moves.add_move(cib, Move("web1", "n1", avoid=frozenset({"n3"}), chosen="n2"), 2e9)
+    scores = {one.get("score"): one.xpath(".//expression/@value") for one in cib.xpath("//rsc_location/rule")}
+    assert scores == {"-INFINITY": ["n1", "n3"], "INFINITY": ["n2"]}
+    assert len(cib.xpath("//date_expression[@operation='lt']")) == 2
+    assert len(set(cib.xpath("//@id"))) == len(cib.xpath("//@id"))
+    moves.sweep_moves(cib, "web1", 1e9)
+    assert cib.xpath("//rsc_location") == []

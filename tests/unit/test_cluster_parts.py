@@ -1,5 +1,6 @@
 """Disks that are resources of the cluster: written, read, seen, and what Pacemaker makes of them."""
 
+import copy
 import subprocess
 
 import pytest
@@ -226,6 +227,38 @@ class TestScheduler:
         moves.add_move(running, Move(VmName("web1"), NodeName("n1"), NodeName("n2")), expires_utc=4e9)
         found = {one["resource"]: one["action"] for one in self.actions(running, tmp_path)}
         assert found["web1"].lower() == action
+
+    def half_way(self, cluster, tmp_path, half, sent_to, chosen=None):
+        """Let two VMs run on n1; one has been sent to a node when the other one is to leave, too."""
+        there = copy.deepcopy(cluster)
+        for name in ("web1", "web2"):
+            cib_write.add_vm(there, VmResource(VmName(name), TargetRole.STARTED, live_migration=True))
+            first = {"id": f"first-{name}", "rsc": name, "node": "n1", "score": "100"}
+            etree.SubElement(there.find(".//constraints"), "rsc_location", first)
+        there = self.settled(there, tmp_path)
+        moves.add_move(there, Move(VmName(half), NodeName("n1"), chosen=chosen), expires_utc=4e9)
+        history = there.xpath(f"//node_state[@uname='n1']//lrm_resource[@id='{half}']")[0]
+        sent = etree.SubElement(history, "lrm_rsc_op", dict(history.find("lrm_rsc_op").attrib))
+        key = f"{half}_migrate_to_0"
+        sent.attrib.update({"id": key, "operation_key": key, "operation": "migrate_to", "interval": "0"})
+        sent.attrib.update({"call-id": "90", "rc-code": "0", "op-status": "0"})
+        sent.attrib.update({"migrate_source": "n1", "migrate_target": sent_to})
+        other = VmName("web2" if half == "web1" else "web1")
+        moves.add_move(there, Move(other, NodeName("n1")), expires_utc=4e9)
+        return next(one for one in self.actions(there, tmp_path) if one["resource"] == half)
+
+    @pytest.mark.parametrize("half", ["web1", "web2"])
+    @pytest.mark.parametrize("target", ["n2", "n3"])
+    def test_vm_that_is_half_on_its_way_goes_on_to_the_node_that_was_chosen(
+        self, cluster, tmp_path, half, target
+    ):
+        found = self.half_way(cluster, tmp_path, half, target, NodeName(target))
+        assert (found["action"].lower(), found["dest"]) == ("migrate", target)
+
+    def test_without_a_chosen_node_it_would_be_restarted_somewhere(self, cluster, tmp_path):
+        cases = [(half, target) for half in ("web1", "web2") for target in ("n2", "n3")]
+        found = {self.half_way(cluster, tmp_path, *case)["action"].lower() for case in cases}
+        assert found - {"migrate"}, "then nothing has to be chosen any more"
 
 
 class TestOperations:

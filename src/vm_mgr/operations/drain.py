@@ -209,7 +209,7 @@ class _Drain:
             targets = load_targets(env, state, vm.name, self.node, goal)
             places = arrival(state, vm, self.node, targets)
             found = simulate(env, Move(vm.name, self.node, avoid=goal.avoid))
-            others = side_effects(state, vm, self.node, goal, found)
+            others = side_effects(state, vm, self.node, goal, found.effects)
             for note in (*places.notes, *others.notes):
                 env.say(note)
             problems = [*places.problems, *others.problems]

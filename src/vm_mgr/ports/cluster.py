@@ -18,6 +18,7 @@ __all__ = [
     "Recovery",
     "ResourceOperation",
     "SideEffect",
+    "Simulation",
     "VmResource",
     "VmResources",
 ]
@@ -74,14 +75,17 @@ class VmResource(NamedTuple):
 class Move(NamedTuple):
     """Where a constraint moves a VM, and for how long it does.
 
-    to: the node; without one it is any but the source and those to avoid. options: words KEY=VALUE for the
-    agent, with this move only.
+    to: the node; without one it is any but the source and those to avoid. chosen: which of these the cluster
+    would take now; it keeps to that one. Pacemaker restarts a VM that is half on its way when another node
+    becomes the better one, as by the move of another VM. options: words KEY=VALUE for the agent, with this
+    move only.
     """
 
     name: VmName
     source: NodeName
     to: NodeName | None = None
     avoid: frozenset[NodeName] = frozenset()
+    chosen: NodeName | None = None
     options: str = ""
     lifetime_s: int = 0
 
@@ -91,6 +95,13 @@ class SideEffect(Enum):
 
     STOPPED = "stopped"
     RESTARTED = "stopped and started"
+
+
+class Simulation(NamedTuple):
+    """What a move would do: to which resources, the VM itself among them, and where the VM would go."""
+
+    effects: Mapping[str, SideEffect] = {}
+    target: NodeName | None = None
 
 
 class Constraint(NamedTuple):
@@ -192,8 +203,8 @@ class Moves(Protocol):
         """Constrain a VM to a node, or away from its present one, until end_move or the lifetime is over."""
         ...
 
-    def simulate_move(self, move: Move) -> Mapping[str, SideEffect]:
-        """Tell which resources such a move would stop, or restart, the VM itself among them.
+    def simulate_move(self, move: Move) -> Simulation:
+        """Tell where the VM would go, and what would be stopped or restarted, the VM itself among it.
 
         The lifetime does not matter.
         """

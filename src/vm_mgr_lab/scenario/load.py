@@ -30,13 +30,15 @@ class Expectation:
 
     node is "same", "other", "any", compared with where the VM ran before the first step, or a node's name;
     fenced names the nodes whose power the BMCs cut: "@first" (the VM's first node), "another" (one more), a
-    name; log lines that match one of allowed_logs are provoked by the scenario.
+    name; log lines that match one of allowed_logs are provoked by the scenario. moves_live: the VM
+    moves live before it boots again, so QEMU is on two nodes for a while.
     """
 
     state: str
     node: str = "any"
     fenced: tuple[str, ...] = ()
     same_boot: bool = False
+    moves_live: bool = False
     allowed_logs: tuple[str, ...] = ()
 
 
@@ -70,7 +72,8 @@ def load_scenario(folder: Path, engines: Mapping[str, Verbs]) -> Scenario:
             raise LabError(f"scenario {folder.name} has no {name}")
     cluster = _read(folder / "cluster.toml", {"vm_options", "engines", "others"})
     steps = _read(folder / "steps.toml", {"step"}).get("step", [])
-    expect = _read(folder / "expect.toml", {"state", "node", "fenced", "same_boot", "allowed_logs", "others"})
+    known = {"state", "node", "fenced", "same_boot", "moves_live", "allowed_logs", "others"}
+    expect = _read(folder / "expect.toml", known)
     if missing := {*PROBES, "fenced"} - expect.keys():
         raise LabError(f"scenario {folder.name}: expect.toml lacks {', '.join(sorted(missing))}")
     others = expect.get("others", {})
@@ -87,6 +90,7 @@ def load_scenario(folder: Path, engines: Mapping[str, Verbs]) -> Scenario:
         expect=Expectation(
             **{key: expect[key] for key in PROBES},
             fenced=tuple(expect["fenced"]),
+            moves_live=bool(expect.get("moves_live")),
             allowed_logs=tuple(expect.get("allowed_logs", ())),
         ),
         others={

@@ -169,13 +169,17 @@ def _crm_standby(run: Run, node: str, *change: str) -> None:
 
 
 def status(run: Run, *, state: str, node: str = "any", within_s: float = WITHIN_S) -> None:
-    """Wait for what `vm-mgr status` is to say: a state, and "any" node, "other" or one by name."""
+    """Wait for what `vm-mgr status` is to say: a state, and "any" node, "other" or one by name.
+
+    A VM whose source has not yet been cleared is still on its way.
+    """
     where = node if node in ("any", "other") else run.node(node)
 
     def fits(one: Subject) -> bool:
-        told, here = demo.where_is(run.lab, one.vm, ask=run.healthy_node())
+        told = demo.told_of(run.lab, one.vm, ask=run.healthy_node())
+        here = told.get("node")
         there = where == "any" or (here != run.first_node if where == "other" else here == where)
-        return told == state and there
+        return told["state"] == state and told.get("detail") != "moving" and there
 
     for one in run.subjects:
         wait_until(partial(fits, one), what=f"{one.vm} to be {state} on {where} node", timeout_s=within_s)

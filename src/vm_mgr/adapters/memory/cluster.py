@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 from vm_mgr.model.cluster import ClusterState, Failure, Fencing, Node, NodeName, Resource
 from vm_mgr.model.resource import Clone
 from vm_mgr.model.vm import TargetRole, VmName
-from vm_mgr.ports.cluster import Configured, Constraint, Move, ResourceOperation, SideEffect, VmResource
+from vm_mgr.ports.cluster import (
+    Configured,
+    Constraint,
+    Move,
+    ResourceOperation,
+    SideEffect,
+    Simulation,
+    VmResource,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -130,14 +138,15 @@ class MemoryCluster:
         self.terms[move.name] = move.options
         self.restarting.discard(move.name)
 
-    def simulate_move(self, move: Move) -> Mapping[str, SideEffect]:
+    def simulate_move(self, move: Move) -> Simulation:
         """Look at the one VM, and at what a test has said."""
         kept_off = {move.source, *move.avoid}
-        if not any(one.can_host and one.name not in kept_off for one in self.nodes.values()):
-            return {move.name: SideEffect.STOPPED}
-        restarted = {str(move.name): SideEffect.RESTARTED}
+        able = [one.name for one in self.nodes.values() if one.can_host and one.name not in kept_off]
+        if not able:
+            return Simulation({move.name: SideEffect.STOPPED})
         live = self.resources[move.name].live_migration
-        return ({} if live else restarted) | dict(self.harms.get(move.name, {}))
+        restarted = {} if live else {str(move.name): SideEffect.RESTARTED}
+        return Simulation(restarted | dict(self.harms.get(move.name, {})), able[0] if live else None)
 
     def end_move(self, name: VmName) -> None:
         """Remove the constraint."""

@@ -9,12 +9,12 @@ from vm_mgr.adapters.pacemaker import cib_read, cib_write, moves
 from vm_mgr.adapters.pacemaker.cib import Cib
 from vm_mgr.adapters.pacemaker.cib_xml import find
 from vm_mgr.adapters.pacemaker.requirements import change_rules
-from vm_mgr.adapters.pacemaker.simulation import simulate
+from vm_mgr.adapters.pacemaker.simulation import read_side_effects, read_target, simulate
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.ports.clock import Clock
-from vm_mgr.ports.cluster import Configured, Constraint, Move, SideEffect, VmResource
+from vm_mgr.ports.cluster import Configured, Constraint, Move, Simulation, VmResource
 from vm_mgr.ports.runner import Runner
 
 __all__ = ["CibEditor"]
@@ -94,14 +94,15 @@ class CibEditor:
 
         self._edit(change)
 
-    def simulate_move(self, move: Move) -> dict[str, SideEffect]:
+    def simulate_move(self, move: Move) -> Simulation:
         """Compare what would happen with the move's constraint with what happens anyway."""
         before = self._query()
         cib, expires = cib_write.parse_cib(before), self.clock.utc() + FORESIGHT_S
         moves.add_move(cib, move, expires)
-        anyway = simulate(self.runner, before)
-        found = simulate(self.runner, etree.tostring(cib, encoding="unicode"))
-        return {resource: harm for resource, harm in found.items() if anyway.get(resource) is not harm}
+        anyway = read_side_effects(simulate(self.runner, before))
+        told = simulate(self.runner, etree.tostring(cib, encoding="unicode"))
+        effects = {name: one for name, one in read_side_effects(told).items() if anyway.get(name) is not one}
+        return Simulation(effects, read_target(told, move.name))
 
     def end_move(self, name: VmName) -> None:
         """Remove the constraint of a move."""

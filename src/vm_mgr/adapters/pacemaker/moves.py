@@ -41,13 +41,13 @@ def add_move(cib: etree._Element, move: Move, expires_utc: float) -> None:
     """
     name = move.name
     sweep_moves(cib, name, 0)  # what other VMs have is none of ours: they may be on their way
-    ident = our_id("move", name)
-    location = etree.SubElement(section(cib, "constraints"), "rsc_location", id=ident, rsc=name)
-    score = "INFINITY" if move.to else "-INFINITY"
-    rule = {"id": our_id("move", name, "rule"), "score": score, "boolean-op": "and"}
-    element = etree.SubElement(location, "rule", rule)
-    _name_nodes(element, name, [move.to] if move.to else [move.source, *sorted(move.avoid - {move.source})])
-    _until(element, our_id("move", name, "end"), expires_utc)
+    if move.to:
+        _locate(cib, name, "", "INFINITY", [move.to], expires_utc)
+    else:
+        away = [move.source, *sorted(move.avoid - {move.source})]
+        _locate(cib, name, "", "-INFINITY", away, expires_utc)
+    if move.chosen and not move.to:
+        _locate(cib, name, "chosen", "INFINITY", [move.chosen], expires_utc)
     for primitive in find(cib, PRIMITIVE, name=name):
         if primitive.get("provider") == PROVIDER:
             migrate_to = _move_operation(primitive, name)
@@ -55,19 +55,27 @@ def add_move(cib: etree._Element, move: Move, expires_utc: float) -> None:
                 _nvset_until(migrate_to, our_id("terms", name), {TERMS_KEY: move.options}, expires_utc)
 
 
-def _name_nodes(rule: etree._Element, name: VmName, nodes: list[NodeName]) -> None:
-    """Let the rule hold for the nodes; Pacemaker 3 knows only one rule at a constraint, but rules in it.
+def _locate(
+    cib: etree._Element, name: VmName, part: str, score: str, nodes: list[NodeName], expires_utc: float
+) -> None:
+    """Give nodes a score, until a date. Pacemaker 3 knows only one rule at a constraint, but rules in it.
 
     Only the outer rule's score counts; older schemas want one at each.
     """
+
+    def ident(what: str) -> str:
+        return our_id("move", name, "-".join(filter(None, (part, what))))
+
+    whole = {"id": our_id("move", name, part), "rsc": name}
+    location = etree.SubElement(section(cib, "constraints"), "rsc_location", whole)
+    outer = etree.SubElement(location, "rule", {"id": ident("rule"), "score": score, "boolean-op": "and"})
+    rule = outer
     if len(nodes) > 1:
-        score = str(rule.get("score"))
-        either = {"id": our_id("move", name, "nodes"), "score": score, "boolean-op": "or"}
-        rule = etree.SubElement(rule, "rule", either)
+        rule = etree.SubElement(outer, "rule", {"id": ident("nodes"), "score": score, "boolean-op": "or"})
     for number, node in enumerate(nodes):
-        ident = our_id("move", name, f"node{number}" if number else "node")
         place = {"attribute": "#uname", "operation": "eq", "value": node}
-        etree.SubElement(rule, "expression", {"id": ident, **place})
+        etree.SubElement(rule, "expression", {"id": ident(f"node{number}" if number else "node"), **place})
+    _until(outer, ident("end"), expires_utc)
 
 
 def add_restart(cib: etree._Element, name: VmName, expires_utc: float) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vm_mgr.model.cluster import ClusterState
     from vm_mgr.model.vm import TargetRole, VmName
     from vm_mgr.ports.clock import Clock
-    from vm_mgr.ports.cluster import Configured, Constraint, Move, SideEffect, VmResource
+    from vm_mgr.ports.cluster import Configured, Constraint, Move, Simulation, VmResource
     from vm_mgr.ports.processes import Processes
     from vm_mgr.ports.runner import Pending, Runner
 
@@ -125,7 +125,7 @@ class Pacemaker:
         """Constrain a VM for the time of a move."""
         self._editor().begin_move(move)
 
-    def simulate_move(self, move: Move) -> dict[str, SideEffect]:
+    def simulate_move(self, move: Move) -> Simulation:
         """Ask the scheduler."""
         return self._editor().simulate_move(move)
 

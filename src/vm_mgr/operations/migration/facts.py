@@ -15,7 +15,7 @@ from vm_mgr.model.vm import TargetRole, VmName, VmSettings, VmStatus
 from vm_mgr.operations.lifecycle.waiting import known_settings
 from vm_mgr.operations.migration.options import Target
 from vm_mgr.operations.storage.overlay import Elsewhere, elsewhere
-from vm_mgr.ports.cluster import Move, SideEffect, VmResource
+from vm_mgr.ports.cluster import Move, Simulation, VmResource
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress
 
@@ -102,11 +102,11 @@ def load_targets(
     return Targets(refusals, silent, parts)
 
 
-def simulate(env: Env, move: Move) -> Mapping[str, SideEffect]:
-    """Ask the scheduler what else a move would do; nothing, and a warning, where it can't tell."""
+def simulate(env: Env, move: Move) -> Simulation:
+    """Ask the scheduler what a move would do; nothing, and a warning, where it can't tell."""
     try:
         return env.cluster.simulate_move(move)
     except VmMgrError as error:
         text = f"what else the move of {move.name} would do can't be simulated: {error.message}"
         env.say(Note(Level.WARNING, "not-foreseen", text, error.hint))
-        return {}
+        return Simulation()

@@ -144,7 +144,15 @@ class Migration:
         self.job = Job(self.env, self.name, source, asks=self.order.asks and vm.live_migration)
         timeout_s = longest_s(vm)
         self._held.push(self._take_back)
-        move = Move(self.name, source, goal.to, goal.avoid, self.order.words, timeout_s + GRACE_S)
+        move = Move(
+            self.name,
+            source,
+            goal.to,
+            goal.avoid,
+            self.order.chosen,
+            options=self.order.words,
+            lifetime_s=timeout_s + GRACE_S,
+        )
         self.env.cluster.begin_move(move)
         return self._look_until(timeout_s)
 

@@ -4,7 +4,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from vm_mgr.errors import VmMgrError
-from vm_mgr.model.cluster import ClusterState
+from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.migration import Plan, Strategy, render_terms
 from vm_mgr.operations.migration.facts import Facts, Guest, load_targets, simulate
 from vm_mgr.operations.migration.options import (
@@ -18,7 +18,7 @@ from vm_mgr.operations.migration.options import (
 from vm_mgr.operations.migration.outcome import announcement
 from vm_mgr.operations.migration.plan import plan_for
 from vm_mgr.operations.migration.prechecks import arrival, side_effects
-from vm_mgr.ports.cluster import Move
+from vm_mgr.ports.cluster import Move, Simulation
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 
@@ -28,12 +28,14 @@ __all__ = ["Order", "order"]
 class Order(NamedTuple):
     """How a move is to be made: words for the agent, and what they and the VM's settings come to.
 
-    asks: whether the source's libvirt can be asked how far a live migration is.
+    asks: whether the source's libvirt can be asked how far a live migration is. chosen: the node that the
+    cluster would take of those that nobody has excluded.
     """
 
     words: str
     terms: Terms
     asks: bool
+    chosen: NodeName | None = None
 
 
 def order(env: Env, facts: Facts, guest: Guest, goal: Target, options: MigrateOptions) -> Order:
@@ -52,11 +54,12 @@ def order(env: Env, facts: Facts, guest: Guest, goal: Target, options: MigrateOp
     elif asks:
         _say_if_too_slow(env, facts, guest, terms)
         plan = _plan(env, facts, guest, terms) if picks else None
+    found = Simulation()
     if goal.to is None:
         found = simulate(env, Move(vm.name, source, avoid=goal.avoid))
-        side_effects(state, vm, source, goal, found).require(env.say)
+        side_effects(state, vm, source, goal, found.effects).require(env.say)
     words = render_terms(agent_terms(options, plan)) if vm.live_migration else ""
-    return Order(words, terms._replace(strategy=plan.strategy) if plan else terms, asks)
+    return Order(words, terms._replace(strategy=plan.strategy) if plan else terms, asks, found.target)
 
 
 def _can_ask(env: Env, state: ClusterState) -> bool:
