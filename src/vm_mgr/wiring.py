@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from vm_mgr.ports.images import Images
     from vm_mgr.ports.intent_log import IntentLog
     from vm_mgr.ports.nodes import Nodes
+    from vm_mgr.ports.nvram_files import NvramFiles
     from vm_mgr.ports.own_clients import OwnClients
     from vm_mgr.ports.processes import Processes
     from vm_mgr.ports.storage import Storage
@@ -326,6 +327,13 @@ class RealEnv:
         if node == self.cluster.local_node():
             return SystemdHolds(self.runner)
         return RemoteHolds(self.node_runner, node)
+
+    @cached_property
+    def nvram_files(self) -> NvramFiles:
+        """What this node has of VMs' UEFI variables and TPMs."""
+        from vm_mgr.adapters.host.nvram_files import HostNvramFiles  # noqa: PLC0415
+
+        return HostNvramFiles(self.state_dir)
 
     @cached_property
     def processes(self) -> Processes:

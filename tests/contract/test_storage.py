@@ -545,3 +545,44 @@ def test_replacement_has_no_saved_memory_that_fits(env, image):
         env.storage.saved_memory.of(NAME) is None
         or env.storage.saved_memory.disk_fingerprint(NAME) != kept.disk_fingerprint
     )
+
+
+def test_nvram_follows_snapshots_rollbacks_and_names_and_goes_with_its_vm(env, image):
+    stage(env, image)
+    definitions, other = env.storage.definitions, b"\0other\xff" * 20_000
+    assert definitions.nvram(NAME) == b""
+    definitions.keep_nvram(NAME, b"first")
+    env.storage.snapshots.take(NAME, "s1", Consistency.OFFLINE)
+    definitions.keep_nvram(NAME, other)
+    assert (definitions.nvram(NAME), definitions.nvram(NAME, "s1")) == (other, b"first")
+    env.storage.snapshots.take(NAME, "s2", Consistency.OFFLINE)
+    env.storage.snapshots.roll_back(NAME, "s1")
+    assert definitions.nvram(NAME) == b"first"
+    env.storage.rename(NAME, OTHER)
+    assert (definitions.nvram(OTHER), definitions.nvram(OTHER, "s2")) == (b"first", other)
+    env.storage.snapshots.drop(OTHER, "s2")
+    assert definitions.nvram(OTHER, "s2") == b""
+    env.storage.remove(OTHER)
+    stage(env, image, name=OTHER)
+    assert definitions.nvram(OTHER) == b""
+
+
+def test_snapshot_without_nvram_leaves_what_there_is(env, image):
+    stage(env, image)
+    env.storage.snapshots.take(NAME, "s1", Consistency.OFFLINE)
+    env.storage.definitions.keep_nvram(NAME, b"first")
+    env.storage.snapshots.roll_back(NAME, "s1")
+    assert env.storage.definitions.nvram(NAME) == b"first"
+
+
+def test_replacement_has_the_nvram_it_was_made_with(env, image):
+    stage(env, image)
+    env.storage.definitions.keep_nvram(NAME, b"first")
+    with env.storage.stage(NAME) as staged:
+        staged.add(1 << 20)
+        staged.describe(xml="<domain/>", base_xml="<domain/>", settings=VmSettings(), notes={}, nvram=b"new")
+        assert env.storage.definitions.nvram(NAME) == b"first"
+        staged.commit()
+    assert env.storage.definitions.nvram(NAME) == b"new"
+    stage(env, image)
+    assert env.storage.definitions.nvram(NAME) == b""

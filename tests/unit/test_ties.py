@@ -74,13 +74,16 @@ SYSTEM = {
     "/slic": "<acpi><table type='slic'>/slic</table></acpi>",
 }
 STATE = [
-    domain("<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>"),
     domain("<tpm><backend type='emulator'><source type='dir' path='/state'/></backend></tpm>"),
-    domain(os="<loader type='pflash'>/OVMF.fd</loader><nvram>/var/VARS.fd</nvram>"),
+    domain(os="<nvram type='block'><source dev='/dev/mapper/vars'/></nvram>"),
+]
+# Kept with the disks (test_nvram.py).
+KEPT = [
+    domain("<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>"),
+    domain(os="<nvram>/var/VARS.fd</nvram>"),
     domain(os="<nvram type='file'><source file='/var/VARS.fd'/></nvram>"),
     domain(os="<nvram template='/OVMF_VARS.fd'/>"),
     domain(firmware=" firmware='efi'"),
-    domain(os="<loader readonly='yes' type='pflash'>/OVMF.fd</loader>"),
 ]
 SHARED = [
     domain(f"<disk type='network'>{NBD}<target dev='vda'/></disk>"),
@@ -125,7 +128,7 @@ def test_state_on_a_node_is_told_from_the_rest(xml):
     assert any(tie.state for tie in ties(xml))
 
 
-@pytest.mark.parametrize("xml", SHARED)
+@pytest.mark.parametrize("xml", [*SHARED, *KEPT])
 def test_what_every_node_has_is_not_named(xml):
     assert ties(xml) == ()
 
@@ -223,7 +226,8 @@ def test_state_that_stays_on_a_node_is_refused_unless_allowed(env, image, xml):
 
     create(env, CreateRequest("web3", domain(), (image,)))
     plain = env.storage.definitions.read("web3")
-    tpm = plain.replace("</devices>", "<tpm><backend type='emulator'/></tpm></devices>")
+    backend = "<backend type='emulator'><source type='dir' path='/state'/></backend>"
+    tpm = plain.replace("</devices>", f"<tpm>{backend}</tpm></devices>")
     refused(lambda: edit(env, "web3", tpm, plain))
     assert edit(env, "web3", tpm, plain, allow=ALLOWABLE)
 

@@ -14,6 +14,7 @@ from vm_mgr.agent.destroy_times import remember, reserve_s
 from vm_mgr.agent.disks import note_disks
 from vm_mgr.agent.hibernation import clear, go_on, hibernate, wake
 from vm_mgr.agent.moving import migrate_from, migrate_to, wait_gone
+from vm_mgr.agent.nvram import nvram_arrived, nvram_ended, nvram_left
 from vm_mgr.agent.parameters import Parameters
 from vm_mgr.bounded import OutOfTimeError, bounded
 from vm_mgr.config import CEPH
@@ -25,6 +26,7 @@ from vm_mgr.model.vm import VmName
 from vm_mgr.operations.lifecycle.unfinished import require_whole
 from vm_mgr.operations.migration.halves import end_half, end_halves
 from vm_mgr.operations.storage.disk_interlock import blocklist_dead, free_disks, gone_nodes, holder_node
+from vm_mgr.operations.storage.nvram import restore_nvram
 from vm_mgr.operations.storage.overlay import noted_problems
 from vm_mgr.operations.storage.own_clients import note_clients
 from vm_mgr.operations.support.stopwatch import Stopwatch
@@ -75,6 +77,7 @@ def start(env: NodeEnv, given: Parameters) -> None:
     if any(holder_node(env, one) != env.cluster.local_node() for one in storage.clients.of(images)):
         end_halves(env, name, env.cluster.local_node(), shuts_out=False)
     _free(env, storage, given, images, gone, deadline - CALL_S)
+    restore_nvram(env, storage, name, xml)
     waits.end("disk")
     end = partial(_unplug, env, name, deadline + CALL_S)
     found = wake(env, given, storage, uuid, deadline, end)
@@ -190,9 +193,11 @@ def stop(env: NodeEnv, given: Parameters) -> None:
     if _pid(env, name, deadline) is None and not _begins(env, name, deadline):
         if identity.was_seen(env, name) or env.own_clients.kept(name) is not None:
             _blocklist_dead(env, given)
+        nvram_ended(env, given)
         identity.forget(env, name)
         return
     if _ended_half(env, name):
+        nvram_left(env, name)
         identity.forget(env, name)
         return
     _note_disks(env, given)
@@ -209,6 +214,7 @@ def stop(env: NodeEnv, given: Parameters) -> None:
             env.journal.record(Event(env.clock.utc(), EventKind.STOPPED, name, detail=why))
     else:
         env.own_clients.forget(name)  # it has closed its disks
+    nvram_ended(env, given)
     identity.forget(env, name)
 
 
@@ -284,6 +290,8 @@ def _confirm(env: NodeEnv, given: Parameters, pid: int) -> None:
     identity.remember(env, name, pid, uuid)
     if storage is not None:
         note_clients(env, storage, name, pid, images)
+    if env.nvram_files.kept(name) is None:
+        nvram_arrived(env, given)
 
 
 def _shut_down(env: NodeEnv, name: VmName, deadline: float) -> None:

@@ -5,6 +5,7 @@ from contextlib import suppress
 
 from vm_mgr.agent import departure, identity, retry_backoff
 from vm_mgr.agent.agent_log import say
+from vm_mgr.agent.nvram import nvram_arrived, nvram_left
 from vm_mgr.agent.parameters import Parameters
 from vm_mgr.agent.preemption import RecoveryWatch
 from vm_mgr.errors import Kind, VmMgrError
@@ -61,6 +62,7 @@ def migrate_from(env: NodeEnv, given: Parameters) -> None:
         if has_arrived(env.hypervisor, given.name, CALL_S):
             identity.remember(env, given.name, pid)
             note_clients_of(env, given.name, storage=given.storage)
+            nvram_arrived(env, given)
             _close_elsewhere(env, given)
             return
         if env.clock.monotonic() > deadline:
@@ -112,6 +114,7 @@ def _move(env: NodeEnv, given: Parameters) -> None:
     if not goes_on:
         _let_go(env, name, target, ident)
     departure.end(env, name)
+    nvram_left(env, name)
     identity.forget(env, name)
     _close_elsewhere(env, given, target)
 

@@ -8,6 +8,7 @@ from typing import assert_never
 
 from vm_mgr.agent.hold import read_words
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.operations.storage.nvram import keep_nvram
 from vm_mgr.ports.holds import Hold
 from vm_mgr.ports.node_env import NodeEnv
 from vm_mgr.ports.node_runner import NodeVerb
@@ -48,6 +49,10 @@ def _do(env: NodeEnv, verb: NodeVerb, words: Sequence[str]) -> str:
             _, name, _ = read_words(words, 2)
             env.holds_at(env.cluster.local_node()).end(name)
             return f"limit of {name} ended"
+        case NodeVerb.KEEP_NVRAM:
+            _, name, _ = read_words(words, 2)
+            keep_nvram(env, env.storage, name)
+            return "kept"
         case _:
             assert_never(verb)
 

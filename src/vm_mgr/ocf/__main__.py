@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
@@ -10,6 +11,7 @@ from vm_mgr.agent.actions import ACTIONS, failure
 from vm_mgr.agent.agent_log import exit_reason, log_throttled, no_file, reset_throttle
 from vm_mgr.agent.disks import note_disks
 from vm_mgr.agent.monitor import Finding, monitor
+from vm_mgr.agent.nvram import nvram_changed
 from vm_mgr.agent.parameters import Parameters
 from vm_mgr.errors import Kind, SignalError, VmMgrError
 from vm_mgr.ocf.parameters import called, read
@@ -21,15 +23,19 @@ __all__ = ["main"]
 OCF_SUCCESS, OCF_ERR_GENERIC, OCF_ERR_UNIMPLEMENTED, OCF_ERR_CONFIGURED = 0, 1, 3, 6
 # Python itself ends with 1 where it can't run this: only another status is a verdict on a VM.
 FAILED = 11
-DISKS_S = 5.0
+KEEP_S = 5.0
+KEEPS: dict[str, tuple[Callable[[RealEnv, Parameters], None], str]] = {
+    "disks": (note_disks, "whether it writes to its own disks is unknown"),
+    "nvram": (nvram_changed, "its UEFI variables and TPM are not kept"),
+}
 
 
 def main(action: str) -> int:
     """Run the action and give the agent's exit status."""
     if action in ("monitor", "status"):
         return _monitor(keep=action == "monitor")
-    if action == "disks":
-        return _disks()
+    if action in KEEPS:
+        return _keep(*KEEPS[action])
     if action not in ACTIONS:
         return OCF_ERR_UNIMPLEMENTED
     signal.signal(signal.SIGTERM, _interrupt)
@@ -87,12 +93,12 @@ def _monitor(*, keep: bool) -> int:
     return FAILED if found.failed else OCF_SUCCESS
 
 
-def _disks() -> int:
-    """Keep where the VM writes to; what can't be kept now is tried again by the next monitor."""
+def _keep(keep: Callable[[RealEnv, Parameters], None], failed: str) -> int:
+    """Keep what a monitor has seen to change; what can't be kept now is tried again by the next monitor."""
     try:
-        note_disks(RealEnv(storage_patience_s=DISKS_S), read(strict=False))
+        keep(RealEnv(storage_patience_s=KEEP_S), read(strict=False))
     except VmMgrError as error:
-        print(f"WARNING: whether it writes to its own disks is unknown: {error.message}", file=sys.stderr)
+        print(f"WARNING: {failed}: {error.message}", file=sys.stderr)
         return OCF_ERR_GENERIC
     return OCF_SUCCESS
 

@@ -16,6 +16,7 @@ from vm_mgr.operations.create import (
     uuid_problems,
 )
 from vm_mgr.operations.storage.free import shed_dead
+from vm_mgr.operations.storage.nvram import keep_instant
 from vm_mgr.operations.storage.overlay import disk_problems
 from vm_mgr.operations.storage.quiesce import quiesced, will_pause
 from vm_mgr.operations.support.locking import locked
@@ -121,12 +122,14 @@ def _make(env: Env, request: CloneRequest, settings: VmSettings, made: Making, *
     with ExitStack() as stack:
         stack.callback(env.storage.snapshots.drop, source, instant)
         with quiesced(env, source) as held:
+            keep_instant(env, source)
             env.storage.snapshots.take(source, instant, held.expected)
             held.proven()
         staged = stack.enter_context(storage.stage(name))
         for disk in disks:
             _add(env, staged, disk, instant, full=request.full)
-        staged.describe(xml=prepared.xml, base_xml=base, settings=settings, notes=made.notes)
+        nvram = env.storage.definitions.nvram(source, instant)
+        staged.describe(xml=prepared.xml, base_xml=base, settings=settings, notes=made.notes, nvram=nvram)
         made.replace(replacing=replacing)
         staged.commit()
 

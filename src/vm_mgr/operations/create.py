@@ -211,7 +211,15 @@ def _import(
             staged.fill(image, partial(_tell, env, "importing", image))
             if request.verify:
                 staged.compare(image, partial(_tell, env, "comparing", image))
-        staged.describe(xml=prepared.xml, base_xml=request.xml, settings=request.settings, notes=made.notes)
+        # What a domain that is taken over has at this node, as its definition names it.
+        nvram = env.nvram_files.read(env.definitions.nvram(request.xml)) if request.local else b""
+        staged.describe(
+            xml=prepared.xml,
+            base_xml=request.xml,
+            settings=request.settings,
+            notes=made.notes,
+            nvram=nvram,
+        )
         made.replace(replacing=replacing)
         staged.commit()
 

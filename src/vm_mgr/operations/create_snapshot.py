@@ -5,6 +5,7 @@ from vm_mgr.model.intent import Intent
 from vm_mgr.model.storage import Snapshot, snapshot_name_problems
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.storage.free import shed_dead
+from vm_mgr.operations.storage.nvram import keep_instant
 from vm_mgr.operations.storage.overlay import disk_problems
 from vm_mgr.operations.storage.quiesce import quiesced, resume, will_pause
 from vm_mgr.operations.support.locking import first_change, locked, with_intent
@@ -32,6 +33,7 @@ def create_snapshot(env: Env, name: VmName, snapshot: str) -> Snapshot:
             first_change(step, refusals=[Kind.EXISTS]),  # it is another tool's, and stays
             quiesced(env, name) as held,
         ):
+            keep_instant(env, name)
             env.storage.snapshots.take(name, snapshot, held.expected)
             proven = held.proven()
             if proven is not held.expected:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from vm_mgr.errors import VmMgrError
+from vm_mgr.model.nvram import NvramPlaces
 from vm_mgr.model.storage import Disk, DiskSource
 from vm_mgr.model.vm import VmName
 
@@ -85,6 +86,10 @@ class DefinitionReading(Protocol):
 
     def ties(self, xml: str, own: Collection[str] = ()) -> tuple[Tie, ...]:
         """Name all that ties the domain to one node, apart from these sources of disks; raises INVALID."""
+        ...
+
+    def nvram(self, xml: str) -> NvramPlaces:
+        """Say where a node has its UEFI variables and its TPM's state, as far as they are files of a node."""
         ...
 
     def requirements(self, xml: str) -> tuple[str, ...]:

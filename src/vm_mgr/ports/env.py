@@ -12,7 +12,9 @@ from vm_mgr.ports.holds import HoldLimits
 from vm_mgr.ports.hypervisor import Hypervisor
 from vm_mgr.ports.images import Images
 from vm_mgr.ports.intent_log import IntentLog
+from vm_mgr.ports.node_runner import NodeRunner
 from vm_mgr.ports.nodes import Nodes
+from vm_mgr.ports.nvram_files import NvramFiles
 from vm_mgr.ports.own_clients import OwnClients
 from vm_mgr.ports.processes import Processes
 from vm_mgr.ports.storage import Storage
@@ -88,6 +90,16 @@ class Env(Protocol):
 
     def holds_at(self, node: NodeName) -> HoldLimits:
         """Limits for how long a command may hold a guest of a node still."""
+        ...
+
+    @property
+    def node_runner(self) -> NodeRunner:
+        """What other nodes do when they are asked."""
+        ...
+
+    @property
+    def nvram_files(self) -> NvramFiles:
+        """What this node has of VMs' UEFI variables and TPMs."""
         ...
 
     @property

@@ -12,13 +12,15 @@ class NodeVerb(StrEnum):
     """All that a node does for another one; versions side by side know each other by these words.
 
     CLOCK gives its wall clock in seconds. PROCESS PID BIRTH says `ended` or `lives`. BEGIN_HOLD NAME HOW
-    SECONDS and END_HOLD NAME are those of ports/holds.
+    SECONDS and END_HOLD NAME are those of ports/holds. KEEP_NVRAM NAME brings what has
+    changed of its UEFI variables and TPM to the storage, and says `kept`.
     """
 
     CLOCK = "clock"
     PROCESS = "process"
     BEGIN_HOLD = "begin"
     END_HOLD = "end"
+    KEEP_NVRAM = "keep-nvram"
 
 
 class NodeRunner(Protocol):

@@ -32,8 +32,10 @@ class Staged(Protocol):
         """Copy the snapshot of another disk into the disk that was made last; progress from 0 to 1."""
         ...
 
-    def describe(self, *, xml: str, base_xml: str, settings: VmSettings, notes: Mapping[str, str]) -> None:
-        """Write definition, settings and the operation's own notes beside the system disk."""
+    def describe(
+        self, *, xml: str, base_xml: str, settings: VmSettings, notes: Mapping[str, str], nvram: bytes = b""
+    ) -> None:
+        """Write definition, settings, the operation's notes and the NVRAM beside the system disk."""
         ...
 
     def commit(self) -> None:

@@ -42,6 +42,14 @@ class StoredDefinitions(Protocol):
         """Set keys of the metadata, the definition `xml` among them; None or an empty value removes one."""
         ...
 
+    def nvram(self, name: VmName, snapshot: str = "") -> bytes:
+        """Give UEFI variables and TPM (model/nvram.py), those of now or of a snapshot; empty for none."""
+        ...
+
+    def keep_nvram(self, name: VmName, packed: bytes) -> None:
+        """Replace it; snapshots, rollbacks, renames and removals of the VM take it along."""
+        ...
+
     def uuids(self, read: Callable[[str], str], *, keep: bool = True) -> Mapping[VmName, str]:
         """Give the UUID of every VM whose definition has one; read takes it from the domain XML, or gives "".
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from vm_mgr.adapters.ceph import uuids
 from vm_mgr.adapters.ceph.layout import read_settings, settings_keys, write_settings
 from vm_mgr.adapters.ceph.listing import group_names
+from vm_mgr.adapters.ceph.nvram import read_nvram, write_nvram
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.storage import disk_image
 
@@ -58,6 +59,14 @@ class CephDefinitions:
     def describe(self, name: VmName, metadata: Mapping[str, str | None]) -> None:
         """Set and remove keys of the system disk's metadata."""
         self.pool.describe(name, metadata)
+
+    def nvram(self, name: VmName, snapshot: str = "") -> bytes:
+        """Read the object beside the system disk."""
+        return read_nvram(self.pool, name, snapshot)
+
+    def keep_nvram(self, name: VmName, packed: bytes) -> None:
+        """Write it."""
+        write_nvram(self.pool, name, packed)
 
     def uuids(self, read: Callable[[str], str], *, keep: bool = True) -> Mapping[VmName, str]:
         """Read the definitions that are not yet in the index."""

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.ceph import layout
+from vm_mgr.adapters.ceph.nvram import image_id, remove_object
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.interruption import current
 from vm_mgr.model.storage import DiskInfo
@@ -35,6 +36,7 @@ def remove_image(pool: Pool, image_name: str, *, patience_s: float = DEAD_CLIENT
     Tells whether it was there.
     """
     deadline = pool.clock.monotonic() + patience_s
+    ident = image_id(pool, image_name)
     with pool.working(f"can't remove the disk {image_name}") as (rbd, ioctx):
         while True:
             try:
@@ -53,6 +55,7 @@ def remove_image(pool: Pool, image_name: str, *, patience_s: float = DEAD_CLIENT
                 pool.patience.say(Progress(text))
                 pool.clock.sleep(POLL_S)
             else:
+                remove_object(pool, ident)
                 return True
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vm_mgr.adapters.ceph import layout
 from vm_mgr.adapters.ceph.clients import CephClients
 from vm_mgr.adapters.ceph.connection import begun
+from vm_mgr.adapters.ceph.nvram import copy_key, drop_key, key_of_snapshot
 from vm_mgr.adapters.ceph.pool import threads_of
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.storage import Consistency, Snapshot, disk_image
@@ -57,6 +58,7 @@ class CephSnapshots:
             lacking = [image for image in images if snapshot not in _names(image)]
             with threads_of(max(1, len(lacking))) as threads:
                 list(threads.map(lambda image: image.create_snap(snapshot), lacking))
+        copy_key(self.pool, name, key_of_snapshot(""), key_of_snapshot(snapshot))
         self.pool.describe(name, {layout.SNAPSHOT + snapshot: consistency.value})
 
     def regrade(self, name: VmName, snapshot: str, consistency: Consistency) -> None:
@@ -75,6 +77,7 @@ class CephSnapshots:
             for image in having:
                 with begun(doing):
                     image.remove_snap(snapshot)
+        drop_key(self.pool, name, key_of_snapshot(snapshot))
         self.pool.describe(name, {layout.SNAPSHOT + snapshot: None})
 
     def roll_back(self, name: VmName, snapshot: str) -> None:
@@ -94,6 +97,7 @@ class CephSnapshots:
                 if snapshot in _names(image):
                     with begun(doing):
                         image.rollback_to_snap(snapshot)
+            copy_key(self.pool, name, key_of_snapshot(snapshot), key_of_snapshot(""))
 
 
 def _names(image: Any) -> set[str]:

@@ -9,6 +9,7 @@ from vm_mgr.adapters.ceph import commands, layout, parse
 from vm_mgr.adapters.ceph.clients import CephClients
 from vm_mgr.adapters.ceph.images import read_key, removal_begun, remove_image
 from vm_mgr.adapters.ceph.metadata import write_changes
+from vm_mgr.adapters.ceph.nvram import write_nvram
 from vm_mgr.errors import Kind, ProgramError, VmMgrError
 from vm_mgr.model.numbers import whole_number
 from vm_mgr.model.storage import disk_image
@@ -62,8 +63,12 @@ class StagedImages:
         """Copy a snapshot."""
         self._convert(target(self.pool, f"{image}@{snapshot}"), "raw", on_progress, image)
 
-    def describe(self, *, xml: str, base_xml: str, settings: VmSettings, notes: Mapping[str, str]) -> None:
+    def describe(
+        self, *, xml: str, base_xml: str, settings: VmSettings, notes: Mapping[str, str], nvram: bytes = b""
+    ) -> None:
         """Write definition and settings into the system disk's metadata."""
+        if nvram:
+            write_nvram(self.pool, self.name, nvram, image=layout.new_image(self.name, 0))
         metadata = {
             **layout.write_settings(settings),
             **notes,

@@ -21,6 +21,7 @@ READS: Mapping[str, frozenset[str]] = {
                 "has_agent",
                 "machine",
                 "name",
+                "nvram",
                 "opened",
                 "prepare",
                 "problems",
@@ -55,6 +56,7 @@ READS: Mapping[str, frozenset[str]] = {
     "intent_log": frozenset({"intents"}),
     "storage_fencing": frozenset({"came_up", "clients", "connect", "daemons"}),
     "nodes": frozenset({"why"}),
+    "nvram_files": frozenset({"kept", "read"}),
     "own_clients": frozenset({"kept"}),
     "processes": frozenset(
         {"birth", "find_vm", "has_ended", "has_memory", "is_halted", "mentions", "uuid", "vcpu_time_ns"}
@@ -63,7 +65,7 @@ READS: Mapping[str, frozenset[str]] = {
     "storage": frozenset(),
     "storage.clients": frozenset({"image_of", "images", "of", "opened"}),
     "storage.clones": frozenset({"of"}),
-    "storage.definitions": frozenset({"exists", "metadata", "names", "read", "settings", "uuids"}),
+    "storage.definitions": frozenset({"exists", "metadata", "names", "nvram", "read", "settings", "uuids"}),
     "storage.disks": frozenset({"full", "locate", "next_number", "of", "room", "ties"}),
     "storage.saved_memory": frozenset({"disk_fingerprint", "of"}),
     "storage.snapshots": frozenset({"of"}),
@@ -77,6 +79,8 @@ BOOKS: Mapping[str, frozenset[str]] = {
     "journal": frozenset({"record", "say", "write"}),
     "hypervisor": frozenset({"console"}),
     "intent_log": frozenset({"lock", "erase", "write"}),
+    "node_runner": frozenset({"run"}),
+    "nvram_files": frozenset({"forget", "note", "place"}),
     "own_clients": frozenset({"forget", "keep"}),
     "storage": frozenset({"stage"}),
     "storages": frozenset({"handover"}),

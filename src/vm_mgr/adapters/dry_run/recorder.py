@@ -16,6 +16,7 @@ from vm_mgr.adapters.dry_run.wording import WORDS
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.cluster_storage import NoHandover
+from vm_mgr.ports.node_runner import NodeVerb
 from vm_mgr.ports.storage import PARTS
 from vm_mgr.reports import Note
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from vm_mgr.model.cluster import NodeName
     from vm_mgr.model.event import Event
     from vm_mgr.model.intent import Intent, Key
+    from vm_mgr.model.nvram import NvramPlaces
     from vm_mgr.model.resource import ClusterParts
     from vm_mgr.model.storage import Disk, DiskSource, Identified
     from vm_mgr.ports.cluster import Cluster
@@ -299,6 +301,37 @@ class Unlimited:
         """Forget none."""
 
 
+class AbsentNodes:
+    """Other nodes, of which nothing is wanted: what they keep has to be kept for a change only."""
+
+    def run(self, node: NodeName, verb: NodeVerb, *words: str) -> str:  # noqa: ARG002
+        """Say that it is done."""
+        return "kept" if verb is NodeVerb.KEEP_NVRAM else ""
+
+
+class NoCopies:
+    """UEFI variables and TPMs of this node, of which none is to be kept."""
+
+    def __init__(self, real: Env) -> None:
+        self._real = real
+
+    def read(self, places: NvramPlaces) -> bytes:
+        """Read the real ones."""
+        return self._real.nvram_files.read(places)
+
+    def kept(self, name: VmName) -> None:
+        """Know none."""
+
+    def place(self, places: NvramPlaces, packed: bytes) -> None:
+        """Place none."""
+
+    def note(self, name: VmName, places: NvramPlaces, digest: str) -> None:
+        """Note none."""
+
+    def forget(self, name: VmName) -> None:
+        """Forget none."""
+
+
 class DryRunEnv:
     """An environment that changes nothing and shows the steps instead."""
 
@@ -318,6 +351,8 @@ class DryRunEnv:
         self.storage = cast("Storage", OverlaidStorage(real, self._storage, self._tell))
         self.intent_log = OverlaidIntentLog(real, self._tell)
         self.own_clients = real.own_clients
+        self.node_runner = AbsentNodes()
+        self.nvram_files = NoCopies(real)
         self.journal = NullJournal()
         here = HypervisorCopy(lambda: real.hypervisor, cluster.take)
         self.hypervisor = cast(

@@ -270,7 +270,11 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
             f"give {image} blocks of its own for all that it shares"
         ),
     },
-    "storage.definitions": {"change_settings": _change_settings, "describe": _describe},
+    "storage.definitions": {
+        "change_settings": _change_settings,
+        "describe": _describe,
+        "keep_nvram": lambda _, name, packed: f"keep UEFI variables and TPM of {name} ({len(packed)} bytes)",
+    },
     "storage.disks": {
         "drop": lambda _, name, number: f"delete {disk_image(name, number)}",
         "make": _make_disk,

@@ -8,11 +8,13 @@ from itertools import chain, product
 
 from lxml import etree
 
+from vm_mgr.adapters.libvirt.nvram import nvram_places, own_nvram
 from vm_mgr.adapters.libvirt.opened import opened
 from vm_mgr.adapters.libvirt.requirements import requirements
 from vm_mgr.adapters.libvirt.ties import duplicates, ties
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.numbers import whole_number
+from vm_mgr.model.nvram import NvramPlaces
 from vm_mgr.model.storage import Disk, DiskKind, DiskSource
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.definition import HardDisk, Machine, Prepared, Tie, Written
@@ -77,6 +79,7 @@ class DomainXml:
         ident = ("" if fresh else _uuid(root)) or str(uuid.uuid4())
         _set_first(root, "uuid", ident)
         _set_first(root, "name", name)
+        own_nvram(root, ident)
         devices = root.find("devices")
         assert devices is not None  # noqa: S101 - problems() has looked
         _give_addresses(devices, fresh=fresh)
@@ -169,17 +172,22 @@ class DomainXml:
         return _text(root)
 
     def completed(self, xml: str) -> str:
-        """Look for interfaces without an address."""
+        """Look for interfaces without an address, and for firmware without a place for its variables."""
         root = _parse(xml)
-        interfaces = root.findall("devices/interface")
-        if all(mac is not None and mac.get("address") for mac in (one.find("mac") for one in interfaces)):
-            return xml
+        before = _text(root)
         _give_addresses(root.find("devices"), fresh=False)
-        return _text(root)
+        own_nvram(root, _uuid(root))
+        after = _text(root)
+        return xml if after == before else after
 
     def has_agent(self, xml: str) -> bool:
         """Look for the channel with the name that QEMU's agent has."""
         return _parse(xml).find("devices/channel/target[@name='org.qemu.guest_agent.0']") is not None
+
+    def nvram(self, xml: str) -> NvramPlaces:
+        """Read the places."""
+        root = _parse(xml)
+        return nvram_places(root, (root.findtext("name") or "").strip(), _uuid(root))
 
     def requirements(self, xml: str) -> tuple[str, ...]:
         """Read them; a text that is no domain asks for nothing."""

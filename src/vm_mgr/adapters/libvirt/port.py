@@ -264,7 +264,11 @@ class LocalLibvirt:
     def undefine(self, name: VmName) -> None:
         """Undefine, with what libvirt keeps beside the definition."""
         if name in self._kept():
-            check(self._virsh("undefine", name, "--managed-save", "--snapshots-metadata", "--nvram"))
+            check(
+                self._virsh(
+                    "undefine", name, "--managed-save", "--snapshots-metadata", "--keep-nvram", "--keep-tpm"
+                )
+            )
 
     def _target(self, name: VmName, source: str) -> str:
         targets = [target for target, found in self._disks(name) if found == source]

@@ -82,21 +82,15 @@ def _system(root: etree._Element) -> Found:
 
 
 def _firmware(system: etree._Element) -> Found:
-    """Look for the firmware and its variables, which libvirt keeps in /var/lib where nothing else is said."""
+    """Look for the firmware, and for variables that are no file: a file is kept with the disks (nvram.py)."""
     loaders, stores = system.findall("loader"), system.findall("nvram")
     for loader in loaders:
         if (loader.text or "").strip():
             yield "firmware", (loader.text or "").strip(), False
-    stateless = any(loader.get("stateless") == "yes" for loader in loaders)
-    efi = system.get("firmware") == "efi" or any(loader.get("type") == "pflash" for loader in loaders)
     for store in stores:
         source = store.find("source")
-        if store.get("type") == "network" or (source is not None and source.get("protocol")):
-            continue
-        path = (store.text or "").strip() or ("" if source is None else _path(source))
-        yield "variables of the firmware (nvram)", path, True
-    if efi and not stores and not stateless:
-        yield "variables of the firmware (nvram)", "", True
+        if store.get("type", "file") not in ("file", "network") and source is not None:
+            yield "variables of the firmware (nvram)", _path(source), True
 
 
 def _devices(root: etree._Element) -> Found:
@@ -133,7 +127,8 @@ def _tpm(backend: etree._Element) -> Found:
     kind, source = backend.get("type"), backend.find("source")
     path = "" if source is None else _path(source)
     if kind == "emulator":
-        yield "TPM (emulator)", path, True
+        if source is not None:  # without one its folder is libvirt's, and kept with the disks (nvram.py)
+            yield "TPM (emulator)", path, True
     else:
         device = backend.find("device")
         yield f"TPM ({kind})", path if device is None else str(device.get("path", "")), False

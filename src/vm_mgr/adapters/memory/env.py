@@ -10,7 +10,9 @@ from vm_mgr.adapters.memory.evidence import MemoryEvidence
 from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
 from vm_mgr.adapters.memory.images import MemoryImages
 from vm_mgr.adapters.memory.intent_log import MemoryIntentLog
+from vm_mgr.adapters.memory.node_runner import MemoryNodeRunner
 from vm_mgr.adapters.memory.nodes import MemoryNodes
+from vm_mgr.adapters.memory.nvram_files import MemoryNvramFiles
 from vm_mgr.adapters.memory.own_clients import MemoryOwnClients
 from vm_mgr.adapters.memory.storage import MemoryStorage, MemoryStorages
 from vm_mgr.adapters.memory.storage_fencing import MemoryStorageFencing
@@ -106,6 +108,8 @@ class MemoryEnv:
         self.images = MemoryImages()
         self.processes = self.hypervisor
         self.own_clients = MemoryOwnClients()
+        self.node_runner = MemoryNodeRunner()
+        self.nvram_files = MemoryNvramFiles()
         self.timings = MemoryTimings(self.cluster)
         self.clock = VirtualClock()
         self.evidence = MemoryEvidence(self.hypervisor, self.clock)

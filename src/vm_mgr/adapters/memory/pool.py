@@ -19,6 +19,7 @@ class KeptVm:
         self.parents: list[str] = []
         self.keys: dict[str, str] = {}
         self.settings = VmSettings()
+        self.nvram: dict[str, bytes] = {}
         self.snapshots: dict[str, tuple[Snapshot, list[str], list[int]]] = {}
 
     def describe(self, given: Mapping[str, str | None]) -> None:

@@ -61,9 +61,12 @@ class MemoryStaged:
         self.vm.disks[-1] = source.snapshots[snapshot][1][number]
         on_progress(1.0)
 
-    def describe(self, *, xml: str, base_xml: str, settings: VmSettings, notes: Mapping[str, str]) -> None:
+    def describe(
+        self, *, xml: str, base_xml: str, settings: VmSettings, notes: Mapping[str, str], nvram: bytes = b""
+    ) -> None:
         """Keep definition and settings."""
         self.storage.may_fail("describe")
+        self.vm.nvram = {"": nvram} if nvram else {}
         self.vm.settings = settings
         given = {**settings.user_metadata, **notes, "vm_name": self.name, "xml": xml, "_base_xml": base_xml}
         self.vm.describe(given)

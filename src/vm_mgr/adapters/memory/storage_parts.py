@@ -81,6 +81,15 @@ class MemoryDefinitions:
         self.pool.may_fail("definitions.describe")
         self.pool.vm(name).describe(metadata)
 
+    def nvram(self, name: VmName, snapshot: str = "") -> bytes:
+        """Give it."""
+        return self.pool.vm(name).nvram.get(snapshot, b"")
+
+    def keep_nvram(self, name: VmName, packed: bytes) -> None:
+        """Replace it."""
+        self.pool.may_fail("definitions.keep_nvram")
+        self.pool.vm(name).nvram[""] = packed
+
     def uuids(self, read: Callable[[str], str], *, keep: bool = True) -> Mapping[VmName, str]:
         """Read those of VMs that are not in the index."""
         self.pool.may_fail("definitions.uuids")
@@ -188,6 +197,8 @@ class MemorySnapshots:
         self.pool.taken += 1
         taken = Snapshot(snapshot, float(self.pool.taken), consistency)
         vm.snapshots.setdefault(snapshot, (taken, [*vm.disks], [*vm.sizes]))
+        if "" in vm.nvram:
+            vm.nvram.setdefault(snapshot, vm.nvram[""])
 
     def regrade(self, name: VmName, snapshot: str, consistency: Consistency) -> None:
         """Correct it."""
@@ -198,6 +209,7 @@ class MemorySnapshots:
         """Forget the content."""
         self.pool.may_fail("snapshots.drop")
         self.pool.vm(name).snapshots.pop(snapshot, None)
+        self.pool.vm(name).nvram.pop(snapshot, None)
 
     def roll_back(self, name: VmName, snapshot: str) -> None:
         """Take content and sizes back."""
@@ -210,6 +222,8 @@ class MemorySnapshots:
         for number, (content, size) in enumerate(zip(contents, sizes, strict=True)):
             vm.disks[number : number + 1], vm.sizes[number : number + 1] = [content], [size]
             self.pool.may_fail("snapshots.roll_back half")
+        if snapshot in vm.nvram:
+            vm.nvram[""] = vm.nvram[snapshot]
 
 
 class MemoryClones:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from vm_mgr.adapters.shared_dir import layout, uuids
 from vm_mgr.adapters.shared_dir.files import read as read_file
 from vm_mgr.adapters.shared_dir.files import write
+from vm_mgr.adapters.shared_dir.nvram import read_nvram, write_nvram
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmName, VmSettings
 
@@ -68,6 +69,16 @@ class SharedDefinitions:
                 write(self.folders.mount.files, folder / layout.DEFINITION, xml)
             if given:
                 self.folders.write_record(name, record.with_keys(given))
+
+    def nvram(self, name: VmName, snapshot: str = "") -> bytes:
+        """Read the file."""
+        with self.folders.working(f"can't read the UEFI variables of {name}"):
+            return read_nvram(self.folders.folder(name), snapshot)
+
+    def keep_nvram(self, name: VmName, packed: bytes) -> None:
+        """Replace the file."""
+        with self.folders.working(f"can't keep the UEFI variables of {name}"):
+            write_nvram(self.folders.mount.files, self.folders.folder(name), packed)
 
     def uuids(self, read: Callable[[str], str], *, keep: bool = True) -> Mapping[VmName, str]:
         """Read the definitions that are not yet in the index."""

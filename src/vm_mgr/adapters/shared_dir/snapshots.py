@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vm_mgr.adapters.shared_dir.nvram import copy_nvram, drop_nvram
 from vm_mgr.adapters.shared_dir.saved_memory import SharedSavedMemory
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.intent import HALF
@@ -65,6 +66,7 @@ class SharedSnapshots:
             else:
                 for look in looks:
                     self.folders.qcow2.create_snapshot(look, snapshot)
+            copy_nvram(self.folders.mount.files, self.folders.folder(name), "", snapshot)
             taken = Snapshot(snapshot, self.folders.clock.utc(), consistency)
             self.folders.write_record(name, record.with_snapshot(snapshot, taken))
 
@@ -88,6 +90,7 @@ class SharedSnapshots:
             online = self._online(name, looks) if present else None
             self.folders.write_record(name, record.with_snapshot(snapshot, None))
             self._clear(name, snapshot, looks, online)
+            drop_nvram(self.folders.mount.files, self.folders.folder(name), snapshot)
             self.folders.write_record(name, record.without_snapshot(snapshot))
 
     def roll_back(self, name: VmName, snapshot: str) -> None:
@@ -103,6 +106,7 @@ class SharedSnapshots:
             for look in looks:
                 if look.image.has(snapshot):
                     self.folders.qcow2.apply_snapshot(look, snapshot)
+            copy_nvram(self.folders.mount.files, self.folders.folder(name), snapshot, "")
             keys = {key: value for key, value in record.keys.items() if key != HALF}
             self.folders.write_record(name, record._replace(keys=keys))
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from vm_mgr.adapters.shared_dir import commands, layout
 from vm_mgr.adapters.shared_dir.files import delete, is_file, is_folder, write
+from vm_mgr.adapters.shared_dir.nvram import write_nvram
 from vm_mgr.adapters.shared_dir.record import Record, render
 from vm_mgr.errors import Kind, VmMgrError
 
@@ -63,10 +64,14 @@ class StagedFolder:
             argv = commands.convert(source, "qcow2", str(self._last()), snapshot=snapshot)
             self.folders.qcow2.convert(argv, on_progress)
 
-    def describe(self, *, xml: str, base_xml: str, settings: VmSettings, notes: Mapping[str, str]) -> None:
+    def describe(
+        self, *, xml: str, base_xml: str, settings: VmSettings, notes: Mapping[str, str], nvram: bytes = b""
+    ) -> None:
         """Write definition and settings beside the disks."""
         given = {**settings.user_metadata, **notes, "vm_name": self.name, "_base_xml": base_xml}
         with self.folders.working(f"can't describe {self.name}"):
+            if nvram:
+                write_nvram(self.files, self.folder, nvram)
             self.files.put(self.folder / layout.DEFINITION, xml)
             self.files.put(self.folder / layout.METADATA, render(Record(settings).with_keys(given)))
 
