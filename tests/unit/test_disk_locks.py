@@ -270,6 +270,87 @@ def test_agent_starts_where_locks_may_lock_and_has_this_nodes_held(world, shell)
     assert run_agent(world, "monitor", shell).returncode == 7
 
 
+SERVICES = """case "$1 $*" in
+"show "*)
+    for unit; do :; done
+    cat "$BOX/began-$unit" 2>/dev/null || echo ActiveState=inactive
+    ;;
+"restart "*) echo "$2" >>"$BOX/restarted"; [ ! -e "$BOX/refuses" ] ;;
+*vm-mgr-disk-locks*) [ -e "$BOX/held" ] ;;
+esac"""
+
+
+def began(world, unit, second):
+    (world.folder / f"began-{unit}.service").write_text(
+        f"ExecMainStartTimestampMonotonic={second * 1_000_000}\nActiveState=active\n"
+    )
+
+
+def restarted(world):
+    path = world.folder / "restarted"
+    found = path.read_text().split() if path.exists() else []
+    path.unlink(missing_ok=True)
+    return found
+
+
+@pytest.fixture(params=[("dash",), ("busybox", "sh")])
+def services(world, request):
+    """Give an agent whose services began when a test says so; it is started at a boot."""
+    run_agent(world, "monitor")
+    text = SERVICES.replace("$BOX", str(world.folder))
+    (world.folder / "bin/systemctl").write_text(f"#!/bin/sh\n{text}\n")
+    began(world, "virtlockd", 12)
+    began(world, "libvirtd", 10)
+
+    def run(action):
+        return run_agent(world, action, request.param)
+
+    assert run("start").returncode == 0
+    assert restarted(world) == [], "at a boot one starts the other"
+    return run
+
+
+def test_lock_service_that_was_killed_is_told_of_the_leases_by_a_restart_of_libvirt(world, services):
+    assert (services("monitor").returncode, restarted(world)) == (0, [])
+    began(world, "virtlockd", 20)
+    assert (services("monitor").returncode, restarted(world)) == (0, ["libvirtd.service"])
+    began(world, "libvirtd", 21)
+    assert (services("monitor").returncode, restarted(world)) == (0, [])
+
+
+@pytest.mark.parametrize("unit", ["libvirtd", "virtqemud"])
+def test_daemon_that_is_younger_or_does_not_run_is_left_alone(world, services, unit):
+    (world.folder / "began-libvirtd.service").unlink()
+    began(world, unit, 21)
+    began(world, "virtlockd", 20)
+    assert (services("monitor").returncode, restarted(world)) == (0, [])
+    began(world, "virtlockd", 30)
+    assert (services("monitor").returncode, restarted(world)) == (0, [f"{unit}.service"])
+
+
+def test_start_finds_it_too_where_that_was_long_after_the_boot(world, services):
+    assert services("stop").returncode == 0
+    began(world, "virtlockd", 100)
+    assert (services("start").returncode, restarted(world)) == (0, ["libvirtd.service"])
+
+
+def test_libvirt_that_does_not_restart_is_said_and_tried_again(world, services):
+    (world.folder / "refuses").touch()
+    began(world, "virtlockd", 20)
+    done = services("monitor")
+    assert (done.returncode, "does not restart" in done.stderr) == (1, True)
+    (world.folder / "refuses").unlink()
+    restarted(world)
+    assert (services("monitor").returncode, restarted(world)) == (0, ["libvirtd.service"])
+
+
+def test_marker_of_an_older_version_is_renewed(world, services):
+    (world.folder / "state/disk-locks").write_text("")
+    assert (services("monitor").returncode, restarted(world)) == (0, [])
+    began(world, "virtlockd", 20)
+    assert (services("monitor").returncode, restarted(world)) == (0, ["libvirtd.service"])
+
+
 @pytest.mark.parametrize("shell", [("dash",), ("busybox", "sh")])
 def test_agent_refuses_with_the_reason_where_locks_do_not_lock(world, shell):
     world.mount("nfs", "rw,vers=3,nolock,local_lock=all")
