@@ -64,14 +64,14 @@ MEASURES = {
     "moves between files: migrate": Measure(74, 56, 59),
     "files entered: migrate": Measure(18, 21, 21),
     "most entries of one file: migrate": Measure(27, 7, 8),
-    "moves between files: start": Measure(26, 26, 26),
-    "files entered: start": Measure(15, 15, 15),
+    "moves between files: start": Measure(26, 27, 27),  # 0026: one step more
+    "files entered: start": Measure(15, 16, 16),  # 0026
     "most entries of one file: start": Measure(5, 5, 8),
     "modules in import circles": Measure(0, 0, 0),
     "lines of the largest module": Measure(400, 400, 400),
     "lines of the largest function": Measure(48, 50, 50),
     "imports inside functions": Measure(145, 58, 60),
-    "imports inside functions of the wiring": Measure(45, 41, 41),  # see 0023
+    "imports inside functions of the wiring": Measure(45, 42, 41),  # see 0023
     "verbs of the largest port": Measure(24, 10, 10),
     "verbs of the largest port, with its parts": Measure(35, 32, 10),
     "decisions by words of a text": Measure(9, 6, 0),

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from vm_mgr.adapters.dry_run.overlay import ClusterCopy, HypervisorCopy, NodesCopy, StorageCopy
 from vm_mgr.adapters.dry_run.reads import READS
+from vm_mgr.adapters.dry_run.silent import AbsentNodes, NoCopies, NullJournal, Unlimited
 from vm_mgr.adapters.dry_run.wording import WORDS
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.cluster_storage import NoHandover
-from vm_mgr.ports.node_runner import NodeVerb
 from vm_mgr.ports.storage import PARTS
 from vm_mgr.reports import Note
 
@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from vm_mgr.model.cluster import NodeName
-    from vm_mgr.model.event import Event
     from vm_mgr.model.intent import Intent, Key
-    from vm_mgr.model.nvram import NvramPlaces
     from vm_mgr.model.resource import ClusterParts
     from vm_mgr.model.storage import Disk, DiskSource, Identified
     from vm_mgr.ports.cluster import Cluster
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
     from vm_mgr.ports.definition import Definitions
     from vm_mgr.ports.env import Env
     from vm_mgr.ports.event_log import EventLog
-    from vm_mgr.ports.holds import Hold
     from vm_mgr.ports.hypervisor import Hypervisor
     from vm_mgr.ports.images import Images
     from vm_mgr.ports.nodes import Nodes
@@ -276,60 +273,6 @@ class OverlaidStorageFencing:
         return lambda *arguments, **named: self._tell(
             WORDS["storage_fencing"][verb](self, *arguments, **named)
         )
-
-
-class NullJournal:
-    """A journal in which nothing is written: nothing has happened."""
-
-    def record(self, event: Event) -> None:
-        """Keep quiet."""
-
-    def write(self, event: Event) -> None:
-        """Keep quiet."""
-
-    def say(self, text: str, *, warning: bool = False) -> None:
-        """Keep quiet."""
-
-
-class Unlimited:
-    """Limits of guests that nobody holds."""
-
-    def begin(self, name: VmName, hold: Hold, after_s: float) -> None:
-        """Set none."""
-
-    def end(self, name: VmName) -> None:
-        """Forget none."""
-
-
-class AbsentNodes:
-    """Other nodes, of which nothing is wanted: what they keep has to be kept for a change only."""
-
-    def run(self, node: NodeName, verb: NodeVerb, *words: str) -> str:  # noqa: ARG002
-        """Say that it is done."""
-        return "kept" if verb is NodeVerb.KEEP_NVRAM else ""
-
-
-class NoCopies:
-    """UEFI variables and TPMs of this node, of which none is to be kept."""
-
-    def __init__(self, real: Env) -> None:
-        self._real = real
-
-    def read(self, places: NvramPlaces) -> bytes:
-        """Read the real ones."""
-        return self._real.nvram_files.read(places)
-
-    def kept(self, name: VmName) -> None:
-        """Know none."""
-
-    def place(self, places: NvramPlaces, packed: bytes) -> None:
-        """Place none."""
-
-    def note(self, name: VmName, places: NvramPlaces, digest: str) -> None:
-        """Note none."""
-
-    def forget(self, name: VmName) -> None:
-        """Forget none."""
 
 
 class DryRunEnv:
