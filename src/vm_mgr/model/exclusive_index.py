@@ -1,8 +1,8 @@
 """Know what each VM has that no other may have, without reading all of their definitions.
 
 A storage keeps for each VM an entry "IDENT JSON"; the JSON is a list of pairs: what it is, and which. IDENT
-is what the storage itself calls the VM, and no other one that gets its name later: a group's id, number and last
-change of a folder. So an old entry is recognised. Who changes a definition forgets its entry.
+is what the storage itself calls the VM, and no other one that gets its name later: a group's id, number and
+last change of a folder. So an old entry is recognised. Who changes a definition forgets its entry.
 """
 
 import json

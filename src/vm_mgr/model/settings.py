@@ -144,7 +144,7 @@ SETTINGS = (
     _number("priority", "_priority", "Recover VMs of higher priority first.", least=None, default=0,
             signed=True, page=RECOVERY),
     _text("disk_bus", "_disk_bus", "The bus of the VM's disks; by default the definition's, or virtio.",
-          "BUS", default="virtio", effect="disks", page=STORED),
+          "BUS", effect="disks", page=STORED),
     _pairs("user_metadata", "", "A note of your own; can be repeated. KEY= means no note.",
            options=("--metadata",), effect="kept", page=STORED),
     _pairs("pacemaker_meta", "_pacemaker_meta", "A meta attribute of the resource.", page=STORED),

@@ -202,6 +202,7 @@ BOUND_LINE = f"devices/*[{LINES}][@type='tcp' or @type='udp']/source[@mode='bind
 RULES = (
     Rule(MAC, "devices/interface/mac", "address", _own_mac),
     Rule("generation ID", "genid", "", _own_uuid),
+    Rule("hardware UUID", "hwuuid", "", _own_uuid),
     Rule("firmware variables", "os/nvram", "", _own_path),
     Rule("firmware variables", "os/nvram/source", "file", _own_path),
     Rule("firmware variables", "os/nvram/source", "name", _own_path),
