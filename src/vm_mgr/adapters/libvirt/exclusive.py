@@ -41,13 +41,17 @@ Renew = Callable[[etree._Element, str, Names], None]  # noqa: SLF001 - lxml has 
 
 
 class Rule(NamedTuple):
-    """What it is called, where it is, how to get another; is_fixed: which values are not libvirt's own."""
+    """What it is called, where it is, how to get another.
+
+    is_fixed: which values are not libvirt's own. gone: what is told where no other value is there afterwards.
+    """
 
     what: str
     place: str
     key: str
     renew: Renew
     is_fixed: Callable[[str], bool] = bool
+    gone: str = "chosen at the start"
 
 
 def exclusive(root: etree._Element) -> Iterator[Exclusive]:
@@ -69,7 +73,7 @@ def give_own(root: etree._Element, name: str) -> list[str]:
         rule.renew(element, rule.key, names)
         if rule.what != MAC:
             now = (element.get(rule.key) if rule.key else element.text) if _is_within(root, element) else None
-            told.append(f"{rule.what} {value} → {now or 'chosen at the start'}")
+            told.append(f"{rule.what} {value} → {now or rule.gone}")
     _renew_arguments(root)
     return list(dict.fromkeys(told))
 
@@ -222,7 +226,15 @@ RULES = (
     ),
     Rule("socket", "devices/graphics", "socket", _own_path, _is_own_socket),
     Rule("socket", "devices/graphics/listen", "socket", _own_path, _is_own_socket),
-    Rule("tap", "devices/interface/target", "dev", _drop_tap, _is_own_tap),
+    Rule(
+        "tap",
+        "devices/interface[@type='ethernet']/target",
+        "dev",
+        _drop_tap,
+        _is_own_tap,
+        gone="one that is in no bridge: give that network card its own",
+    ),
+    Rule("tap", "devices/interface[not(@type='ethernet')]/target", "dev", _drop_tap, _is_own_tap),
     Rule("switch port", "devices/interface/virtualport/parameters", "interfaceid", _drop_key),
     Rule("switch port", "devices/interface/virtualport/parameters", "instanceid", _drop_key),
     Rule("switch port", "devices/interface/source", "portid", _drop_key),
