@@ -361,7 +361,7 @@ def bmc_command(node: str, action: str) -> None:
 @click.option(
     "--mac",
     "mac_byte",
-    default=201,
+    default=202,  # the demo's guest has 201, and no two VMs have one address
     show_default=True,
     type=click.IntRange(1, 254),
     help="Last byte of the guest's MAC, and so of its address 192.0.2.N.",

@@ -53,20 +53,19 @@ def test_committed_vm_is_there(env, image):
     assert env.storage.definitions.settings(NAME) == SETTINGS
 
 
-def test_uuids_are_read_once(env, image):
+def test_what_a_vm_has_alone_is_read_once(env, image):
     """Of 1000 VMs the definition of none is read twice, but where another VM has got the name."""
     asked = []
 
     def read(xml):
         asked.append(xml)
-        return xml.partition("id=")[2].strip("'/>")
+        return [("id", xml.partition("id=")[2].strip("'/>"))]
 
     def known(**options):
         asked.clear()
-        found = env.storage.definitions.uuids(read, **options)
-        return {name: found.get(name) for name in (NAME, OTHER)}, [
-            xml for xml in asked if "<domain id" in xml
-        ]
+        found = env.storage.definitions.exclusive(read, **options)
+        named = {name: dict(found.get(name, ())).get("id") for name in (NAME, OTHER)}
+        return named, [xml for xml in asked if "<domain id" in xml]
 
     stage(env, image, xml="<domain id='one'/>")
     assert known(keep=False) == ({NAME: "one", OTHER: None}, ["<domain id='one'/>"])
@@ -81,6 +80,16 @@ def test_uuids_are_read_once(env, image):
     stage(env, image, xml="<domain id='three'/>")
     assert known()[0] == {NAME: "three", OTHER: "one"}
     assert known() == ({NAME: "three", OTHER: "one"}, [])
+
+
+def test_changed_definition_is_read_again(env, image):
+    def known():
+        return env.storage.definitions.exclusive(lambda xml: [("xml", xml)])[NAME]
+
+    stage(env, image, xml="<domain id='one'/>")
+    assert known() == {("xml", "<domain id='one'/>")}
+    env.storage.definitions.describe(NAME, {"xml": "<domain id='two'/>"})
+    assert known() == {("xml", "<domain id='two'/>")}
 
 
 def test_uncommitted_vm_leaves_nothing(env, image):

@@ -195,7 +195,8 @@ def test_local_domain_is_taken_over_with_all_its_disks(lab: Lab, vm: str) -> Non
     """SEAPATH's tool destroys the source before the copy is complete."""
     disks = "".join(
         f"<disk type='file' device='disk'><driver name='qemu' type='{kind}'/>"
-        f"<source file='/root/old.{kind}'/><target dev='vd{letter}' bus='virtio'/></disk>"
+        f"<source file='/root/old.{kind}'/><target dev='vd{letter}' bus='virtio'/>"
+        f"<serial>OLD{letter}</serial><iotune><total_iops_sec>900</total_iops_sec></iotune></disk>"
         for kind, letter in (("qcow2", "a"), ("raw", "b"))
     )
     xml = DEFINITION.replace("any", "old1").replace("<devices>", f"<devices>{disks}")
@@ -210,7 +211,8 @@ def test_local_domain_is_taken_over_with_all_its_disks(lab: Lab, vm: str) -> Non
     assert "old1" not in shell(lab, "virsh list --all --name")
     for kind, image in (("qcow2", "system_life2"), ("raw", "data_life2_0")):
         shell(lab, f"qemu-img compare -F raw -f {kind} /root/old.{kind} rbd:rbd/{image}:id=vm-mgr")
-    assert "rbd/data_life2_0" in shell(lab, "rbd image-meta get rbd/system_life2 xml")
+    kept = shell(lab, "rbd image-meta get rbd/system_life2 xml")
+    assert all(word in kept for word in ("rbd/data_life2_0", "OLDa", "OLDb", "total_iops_sec"))
     shell(lab, "rm /root/old.*")
     vm_mgr(lab, "enable", "life2")
     vm_mgr(lab, "create_snapshot", "life2", "--snap_name", "both")

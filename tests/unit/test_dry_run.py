@@ -350,7 +350,7 @@ def test_only_the_vms_that_are_changed_are_read(image):
     rollback(DryRunEnv(whole, [].append), "web1", "old")
     assert "web1" in {name for _, *names in asked for name in names if isinstance(name, str)}
     assert "db1" not in {name for _, *names in asked for name in names if isinstance(name, str)}
-    assert "uuids" not in {verb for verb, *_ in asked}
+    assert "exclusive" not in {verb for verb, *_ in asked}
 
 
 def test_vm_that_cannot_be_read_can_be_removed(image):

@@ -143,7 +143,9 @@ def test_empty_values_of_other_tools_keep_no_vm_down(tmp_path):
         one.definitions.describe("web1", {"owner": "you"})
         assert one.definitions.settings("web1").user_metadata == {"note": "", "owner": "you", "z": "\0\udcff"}
         assert one.definitions.read("web1") == DOMAIN
-    assert directory.definitions.uuids(lambda xml: "u" if xml == DOMAIN else "") == {"web1": "u"}
+    assert directory.definitions.exclusive(lambda xml: [("is", str(xml == DOMAIN))]) == {
+        "web1": {("is", "True")}
+    }
     assert ceph.kept[b"z"] == b"\0\xff"
 
 

@@ -397,7 +397,7 @@ def test_unmounted_directory_is_never_an_empty_storage(tmp_path):
         verbs = [
             (storage.definitions.names,),
             (storage.definitions.exists, "web1"),
-            (storage.definitions.uuids, str),
+            (storage.definitions.exclusive, lambda _: ()),
             (storage.definitions.read, "web1"),
             (storage.clients.images, "web1"),
             (storage.unstage, "web1"),
@@ -671,7 +671,7 @@ def test_file_disk_is_described_and_not_foreign(real):
     xml = DOMAIN.replace("<devices/>", f"<devices>{other}{other}{other}</devices>")
     disks = [real.disks.locate("web1", number, None) for number in (0, 1)]
     prepared = DomainXml().prepare(xml, "web1", disks)
-    assert prepared.foreign_disks == ("/other",)
+    assert prepared.foreign_disks == ("vdz /other",)
     assert 'cache="none" io="native" discard="unmap"' in prepared.xml
     assert f'<source file="{real.folders.mount.root}/web1/data_0.qcow2"/>' in prepared.xml
     assert "auth" not in prepared.xml
@@ -768,4 +768,4 @@ def test_vm_that_is_removed_while_uuids_are_read_is_no_failure(root, monkeypatch
             yield [*entries, Removed()]
 
     monkeypatch.setattr(os, "scandir", listed)
-    assert sorted(storage.definitions.uuids(lambda _: "u")) == ["web1", "web2"]
+    assert sorted(storage.definitions.exclusive(lambda _: [("UUID", "u")])) == ["web1", "web2"]

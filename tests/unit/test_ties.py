@@ -226,7 +226,7 @@ def test_state_that_stays_on_a_node_is_refused_unless_allowed(env, image, xml):
 
     create(env, CreateRequest("web3", domain(), (image,)))
     plain = env.storage.definitions.read("web3")
-    backend = "<backend type='emulator'><source type='dir' path='/state'/></backend>"
+    backend = "<backend type='emulator'><source type='dir' path='/other'/></backend>"
     tpm = plain.replace("</devices>", f"<tpm>{backend}</tpm></devices>")
     refused(lambda: edit(env, "web3", tpm, plain))
     assert edit(env, "web3", tpm, plain, allow=ALLOWABLE)

@@ -40,7 +40,7 @@ def clone_command(name: VmName, new: str, xml: str | None, **options: Any) -> No
         return made._replace(checks={check: text for check, text in made.checks.items() if text})
 
     def operation(env: Env) -> VmStatus:
-        text = read_definition(xml) if xml else ""
+        text = read_definition(xml, env.say) if xml else ""
         made: VmStatus = OPERATIONS["clone"].load()(
             env, CloneRequest(name, VmName(new), settings, text, **given)
         )

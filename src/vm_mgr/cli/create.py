@@ -12,9 +12,11 @@ from vm_mgr.cli.run import name_argument, run
 from vm_mgr.cli.settings import SettingsCommand, progress_option, settings_from
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmName, VmStatus
+from vm_mgr.model.xml_encoding import decoded, misdeclared
 from vm_mgr.operations.create import CreateRequest
 from vm_mgr.operations.registry import OPERATIONS
 from vm_mgr.ports.env import Env
+from vm_mgr.reports import Level, Note, Say, silent
 
 __all__ = ["create_command", "read_definition"]
 
@@ -38,7 +40,7 @@ def create_command(name: VmName, xml: str, image: str, **options: Any) -> None:
     def operation(env: Env) -> VmStatus:
         formats = (image_format,) * len(images)
         request = CreateRequest(
-            name, read_definition(xml), images, settings, formats=formats, storage=storage, **options
+            name, read_definition(xml, env.say), images, settings, formats=formats, storage=storage, **options
         )
         made: VmStatus = OPERATIONS["create"].load()(env, request)
         return made
@@ -47,14 +49,19 @@ def create_command(name: VmName, xml: str, image: str, **options: Any) -> None:
     answer("create", {"name": name}, vm, done_words(vm))
 
 
-def read_definition(path: str) -> str:
-    """Read a domain definition; raises NOT_FOUND or INVALID."""
+def read_definition(path: str, say: Say = silent) -> str:
+    """Read a domain definition in the encoding that it declares; raises NOT_FOUND or INVALID."""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        raw = Path(path).read_bytes()
     except OSError as error:
         hint = "give the path of a libvirt domain definition"
         raise VmMgrError(Kind.NOT_FOUND, f"can't read {path}: {error.strerror}", hint=hint) from error
-    except ValueError as error:
-        raise VmMgrError(
-            Kind.INVALID, f"{path} is not a text file", hint="give the XML of a libvirt domain, in UTF-8"
-        ) from error
+    try:
+        text = decoded(raw)
+    except VmMgrError as error:
+        raise VmMgrError(error.kind, f"{path}: {error.message}", hint=error.hint) from error
+    if encoding := misdeclared(raw):
+        message = f"{path} is read as {encoding}, as its first line says; its bytes look like UTF-8"
+        hint = "where letters are wrong, have it say encoding='UTF-8'"
+        say(Note(Level.WARNING, "encoding", message, hint))
+    return text

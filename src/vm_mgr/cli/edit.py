@@ -49,7 +49,7 @@ def edit_command(name: VmName, xml: str | None, yes: bool, allow: tuple[str, ...
 def _edit_file(env: Env, name: VmName, path: str, allow: tuple[str, ...], *, yes: bool) -> bool:
     from vm_mgr.operations.edit import edit, edit_problems, read_definition  # noqa: PLC0415
 
-    before, text = read_definition(env, name), read_file(path)
+    before, text = read_definition(env, name), read_file(path, env.say)
     raise_all(edit_problems(env, name, text, before, allow=allow))
     return _agreed(before, text, yes=yes) and edit(env, name, text, before, allow=allow)
 

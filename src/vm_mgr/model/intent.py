@@ -20,6 +20,7 @@ class KeyKind(Enum):
 
     DRAIN = "drain-"
     UUID = "uuid-"
+    MAC = "mac-"
 
 
 class Key(NamedTuple):

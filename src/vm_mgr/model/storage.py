@@ -89,7 +89,8 @@ class NetworkAccess(NamedTuple):
 class Disk(NamedTuple):
     """A disk as a domain definition needs it; access matters to network disks only.
 
-    The source is a pool and an image, or a file's absolute path; an empty io leaves the choice to QEMU.
+    The source is a pool and an image, or a file's absolute path; an empty io leaves the choice to QEMU, an
+    empty bus to the definition.
     """
 
     source: str

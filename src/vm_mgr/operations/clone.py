@@ -10,10 +10,11 @@ from vm_mgr.model.vm import VmName, VmSettings, VmStatus, name_problems, text_pr
 from vm_mgr.operations.create import (
     Making,
     await_state,
+    claimed,
     clone_snapshot,
     making,
     setting_problems,
-    uuid_problems,
+    taken_problems,
 )
 from vm_mgr.operations.storage.free import shed_dead
 from vm_mgr.operations.storage.nvram import keep_instant
@@ -21,7 +22,8 @@ from vm_mgr.operations.storage.overlay import disk_problems
 from vm_mgr.operations.storage.quiesce import quiesced, will_pause
 from vm_mgr.operations.support.locking import locked
 from vm_mgr.operations.support.preconditions import name_conflicts, quorum_problems, require_defined
-from vm_mgr.operations.support.ties import state_problems, warn_of_ties
+from vm_mgr.operations.support.ties import own_sources, state_problems, tell_definition
+from vm_mgr.ports.definition import Prepared
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.staged import Staged
 from vm_mgr.reports import Level, Note, Progress
@@ -56,7 +58,7 @@ def clone(env: Env, request: CloneRequest) -> VmStatus:
     raise_all(name_problems(name) + quorum_problems(env.cluster.state()))
     if name == source:
         raise VmMgrError(Kind.INVALID, "a VM can't be cloned to itself", hint="choose another --dst-name")
-    with locked(env, name, source):
+    with locked(env, name, source), claimed(env, request.xml):
         require_defined(env, source)
         state = env.cluster.state()
         settings, given = _settings(env, request)
@@ -64,25 +66,27 @@ def clone(env: Env, request: CloneRequest) -> VmStatus:
         storage = env.storages.label_of(source)
         problems += name_conflicts(env, state, name, force=request.force, storage=storage)
         if request.xml:
-            problems += env.definitions.problems(request.xml) or _identity_problems(env, request)
+            problems += env.definitions.problems(request.xml)
         problems += state_problems(env, name, _base(env, request), request.allow)
         raise_all(problems + disk_problems(env, state, source))
+        prepared = _prepared(env, request, settings)
+        raise_all(taken_problems(env, name, prepared.xml, request.allow))
         enable, start = request.enable, request.start
         shed_dead(env, source)
         details = {"source": source, "storage": storage, "pauses": will_pause(env, source)}
         with making(env, name, state, enable=enable, start=start, **details) as made:
-            _make(env, request, settings, made, replacing=name in state.resources)
+            _make(env, request, settings, prepared, made, replacing=name in state.resources)
     return await_state(env, name, enabled=enable, started=start)
 
 
-def _identity_problems(env: Env, request: CloneRequest) -> list[VmMgrError]:
-    """Refuse a definition of the clone's own that has addresses of its source: both will run."""
-    problems = uuid_problems(env, request.name, request.xml)
-    theirs = env.definitions.machine(env.storage.definitions.read(request.source)).macs
-    for mac in sorted(set(env.definitions.machine(request.xml).macs) & set(theirs)):
-        message = f"the network address {mac} belongs to {request.source}"
-        problems.append(VmMgrError(Kind.EXISTS, message, hint="remove the <mac> element; one is generated"))
-    return problems
+def _prepared(env: Env, request: CloneRequest, settings: VmSettings) -> Prepared:
+    """Put the clone's disks where its source's are, and tell what is not as it was there."""
+    name, theirs = request.name, own_sources(env, request.source)
+    disks = env.storages.get(env.storages.label_of(request.source)).disks
+    own = [disks.locate(name, number, settings.disk_bus) for number in range(len(theirs))]
+    prepared = env.definitions.prepare(_base(env, request), name, own, fresh=not request.xml, own=theirs)
+    tell_definition(env, name, prepared, [disk.source for disk in own])
+    return prepared
 
 
 def _settings(env: Env, request: CloneRequest) -> tuple[VmSettings, VmSettings]:
@@ -111,14 +115,18 @@ def _base(env: Env, request: CloneRequest) -> str:
     return request.xml or env.storage.definitions.read(request.source)
 
 
-def _make(env: Env, request: CloneRequest, settings: VmSettings, made: Making, *, replacing: bool) -> None:
+def _make(
+    env: Env,
+    request: CloneRequest,
+    settings: VmSettings,
+    prepared: Prepared,
+    made: Making,
+    *,
+    replacing: bool,
+) -> None:
     name, source, instant = request.name, request.source, clone_snapshot(request.name)
-    disks = env.storage.disks.of(source)
-    base = _base(env, request)
+    disks, base = env.storage.disks.of(source), _base(env, request)
     storage = env.storages.get(env.storages.label_of(source))
-    own = [storage.disks.locate(name, number, settings.disk_bus) for number in range(len(disks))]
-    prepared = env.definitions.prepare(base, name, own, fresh=not request.xml)
-    warn_of_ties(env, name, prepared.xml, [disk.source for disk in own])
     with ExitStack() as stack:
         stack.callback(env.storage.snapshots.drop, source, instant)
         with quiesced(env, source) as held:

@@ -1,9 +1,10 @@
 """Create a VM from a disk image and a domain definition."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import zip_longest
+from pathlib import PurePath
 from typing import NamedTuple
 
 from vm_mgr.errors import Kind, UuidTakenError, VmMgrError, raise_all
@@ -40,28 +41,31 @@ from vm_mgr.operations.support.preconditions import (
     quorum_problems,
     warn_without_fencing,
 )
-from vm_mgr.operations.support.ties import state_problems, warn_of_ties
+from vm_mgr.operations.support.ties import SHARED_WITH_VM, state_problems, tell_definition
+from vm_mgr.ports.definition import DISK, MAC, UUID, Exclusive, Prepared
 from vm_mgr.ports.env import Env
-from vm_mgr.reports import Progress
+from vm_mgr.reports import Level, Note, Progress
 
 __all__ = [
     "CreateRequest",
     "Making",
     "await_state",
     "bus_problems",
+    "claimed",
     "clone_snapshot",
     "create",
     "making",
     "recover",
     "recover_others",
     "setting_problems",
-    "uuid_problems",
+    "taken_problems",
 ]
 
 TOKEN = "_vm_mgr_made"  # noqa: S105 - it tells one making from another
 COMMITTING = "committing"
 ENABLING = "enabling"
 BUSES = ("virtio", "scsi", "sata", "ide", "usb")
+CLAIMS = {UUID: KeyKind.UUID, MAC: KeyKind.MAC}
 
 
 class CreateRequest(NamedTuple):
@@ -95,20 +99,22 @@ def create(env: Env, request: CreateRequest) -> VmStatus:
     """
     name = request.name
     raise_all(name_problems(name) + quorum_problems(env.cluster.state()))
-    with locked(env, name), _uuid_claimed(env, request.xml):
+    with locked(env, name), claimed(env, request.xml):
         state = env.cluster.state()
         images, problems = _inspect(env, request)
         problems += name_conflicts(env, state, name, force=request.force, storage=request.storage)
-        problems += env.definitions.problems(request.xml) or uuid_problems(env, request.name, request.xml)
+        problems += env.definitions.problems(request.xml)
         problems += setting_problems(state, name, request.settings)
         problems += state_problems(env, name, request.xml, request.allow)
         raise_all(problems)
-        raise_all(_capacity_problems(env, state, request))
+        prepared = _prepared(env, request, images)
+        taken = taken_problems(env, name, prepared.xml, request.allow)
+        raise_all(taken + _capacity_problems(env, state, request))
         tell_room(env, request.storage, sum(image.size_bytes for image in images))
         enable, start = request.enable, request.start
         details = {"local": request.local, "storage": request.storage}
         with making(env, name, state, enable=enable, start=start, **details) as made:
-            _import(env, request, images, made, replacing=name in state.resources)
+            _import(env, request, images, prepared, made, replacing=name in state.resources)
             if request.local:
                 env.hypervisor.undefine(VmName(request.local))
     return await_state(env, name, enabled=enable, started=start)
@@ -198,14 +204,30 @@ def _put_in_cluster(env: Env, name: VmName, *, start: bool) -> None:
     env.cluster.add(resource_for(env, name, env.storage.definitions.settings(name), start=start))
 
 
+def _prepared(env: Env, request: CreateRequest, images: list[ImageFile]) -> Prepared:
+    """Put the disks into the definition, and tell what of it is not kept."""
+    disks = env.storages.get(request.storage).disks
+    own = [disks.locate(request.name, number, request.settings.disk_bus) for number in range(len(images))]
+    prepared = env.definitions.prepare(request.xml, request.name, own)
+    taken = [
+        f"{disk.target}: {image.path} in place of {disk.path}"
+        for disk, image in zip(env.definitions.hard_disks(request.xml), images, strict=False)
+        if disk.path and PurePath(disk.path).name != PurePath(image.path).name
+    ]
+    tell_definition(env, request.name, prepared, [disk.source for disk in own], taken=taken)
+    return prepared
+
+
 def _import(
-    env: Env, request: CreateRequest, images: list[ImageFile], made: Making, *, replacing: bool
+    env: Env,
+    request: CreateRequest,
+    images: list[ImageFile],
+    prepared: Prepared,
+    made: Making,
+    *,
+    replacing: bool,
 ) -> None:
-    name, storage = request.name, env.storages.get(request.storage)
-    disks = [storage.disks.locate(name, number, request.settings.disk_bus) for number in range(len(images))]
-    prepared = env.definitions.prepare(request.xml, name, disks)
-    warn_of_ties(env, name, prepared.xml, [disk.source for disk in disks])
-    with storage.stage(name) as staged:
+    with env.storages.get(request.storage).stage(request.name) as staged:
         for image in images:
             staged.add(image.size_bytes)
             staged.fill(image, partial(_tell, env, "importing", image))
@@ -253,31 +275,63 @@ def _capacity_problems(env: Env, state: ClusterState, request: CreateRequest) ->
 
 
 @contextmanager
-def _uuid_claimed(env: Env, definition: str) -> Iterator[None]:
-    """Be the only one that makes a VM with the definition's UUID, whatever its name."""
-    wanted = "" if env.definitions.problems(definition) else env.definitions.uuid(definition)
+def claimed(env: Env, definition: str) -> Iterator[None]:
+    """Be the only one that makes a VM with the definition's UUID and MAC addresses, whatever its name."""
+    found = [one for one in env.definitions.exclusive(definition) if one.what in CLAIMS]
+    keys = [Key(CLAIMS[one.what], one.value.replace(":", "")) for one in found]
     with ExitStack() as claim:
-        if wanted:
-            claim.enter_context(lock(env, Key(KeyKind.UUID, wanted)))
+        for key in sorted(keys, key=str):
+            claim.enter_context(lock(env, key))
         yield
 
 
-def uuid_problems(env: Env, name: VmName, definition: str) -> list[VmMgrError]:
-    """Refuse a UUID that another VM has."""
-    wanted = env.definitions.uuid(definition)
+def taken_problems(
+    env: Env, name: VmName, definition: str, allow: Collection[str], *, before: str = ""
+) -> list[VmMgrError]:
+    """Refuse what another VM has alone; before: a text whose own is not looked at."""
+    wanted = {*env.definitions.exclusive(definition)} - {*env.definitions.exclusive(before)}
     if not wanted:
         return []
-    for other, uuid in env.storage.definitions.uuids(partial(_readable_uuid, env)).items():
-        if other != name and uuid == wanted:
-            return [UuidTakenError(wanted, other)]
-    return []
+    problems: list[VmMgrError] = []
+    for other, theirs in env.storage.definitions.exclusive(env.definitions.exclusive).items():
+        # The index may be behind where another tool has changed the definition.
+        if other != name and theirs & wanted and (common := wanted & _exclusive_now(env, other)):
+            problems += _taken(env, name, other, common, allow)
+    return problems
 
 
-def _readable_uuid(env: Env, xml: str) -> str:
+def _exclusive_now(env: Env, name: VmName) -> set[Exclusive]:
     try:
-        return env.definitions.uuid(xml)
-    except VmMgrError:
-        return ""
+        return {*env.definitions.exclusive(env.storage.definitions.read(name))}
+    except VmMgrError as error:
+        if error.kind is not Kind.NOT_FOUND:
+            raise
+        return set()
+
+
+def _taken(
+    env: Env, name: VmName, other: VmName, common: Collection[Exclusive], allow: Collection[str]
+) -> Iterator[VmMgrError]:
+    """Refuse, but for what may be shared by VMs that never run on one node at the same time."""
+    for one in sorted(common):
+        if one.what == UUID:
+            yield UuidTakenError(one.value, other)
+        elif one.what == DISK:
+            hint = (
+                "give an image for it, for example --additional-disk FILE; or remove it from the definition"
+            )
+            yield VmMgrError(Kind.EXISTS, f"the disk {one.value} belongs to the VM {other}", hint=hint)
+    rest = [f"the {one.what} {one.value}" for one in sorted(common) if one.what not in (UUID, DISK)]
+    if not rest:
+        return
+    message = f"{', '.join(rest)} {'belong' if len(rest) > 1 else 'belongs'} to the VM {other}"
+    if SHARED_WITH_VM in allow:
+        hint = f"they can't run on one node at the same time: vm-mgr separate {name} {other}"
+        env.say(Note(Level.WARNING, SHARED_WITH_VM, message, hint))
+        return
+    hint = "remove it from the definition, and a new one is made; a copy that has its own of all: "
+    hint += f"vm-mgr clone {other}; or accept it: --allow {SHARED_WITH_VM}"
+    yield VmMgrError(Kind.EXISTS, message, hint=hint)
 
 
 def setting_problems(state: ClusterState, name: VmName, settings: VmSettings) -> list[VmMgrError]:

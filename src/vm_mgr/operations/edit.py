@@ -4,12 +4,13 @@ from collections.abc import Collection
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.vm import VmName
+from vm_mgr.operations.create import claimed, taken_problems
 from vm_mgr.operations.storage.quiesce import node_of
 from vm_mgr.operations.support.capacity import guest_problems
 from vm_mgr.operations.support.locking import locked
 from vm_mgr.operations.support.preconditions import require_defined
 from vm_mgr.operations.support.requirements import renew_requirements
-from vm_mgr.operations.support.ties import own_sources, state_problems, warn_of_ties
+from vm_mgr.operations.support.ties import own_sources, state_problems, warn_of_foreign, warn_of_ties
 from vm_mgr.ports.definition import Tie
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
@@ -28,7 +29,7 @@ def edit(env: Env, name: VmName, xml: str, before: str, *, allow: Collection[str
 
     Raises TRY_LATER where somebody has changed it meanwhile. A running VM is left alone.
     """
-    with locked(env, name):
+    with locked(env, name), claimed(env, xml):
         present = read_definition(env, name)
         if present != before:
             message = f"the definition of {name} has been changed by another command meanwhile"
@@ -68,6 +69,7 @@ def edit_problems(
     for source in (one for one in own if now.count(one) > 1):
         hint = "two devices on one disk would destroy it"
         problems.append(VmMgrError(Kind.INVALID, f"the disk {source} is there more than once", hint=hint))
+    problems += taken_problems(env, name, xml, allow, before=before)
     return problems + state_problems(env, name, xml, allow, known=_ties(env, before))
 
 
@@ -96,8 +98,5 @@ def _warn_of_others(env: Env, name: VmName, xml: str, before: str) -> None:
     if not others:
         warn_of_ties(env, name, xml, own_sources(env, name), known=before_ties)
         return
-    ties = [tie.text for tie in env.definitions.ties(xml, [*known, *others]) if tie not in before_ties]
-    message = f"{name} gets disks that vm-mgr does not keep: {', '.join(others)}"
-    message += f"; and what may be on one node only: {', '.join(ties)}" if ties else ""
-    hint = f"the VM can only start where they exist and nobody else has them; or: vm-mgr add-disk {name}"
-    env.say(Note(Level.WARNING, "foreign-disks", message, hint))
+    ties = [tie for tie in env.definitions.ties(xml, [*known, *others]) if tie not in before_ties]
+    warn_of_foreign(env, name, others, ties)

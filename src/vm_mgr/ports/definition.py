@@ -9,10 +9,14 @@ from vm_mgr.model.storage import Disk, DiskSource
 from vm_mgr.model.vm import VmName
 
 __all__ = [
+    "DISK",
+    "MAC",
+    "UUID",
     "DefinitionDisks",
     "DefinitionReading",
     "DefinitionWriting",
     "Definitions",
+    "Exclusive",
     "HardDisk",
     "Machine",
     "Prepared",
@@ -21,12 +25,29 @@ __all__ = [
 ]
 
 
+# What an Exclusive can be; for others the words of adapters/libvirt/exclusive.py.
+MAC, UUID, DISK = "MAC address", "UUID", "disk"
+
+
+class Exclusive(NamedTuple):
+    """What only one VM may have, in words: a MAC address, a log, a port; and which."""
+
+    what: str
+    value: str
+
+
 class Prepared(NamedTuple):
-    """A definition that is ready to start, and what was done to get there."""
+    """A definition that is ready to start, and what was done to get there.
+
+    changes: what could not stay as it was, each with its place. shared: what a VM of the same text has too,
+    and can't be replaced. foreign_disks: the hard disks that are none of the VM's own, by target and source.
+    """
 
     xml: str
     uuid: str
     foreign_disks: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
 
 
 class Tie(NamedTuple):
@@ -92,6 +113,10 @@ class DefinitionReading(Protocol):
         """Say where a node has its UEFI variables and its TPM's state, as far as they are files of a node."""
         ...
 
+    def exclusive(self, xml: str) -> tuple[Exclusive, ...]:
+        """Name what only one VM may have; nothing for a text that can't be read."""
+        ...
+
     def requirements(self, xml: str) -> tuple[str, ...]:
         """Name what a node must have for the domain to start, in the words of model/node_requirements.py."""
         ...
@@ -132,8 +157,20 @@ class DefinitionDisks(Protocol):
 class DefinitionWriting(Protocol):
     """A domain's XML, made from another one."""
 
-    def prepare(self, xml: str, name: VmName, disks: Sequence[Disk], *, fresh: bool = False) -> Prepared:
-        """Enforce name, UUID and MAC addresses (new ones if fresh), and put the disks in place."""
+    def prepare(
+        self,
+        xml: str,
+        name: VmName,
+        disks: Sequence[Disk],
+        *,
+        fresh: bool = False,
+        own: Sequence[str] = (),
+    ) -> Prepared:
+        """Enforce name, UUID and MAC addresses, and put the disks in place; the rest stays as it is.
+
+        fresh: with an identity of its own, and nothing that only one VM may have. own: the sources in the
+        text whose places the disks take; else it is the first hard disks. Raises NOT_SUPPORTED.
+        """
         ...
 
     def renamed(self, xml: str, name: VmName, sources: Mapping[str, str]) -> str:

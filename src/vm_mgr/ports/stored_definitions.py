@@ -1,11 +1,14 @@
 """Keep what belongs to VMs beside their disks: definition, settings and other metadata."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
+from vm_mgr.model.exclusive_index import Exclusives
 from vm_mgr.model.vm import VmName, VmSettings
 
-__all__ = ["StoredDefinitions"]
+__all__ = ["Read", "StoredDefinitions"]
+
+Read = Callable[[str], Iterable[tuple[str, str]]]
 
 
 class StoredDefinitions(Protocol):
@@ -50,9 +53,10 @@ class StoredDefinitions(Protocol):
         """Replace it; snapshots, rollbacks, renames and removals of the VM take it along."""
         ...
 
-    def uuids(self, read: Callable[[str], str], *, keep: bool = True) -> Mapping[VmName, str]:
-        """Give the UUID of every VM whose definition has one; read takes it from the domain XML, or gives "".
+    def exclusive(self, read: Read, *, keep: bool = True) -> Mapping[VmName, Exclusives]:
+        """Say of every VM what no other may have: read takes it from the domain XML.
 
-        What was read once is kept for the next time, unless keep forbids it, and read again for a new VM.
+        What was read once is kept for the next time, unless keep forbids it, and read again for a new VM and
+        for a changed definition.
         """
         ...

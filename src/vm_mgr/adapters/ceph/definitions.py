@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vm_mgr.adapters.ceph import uuids
+from vm_mgr.adapters.ceph import exclusive
 from vm_mgr.adapters.ceph.layout import read_settings, settings_keys, write_settings
 from vm_mgr.adapters.ceph.listing import group_names
 from vm_mgr.adapters.ceph.nvram import read_nvram, write_nvram
@@ -12,10 +12,12 @@ from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.storage import disk_image
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from vm_mgr.adapters.ceph.pool import Pool
+    from vm_mgr.model.exclusive_index import Exclusives
     from vm_mgr.model.vm import VmName, VmSettings
+    from vm_mgr.ports.stored_definitions import Read
 
 __all__ = ["CephDefinitions"]
 
@@ -59,6 +61,8 @@ class CephDefinitions:
     def describe(self, name: VmName, metadata: Mapping[str, str | None]) -> None:
         """Set and remove keys of the system disk's metadata."""
         self.pool.describe(name, metadata)
+        if "xml" in metadata:
+            exclusive.forget(self.pool, name)
 
     def nvram(self, name: VmName, snapshot: str = "") -> bytes:
         """Read the object beside the system disk."""
@@ -68,6 +72,6 @@ class CephDefinitions:
         """Write it."""
         write_nvram(self.pool, name, packed)
 
-    def uuids(self, read: Callable[[str], str], *, keep: bool = True) -> Mapping[VmName, str]:
+    def exclusive(self, read: Read, *, keep: bool = True) -> Mapping[VmName, Exclusives]:
         """Read the definitions that are not yet in the index."""
-        return uuids.known(self.pool, lambda name: read(self.read(name)), keep=keep)
+        return exclusive.known(self.pool, lambda name: read(self.read(name)), keep=keep)

@@ -45,7 +45,7 @@ class CephDisks:
             f"{self.pool.connection.pool}/{disk_image(name, number)}",
             kind=DiskKind.NETWORK,
             format="raw",
-            bus=bus or "virtio",
+            bus=bus or "",
             cache=self.pool.cache,
             access=ACCESS,
         )

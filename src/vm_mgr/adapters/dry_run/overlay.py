@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
     from vm_mgr.adapters.memory.pool import MemoryPool
     from vm_mgr.model.cluster import ClusterState, NodeName
+    from vm_mgr.model.exclusive_index import Exclusives
     from vm_mgr.model.storage import DiskClient, DiskInfo
     from vm_mgr.ports.env import Env
     from vm_mgr.ports.hypervisor import Hypervisor
+    from vm_mgr.ports.stored_definitions import Read
 
 __all__ = ["ClusterCopy", "HypervisorCopy", "NodesCopy", "StorageCopy"]
 
@@ -117,7 +119,7 @@ class NodesCopy(MemoryNodes):
 class StorageCopy(MemoryStorage):
     """All storages as one: the labels say which one has a VM, or is to have it."""
 
-    answers = frozenset({"clients.of", "clones.of", "definitions.names", "definitions.uuids"})
+    answers = frozenset({"clients.of", "clones.of", "definitions.names", "definitions.exclusive"})
     unread = frozenset({"remove"})  # a VM that can't be read any more can be removed
 
     def __init__(self, env: Env, ran: Callable[[VmName], bool]) -> None:
@@ -210,11 +212,11 @@ class DefinitionsCopy(MemoryDefinitions):
         real = self.env.storage.definitions.names()
         return {name for name in real if name not in self.changed} | set(self.pool.vms)
 
-    def uuids(self, read: Callable[[str], str], *, keep: bool = True) -> Mapping[VmName, str]:
+    def exclusive(self, read: Read, *, keep: bool = True) -> Mapping[VmName, Exclusives]:
         """Give the real ones with the changes; nothing is kept, not even what was read."""
-        real = self.env.storage.definitions.uuids(read, keep=False)
-        there = {name: uuid for name, uuid in real.items() if name not in self.changed}
-        return {**there, **super().uuids(read, keep=keep)}
+        real = self.env.storage.definitions.exclusive(read, keep=False)
+        there = {name: found for name, found in real.items() if name not in self.changed}
+        return {**there, **super().exclusive(read, keep=keep)}
 
 
 class ClonesCopy(MemoryClones):

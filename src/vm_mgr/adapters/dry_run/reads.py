@@ -17,6 +17,7 @@ READS: Mapping[str, frozenset[str]] = {
                 "changed",
                 "completed",
                 "device",
+                "exclusive",
                 "hard_disks",
                 "has_agent",
                 "machine",
@@ -65,7 +66,9 @@ READS: Mapping[str, frozenset[str]] = {
     "storage": frozenset(),
     "storage.clients": frozenset({"image_of", "images", "of", "opened"}),
     "storage.clones": frozenset({"of"}),
-    "storage.definitions": frozenset({"exists", "metadata", "names", "nvram", "read", "settings", "uuids"}),
+    "storage.definitions": frozenset(
+        {"exists", "metadata", "names", "nvram", "read", "settings", "exclusive"}
+    ),
     "storage.disks": frozenset({"full", "locate", "next_number", "of", "room", "ties"}),
     "storage.saved_memory": frozenset({"disk_fingerprint", "of"}),
     "storage.snapshots": frozenset({"of"}),

@@ -82,6 +82,6 @@ class Connection:
             self._open = None
             message, cause = f"no answer of {self.uri} within {timeout_s:.0f} s", None
         except libvirt.libvirtError as error:
-            message, cause = str(error), error
+            message, cause = " ".join(str(error).split()), error
         hint = f"try it: virsh --connect '{self.uri}' list"
         raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint) from cause

@@ -10,7 +10,7 @@ from lxml import etree
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.ports.definition import Tie
 
-__all__ = ["duplicates", "ties"]
+__all__ = ["EVERYWHERE", "NAMESPACE", "address_of", "duplicates", "path_of", "ties"]
 
 IsShared = Callable[[str], bool]
 # Every node has these.
@@ -65,7 +65,7 @@ def _disks(root: etree._Element) -> Found:
         what = {"cdrom": "CD-ROM", "floppy": "floppy disk"}.get(device, "disk") + name
         backing = (*disk.iterfind(".//backingStore/source"), *disk.iterfind("mirror"))
         for source in (*disk.iterfind("source"), *backing):
-            path = _path(source) or (_address(disk) if disk.get("type") == "nvme" else "")
+            path = path_of(source) or (address_of(disk) if disk.get("type") == "nvme" else "")
             if source.get("pool"):
                 yield what, f"{source.get('pool')}/{source.get('volume')} (a volume of libvirt)", False
             elif path and not source.get("protocol"):
@@ -90,7 +90,7 @@ def _firmware(system: etree._Element) -> Found:
     for store in stores:
         source = store.find("source")
         if store.get("type", "file") not in ("file", "network") and source is not None:
-            yield "variables of the firmware (nvram)", _path(source), True
+            yield "variables of the firmware (nvram)", path_of(source), True
 
 
 def _devices(root: etree._Element) -> Found:
@@ -106,10 +106,10 @@ def _devices(root: etree._Element) -> Found:
 def _passed_through(one: etree._Element) -> Found:
     """Look for hardware of this node, and memory that only its other guests share."""
     if one.tag == "hostdev":
-        yield f"host device ({one.get('type') or one.get('mode') or 'hostdev'})", _address(one), False
+        yield f"host device ({one.get('type') or one.get('mode') or 'hostdev'})", address_of(one), False
     elif one.tag == "interface" and one.get("type") in ("hostdev", "vdpa", "direct", "vhostuser"):
         source = one.find("source")
-        where = "" if source is None else source.get("dev") or source.get("path") or _address(one)
+        where = "" if source is None else source.get("dev") or source.get("path") or address_of(one)
         yield f"network card ({one.get('type')})", where or "", False
     elif one.tag == "shmem":
         server = one.find("server")
@@ -125,7 +125,7 @@ def _passed_through(one: etree._Element) -> Found:
 
 def _tpm(backend: etree._Element) -> Found:
     kind, source = backend.get("type"), backend.find("source")
-    path = "" if source is None else _path(source)
+    path = "" if source is None else path_of(source)
     if kind == "emulator":
         if source is not None:  # without one its folder is libvirt's, and kept with the disks (nvram.py)
             yield "TPM (emulator)", path, True
@@ -137,12 +137,12 @@ def _tpm(backend: etree._Element) -> Found:
 def _paths(one: etree._Element) -> Found:
     """Look for files, folders, devices and sockets by the elements that name them."""
     source = one.find("source")
-    path = "" if source is None else _path(source)
+    path = "" if source is None else path_of(source)
     if one.tag in CHARACTER[:-1]:
         backend = one.find("backend")
         if backend is not None:  # of a source of random numbers
             inner = backend.find("source")
-            path = (backend.text or "").strip() or ("" if inner is None else _path(inner))
+            path = (backend.text or "").strip() or ("" if inner is None else path_of(inner))
         bound = one.get("type") == "unix" and source is not None and source.get("mode", "bind") == "bind"
         if path and not bound and path not in EVERYWHERE:
             yield one.tag, path, False
@@ -167,12 +167,13 @@ def _qemu(root: etree._Element) -> Found:
             yield "argument for QEMU", str(argument.get("value")), False
 
 
-def _path(source: etree._Element) -> str:
+def path_of(source: etree._Element) -> str:
+    """Give what a source names in the file system of the node."""
     keys = ("file", "dev", "dir", "path", "evdev", "socket")
     return str(next(filter(None, (source.get(key) for key in keys)), ""))
 
 
-def _address(one: etree._Element) -> str:
+def address_of(one: etree._Element) -> str:
     """Give what names a host device: its addresses, or vendor and product."""
     parts = [part for source in one.iterfind("source") for part in source.iter(etree.Element)]
     known = ("type", "mode", "managed", "startupPolicy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from vm_mgr.errors import Kind, ProgramError, VmMgrError
@@ -19,6 +20,8 @@ FREEZE_S = 15.0
 DEVICE_S = 30.0
 # Deleting a snapshot touches every reference count of an image.
 MONITOR_S = 3600.0
+# What libvirt puts below a line of XML to point into it, and empty lines.
+MARKER = re.compile(r"\s*-*\^?\s*")
 ITS_LOG = "see what libvirt did, on the VM's node: journalctl -u libvirtd -u virtqemud"
 HINTS = {
     "No more available PCI slots": "use --disk-bus scsi; or stop the VM and add <controller type='pci' "
@@ -48,5 +51,7 @@ def _reason(stderr: str) -> str:
     >>> _reason("error: Failed to create domain from /run/x.xml\\nerror: Cannot open log file: 'y': busy\\n")
     "Cannot open log file: 'y': busy"
     """
-    lines = [line.strip().removeprefix("error: ") for line in stderr.splitlines() if line.strip()]
+    lines = [
+        line.strip().removeprefix("error: ") for line in stderr.splitlines() if not MARKER.fullmatch(line)
+    ]
     return " / ".join(lines[1:] or lines) or "virsh failed and said nothing"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.exclusive_index import exclusives, refreshed
 from vm_mgr.model.storage import (
     Consistency,
     Disk,
@@ -17,15 +18,16 @@ from vm_mgr.model.storage import (
     disk_image,
     disk_owner,
 )
-from vm_mgr.model.uuid_index import refreshed, uuids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from vm_mgr.adapters.memory.pool import MemoryPool
     from vm_mgr.model.capacity import Room
+    from vm_mgr.model.exclusive_index import Exclusives
     from vm_mgr.model.storage import DiskSource, ImageFile
     from vm_mgr.model.vm import VmName, VmSettings
+    from vm_mgr.ports.stored_definitions import Read
 
 __all__ = ["MemoryClients", "MemoryClones", "MemoryDefinitions", "MemoryDisks", "MemorySnapshots"]
 
@@ -80,6 +82,8 @@ class MemoryDefinitions:
         """Set and remove keys."""
         self.pool.may_fail("definitions.describe")
         self.pool.vm(name).describe(metadata)
+        if "xml" in metadata:
+            self.pool.index.pop(name, None)
 
     def nvram(self, name: VmName, snapshot: str = "") -> bytes:
         """Give it."""
@@ -90,13 +94,13 @@ class MemoryDefinitions:
         self.pool.may_fail("definitions.keep_nvram")
         self.pool.vm(name).nvram[""] = packed
 
-    def uuids(self, read: Callable[[str], str], *, keep: bool = True) -> Mapping[VmName, str]:
+    def exclusive(self, read: Read, *, keep: bool = True) -> Mapping[VmName, Exclusives]:
         """Read those of VMs that are not in the index."""
-        self.pool.may_fail("definitions.uuids")
+        self.pool.may_fail("definitions.exclusive")
         present = {name: str(id(vm)) for name, vm in self.pool.vms.items()}
         fresh = refreshed(self.pool.index, present, lambda name: read(self.pool.vms[name].keys["xml"]))
         self.pool.index = fresh if keep else self.pool.index
-        return uuids(fresh)
+        return exclusives(fresh)
 
 
 class MemoryDisks:
@@ -115,7 +119,7 @@ class MemoryDisks:
             f"{POOL}/{disk_image(name, number)}",
             kind=DiskKind.NETWORK,
             format="raw",
-            bus=bus or "virtio",
+            bus=bus or "",
             cache="writeback",
             access=ACCESS,
         )

@@ -19,6 +19,8 @@ FULL_ATTRIBUTE = "vm-mgr-full-"  # and the name of a VM; ocf/VirtualDomain tells
 ALARM = "vm-mgr-second-"
 INFINITY = "INFINITY"
 NOT_RUNNING = ("Stopped", "Starting", "Stopping")
+# The last one undoes what others were escaped with.
+ESCAPES = (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&apos;", "'"), ("&amp;", "&"))
 # What roles were called before Pacemaker 2.1.
 OLD_ROLES = {"Master": "Promoted", "Slave": "Unpromoted"}
 # What the one option is called, up to 3.0 and from then on; what says neither is not known to fence.
@@ -195,13 +197,27 @@ def _failures(name: str, root: ET.Element) -> tuple[Failure, ...]:
         task = failure.get("task", "operation")
         # op_key is NAME_TASK_INTERVAL, and tasks have underscores too: migrate_to.
         if failure.get("op_key", "").rpartition("_")[0] == f"{name}_{task}":
-            reason = failure.get("exitreason") or failure.get("exitstatus") or "failed"
+            reason = _unescaped(failure.get("exitreason", "")) or failure.get("exitstatus") or "failed"
             # From 2.1.6 on Pacemaker drops the reasons of these (pcmk__create_history_xml).
             if task in ("migrate_to", "migrate_from") and not failure.get("exitreason"):
                 reason += f" (why: vm-mgr events {name})"
             text = f"{task} on {failure.get('node', '?')}: {reason}"
             found.append(Failure(text, failure.get("last-rc-change", ""), task, failure.get("node", "")))
     return tuple(found)
+
+
+def _unescaped(text: str) -> str:
+    """Undo escapes that Pacemaker adds once more each time it hands a reason on.
+
+    >>> _unescaped("via &amp;lt;memory&amp;gt;"), _unescaped("a & b")
+    ('via <memory>', 'a & b')
+    """
+    before = ""
+    while before != text:
+        before = text
+        for escape, letter in ESCAPES:
+            text = text.replace(escape, letter)
+    return text
 
 
 def _fencing(element: ET.Element) -> Fencing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vm_mgr.adapters.shared_dir import layout, uuids
+from vm_mgr.adapters.shared_dir import exclusive, layout
 from vm_mgr.adapters.shared_dir.files import read as read_file
 from vm_mgr.adapters.shared_dir.files import write
 from vm_mgr.adapters.shared_dir.nvram import read_nvram, write_nvram
@@ -12,9 +12,11 @@ from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmName, VmSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from vm_mgr.adapters.shared_dir.folders import VmFolders
+    from vm_mgr.model.exclusive_index import Exclusives
+    from vm_mgr.ports.stored_definitions import Read
 
 __all__ = ["SharedDefinitions"]
 
@@ -80,7 +82,7 @@ class SharedDefinitions:
         with self.folders.working(f"can't keep the UEFI variables of {name}"):
             write_nvram(self.folders.mount.files, self.folders.folder(name), packed)
 
-    def uuids(self, read: Callable[[str], str], *, keep: bool = True) -> Mapping[VmName, str]:
+    def exclusive(self, read: Read, *, keep: bool = True) -> Mapping[VmName, Exclusives]:
         """Read the definitions that are not yet in the index."""
-        with self.folders.working("can't read the UUIDs of the VMs"):
-            return uuids.known(self.folders, read, keep=keep)
+        with self.folders.working("can't read what the VMs have alone"):
+            return exclusive.known(self.folders, read, keep=keep)

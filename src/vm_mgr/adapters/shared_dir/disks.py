@@ -48,7 +48,7 @@ class SharedDisks:
         cache, io = self.folders.cache, self.folders.io
         return Disk(
             str(layout.vm_folder(self.folders.mount.root, name) / layout.disk_file(number)),
-            bus=bus or "virtio",
+            bus=bus or "",
             cache=cache,
             kind=DiskKind.FILE,
             format="qcow2",

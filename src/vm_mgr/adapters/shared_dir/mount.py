@@ -64,9 +64,9 @@ class Mount:
         return self.own / "marks"
 
     @property
-    def uuids(self) -> Path:
-        """The file with the UUIDs of the VMs; made when there is something to keep."""
-        return self.own / "uuids.json"
+    def exclusive(self) -> Path:
+        """The file with what each VM has alone; made when there is something to keep."""
+        return self.own / "exclusive.json"
 
     @property
     def events(self) -> Path:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from vm_mgr.adapters.storage_set.storages import StorageSet
+    from vm_mgr.model.exclusive_index import Exclusives
     from vm_mgr.model.storage import DiskClient, DiskSource
     from vm_mgr.model.vm import VmName
     from vm_mgr.ports.clones import Clones
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from vm_mgr.ports.snapshots import Snapshots
     from vm_mgr.ports.staged import Staged
     from vm_mgr.ports.storage import Storage
+    from vm_mgr.ports.stored_definitions import Read
 
 __all__ = ["RoutedStorage"]
 
@@ -47,10 +49,10 @@ class RoutedDefinitions(RoutedPart):
         """Look in all."""
         return self._storages.label_of(name) != ""
 
-    def uuids(self, read: Callable[[str], str], *, keep: bool = True) -> Mapping[VmName, str]:
+    def exclusive(self, read: Read, *, keep: bool = True) -> Mapping[VmName, Exclusives]:
         """Give those of all."""
-        known = [storage.definitions.uuids(read, keep=keep) for storage in _all(self._storages)]
-        return {name: uuid for one in known for name, uuid in one.items()}
+        known = [storage.definitions.exclusive(read, keep=keep) for storage in _all(self._storages)]
+        return {name: found for one in known for name, found in one.items()}
 
 
 class RoutedClients(RoutedPart):

@@ -9,16 +9,13 @@ from vm_mgr.operations.support.ties import ALLOWABLE
 __all__ = ["FIELDS"]
 
 _SETTINGS = tuple(setting.field._replace(argument="settings") for setting in SETTINGS)
-_ALLOW = Field(
-    "allow",
-    "Accept what is otherwise refused: a TPM, or firmware variables, that stay on a node.",
-    options=("--allow",),
-    words=ALLOWABLE,
-    many=True,
+_ACCEPT = (
+    "Accept what is otherwise refused: a TPM, or firmware variables, that stay on a node; what another VM "
+    "has, too: a MAC address, a log, a port"
 )
+_ALLOW = Field("allow", f"{_ACCEPT}.", options=("--allow",), words=ALLOWABLE, many=True)
 _ALLOW_ANY = _ALLOW._replace(
-    help="Accept what is otherwise refused: a TPM, or firmware variables, that stay on a node; a guest that "
-    "is too large for every node. Of a pinned VM only its own node is compared.",
+    help=f"{_ACCEPT}; a guest that is too large for every node. Of a pinned VM only its node is compared.",
     words=(*ALLOWABLE, *OVERCOMMIT.words),
 )
 _NO_CHECK = Field(

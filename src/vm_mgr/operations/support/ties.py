@@ -4,15 +4,25 @@ from collections.abc import Collection, Sequence
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmName
-from vm_mgr.ports.definition import Tie
+from vm_mgr.ports.definition import Prepared, Tie
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 
-__all__ = ["ALLOWABLE", "NODE_LOCAL_STATE", "own_sources", "state_problems", "warn_of_ties"]
+__all__ = [
+    "ALLOWABLE",
+    "NODE_LOCAL_STATE",
+    "SHARED_WITH_VM",
+    "own_sources",
+    "state_problems",
+    "tell_definition",
+    "warn_of_foreign",
+    "warn_of_ties",
+]
 
 NODE_LOCAL_STATE = "node-local-state"
+SHARED_WITH_VM = "shared-with-vm"
 # What --allow takes.
-ALLOWABLE = (NODE_LOCAL_STATE,)
+ALLOWABLE = (NODE_LOCAL_STATE, SHARED_WITH_VM)
 
 
 def own_sources(env: Env, name: VmName) -> list[str]:
@@ -49,3 +59,34 @@ def warn_of_ties(
     message = f"{name} has what may be on one node only: {', '.join(words)}"
     hint = "it can start only where that exists; have the same on all nodes, or leave it out: "
     env.say(Note(Level.WARNING, "node-local", message, f"{hint}vm-mgr edit {name}"))
+
+
+def tell_definition(
+    env: Env, name: VmName, prepared: Prepared, own: Collection[str], *, taken: Sequence[str] = ()
+) -> None:
+    """Say once what of a definition is not as it was given, and what may hinder a start.
+
+    taken: what the images take the place of.
+    """
+    changes = [*taken, *prepared.changes]
+    if changes:
+        text = f"the definition of {name} is kept but for: {'; '.join(changes)}"
+        env.say(Note(Level.INFO, "definition-changed", text, f"vm-mgr show {name} --xml"))
+    if prepared.shared:
+        text = f"{name} has what its source has, too: {', '.join(prepared.shared)}"
+        hint = f"the two can't run on one node at the same time: vm-mgr edit {name}, or vm-mgr separate"
+        env.say(Note(Level.WARNING, "shared-with-vm", text, hint))
+    if prepared.foreign_disks:
+        known = [disk.partition(" ")[2] for disk in prepared.foreign_disks]
+        ties = env.definitions.ties(prepared.xml, [*own, *known])
+        warn_of_foreign(env, name, prepared.foreign_disks, ties)
+    else:
+        warn_of_ties(env, name, prepared.xml, own)
+
+
+def warn_of_foreign(env: Env, name: VmName, disks: Collection[str], ties: Collection[Tie]) -> None:
+    """Name disks that the VM has and the storages don't keep, and what else may be on one node only."""
+    message = f"{name} gets disks that vm-mgr does not keep: {', '.join(disks)}"
+    message += f"; and what may be on one node only: {', '.join(tie.text for tie in ties)}" if ties else ""
+    hint = f"the VM can only start where they exist and nobody else has them; or: vm-mgr add-disk {name}"
+    env.say(Note(Level.WARNING, "foreign-disks", message, hint))
