@@ -1,6 +1,6 @@
 """Create a VM from a disk image and a domain definition."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import zip_longest
@@ -14,7 +14,7 @@ from vm_mgr.model.health_checks import check_problems
 from vm_mgr.model.intent import Intent, Key, KeyKind
 from vm_mgr.model.node_requirements import Uplink
 from vm_mgr.model.on_move import on_move_problems
-from vm_mgr.model.storage import ImageFile
+from vm_mgr.model.storage import ImageFile, ImagePart
 from vm_mgr.model.vm import (
     TargetRole,
     VmName,
@@ -42,7 +42,7 @@ from vm_mgr.operations.support.preconditions import (
 )
 from vm_mgr.operations.support.ties import state_problems, warn_of_ties
 from vm_mgr.ports.env import Env
-from vm_mgr.reports import Progress
+from vm_mgr.reports import Level, Note, Progress
 
 __all__ = [
     "CreateRequest",
@@ -55,6 +55,7 @@ __all__ = [
     "recover",
     "recover_others",
     "setting_problems",
+    "tell_losses",
     "uuid_problems",
 ]
 
@@ -67,7 +68,7 @@ BUSES = ("virtio", "scsi", "sata", "ide", "usb")
 class CreateRequest(NamedTuple):
     """What to create; xml is the text of the definition, the images are paths, the system disk's first.
 
-    formats: of the images one by one; where there is none, or None, all but raw ones are recognised.
+    formats: of the images one by one; where there is none, or None, the content decides.
     storage: the label of the storage to create it in; the default one if empty.
     verify: read everything again and compare. local: the domain of this node's libvirt that is taken over,
     and forgotten there once all is copied. allow: what is else refused, in the words of
@@ -76,7 +77,7 @@ class CreateRequest(NamedTuple):
 
     name: VmName
     xml: str
-    images: tuple[str, ...]
+    images: tuple[str | ImagePart, ...]
     settings: VmSettings = VmSettings()
     enable: bool = True
     start: bool = True
@@ -105,6 +106,7 @@ def create(env: Env, request: CreateRequest) -> VmStatus:
         raise_all(problems)
         raise_all(_capacity_problems(env, state, request))
         tell_room(env, request.storage, sum(image.size_bytes for image in images))
+        tell_losses(env, images)
         enable, start = request.enable, request.start
         details = {"local": request.local, "storage": request.storage}
         with making(env, name, state, enable=enable, start=start, **details) as made:
@@ -208,8 +210,9 @@ def _import(
     with storage.stage(name) as staged:
         for image in images:
             staged.add(image.size_bytes)
-            staged.fill(image, partial(_tell, env, "importing", image))
-            if request.verify:
+            if image.format:
+                staged.fill(image, partial(_tell, env, "importing", image))
+            if image.format and request.verify:
                 staged.compare(image, partial(_tell, env, "comparing", image))
         staged.describe(xml=prepared.xml, base_xml=request.xml, settings=request.settings, notes=made.notes)
         made.replace(replacing=replacing)
@@ -220,13 +223,20 @@ def _tell(env: Env, doing: str, image: ImageFile, fraction: float) -> None:
     env.say(Progress(f"{doing} {image.path}", fraction, image.size_bytes))
 
 
+def tell_losses(env: Env, images: Iterable[ImageFile]) -> None:
+    """Say once what of the images is not imported."""
+    for image in images:
+        if image.losses:
+            env.say(Note(Level.WARNING, "left-behind", f"{image.path}: {'; '.join(image.losses)}"))
+
+
 def _inspect(env: Env, request: CreateRequest) -> tuple[list[ImageFile], list[VmMgrError]]:
     images, problems = [], []
     for path, image_format in zip_longest(request.images, request.formats):
         try:
             images.append(env.images.inspect(path, image_format))
         except VmMgrError as error:
-            if error.kind not in (Kind.INVALID, Kind.NOT_FOUND):
+            if error.kind not in (Kind.INVALID, Kind.NOT_FOUND, Kind.WRONG_STATE):
                 raise
             problems.append(error)
     return images, problems

@@ -264,10 +264,11 @@ def _hard_disks(devices: etree._Element | None) -> list[etree._Element]:
 def _described(disk: etree._Element) -> HardDisk:
     source, driver, target = disk.find("source"), disk.find("driver"), disk.find("target")
     local = source is not None and disk.get("type", "file") in ("file", "block")
+    said = "raw" if driver is None else str(driver.get("type", "raw"))
     return HardDisk(
         target="?" if target is None else str(target.get("dev", "?")),
         path=str(source.get("file") or source.get("dev") or "") if local and source is not None else "",
-        format="raw" if driver is None else str(driver.get("type", "raw")),
+        format="luks" if disk.find(".//encryption") is not None else said,
     )
 
 

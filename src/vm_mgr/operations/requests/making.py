@@ -107,7 +107,7 @@ FIELDS: dict[str, tuple[Field, ...]] = {
         _file("xml", "The libvirt domain definition.", "--xml", required=True)._replace(sort="document"),
         _file(
             "image",
-            "The image of the system disk: qcow2, vmdk, vdi or vhdx.",
+            "The image of the system disk: qcow2, raw, vmdk, vdi, vhdx, vhd or qed.",
             "-i",
             "--image",
             required=True,
@@ -118,9 +118,11 @@ FIELDS: dict[str, tuple[Field, ...]] = {
         )._replace(many=True),
         Field(
             "image_format",
-            "The format of the images; needed for raw ones only.",
+            "The format of an image that has no signature, mostly raw; FORMAT alone is that of all images. "
+            "Can be repeated.",
             options=("--image-format",),
-            metavar="FORMAT",
+            metavar="[FILE:]FORMAT",
+            many=True,
             argument="formats",
         ),
         _ENABLE,
