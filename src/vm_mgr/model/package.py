@@ -3,11 +3,18 @@
 The words are those of DMTF's DSP0243 (OVF 1.1 and 2.0).
 """
 
+import re
 from typing import NamedTuple
 
+from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.storage import ImagePart
 
-__all__ = ["Appliance", "ApplianceCard", "ApplianceDisk", "Package"]
+__all__ = ["LIBVIRT", "NONE", "Appliance", "ApplianceCard", "ApplianceDisk", "Package", "network_problems"]
+
+# What a network card is connected to: a bridge, a network of libvirt's, or it is left out.
+LIBVIRT, NONE = "network:", "none"
+# Linux allows 15 bytes for the name of an interface; `/` and white space are in none.
+_BRIDGE = re.compile(r"[^\s/:]{1,15}")
 
 
 class Package(NamedTuple):
@@ -56,5 +63,19 @@ class Appliance(NamedTuple):
     disks: tuple[ApplianceDisk, ...]
     cards: tuple[ApplianceCard, ...]
     efi: bool = False
+    windows: bool = False
     description: str = ""
     left: tuple[str, ...] = ()
+
+
+def network_problems(target: str) -> list[VmMgrError]:
+    """Refuse what no network card can be connected to.
+
+    >>> [len(network_problems(one)) for one in ("br0", "network:default", "none", "", "br 0", "network:")]
+    [0, 0, 0, 1, 1, 1]
+    """
+    name = target.removeprefix(LIBVIRT)
+    if target == NONE or (name and name != target) or (name == target and _BRIDGE.fullmatch(target)):
+        return []
+    hint = f"give the name of a bridge, {LIBVIRT}NAME for a network of libvirt, or {NONE}"
+    return [VmMgrError(Kind.INVALID, f"{target!r} is no network of a node", hint=hint)]

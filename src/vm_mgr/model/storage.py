@@ -42,6 +42,13 @@ class ImagePart(NamedTuple):
     package: str = ""
     offset: int = 0
 
+    @property
+    def options(self) -> dict[str, object]:
+        """Name it as QEMU's block layer wants it: in whole sectors, which a tar fills too."""
+        size = -(-self.size_bytes // 512) * 512
+        inner = {"driver": "file", "filename": self.package}
+        return {"driver": "raw", "offset": self.offset, "size": size, "file": inner}
+
 
 class ImageFile(NamedTuple):
     """A disk image to import, as qemu-img sees it; size as the guest sees it.
@@ -64,9 +71,7 @@ class ImageFile(NamedTuple):
         """
         if self.part is None:
             return self.path
-        inner = {"driver": "file", "filename": self.part.package}
-        part = {"driver": "raw", "offset": self.part.offset, "size": self.part.size_bytes, "file": inner}
-        return f"json:{json.dumps({'file': part})}"
+        return f"json:{json.dumps({'file': self.part.options})}"
 
 
 class DiskInfo(NamedTuple):

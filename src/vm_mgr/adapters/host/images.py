@@ -45,6 +45,8 @@ class HostImages:
         """Decide by the content, read the header, and only then have qemu-img look at it."""
         if not isinstance(image, str) and not image.package:
             return ImageFile(image.name, "", image.size_bytes)
+        if not isinstance(image, str) and not image.offset:
+            image = image.package  # a file of its own
         with open_image(image) as data:
             chosen = _chosen(data, recognise(data.head, data.tail), image_format)
             header = read_header(data, chosen)
@@ -84,7 +86,7 @@ class HostImages:
         answer = _json(image, done.stdout)
         try:
             size_bytes, losses = int(answer["virtual-size"]), _losses(answer)
-            others = _others(answer)
+            others = _others(answer, image)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise _unreadable(image) from error
         if size_bytes == 0:
@@ -271,9 +273,15 @@ def _losses(answer: dict[str, Any]) -> tuple[str, ...]:
     return tuple(f"its {what} are left behind: {', '.join(names)}" for what, names in found.items() if names)
 
 
-def _others(answer: dict[str, Any]) -> tuple[str, ...]:
+def _others(answer: dict[str, Any], image: ImageFile) -> tuple[str, ...]:
     specific = dict(answer.get("format-specific") or {}).get("data") or {}
     extents = [str(extent.get("filename", "")) for extent in specific.get("extents") or ()]
     named = [answer.get("full-backing-filename"), answer.get("backing-filename"), specific.get("data-file")]
     own = str(answer.get("filename", ""))
-    return tuple(str(name) for name in [*named, *extents] if name and name != own)
+    others = [str(name) for name in [*named, *extents] if name and name != own]
+    return tuple(name for name in others if not (image.part and _is_part(name, image.part)))
+
+
+def _is_part(name: str, part: ImagePart) -> bool:
+    """Tell whether QEMU means the part itself."""
+    return name.startswith("json:{") and json.loads(name.removeprefix("json:")) == part.options

@@ -8,7 +8,9 @@ from itertools import chain, product
 
 from lxml import etree
 
+from vm_mgr.adapters.libvirt.appliance import ApplianceXml
 from vm_mgr.adapters.libvirt.opened import opened
+from vm_mgr.adapters.libvirt.plain_xml import parse_plain
 from vm_mgr.adapters.libvirt.requirements import requirements
 from vm_mgr.adapters.libvirt.ties import duplicates, ties
 from vm_mgr.errors import Kind, VmMgrError
@@ -25,7 +27,7 @@ _PREFIX = {"virtio": "vd", "ide": "hd", "fdc": "fd"}
 _XML_HINT = "give the XML of a libvirt domain, as `virsh dumpxml --inactive` prints it"
 
 
-class DomainXml:
+class DomainXml(ApplianceXml):
     """Domain XML, parsed without entities, DTDs or network access."""
 
     def __init__(self, shared: Callable[[], Collection[str]] = tuple) -> None:
@@ -201,19 +203,7 @@ def _give_logs(devices: etree._Element, name: VmName) -> None:
 
 
 def _parse(xml: str) -> etree._Element:
-    parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, remove_blank_text=True, huge_tree=False
-    )
-    try:
-        root = etree.fromstring(xml.encode(), parser)
-    except (etree.XMLSyntaxError, ValueError) as error:
-        raise VmMgrError(Kind.INVALID, f"the definition is not XML: {error}", hint=_XML_HINT) from error
-    if root.getroottree().docinfo.internalDTD is not None or next(root.iter(etree.Entity), None) is not None:
-        raise VmMgrError(
-            Kind.INVALID,
-            "the definition has a DOCTYPE or entities",
-            hint="write the values out and remove the DOCTYPE",
-        )
+    root = parse_plain(xml.encode(), what="the definition", hint=_XML_HINT)
     if root.tag != "domain":
         message = f"the definition is a <{root.tag}>, not a <domain>"
         raise VmMgrError(Kind.INVALID, message, hint=_XML_HINT)

@@ -141,6 +141,46 @@ FIELDS: dict[str, tuple[Field, ...]] = {
         Field("before", "The definition as it was read: a change by others is noticed.", "document"),
         _ALLOW,
     ),
+    "import": (
+        Field(
+            "file",
+            "The OVA, or the OVF with its files beside it.",
+            metavar="FILE",
+            required=True,
+            completes="file",
+        ),
+        Field(
+            "named",
+            "The name of the new VM; by default the one in the OVF.",
+            options=("-n", "--name"),
+            metavar="NEW",
+            argument="name",
+        ),
+        Field(
+            "network",
+            "Connect network cards to this bridge, to network:NAME of libvirt, or leave them out with none. "
+            "OVFNAME= before it means the cards on that network of the OVF alone; can be repeated.",
+            options=("--network",),
+            metavar="[OVFNAME=]BRIDGE",
+            many=True,
+            argument="networks",
+        ),
+        Field("keep_macs", "Keep the MAC addresses of the OVF.", "flag", ("--keep-macs",)),
+        Field(
+            "kvm",
+            "Emulate the processors, for nodes without hardware virtualisation.",
+            "flag",
+            ("--no-kvm",),
+            negates=True,
+        ),
+        _ENABLE,
+        _START,
+        _force("the new"),
+        Field("verify", "Read the copied disks again and compare them.", "flag", ("--verify",)),
+        _STORAGE,
+        _ALLOW_ANY,
+        *_SETTINGS,
+    ),
     "set": (
         NAME,
         Field(
