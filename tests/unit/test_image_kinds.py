@@ -308,6 +308,22 @@ def test_compressed_qcow_of_version_1_that_lacks_its_end_is_refused(tmp_path):
     refused(path)
 
 
+def test_stream_of_vmware_has_its_tables_named_at_the_end(tmp_path):
+    """Made from one of QEMU's: of VMware's only the copy of the header at the end says where the tables are."""
+    text = tmp_path / "text.raw"
+    text.write_bytes(b"".join(one.to_bytes(4, "big") + bytes(4) for one in range(MIB // 4)))
+    path = convert(text, tmp_path, "vmdk", "-o", "subformat=streamOptimized")
+    content = path.read_bytes()
+    marker = struct.pack("<QII", 1, 0, 3).ljust(512, b"\0")
+    head = content[:56] + b"\xff" * 8 + content[64:]
+    whole = head + marker + content[:512] + bytes(512)
+    path.write_bytes(whole)
+    assert inspect(path).size_bytes == 2 * MIB
+    for by in (512, 1024, MIB // 4):
+        path.write_bytes(whole[:-by])
+        refused(path)
+
+
 def test_end_of_a_compressed_image_within_a_sector_is_missed(tmp_path):
     text = tmp_path / "text.raw"
     text.write_bytes(b"".join(one.to_bytes(4, "big") + bytes(4) for one in range(MIB // 4)))

@@ -187,7 +187,7 @@ def test_vmware_appliance_is_taken_over(env, vmware):
         "VMCI device",
         "USB controller",
         "Secure Boot",
-        "1 settings of VMware",
+        "settings of VMware",
         "MAC",
     ):
         assert what in left
@@ -353,6 +353,15 @@ def test_manifest_of_each_algorithm_is_read(env, tmp_path, vmdk, algorithm):
     env.storage.vms.clear()
     (tmp_path / "web1.mf").write_text(sums.replace("= ", "= 0"))
     refused(env, tmp_path / "web1.ovf", name="web2")
+
+
+def test_disk_that_the_manifest_does_not_name_is_told(env, tmp_path, vmdk):
+    description = ovf(BASE + disk_item(3, 9, 0, "d1")).encode()
+    (tmp_path / "disk1.vmdk").write_bytes(vmdk)
+    (tmp_path / "web1.ovf").write_bytes(description)
+    (tmp_path / "web1.mf").write_text(sums_of({"web1.ovf": description}))
+    import_appliance(env, ImportRequest(str(tmp_path / "web1.ovf")))
+    assert [note for note in env.notes if isinstance(note, Note) and "disk1.vmdk" in note.message]
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])

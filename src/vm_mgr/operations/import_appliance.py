@@ -54,7 +54,7 @@ def import_appliance(env: Env, request: ImportRequest) -> Imported:
     networks, problems = _networks(appliance, request)
     images, missing = _images(package, appliance)
     raise_all(_name_problems(env, name, request) + problems + missing)
-    _check(env, package)
+    _check(env, package, appliance)
     bus = request.settings.disk_bus or _bus(appliance)
     vm = create(
         env,
@@ -131,10 +131,15 @@ def _images(package: Package, appliance: Appliance) -> tuple[tuple[ImagePart, ..
     return tuple(images), problems
 
 
-def _check(env: Env, package: Package) -> None:
-    if package.sums is None:
-        message = f"{package.path} has no manifest: whether it is as it was made is not known"
+def _check(env: Env, package: Package, appliance: Appliance) -> None:
+    """Verify what the manifest names, and say of what else is used that it is not verified."""
+    used = [package.description_name, *(disk.file for disk in appliance.disks if disk.file)]
+    unknown = [name for name in used if name not in (package.sums or {})]
+    if unknown:
+        what = "has no manifest" if package.sums is None else f"has no sums of {', '.join(unknown)}"
+        message = f"{package.path} {what}: whether it is as it was made is not known"
         env.say(Note(Level.WARNING, "no-manifest", message))
+    if package.sums is None:
         return
     env.images.check_package(package, lambda done: env.say(Progress(f"checking {package.path}", done)))
     if package.signed:

@@ -153,7 +153,7 @@ def _unkept(system: etree._Element, options: dict[str, str]) -> Iterator[str]:
         if _value(one, "type") not in ("", "None"):
             yield "TPM"
     if options.keys() - {"firmware", *secure}:
-        yield f"{len(options.keys() - {'firmware', *secure})} settings of VMware"
+        yield "settings of VMware"
     if next(_children(system, "Machine"), None) is not None:
         yield "settings of VirtualBox"
 
