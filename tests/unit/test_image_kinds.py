@@ -309,7 +309,7 @@ def test_compressed_qcow_of_version_1_that_lacks_its_end_is_refused(tmp_path):
 
 
 def test_stream_of_vmware_has_its_tables_named_at_the_end(tmp_path):
-    """Made from one of QEMU's: of VMware's only the copy of the header at the end says where the tables are."""
+    """Made from one of QEMU's: in VMware's the copy of the header at the end says where the tables are."""
     text = tmp_path / "text.raw"
     text.write_bytes(b"".join(one.to_bytes(4, "big") + bytes(4) for one in range(MIB // 4)))
     path = convert(text, tmp_path, "vmdk", "-o", "subformat=streamOptimized")

@@ -67,7 +67,7 @@ def open_image(image: str | ImagePart) -> Iterator[ImageBytes]:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:
         denied = isinstance(error, PermissionError)
-        message = f"{given} can't be reached: {error.strerror}" if denied else f"there is no file {given}"
+        message = f"{given} can't be reached: permission denied" if denied else f"there is no file {given}"
         raise VmMgrError(Kind.NOT_FOUND, message, hint=HINT) from error
     if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):  # opening anything else could hang
         raise VmMgrError(Kind.NOT_FOUND, f"{given} is no file", hint=HINT)
