@@ -57,6 +57,7 @@ qemu:arg with a path=<qemu:commandline><qemu:arg value="file=/x"/></qemu:command
 qemu:arg with a port=<qemu:commandline><qemu:arg value="user,hostfwd=tcp::2222-:22"/></qemu:commandline>"""
 OS = """os/type=|os/loader=<loader type="rom">/fw/code.fd</loader>|os/kernel=<kernel>/k</kernel>
 os/nvram=<nvram>/var/lib/libvirt/qemu/nvram/web1_VARS.fd</nvram>|os/initrd=<initrd>/i</initrd>
+os/nvram, network=<nvram type="network"><source protocol="rbd" name="rbd/vars"/></nvram>
 os/dtb=<dtb>/d</dtb>|os/cmdline=<cmdline>quiet</cmdline>|os/shim=<shim>/s</shim>|os/boot=<boot dev="hd"/>
 os/bootmenu=<bootmenu enable="yes"/>|os/bios=<bios useserial="yes"/>|os/smbios=<smbios mode="sysinfo"/>
 os/firmware=<firmware/>|os/varstore=<varstore path="/var/lib/web1.json"/>

@@ -54,3 +54,23 @@ def test_raw_image_without_its_last_bytes_is_refused(env, tmp_path):
     raw = tmp_path / "raw"
     raw.write_bytes(bytes(4096 - 1))
     assert kind_of(env.images.inspect, str(raw), "raw") is Kind.INVALID
+
+
+def test_image_that_is_called_what_it_is_not_is_refused(env, image):
+    assert kind_of(env.images.inspect, image, "raw") is Kind.INVALID
+
+
+def test_raw_disk_with_a_signature_needs_no_word(env, tmp_path):
+    seed = tmp_path / "seed.iso"
+    seed.write_bytes(bytes(32769) + b"CD001" + bytes(40960 - 32774))
+    assert (env.images.inspect(str(seed)).format, env.images.inspect(str(seed), "raw").size_bytes) == (
+        "raw",
+        40960,
+    )
+
+
+def test_packed_image_is_refused_whatever_it_is_called(env, tmp_path):
+    packed = tmp_path / "disk.qcow2"
+    packed.write_bytes(b"\xfd7zXZ\0" + bytes(506))
+    for said in (None, "raw", "qcow2"):
+        assert kind_of(env.images.inspect, str(packed), said) is Kind.INVALID

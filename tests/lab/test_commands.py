@@ -25,6 +25,17 @@ with rados.Rados(conffile="/etc/ceph/ceph.conf") as ceph, ceph.open_ioctx("rbd")
 """
 BOTH = pytest.mark.parametrize("storage", ["ceph", "vms"])
 ODD, ODDER = "cmd-3_x.y", "cmd_4.y-z"
+OVF = """<Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1" xmlns:o="http://schemas.dmtf.org/ovf/envelope/1">
+<References><File o:id="f" o:href="cmd.vmdk"/></References>
+<DiskSection><Disk o:diskId="d" o:fileRef="f" o:capacity="8388608"/></DiskSection>
+<VirtualSystem o:id="cmd1"><VirtualHardwareSection>
+<Item><InstanceID>1</InstanceID><ResourceType>3</ResourceType><VirtualQuantity>1</VirtualQuantity></Item>
+<Item><InstanceID>2</InstanceID><ResourceType>4</ResourceType><VirtualQuantity>32</VirtualQuantity></Item>
+<Item><InstanceID>3</InstanceID><ResourceType>5</ResourceType></Item>
+<Item><InstanceID>4</InstanceID><ResourceType>17</ResourceType><Parent>3</Parent>
+<HostResource>ovf:/disk/d</HostResource></Item>
+<Item><InstanceID>5</InstanceID><ResourceType>10</ResourceType><Connection>VM Network</Connection></Item>
+</VirtualHardwareSection></VirtualSystem></Envelope>"""
 
 
 @pytest.fixture(autouse=True)
@@ -150,6 +161,20 @@ def test_dry_runs_change_nothing(lab: Lab, storage: str) -> None:
         assert (line, everything()) == (line, before)
     assert "runs" in vm_mgr(lab, "rename", "cmd1", "--new-name", "cmd2", "--dry-run", code=5)
     assert (node_of(lab, "cmd1"), domain_of(lab, "cmd1", "domstate NAME")) == (node, "running")
+
+
+@BOTH
+def test_appliance_is_imported(lab: Lab, storage: str) -> None:
+    lab.execute("n1", ["sh", "-c", "cat > /root/cmd1.ovf"], stdin=OVF)
+    vmdk = "qemu-img convert -O vmdk -o subformat=streamOptimized cmd.qcow2 cmd.vmdk"
+    shell(lab, f"cd /root; {vmdk}; tar -cf cmd.ova cmd1.ovf cmd.vmdk; rm cmd.vmdk cmd1.ovf")
+    options = ("--network", "br0", "--no-kvm", "--storage", storage, "--verify", *QUICK)
+    try:
+        assert "cmd1 is Started" in vm_mgr(lab, "import", "/root/cmd.ova", *options)
+    finally:
+        shell(lab, "rm -f /root/cmd.ova")
+    assert shown(lab, "cmd1")["machine"]["memory_bytes"] == 32 << 20
+    assert domain_of(lab, "cmd1", "domstate NAME") == "running"
 
 
 @BOTH

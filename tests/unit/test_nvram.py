@@ -136,6 +136,20 @@ class TestFiles:
         files.place(places, b"")
         assert files.read(places) == b""
 
+    def test_user_of_the_tpm_gets_to_its_files_whatever_the_umask(self, files, places, tmp_path):
+        before = os.umask(0o077)
+        try:
+            files.place(places, pack({"tpm2-00.permall": NvramFile(b"t"), "variables": NvramFile(b"v")}))
+        finally:
+            os.umask(before)
+        made = [
+            tmp_path / "swtpm",
+            tmp_path / "swtpm" / "u",
+            tmp_path / "swtpm" / "u" / "tpm2",
+            tmp_path / "nvram",
+        ]
+        assert [oct(folder.stat().st_mode)[-3:] for folder in made] == ["711"] * 4
+
     def test_no_other_file_is_read_or_written(self, files, places, tmp_path):
         folder = tmp_path / "swtpm" / "u" / "tpm2"
         folder.mkdir(parents=True)

@@ -18,6 +18,7 @@ from vm_mgr.cli.reference import commands
 from vm_mgr.cli.render import SCHEMA
 from vm_mgr.model.cluster import Fencing, Node
 from vm_mgr.model.event import Event, EventKind
+from vm_mgr.model.package import Package
 from vm_mgr.model.storage import Consistency
 from vm_mgr.model.timings import TotemTimes
 from vm_mgr.model.vm import VmSettings
@@ -33,6 +34,12 @@ PRINTERS = [
     for name, command in commands().items()
     if any(p.name == "output" and p.expose_value for p in command.params)
 ]
+OVF = b"""<Envelope><DiskSection><Disk diskId="d" capacity="1048576"/></DiskSection>
+<VirtualSystem id="any"><VirtualHardwareSection>
+<Item><InstanceID>1</InstanceID><ResourceType>3</ResourceType><VirtualQuantity>1</VirtualQuantity></Item>
+<Item><InstanceID>2</InstanceID><ResourceType>4</ResourceType><VirtualQuantity>64</VirtualQuantity></Item>
+<Item><InstanceID>3</InstanceID><ResourceType>17</ResourceType><HostResource>ovf:/disk/d</HostResource></Item>
+</VirtualHardwareSection></VirtualSystem></Envelope>"""
 OPEN = ("list-metadata", "list-colocation")  # objects whose keys are the user's
 
 
@@ -147,6 +154,7 @@ remove-colocation new3
 remove new3
 add-to-cluster local1
 release-node n3
+import {ova} --name new4
 repair
 """
 
@@ -166,7 +174,8 @@ def cluster(env, tmp_path, image):
     env.cluster.nodes["n3"] = Node("n3", online=False)
     ago = datetime.fromtimestamp(env.clock.utc() - 3, UTC)
     env.cluster.fencings.append(Fencing("n3", succeeded=True, completed=f"{ago:%Y-%m-%d %H:%M:%S.%f}Z"))
-    env.paths = {"image": image, "xml": xml, "edited": edited}
+    env.images.packages["app.ova"] = Package("app.ova", "app.ovf", OVF, {})
+    env.paths = {"image": image, "xml": xml, "edited": edited, "ova": "app.ova"}
     return env
 
 

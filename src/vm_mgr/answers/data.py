@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vm_mgr.model.vm import VmStatus
     from vm_mgr.operations.drain import Drained
     from vm_mgr.operations.events import Told
+    from vm_mgr.operations.import_appliance import Imported
     from vm_mgr.operations.list_vms import Listing
     from vm_mgr.operations.release_node import Released
     from vm_mgr.operations.show import Shown
@@ -41,6 +42,10 @@ def dry_run(steps: Sequence[str]) -> shapes.DryRun:
 
 def _vm(_: Given, vm: VmStatus) -> shapes.Vm:
     return {"name": vm.name, "state": vm.state.value, "node": vm.node, "detail": vm.words}
+
+
+def _import(given: Given, made: Imported) -> shapes.Imported:
+    return {**_vm(given, made.vm), "not_taken_over": list(made.left)}
 
 
 def _list(given: Given, listing: Listing) -> list[shapes.Vm]:
@@ -362,6 +367,7 @@ ANSWERS: dict[str, Callable[[Given, Any], Any]] = {
     "events": _events,
     "flatten": _flatten,
     "get-metadata": _get_metadata,
+    "import": _import,
     "list": _list,
     "list-metadata": _pairs,
     "list-snapshots": _list_snapshots,

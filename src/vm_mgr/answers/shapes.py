@@ -35,6 +35,12 @@ class Vm(TypedDict):
     detail: str
 
 
+class Imported(Vm):
+    """A VM that was imported: the texts name what of its appliance is not taken over."""
+
+    not_taken_over: list[str]
+
+
 class DryRun(TypedDict):
     """What a command would do: texts for people."""
 

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from vm_mgr.cli.answer import answer
-from vm_mgr.cli.options import options_of
+from vm_mgr.cli.options import formats_of, options_of
 from vm_mgr.cli.render import done_words
 from vm_mgr.cli.run import name_argument, run
 from vm_mgr.cli.settings import SettingsCommand, progress_option, settings_from
@@ -34,11 +34,11 @@ def create_command(name: VmName, xml: str, image: str, **options: Any) -> None:
     Example:
       vm-mgr create --name web1 --xml web1.xml --image web1.qcow2 --enable-live-migration
     """
-    images, image_format = (image, *options.pop("more")), options.pop("image_format")
+    images = (image, *options.pop("more"))
+    formats = formats_of(images, options.pop("image_format"))
     settings, storage = settings_from(options), options.pop("storage") or ""
 
     def operation(env: Env) -> VmStatus:
-        formats = (image_format,) * len(images)
         request = CreateRequest(
             name, read_definition(xml, env.say), images, settings, formats=formats, storage=storage, **options
         )

@@ -6,7 +6,7 @@ import click
 
 from vm_mgr.cli.answer import answer
 from vm_mgr.cli.dry_run import confirm
-from vm_mgr.cli.options import bytes_of, options_of
+from vm_mgr.cli.options import bytes_of, formats_of, options_of
 from vm_mgr.cli.run import name_and_words, name_argument, perform
 from vm_mgr.model.vm import VmName
 
@@ -57,6 +57,8 @@ def add_disk_command(name: VmName, words: tuple[str, ...], image: str | None, **
     if len(words) != (0 if image else 1):
         raise click.UsageError("give the name of the VM and either the disk's size or --image")
     size_bytes = 0 if image else bytes_of(words[0])
+    said = options.pop("image_format")
+    options["image_format"] = formats_of([image or ""], [said] if said else [])[0]
     given = {"name": name, "new": NewDisk(size_bytes, image or "", **options)}
     disk = perform("add-disk", given)
     answer("add-disk", given, disk, f"{disk.image} has {disk.size_bytes} bytes")

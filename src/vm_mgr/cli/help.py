@@ -20,6 +20,7 @@ COMMANDS = {
     "events": ("events", "Show what happened to nodes and VMs, and how failovers went."),
     "flatten": ("disks", "Make a clone independent of its source."),
     "get-metadata": ("metadata", "Print one metadata value of a VM."),
+    "import": ("import_appliance", "Create a VM from an OVA or OVF."),
     "list": ("queries", "List all VMs."),
     "list-colocation": ("placement", "List what a VM is kept together with, or apart from."),
     "list-metadata": ("metadata", "List the metadata of a VM."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from vm_mgr.cli.complete import Completer
     from vm_mgr.model.fields import Completes, Field
 
-__all__ = ["bytes_of", "completer", "options_of", "with_options", "words_completer"]
+__all__ = ["bytes_of", "completer", "formats_of", "options_of", "with_options", "words_completer"]
 
 SIZES = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -74,6 +75,26 @@ def bytes_of(text: str) -> int:
     if found is None:
         raise click.UsageError(f"{text!r} is not a size; write for example 20G")
     return int(found[1]) << SIZES[found[2]]
+
+
+def formats_of(images: Sequence[str], given: Sequence[str]) -> tuple[str | None, ...]:
+    """Give the format that is said of each image: FILE:FORMAT is of that file, FORMAT of all others.
+
+    >>> formats_of(["a.img", "/b/c.img"], ["c.img:raw"])
+    (None, 'raw')
+    >>> formats_of(["a.img", "b.img"], ["raw"])
+    ('raw', 'raw')
+    """
+    found: dict[str, str] = {}
+    for text in given:
+        file, colon, word = text.rpartition(":")
+        named = [image for image in images if file in (image, PurePath(image).name)] if colon else [""]
+        if not named:
+            raise click.UsageError(f"--image-format {text}: there is no image {file}")
+        for image in named:
+            if found.setdefault(image, word) != word:
+                raise click.UsageError(f"--image-format says {found[image]} and {word} of the same image")
+    return tuple(found.get(image, found.get("")) for image in images)
 
 
 class Size(click.ParamType):

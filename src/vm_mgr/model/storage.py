@@ -1,5 +1,6 @@
 """Describe disks, their snapshots and who holds them."""
 
+import json
 from enum import Enum
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ __all__ = [
     "DiskTies",
     "Identified",
     "ImageFile",
+    "ImagePart",
     "NetworkAccess",
     "Snapshot",
     "disk_image",
@@ -29,12 +31,47 @@ SNAPSHOT_NAME_MAX = 64
 GIVEN_UP_S = 5.0
 
 
+class ImagePart(NamedTuple):
+    """An image in a package: its name there, and which bytes of the package it is.
+
+    Without a package it is an empty disk of that size.
+    """
+
+    name: str
+    size_bytes: int
+    package: str = ""
+    offset: int = 0
+
+    @property
+    def options(self) -> dict[str, object]:
+        """Name it as QEMU's block layer wants it: in whole sectors, which a tar fills too."""
+        size = -(-self.size_bytes // 512) * 512
+        inner = {"driver": "file", "filename": self.package}
+        return {"driver": "raw", "offset": self.offset, "size": size, "file": inner}
+
+
 class ImageFile(NamedTuple):
-    """A disk image to import, as qemu-img sees it; size as the guest sees it."""
+    """A disk image to import, as qemu-img sees it; size as the guest sees it.
+
+    format: empty for an empty disk, of which there is nothing to copy. losses: what an import leaves behind.
+    """
 
     path: str
     format: str
     size_bytes: int
+    losses: tuple[str, ...] = ()
+    part: ImagePart | None = None
+
+    @property
+    def source(self) -> str:
+        """Name it as qemu-img wants it, beside its format.
+
+        >>> ImageFile("/a.qcow2", "qcow2", 512).source
+        '/a.qcow2'
+        """
+        if self.part is None:
+            return self.path
+        return f"json:{json.dumps({'file': self.part.options})}"
 
 
 class DiskInfo(NamedTuple):

@@ -7,7 +7,7 @@ from vm_mgr.errors import Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.model.intent import Intent
 from vm_mgr.model.storage import DiskInfo, ImageFile
 from vm_mgr.model.vm import VmName
-from vm_mgr.operations.create import bus_problems
+from vm_mgr.operations.create import bus_problems, tell_losses
 from vm_mgr.operations.lifecycle.saved_memory import saved_problems
 from vm_mgr.operations.storage.hotplug import attach_disk, guest_sources
 from vm_mgr.operations.storage.overlay import disk_problems
@@ -50,6 +50,7 @@ def add_disk(env: Env, name: VmName, new: NewDisk) -> DiskInfo:
         image = env.images.inspect(new.image, new.image_format) if new.image else None
         size_bytes, label = image.size_bytes if image else new.size_bytes, env.storages.label_of(name)
         raise_all(room_problems(env, label, size_bytes, more_bytes=size_bytes, allow=new.allow))
+        tell_losses(env, [image] if image else [])
         number = env.storage.disks.next_number(name)
         with with_intent(env, name, "add-disk", number=str(number), bus=bus, phase=MAKING) as step:
             _make(env, name, number, image, size_bytes)

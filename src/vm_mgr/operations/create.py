@@ -1,6 +1,6 @@
 """Create a VM from a disk image and a domain definition."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import zip_longest
@@ -15,7 +15,7 @@ from vm_mgr.model.health_checks import check_problems
 from vm_mgr.model.intent import Intent, Key, KeyKind
 from vm_mgr.model.node_requirements import Uplink
 from vm_mgr.model.on_move import on_move_problems
-from vm_mgr.model.storage import ImageFile
+from vm_mgr.model.storage import ImageFile, ImagePart
 from vm_mgr.model.vm import (
     TargetRole,
     VmName,
@@ -59,6 +59,7 @@ __all__ = [
     "recover_others",
     "setting_problems",
     "taken_problems",
+    "tell_losses",
 ]
 
 TOKEN = "_vm_mgr_made"  # noqa: S105 - it tells one making from another
@@ -71,7 +72,7 @@ CLAIMS = {UUID: KeyKind.UUID, MAC: KeyKind.MAC}
 class CreateRequest(NamedTuple):
     """What to create; xml is the text of the definition, the images are paths, the system disk's first.
 
-    formats: of the images one by one; where there is none, or None, all but raw ones are recognised.
+    formats: of the images one by one; where there is none, or None, the content decides.
     storage: the label of the storage to create it in; the default one if empty.
     verify: read everything again and compare. local: the domain of this node's libvirt that is taken over,
     and forgotten there once all is copied. allow: what is else refused, in the words of
@@ -80,7 +81,7 @@ class CreateRequest(NamedTuple):
 
     name: VmName
     xml: str
-    images: tuple[str, ...]
+    images: tuple[str | ImagePart, ...]
     settings: VmSettings = VmSettings()
     enable: bool = True
     start: bool = True
@@ -111,6 +112,7 @@ def create(env: Env, request: CreateRequest) -> VmStatus:
         taken = taken_problems(env, name, prepared.xml, request.allow)
         raise_all(taken + _capacity_problems(env, state, request))
         tell_room(env, request.storage, sum(image.size_bytes for image in images))
+        tell_losses(env, images)
         enable, start = request.enable, request.start
         details = {"local": request.local, "storage": request.storage}
         with making(env, name, state, enable=enable, start=start, **details) as made:
@@ -230,8 +232,9 @@ def _import(
     with env.storages.get(request.storage).stage(request.name) as staged:
         for image in images:
             staged.add(image.size_bytes)
-            staged.fill(image, partial(_tell, env, "importing", image))
-            if request.verify:
+            if image.format:
+                staged.fill(image, partial(_tell, env, "importing", image))
+            if image.format and request.verify:
                 staged.compare(image, partial(_tell, env, "comparing", image))
         # What a domain that is taken over has at this node, as its definition names it.
         nvram = env.nvram_files.read(env.definitions.nvram(request.xml)) if request.local else b""
@@ -250,13 +253,20 @@ def _tell(env: Env, doing: str, image: ImageFile, fraction: float) -> None:
     env.say(Progress(f"{doing} {image.path}", fraction, image.size_bytes))
 
 
+def tell_losses(env: Env, images: Iterable[ImageFile]) -> None:
+    """Say once what of the images is not imported."""
+    for image in images:
+        if image.losses:
+            env.say(Note(Level.WARNING, "left-behind", f"{image.path}: {'; '.join(image.losses)}"))
+
+
 def _inspect(env: Env, request: CreateRequest) -> tuple[list[ImageFile], list[VmMgrError]]:
     images, problems = [], []
     for path, image_format in zip_longest(request.images, request.formats):
         try:
             images.append(env.images.inspect(path, image_format))
         except VmMgrError as error:
-            if error.kind not in (Kind.INVALID, Kind.NOT_FOUND):
+            if error.kind not in (Kind.INVALID, Kind.NOT_FOUND, Kind.WRONG_STATE):
                 raise
             problems.append(error)
     return images, problems

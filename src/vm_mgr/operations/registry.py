@@ -26,6 +26,7 @@ READ, OPERATE, CHANGE = Permission.READ, Permission.OPERATE, Permission.CHANGE
 # Pages of the documents.
 DAILY, LAYOUT, AGENT = "howto/everyday.md", "reference/storage-layout.md", "reference/agent.md"
 MOVES, RECOVERY, SETTINGS = "explanation/migration.md", "explanation/recovery.md", "reference/settings.md"
+IMAGES = "howto/images.md"
 SAFETY, START = "explanation/safety.md", "explanation/second-start.md"
 
 # Older names of commands.
@@ -84,6 +85,7 @@ OPERATIONS: dict[str, Operation] = {
     "events": _look("events", "events", RECOVERY),
     "flatten": Operation("flatten", "flatten", CHANGE, LAYOUT),
     "get-metadata": _look("metadata", "get_metadata", LAYOUT),
+    "import": Operation("import_appliance", "import_appliance", CHANGE, IMAGES, requests="making"),
     "list": _look("list_vms", "look", DAILY),
     "list-colocation": _look("colocation", "list_colocation", MOVES),
     "list-metadata": _look("metadata", "list_metadata", LAYOUT),

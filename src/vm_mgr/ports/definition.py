@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.nvram import NvramPlaces
+from vm_mgr.model.package import Appliance
 from vm_mgr.model.storage import Disk, DiskSource
 from vm_mgr.model.vm import VmName
 
@@ -13,6 +14,7 @@ __all__ = [
     "MAC",
     "UUID",
     "DefinitionDisks",
+    "DefinitionImport",
     "DefinitionReading",
     "DefinitionWriting",
     "Definitions",
@@ -193,5 +195,22 @@ class DefinitionWriting(Protocol):
         ...
 
 
-class Definitions(DefinitionReading, DefinitionDisks, DefinitionWriting, Protocol):
+class DefinitionImport(Protocol):
+    """A domain's XML, made from what other programs say of a VM."""
+
+    def appliance(self, description: bytes) -> Appliance:
+        """Read an OVF; raises INVALID for what is none or not whole, NOT_SUPPORTED for several VMs."""
+        ...
+
+    def of_appliance(
+        self, appliance: Appliance, networks: Mapping[str, str], *, keep_macs: bool, kvm: bool
+    ) -> str:
+        """Write a definition; networks: the nodes' for each of the appliance's (model/package.py).
+
+        Its disks have no sources yet: `prepare` puts those in place.
+        """
+        ...
+
+
+class Definitions(DefinitionReading, DefinitionDisks, DefinitionWriting, DefinitionImport, Protocol):
     """Domain XML, as libvirt understands it."""

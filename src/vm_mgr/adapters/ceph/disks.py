@@ -90,7 +90,7 @@ class CephDisks:
             with rbd.Image(ioctx, new) as made:
                 made.metadata_set(layout.UNFINISHED, layout.REMOVING)
         if image is not None:
-            argv = commands.convert(image.path, image.format, target(self.pool, new))
+            argv = commands.convert(image.source, image.format, target(self.pool, new))
             run_copy(self.pool, argv, on_progress, image.path, into=new)
 
     def place(self, name: VmName, number: int) -> None:

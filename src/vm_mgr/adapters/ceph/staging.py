@@ -53,11 +53,13 @@ class StagedImages:
 
     def fill(self, image: ImageFile, on_progress: Callable[[float], None]) -> None:
         """Copy an image file."""
-        self._convert(image.path, image.format, on_progress, image.path)
+        self._convert(image.source, image.format, on_progress, image.path)
 
     def compare(self, image: ImageFile, on_progress: Callable[[float], None]) -> None:
         """Compare with qemu-img."""
-        run_copy(self.pool, commands.compare(image.path, image.format, self._last()), on_progress, image.path)
+        run_copy(
+            self.pool, commands.compare(image.source, image.format, self._last()), on_progress, image.path
+        )
 
     def copy(self, image: str, snapshot: str, on_progress: Callable[[float], None]) -> None:
         """Copy a snapshot."""

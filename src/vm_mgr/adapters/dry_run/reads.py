@@ -13,6 +13,7 @@ READS: Mapping[str, frozenset[str]] = {
     "cluster": frozenset({"configured", "simulate_move", "local_node", "remembers", "state"}),
     "definitions": frozenset(
         {
+            *("appliance", "of_appliance"),
             *(
                 "changed",
                 "completed",
@@ -53,7 +54,7 @@ READS: Mapping[str, frozenset[str]] = {
             *("receives", "running_definition"),
         }
     ),
-    "images": frozenset({"inspect"}),
+    "images": frozenset({"check_package", "inspect", "package"}),
     "intent_log": frozenset({"intents"}),
     "storage_fencing": frozenset({"came_up", "clients", "connect", "daemons"}),
     "nodes": frozenset({"why"}),

@@ -31,6 +31,7 @@ TPM_FILES = ("tpm2-00.*", "tpm-00.*")
 PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_")
 # A file system may keep times in whole seconds: a file this young is looked at once more.
 YOUNG_S = 2
+FOLDER_MODE = 0o711
 
 
 class HostNvramFiles:
@@ -127,7 +128,7 @@ def _read(path: Path) -> NvramFile:
 def _write(path: Path, one: NvramFile) -> None:
     """Replace a file; libvirt gives the variables to QEMU's user, the TPM's files must be swtpm's already."""
     if not path.parent.exists():
-        path.parent.mkdir(mode=0o711, parents=True)
+        _make_folders(path.parent)
         _give(path.parent, one)
     new = path.with_name(f".{path.name}.vm-mgr")
     new.unlink(missing_ok=True)
@@ -136,6 +137,13 @@ def _write(path: Path, one: NvramFile) -> None:
         file.write(one.content)
     _give(new, one)
     new.replace(path)
+
+
+def _make_folders(folder: Path) -> None:
+    """Make what is missing as libvirt does: swtpm's user gets through, whatever the umask of an agent."""
+    for missing in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
+        missing.mkdir()
+        missing.chmod(FOLDER_MODE)
 
 
 def _give(path: Path, one: NvramFile) -> None:

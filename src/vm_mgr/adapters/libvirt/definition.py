@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from lxml import etree
 
+from vm_mgr.adapters.libvirt.appliance import ApplianceXml
 from vm_mgr.adapters.libvirt.domain_disks import (
     SOURCE,
     described,
@@ -32,7 +33,7 @@ from vm_mgr.ports.definition import Exclusive, HardDisk, Machine, Prepared, Tie,
 __all__ = ["DomainXml"]
 
 
-class DomainXml:
+class DomainXml(ApplianceXml):
     """Domain XML, parsed without entities, DTDs or network access."""
 
     def __init__(self, shared: Callable[[], Collection[str]] = tuple) -> None:

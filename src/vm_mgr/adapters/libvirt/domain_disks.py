@@ -44,10 +44,11 @@ def described(disk: etree._Element) -> HardDisk:
     """Say what it is; libvirt takes a disk without a format for a raw one."""
     source, driver = disk.find("source"), disk.find("driver")
     local = source is not None and disk.get("type", "file") in ("file", "block")
+    said = "raw" if driver is None else str(driver.get("type", "raw"))
     return HardDisk(
         target=label_of(disk),
         path=str(source.get("file") or source.get("dev") or "") if local and source is not None else "",
-        format="raw" if driver is None else str(driver.get("type", "raw")),
+        format="luks" if disk.find(".//encryption") is not None else said,
     )
 
 

@@ -4,6 +4,7 @@ import uuid
 
 from lxml import etree
 
+from vm_mgr.adapters.libvirt.plain_xml import parse_plain
 from vm_mgr.errors import Kind, VmMgrError
 
 __all__ = ["XML_HINT", "parse", "set_first", "text_of", "uuid_of"]
@@ -17,26 +18,12 @@ def parse(xml: str) -> etree._Element:
     A text is no bytes any more: the encoding that its declaration names was undone when it was read from them
     (model/xml_encoding.py), and does not count here.
     """
-    parser = etree.XMLParser(
-        encoding="utf-8",
-        resolve_entities=False,
-        no_network=True,
-        load_dtd=False,
-        remove_blank_text=True,
-        huge_tree=False,
-    )
     try:
-        root = etree.fromstring(xml.encode(), parser)
-    except etree.XMLSyntaxError as error:
-        raise _syntax_problem(error) from error
-    except ValueError as error:
-        raise VmMgrError(Kind.INVALID, f"the definition is not XML: {error}", hint=XML_HINT) from error
-    if root.getroottree().docinfo.internalDTD is not None or next(root.iter(etree.Entity), None) is not None:
-        raise VmMgrError(
-            Kind.INVALID,
-            "the definition has a DOCTYPE or entities",
-            hint="write the values out and remove the DOCTYPE",
-        )
+        root = parse_plain(xml.encode(), what="the definition", hint=XML_HINT, encoding="utf-8")
+    except VmMgrError as error:
+        if isinstance(error.__cause__, etree.XMLSyntaxError):
+            raise _syntax_problem(error.__cause__) from error
+        raise
     if root.tag != "domain":
         message = f"the definition is a <{root.tag}>, not a <domain>"
         raise VmMgrError(Kind.INVALID, message, hint=XML_HINT)

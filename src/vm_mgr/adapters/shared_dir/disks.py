@@ -93,7 +93,8 @@ class SharedDisks:
             files.make_file(new)
             self.folders.qcow2.create(new, size_bytes)
             if image is not None:
-                self.folders.qcow2.convert(commands.convert(image.path, image.format, str(new)), on_progress)
+                argv = commands.convert(image.source, image.format, str(new))
+                self.folders.qcow2.convert(argv, on_progress, image.path)
             files.sync(new)
             files.sync(new.parent)
 

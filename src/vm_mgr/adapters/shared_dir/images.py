@@ -71,8 +71,8 @@ class Images:
         """Grow a disk."""
         self._run(commands.resize(str(path), size_bytes), SHORT_S)
 
-    def convert(self, argv: Sequence[str], on_progress: Callable[[float], None]) -> None:
-        """Run a copy or comparison that tells how far it is."""
+    def convert(self, argv: Sequence[str], on_progress: Callable[[float], None], what: str = "") -> None:
+        """Run a copy or comparison that tells how far it is; what: the source, for people."""
 
         def on_line(line: str) -> None:
             fraction = parse.progress_fraction(line)
@@ -81,7 +81,7 @@ class Images:
 
         completed = self.runner.run(argv, timeout_s=NO_LIMIT_S, on_line=on_line)
         if completed.exit_code != 0:
-            program, source = argv[argv.index("qemu-img") :], argv[-2]
+            program, source = argv[argv.index("qemu-img") :], what or argv[-2]
             failure = ProgramError(program, completed.exit_code, completed.stderr or completed.stdout)
             wrong = "and its copy are not the same" if "compare" in program else "can't be read whole"
             message = f"{source} {wrong}: {failure.message}"

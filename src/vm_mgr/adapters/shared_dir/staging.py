@@ -48,14 +48,14 @@ class StagedFolder:
     def fill(self, image: ImageFile, on_progress: Callable[[float], None]) -> None:
         """Copy an image file."""
         with self.folders.working(f"can't import {image.path}"):
-            argv = commands.convert(image.path, image.format, str(self._last()))
-            self.folders.qcow2.convert(argv, on_progress)
+            argv = commands.convert(image.source, image.format, str(self._last()))
+            self.folders.qcow2.convert(argv, on_progress, image.path)
 
     def compare(self, image: ImageFile, on_progress: Callable[[float], None]) -> None:
         """Compare with qemu-img."""
         with self.folders.working(f"can't compare with {image.path}"):
-            argv = commands.compare(image.path, image.format, str(self._last()))
-            self.folders.qcow2.convert(argv, on_progress)
+            argv = commands.compare(image.source, image.format, str(self._last()))
+            self.folders.qcow2.convert(argv, on_progress, image.path)
 
     def copy(self, image: str, snapshot: str, on_progress: Callable[[float], None]) -> None:
         """Copy a snapshot."""

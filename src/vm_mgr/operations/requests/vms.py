@@ -49,9 +49,9 @@ FIELDS: dict[str, tuple[Field, ...]] = {
         ),
         Field(
             "image_format",
-            "The format of the image; needed for a raw one only.",
+            "The format of an image that has no signature, mostly raw.",
             options=("--image-format",),
-            metavar="FORMAT",
+            metavar="[FILE:]FORMAT",
         ),
         Field(
             "bus",
