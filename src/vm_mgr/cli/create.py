@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from vm_mgr.cli.answer import answer
+from vm_mgr.cli.dry_run import confirm_replacement, yes_option
 from vm_mgr.cli.options import options_of
 from vm_mgr.cli.render import done_words
 from vm_mgr.cli.run import name_argument, run
@@ -22,6 +23,7 @@ __all__ = ["create_command", "read_definition"]
 @click.command("create", cls=SettingsCommand)
 @name_argument
 @options_of("create")
+@yes_option
 @progress_option
 def create_command(name: VmName, xml: str, image: str, **options: Any) -> None:
     """Create a VM from a disk image and a domain definition, and start it.
@@ -32,6 +34,7 @@ def create_command(name: VmName, xml: str, image: str, **options: Any) -> None:
     Example:
       vm-mgr create --name web1 --xml web1.xml --image web1.qcow2 --enable-live-migration
     """
+    confirm_replacement(name, force=options["force"], yes=options.pop("yes"))
     images, image_format = (image, *options.pop("more")), options.pop("image_format")
     settings, storage = settings_from(options), options.pop("storage") or ""
 

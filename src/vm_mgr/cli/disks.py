@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from vm_mgr.cli.answer import answer
-from vm_mgr.cli.dry_run import confirm
+from vm_mgr.cli.dry_run import confirm, yes_option
 from vm_mgr.cli.options import bytes_of, options_of
 from vm_mgr.cli.run import name_and_words, name_argument, perform
 from vm_mgr.model.vm import VmName
@@ -64,7 +64,7 @@ def add_disk_command(name: VmName, words: tuple[str, ...], image: str | None, **
 
 @click.command("remove-disk")
 @name_and_words("N")
-@click.option("-y", "--yes", is_flag=True, help="Don't ask for confirmation.")
+@yes_option
 def remove_disk_command(name: VmName, words: tuple[str, ...], yes: bool) -> None:  # noqa: FBT001
     """Detach disk N of a VM and delete it. N must be the number of the last disk.
 
@@ -77,8 +77,7 @@ def remove_disk_command(name: VmName, words: tuple[str, ...], yes: bool) -> None
     if len(words) != 1 or not (words[0].isascii() and words[0].isdecimal()):
         raise click.UsageError("give the name of the VM and the number of the disk")
     number = int(words[0][:9])
-    if not yes:
-        confirm(f"What is on disk {number} of {name} will be lost. Go on?")
+    confirm(f"Disk {number} of {name} and what is on it will be deleted.", yes=yes)
     given = {"name": name, "number": number}
     image = perform("remove-disk", given)
     answer("remove-disk", given, image, f"{image} is removed")

@@ -4,9 +4,8 @@ import sys
 
 import click
 
-from vm_mgr.cli.answer import answer
 from vm_mgr.cli.options import options_of
-from vm_mgr.cli.run import fail, name_argument, perform
+from vm_mgr.cli.run import each, fail, name_argument, names_argument, perform
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmName
 
@@ -14,31 +13,27 @@ __all__ = ["console_command", "pause_command", "resume_command"]
 
 
 @click.command("pause")
-@name_argument
-def pause_command(name: VmName) -> None:
-    """Pause a guest. It keeps its memory and its node, and the VM stays Started in the cluster.
+@names_argument
+def pause_command(names: list[VmName]) -> None:
+    """Pause guests. They keep their memory and their nodes, and the VMs stay Started in the cluster.
 
     \b
     Example:
       vm-mgr pause web1
     """
-    given = {"name": name}
-    seen = perform("pause", given)
-    answer("pause", given, seen, f"{name} is paused on {seen.node}")
+    each("pause", names, {}, lambda name, seen: f"{name} is paused on {seen.node}")
 
 
 @click.command("resume")
-@name_argument
-def resume_command(name: VmName) -> None:
-    """Resume a paused guest, whether `pause` or an I/O error has paused it.
+@names_argument
+def resume_command(names: list[VmName]) -> None:
+    """Resume paused guests, whether `pause` or an I/O error has paused them.
 
     \b
     Example:
       vm-mgr resume web1
     """
-    given = {"name": name}
-    seen = perform("resume", given)
-    answer("resume", given, seen, f"{name} runs again on {seen.node}")
+    each("resume", names, {}, lambda name, seen: f"{name} runs again on {seen.node}")
 
 
 @click.command("console")

@@ -1,6 +1,6 @@
 """Say what there is; without click, whose loading takes three times as long as Python itself."""
 
-__all__ = ["COMMANDS", "overview"]
+__all__ = ["COMMANDS", "GROUPS", "OTHER_WORDS", "overview"]
 
 # name → module that has it, summary; older scripts write underscores for the dashes
 COMMANDS = {
@@ -52,6 +52,78 @@ COMMANDS = {
     "unmigrate": ("changes", "Remove a VM's leftover move constraints, and cancel a move."),
 }
 
+GROUPS = {
+    "Look": ("list", "status", "show", "events", "timeouts"),
+    "Run": ("start", "stop", "restart", "pause", "resume", "console"),
+    "Make and remove": ("create", "clone", "add-to-cluster", "enable", "disable", "rename", "remove"),
+    "Change": ("set", "edit", "add-disk", "resize-disk", "remove-disk", "flatten"),
+    "Snapshots": ("create-snapshot", "list-snapshots", "rollback", "remove-snapshot", "purge"),
+    "Move and place": (
+        "migrate",
+        "unmigrate",
+        "clear",
+        "add-colocation",
+        "separate",
+        "list-colocation",
+        "remove-colocation",
+        "add-pacemaker-remote",
+        "remove-pacemaker-remote",
+    ),
+    "Notes": ("set-metadata", "get-metadata", "list-metadata", "remove-metadata"),
+    "After failures": ("repair", "release-node"),
+    "About vm-mgr": ("completion", "schema"),
+}
+
+# What virsh, qm, crm, incus and shells call it.
+OTHER_WORDS = {
+    "attach-disk": "add-disk",
+    "backup": "create-snapshot",
+    "copy": "clone",
+    "define": "create",
+    "del": "remove",
+    "delete": "remove",
+    "delsnapshot": "remove-snapshot",
+    "destroy": "stop --force",
+    "detach-disk": "remove-disk",
+    "dominfo": "show",
+    "domrename": "rename",
+    "domstate": "status",
+    "drain": "migrate --all-from",
+    "dumpxml": "show --xml",
+    "evacuate": "migrate --all-from",
+    "help": "--help",
+    "history": "events",
+    "info": "show",
+    "kill": "stop --force",
+    "launch": "create",
+    "listsnapshot": "list-snapshots",
+    "log": "events",
+    "logs": "events",
+    "ls": "list",
+    "move": "migrate",
+    "mv": "rename",
+    "new": "create",
+    "ps": "list",
+    "reboot": "restart",
+    "reset": "restart",
+    "resize": "resize-disk",
+    "revert": "rollback",
+    "rm": "remove",
+    "run": "start",
+    "shutdown": "stop",
+    "snapshot": "create-snapshot",
+    "snapshot-create": "create-snapshot",
+    "snapshot-delete": "remove-snapshot",
+    "snapshot-list": "list-snapshots",
+    "snapshot-revert": "rollback",
+    "snapshots": "list-snapshots",
+    "suspend": "pause",
+    "undefine": "remove",
+    "unpause": "resume",
+    "version": "--version",
+    "vms": "list",
+}
+
 HEAD = """\
 Usage: vm-mgr [OPTIONS] COMMAND [ARGS]...
 
@@ -66,11 +138,14 @@ Options:
   --version   Show the version and exit.
   -h, --help  Show this message, or that of a command, and exit.
 
-Commands:
 """
 
 
 def overview() -> str:
     """Give the text of `vm-mgr --help`."""
     width = max(map(len, COMMANDS))
-    return HEAD + "\n".join(f"  {name:{width}}  {summary}" for name, (_, summary) in COMMANDS.items())
+    groups = (
+        "\n".join((f"{title}:", *(f"  {name:{width}}  {COMMANDS[name][1]}" for name in names)))
+        for title, names in GROUPS.items()
+    )
+    return HEAD + "\n\n".join(groups)
