@@ -54,9 +54,11 @@ def _in_one_line() -> Iterator[None]:
     """Tell wrong usage as any other error: click would print the usage before it."""
     try:
         yield
-    except click.ClickException as error:
+    except (click.ClickException, VmMgrError) as error:
         from vm_mgr.cli.run import fail  # noqa: PLC0415 - seldom needed
 
+        if isinstance(error, VmMgrError):
+            fail(error)
         fail(VmMgrError(Kind.INVALID, _sentence(error), hint=_hint(error)))
 
 

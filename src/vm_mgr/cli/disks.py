@@ -8,6 +8,7 @@ from vm_mgr.cli.answer import answer
 from vm_mgr.cli.dry_run import confirm, yes_option
 from vm_mgr.cli.options import bytes_of, options_of
 from vm_mgr.cli.run import name_and_words, name_argument, perform
+from vm_mgr.model.capacity import size_words
 from vm_mgr.model.vm import VmName
 
 __all__ = [
@@ -35,7 +36,7 @@ def resize_disk_command(words: tuple[str, ...], **given: Any) -> None:
         raise click.UsageError("give the name of the VM and the new size")
     given["size_bytes"] = bytes_of(words[0])
     disk = perform("resize-disk", given)
-    answer("resize-disk", given, disk, f"{disk.image} has {disk.size_bytes} bytes")
+    answer("resize-disk", given, disk, f"{disk.image} has {size_words(disk.size_bytes)}")
 
 
 @click.command("add-disk")
@@ -59,7 +60,7 @@ def add_disk_command(name: VmName, words: tuple[str, ...], image: str | None, **
     size_bytes = 0 if image else bytes_of(words[0])
     given = {"name": name, "new": NewDisk(size_bytes, image or "", **options)}
     disk = perform("add-disk", given)
-    answer("add-disk", given, disk, f"{disk.image} has {disk.size_bytes} bytes")
+    answer("add-disk", given, disk, f"{disk.image} has {size_words(disk.size_bytes)}")
 
 
 @click.command("remove-disk")

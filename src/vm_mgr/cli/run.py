@@ -4,7 +4,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import wraps
+from functools import partial, wraps
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -89,7 +89,7 @@ def each(
         for name in names:
             one = {"name": name, **given}
             try:
-                result = attempt(lambda env, one=one: operation(env, **one), steps)
+                result = attempt(partial(operation, **one), steps)
             except VmMgrError as error:
                 print_error(error)
                 failed[name] = error.exit_code

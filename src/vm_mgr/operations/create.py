@@ -1,6 +1,6 @@
 """Create a VM from a disk image and a domain definition."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import zip_longest
@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from vm_mgr.errors import Kind, UuidTakenError, VmMgrError, raise_all
 from vm_mgr.model.attributes import attribute_problems
+from vm_mgr.model.capacity import size_words
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.failback import failback_problems
 from vm_mgr.model.health_checks import check_problems
@@ -61,6 +62,7 @@ __all__ = [
 TOKEN = "_vm_mgr_made"  # noqa: S105 - it tells one making from another
 COMMITTING = "committing"
 ENABLING = "enabling"
+SMALLEST = 1 << 20
 BUSES = ("virtio", "scsi", "sata", "ide", "usb")
 
 
@@ -68,7 +70,8 @@ class CreateRequest(NamedTuple):
     """What to create; xml is the text of the definition, the images are paths, the system disk's first.
 
     formats: of the images one by one; where there is none, or None, all but raw ones are recognised.
-    storage: the label of the storage to create it in; the default one if empty.
+    storage: the label of the storage to create it in; the default one if empty. disk_bytes: what the system
+    disk is to have at least; without images it is empty.
     verify: read everything again and compare. local: the domain of this node's libvirt that is taken over,
     and forgotten there once all is copied. allow: what is else refused, in the words of
     operations/support/ties.py.
@@ -86,6 +89,7 @@ class CreateRequest(NamedTuple):
     local: str = ""
     storage: str = ""
     allow: tuple[str, ...] = ()
+    disk_bytes: int = 0
 
 
 def create(env: Env, request: CreateRequest) -> VmStatus:
@@ -104,7 +108,7 @@ def create(env: Env, request: CreateRequest) -> VmStatus:
         problems += state_problems(env, name, request.xml, request.allow)
         raise_all(problems)
         raise_all(_capacity_problems(env, state, request))
-        tell_room(env, request.storage, sum(image.size_bytes for image in images))
+        tell_room(env, request.storage, sum(_sizes(request, images)))
         enable, start = request.enable, request.start
         details = {"local": request.local, "storage": request.storage}
         with making(env, name, state, enable=enable, start=start, **details) as made:
@@ -202,18 +206,27 @@ def _import(
     env: Env, request: CreateRequest, images: list[ImageFile], made: Making, *, replacing: bool
 ) -> None:
     name, storage = request.name, env.storages.get(request.storage)
-    disks = [storage.disks.locate(name, number, request.settings.disk_bus) for number in range(len(images))]
+    sizes = _sizes(request, images)
+    disks = [storage.disks.locate(name, number, request.settings.disk_bus) for number in range(len(sizes))]
     prepared = env.definitions.prepare(request.xml, name, disks)
     warn_of_ties(env, name, prepared.xml, [disk.source for disk in disks])
     with storage.stage(name) as staged:
-        for image in images:
-            staged.add(image.size_bytes)
+        for size_bytes, image in zip_longest(sizes, images):
+            staged.add(size_bytes)
+            if image is None:
+                continue
             staged.fill(image, partial(_tell, env, "importing", image))
             if request.verify:
                 staged.compare(image, partial(_tell, env, "comparing", image))
         staged.describe(xml=prepared.xml, base_xml=request.xml, settings=request.settings, notes=made.notes)
         made.replace(replacing=replacing)
         staged.commit()
+
+
+def _sizes(request: CreateRequest, images: Sequence[ImageFile]) -> list[int]:
+    """Give the sizes of the disks, which may be larger than their images."""
+    first, *others = [image.size_bytes for image in images] or [0]
+    return [max(first, request.disk_bytes), *others]
 
 
 def _tell(env: Env, doing: str, image: ImageFile, fraction: float) -> None:
@@ -229,6 +242,14 @@ def _inspect(env: Env, request: CreateRequest) -> tuple[list[ImageFile], list[Vm
             if error.kind not in (Kind.INVALID, Kind.NOT_FOUND):
                 raise
             problems.append(error)
+    if request.disk_bytes < SMALLEST and (request.disk_bytes or not request.images):
+        message = "the system disk needs an image, or a size of 1M or more"
+        problems.append(VmMgrError(Kind.INVALID, message, hint="give --image FILE, or --disk 20G"))
+    if images and 0 < request.disk_bytes < images[0].size_bytes:
+        message = (
+            f"the image {images[0].path} has {size_words(images[0].size_bytes)}, which is more than --disk"
+        )
+        problems.append(VmMgrError(Kind.INVALID, message, hint="leave out --disk, or give a larger size"))
     return images, problems
 
 

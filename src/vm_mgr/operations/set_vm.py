@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState
+from vm_mgr.model.devices import DeviceChange
 from vm_mgr.model.failback import failback_problems, returns
 from vm_mgr.model.intent import Intent
 from vm_mgr.model.on_move import OnMove, on_move_of
 from vm_mgr.model.settings import PLACES, SETTINGS
 from vm_mgr.model.vm import VmName, VmSettings, text_problems
 from vm_mgr.operations.create import setting_problems
+from vm_mgr.operations.devices import edit_devices, tell_guest
 from vm_mgr.operations.enable import resource_for
 from vm_mgr.operations.support.capacity import guest_problems
 from vm_mgr.operations.support.locking import locked, undo_on_failure, with_intent
@@ -38,6 +40,7 @@ class Changes(NamedTuple):
     vcpus: int | None = None
     description: str | None = None
     allow: Collection[str] = ()
+    devices: tuple[DeviceChange, ...] = ()
 
 
 def set_vm(env: Env, name: VmName, changes: Changes) -> bool:
@@ -57,19 +60,23 @@ def set_vm(env: Env, name: VmName, changes: Changes) -> bool:
         raise_all(_capacity_problems(env, state, after, changes))
         values = changes._asdict()
         given = {key: values[key] for key in IN_DEFINITION if values[key] is not None}
-        new_xml = env.definitions.changed(env.storage.definitions.read(name), **given) if given else ""
-        if not fields and not given:
+        xml = env.storage.definitions.read(name) if given or changes.devices else ""
+        edits = edit_devices(env, xml, changes.devices)
+        new_xml = edits[-1].xml if edits else xml
+        if given:
+            new_xml = env.definitions.changed(new_xml, **given)
+        if not fields and not new_xml:
             env.say(Note(Level.INFO, "unchanged", f"nothing is changed of {name}"))
             return False
         stored = after._replace(user_metadata=_notes(before, after))
         back = before._replace(user_metadata=_notes(after, before))
-        old_xml = env.storage.definitions.read(name) if new_xml else ""
         with (
             with_intent(env, name, "set", xml=new_xml, settings=json.dumps(stored._asdict())) as step,
-            undo_on_failure(step, xml=old_xml, settings=json.dumps(back._asdict())),
+            undo_on_failure(step, xml=xml, settings=json.dumps(back._asdict())),
         ):
             _apply(env, name, step.intent)
         _tell(env, state, name, fields, sorted(given))
+        tell_guest(env, name, edits)
         resource = state.resources.get(name)
         node = resource.nodes[0] if resource is not None and resource.active and resource.nodes else ""
         if fields & RETURN and _goes_home(state, node, after):

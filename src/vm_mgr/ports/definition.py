@@ -1,9 +1,11 @@
 """Read and prepare domain definitions."""
 
 from collections.abc import Collection, Mapping, Sequence
+from enum import Enum
 from typing import NamedTuple, Protocol
 
 from vm_mgr.errors import VmMgrError
+from vm_mgr.model.devices import DeviceChange, NewMachine
 from vm_mgr.model.storage import Disk, DiskSource
 from vm_mgr.model.vm import VmName
 
@@ -12,7 +14,9 @@ __all__ = [
     "DefinitionReading",
     "DefinitionWriting",
     "Definitions",
+    "Edited",
     "HardDisk",
+    "LiveChange",
     "Machine",
     "Prepared",
     "Tie",
@@ -58,6 +62,23 @@ class Machine(NamedTuple):
     vcpus: int
     uuid: str
     macs: tuple[str, ...] = ()
+
+
+class LiveChange(Enum):
+    """How a change of a device reaches a guest that runs; the words are virsh's."""
+
+    ATTACH = "attach-device"
+    DETACH = "detach-device"
+    UPDATE = "update-device"
+    NEXT_START = ""
+
+
+class Edited(NamedTuple):
+    """A definition with a changed device, and that device's XML for the guest that runs."""
+
+    xml: str
+    live: LiveChange
+    device: str
 
 
 class DefinitionReading(Protocol):
@@ -144,6 +165,14 @@ class DefinitionWriting(Protocol):
         description: str | None = None,
     ) -> str:
         """Change what is given; raises INVALID where the rest of the definition contradicts it."""
+        ...
+
+    def edited(self, xml: str, change: DeviceChange) -> Edited:
+        """Change a network card or a medium; raises NOT_FOUND, or EXISTS for a card's address."""
+        ...
+
+    def made(self, machine: NewMachine) -> str:
+        """Write a definition where none is given."""
         ...
 
     def completed(self, xml: str) -> str:

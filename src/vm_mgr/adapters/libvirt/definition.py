@@ -8,14 +8,16 @@ from itertools import chain, product
 
 from lxml import etree
 
+from vm_mgr.adapters.libvirt.devices import edited, made
 from vm_mgr.adapters.libvirt.opened import opened
 from vm_mgr.adapters.libvirt.requirements import requirements
 from vm_mgr.adapters.libvirt.ties import duplicates, ties
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.devices import DeviceChange
 from vm_mgr.model.numbers import whole_number
 from vm_mgr.model.storage import Disk, DiskKind, DiskSource
 from vm_mgr.model.vm import VmName
-from vm_mgr.ports.definition import HardDisk, Machine, Prepared, Tie, Written
+from vm_mgr.ports.definition import Edited, HardDisk, Machine, Prepared, Tie, Written
 
 __all__ = ["DomainXml"]
 
@@ -176,6 +178,12 @@ class DomainXml:
             return xml
         _give_addresses(root.find("devices"), fresh=False)
         return _text(root)
+
+    def edited(self, xml: str, change: DeviceChange) -> Edited:
+        """Change a device."""
+        return edited(_parse(xml), change)
+
+    made = staticmethod(made)
 
     def has_agent(self, xml: str) -> bool:
         """Look for the channel with the name that QEMU's agent has."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vm_mgr.model.capacity import NodeCapacity
     from vm_mgr.model.migration import JobSample
     from vm_mgr.model.vm import VmName
+    from vm_mgr.ports.definition import LiveChange
     from vm_mgr.ports.live_migration import Migration, Tell
     from vm_mgr.ports.runner import Completed, Runner
 
@@ -208,6 +209,16 @@ class LocalLibvirt:
         """
         with in_memory(device, f"{name}-device.xml") as path:
             check(self._virsh("attach-device", name, path, "--live", timeout_s=DEVICE_S))
+
+    def has_kvm(self) -> bool:
+        """Ask what a domain of the type kvm could have; libvirt refuses that where there is no KVM."""
+        self.capacity()  # raises where libvirt does not answer at all: that is no word on KVM
+        return self._virsh("domcapabilities", "--virttype", "kvm", timeout_s=CONNECT_S).exit_code == 0
+
+    def change_device(self, name: VmName, change: LiveChange, device: str) -> None:
+        """Change the running domain only, as `attach` does."""
+        with in_memory(device, f"{name}-device.xml") as path:
+            check(self._virsh(change.value, name, path, "--live", timeout_s=DEVICE_S))
 
     def detach(self, name: VmName, source: str) -> None:
         """Send the request; libvirt waits some seconds for the guest and then returns without it.
