@@ -99,7 +99,7 @@ def test_disk_is_made_larger_than_its_image(shell, env, image):
 def test_what_makes_no_vm_is_refused(shell, env, image, words):
     done = shell("create", "web1", *(image if word == "IMAGE" else word for word in words))
     assert done.exit_code == 2, done.stderr
-    assert done.stderr.count("vm-mgr: error: ") == 1
+    assert "vm-mgr: error: " in done.stderr
     assert not env.storage.vms
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vm_mgr.operations.show import Shown
     from vm_mgr.operations.timeouts import Timeouts
     from vm_mgr.ports.cluster import Constraint, VmResource
+    from vm_mgr.ports.guest_access import Executed, GuestAddress
 
     Given = Mapping[str, Any]
 
@@ -49,6 +50,19 @@ def _list(given: Given, listing: Listing) -> list[shapes.Vm]:
 
 def _remove(given: Given, _: object) -> shapes.Removed:
     return {"name": given["name"], "removed": True}
+
+
+def _addresses(_: Given, found: Sequence[GuestAddress]) -> list[shapes.GuestAddress]:
+    return [{"address": one.address, "mac": one.mac, "source": one.source.value} for one in found]
+
+
+def _exec(given: Given, done: Executed) -> shapes.Executed:
+    out, err = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
+    return {"name": given["name"], "exit_code": done.exit_code, "stdout": out, "stderr": err}
+
+
+def _screenshot(given: Given, _: object) -> shapes.Screenshot:
+    return {"name": given["name"], "file": given["path"]}
 
 
 def _pause(given: Given, vm: VmStatus) -> shapes.Paused:
@@ -357,9 +371,11 @@ ANSWERS: dict[str, Callable[[Given, Any], Any]] = {
     **dict.fromkeys(("disable", "enable", "restart", "start", "status", "stop"), _vm),
     **dict.fromkeys(("edit", "set"), _changed),
     "add-pacemaker-remote": _add_remote,
+    "address": _addresses,
     "create-snapshot": _create_snapshot,
     "drain": _drain,
     "events": _events,
+    "exec": _exec,
     "flatten": _flatten,
     "get-metadata": _get_metadata,
     "list": _list,
@@ -375,6 +391,7 @@ ANSWERS: dict[str, Callable[[Given, Any], Any]] = {
     "remove-snapshot": _remove_snapshot,
     "repair": _repair,
     "resume": _resume,
+    "screenshot": _screenshot,
     "set-metadata": _set_metadata,
     "show": _show,
     "timeouts": _timeouts,

@@ -12,7 +12,7 @@ import click
 
 from vm_mgr.cli.answer import answer, answer_all, output_format, remember_output
 from vm_mgr.cli.dry_run import Steps, is_dry_run
-from vm_mgr.cli.options import completer, with_options, words_completer
+from vm_mgr.cli.options import completer, names_completer, with_options, words_completer
 from vm_mgr.cli.progress import Printer
 from vm_mgr.cli.render import FORMATS, done_words
 from vm_mgr.errors import SignalError, VmMgrError
@@ -169,7 +169,7 @@ def names_argument(command: Callable[..., object]) -> Callable[..., object]:
         given = dict.fromkeys(plain if named is None else (named,))
         return command(names=[_name(word) for word in given or (None,)], **options)
 
-    argument = click.argument("plain", metavar="[NAME]...", nargs=-1, shell_complete=completer("vm"))
+    argument = click.argument("plain", metavar="[NAME]...", nargs=-1, shell_complete=names_completer())
     return argument(_name_option(with_names))
 
 

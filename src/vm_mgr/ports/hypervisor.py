@@ -7,6 +7,7 @@ from vm_mgr.model.capacity import NodeCapacity
 from vm_mgr.model.pause import PauseReason
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.definition import LiveChange
+from vm_mgr.ports.guest_access import GuestAccess
 from vm_mgr.ports.live_migration import LiveMigration
 
 __all__ = ["Devices", "Domains", "GuestDisks", "GuestMemory", "Guests", "Hypervisor", "half_error"]
@@ -164,5 +165,8 @@ class Devices(Protocol):
 class Hypervisor(Domains, Guests, GuestMemory, GuestDisks, Devices, LiveMigration, Protocol):
     """The hypervisor of a node.
 
-    Every call is bounded in time and raises EXTERNAL_FAILURE when it fails or hangs.
+    guest: its guests, for what they are asked from outside. Every call is bounded in time and raises
+    EXTERNAL_FAILURE when it fails or hangs.
     """
+
+    guest: GuestAccess

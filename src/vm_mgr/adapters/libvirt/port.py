@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from vm_mgr.adapters.libvirt import commands
 from vm_mgr.adapters.libvirt.connection import Connection
+from vm_mgr.adapters.libvirt.guest_access import LibvirtGuests
 from vm_mgr.adapters.libvirt.parse import parse_capacity
 from vm_mgr.adapters.libvirt.virsh import CONNECT_S, DEVICE_S, FREEZE_S, MONITOR_S, SHORT_S, check
 from vm_mgr.errors import Kind, VmMgrError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from vm_mgr.model.migration import JobSample
     from vm_mgr.model.vm import VmName
     from vm_mgr.ports.definition import LiveChange
+    from vm_mgr.ports.guest_access import GuestAccess
     from vm_mgr.ports.live_migration import Migration, Tell
     from vm_mgr.ports.runner import Completed, Runner
 
@@ -46,6 +48,7 @@ class LocalLibvirt:
         self.state_dir = state_dir
         self.uri = uri
         self.connection = Connection(uri)
+        self.guest: GuestAccess = LibvirtGuests(runner, uri)
 
     def close(self) -> None:
         """Leave the kept connection; the next call that needs it connects again."""

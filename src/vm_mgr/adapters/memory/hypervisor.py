@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from vm_mgr.adapters.memory.guest_access import MemoryGuests
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.capacity import NodeCapacity
 from vm_mgr.model.pause import PauseReason
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from vm_mgr.model.migration import JobSample
     from vm_mgr.model.vm import VmName
     from vm_mgr.ports.definition import LiveChange
+    from vm_mgr.ports.guest_access import GuestAccess
     from vm_mgr.ports.live_migration import Migration, Tell
 
 __all__ = ["MemoryHypervisor"]
@@ -39,6 +41,7 @@ class MemoryHypervisor:
         self.plugged: dict[VmName, list[str]] = {}
         self.no_free_slot = False
         self.kvm = False
+        self.guest: GuestAccess = MemoryGuests()
         self.changed_devices: list[tuple[VmName, str, str]] = []
         self.keeps_disks = False
         self.hanging = False
