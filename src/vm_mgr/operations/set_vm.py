@@ -75,7 +75,7 @@ def set_vm(env: Env, name: VmName, changes: Changes) -> bool:
             undo_on_failure(step, xml=xml, settings=json.dumps(back._asdict())),
         ):
             _apply(env, name, step.intent)
-        _tell(env, state, name, fields, sorted(given))
+        _tell(env, state, name, fields, sorted(given.keys() - {"description"}))
         tell_guest(env, name, edits)
         resource = state.resources.get(name)
         node = resource.nodes[0] if resource is not None and resource.active and resource.nodes else ""
@@ -171,7 +171,7 @@ def _problems(
     resource = state.resources.get(name)
     node = resource.nodes[0] if resource is not None and resource.active and resource.nodes else ""
     pin = after.pinned_host
-    if "pinned_host" in fields and pin and node not in ("", pin):
+    if "pinned_host" in fields and pin and node not in ("", pin) and state.node(pin) is not None:
         message = f"{name} runs on {node}: pinned to {pin}, it would be moved there at once"
         hint = f"move it first: vm-mgr migrate {name} {pin}"
         problems.append(VmMgrError(Kind.WRONG_STATE, message, hint=hint))
@@ -217,13 +217,13 @@ def _tell(env: Env, state: ClusterState, name: VmName, fields: set[str], given: 
         return
     now, later, disks = (_effective(fields, effect) for effect in ("now", "enable", "disks"))
     if now:
-        env.say(Note(Level.INFO, "effect-now", f"in effect now: {_words(now)}"))
+        env.say(Note(Level.INFO, "effect-now", f"in effect now: {_options(now)}"))
     if given:
         hint = f"vm-mgr restart {name}" if resource.active else ""
-        env.say(Note(Level.INFO, "effect-start", f"in effect from the next start on: {_words(given)}", hint))
+        env.say(Note(Level.INFO, "effect-start", f"in effect from the next start: {_options(given)}", hint))
     if later:
         hint = f"vm-mgr disable {name}; vm-mgr enable {name}"
-        text = f"in effect once {name} was disabled and enabled again: {_words(later)}"
+        text = f"in effect once {name} was disabled and enabled again: {_options(later)}"
         env.say(Note(Level.INFO, "effect-enable", text, hint))
     if disks:
         env.say(Note(Level.INFO, "effect-disk", "the disk bus is for disks that are added from now on"))
@@ -233,9 +233,7 @@ def _effective(fields: set[str], effect: str) -> list[str]:
     return sorted(one.name for one in SETTINGS if one.effect == effect and one.name in fields)
 
 
-def _words(fields: Sequence[str]) -> str:
-    units = ("_bytes", "_mib", "_ms", "_s")
-    names = [
-        next((field.removesuffix(unit) for unit in units if field.endswith(unit)), field) for field in fields
-    ]
-    return ", ".join(names)
+def _options(fields: Sequence[str]) -> str:
+    """Name fields as the command line does."""
+    words = {one.name: one.field.options[0] for one in SETTINGS if one.field.options}
+    return ", ".join(words.get(field, f"--{field.removesuffix('_bytes')}") for field in fields)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from vm_mgr.errors import Kind, ProgramError, VmMgrError
@@ -20,6 +21,13 @@ DEVICE_S = 30.0
 # Deleting a snapshot touches every reference count of an image.
 MONITOR_S = 3600.0
 ITS_LOG = "see what libvirt did, on the VM's node: journalctl -u libvirtd -u virtqemud"
+# What stands before a cause in libvirt's words (qemuProcessReportLogError) and QEMU's own.
+_LEAD = re.compile(
+    r"^(?:internal error: )?(?:(?:process exited while connecting to monitor|"
+    r"QEMU unexpectedly closed the monitor(?: \(vm='[^']*'\))?): ?)?"
+    r"(?:[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z )?(?:qemu-system-[a-z0-9_]+: )?"
+)
+_WARNING = re.compile(r"qemu-system-[a-z0-9_]+: warning: ")
 HINTS = {
     "No more available PCI slots": "use --disk-bus scsi; or stop the VM and add <controller type='pci' "
     "model='pcie-root-port'/> for each further disk: vm-mgr edit NAME",
@@ -49,4 +57,17 @@ def _reason(stderr: str) -> str:
     "Cannot open log file: 'y': busy"
     """
     lines = [line.strip().removeprefix("error: ") for line in stderr.splitlines() if line.strip()]
-    return " / ".join(lines[1:] or lines) or "virsh failed and said nothing"
+    told = [_cause(line) for line in lines[1:] or lines if not _WARNING.search(line)]
+    return " / ".join(filter(None, told)) or "virsh failed and said nothing"
+
+
+def _cause(line: str) -> str:
+    """Leave out what libvirt and QEMU say before the cause: who has it, and when.
+
+    >>> _cause("internal error: process exited while connecting to monitor: 2026-11-28T17:55:29.388140Z "
+    ...        "qemu-system-x86_64: cannot set up guest memory 'pc.ram': Cannot allocate memory")
+    "cannot set up guest memory 'pc.ram': Cannot allocate memory"
+    >>> _cause("internal error: QEMU unexpectedly closed the monitor (vm='web1')")
+    "QEMU unexpectedly closed the monitor (vm='web1')"
+    """
+    return _LEAD.sub("", line) or line
