@@ -14,6 +14,7 @@ import click
 from vm_mgr import __version__
 from vm_mgr.cli.help import COMMANDS, OTHER_WORDS, overview
 from vm_mgr.cli.render import SCHEMA
+from vm_mgr.cli.run import fail
 from vm_mgr.errors import Kind, VmMgrError
 
 if TYPE_CHECKING:
@@ -55,8 +56,6 @@ def _in_one_line() -> Iterator[None]:
     try:
         yield
     except (click.ClickException, VmMgrError) as error:
-        from vm_mgr.cli.run import fail  # noqa: PLC0415 - seldom needed
-
         if isinstance(error, VmMgrError):
             fail(error)
         fail(VmMgrError(Kind.INVALID, _sentence(error), hint=_hint(error)))

@@ -1,6 +1,7 @@
 """Guests that answer as a test has said."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vm_mgr.errors import Kind, VmMgrError
@@ -10,15 +11,15 @@ from vm_mgr.ports.guest_access import AddressSource, Executed, GuestAddress
 __all__ = ["MemoryGuests"]
 
 
+@dataclass
 class MemoryGuests:
     """The guests of all nodes."""
 
-    def __init__(self) -> None:
-        self.begun: list[tuple[VmName, tuple[str, ...]]] = []
-        self.outcomes: list[Executed | None] = []
-        self.known: list[GuestAddress] = []
-        self.picture = b""
-        self.uri = ""
+    begun: list[tuple[VmName, tuple[str, ...]]] = field(default_factory=list)
+    outcomes: list[Executed | None] = field(default_factory=list)
+    known: list[GuestAddress] = field(default_factory=list)
+    picture: bytes = b""
+    uri: str = ""
 
     def begin(self, name: VmName, argv: Sequence[str]) -> int:
         """Remember it."""
