@@ -141,7 +141,7 @@ def name_conflicts(
     """
     storage = storage or env.storages.labels()[0]
     env.storages.get(storage)
-    if any(node.name == name for node in state.nodes):
+    if str(name) in [node.name for node in state.nodes]:
         return [node_name_error(name)]
     resource = state.resources.get(name)
     if resource is not None and not resource.is_vm:
