@@ -4,7 +4,7 @@ VENV := .venv
 LAB := $(VENV)/bin/vm-mgr-lab
 LAB_TESTS := $(VENV)/bin/pytest -v --durations 25 tests/lab
 
-.PHONY: help demo test test-all test-lab checks images unit lint lab-up lab-down bench campaign
+.PHONY: help man demo test test-all test-lab checks images unit lint lab-up lab-down bench campaign
 
 help: ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -38,6 +38,9 @@ unit: $(VENV)/.ready ## the tests that need neither root nor the lab
 
 lint: $(VENV)/.ready ## ruff, mypy --strict, import-linter
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy && $(VENV)/bin/lint-imports
+
+man: $(VENV)/.ready ## write the man pages into build/man
+	$(VENV)/bin/python -m vm_mgr.cli.man build/man
 
 lab-up: $(VENV)/.ready ## boot the lab's cluster (root)
 	$(LAB) up

@@ -73,7 +73,7 @@ MEASURES = {
     "imports inside functions": Measure(145, 58, 60),
     "imports inside functions of the wiring": Measure(45, 42, 41),  # see 0023
     "verbs of the largest port": Measure(24, 10, 10),
-    "verbs of the largest port, with its parts": Measure(35, 32, 10),
+    "verbs of the largest port, with its parts": Measure(35, 34, 10),
     "decisions by words of a text": Measure(9, 6, 0),
     "sentences of more than 30 words, in %": Measure(0, 3, 3),
 }

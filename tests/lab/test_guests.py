@@ -257,3 +257,19 @@ def test_held_guest_goes_on_by_its_nodes_timer_which_another_node_sets(lab: Lab)
         asking, ["sh", "-c", f"ssh {node}-cluster -- cat /etc/hostname </dev/null"], check=False
     )
     assert node not in refused.stdout.split()
+
+
+def test_vm_without_a_definition_of_its_own_starts_and_is_reached(lab: Lab) -> None:
+    """The template starts on these nodes; the small guest has no agent, but a screen and hot plug."""
+    vm_mgr(lab, "create", "cmd1", "--image", "/root/cmd.qcow2", "--memory", "64M", "--network", "br0", *QUICK)
+    vm_mgr(lab, "screenshot", "cmd1", "/root/cmd1.png")
+    assert shell(lab, "head -c 4 /root/cmd1.png | tail -c 3; rm /root/cmd1.png") == "PNG"
+    assert "vnc://localhost:59" in vm_mgr(lab, "console", "cmd1", "--graphical")
+    assert "install qemu-guest-agent" in vm_mgr(lab, "exec", "cmd1", "true", code=8)
+    assert "install qemu-guest-agent" in vm_mgr(lab, "address", "cmd1", code=7)
+    vm_mgr(lab, "set", "cmd1", "--add-network", "br0")
+    assert len(domain_of(lab, "cmd1", "domiflist NAME").strip().splitlines()) == 2
+    vm_mgr(lab, "set", "cmd1", "--insert", "/root/cmd.xml")
+    assert "/root/cmd.xml" in domain_of(lab, "cmd1", "domblklist NAME")
+    vm_mgr(lab, "set", "cmd1", "--eject")
+    assert "/root/cmd.xml" not in domain_of(lab, "cmd1", "domblklist NAME")

@@ -151,7 +151,7 @@ def test_two_commands_at_one_vm_are_refused(shell, env):
 
 def test_disk_grows_and_the_guest_is_told(shell, env):
     shell.create("web1")
-    assert shell("resize-disk", "web1", "2M").stdout == "system_web1 has 2097152 bytes\n"
+    assert shell("resize-disk", "web1", "2M").stdout == "system_web1 has 2 MiB\n"
     assert env.hypervisor.grown == [("web1", "rbd/system_web1", 2 << 20)]
     assert shell("resize_disk", "--name", "web1", "1M").exit_code == EXIT_CODES[Kind.INVALID]
     assert shell("resize-disk", "web1", "4M", "--disk", "1").exit_code == EXIT_CODES[Kind.NOT_FOUND]
@@ -308,8 +308,8 @@ def test_host_that_is_given_for_a_clone_replaces_its_sources(shell, env):
 
 def test_disks_come_and_go(shell, env):
     shell.create("web1", "--nostart")
-    assert shell("add_disk", "web1", "2G").stdout == "data_web1_0 has 2147483648 bytes\n"
-    assert shell("add-disk", "--name", "web1", "1M").stdout == "data_web1_1 has 1048576 bytes\n"
+    assert shell("add_disk", "web1", "2G").stdout == "data_web1_0 has 2 GiB\n"
+    assert shell("add-disk", "--name", "web1", "1M").stdout == "data_web1_1 has 1 MiB\n"
     for words in (["web1"], ["web1", "1M", "--image", "x"], ["web1", "huge"], []):
         assert shell("add-disk", *words).exit_code == 2
     assert shell("remove-disk", "web1", "2").stdout == "data_web1_1 is removed\n"
@@ -326,7 +326,7 @@ def test_settings_change_and_say_when(shell, env):
     shell.create("web1", "--preferred-host", "n2", "--pacemaker-meta", "a=1", "--disk-bus", "scsi")
     done = shell("set", "web1", "--memory", "2G", "--priority", "0", "--enable-live-migration")
     assert done.stdout == "web1 is changed\n"
-    assert "in effect now: live_migration, priority" in done.stderr
+    assert "in effect now: --enable-live-migration, --priority" in done.stderr
     assert "vm-mgr restart web1" in done.stderr
     words = ["--unset", "preferred-host", "--disable-live-migration", "--pacemaker-meta", "a="]
     assert shell("set", "web1", *words, "--metadata", "owner=me", "--disk-bus", "").exit_code == 0

@@ -256,6 +256,7 @@ def test_any_words_end_well(name, data):
     assert not env.intent_log.kept
     if done.exit_code:
         assert done.stderr.splitlines()
-        assert picture(env) == before
+        if " failed for " not in done.stderr:  # of several VMs the others may have changed
+            assert picture(env) == before
     else:
         check_storable(env)

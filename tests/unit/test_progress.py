@@ -1,6 +1,7 @@
 """What a command shows while it works, and a list that is watched."""
 
 import os
+import re
 import signal
 from functools import partial
 
@@ -123,7 +124,8 @@ def test_watched_terminal_is_painted_over(env, capsys):
         return seen
 
     watch(env, look, partial(print, end=""), every_s=1, terminal=True)
-    first, second, third = capsys.readouterr().out.split("\x1b[HEvery 1 s, end with Ctrl-C\x1b[K\n\x1b[K\n")
+    title = r"\x1b\[HEvery 1 s, end with Ctrl-C  [0-9:]{8}\x1b\[K\n\x1b\[K\n"
+    first, second, third = re.split(title, capsys.readouterr().out)
     assert not first
     assert second.startswith("a\x1b[K\n")
     assert second.endswith("more\x1b[K\n\x1b[J")

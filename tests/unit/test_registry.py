@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = commands()
 # What only the command line has: how to show, to ask and to repeat.
 OF_THE_COMMAND_LINE = {"--output", "-o", "--dry-run", "--yes", "-y", "--watch", "--progress", "-p"}
-OWN = {"show": {"--xml"}, "timeouts": {"--check"}}
+OWN = {"show": {"--xml"}, "timeouts": {"--check"}, "console": {"--graphical"}}
+# What another program, or the guest, does.
+NO_DRY_RUN = {"console", "exec", "screenshot"}
 # Commands that are no operations.
 APART = {*ALIASES, "completion", "schema"}
 
@@ -87,7 +89,7 @@ def test_commands_are_the_operations():
 @pytest.mark.parametrize("verb", OPERATIONS)
 def test_what_only_reads_changes_nothing(verb):
     operation = OPERATIONS[verb]
-    assert operation.changes is (operation.permission is not Permission.READ and verb != "console")
+    assert operation.changes is (operation.permission is not Permission.READ and verb not in NO_DRY_RUN)
 
 
 @pytest.mark.parametrize("verb", OPERATIONS)

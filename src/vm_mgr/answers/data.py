@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from vm_mgr.answers.guest_data import addresses, executed, screenshot
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -362,9 +364,11 @@ ANSWERS: dict[str, Callable[[Given, Any], Any]] = {
     **dict.fromkeys(("disable", "enable", "restart", "start", "status", "stop"), _vm),
     **dict.fromkeys(("edit", "set"), _changed),
     "add-pacemaker-remote": _add_remote,
+    "address": addresses,
     "create-snapshot": _create_snapshot,
     "drain": _drain,
     "events": _events,
+    "exec": executed,
     "flatten": _flatten,
     "get-metadata": _get_metadata,
     "import": _import,
@@ -381,6 +385,7 @@ ANSWERS: dict[str, Callable[[Given, Any], Any]] = {
     "remove-snapshot": _remove_snapshot,
     "repair": _repair,
     "resume": _resume,
+    "screenshot": screenshot,
     "set-metadata": _set_metadata,
     "show": _show,
     "timeouts": _timeouts,

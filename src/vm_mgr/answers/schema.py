@@ -69,6 +69,7 @@ class _Maker:
     def command(self, command: str) -> Schema:
         verbs = commands()[command]
         answers = [_shape_of(verb) for verb in verbs]
+        answers += [list[_shape_of(verb)] for verb in verbs if OPERATIONS[verb].several]  # type: ignore[misc]
         changes = any(OPERATIONS[verb].changes for verb in verbs)
         return self.one_of([*answers, shapes.DryRun] if changes else answers)
 

@@ -55,6 +55,30 @@ class Removed(TypedDict):
     removed: bool
 
 
+class GuestAddress(TypedDict):
+    """An address of a guest, and who told it."""
+
+    address: str
+    mac: str
+    source: Annotated[str, Words(("agent", "lease", "arp"))]
+
+
+class Executed(TypedDict):
+    """How a program has ended in a guest, and what it printed."""
+
+    name: str
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+class Screenshot(TypedDict):
+    """The file that has the picture of a guest's screen."""
+
+    name: str
+    file: str
+
+
 class Paused(TypedDict):
     """Whether a VM is paused now, and where it is."""
 

@@ -3,11 +3,15 @@
 import errno
 import io
 import os
+import signal
 import sys
 from contextlib import suppress
 from typing import Any, ClassVar
 
 __all__ = ["main"]
+
+# Set by the shell's script while a word is completed.
+COMPLETES = "_VM_MGR_COMPLETE"
 
 
 class _Output(io.FileIO):
@@ -26,6 +30,8 @@ class _Output(io.FileIO):
 
 def main() -> None:
     """Run the command line; list and status look at the cluster while the rest is still being loaded."""
+    if COMPLETES in os.environ:  # who types on, or gives up, wants no traceback in the prompt
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     _open_closed()
     try:
         _answer()
@@ -74,7 +80,7 @@ def _answer() -> None:
             return
     from vm_mgr.cli.app import app  # noqa: PLC0415
 
-    if "_VM_MGR_COMPLETE" in os.environ:
+    if COMPLETES in os.environ:
         import vm_mgr.cli.complete  # noqa: F401, PLC0415 - click then completes both spellings
     try:
         app(obj=env, prog_name="vm-mgr")

@@ -9,9 +9,9 @@ import click
 from vm_mgr.cli.render import FORMATS, print_data
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["answer", "output_format", "remember_output", "with_output"]
+__all__ = ["answer", "answer_all", "output_format", "remember_output", "with_output"]
 
 KEY = "vm_mgr.output"
 # One becomes another program, the others print a script, or a schema.
@@ -43,13 +43,20 @@ def output_format() -> str:
 
 def answer(verb: str, given: Mapping[str, Any], result: Any, text: str = "") -> None:
     """Print what an operation answers: its data (docs/reference/output.md), or the text, if there is any."""
-    if output_format() == "table":
-        if text:
-            print(text)
+    if output_format() != "table":
+        answer_all(verb, [(given, result)], many=False)
+    elif text:
+        print(text)
+
+
+def answer_all(verb: str, done: Sequence[tuple[Mapping[str, Any], Any]], *, many: bool) -> None:
+    """Print what an operation answers for each of several VMs as one list of data; for one, its data."""
+    if output_format() == "table" or not (done or many):
         return
     from vm_mgr.answers.data import to_data  # noqa: PLC0415 - seldom needed
 
-    print_data(to_data(verb, given, result), output_format())
+    data = [to_data(verb, given, result) for given, result in done]
+    print_data(data if many else data[0], output_format())
 
 
 def remember_output(context: click.Context, _: click.Parameter, value: str) -> str:

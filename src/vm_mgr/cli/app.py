@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import io
 import sys
+from contextlib import contextmanager
+from difflib import get_close_matches
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vm_mgr import __version__
-from vm_mgr.cli.help import COMMANDS, overview
+from vm_mgr.cli.help import COMMANDS, OTHER_WORDS, overview
 from vm_mgr.cli.render import SCHEMA
+from vm_mgr.cli.run import fail
+from vm_mgr.errors import Kind, VmMgrError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from click.shell_completion import CompletionItem
 
 __all__ = ["app"]
@@ -32,6 +38,49 @@ def _is_text(word: str) -> bool:
         return b"\0" not in word.encode()
     except UnicodeEncodeError:  # the bytes that Python could not decode
         return False
+
+
+class UnknownCommandError(click.UsageError):
+    """There is no command of this name."""
+
+    def __init__(self, word: str, ctx: click.Context) -> None:
+        super().__init__(f"there is no command {word!r}", ctx)
+        name = _dashed(word.lower())
+        near = get_close_matches(name, [*COMMANDS, *OTHER_WORDS], n=1)
+        self.meant = OTHER_WORDS.get(near[0], near[0]) if near else ""
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """Tell wrong usage as any other error: click would print the usage before it."""
+    try:
+        yield
+    except (click.ClickException, VmMgrError) as error:
+        if isinstance(error, VmMgrError):
+            fail(error)
+        fail(VmMgrError(Kind.INVALID, _sentence(error), hint=_hint(error)))
+
+
+def _sentence(error: click.ClickException) -> str:
+    """Give click's words as ours are: no capital, no stop; what was meant is the hint's."""
+    words = f"no such option: {error.option_name}" if isinstance(error, click.NoSuchOption) else ""
+    words = words or error.format_message()
+    return words[:1].lower() + words[1:].removesuffix(".")
+
+
+def _hint(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "vm-mgr"
+    if isinstance(error, UnknownCommandError):
+        return f"did you mean: vm-mgr {error.meant}" if error.meant else "see the commands: vm-mgr --help"
+    if isinstance(error, click.NoSuchOption) and context:
+        options = [
+            word for one in context.command.params if isinstance(one, click.Option) for word in one.opts
+        ]
+        near = get_close_matches(error.option_name, options, n=1, cutoff=0.7)
+        if near:
+            return f"did you mean {near[0]}? see: {path} --help"
+    return f"see: {path} --help"
 
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "token_normalize_func": _dashed}
@@ -56,8 +105,31 @@ class LazyGroup(click.Group):
 
         return with_dry_run(with_output(found))
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Read the words before the command."""
+        with _in_one_line():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with _in_one_line():
+            return super().invoke(ctx)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; of a word that is none, say which one was meant."""
+        if args and not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None:
+            raise UnknownCommandError(args[0][:80], ctx)
+        return super().resolve_command(ctx, args)
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Refuse words that nothing could be named or could store."""
+        if not args and not ctx.resilient_parsing:
+            click.echo(overview())
+            ctx.exit()
         for word in args:
             if not _is_text(word):
                 raise click.UsageError(f"{word[:80]!r} is not a text in UTF-8", ctx)

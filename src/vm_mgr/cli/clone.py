@@ -6,6 +6,7 @@ import click
 
 from vm_mgr.cli.answer import answer
 from vm_mgr.cli.create import read_definition
+from vm_mgr.cli.dry_run import confirm_replacement, yes_option
 from vm_mgr.cli.options import options_of
 from vm_mgr.cli.render import done_words
 from vm_mgr.cli.run import name_argument, run
@@ -22,6 +23,7 @@ __all__ = ["clone_command"]
 @click.command("clone", cls=SettingsCommand)
 @name_argument
 @options_of("clone")
+@yes_option
 def clone_command(name: VmName, new: str, xml: str | None, **options: Any) -> None:
     """Clone a VM at once. Both VMs share the blocks that neither has changed.
 
@@ -31,6 +33,7 @@ def clone_command(name: VmName, new: str, xml: str | None, **options: Any) -> No
     Example:
       vm-mgr clone web1 --dst-name web2
     """
+    confirm_replacement(new, force=options["force"], yes=options.pop("yes"))
     cleared = [word for word in ("meta", "params", "utilization") if options.pop(f"clear_pacemaker_{word}")]
     unplaced = options.pop("clear_constraint")
     given = {key: options.pop(key) for key in ("full", "enable", "start", "force", "allow")}

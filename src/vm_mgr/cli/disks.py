@@ -5,9 +5,10 @@ from typing import Any
 import click
 
 from vm_mgr.cli.answer import answer
-from vm_mgr.cli.dry_run import confirm
+from vm_mgr.cli.dry_run import confirm, yes_option
 from vm_mgr.cli.options import bytes_of, formats_of, options_of
 from vm_mgr.cli.run import name_and_words, name_argument, perform
+from vm_mgr.model.capacity import size_words
 from vm_mgr.model.vm import VmName
 
 __all__ = [
@@ -35,7 +36,7 @@ def resize_disk_command(words: tuple[str, ...], **given: Any) -> None:
         raise click.UsageError("give the name of the VM and the new size")
     given["size_bytes"] = bytes_of(words[0])
     disk = perform("resize-disk", given)
-    answer("resize-disk", given, disk, f"{disk.image} has {disk.size_bytes} bytes")
+    answer("resize-disk", given, disk, f"{disk.image} has {size_words(disk.size_bytes)}")
 
 
 @click.command("add-disk")
@@ -61,12 +62,12 @@ def add_disk_command(name: VmName, words: tuple[str, ...], image: str | None, **
     options["image_format"] = formats_of([image or ""], [said] if said else [])[0]
     given = {"name": name, "new": NewDisk(size_bytes, image or "", **options)}
     disk = perform("add-disk", given)
-    answer("add-disk", given, disk, f"{disk.image} has {disk.size_bytes} bytes")
+    answer("add-disk", given, disk, f"{disk.image} has {size_words(disk.size_bytes)}")
 
 
 @click.command("remove-disk")
 @name_and_words("N")
-@click.option("-y", "--yes", is_flag=True, help="Don't ask for confirmation.")
+@yes_option
 def remove_disk_command(name: VmName, words: tuple[str, ...], yes: bool) -> None:  # noqa: FBT001
     """Detach disk N of a VM and delete it. N must be the number of the last disk.
 
@@ -79,8 +80,7 @@ def remove_disk_command(name: VmName, words: tuple[str, ...], yes: bool) -> None
     if len(words) != 1 or not (words[0].isascii() and words[0].isdecimal()):
         raise click.UsageError("give the name of the VM and the number of the disk")
     number = int(words[0][:9])
-    if not yes:
-        confirm(f"What is on disk {number} of {name} will be lost. Go on?")
+    confirm(f"Disk {number} of {name} and what is on it will be deleted.", yes=yes)
     given = {"name": name, "number": number}
     image = perform("remove-disk", given)
     answer("remove-disk", given, image, f"{image} is removed")

@@ -1,6 +1,8 @@
-"""The option --dry-run, which every command that changes something has."""
+"""The option --dry-run, which every command that changes something has; and --yes of those that delete."""
 
-from typing import NoReturn
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import click
 
@@ -8,7 +10,7 @@ from vm_mgr.cli.answer import output_format
 from vm_mgr.cli.render import print_data
 from vm_mgr.operations.registry import OPERATIONS
 
-__all__ = ["Steps", "confirm", "is_dry_run", "with_dry_run"]
+__all__ = ["Steps", "confirm", "confirm_replacement", "is_dry_run", "with_dry_run", "yes_option"]
 
 KEY = "vm_mgr.dry_run"
 
@@ -43,15 +45,22 @@ class Steps:
         if output_format() == "table":
             click.echo(f"{len(self.steps)}. {text}")
 
-    def end(self) -> NoReturn:
+    def end(self, status: int = 0) -> NoReturn:
         """Say that this was all, and end the command: it has no result."""
         if output_format() == "table":
-            click.echo(self.summary or "nothing would be changed")
+            if not status or self.summary:
+                click.echo(self.summary or "nothing would be changed")
         else:
             from vm_mgr.answers.data import dry_run  # noqa: PLC0415 - seldom needed
 
             print_data(dry_run(self.steps), output_format())
-        click.get_current_context().exit()
+        click.get_current_context().exit(status)
+
+    def sum_up(self) -> None:
+        """Say that nothing was changed where steps have been shown, before an error."""
+        if self.summary:
+            click.echo(self.summary)
+            sys.stdout.flush()
 
     @property
     def summary(self) -> str:
@@ -64,10 +73,31 @@ def is_dry_run() -> bool:
     return bool(click.get_current_context().meta.get(KEY))
 
 
-def confirm(question: str) -> None:
-    """Ask on a terminal whether to go on; there is no need to where nothing will be changed."""
-    if not is_dry_run() and click.get_text_stream("stdin").isatty():
-        click.confirm(question, abort=True, err=True)
+def yes_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Hand a command `yes`: whether it goes on without a question."""
+    return click.option("-y", "--yes", is_flag=True, help="Don't ask for confirmation.")(command)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask on a terminal before anything is deleted; no, Ctrl-D or Ctrl-C end the command with status 1.
+
+    Without a terminal it goes on: scripts of SEAPATH know no questions. A dry run needs none.
+    """
+    if yes or is_dry_run() or not click.get_text_stream("stdin").isatty():
+        return
+    try:
+        if click.confirm(f"{question} Go on?", err=True):
+            return
+    except click.Abort:
+        click.echo(err=True)
+    click.echo("vm-mgr: error: you did not agree: nothing is changed", err=True)
+    sys.exit(1)
+
+
+def confirm_replacement(name: str, *, force: bool, yes: bool) -> None:
+    """Ask before a new VM takes the place of one that may exist."""
+    if force:
+        confirm(f"If there is a VM {name}, it will be deleted with its disks and snapshots.", yes=yes)
 
 
 def _remember(context: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click passes it so

@@ -1,6 +1,6 @@
 """Say what there is; without click, whose loading takes three times as long as Python itself."""
 
-__all__ = ["COMMANDS", "overview"]
+__all__ = ["COMMANDS", "GROUPS", "OTHER_WORDS", "overview"]
 
 # name → module that has it, summary; older scripts write underscores for the dashes
 COMMANDS = {
@@ -8,6 +8,7 @@ COMMANDS = {
     "add-disk": ("disks", "Add a disk to a VM."),
     "add-pacemaker-remote": ("placement", "Let the cluster manage resources inside a VM."),
     "add-to-cluster": ("takeover", "Take over a VM from this node's libvirt."),
+    "address": ("guest_access", "Show the addresses of a running guest."),
     "clear": ("changes", "Same as unmigrate."),
     "clone": ("clone", "Clone a VM at once."),
     "completion": ("completion", "Print the completion script of a shell."),
@@ -18,6 +19,7 @@ COMMANDS = {
     "edit": ("edit", "Edit a VM's definition."),
     "enable": ("changes", "Put a disabled VM under the cluster's control and start it."),
     "events": ("events", "Show what happened to nodes and VMs, and how failovers went."),
+    "exec": ("guest_access", "Run a program in a guest."),
     "flatten": ("disks", "Make a clone independent of its source."),
     "get-metadata": ("metadata", "Print one metadata value of a VM."),
     "import": ("import_appliance", "Create a VM from an OVA or OVF."),
@@ -42,6 +44,7 @@ COMMANDS = {
     "resume": ("guest", "Resume a paused guest."),
     "rollback": ("snapshots", "Roll a VM's disks back to a snapshot."),
     "schema": ("schema", "Print the JSON Schema of what commands print."),
+    "screenshot": ("guest_access", "Write a guest's screen to a file."),
     "separate": ("placement", "Keep a VM off the nodes where others run."),
     "set": ("set", "Change a VM's settings, memory, vCPUs or description."),
     "set-metadata": ("metadata", "Store a note with a VM."),
@@ -51,6 +54,81 @@ COMMANDS = {
     "stop": ("changes", "Stop a VM."),
     "timeouts": ("timeouts", "Show how long recoveries take, and which timeouts contradict each other."),
     "unmigrate": ("changes", "Remove a VM's leftover move constraints, and cancel a move."),
+}
+
+GROUPS = {
+    "Look": ("list", "status", "show", "events", "timeouts"),
+    "Run": ("start", "stop", "restart", "pause", "resume"),
+    "Reach the guest": ("console", "address", "exec", "screenshot"),
+    "Make and remove": ("create", "import", "clone", "add-to-cluster", "enable", "disable", "rename", "remove"),
+    "Change": ("set", "edit", "add-disk", "resize-disk", "remove-disk", "flatten"),
+    "Snapshots": ("create-snapshot", "list-snapshots", "rollback", "remove-snapshot", "purge"),
+    "Move and place": (
+        "migrate",
+        "unmigrate",
+        "clear",
+        "add-colocation",
+        "separate",
+        "list-colocation",
+        "remove-colocation",
+        "add-pacemaker-remote",
+        "remove-pacemaker-remote",
+    ),
+    "Notes": ("set-metadata", "get-metadata", "list-metadata", "remove-metadata"),
+    "After failures": ("repair", "release-node"),
+    "About vm-mgr": ("completion", "schema"),
+}
+
+# What virsh, qm, crm, incus and shells call it.
+OTHER_WORDS = {
+    "attach-disk": "add-disk",
+    "backup": "create-snapshot",
+    "copy": "clone",
+    "define": "create",
+    "del": "remove",
+    "delete": "remove",
+    "delsnapshot": "remove-snapshot",
+    "destroy": "stop --force",
+    "detach-disk": "remove-disk",
+    "dominfo": "show",
+    "domifaddr": "address",
+    "domrename": "rename",
+    "domstate": "status",
+    "drain": "migrate --all-from",
+    "dumpxml": "show --xml",
+    "evacuate": "migrate --all-from",
+    "help": "--help",
+    "history": "events",
+    "info": "show",
+    "kill": "stop --force",
+    "launch": "create",
+    "listsnapshot": "list-snapshots",
+    "log": "events",
+    "logs": "events",
+    "ls": "list",
+    "move": "migrate",
+    "mv": "rename",
+    "new": "create",
+    "ps": "list",
+    "reboot": "restart",
+    "reset": "restart",
+    "resize": "resize-disk",
+    "revert": "rollback",
+    "rm": "remove",
+    "run": "start",
+    "shutdown": "stop",
+    "snapshot": "create-snapshot",
+    "snapshot-create": "create-snapshot",
+    "snapshot-delete": "remove-snapshot",
+    "snapshot-list": "list-snapshots",
+    "snapshot-revert": "rollback",
+    "snapshots": "list-snapshots",
+    "suspend": "pause",
+    "vncdisplay": "console --graphical",
+    "undefine": "remove",
+    "unpause": "resume",
+    "version": "--version",
+    "vms": "list",
 }
 
 HEAD = """\
@@ -67,11 +145,14 @@ Options:
   --version   Show the version and exit.
   -h, --help  Show this message, or that of a command, and exit.
 
-Commands:
 """
 
 
 def overview() -> str:
     """Give the text of `vm-mgr --help`."""
     width = max(map(len, COMMANDS))
-    return HEAD + "\n".join(f"  {name:{width}}  {summary}" for name, (_, summary) in COMMANDS.items())
+    groups = (
+        "\n".join((f"{title}:", *(f"  {name:{width}}  {COMMANDS[name][1]}" for name in names)))
+        for title, names in GROUPS.items()
+    )
+    return HEAD + "\n\n".join(groups)

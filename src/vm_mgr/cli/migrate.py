@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vm_mgr.cli.dry_run import is_dry_run
-from vm_mgr.cli.options import options_of
+from vm_mgr.cli.options import options_of, with_options
 from vm_mgr.cli.render import print_answer, print_table
-from vm_mgr.cli.run import fail, name_and_words, output_option, run, show_done
+from vm_mgr.cli.run import each, fail, name_and_words, output_option, run
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.migration import OnTimeout, Strategy
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.registry import OPERATIONS
+from vm_mgr.operations.requests.moving import TO
 
 if TYPE_CHECKING:
     from vm_mgr.operations.drain import Drained
@@ -27,12 +28,13 @@ OF_A_NODE = ("at_once", "restart_others", "standby")
 
 @click.command("migrate")
 @name_and_words("[NODE]", "node", required=False)
+@with_options([TO])
 @options_of("drain")
 @output_option
 def migrate_command(
-    name: VmName | None, words: tuple[str, ...], node: str | None, output: str, **options: Any
+    name: VmName | None, words: tuple[str, ...], to: str | None, node: str | None, output: str, **options: Any
 ) -> None:
-    """Move a running VM to NODE, or to any other node.
+    """Move a running VM to NODE, or to any other node. Give --to to move several VMs to one node.
 
     The VM's --on-move decides how: live, by its saved memory, or by a stop and a start.
 
@@ -48,6 +50,7 @@ def migrate_command(
     \b
     Example:
       vm-mgr migrate web1 n2
+      vm-mgr migrate web1 web2 --to n2
       vm-mgr migrate web1 n2 --bandwidth 100 --timeout 60 --on-timeout abort
       vm-mgr migrate --all-from n1 --standby
     """
@@ -61,16 +64,18 @@ def migrate_command(
         **options,
     )
     if node is not None:
-        if name is not None:
-            raise click.UsageError("--all-from is for all VMs of a node: leave out the name")
+        if name is not None or to is not None:
+            raise click.UsageError("--all-from is for all VMs of a node: leave out the name and --to")
         _drain(NodeName(node), terms, output, **of_a_node)
         return
     if any(of_a_node.values()):
         raise click.UsageError("--at-once, --restart-others and --standby are for --all-from")
-    if name is None or len(words) > 1:
-        raise click.UsageError("give the name of the VM and at most one node, or --all-from NODE")
-    to = NodeName(words[0]) if words else None
-    show_done("migrate", {"name": name, "to": to, "terms": terms})
+    if name is None or (to is None and len(words) > 1):
+        raise click.UsageError("give a VM and at most one node, or VMs with --to NODE, or --all-from NODE")
+    names = [name, *(VmName(word) for word in words)] if to else [name]
+    target = to or next(iter(words), None)
+    given = {"to": NodeName(target) if target else None, "terms": terms}
+    each("migrate", list(dict.fromkeys(names)), given)
 
 
 def _drain(

@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from vm_mgr.cli.complete import Completer
     from vm_mgr.model.fields import Completes, Field
 
-__all__ = ["bytes_of", "completer", "formats_of", "options_of", "with_options", "words_completer"]
+__all__ = [
+    "bytes_of",
+    "completer",
+    "formats_of",
+    "names_completer",
+    "options_of",
+    "with_options",
+    "words_completer",
+]
 
 SIZES = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -50,6 +58,18 @@ def completer(kind: Completes) -> Completer | None:
         from vm_mgr.cli.complete import COMPLETERS  # noqa: PLC0415
 
         return COMPLETERS[kind](context, parameter, incomplete)
+
+    return complete
+
+
+def names_completer() -> Completer:
+    """Complete the plain words of a command that takes several VMs, unless --name has named one."""
+    one_more = completer("vm")
+
+    def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return (
+            one_more(context, parameter, incomplete) if one_more and not context.params.get("named") else []
+        )
 
     return complete
 

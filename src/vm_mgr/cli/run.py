@@ -2,17 +2,17 @@
 
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import wraps
+from functools import partial, wraps
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from vm_mgr.cli.answer import answer, remember_output
+from vm_mgr.cli.answer import answer, answer_all, output_format, remember_output
 from vm_mgr.cli.dry_run import Steps, is_dry_run
-from vm_mgr.cli.options import completer, with_options, words_completer
+from vm_mgr.cli.options import completer, names_completer, with_options, words_completer
 from vm_mgr.cli.progress import Printer
 from vm_mgr.cli.render import FORMATS, done_words
 from vm_mgr.errors import SignalError, VmMgrError
@@ -27,9 +27,12 @@ if TYPE_CHECKING:
     from vm_mgr.ports.env import Env
 
 __all__ = [
+    "attempt",
+    "each",
     "fail",
     "name_and_words",
     "name_argument",
+    "names_argument",
     "optional_name_argument",
     "output_option",
     "perform",
@@ -56,12 +59,72 @@ def show_done(verb: str, given: Mapping[str, Any]) -> None:
 
 def run(operation: Callable[["Env"], T]) -> T:
     """Run an operation in the environment of the current command; a dry run ends the command here."""
+    steps = Steps()
+    try:
+        result = attempt(operation, steps)
+    except (VmMgrError, SignalError) as error:
+        steps.sum_up()
+        fail(error)
+    if is_dry_run():
+        steps.end()
+    return result
+
+
+def each(
+    verb: str,
+    names: Sequence[VmName],
+    given: Mapping[str, Any],
+    words: Callable[[VmName, Any], str] = lambda _, vm: done_words(vm),
+) -> None:
+    """Run an operation for one VM after the other, and say what was done with each.
+
+    words: what to say of a VM and its result; by default where it is now. A VM that fails does not keep the
+    others from it: the exit status is the highest of all. As data, one VM is an object, and several are a
+    list of those that it was done with.
+    """
+    operation, steps = OPERATIONS[verb].load(), Steps()
+    done: list[tuple[Mapping[str, Any], Any]] = []
+    failed: dict[VmName, int] = {}
+    try:
+        for name in names:
+            one = {"name": name, **given}
+            try:
+                result = attempt(partial(operation, **one), steps)
+            except VmMgrError as error:
+                print_error(error)
+                failed[name] = error.exit_code
+                continue
+            done.append((one, result))
+            if not is_dry_run() and output_format() == "table":
+                print(words(name, result))  # unflushed: who has left does not keep others from it
+    except SignalError as error:
+        left = names[len(done) + len(failed) + 1 :]
+        if left:
+            error.add(f"nothing was begun with {', '.join(left)}")
+        answer_all(verb, done, many=len(names) > 1)
+        fail(error)
+    if failed and len(names) > 1:
+        click.echo(f"vm-mgr: error: {verb} failed for {', '.join(failed)}", err=True)
+    status = max(failed.values(), default=0)
+    if is_dry_run() and done:
+        steps.end(status)
+    steps.sum_up()
+    answer_all(verb, done, many=len(names) > 1)
+    if status:
+        sys.exit(status)
+
+
+def attempt(operation: Callable[["Env"], T], steps: Steps) -> T:
+    """Run an operation in the environment of the current command, and let its error through.
+
+    In a dry run its steps are shown instead.
+    """
     context = click.get_current_context()
     env: RealEnv = context.obj
     printer = Printer(env.clock.monotonic, terminal=sys.stderr.isatty())
     env.say = printer.say
     env.doing = context.info_name or ""
-    dry, steps = is_dry_run(), Steps()
+    dry = is_dry_run()
     debug = bool(context.meta.get("debug"))
     if debug:
         env.runner.log = _log_command
@@ -78,16 +141,11 @@ def run(operation: Callable[["Env"], T]) -> T:
             import traceback  # noqa: PLC0415
 
             traceback.print_exc()
-        if steps.summary:
-            click.echo(steps.summary)
-            sys.stdout.flush()
-        fail(error)
+        raise
     except BaseException:
         printer.end(done=False)
         raise
     printer.end()
-    if dry:
-        steps.end()
     return result
 
 
@@ -99,6 +157,20 @@ def name_argument(command: Callable[..., object]) -> Callable[..., object]:
 def optional_name_argument(command: Callable[..., object]) -> Callable[..., object]:
     """Hand a command the VM's `name`, or None where it is given neither way."""
     return _named(command, lambda given: None if given is None else VmName(given))
+
+
+def names_argument(command: Callable[..., object]) -> Callable[..., object]:
+    """Hand a command `names`: of one VM by --name/-n, or of one or several as plain arguments."""
+
+    @wraps(command)
+    def with_names(named: str | None, plain: tuple[str, ...], **options: Any) -> object:
+        if named is not None and any(named != word for word in plain):
+            raise click.UsageError(f"two names are given: {named} and {plain[0]}")
+        given = dict.fromkeys(plain if named is None else (named,))
+        return command(names=[_name(word) for word in given or (None,)], **options)
+
+    argument = click.argument("plain", metavar="[NAME]...", nargs=-1, shell_complete=names_completer())
+    return argument(_name_option(with_names))
 
 
 def _named(

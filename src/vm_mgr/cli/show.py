@@ -92,7 +92,10 @@ def _machine(shown: Shown) -> Iterator[tuple[str, str]]:
         yield "storage", shown.storage
     if shown.machine:
         machine = shown.machine
-        yield "machine", f"{machine.vcpus} vCPU, {_size(machine.memory_bytes)}"
+        yield (
+            "machine",
+            f"{machine.vcpus} vCPU{'' if machine.vcpus == 1 else 's'}, {_size(machine.memory_bytes)}",
+        )
         yield "uuid", machine.uuid
         for mac in machine.macs:
             yield "mac", mac
@@ -121,7 +124,7 @@ def _host(vm: VmResource) -> str:
     if vm.pinned_host:
         return f"pinned to {vm.pinned_host}"
     returns = ", and returns to it" if vm.returns else ""
-    return f"prefers {vm.preferred_host}{returns}" if vm.preferred_host else "any"
+    return f"prefers {vm.preferred_host}{returns}" if vm.preferred_host else "any node"
 
 
 def _others(shown: Shown) -> Iterator[tuple[str, str]]:

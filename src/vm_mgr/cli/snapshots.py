@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from vm_mgr.cli.answer import answer
-from vm_mgr.cli.dry_run import confirm
+from vm_mgr.cli.dry_run import confirm, yes_option
 from vm_mgr.cli.options import options_of
 from vm_mgr.cli.render import print_snapshots
 from vm_mgr.cli.run import name_argument, output_option, perform, show_done
@@ -46,13 +46,15 @@ def create_snapshot_command(**given: Any) -> None:
 @click.command("remove-snapshot")
 @name_argument
 @options_of("remove-snapshot")
-def remove_snapshot_command(**given: Any) -> None:
+@yes_option
+def remove_snapshot_command(yes: bool, **given: Any) -> None:  # noqa: FBT001
     """Remove a snapshot.
 
     \b
     Example:
       vm-mgr remove-snapshot web1 --snap-name before-update
     """
+    confirm(f"Snapshot {given['snapshot']} of {given['name']} will be deleted.", yes=yes)
     done = perform("remove-snapshot", given)
     answer("remove-snapshot", given, done, f"snapshot {given['snapshot']} of {given['name']} removed")
 
@@ -79,7 +81,8 @@ def list_snapshots_command(name: VmName, output: str) -> None:
 @click.command("purge")
 @name_argument
 @options_of("purge")
-def purge_command(**given: Any) -> None:
+@yes_option
+def purge_command(yes: bool, **given: Any) -> None:  # noqa: FBT001
     """Remove a VM's snapshots: all, those before a date, or the oldest ones.
 
     \b
@@ -88,6 +91,8 @@ def purge_command(**given: Any) -> None:
     """
     if given["before_utc"] is not None and given["number"] is not None:
         raise click.UsageError("give --date or --number, not both")
+    which = "Old" if given["before_utc"] is not None or given["number"] is not None else "All"
+    confirm(f"{which} snapshots of {given['name']} will be deleted.", yes=yes)
     gone = perform("purge", given)
     count = f"{len(gone)} snapshot{'' if len(gone) == 1 else 's'} of {given['name']} removed"
     answer("purge", given, gone, f"{count}: {', '.join(one.name for one in gone)}" if gone else count)
@@ -96,7 +101,7 @@ def purge_command(**given: Any) -> None:
 @click.command("rollback")
 @name_argument
 @options_of("rollback")
-@click.option("-y", "--yes", is_flag=True, help="Don't ask for confirmation.")
+@yes_option
 def rollback_command(name: VmName, snapshot: str, yes: bool) -> None:  # noqa: FBT001
     """Stop a VM if it runs, roll all its disks back to a snapshot, and start it again if it was to run.
 
@@ -104,6 +109,5 @@ def rollback_command(name: VmName, snapshot: str, yes: bool) -> None:  # noqa: F
     Example:
       vm-mgr rollback web1 --snap-name before-update
     """
-    if not yes:
-        confirm(f"What {name} wrote since {snapshot} will be lost. Go on?")
+    confirm(f"What {name} wrote since {snapshot} will be lost.", yes=yes)
     show_done("rollback", {"name": name, "snapshot": snapshot})

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from datetime import datetime
 from typing import TypeVar
 
 from vm_mgr.cli.run import print_error
@@ -32,7 +33,8 @@ def watch(
         while True:
             text = _output(look, show, terminal=terminal)
             if terminal:
-                text = _page(text, f"Every {every_s} s, end with Ctrl-C")
+                now = datetime.fromtimestamp(env.clock.utc()).astimezone()
+                text = _page(text, f"Every {every_s} s, end with Ctrl-C  {now:%H:%M:%S}")
             elif text:
                 text, lead = lead + text, between
             sys.stdout.write(text)

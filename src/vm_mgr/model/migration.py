@@ -186,9 +186,9 @@ def choose(dirty_bps: float | None, bandwidth_bps: float | None, memory_bytes: i
     """Pick for `auto`: by what the guest dirties and what the network carries, as far as both are known."""
     if dirty_bps is None:
         return Plan(Strategy.AUTO_CONVERGE, reason="the guest's dirty rate can't be measured here")
-    known = "the bandwidth" if bandwidth_bps else "what surely fits (the bandwidth is not known)"
     bandwidth = bandwidth_bps or SURELY_BPS
-    rates = f"the guest dirties {_rate(dirty_bps)}, {known} is {_rate(bandwidth)}"
+    least = "" if bandwidth_bps else "at least "
+    rates = f"the guest changes {_rate(dirty_bps)}, the link carries {least}{_rate(bandwidth)}"
     if dirty_bps < CONVERGES * bandwidth:
         return Plan(Strategy.PRECOPY, reason=f"{rates}: it converges by itself")
     whole_s = memory_bytes / bandwidth

@@ -9,6 +9,7 @@ from vm_mgr.operations.enable import resource_for
 from vm_mgr.operations.support.locking import first_change, locked, restore_settings_on_failure, with_intent
 from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
+from vm_mgr.reports import Level, Note
 
 __all__ = ["add_colocation", "list_colocation", "recover", "remove_colocation", "separate"]
 
@@ -34,7 +35,10 @@ def remove_colocation(env: Env, name: VmName, others: Sequence[str] = ()) -> Map
     unknown = [other for other in others if other not in present]
     if unknown:
         hint = f"see them: vm-mgr list-colocation {name}"
-        raise VmMgrError(Kind.NOT_FOUND, f"{name} has nothing to do with {', '.join(unknown)}", hint=hint)
+        raise VmMgrError(Kind.NOT_FOUND, f"{name} has no colocation with {', '.join(unknown)}", hint=hint)
+    if not present:
+        hint = f"other VMs may have one with it: vm-mgr show {name}"
+        env.say(Note(Level.INFO, "unchanged", f"{name} has no colocations of its own", hint))
     return _change(env, name, dict.fromkeys(others or present))
 
 

@@ -1,6 +1,6 @@
 """Create a VM from a disk image and a domain definition."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import zip_longest
@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from vm_mgr.errors import Kind, UuidTakenError, VmMgrError, raise_all
 from vm_mgr.model.attributes import attribute_problems
+from vm_mgr.model.capacity import size_words
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.failback import failback_problems
 from vm_mgr.model.health_checks import check_problems
@@ -65,6 +66,7 @@ __all__ = [
 TOKEN = "_vm_mgr_made"  # noqa: S105 - it tells one making from another
 COMMITTING = "committing"
 ENABLING = "enabling"
+SMALLEST = 1 << 20
 BUSES = ("virtio", "scsi", "sata", "ide", "usb")
 CLAIMS = {UUID: KeyKind.UUID, MAC: KeyKind.MAC}
 
@@ -73,7 +75,8 @@ class CreateRequest(NamedTuple):
     """What to create; xml is the text of the definition, the images are paths, the system disk's first.
 
     formats: of the images one by one; where there is none, or None, the content decides.
-    storage: the label of the storage to create it in; the default one if empty.
+    storage: the label of the storage to create it in; the default one if empty. disk_bytes: what the system
+    disk is to have at least; without images it is empty.
     verify: read everything again and compare. local: the domain of this node's libvirt that is taken over,
     and forgotten there once all is copied. allow: what is else refused, in the words of
     operations/support/ties.py.
@@ -91,6 +94,7 @@ class CreateRequest(NamedTuple):
     local: str = ""
     storage: str = ""
     allow: tuple[str, ...] = ()
+    disk_bytes: int = 0
 
 
 def create(env: Env, request: CreateRequest) -> VmStatus:
@@ -111,7 +115,7 @@ def create(env: Env, request: CreateRequest) -> VmStatus:
         prepared = _prepared(env, request, images)
         taken = taken_problems(env, name, prepared.xml, request.allow)
         raise_all(taken + _capacity_problems(env, state, request))
-        tell_room(env, request.storage, sum(image.size_bytes for image in images))
+        tell_room(env, request.storage, sum(_sizes(request, images)))
         tell_losses(env, images)
         enable, start = request.enable, request.start
         details = {"local": request.local, "storage": request.storage}
@@ -209,7 +213,8 @@ def _put_in_cluster(env: Env, name: VmName, *, start: bool) -> None:
 def _prepared(env: Env, request: CreateRequest, images: list[ImageFile]) -> Prepared:
     """Put the disks into the definition, and tell what of it is not kept."""
     disks = env.storages.get(request.storage).disks
-    own = [disks.locate(request.name, number, request.settings.disk_bus) for number in range(len(images))]
+    count = len(_sizes(request, images))
+    own = [disks.locate(request.name, number, request.settings.disk_bus) for number in range(count)]
     prepared = env.definitions.prepare(request.xml, request.name, own)
     taken = [
         f"{disk.target}: {image.path} in place of {disk.path}"
@@ -230,11 +235,12 @@ def _import(
     replacing: bool,
 ) -> None:
     with env.storages.get(request.storage).stage(request.name) as staged:
-        for image in images:
-            staged.add(image.size_bytes)
-            if image.format:
-                staged.fill(image, partial(_tell, env, "importing", image))
-            if image.format and request.verify:
+        for size_bytes, image in zip_longest(_sizes(request, images), images):
+            staged.add(size_bytes)
+            if image is None or not image.format:
+                continue
+            staged.fill(image, partial(_tell, env, "importing", image))
+            if request.verify:
                 staged.compare(image, partial(_tell, env, "comparing", image))
         # What a domain that is taken over has at this node, as its definition names it.
         nvram = env.nvram_files.read(env.definitions.nvram(request.xml)) if request.local else b""
@@ -247,6 +253,12 @@ def _import(
         )
         made.replace(replacing=replacing)
         staged.commit()
+
+
+def _sizes(request: CreateRequest, images: Sequence[ImageFile]) -> list[int]:
+    """Give the sizes of the disks, which may be larger than their images."""
+    first, *others = [image.size_bytes for image in images] or [0]
+    return [max(first, request.disk_bytes), *others]
 
 
 def _tell(env: Env, doing: str, image: ImageFile, fraction: float) -> None:
@@ -269,6 +281,14 @@ def _inspect(env: Env, request: CreateRequest) -> tuple[list[ImageFile], list[Vm
             if error.kind not in (Kind.INVALID, Kind.NOT_FOUND, Kind.WRONG_STATE):
                 raise
             problems.append(error)
+    if request.disk_bytes < SMALLEST and (request.disk_bytes or not request.images):
+        message = "the system disk needs an image, or a size of 1M or more"
+        problems.append(VmMgrError(Kind.INVALID, message, hint="give --image FILE, or --disk 20G"))
+    if images and 0 < request.disk_bytes < images[0].size_bytes:
+        message = (
+            f"the image {images[0].path} has {size_words(images[0].size_bytes)}, which is more than --disk"
+        )
+        problems.append(VmMgrError(Kind.INVALID, message, hint="leave out --disk, or give a larger size"))
     return images, problems
 
 

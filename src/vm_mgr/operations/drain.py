@@ -187,8 +187,8 @@ class _Drain:
         """Put the node in standby, unless that would stop what is left on it."""
         self._keep_stranded()
         if self.stays:
-            text = f"{self.node} is not put in standby: that would stop what is left on it, or move it"
-            self.env.say(Note(Level.WARNING, "no-standby", text, f"crm_standby -N {self.node} -v on"))
+            text = f"{self.node} is not put in standby: that would stop what is still on it, or move it"
+            self.env.say(Note(Level.WARNING, "no-standby", text, "move or stop them, and drain it again"))
             return False
         self.env.nodes.standby(self.node)
         began_s, began_utc = self.env.clock.monotonic(), self.env.clock.utc()

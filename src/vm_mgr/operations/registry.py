@@ -38,7 +38,7 @@ class Operation(NamedTuple):
 
     page: of the documents, where it is explained. changes: whether it changes anything, so that it has a dry
     run. requests: the module of operations/requests that has its fields. command: of the command line, where
-    it is another's; empty for its own name.
+    it is another's; empty for its own name. several: whether its command takes several VMs, one by one.
     """
 
     module: str
@@ -48,6 +48,7 @@ class Operation(NamedTuple):
     changes: bool = True
     requests: Literal["vms", "making", "moving"] = "vms"
     command: str = ""
+    several: bool = False
 
     def load(self) -> Any:
         """Import and give the function, whose first argument is the Env."""
@@ -74,15 +75,17 @@ OPERATIONS: dict[str, Operation] = {
     "add-disk": Operation("add_disk", "add_disk", CHANGE, LAYOUT),
     "add-pacemaker-remote": Operation("pacemaker_remote", "add_pacemaker_remote", CHANGE, LAYOUT),
     "add-to-cluster": Operation("add_to_cluster", "add_to_cluster", CHANGE, SETTINGS, requests="making"),
+    "address": _look("guest_access", "addresses", DAILY),
     "clone": Operation("clone", "clone", CHANGE, SETTINGS, requests="making"),
     "console": Operation("console", "console", OPERATE, DAILY, changes=False),
     "create": Operation("create", "create", CHANGE, SETTINGS, requests="making"),
     "create-snapshot": Operation("create_snapshot", "create_snapshot", OPERATE, LAYOUT),
-    "disable": Operation("disable", "disable", CHANGE, SAFETY),
+    "disable": Operation("disable", "disable", CHANGE, SAFETY, several=True),
     "drain": Operation("drain", "drain", OPERATE, MOVES, requests="moving", command="migrate"),
     "edit": Operation("edit", "edit", CHANGE, DAILY, requests="making"),
-    "enable": Operation("enable", "enable", CHANGE, SAFETY),
+    "enable": Operation("enable", "enable", CHANGE, SAFETY, several=True),
     "events": _look("events", "events", RECOVERY),
+    "exec": Operation("guest_access", "execute", OPERATE, DAILY, changes=False),
     "flatten": Operation("flatten", "flatten", CHANGE, LAYOUT),
     "get-metadata": _look("metadata", "get_metadata", LAYOUT),
     "import": Operation("import_appliance", "import_appliance", CHANGE, IMAGES, requests="making"),
@@ -90,11 +93,11 @@ OPERATIONS: dict[str, Operation] = {
     "list-colocation": _look("colocation", "list_colocation", MOVES),
     "list-metadata": _look("metadata", "list_metadata", LAYOUT),
     "list-snapshots": _look("list_snapshots", "list_snapshots", LAYOUT),
-    "migrate": Operation("migrate", "migrate", OPERATE, MOVES, requests="moving"),
-    "pause": Operation("pause", "pause", OPERATE, DAILY),
+    "migrate": Operation("migrate", "migrate", OPERATE, MOVES, requests="moving", several=True),
+    "pause": Operation("pause", "pause", OPERATE, DAILY, several=True),
     "purge": Operation("remove_snapshot", "purge", CHANGE, LAYOUT),
     "release-node": Operation("release_node", "release_node", OPERATE, RECOVERY),
-    "remove": Operation("remove", "remove", CHANGE, DAILY),
+    "remove": Operation("remove", "remove", CHANGE, DAILY, several=True),
     "remove-colocation": Operation("colocation", "remove_colocation", CHANGE, MOVES),
     "remove-disk": Operation("remove_disk", "remove_disk", CHANGE, LAYOUT),
     "remove-metadata": Operation("metadata", "remove_metadata", OPERATE, LAYOUT),
@@ -103,16 +106,17 @@ OPERATIONS: dict[str, Operation] = {
     "rename": Operation("rename", "rename", CHANGE, LAYOUT),
     "repair": Operation("repair", "repair", CHANGE, DAILY),
     "resize-disk": Operation("resize_disk", "resize_disk", CHANGE, LAYOUT),
-    "restart": Operation("restart", "restart", OPERATE, DAILY),
-    "resume": Operation("pause", "resume", OPERATE, DAILY),
+    "restart": Operation("restart", "restart", OPERATE, DAILY, several=True),
+    "resume": Operation("pause", "resume", OPERATE, DAILY, several=True),
     "rollback": Operation("rollback", "rollback", CHANGE, LAYOUT),
+    "screenshot": Operation("guest_access", "screenshot", OPERATE, DAILY, changes=False),
     "separate": Operation("colocation", "separate", CHANGE, MOVES),
     "set": Operation("set_vm", "set_vm", CHANGE, SETTINGS, requests="making"),
     "set-metadata": Operation("metadata", "set_metadata", OPERATE, LAYOUT),
     "show": _look("show", "show", DAILY),
-    "start": Operation("start", "start", OPERATE, START),
+    "start": Operation("start", "start", OPERATE, START, several=True),
     "status": _look("status", "full_status", DAILY),
-    "stop": Operation("stop", "stop", OPERATE, AGENT),
+    "stop": Operation("stop", "stop", OPERATE, AGENT, several=True),
     "timeouts": _look("timeouts", "timeouts", "explanation/recovery-time.md"),
-    "unmigrate": Operation("unmigrate", "unmigrate", CHANGE, MOVES),
+    "unmigrate": Operation("unmigrate", "unmigrate", CHANGE, MOVES, several=True),
 }

@@ -61,6 +61,8 @@ def release_node(env: Env, node: NodeName, *, wait_s: float = 0.0) -> Released:
 
 def _addresses(env: Env, node: NodeName) -> frozenset[str]:
     found = frozenset(address for address, owner in env.node_addresses.items() if owner == node)
+    if not found and env.cluster.state().node(node) is None:
+        raise VmMgrError(Kind.NOT_FOUND, f"the cluster has no node {node!r}", hint="see them: crm_mon -1")
     if not found:
         hint = "add it to the table [nodes] in /etc/vm-mgr/vm-mgr.toml"
         raise VmMgrError(Kind.NOT_FOUND, f"no address of {node} is known", hint=hint)

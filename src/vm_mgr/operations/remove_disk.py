@@ -64,10 +64,10 @@ def takes_long(intent: Intent) -> bool:
 def _problems(env: Env, name: VmName, number: int) -> list[VmMgrError]:
     last = len(env.storage.clients.images(name)) - 1
     if number == 0:
-        hint = f"remove the VM with all its disks: vm-mgr remove {name}"
+        hint = f"only other disks can be removed; see them: vm-mgr show {name}"
         return [VmMgrError(Kind.INVALID, f"disk 0 of {name} is its system disk", hint=hint)]
     if not 0 < number <= last:
-        hint = f"it has the disks 0 to {last}"
+        hint = f"it has the disks 0 to {last}" if last else "it has only disk 0"
         return [VmMgrError(Kind.NOT_FOUND, f"{name} has no disk {number}", hint=hint)]
     if number < last:
         message = f"disk {number} of {name} is not its last one; disks are numbered without gaps"

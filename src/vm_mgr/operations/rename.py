@@ -10,7 +10,7 @@ from vm_mgr.operations.status import status
 from vm_mgr.operations.storage.free import require_free
 from vm_mgr.operations.storage.overlay import noted_problems
 from vm_mgr.operations.support.locking import first_change, locked, with_intent
-from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
+from vm_mgr.operations.support.preconditions import node_name_error, quorum_problems, require_defined
 from vm_mgr.ports.env import Env
 
 __all__ = ["recover", "recover_others", "rename"]
@@ -27,6 +27,8 @@ def rename(env: Env, name: VmName, new: VmName) -> VmStatus:
             problems.append(
                 VmMgrError(Kind.EXISTS, f"there is a VM {new} already", hint="choose another name")
             )
+        if state.node(new) is not None:
+            problems.append(node_name_error(new))
         resource = state.resources.get(name)
         if resource is not None and (resource.active or resource.target_role != "Stopped"):
             hint = f"stop it first: vm-mgr stop {name}"

@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState
+from vm_mgr.model.devices import DeviceChange
 from vm_mgr.model.failback import failback_problems, returns
 from vm_mgr.model.intent import Intent
 from vm_mgr.model.on_move import OnMove, on_move_of
 from vm_mgr.model.settings import PLACES, SETTINGS
 from vm_mgr.model.vm import VmName, VmSettings, text_problems
 from vm_mgr.operations.create import setting_problems
+from vm_mgr.operations.devices import edit_devices, tell_guest
 from vm_mgr.operations.enable import resource_for
 from vm_mgr.operations.support.capacity import guest_problems
 from vm_mgr.operations.support.locking import locked, undo_on_failure, with_intent
@@ -38,6 +40,7 @@ class Changes(NamedTuple):
     vcpus: int | None = None
     description: str | None = None
     allow: Collection[str] = ()
+    devices: tuple[DeviceChange, ...] = ()
 
 
 def set_vm(env: Env, name: VmName, changes: Changes) -> bool:
@@ -57,19 +60,23 @@ def set_vm(env: Env, name: VmName, changes: Changes) -> bool:
         raise_all(_capacity_problems(env, state, after, changes))
         values = changes._asdict()
         given = {key: values[key] for key in IN_DEFINITION if values[key] is not None}
-        new_xml = env.definitions.changed(env.storage.definitions.read(name), **given) if given else ""
-        if not fields and not given:
+        xml = env.storage.definitions.read(name) if given or changes.devices else ""
+        edits = edit_devices(env, xml, changes.devices)
+        new_xml = edits[-1].xml if edits else xml
+        if given:
+            new_xml = env.definitions.changed(new_xml, **given)
+        if not fields and not new_xml:
             env.say(Note(Level.INFO, "unchanged", f"nothing is changed of {name}"))
             return False
         stored = after._replace(user_metadata=_notes(before, after))
         back = before._replace(user_metadata=_notes(after, before))
-        old_xml = env.storage.definitions.read(name) if new_xml else ""
         with (
             with_intent(env, name, "set", xml=new_xml, settings=json.dumps(stored._asdict())) as step,
-            undo_on_failure(step, xml=old_xml, settings=json.dumps(back._asdict())),
+            undo_on_failure(step, xml=xml, settings=json.dumps(back._asdict())),
         ):
             _apply(env, name, step.intent)
-        _tell(env, state, name, fields, sorted(given))
+        _tell(env, state, name, fields, sorted(given.keys() - {"description"}))
+        tell_guest(env, name, edits)
         resource = state.resources.get(name)
         node = resource.nodes[0] if resource is not None and resource.active and resource.nodes else ""
         if fields & RETURN and _goes_home(state, node, after):
@@ -164,7 +171,7 @@ def _problems(
     resource = state.resources.get(name)
     node = resource.nodes[0] if resource is not None and resource.active and resource.nodes else ""
     pin = after.pinned_host
-    if "pinned_host" in fields and pin and node not in ("", pin):
+    if "pinned_host" in fields and pin and node not in ("", pin) and state.node(pin) is not None:
         message = f"{name} runs on {node}: pinned to {pin}, it would be moved there at once"
         hint = f"move it first: vm-mgr migrate {name} {pin}"
         problems.append(VmMgrError(Kind.WRONG_STATE, message, hint=hint))
@@ -210,13 +217,13 @@ def _tell(env: Env, state: ClusterState, name: VmName, fields: set[str], given: 
         return
     now, later, disks = (_effective(fields, effect) for effect in ("now", "enable", "disks"))
     if now:
-        env.say(Note(Level.INFO, "effect-now", f"in effect now: {_words(now)}"))
+        env.say(Note(Level.INFO, "effect-now", f"in effect now: {_options(now)}"))
     if given:
         hint = f"vm-mgr restart {name}" if resource.active else ""
-        env.say(Note(Level.INFO, "effect-start", f"in effect from the next start on: {_words(given)}", hint))
+        env.say(Note(Level.INFO, "effect-start", f"in effect from the next start: {_options(given)}", hint))
     if later:
         hint = f"vm-mgr disable {name}; vm-mgr enable {name}"
-        text = f"in effect once {name} was disabled and enabled again: {_words(later)}"
+        text = f"in effect once {name} was disabled and enabled again: {_options(later)}"
         env.say(Note(Level.INFO, "effect-enable", text, hint))
     if disks:
         env.say(Note(Level.INFO, "effect-disk", "the disk bus is for disks that are added from now on"))
@@ -226,9 +233,7 @@ def _effective(fields: set[str], effect: str) -> list[str]:
     return sorted(one.name for one in SETTINGS if one.effect == effect and one.name in fields)
 
 
-def _words(fields: Sequence[str]) -> str:
-    units = ("_bytes", "_mib", "_ms", "_s")
-    names = [
-        next((field.removesuffix(unit) for unit in units if field.endswith(unit)), field) for field in fields
-    ]
-    return ", ".join(names)
+def _options(fields: Sequence[str]) -> str:
+    """Name fields as the command line does."""
+    words = {one.name: one.field.options[0] for one in SETTINGS if one.field.options}
+    return ", ".join(words.get(field, f"--{field.removesuffix('_bytes')}") for field in fields)

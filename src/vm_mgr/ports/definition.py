@@ -1,9 +1,11 @@
 """Read and prepare domain definitions."""
 
 from collections.abc import Collection, Mapping, Sequence
+from enum import Enum
 from typing import NamedTuple, Protocol
 
 from vm_mgr.errors import VmMgrError
+from vm_mgr.model.devices import DeviceChange, NewMachine
 from vm_mgr.model.nvram import NvramPlaces
 from vm_mgr.model.package import Appliance
 from vm_mgr.model.storage import Disk, DiskSource
@@ -18,8 +20,10 @@ __all__ = [
     "DefinitionReading",
     "DefinitionWriting",
     "Definitions",
+    "Edited",
     "Exclusive",
     "HardDisk",
+    "LiveChange",
     "Machine",
     "Prepared",
     "Tie",
@@ -82,6 +86,23 @@ class Machine(NamedTuple):
     vcpus: int
     uuid: str
     macs: tuple[str, ...] = ()
+
+
+class LiveChange(Enum):
+    """How a change of a device reaches a guest that runs; the words are virsh's."""
+
+    ATTACH = "attach-device"
+    DETACH = "detach-device"
+    UPDATE = "update-device"
+    NEXT_START = ""
+
+
+class Edited(NamedTuple):
+    """A definition with a changed device, and that device's XML for the guest that runs."""
+
+    xml: str
+    live: LiveChange
+    device: str
 
 
 class DefinitionReading(Protocol):
@@ -188,6 +209,14 @@ class DefinitionWriting(Protocol):
         description: str | None = None,
     ) -> str:
         """Change what is given; raises INVALID where the rest of the definition contradicts it."""
+        ...
+
+    def edited(self, xml: str, change: DeviceChange) -> Edited:
+        """Change a network card or a medium; raises NOT_FOUND, or EXISTS for a card's address."""
+        ...
+
+    def made(self, machine: NewMachine) -> str:
+        """Write a definition where none is given."""
         ...
 
     def completed(self, xml: str) -> str:

@@ -6,9 +6,11 @@ from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.capacity import NodeCapacity
 from vm_mgr.model.pause import PauseReason
 from vm_mgr.model.vm import VmName
+from vm_mgr.ports.definition import LiveChange
+from vm_mgr.ports.guest_access import GuestAccess
 from vm_mgr.ports.live_migration import LiveMigration
 
-__all__ = ["Domains", "GuestDisks", "GuestMemory", "Guests", "Hypervisor", "half_error"]
+__all__ = ["Devices", "Domains", "GuestDisks", "GuestMemory", "Guests", "Hypervisor", "half_error"]
 
 
 def half_error(name: VmName, reason: PauseReason) -> VmMgrError:
@@ -145,8 +147,26 @@ class GuestDisks(Protocol):
         ...
 
 
-class Hypervisor(Domains, Guests, GuestMemory, GuestDisks, LiveMigration, Protocol):
+class Devices(Protocol):
+    """What a running domain has besides its disks, and what domains can have here."""
+
+    def has_kvm(self) -> bool:
+        """Tell whether domains of the type kvm can run here."""
+        ...
+
+    def change_device(self, name: VmName, change: LiveChange, device: str) -> None:
+        """Attach, detach or update a device of a running domain, until it ends.
+
+        A guest that is to release a device does so later, or never.
+        """
+        ...
+
+
+class Hypervisor(Domains, Guests, GuestMemory, GuestDisks, Devices, LiveMigration, Protocol):
     """The hypervisor of a node.
 
-    Every call is bounded in time and raises EXTERNAL_FAILURE when it fails or hangs.
+    guest: its guests, for what they are asked from outside. Every call is bounded in time and raises
+    EXTERNAL_FAILURE when it fails or hangs.
     """
+
+    guest: GuestAccess

@@ -231,6 +231,7 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
         "abort_job": lambda _, name: f"cancel a migration of {name} under way",
         "attach": lambda _, name, _device: f"attach the disk to the running guest of {name}",
         "create": lambda _, _xml, name, **_named: f"start the domain {name}",
+        "change_device": lambda _, name, change, _device: f"{change.value} at the running guest of {name}",
         "destroy": lambda _, name, **_named: f"power off {name}",
         "detach": lambda _, name, source: f"ask the guest of {name} to release {source}",
         "freeze": _freeze,

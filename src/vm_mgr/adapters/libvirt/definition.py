@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from lxml import etree
 
 from vm_mgr.adapters.libvirt.appliance import ApplianceXml
+from vm_mgr.adapters.libvirt.devices import edited, made
 from vm_mgr.adapters.libvirt.domain_disks import (
     SOURCE,
     described,
@@ -25,10 +26,11 @@ from vm_mgr.adapters.libvirt.requirements import requirements
 from vm_mgr.adapters.libvirt.sizes import memory_bytes, set_memory, set_vcpus, vcpus
 from vm_mgr.adapters.libvirt.ties import duplicates, ties
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.devices import DeviceChange
 from vm_mgr.model.nvram import NvramPlaces
 from vm_mgr.model.storage import Disk, DiskSource
 from vm_mgr.model.vm import VmName
-from vm_mgr.ports.definition import Exclusive, HardDisk, Machine, Prepared, Tie, Written
+from vm_mgr.ports.definition import Edited, Exclusive, HardDisk, Machine, Prepared, Tie, Written
 
 __all__ = ["DomainXml"]
 
@@ -195,6 +197,12 @@ class DomainXml(ApplianceXml):
             return tuple(dict.fromkeys(exclusive(parse(xml))))
         except VmMgrError:
             return ()
+
+    def edited(self, xml: str, change: DeviceChange) -> Edited:
+        """Change a device."""
+        return edited(parse(xml), change)
+
+    made = staticmethod(made)
 
     def has_agent(self, xml: str) -> bool:
         """Look for the channel with the name that QEMU's agent has."""

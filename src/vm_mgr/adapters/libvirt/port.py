@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from vm_mgr.adapters.libvirt import commands
 from vm_mgr.adapters.libvirt.connection import Connection
+from vm_mgr.adapters.libvirt.guest_access import LibvirtGuests
 from vm_mgr.adapters.libvirt.parse import parse_capacity
 from vm_mgr.adapters.libvirt.virsh import CONNECT_S, DEVICE_S, FREEZE_S, MONITOR_S, SHORT_S, check
 from vm_mgr.errors import Kind, VmMgrError
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from vm_mgr.model.capacity import NodeCapacity
     from vm_mgr.model.migration import JobSample
     from vm_mgr.model.vm import VmName
+    from vm_mgr.ports.definition import LiveChange
+    from vm_mgr.ports.guest_access import GuestAccess
     from vm_mgr.ports.live_migration import Migration, Tell
     from vm_mgr.ports.runner import Completed, Runner
 
@@ -45,6 +48,7 @@ class LocalLibvirt:
         self.state_dir = state_dir
         self.uri = uri
         self.connection = Connection(uri)
+        self.guest: GuestAccess = LibvirtGuests(runner, uri)
 
     def close(self) -> None:
         """Leave the kept connection; the next call that needs it connects again."""
@@ -208,6 +212,16 @@ class LocalLibvirt:
         """
         with in_memory(device, f"{name}-device.xml") as path:
             check(self._virsh("attach-device", name, path, "--live", timeout_s=DEVICE_S))
+
+    def has_kvm(self) -> bool:
+        """Ask what a domain of the type kvm could have; libvirt refuses that where there is no KVM."""
+        self.capacity()  # raises where libvirt does not answer at all: that is no word on KVM
+        return self._virsh("domcapabilities", "--virttype", "kvm", timeout_s=CONNECT_S).exit_code == 0
+
+    def change_device(self, name: VmName, change: LiveChange, device: str) -> None:
+        """Change the running domain only, as `attach` does."""
+        with in_memory(device, f"{name}-device.xml") as path:
+            check(self._virsh(change.value, name, path, "--live", timeout_s=DEVICE_S))
 
     def detach(self, name: VmName, source: str) -> None:
         """Send the request; libvirt waits some seconds for the guest and then returns without it.

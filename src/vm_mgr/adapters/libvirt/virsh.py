@@ -23,6 +23,13 @@ MONITOR_S = 3600.0
 # What libvirt puts below a line of XML to point into it, and empty lines.
 MARKER = re.compile(r"\s*-*\^?\s*")
 ITS_LOG = "see what libvirt did, on the VM's node: journalctl -u libvirtd -u virtqemud"
+# What stands before a cause in libvirt's words (qemuProcessReportLogError) and QEMU's own.
+_LEAD = re.compile(
+    r"^(?:internal error: )?(?:(?:process exited while connecting to monitor|"
+    r"QEMU unexpectedly closed the monitor(?: \(vm='[^']*'\))?): ?)?"
+    r"(?:[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z )?(?:qemu-system-[a-z0-9_]+: )?"
+)
+_WARNING = re.compile(r"qemu-system-[a-z0-9_]+: warning: ")
 HINTS = {
     "No more available PCI slots": "use --disk-bus scsi; or stop the VM and add <controller type='pci' "
     "model='pcie-root-port'/> for each further disk: vm-mgr edit NAME",
@@ -54,4 +61,17 @@ def _reason(stderr: str) -> str:
     lines = [
         line.strip().removeprefix("error: ") for line in stderr.splitlines() if not MARKER.fullmatch(line)
     ]
-    return " / ".join(lines[1:] or lines) or "virsh failed and said nothing"
+    told = [_cause(line) for line in lines[1:] or lines if not _WARNING.search(line)]
+    return " / ".join(filter(None, told)) or "virsh failed and said nothing"
+
+
+def _cause(line: str) -> str:
+    """Leave out what libvirt and QEMU say before the cause: who has it, and when.
+
+    >>> _cause("internal error: process exited while connecting to monitor: 2026-11-28T17:55:29.388140Z "
+    ...        "qemu-system-x86_64: cannot set up guest memory 'pc.ram': Cannot allocate memory")
+    "cannot set up guest memory 'pc.ram': Cannot allocate memory"
+    >>> _cause("internal error: QEMU unexpectedly closed the monitor (vm='web1')")
+    "QEMU unexpectedly closed the monitor (vm='web1')"
+    """
+    return _LEAD.sub("", line) or line

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from vm_mgr.adapters.memory.guest_access import MemoryGuests
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.capacity import NodeCapacity
 from vm_mgr.model.pause import PauseReason
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from vm_mgr.model.migration import JobSample
     from vm_mgr.model.vm import VmName
+    from vm_mgr.ports.definition import LiveChange
+    from vm_mgr.ports.guest_access import GuestAccess
     from vm_mgr.ports.live_migration import Migration, Tell
 
 __all__ = ["MemoryHypervisor"]
@@ -37,6 +40,9 @@ class MemoryHypervisor:
         self.alone: dict[VmName, str] = {}
         self.plugged: dict[VmName, list[str]] = {}
         self.no_free_slot = False
+        self.kvm = False
+        self.guest: GuestAccess = MemoryGuests()
+        self.changed_devices: list[tuple[VmName, str, str]] = []
         self.keeps_disks = False
         self.hanging = False
         self.has = NodeCapacity(memory_bytes=1 << 40, cpus=256)
@@ -234,6 +240,18 @@ class MemoryHypervisor:
         if self.no_free_slot:
             raise VmMgrError(Kind.EXTERNAL_FAILURE, "no more available PCI slots")
         self.plugged.setdefault(name, []).append(_source(device))
+
+    def has_kvm(self) -> bool:
+        """Give what a test has set."""
+        self._call("has_kvm", 0)
+        return self.kvm
+
+    def change_device(self, name: VmName, change: LiveChange, device: str) -> None:
+        """Remember it."""
+        self._call("change_device", 0)
+        if self.no_free_slot:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, "no more available PCI slots")
+        self.changed_devices.append((name, change.value, device))
 
     def detach(self, name: VmName, source: str) -> None:
         """Detach it, if the guest lets go."""

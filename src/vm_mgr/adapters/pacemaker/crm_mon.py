@@ -18,6 +18,8 @@ FULL_ATTRIBUTE = "vm-mgr-full-"  # and the name of a VM; ocf/VirtualDomain tells
 # Followed by a VM's name: a transient attribute of a node on which a second QEMU of the VM was found.
 ALARM = "vm-mgr-second-"
 INFINITY = "INFINITY"
+# What Pacemaker keeps of a reason; the agent marks one that it has cut with three dots.
+KEPT_BYTES = 128
 NOT_RUNNING = ("Stopped", "Starting", "Stopping")
 # The last one undoes what others were escaped with.
 ESCAPES = (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&apos;", "'"), ("&amp;", "&"))
@@ -201,6 +203,8 @@ def _failures(name: str, root: ET.Element) -> tuple[Failure, ...]:
             # From 2.1.6 on Pacemaker drops the reasons of these (pcmk__create_history_xml).
             if task in ("migrate_to", "migrate_from") and not failure.get("exitreason"):
                 reason += f" (why: vm-mgr events {name})"
+            elif len(reason.encode()) >= KEPT_BYTES - 3:
+                reason += f" (whole: vm-mgr events {name})"
             text = f"{task} on {failure.get('node', '?')}: {reason}"
             found.append(Failure(text, failure.get("last-rc-change", ""), task, failure.get("node", "")))
     return tuple(found)

@@ -38,7 +38,7 @@ def wait_started(env: Env, name: VmName, start_timeout_s: float = 120) -> VmStat
     if seen.state is VmState.STARTED:
         return seen
     reason = f": {seen.detail}" if seen.detail else ""
-    lost, undo = _lost(env, seen), f"; the cluster is still to start it: vm-mgr stop {name} takes that back"
+    lost, undo = _lost(env, seen), f"; the cluster keeps trying; to give up: vm-mgr stop {name}"
     if seen.state is VmState.FAILED:
         hint = lost or f"its disk is untouched; mend the cause, then: vm-mgr start {name}"
         raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{name} is Failed{reason}", hint=hint + undo)

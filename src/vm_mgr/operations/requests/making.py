@@ -59,6 +59,11 @@ def _clear(option: str, text: str) -> Field:
     return Field(option.replace("-", "_"), text, "flag", (f"--{option}",), argument="settings")
 
 
+def _cards(name: str, text: str, metavar: str) -> Field:
+    option = "--" + name.replace("_", "-")
+    return Field(name, text, options=(option,), metavar=metavar, many=True, argument="devices")
+
+
 FIELDS: dict[str, tuple[Field, ...]] = {
     "add-to-cluster": (
         NAME._replace(argument="domain"),
@@ -101,15 +106,49 @@ FIELDS: dict[str, tuple[Field, ...]] = {
     ),
     "create": (
         NAME,
-        _file("xml", "The libvirt domain definition.", "--xml", required=True)._replace(sort="document"),
+        _file("xml", "The libvirt domain definition; else one is made.", "--xml")._replace(sort="document"),
         _file(
             "image",
             "The image of the system disk: qcow2, raw, vmdk, vdi, vhdx, vhd or qed.",
             "-i",
             "--image",
-            required=True,
             argument="images",
         ),
+        Field(
+            "disk_bytes",
+            "The size of the system disk: larger than its image, or empty without one.",
+            "size",
+            ("--disk",),
+            "SIZE",
+            "bytes",
+        ),
+        Field(
+            "memory_bytes",
+            "Without --xml: the guest's memory; 2G by default.",
+            "size",
+            ("--memory",),
+            "SIZE",
+            "bytes",
+            argument="xml",
+        ),
+        Field(
+            "vcpus",
+            "Without --xml: the number of vCPUs; 2 by default.",
+            "number",
+            ("--vcpus",),
+            "N",
+            least=1,
+            argument="xml",
+        ),
+        Field(
+            "cards",
+            "Without --xml: a network card, br0 or bridge=br0,model=virtio,mac=MAC; can be repeated.",
+            options=("--network",),
+            metavar="CARD",
+            many=True,
+            argument="xml",
+        ),
+        _file("iso", "Without --xml: the ISO image in the optical drive.", "--iso", argument="xml"),
         _file(
             "more", "The image of a further disk; can be repeated.", "--additional-disk", argument="images"
         )._replace(many=True),
@@ -204,6 +243,13 @@ FIELDS: dict[str, tuple[Field, ...]] = {
             many=True,
             argument="settings",
         ),
+        _cards("add_network", "Add a network card: br0, or bridge=br0,model=virtio,mac=MAC.", "CARD"),
+        _cards(
+            "change_network", "Change the card of this address: model, new address or bridge.", "MAC,CARD"
+        ),
+        _cards("remove_network", "Remove the network card of this address.", "MAC"),
+        _file("insert", "Put this ISO image into the optical drive.", "--insert", argument="devices"),
+        Field("eject", "Empty the optical drive.", "flag", ("--eject",), argument="devices"),
         _NO_CHECK,
         OVERCOMMIT,
         *_SETTINGS,

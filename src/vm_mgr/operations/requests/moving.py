@@ -4,7 +4,7 @@ from vm_mgr.model.fields import Field
 from vm_mgr.model.migration import OnTimeout, Strategy
 from vm_mgr.operations.requests.vms import NAME
 
-__all__ = ["FIELDS", "OF_A_NODE", "TERMS"]
+__all__ = ["FIELDS", "OF_A_NODE", "TERMS", "TO"]
 
 # The terms of a single move, which override the VM's settings.
 TERMS = (
@@ -58,6 +58,13 @@ TERMS = (
         least=1,
     ),
 )
+TO = Field(
+    "to",
+    "The node to move to; any other one if none is given. With it all plain words are VMs.",
+    options=("--to",),
+    metavar="NODE",
+    completes="node",
+)
 OF_A_NODE = (
     Field(
         "node",
@@ -92,5 +99,5 @@ OF_A_NODE = (
 
 FIELDS: dict[str, tuple[Field, ...]] = {
     "drain": (*OF_A_NODE, *TERMS),
-    "migrate": (NAME, Field("to", "The node to move it to; any other one if none is given."), *TERMS),
+    "migrate": (NAME, TO, *TERMS),
 }

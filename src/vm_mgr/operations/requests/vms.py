@@ -85,6 +85,7 @@ FIELDS: dict[str, tuple[Field, ...]] = {
             least=1,
         ),
     ),
+    "address": (NAME,),
     "console": (
         NAME,
         Field("user", "The user to log in as on the VM's node.", options=("--ssh-user",), metavar="U"),
@@ -105,6 +106,20 @@ FIELDS: dict[str, tuple[Field, ...]] = {
             "DURATION",
             "s",
             default="1d",
+            shows_default=True,
+        ),
+    ),
+    "exec": (
+        NAME,
+        Field("argv", "The program and its arguments.", many=True, required=True),
+        Field(
+            "timeout_s",
+            "How long to wait for the program's end: 90s, 10m, 2h.",
+            "duration",
+            ("--timeout",),
+            "DURATION",
+            "s",
+            default="60s",
             shows_default=True,
         ),
     ),
@@ -161,6 +176,10 @@ FIELDS: dict[str, tuple[Field, ...]] = {
     "restart": (NAME,),
     "resume": (NAME,),
     "rollback": (NAME, _SNAPSHOT),
+    "screenshot": (
+        NAME,
+        Field("path", "The file to write, on this machine.", required=True, completes="file"),
+    ),
     "separate": (NAME, _OTHERS, _strong("Never run on a node where the others run.")),
     "set-metadata": (
         NAME,

@@ -15,6 +15,7 @@ __all__ = [
     "flatten_hint",
     "host_problems",
     "name_conflicts",
+    "node_name_error",
     "owners_of",
     "quorum_problems",
     "require_defined",
@@ -140,6 +141,8 @@ def name_conflicts(
     """
     storage = storage or env.storages.labels()[0]
     env.storages.get(storage)
+    if str(name) in [node.name for node in state.nodes]:
+        return [node_name_error(name)]
     resource = state.resources.get(name)
     if resource is not None and not resource.is_vm:
         message = f"the cluster has a resource {name} of type {resource.agent}"
@@ -155,6 +158,11 @@ def name_conflicts(
         return clone_problems(env, name)
     hint = "choose another name, or replace it and its disks: --force"
     return [VmMgrError(Kind.EXISTS, f"there is a VM {name} already", hint=hint)]
+
+
+def node_name_error(name: str) -> VmMgrError:
+    """Say that a name is a node's: events and Pacemaker's tools would mix both up."""
+    return VmMgrError(Kind.EXISTS, f"{name} is a node of the cluster", hint="choose another name")
 
 
 def require_defined(env: Env, name: VmName) -> None:
