@@ -100,7 +100,7 @@ class MemoryCluster:
         self.resources[resource.name] = self._with_present_disks(resource)
         self.moves.pop(resource.name, None)
 
-    def reconfigure(self, resource: VmResource) -> None:
+    def reconfigure(self, resource: VmResource, before: VmResource | None = None) -> None:  # noqa: ARG002
         """Change all but role and parameters."""
         present = self.resources.get(resource.name)
         if present is not None:
@@ -115,8 +115,10 @@ class MemoryCluster:
             changed = self.resources[name]._replace(requirements=requirements, follow_uplink=follow_uplink)
             self.resources[name] = changed
 
-    def remove(self, name: VmName) -> None:
-        """Take a VM out."""
+    def remove(self, name: VmName, expected: VmResource | None = None) -> None:
+        """Take a VM out; what others have set stays for its return."""
+        if expected is None:
+            self.leftovers.pop(name, None)
         self.resources.pop(name, None)
         self.places.pop(name, None)
         self.moves.pop(name, None)
