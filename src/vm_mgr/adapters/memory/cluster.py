@@ -48,6 +48,8 @@ class MemoryCluster:
         self.sets: dict[str, frozenset[NodeName]] = {}
         self.failures: dict[VmName, list[Failure]] = {}
         self.foreign: dict[str, Resource] = {}
+        # What a VM is in, "group office", and who follows it there.
+        self.within: dict[VmName, tuple[str, tuple[str, ...]]] = {}
         self.leftovers: dict[VmName, list[Constraint]] = {}
         self.events: dict[VmName, list[ResourceOperation]] = {}
         self.stuck: set[VmName] = set()
@@ -292,6 +294,7 @@ class MemoryCluster:
     def _resource(self, name: VmName) -> Resource:
         place = self.places.get(name)
         failure = self.failing.get(name, "")
+        within, followers = self.within.get(name, ("", ()))
         return Resource(
             name,
             role=self._role(name),
@@ -302,4 +305,6 @@ class MemoryCluster:
             banned_by_failures=tuple(NodeName(node) for node in self.nodes) if failure else (),
             nodes=(place,) if place else (),
             failures=(*self.failures.get(name, ()), *([Failure(failure)] if failure else [])),
+            within=within,
+            followers=followers,
         )

@@ -85,12 +85,16 @@ def restore_constraints(cib: etree._Element, name: VmName) -> None:
 def forget(cib: etree._Element, name: VmName) -> None:
     """Drop all that is kept of a VM that does not come back."""
     write_record(cib, KEPT, VM + name, None)
-    for ident, element in _elements(cib):
-        if name in _names(element):
-            for one in _references(element, {name}):
+    gone = {str(name)}
+    for ident, element in sorted(_elements(cib), key=lambda kept: kept[1].tag != "tag"):
+        if _names(element) & gone:
+            lost = any(element.get(key) in gone for key in ENDS)
+            for one in _references(element, gone):
                 _detach_with_empty_sets(one)
-            left = _names(element) - {name} and not any(element.get(key) == name for key in ENDS)
-            write_record(cib, KEPT, ident, _text(element) if left else None)
+            awaited = _names(element) - _present(cib)
+            write_record(cib, KEPT, ident, _text(element) if awaited and not lost else None)
+            if element.tag == "tag" and not (_names(element) or ident in _present(cib)):
+                gone.add(ident)
 
 
 def forget_changed(
@@ -129,8 +133,7 @@ def rename_kept(cib: etree._Element, name: VmName, new: VmName) -> None:
 def _restore(
     cib: etree._Element, home: etree._Element, ident: str, kept: etree._Element, back: set[str]
 ) -> None:
-    there = {str(one.get("id")) for one in find(cib, "configuration/resources//* | configuration/tags/tag")}
-    missing = _names(kept) - there
+    missing = _names(kept) - _present(cib)
     present = next((one for one in home if one.get("id") == ident), None)
     if present is not None:
         for one in _references(kept, back):
@@ -225,6 +228,11 @@ def _names(element: etree._Element) -> set[str]:
     """Name all resources and tags that a constraint or a tag names."""
     ends = {str(element.get(key)) for key in ENDS if element.get(key)}
     return ends | {str(one.get("id")) for one in element.iter(*REFERENCES)}
+
+
+def _present(cib: etree._Element) -> set[str]:
+    """Name all that a constraint can name."""
+    return {str(one.get("id")) for one in find(cib, "configuration/resources//* | configuration/tags/tag")}
 
 
 def _references(element: etree._Element, names: set[str]) -> list[etree._Element]:

@@ -15,7 +15,7 @@ from vm_mgr.ports.holds import Hold
 from vm_mgr.ports.hypervisor import Guests
 from vm_mgr.reports import Level, Note
 
-__all__ = ["HOLD_S", "Quiescence", "node_of", "quiesced", "resume", "resume_quietly", "will_pause"]
+__all__ = ["HOLD_S", "Quiescence", "held_on", "node_of", "quiesced", "resume", "resume_quietly", "will_pause"]
 
 LOOK_S = 10.0
 # After this time the VM's own node lets a guest go on (docs/design/0015-limit-of-a-hold.md).
@@ -79,7 +79,7 @@ def quiesced(env: Env, name: VmName) -> Iterator[Quiescence]:
     or where it stands for another reason, like an I/O error, which the agent tries to end;
     EXTERNAL_FAILURE where a frozen guest does not thaw, or where its node sets no limit.
     """
-    node = _node_held(env, name)
+    node = held_on(env, name)
     if node is None:
         if _are_open(env, name):
             yield _in_unknown_hands(env, name)
@@ -102,7 +102,7 @@ def quiesced(env: Env, name: VmName) -> Iterator[Quiescence]:
 
 def will_pause(env: Env, name: VmName) -> str:
     """Tell an intent whether `quiesced` will have to pause the guest; one that is paused already stays so."""
-    node = _node_held(env, name)
+    node = held_on(env, name)
     if node is None or len(env.storage.clients.images(name)) < 2:
         return ""
     return "" if env.hypervisor_at(node).paused(name, timeout_s=LOOK_S) else "yes"
@@ -110,7 +110,7 @@ def will_pause(env: Env, name: VmName) -> str:
 
 def resume(env: Env, name: VmName, intent: Intent) -> None:
     """Let a guest go on that the operation of this intent may have held; one that goes on is fine."""
-    node = _node_held(env, name)
+    node = held_on(env, name)
     if node is not None:
         hypervisor = env.hypervisor_at(node)
         thawed = hypervisor.thaw(name)
@@ -128,7 +128,7 @@ def resume_quietly(env: Env, name: VmName, hold: Hold) -> bool:
     """
     node = env.cluster.local_node()
     if env.processes.find_vm(name) is None:  # it has ended, or was moved meanwhile
-        found = _node_held(env, name)
+        found = held_on(env, name)
         if found is None or found == node:
             return False
         node = found
@@ -223,7 +223,7 @@ def node_of(env: Env, name: VmName) -> NodeName | None:
     return resource.nodes[0] if resource is not None and resource.active and resource.nodes else None
 
 
-def _node_held(env: Env, name: VmName) -> NodeName | None:
+def held_on(env: Env, name: VmName) -> NodeName | None:
     """Name the node where a VM runs, by the cluster or beside it, as somebody's own `virsh create` has it."""
     node = node_of(env, name)
     return node or (node_beside(env, name) if _are_open(env, name) else None)
