@@ -176,8 +176,7 @@ ROLES = {
     "two with roles": pairs("a", target_role="started") + pairs("b", target_role="STARTED"),
     "lent to another": pairs("lent", target_role="Started"),
     "in lower case": pairs("a", target_role="stopped"),
-    "of a value of another": '<meta_attributes id="a"><nvpair id-ref="shared-target-role" name="target-role"/>'
-    "</meta_attributes>",
+    "another's value": '<meta_attributes id="a"><nvpair id-ref="shared-target-role"/></meta_attributes>',
 }
 
 
@@ -363,3 +362,32 @@ def test_constraint_of_a_move_is_not_kept():
     moves.add_move(cib, Move("web1", "n1", "n2", options="a=1"), 2e9)
     cib_write.remove_vm(cib, "web1", WEB)
     assert not cib.xpath("//cluster_property_set[@id='vm-mgr-kept']")
+
+
+def test_move_of_a_vm_by_a_template_keeps_the_templates_time():
+    op = '<operations><op id="tm" name="migrate_to" interval="0" timeout="600s"/></operations>'
+    cib = cib_write.parse_cib(
+        cib_of(f'<template id="vms" {AGENT}>{op}</template><primitive id="web1" template="vms"/>')
+    )
+    moves.add_move(cib, Move("web1", "n1", "n2", options="a=1"), 2e9)
+    assert cib_read.read_configured(cib, "web1").vm.migrate_to_timeout_s == 600
+    assert web(cib).find("operations/op/meta_attributes/nvpair[@name='on-fail']").get("value") == "block"
+
+
+def test_vm_by_a_template_comes_back_by_it(tmp_path):
+    cib = by_hand(history())
+    template = f'<template id="vms" {AGENT}>{pairs("tm", x="t", allow_migrate="true")}</template>'
+    cib.find("configuration/resources").insert(0, etree.fromstring(template))
+    for key in ("class", "provider", "type"):
+        del web(cib).attrib[key]
+    web(cib).set("template", "vms")
+    live = one(cib, "//primitive[@id='web1']/meta_attributes/nvpair[@name='allow-migrate']")
+    live.getparent().remove(live)
+    before = content(cib)
+    cib_write.remove_vm(cib, "web1", WEB)
+    cib_write.add_vm(cib, WEB)
+    assert content(cib) == before
+    require_valid(tmp_path, etree.tostring(cib, encoding="unicode"))
+    assert cib_read.read_configured(cib, "web1").vm.live_migration
+    cib_write.rename_vm(cib, "web1", "web2")
+    assert one(cib, "//primitive[@id='web2']").get("template") == "vms"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from lxml import etree
 
 from vm_mgr.adapters.pacemaker.cib_records import read_records, write_record
-from vm_mgr.adapters.pacemaker.cib_resolve import naming
+from vm_mgr.adapters.pacemaker.cib_resolve import agent, naming
 from vm_mgr.adapters.pacemaker.cib_xml import detach, find, parse_cib, section
 from vm_mgr.model.vm import VmName
 
@@ -39,7 +39,7 @@ def keep(cib: etree._Element, primitive: etree._Element, ours: etree._Element) -
     Of a VM that another tool's agent runs, what it is made of stays with that tool, and so do the locations.
     """
     name = VmName(str(primitive.get("id")))
-    same_agent = primitive.get("provider", "vm-mgr") == ours.get("provider")
+    same_agent = agent(primitive) == agent(ours)
     extra = _beyond(primitive, ours) if same_agent else None
     write_record(cib, KEPT, VM + name, None if extra is None else _text(extra))
     tags = find(cib, "configuration/tags/tag[obj_ref/@id=$name]", name=name)

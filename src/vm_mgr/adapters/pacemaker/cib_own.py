@@ -16,7 +16,15 @@ from vm_mgr.adapters.pacemaker.times import seconds
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import TargetRole
 
-__all__ = ["has_foreign", "own_pairs", "own_sets", "write_operations", "write_pairs", "write_role"]
+__all__ = [
+    "has_foreign",
+    "own_operations",
+    "own_pairs",
+    "own_sets",
+    "write_operations",
+    "write_pairs",
+    "write_role",
+]
 
 KINDS = {"meta_attributes": "meta", "utilization": "utilization", "instance_attributes": "params"}
 # What an operation has of ours; what moves put there for a time is not the VM's.
@@ -115,7 +123,7 @@ def write_operations(
         if present is None:
             added = copy.deepcopy(op)
             added.set("id", free_id(primitive, ident))
-            _own_operations(primitive).append(added)
+            own_operations(primitive).append(added)
         else:
             _merge(present, op, was)
     mine = our_id("op", str(primitive.get("id")), "")
@@ -169,7 +177,8 @@ def _operation(primitive: etree._Element, wanted: etree._Element) -> etree._Elem
     return next(iter([*by_id, *alike]), None)
 
 
-def _own_operations(primitive: etree._Element) -> etree._Element:
+def own_operations(primitive: etree._Element) -> etree._Element:
+    """Give the element for a primitive's own operations; raises WRONG_STATE where it has another one's."""
     operations = primitive.find("operations")
     if operations is None:
         return etree.SubElement(primitive, "operations")

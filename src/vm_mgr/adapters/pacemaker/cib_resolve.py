@@ -15,6 +15,7 @@ from vm_mgr.adapters.pacemaker.cib_xml import find, referred
 
 __all__ = [
     "COLLECTIVES",
+    "agent",
     "aliases",
     "effective",
     "local_now",
@@ -99,6 +100,12 @@ def op_attribute(primitive: etree._Element, op: etree._Element, name: str, now: 
         effective(defaults, "meta_attributes", now, kind, op),
     ]
     return next((layer[name] for layer in layers if name in layer), "")
+
+
+def agent(primitive: etree._Element) -> str:
+    """Name a primitive's agent, which its template may say: "ocf:vm-mgr:VirtualDomain"."""
+    kind = _kind(primitive)
+    return ":".join(str(kind.get(key)) for key in ("class", "provider", "type") if kind.get(key))
 
 
 def aliases(cib: etree._Element, name: str) -> dict[str, str]:

@@ -21,7 +21,7 @@ from vm_mgr.adapters.pacemaker.cib_own import (
     write_pairs,
     write_role,
 )
-from vm_mgr.adapters.pacemaker.cib_resolve import COLLECTIVES, local_now, own_attributes
+from vm_mgr.adapters.pacemaker.cib_resolve import COLLECTIVES, agent, local_now, own_attributes
 from vm_mgr.adapters.pacemaker.cib_xml import (
     PRIMITIVE,
     bump_version,
@@ -236,7 +236,7 @@ def _refuse_other(cib: etree._Element, name: VmName) -> None:
     for element in find(
         cib, "configuration//*[@id=$name][not(self::resource_ref or self::obj_ref)]", name=name
     ):
-        if element.tag != "primitive" or element.get("type") != AGENT["type"]:
+        if element.tag != "primitive" or not agent(element).endswith(f":{AGENT['type']}"):
             message = f"the cluster's configuration has a {element.tag} {name} already"
             raise VmMgrError(Kind.EXISTS, message, hint="choose another name for the VM")
 
