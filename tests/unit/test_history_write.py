@@ -304,6 +304,8 @@ def test_group_that_a_vm_is_in_is_never_broken():
             cib_write.remove_vm(cib, "web1", given)
         assert caught.value.kind is Kind.WRONG_STATE
         assert "office" in caught.value.message
+    with pytest.raises(VmMgrError):
+        cib_write.add_vm(cib, WEB)
     assert etree.tostring(cib) == before
     cib_write.rename_vm(cib, "web1", "web2")
     assert [child.get("id") for child in one(cib, "//group")] == ["ip1", "web2"]
@@ -391,3 +393,10 @@ def test_vm_by_a_template_comes_back_by_it(tmp_path):
     assert cib_read.read_configured(cib, "web1").vm.live_migration
     cib_write.rename_vm(cib, "web1", "web2")
     assert one(cib, "//primitive[@id='web2']").get("template") == "vms"
+
+
+def test_vm_that_is_added_again_keeps_what_names_it():
+    cib = tied()
+    cib_write.add_vm(cib, WEB)
+    assert one(cib, "//rsc_ticket").get("rsc") == "web1"
+    assert [ref.get("id") for ref in one(cib, "//tag[@id='office']")] == ["web1", "ip1"]

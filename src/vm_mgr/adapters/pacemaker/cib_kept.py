@@ -12,6 +12,7 @@ from lxml import etree
 from vm_mgr.adapters.pacemaker.cib_records import read_records, write_record
 from vm_mgr.adapters.pacemaker.cib_resolve import agent, naming
 from vm_mgr.adapters.pacemaker.cib_xml import detach, find, parse_cib, section
+from vm_mgr.model.cluster import OWN_AGENT
 from vm_mgr.model.vm import VmName
 
 __all__ = [
@@ -33,15 +34,16 @@ ABSENT = "absent"
 PASSING = ("vm-mgr-terms-", "vm-mgr-restart-")
 
 
-def keep(cib: etree._Element, primitive: etree._Element, ours: etree._Element) -> None:
-    """Write down what a VM has beyond what we have written, before it goes.
+def keep(cib: etree._Element, primitive: etree._Element, ours: etree._Element | None) -> None:
+    """Write down what a VM has beyond what we have written, before it goes; with None, what names it alone.
 
     Of a VM that another tool's agent runs, what it is made of stays with that tool, and so do the locations.
     """
     name = VmName(str(primitive.get("id")))
-    same_agent = agent(primitive) == agent(ours)
-    extra = _beyond(primitive, ours) if same_agent else None
-    write_record(cib, KEPT, VM + name, None if extra is None else _text(extra))
+    same_agent = agent(primitive) == OWN_AGENT
+    if ours is not None:
+        extra = _beyond(primitive, ours) if same_agent else None
+        write_record(cib, KEPT, VM + name, None if extra is None else _text(extra))
     tags = find(cib, "configuration/tags/tag[obj_ref/@id=$name]", name=name)
     going = [one for one in tags if len(find(one, "obj_ref")) == 1]
     constraints = [one for end in (name, *(str(tag.get("id")) for tag in going)) for one in naming(cib, end)]

@@ -68,28 +68,37 @@ def has_foreign(primitive: etree._Element, tag: str, key: str) -> bool:
 
 def write_pairs(primitive: etree._Element, tag: str, changes: Mapping[str, str | None]) -> None:
     """Set the values of these names, or remove them where they are None; where others overrule, on top."""
+    if not changes:
+        return
+    sets = own_sets(primitive, tag)
     for key, value in changes.items():
-        present = [pair for pair in _pairs(primitive, tag, [key]) if not pair.get("id-ref")]
+        present = [pair for pair in _pairs(sets, [key]) if not pair.get("id-ref")]
         for pair in present:
             if value is None:
                 detach(pair)
             else:
                 pair.set("value", value)
         if value is not None and not present:
-            home = _home(primitive, tag)
+            home = _home(primitive, tag, sets)
             nvpair(home, str(home.get("id")), key, value)
-    wanted = {key: value for key, value in changes.items() if value is not None}
+    _put_on_top(primitive, tag, sets, {key: value for key, value in changes.items() if value is not None})
+    for one in sets:
+        if len(one) == 0 and str(one.get("id", "")).startswith("vm-mgr-"):
+            detach(one)
+
+
+def _put_on_top(
+    primitive: etree._Element, tag: str, sets: list[etree._Element], wanted: Mapping[str, str]
+) -> None:
+    """Move what a later set of others hides into a set behind it."""
     seen = own_attributes(primitive, tag, local_now())
     hidden = {key: value for key, value in wanted.items() if seen.get(key) != value}
     if hidden:
-        for pair in _pairs(primitive, tag, hidden):
+        for pair in _pairs(sets, hidden):
             detach(pair)
-        top = _new_set(primitive, tag)
+        sets.append(_new_set(primitive, tag))
         for key, value in hidden.items():
-            nvpair(top, str(top.get("id")), key, value)
-    for one in own_sets(primitive, tag):
-        if len(one) == 0 and str(one.get("id", "")).startswith("vm-mgr-"):
-            detach(one)
+            nvpair(sets[-1], str(sets[-1].get("id")), key, value)
 
 
 def write_role(primitive: etree._Element, role: TargetRole) -> None:
@@ -189,22 +198,17 @@ def own_operations(primitive: etree._Element) -> etree._Element:
     return operations
 
 
-def _pairs(primitive: etree._Element, tag: str, names: Collection[str]) -> list[etree._Element]:
-    return [
-        pair
-        for one in own_sets(primitive, tag)
-        for pair in one.iterchildren("nvpair")
-        if pair.get("name") in names
-    ]
+def _pairs(sets: list[etree._Element], names: Collection[str]) -> list[etree._Element]:
+    return [pair for one in sets for pair in one.iterchildren("nvpair") if pair.get("name") in names]
 
 
-def _home(primitive: etree._Element, tag: str) -> etree._Element:
+def _home(primitive: etree._Element, tag: str, sets: list[etree._Element]) -> etree._Element:
     """Give our set, else the first one that is the primitive's own, else a new one."""
     begin = our_id(KINDS[tag], str(primitive.get("id")))
-    sets = own_sets(primitive, tag)
-    ours = [one for one in sets if str(one.get("id", "")).startswith(begin)]
-    found = [*ours, *sets]
-    return found[0] if found else _new_set(primitive, tag)
+    found = [*(one for one in sets if str(one.get("id", "")).startswith(begin)), *sets]
+    if not found:
+        sets.append(_new_set(primitive, tag))
+    return found[0] if found else sets[-1]
 
 
 def _new_set(primitive: etree._Element, tag: str) -> etree._Element:

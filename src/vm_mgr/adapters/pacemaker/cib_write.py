@@ -81,6 +81,9 @@ _REFERENCE = ".//resource_ref[@id=$name] | ../tags//obj_ref[@id=$name]"
 def add_vm(cib: etree._Element, vm: VmResource) -> None:
     """Add the primitive and its placement, after removing what the name had, with what was kept for it."""
     _refuse_other(cib, vm.name)
+    for present in find(cib, PRIMITIVE, name=vm.name):
+        _refuse_part(present)
+        keep(cib, present, None)
     _remove_vm(cib, vm.name)
     write_disks(cib, vm.name, vm.disks)
     primitive = primitive_of(vm)

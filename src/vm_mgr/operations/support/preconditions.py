@@ -185,7 +185,7 @@ def name_conflicts(
     if resource is not None and not resource.is_vm:
         message = f"the cluster has a resource {name} of type {resource.agent}"
         return [VmMgrError(Kind.EXISTS, message, hint="choose another name")]
-    if resource is None and state.has(name):
+    if resource is None and name in state.sets:
         message = f"the cluster has a group, clone or bundle {name}"
         return [VmMgrError(Kind.EXISTS, message, hint="choose another name")]
     present = env.storages.label_of(name)
