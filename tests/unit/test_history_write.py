@@ -348,7 +348,9 @@ def test_id_that_somebody_has_taken_is_not_taken_again(tmp_path):
 
 
 def test_vm_of_another_agent_leaves_its_locations_and_brings_back_the_rest():
-    old = primitive(pairs("m", is_managed="true")).replace('provider="vm-mgr"', 'provider="seapath"')
+    meta = pairs("m", is_managed="false", allow_migrate="true", target_role="Started")
+    params = '<instance_attributes id="p"><nvpair id="pc" name="config" value="/x"/></instance_attributes>'
+    old = primitive(meta + params).replace('provider="vm-mgr"', 'provider="seapath"')
     cib = cib_write.parse_cib(
         cib_of(old + primitive(ident="db1"), TIES.partition('<rsc_location id="l2"')[0])
     )
@@ -357,6 +359,8 @@ def test_vm_of_another_agent_leaves_its_locations_and_brings_back_the_rest():
     assert cib.xpath("//rsc_ticket[@id='t1'] | //rsc_order[@id='o1']")[1:]
     assert not cib.xpath("//rsc_location[@id='l1']")
     assert web(cib).get("provider") == "vm-mgr"
+    found = cib_read.read_configured(cib, "web1").vm
+    assert (found.meta["is-managed"], found.live_migration, found.params) == ("false", False, {})
 
 
 def test_constraint_of_a_move_is_not_kept():

@@ -35,14 +35,15 @@ PASSING = ("vm-mgr-terms-", "vm-mgr-restart-")
 
 
 def keep(cib: etree._Element, primitive: etree._Element, ours: etree._Element | None) -> None:
-    """Write down what a VM has beyond what we have written, before it goes; with None, what names it alone.
+    """Write down what a VM has beyond what we have written, before it goes; with None only what names it.
 
-    Of a VM that another tool's agent runs, what it is made of stays with that tool, and so do the locations.
+    Of a VM that another tool's agent runs, parameters and operations are that agent's, and the locations go by
+    the tool's settings, which ours replace.
     """
     name = VmName(str(primitive.get("id")))
     same_agent = agent(primitive) == OWN_AGENT
     if ours is not None:
-        extra = _beyond(primitive, ours) if same_agent else None
+        extra = _beyond(primitive, ours) if same_agent else _attributes(primitive, ours)
         write_record(cib, KEPT, VM + name, None if extra is None else _text(extra))
     tags = find(cib, "configuration/tags/tag[obj_ref/@id=$name]", name=name)
     going = [one for one in tags if len(find(one, "obj_ref")) == 1]
@@ -183,6 +184,20 @@ def _beyond(present: etree._Element, ours: etree._Element) -> etree._Element | N
         if not _is_passing(twin):
             extra.append(etree.Element(twin.tag, {**_named(twin), ABSENT: "true"}))
     return extra if len(extra) or set(extra.keys()) - {"id", "name"} else None
+
+
+def _attributes(primitive: etree._Element, ours: etree._Element) -> etree._Element | None:
+    """Give the meta attributes and utilization of names that we don't write."""
+    known = {str(pair.get("name")) for pair in ours.iter("nvpair")}
+    extra = etree.Element("primitive", id=str(primitive.get("id")))
+    extra.extend(copy.deepcopy(one) for one in primitive.iterchildren("meta_attributes", "utilization"))
+    for pair in list(extra.iter("nvpair")):
+        if pair.get("name") in known:
+            detach(pair)
+    for one in list(extra):
+        if not one.get("id-ref") and one.find("nvpair") is None:
+            detach(one)
+    return extra if len(extra) else None
 
 
 def _more(child: etree._Element, twin: etree._Element | None) -> list[etree._Element]:
