@@ -37,8 +37,8 @@ PASSING = ("vm-mgr-terms-", "vm-mgr-restart-")
 def keep(cib: etree._Element, primitive: etree._Element, ours: etree._Element | None) -> None:
     """Write down what a VM has beyond what we have written, before it goes; with None only what names it.
 
-    Of a VM that another tool's agent runs, parameters and operations are that agent's, and the locations go by
-    the tool's settings, which ours replace.
+    Of a VM that another tool's agent runs, parameters and operations are that agent's, and its
+    locations follow that tool's settings, which ours replace.
     """
     name = VmName(str(primitive.get("id")))
     same_agent = agent(primitive) == OWN_AGENT

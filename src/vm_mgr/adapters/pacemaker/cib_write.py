@@ -245,13 +245,13 @@ def _refuse_other(cib: etree._Element, name: VmName) -> None:
 
 
 def _rename_ids(top: etree._Element, name: VmName, new: VmName) -> None:
-    root = top.getroottree().getroot()
+    users = find(top, "//*[@id-ref]")
     for element in top.iter(etree.Element):
         for kind in KINDS:
             was, ident = our_id(kind, name), str(element.get("id", ""))
             if ident == was or ident.startswith(f"{was}.."):
                 element.set("id", our_id(kind, new) + ident.removeprefix(was))
-                for user in find(root, "//*[@id-ref=$name]", name=ident):
+                for user in (one for one in users if one.get("id-ref") == ident):
                     user.set("id-ref", str(element.get("id")))
 
 
