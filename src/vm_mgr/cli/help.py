@@ -60,7 +60,16 @@ GROUPS = {
     "Look": ("list", "status", "show", "events", "timeouts"),
     "Run": ("start", "stop", "restart", "pause", "resume"),
     "Reach the guest": ("console", "address", "exec", "screenshot"),
-    "Make and remove": ("create", "import", "clone", "add-to-cluster", "enable", "disable", "rename", "remove"),
+    "Make and remove": (
+        "create",
+        "import",
+        "clone",
+        "add-to-cluster",
+        "enable",
+        "disable",
+        "rename",
+        "remove",
+    ),
     "Change": ("set", "edit", "add-disk", "resize-disk", "remove-disk", "flatten"),
     "Snapshots": ("create-snapshot", "list-snapshots", "rollback", "remove-snapshot", "purge"),
     "Move and place": (

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import NamedTuple, NewType
 
-__all__ = ["ClusterState", "Failure", "Fencing", "Node", "NodeName", "Resource"]
+__all__ = ["OWN_AGENT", "ClusterState", "Failure", "Fencing", "Node", "NodeName", "Resource"]
 
 NodeName = NewType("NodeName", str)
+OWN_AGENT = "ocf:vm-mgr:VirtualDomain"
 # Whom Pacemaker's fencer names for a manual confirmation.
 A_PERSON = "a human"
 
@@ -106,10 +107,14 @@ class Fencing(NamedTuple):
 
 
 class Resource(NamedTuple):
-    """A primitive as it is now, whichever agent it uses."""
+    """A primitive as it is now, whichever agent it uses.
+
+    within: the group, clone or bundle that it is a part of, in words: "group office". followers: the members
+    of its group that start after it, and stop with it.
+    """
 
     name: str
-    agent: str = "ocf:vm-mgr:VirtualDomain"
+    agent: str = OWN_AGENT
     role: str = "Stopped"
     target_role: str = ""
     active: bool = False
@@ -120,6 +125,8 @@ class Resource(NamedTuple):
     nodes: tuple[NodeName, ...] = ()
     banned_by_failures: tuple[NodeName, ...] = ()
     failures: tuple[Failure, ...] = ()
+    within: str = ""
+    followers: tuple[str, ...] = ()
 
     @property
     def in_transition(self) -> bool:
@@ -146,7 +153,7 @@ class Resource(NamedTuple):
 class ClusterState(NamedTuple):
     """Everything that one look at the cluster tells.
 
-    sets: of each clone and group, the nodes where all of it runs, in whatever role.
+    sets: of each clone, group and bundle, the nodes where all of it runs, in whatever role.
     clones: of each clone, node → role of its instance there, in the words Started, Promoted, Unpromoted.
     """
 
@@ -163,6 +170,10 @@ class ClusterState(NamedTuple):
     def hosts(self) -> tuple[NodeName, ...]:
         """Name the nodes where a VM may be placed now."""
         return tuple(node.name for node in self.nodes if node.can_host)
+
+    def has(self, name: str) -> bool:
+        """Tell whether a resource of any kind has this name."""
+        return name in self.resources or name in self.sets
 
     def node(self, name: str) -> Node | None:
         """Find a node by name."""

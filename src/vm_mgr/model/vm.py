@@ -58,6 +58,7 @@ class VmStatus(NamedTuple):
     """What is known of a VM at one moment.
 
     alarm: what must not be, and stays so until it is started anew. moving: a live migration is under way.
+    kept_by: who else has a say in it: the group that it is in, the agent of another tool.
     """
 
     name: VmName
@@ -66,11 +67,12 @@ class VmStatus(NamedTuple):
     detail: str = ""
     alarm: str = ""
     moving: bool = False
+    kept_by: str = ""
 
     @property
     def words(self) -> str:
         """Say all that there is to say beside state and node."""
-        return "; ".join(filter(None, (self.alarm, self.detail)))
+        return "; ".join(filter(None, (self.alarm, self.detail, self.kept_by)))
 
 
 class VmSettings(NamedTuple):

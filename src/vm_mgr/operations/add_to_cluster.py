@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.model.cluster import OWN_AGENT
 from vm_mgr.model.vm import VmName, VmSettings, VmStatus
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.ports.definition import HardDisk
@@ -30,6 +31,7 @@ class Takeover(NamedTuple):
 
 def add_to_cluster(env: Env, request: Takeover) -> VmStatus:
     """Copy all disks of a stopped domain, compare them, then have libvirt forget it; its files stay."""
+    raise_all(_agent_problems(env, request.domain))
     xml = env.hypervisor.definition(request.domain)
     state = env.hypervisor.domain_state(request.domain, timeout_s=TIMEOUT_S)
     if state != "shut off":
@@ -56,6 +58,19 @@ def add_to_cluster(env: Env, request: Takeover) -> VmStatus:
             allow=request.allow,
         ),
     )
+
+
+def _agent_problems(env: Env, domain: VmName) -> list[VmMgrError]:
+    """Refuse what the cluster runs by another agent: that one would start it again beside the new VM."""
+    resource = env.cluster.state().resources.get(domain)
+    if resource is None or not resource.is_vm or resource.agent == OWN_AGENT:
+        return []
+    message = f"{domain} is a resource of the cluster already, run by {resource.agent}"
+    hint = (
+        f"stop it, take its disks over by a copy, then remove it: vm-mgr stop {domain}; "
+        f"vm-mgr create NEW --xml CONFIG --image DISK; crm configure delete {domain}"
+    )
+    return [VmMgrError(Kind.WRONG_STATE, message, hint=hint)]
 
 
 def _problems(domain: VmName, disks: Sequence[HardDisk]) -> list[VmMgrError]:

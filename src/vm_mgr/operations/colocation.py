@@ -6,6 +6,7 @@ from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import VmName, VmSettings
 from vm_mgr.operations.enable import resource_for
+from vm_mgr.operations.support.changes import changed_from, noted
 from vm_mgr.operations.support.locking import first_change, locked, restore_settings_on_failure, with_intent
 from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
@@ -48,10 +49,11 @@ def list_colocation(env: Env, name: VmName) -> Mapping[str, str]:
     return env.storage.definitions.settings(name).colocations
 
 
-def recover(env: Env, name: VmName, intent: Intent) -> None:  # noqa: ARG001 - what is stored is what was asked for, or before
-    """Bring the cluster to what is stored."""
+def recover(env: Env, name: VmName, intent: Intent) -> None:
+    """Bring the cluster to what is stored, which is what was asked for, or what was there before."""
     if env.storage.definitions.exists(name):
-        _apply(env, name, env.storage.definitions.settings(name))
+        stored = env.storage.definitions.settings(name)
+        _apply(env, name, stored, changed_from(intent, stored, "colocations"))
 
 
 def _change(env: Env, name: VmName, changes: Mapping[str, str | None]) -> Mapping[str, str]:
@@ -63,7 +65,7 @@ def _change(env: Env, name: VmName, changes: Mapping[str, str | None]) -> Mappin
             if other == name:
                 message = f"{name} can't be kept together with, or apart from, itself"
                 problems.append(VmMgrError(Kind.INVALID, message, hint="name another VM"))
-            elif score and other not in state.resources and not env.storage.definitions.exists(VmName(other)):
+            elif score and not state.has(other) and not env.storage.definitions.exists(VmName(other)):
                 hint = "see the VMs: vm-mgr list"
                 problems.append(
                     VmMgrError(Kind.NOT_FOUND, f"there is no VM or resource {other!r}", hint=hint)
@@ -72,13 +74,15 @@ def _change(env: Env, name: VmName, changes: Mapping[str, str | None]) -> Mappin
         before = env.storage.definitions.settings(name)
         merged = {**before.colocations, **changes}
         settings = before._replace(colocations={key: score for key, score in merged.items() if score})
-        with with_intent(env, name, "colocation") as step:
+        changed = noted(before.colocations, settings.colocations)
+        with with_intent(env, name, "colocation", **changed) as step:
             with first_change(step):
                 env.storage.definitions.change_settings(name, settings)
             with restore_settings_on_failure(env, name, before):
-                _apply(env, name, settings)
+                _apply(env, name, settings, before)
         return settings.colocations
 
 
-def _apply(env: Env, name: VmName, settings: VmSettings) -> None:
-    env.cluster.reconfigure(resource_for(env, name, settings, start=True))
+def _apply(env: Env, name: VmName, settings: VmSettings, before: VmSettings | None) -> None:
+    was = None if before is None else resource_for(env, name, before, start=True)
+    env.cluster.reconfigure(resource_for(env, name, settings, start=True), was)

@@ -28,7 +28,7 @@ from vm_mgr.model.vm import (
     text_problems,
     word_problems,
 )
-from vm_mgr.operations.disable import halt, role_of
+from vm_mgr.operations.disable import expected_of, halt, role_of, tell_kept
 from vm_mgr.operations.enable import resource_for
 from vm_mgr.operations.lifecycle.waiting import wait_started
 from vm_mgr.operations.migration.options import move_problems
@@ -137,8 +137,10 @@ class Making:
         """Take the VM that it replaces out of the cluster; from here on its disks come and go."""
         env, name = self.step.env, self.step.name
         if replacing:
+            expected = expected_of(env, name)
+            tell_kept(env, env.cluster.state().resources[name])
             halt(env, name)
-            env.cluster.remove(name)
+            env.cluster.remove(name, expected)
         self.step.now(COMMITTING)
 
 

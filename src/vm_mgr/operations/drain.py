@@ -232,6 +232,9 @@ class _Drain:
         if not (resource.managed or resource.blocked):
             hint = f"crm_resource --meta -r {vm.name} -p is-managed -v true"
             self._keep(vm.name, f"the cluster does not manage {vm.name}: it moves nothing of it", hint)
+        elif resource.within:
+            hint = f"move all of it: crm_resource --move --resource {resource.within.partition(' ')[2]}"
+            self._keep(vm.name, f"{vm.name} moves only with the {resource.within}", hint)
         elif vm.pinned_host:
             hint = f"vm-mgr set {vm.name} --unset pinned-host"
             self._keep(vm.name, f"{vm.name} is pinned to {vm.pinned_host}", hint)

@@ -36,7 +36,10 @@ def enable(env: Env, name: VmName, *, start: bool = True) -> VmStatus:
     with locked(env, name):
         state = env.cluster.state()
         problems = quorum_problems(state)
-        if name in state.resources:
+        if state.has(name) and not (name in state.resources and state.resources[name].is_vm):
+            message = f"the cluster has a resource {name} that is no VM"
+            problems.append(VmMgrError(Kind.EXISTS, message, hint=f"rename the VM: vm-mgr rename {name} NEW"))
+        elif name in state.resources:
             hint = f"see: vm-mgr status {name}"
             problems.append(VmMgrError(Kind.EXISTS, f"{name} is enabled already", hint=hint))
         elif not env.storage.definitions.exists(name):

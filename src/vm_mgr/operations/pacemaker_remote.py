@@ -4,6 +4,7 @@ from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import VmName, VmSettings, word_problems
 from vm_mgr.operations.enable import resource_for
+from vm_mgr.operations.support.changes import changed_from, noted
 from vm_mgr.operations.support.locking import first_change, locked, restore_settings_on_failure, with_intent
 from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
@@ -34,10 +35,11 @@ def without_remote(settings: VmSettings) -> VmSettings:
     return settings._replace(pacemaker_meta=others)
 
 
-def recover(env: Env, name: VmName, intent: Intent) -> None:  # noqa: ARG001 - what is stored is what was asked for, or before
-    """Bring the cluster to what is stored."""
+def recover(env: Env, name: VmName, intent: Intent) -> None:
+    """Bring the cluster to what is stored, which is what was asked for, or what was there before."""
     if env.storage.definitions.exists(name):
-        _apply(env, name, env.storage.definitions.settings(name))
+        stored = env.storage.definitions.settings(name)
+        _apply(env, name, stored, changed_from(intent, stored, "pacemaker_meta"))
 
 
 def _change(env: Env, name: VmName, remote: dict[str, str]) -> None:
@@ -52,12 +54,14 @@ def _change(env: Env, name: VmName, remote: dict[str, str]) -> None:
         before = env.storage.definitions.settings(name)
         settings = without_remote(before)
         settings = settings._replace(pacemaker_meta={**settings.pacemaker_meta, **remote})
-        with with_intent(env, name, "pacemaker-remote") as step:
+        changed = noted(before.pacemaker_meta, settings.pacemaker_meta)
+        with with_intent(env, name, "pacemaker-remote", **changed) as step:
             with first_change(step):
                 env.storage.definitions.change_settings(name, settings)
             with restore_settings_on_failure(env, name, before):
-                _apply(env, name, settings)
+                _apply(env, name, settings, before)
 
 
-def _apply(env: Env, name: VmName, settings: VmSettings) -> None:
-    env.cluster.reconfigure(resource_for(env, name, settings, start=True))
+def _apply(env: Env, name: VmName, settings: VmSettings, before: VmSettings | None) -> None:
+    was = None if before is None else resource_for(env, name, before, start=True)
+    env.cluster.reconfigure(resource_for(env, name, settings, start=True), was)

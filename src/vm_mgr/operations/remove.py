@@ -6,11 +6,11 @@ from vm_mgr.errors import Kind, ProgramError, VmMgrError, raise_all
 from vm_mgr.interruption import current
 from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
-from vm_mgr.operations.disable import halt, role_of
+from vm_mgr.operations.disable import OURS, halt, role_of
 from vm_mgr.operations.storage.free import require_free
 from vm_mgr.operations.storage.overlay import warn
 from vm_mgr.operations.support.locking import lock, recover_others, with_intent
-from vm_mgr.operations.support.preconditions import clone_problems, quorum_problems
+from vm_mgr.operations.support.preconditions import clone_problems, quorum_problems, removal_problems
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 
@@ -34,9 +34,10 @@ def remove(env: Env, name: VmName) -> VmStatus:
             problems.append(
                 VmMgrError(Kind.NOT_FOUND, f"there is no VM {name!r}", hint="see the VMs: vm-mgr list")
             )
-        problems += clone_problems(env, name)
+        problems += clone_problems(env, name) + removal_problems(env, resource, "not removed")
         raise_all(problems)
         warn(env, state, name)
+        _tell_gone(env, name)
         with with_intent(env, name, "remove", was=role_of(resource), phase="stopping") as step:
             if enabled:
                 halt(env, name)
@@ -60,6 +61,16 @@ def recover(env: Env, name: VmName, intent: Intent) -> bool:
 def takes_long(intent: Intent) -> bool:
     """Tell whether disks are being deleted."""
     return intent.details.get("phase") == DELETING
+
+
+def _tell_gone(env: Env, name: VmName) -> None:
+    """Name what others have tied to the VM, and goes with it."""
+    found = [
+        one for one in env.cluster.configured(name).others if not (one.leftover or one.id.startswith(OURS))
+    ]
+    if found:
+        text = f"with {name} go: {', '.join(f'{one.id} ({one.text})' for one in found)}"
+        env.say(Note(Level.WARNING, "goes-too", text, f"to keep them, and the disks: vm-mgr disable {name}"))
 
 
 def _settle_elsewhere(env: Env, name: VmName) -> None:

@@ -23,7 +23,7 @@ def rename(env: Env, name: VmName, new: VmName) -> VmStatus:
         state = env.cluster.state()
         problems = quorum_problems(state)
         require_defined(env, name)
-        if new in state.resources or env.storage.definitions.exists(new):
+        if state.has(new) or env.storage.definitions.exists(new):
             problems.append(
                 VmMgrError(Kind.EXISTS, f"there is a VM {new} already", hint="choose another name")
             )

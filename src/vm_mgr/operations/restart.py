@@ -7,7 +7,7 @@ from vm_mgr.operations.disable import halt
 from vm_mgr.operations.lifecycle.waiting import wait_started
 from vm_mgr.operations.storage.overlay import overlay_problems
 from vm_mgr.operations.support.locking import locked, with_intent
-from vm_mgr.operations.support.preconditions import quorum_problems, resource_of
+from vm_mgr.operations.support.preconditions import quorum_problems, resource_of, warn_of_followers
 from vm_mgr.operations.support.requirements import renew_requirements
 from vm_mgr.ports.env import Env
 
@@ -24,6 +24,7 @@ def restart(env: Env, name: VmName) -> VmStatus:
             hint = f"start it: vm-mgr start {name}"
             raise VmMgrError(Kind.WRONG_STATE, f"{name} does not run", hint=hint)
         raise_all(overlay_problems(env, state, name))
+        warn_of_followers(env, resource)
         with with_intent(env, name, "restart"):
             halt(env, name)
             renew_requirements(env, name)

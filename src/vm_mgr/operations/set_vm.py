@@ -71,8 +71,8 @@ def set_vm(env: Env, name: VmName, changes: Changes) -> bool:
         stored = after._replace(user_metadata=_notes(before, after))
         back = before._replace(user_metadata=_notes(after, before))
         with (
-            with_intent(env, name, "set", xml=new_xml, settings=json.dumps(stored._asdict())) as step,
-            undo_on_failure(step, xml=xml, settings=json.dumps(back._asdict())),
+            with_intent(env, name, "set", xml=new_xml, settings=_text(stored), before=_text(back)) as step,
+            undo_on_failure(step, xml=xml, settings=_text(back), before=_text(stored)),
         ):
             _apply(env, name, step.intent)
         _tell(env, state, name, fields, sorted(given.keys() - {"description"}))
@@ -103,11 +103,21 @@ def _apply(env: Env, name: VmName, intent: Intent) -> None:
     if intent.details.get("xml"):
         env.storage.definitions.describe(name, {"xml": intent.details["xml"]})
     env.storage.definitions.change_settings(name, settings)
-    env.cluster.reconfigure(resource_for(env, name, settings, start=True))
+    after = resource_for(env, name, settings, start=True)
+    before = (
+        resource_for(env, name, _read(intent, "before"), start=True) if "before" in intent.details else None
+    )
+    if before is not None and intent.details.get("xml"):
+        before = before._replace(hibernation_s=0)  # which goes by the memory, and that may be another now
+    env.cluster.reconfigure(after, before)
 
 
-def _read(intent: Intent) -> VmSettings:
-    kept = json.loads(intent.details["settings"])
+def _text(settings: VmSettings) -> str:
+    return json.dumps(settings._asdict())
+
+
+def _read(intent: Intent, key: str = "settings") -> VmSettings:
+    kept = json.loads(intent.details[key])
     return VmSettings(**{key: value for key, value in kept.items() if key in VmSettings._fields})
 
 

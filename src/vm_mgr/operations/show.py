@@ -12,6 +12,7 @@ from vm_mgr.model.saved_state import SavedState
 from vm_mgr.model.storage import DiskInfo, Snapshot
 from vm_mgr.model.vm import VmName, VmState, VmStatus
 from vm_mgr.operations.enable import resource_for
+from vm_mgr.operations.storage.quiesce import held_on
 from vm_mgr.operations.support.placement import PlacementProblem, placement_problems
 from vm_mgr.operations.support.preconditions import require_defined
 from vm_mgr.operations.support.vm_state import derive_status
@@ -118,7 +119,9 @@ def _outside(env: Env, name: VmName) -> VmStatus:
     if name in env.intent_log.intents() and not env.storage.definitions.exists(name):
         return VmStatus(name, VmState.UNDEFINED)
     require_defined(env, name)
-    return VmStatus(name, VmState.DISABLED)
+    node = held_on(env, name)
+    told = f"it runs on {node}, beside the cluster, which does not know of it" if node else ""
+    return VmStatus(name, VmState.DISABLED, detail=told)
 
 
 def _stored(env: Env, looks: _Looks, name: VmName, configured: Configured) -> Shown:

@@ -11,7 +11,7 @@ from vm_mgr.operations.migration.blocked import release_blocked
 from vm_mgr.operations.status import status
 from vm_mgr.operations.storage.overlay import overlay_problems
 from vm_mgr.operations.support.locking import locked_if_reachable
-from vm_mgr.operations.support.preconditions import quorum_problems, resource_of
+from vm_mgr.operations.support.preconditions import quorum_problems, resource_of, warn_of_followers
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress
 
@@ -38,6 +38,7 @@ def stop(env: Env, name: VmName, *, force: bool = False) -> VmStatus:
             return status(env, name)  # the other command disabled or removed it
         resource = resource_of(env, state, name)
         raise_all([] if force else overlay_problems(env, state, name))
+        warn_of_followers(env, resource)
         release_blocked(env, resource)
         if resource.active:
             current.halting(name)

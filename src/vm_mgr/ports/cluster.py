@@ -105,11 +105,15 @@ class Simulation(NamedTuple):
 
 
 class Constraint(NamedTuple):
-    """A rule that names a VM; leftover is one that a move, of whatever tool, left behind."""
+    """A rule that names a VM; leftover is one that a move, of whatever tool, left behind.
+
+    kind: location, colocation, order, ticket; or tag, group, clone, where it is a part of one.
+    """
 
     id: str
     text: str
     leftover: bool = False
+    kind: str = ""
 
 
 class ResourceOperation(NamedTuple):
@@ -166,11 +170,12 @@ class VmResources(Protocol):
         """
         ...
 
-    def reconfigure(self, resource: VmResource) -> None:
+    def reconfigure(self, resource: VmResource, before: VmResource | None = None) -> None:
         """Change how a VM that the cluster has is to be run, without disturbing it; absent is fine.
 
-        Its target role stays. The agent's parameters and the disks that it has stay too: Pacemaker would
-        restart the VM for them.
+        before: how it was to be run; what is the same in both stays as it is, whoever has set it. Without it
+        all is written that is ours. What others have set stays. So do its target role, the agent's parameters
+        and the disks that it has: Pacemaker would restart the VM for them.
         """
         ...
 
@@ -183,8 +188,12 @@ class VmResources(Protocol):
         """
         ...
 
-    def remove(self, name: VmName) -> None:
-        """Take a VM, its disks and every constraint that names them out; absent is fine."""
+    def remove(self, name: VmName, expected: VmResource | None = None) -> None:
+        """Take a VM, its disks and every constraint that names them out; absent is fine.
+
+        expected: how it is to be run. What others have set beyond that, their constraints and tags are kept
+        then for the next `add`; else they are forgotten. Raises WRONG_STATE for a VM in a group or clone.
+        """
         ...
 
     def rename(self, name: VmName, new: VmName) -> None:

@@ -84,7 +84,8 @@ class ClusterCopy(MemoryCluster):
         role = TargetRole.STOPPED if seen.target_role == TargetRole.STOPPED.value else TargetRole.STARTED
         configured = self.env.cluster.configured(name)
         self.resources[name] = (configured.vm or VmResource(name, role))._replace(target_role=role)
-        self.leftovers[name] = [one for one in configured.others if one.leftover]
+        self.leftovers[name] = list(configured.others)
+        self.within[name] = (seen.within, seen.followers)
         if seen.nodes:
             self.places[name] = seen.nodes[0]
 

@@ -46,7 +46,7 @@ def _add(cluster: Cluster, resource: VmResource) -> str:
     return f"{verb} the resource {_list(resource.name, terms)}"
 
 
-def _reconfigure(cluster: Cluster, resource: VmResource) -> str:
+def _reconfigure(cluster: Cluster, resource: VmResource, _before: VmResource | None = None) -> str:
     if resource.name not in cluster.state().resources:
         return ""
     return f"change the resource {_list(resource.name, _terms(resource) or ['nothing special'])}"
@@ -61,9 +61,13 @@ def _change_requirements(
     return f"have {name} avoid {'nodes that lack ' + ', '.join(requirements) if requirements else 'no node'}"
 
 
-def _take_out(cluster: Cluster, name: VmName) -> str:
-    present = name in cluster.state().resources
-    return f"take {name} and its constraints out of the cluster's configuration" if present else ""
+def _take_out(cluster: Cluster, name: VmName, expected: VmResource | None = None) -> str:
+    if name not in cluster.state().resources:
+        return ""
+    others = [one.id for one in cluster.configured(name).others if not one.leftover]
+    how = "keep for its return" if expected is not None else "with them go"
+    told = f"; {how}: {', '.join(others)}" if others else ""
+    return f"take {name} and its constraints out of the cluster's configuration{told}"
 
 
 def _rename_resource(cluster: Cluster, name: VmName, new: VmName) -> str:

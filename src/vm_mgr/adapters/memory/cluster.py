@@ -48,6 +48,8 @@ class MemoryCluster:
         self.sets: dict[str, frozenset[NodeName]] = {}
         self.failures: dict[VmName, list[Failure]] = {}
         self.foreign: dict[str, Resource] = {}
+        # What a VM is in, "group office", and who follows it there.
+        self.within: dict[VmName, tuple[str, tuple[str, ...]]] = {}
         self.leftovers: dict[VmName, list[Constraint]] = {}
         self.events: dict[VmName, list[ResourceOperation]] = {}
         self.stuck: set[VmName] = set()
@@ -100,7 +102,7 @@ class MemoryCluster:
         self.resources[resource.name] = self._with_present_disks(resource)
         self.moves.pop(resource.name, None)
 
-    def reconfigure(self, resource: VmResource) -> None:
+    def reconfigure(self, resource: VmResource, before: VmResource | None = None) -> None:  # noqa: ARG002
         """Change all but role and parameters."""
         present = self.resources.get(resource.name)
         if present is not None:
@@ -115,8 +117,10 @@ class MemoryCluster:
             changed = self.resources[name]._replace(requirements=requirements, follow_uplink=follow_uplink)
             self.resources[name] = changed
 
-    def remove(self, name: VmName) -> None:
-        """Take a VM out."""
+    def remove(self, name: VmName, expected: VmResource | None = None) -> None:
+        """Take a VM out; what others have set stays for its return."""
+        if expected is None:
+            self.leftovers.pop(name, None)
         self.resources.pop(name, None)
         self.places.pop(name, None)
         self.moves.pop(name, None)
@@ -290,6 +294,7 @@ class MemoryCluster:
     def _resource(self, name: VmName) -> Resource:
         place = self.places.get(name)
         failure = self.failing.get(name, "")
+        within, followers = self.within.get(name, ("", ()))
         return Resource(
             name,
             role=self._role(name),
@@ -300,4 +305,6 @@ class MemoryCluster:
             banned_by_failures=tuple(NodeName(node) for node in self.nodes) if failure else (),
             nodes=(place,) if place else (),
             failures=(*self.failures.get(name, ()), *([Failure(failure)] if failure else [])),
+            within=within,
+            followers=followers,
         )

@@ -3,13 +3,25 @@
 The status section has times in seconds since 1970; crm_mon prints them in a time zone that it doesn't name.
 """
 
-import re
 from collections.abc import Iterator
-from typing import Any
+from datetime import datetime
 
 from lxml import etree
 
+from vm_mgr.adapters.pacemaker.cib_resolve import (
+    aliases,
+    local_now,
+    meta_attributes,
+    naming,
+    op_attribute,
+    operations,
+    own_attributes,
+    score,
+)
 from vm_mgr.adapters.pacemaker.cib_write import COLOCATION, LEVEL, PLACEMENT
+from vm_mgr.adapters.pacemaker.cib_xml import PRIMITIVE
+from vm_mgr.adapters.pacemaker.cib_xml import find as _find
+from vm_mgr.adapters.pacemaker.crm_mon import OLD_ROLES, target_role
 from vm_mgr.adapters.pacemaker.disk_resources import read_dependencies, read_disks
 from vm_mgr.adapters.pacemaker.moves import HIBERNATION, MOVE
 from vm_mgr.adapters.pacemaker.preference import comes_back
@@ -24,12 +36,12 @@ from vm_mgr.ports.cluster import Configured, Constraint, ResourceOperation, VmRe
 __all__ = ["leftover_moves", "read_configured", "read_constraint"]
 
 
-def read_configured(cib: etree._Element, name: VmName) -> Configured:
-    """Gather everything that names the VM."""
+def read_configured(cib: etree._Element, name: VmName, now: datetime | None = None) -> Configured:
+    """Gather everything that names the VM; now: by which time rules are judged."""
     return Configured(
-        vm=_read_vm(cib, name),
+        vm=_read_vm(cib, name, now or local_now()),
         named_by=_named_by(cib, name),
-        others=tuple(read_constraint(element) for element in _naming(cib, name) if not _is_settings(element)),
+        others=tuple(_others(cib, name)),
         events=tuple(_events(cib, name)),
     )
 
@@ -45,7 +57,8 @@ def leftover_moves(cib: etree._Element, name: VmName) -> list[etree._Element]:
 
 def read_constraint(element: etree._Element) -> Constraint:
     """Describe a constraint in one line."""
-    return Constraint(str(element.get("id", "")), _text(element), leftover=_is_leftover(element))
+    kind = str(element.tag).removeprefix("rsc_")
+    return Constraint(str(element.get("id", "")), _text(element), leftover=_is_leftover(element), kind=kind)
 
 
 def _is_leftover(element: etree._Element) -> bool:
@@ -57,15 +70,37 @@ def _is_settings(element: etree._Element) -> bool:
     return str(element.get("id", "")).startswith(PLACEMENT)
 
 
-def _naming(cib: etree._Element, name: VmName) -> list[etree._Element]:
-    ends = "@rsc=$name or @with-rsc=$name or @first=$name or @then=$name or .//resource_ref/@id=$name"
-    return _find(cib, f"configuration/constraints/*[{ends}]", name=name)
+def _others(cib: etree._Element, name: VmName) -> Iterator[Constraint]:
+    """Give what names a VM: constraints, also of its group, clone, tag or template, and these themselves."""
+    for element in naming(cib, name):
+        if not _is_settings(element):
+            yield read_constraint(element)
+    for alias, what in aliases(cib, name).items():
+        if what != "template":
+            yield Constraint(alias, f"{what} {', '.join(_members(cib, alias))}", kind=what)
+        for element in naming(cib, alias):
+            if not _is_settings(element):
+                one = read_constraint(element)
+                yield one._replace(text=f"{one.text} by the {what} {alias}", leftover=False)
+
+
+def _members(cib: etree._Element, name: str) -> list[str]:
+    """Name what is in a tag, group or clone."""
+    inside = "configuration/tags/tag[@id=$name]/obj_ref | configuration/resources//*[@id=$name]//primitive"
+    return [str(one.get("id")) for one in _find(cib, inside, name=name)]
 
 
 def _text(element: etree._Element) -> str:
     score = element.get("score") or element.get("score-attribute") or element.get("kind") or ""
     kind = str(element.tag).removeprefix("rsc_")
     named = [str(element.get(word)) for word in ("first", "then", "with-rsc", "node") if element.get(word)]
+    if element.get("ticket"):
+        named.insert(0, str(element.get("ticket")))
+        score = score or str(element.get("loss-policy", "stop"))
+    roles = {
+        _role(str(element.get(word))) for word in ("role", "rsc-role", "with-rsc-role") if element.get(word)
+    }
+    named += [f"as {role}" for role in sorted(roles - {"Started"})]
     if kind == "colocation" and element.get("rsc"):
         named.insert(0, str(element.get("rsc")))
     named += [str(one.get("id")) for one in element.iter("resource_ref")]
@@ -78,24 +113,36 @@ def _text(element: etree._Element) -> str:
     return " ".join(filter(None, (kind, ", ".join(named), f"({score})" if score else "")))
 
 
-def _read_vm(cib: etree._Element, name: VmName) -> VmResource | None:
-    for primitive in _find(cib, "configuration/resources//primitive[@id=$name]", name=name):
-        return _vm(cib, primitive, name)
+def _role(text: str) -> str:
+    """Give a role in today's words, however it is spelled.
+
+    >>> [_role(text) for text in ("slave", "MASTER", "started")]
+    ['Unpromoted', 'Promoted', 'Started']
+    """
+    word = text.capitalize()
+    return OLD_ROLES.get(word, word)
+
+
+def _read_vm(cib: etree._Element, name: VmName, now: datetime) -> VmResource | None:
+    for primitive in _find(cib, PRIMITIVE, name=name):
+        return _vm(cib, primitive, name, now)
     return None
 
 
-def _vm(cib: etree._Element, primitive: etree._Element, name: VmName) -> VmResource:
-    meta = _pairs(primitive, "meta_attributes")
+def _vm(cib: etree._Element, primitive: etree._Element, name: VmName, now: datetime) -> VmResource:
+    meta, own = meta_attributes(primitive, now), own_attributes(primitive, "meta_attributes", now)
+    ops = operations(primitive)
     timeouts = {
-        str(op.get("name")): _seconds(str(op.get("timeout", ""))) for op in _find(primitive, "operations/op")
+        str(op.get("name")): _seconds(op_attribute(primitive, op, "timeout", now))
+        for op in ops
+        if op.get("name") != "monitor"
     }
     plain = VmResource(name, TargetRole.STARTED)
     requirements, follow_uplink = read_rules(cib, name)
-    role = meta.get("target-role", "Started").capitalize()
-    extra = _find(primitive, "operations/op[@name='stop']//nvpair[@name=$name]", name=HIBERNATION)
-    extra_s = _number(str(extra[0].get("value"))) if extra else 0
+    extra = [_number(op_attribute(primitive, op, HIBERNATION, now)) for op in ops if op.get("name") == "stop"]
+    extra_s = extra[0] if extra else 0
     return plain._replace(
-        target_role=TargetRole.STOPPED if role == "Stopped" else TargetRole.STARTED,
+        target_role=TargetRole(target_role(meta.get("target-role", "")) or "Started"),
         live_migration=meta.get("allow-migrate", "").lower() in ("true", "yes", "on", "1", "y"),
         priority=_number(meta.get("priority", "")),
         start_timeout_s=max((timeouts.get("start") or plain.start_timeout_s) - extra_s, 1),
@@ -104,26 +151,26 @@ def _vm(cib: etree._Element, primitive: etree._Element, name: VmName) -> VmResou
         migrate_from_timeout_s=timeouts.get("migrate_from") or plain.migrate_from_timeout_s,
         pinned_host=_host(cib, name, "vm-mgr-pin-"),
         preferred_host=_host(cib, name, "vm-mgr-prefer-"),
-        returns=comes_back(_score(cib, name, "vm-mgr-prefer-"), meta),
+        returns=comes_back(_score(cib, name, "vm-mgr-prefer-"), own),
         depends_on=read_dependencies(cib, name),
         disks=read_disks(cib, name),
-        checks=_checks(primitive),
+        checks=_checks(ops),
         requirements=requirements,
         follow_uplink=follow_uplink,
         hibernation_s=extra_s,
-        params=_pairs(primitive, "instance_attributes"),
-        meta={key: value for key, value in meta.items() if not key.startswith(COLOCATION)},
-        utilization=_pairs(primitive, "utilization"),
+        params=own_attributes(primitive, "instance_attributes", now),
+        meta={key: value for key, value in own.items() if not key.startswith(COLOCATION)},
+        utilization=own_attributes(primitive, "utilization", now),
         colocations={
-            key.removeprefix(COLOCATION): value for key, value in meta.items() if key.startswith(COLOCATION)
+            key.removeprefix(COLOCATION): value for key, value in own.items() if key.startswith(COLOCATION)
         },
     )
 
 
-def _checks(primitive: etree._Element) -> dict[str, int]:
+def _checks(ops: list[etree._Element]) -> dict[str, int]:
     """Read the deeper checks, in the order of their depths, whoever has written them."""
     found = {}
-    for op in _find(primitive, "operations/op[@name='monitor']"):
+    for op in (one for one in ops if one.get("name") == "monitor"):
         level = next((pair.get("value") for pair in op.iter("nvpair") if pair.get("name") == LEVEL), "")
         found[level] = _seconds(str(op.get("interval", "")))
     return {name: found[str(level)] or SHORTEST_S for name, level in LEVELS.items() if str(level) in found}
@@ -131,10 +178,11 @@ def _checks(primitive: etree._Element) -> dict[str, int]:
 
 def _named_by(cib: etree._Element, name: VmName) -> dict[str, str]:
     path = "configuration/resources//primitive[meta_attributes/nvpair/@name=$name]"
-    return {
-        str(primitive.get("id")): _pairs(primitive, "meta_attributes")[COLOCATION + name]
-        for primitive in _find(cib, path, name=COLOCATION + name)
-    }
+    found = {}
+    for primitive in _find(cib, path, name=COLOCATION + name):
+        pair = _find(primitive, "meta_attributes/nvpair[@name=$name]", name=COLOCATION + name)[0]
+        found[str(primitive.get("id"))] = str(pair.get("value", ""))
+    return found
 
 
 def _events(cib: etree._Element, name: VmName) -> Iterator[ResourceOperation]:
@@ -161,21 +209,10 @@ def _places(cib: etree._Element, name: VmName, prefix: str) -> list[etree._Eleme
     return [one for one in found if str(one.get("id", "")).startswith(prefix)]
 
 
-def _pairs(primitive: etree._Element, tag: str) -> dict[str, str]:
-    """Read what holds at any time."""
-    pairs = _find(primitive, f"{tag}[not(rule)]/nvpair")
-    return {str(pair.get("name")): str(pair.get("value", "")) for pair in pairs}
-
-
 def _seconds(text: str) -> int | None:
     found = seconds(text)
     return None if found is None else round(found)
 
 
 def _number(text: str) -> int:
-    return int(text) if re.fullmatch(r"[+-]?[0-9]{1,9}", text) else 0
-
-
-def _find(element: etree._Element, path: str, name: str = "") -> list[etree._Element]:
-    found: Any = element.xpath(path, name=name)
-    return list(found)
+    return score(text) if text else 0

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 
 from lxml import etree
 
@@ -41,7 +42,8 @@ class CibEditor:
 
     def configured(self, name: VmName) -> Configured:
         """Read what it says of a VM."""
-        return cib_read.read_configured(cib_write.parse_cib(self._query()), name)
+        now = datetime.fromtimestamp(self.clock.utc(), tz=UTC).astimezone()
+        return cib_read.read_configured(cib_write.parse_cib(self._query()), name, now)
 
     def add(self, resource: VmResource) -> None:
         """Put a VM under the cluster's control."""
@@ -52,9 +54,9 @@ class CibEditor:
 
         self._edit(change)
 
-    def reconfigure(self, resource: VmResource) -> None:
+    def reconfigure(self, resource: VmResource, before: VmResource | None = None) -> None:
         """Change resource and placement."""
-        self._edit(lambda cib: cib_write.update_vm(cib, resource))
+        self._edit(lambda cib: cib_write.update_vm(cib, resource, before))
 
     def change_requirements(
         self, name: VmName, requirements: tuple[str, ...], *, follow_uplink: bool
@@ -62,11 +64,11 @@ class CibEditor:
         """Replace the rules by which it avoids nodes."""
         self._edit(lambda cib: change_rules(cib, name, requirements, follow_uplink=follow_uplink))
 
-    def remove(self, name: VmName) -> None:
+    def remove(self, name: VmName, expected: VmResource | None = None) -> None:
         """Take a VM out of the configuration."""
 
         def change(cib: etree._Element) -> None:
-            cib_write.remove_vm(cib, name)
+            cib_write.remove_vm(cib, name, expected)
             moves.sweep_moves(cib, name, self._long_ago())
 
         self._edit(change)

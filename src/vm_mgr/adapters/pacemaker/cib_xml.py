@@ -14,6 +14,7 @@ __all__ = [
     "bump_version",
     "detach",
     "find",
+    "free_id",
     "nvpair",
     "nvset",
     "operation",
@@ -21,6 +22,7 @@ __all__ = [
     "ours",
     "pair_id",
     "parse_cib",
+    "referred",
     "section",
 ]
 
@@ -62,6 +64,20 @@ def operation(
 def our_id(kind: str, name: str, rest: str = "") -> str:
     """Make an id that says that it is ours."""
     return f"vm-mgr-{kind}-{name}" + (f"..{rest}" if rest else "")
+
+
+def referred(element: etree._Element) -> etree._Element:
+    """Give what an id-ref stands for, else the element itself."""
+    ident = element.get("id-ref")
+    found = find(element, "//*[@id=$name]", name=str(ident)) if ident else []
+    return found[0] if found else element
+
+
+def free_id(element: etree._Element, ident: str) -> str:
+    """Give an id that nothing in the CIB has: this one, or one that continues it."""
+    taken = {str(one.get("id")) for one in element.getroottree().iter(etree.Element)}
+    numbered = (f"{ident}..{number}" for number in range(1, len(taken) + 2))
+    return next(one for one in (ident, *numbered) if one not in taken)
 
 
 def pair_id(ident: str, key: str) -> str:

@@ -11,7 +11,7 @@ from vm_mgr.model.cluster import ClusterState, Failure, Fencing, Node, NodeName,
 from vm_mgr.model.node_requirements import ask_of
 from vm_mgr.model.numbers import whole_number
 
-__all__ = ["parse_crm_mon"]
+__all__ = ["parse_crm_mon", "target_role"]
 
 OBSERVER_ATTRIBUTE = "vm-mgr-role"
 FULL_ATTRIBUTE = "vm-mgr-full-"  # and the name of a VM; ocf/VirtualDomain tells it
@@ -20,6 +20,8 @@ ALARM = "vm-mgr-second-"
 INFINITY = "INFINITY"
 # What Pacemaker keeps of a reason; the agent marks one that it has cut with three dots.
 KEPT_BYTES = 128
+# What other resources can be in; a clone's member may be a group.
+SETS = ("clone", "group", "bundle")
 NOT_RUNNING = ("Stopped", "Starting", "Stopping")
 # The last one undoes what others were escaped with.
 ESCAPES = (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&apos;", "'"), ("&amp;", "&"))
@@ -37,19 +39,14 @@ def parse_crm_mon(raw: str) -> ClusterState:
         raise VmMgrError(Kind.EXTERNAL_FAILURE, f"crm_mon's answer is not XML: {error}") from error
     options = root.find("summary/cluster_options")
     quorum = root.find("summary/current_dc")
-    resources = [_resource(element, root) for element in root.iterfind("resources/resource")]
     return ClusterState(
         nodes=_nodes(root),
-        resources={resource.name: resource for resource in resources},
+        resources=_resources(root),
         quorate=quorum is not None and quorum.get("with_quorum") == "true",
         fencing_enabled=options is not None and _fences(options),
         fence_devices=sum(1 for element in root.iter("resource") if _is_fence_device(element)),
         fencings=tuple(map(_fencing, root.iterfind("fence_history/fence_event"))),
-        sets={
-            one.get("id", ""): _whole(one)
-            for tag in ("clone", "group")
-            for one in root.iterfind(f"resources/{tag}")
-        },
+        sets={one.get("id", ""): _whole(one) for tag in SETS for one in root.iterfind(f"resources/{tag}")},
         clones={one.get("id", ""): _roles(one) for one in root.iterfind("resources/clone")},
     )
 
@@ -107,14 +104,36 @@ def _alarms(node: ET.Element) -> tuple[str, ...]:
     return tuple(name.removeprefix(ALARM) for name in names if name.startswith(ALARM))
 
 
-def _resource(element: ET.Element, root: ET.Element) -> Resource:
-    name = element.get("id", "")
+def _resources(root: ET.Element) -> dict[str, Resource]:
+    """Give all primitives, wherever they are; of several instances one that runs, with the nodes of all."""
+    found = {one.get("id", ""): _resource(one, root) for one in root.iterfind("resources/resource")}
+    for outer in (one for tag in SETS for one in root.iterfind(f"resources/{tag}")):
+        within = f"{outer.tag} {outer.get('id', '')}"
+        members = [one.get("id", "").partition(":")[0] for one in outer.iter("resource")]
+        for number, element in enumerate(outer.iter("resource")):
+            name = members[number]
+            one = _resource(element, root, name)._replace(within=within)
+            if outer.tag == "group":
+                one = one._replace(followers=tuple(members[number + 1 :]))
+            found[name] = _joined(found.get(name), one)
+    return found
+
+
+def _joined(known: Resource | None, instance: Resource) -> Resource:
+    if known is None:
+        return instance
+    first, second = (known, instance) if known.active or not instance.active else (instance, known)
+    return first._replace(nodes=tuple(dict.fromkeys((*first.nodes, *second.nodes))))
+
+
+def _resource(element: ET.Element, root: ET.Element, name: str = "") -> Resource:
+    name = name or element.get("id", "")
     failures = _failures(name, root)
     return Resource(
         name=name,
         agent=element.get("resource_agent", "").replace("::", ":"),
         role=element.get("role", "Stopped"),
-        target_role=element.get("target_role", ""),
+        target_role=target_role(element.get("target_role", "")),
         active=_true(element, "active"),
         failed=_true(element, "failed"),
         blocked=_true(element, "blocked"),
@@ -124,6 +143,17 @@ def _resource(element: ET.Element, root: ET.Element) -> Resource:
         banned_by_failures=_banned(name, root),
         failures=failures,
     )
+
+
+def target_role(text: str) -> str:
+    """Give the role in which Pacemaker wants a VM, which knows no case; what makes no sense it ignores.
+
+    >>> [target_role(text) for text in ("stopped", "STARTED", "Slave", "Promoted", "paused", "")]
+    ['Stopped', 'Started', 'Started', 'Started', 'Started', '']
+    """
+    if not text:
+        return ""
+    return "Stopped" if text.lower() == "stopped" else "Started"
 
 
 def _places(element: ET.Element, failures: tuple[Failure, ...]) -> tuple[NodeName, ...]:

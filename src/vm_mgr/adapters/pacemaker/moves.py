@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 from lxml import etree
 
+from vm_mgr.adapters.pacemaker.cib_own import own_operations
+from vm_mgr.adapters.pacemaker.cib_resolve import agent, operations
 from vm_mgr.adapters.pacemaker.cib_xml import (
     PRIMITIVE,
     detach,
@@ -16,7 +18,7 @@ from vm_mgr.adapters.pacemaker.cib_xml import (
     ours,
     section,
 )
-from vm_mgr.model.cluster import NodeName
+from vm_mgr.model.cluster import OWN_AGENT, NodeName
 from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.ports.cluster import Move, VmResource
 
@@ -30,8 +32,6 @@ TERMS_KEY = "vm-mgr-move"
 # The parameter OCF_RESKEY_CRM_meta_vm_mgr_hibernation of the operation stop. No attribute of the resource:
 # those that the agent gets restart the VM when they change, and the others it does not get.
 HIBERNATION = "vm-mgr-hibernation"
-# Other agents keep their ways: nobody would clear the failure of a move that holds their VM.
-PROVIDER = "vm-mgr"
 
 
 def add_move(cib: etree._Element, move: Move, expires_utc: float) -> None:
@@ -49,7 +49,8 @@ def add_move(cib: etree._Element, move: Move, expires_utc: float) -> None:
     if move.chosen and not move.to:
         _locate(cib, name, "chosen", "INFINITY", [move.chosen], expires_utc)
     for primitive in find(cib, PRIMITIVE, name=name):
-        if primitive.get("provider") == PROVIDER:
+        # Other agents keep their ways: nobody would clear the failure of a move that holds their VM.
+        if agent(primitive) == OWN_AGENT:
             migrate_to = _move_operation(primitive, name)
             if move.options:
                 _nvset_until(migrate_to, our_id("terms", name), {TERMS_KEY: move.options}, expires_utc)
@@ -116,12 +117,15 @@ def hibernate(stop: etree._Element, name: str, seconds: int) -> None:
 def _move_operation(primitive: etree._Element, name: VmName) -> etree._Element:
     """Give the operation migrate_to, whose failure leaves the VM where it runs (docs/design/0010)."""
     found = find(primitive, "operations/op[@name='migrate_to']")
-    operations = primitive.find("operations")
     if not found:
-        if operations is None:
-            operations = etree.SubElement(primitive, "operations")
+        inherited = [op for op in operations(primitive) if op.get("name") == "migrate_to"]
         timeout_s = VmResource(name, TargetRole.STARTED).migrate_to_timeout_s
-        found = [operation(operations, our_id("op", name, "migrate_to"), "migrate_to", "0s", timeout_s)]
+        added = operation(
+            own_operations(primitive), our_id("op", name, "migrate_to"), "migrate_to", "0s", timeout_s
+        )
+        for key, text in (pair for op in inherited for pair in op.items() if pair[0] != "id"):
+            added.set(key, text)
+        found = [added]
     block_on_failure(found[0], name)
     return found[0]
 

@@ -99,9 +99,9 @@ class Pacemaker:
         """Put a VM under the cluster's control."""
         self._claimed_editor().add(resource)
 
-    def reconfigure(self, resource: VmResource) -> None:
+    def reconfigure(self, resource: VmResource, before: VmResource | None = None) -> None:
         """Change resource and placement."""
-        self._claimed_editor().reconfigure(resource)
+        self._claimed_editor().reconfigure(resource, before)
 
     def change_requirements(
         self, name: VmName, requirements: tuple[str, ...], *, follow_uplink: bool
@@ -109,9 +109,9 @@ class Pacemaker:
         """Replace the rules."""
         self._claimed_editor().change_requirements(name, requirements, follow_uplink=follow_uplink)
 
-    def remove(self, name: VmName) -> None:
+    def remove(self, name: VmName, expected: VmResource | None = None) -> None:
         """Take a VM out of the configuration."""
-        self._claimed_editor().remove(name)
+        self._claimed_editor().remove(name, expected)
 
     def rename(self, name: VmName, new: VmName) -> None:
         """Rename resource and constraints."""

@@ -5,7 +5,9 @@ One location constraint has one rule: more are not allowed any more by newer Pac
 
 from lxml import etree
 
+from vm_mgr.adapters.pacemaker.cib_resolve import agent
 from vm_mgr.adapters.pacemaker.cib_xml import PRIMITIVE, detach, find, our_id, section
+from vm_mgr.model.cluster import OWN_AGENT
 from vm_mgr.model.node_requirements import BRIDGE, CUT, ask_of, attribute, scores
 from vm_mgr.model.vm import VmName
 
@@ -36,7 +38,7 @@ def change_rules(
     cib: etree._Element, name: VmName, requirements: tuple[str, ...], *, follow_uplink: bool
 ) -> None:
     """Replace those of a VM, unless its agent is not ours, or they say the same already."""
-    ours = find(cib, f"{PRIMITIVE}[@provider='vm-mgr']", name=name)
+    ours = [one for one in find(cib, PRIMITIVE, name=name) if agent(one) == OWN_AGENT]
     if not ours or read_rules(cib, name) == (requirements, follow_uplink):
         return
     constraints = section(cib, "constraints")

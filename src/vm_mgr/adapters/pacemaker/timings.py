@@ -10,6 +10,14 @@ from typing import Any, NamedTuple
 
 from lxml import etree
 
+from vm_mgr.adapters.pacemaker.cib_resolve import (
+    agent,
+    local_now,
+    meta_attributes,
+    op_attribute,
+    operations,
+    own_attributes,
+)
 from vm_mgr.adapters.pacemaker.cib_write import parse_cib
 from vm_mgr.adapters.pacemaker.times import seconds
 from vm_mgr.adapters.pacemaker.tools import call, check
@@ -72,7 +80,7 @@ def parse_cluster(raw: str, totem: TotemTimes) -> ClusterTimes:
         totem=totem,
         pacemaker=_pacemaker(_pairs(_find(cib, "configuration/crm_config/cluster_property_set"))),
         devices=tuple(_device(one) for one in primitives if one.get("class") == "stonith"),
-        vms=tuple(_vm(cib, one, common) for one in primitives if _agent(cib, one) == "VirtualDomain"),
+        vms=tuple(_vm(one, common) for one in primitives if agent(one).endswith(":VirtualDomain")),
         tells=bool(_find(cib, "configuration/alerts/alert[@id='vm-mgr-alert']")),
     )
 
@@ -80,7 +88,6 @@ def parse_cluster(raw: str, totem: TotemTimes) -> ClusterTimes:
 class _Common(NamedTuple):
     """What holds for all VMs, and the first resource that each of them needs."""
 
-    meta: Pairs
     op_timeout: str
     depends_on: Pairs
 
@@ -90,7 +97,6 @@ def _common(cib: etree._Element) -> _Common:
     needed = _find(cib, "configuration/constraints/rsc_colocation[starts-with(@id, 'vm-mgr-needs-')]")
     first = {str(one.get("rsc")): str(one.get("with-rsc")) for one in reversed(needed)}
     return _Common(
-        meta=_pairs(_find(cib, "configuration/rsc_defaults/meta_attributes")),
         op_timeout=ops.get("timeout", "20s"),
         depends_on=first,
     )
@@ -128,7 +134,7 @@ def _pacemaker(options: Pairs) -> PacemakerTimes:
 
 def _device(primitive: etree._Element) -> FenceDevice:
     given = _pairs(primitive.findall("instance_attributes"))
-    agent = str(primitive.get("type"))
+    kind = str(primitive.get("type"))
     hosts = re.split(r"[\s,;]+", given.get("pcmk_host_list", "").strip())
     mapped = re.findall(r"([^\s;:=]+)[:=]", given.get("pcmk_host_map", ""))
 
@@ -140,7 +146,7 @@ def _device(primitive: etree._Element) -> FenceDevice:
 
     return FenceDevice(
         name=str(primitive.get("id")),
-        agent=agent,
+        agent=kind,
         targets=tuple(dict.fromkeys(host for host in (*hosts, *mapped) if host)),
         pcmk_delay_base=_longest_delay(given.get("pcmk_delay_base", "0")),
         pcmk_delay_max=time("pcmk_delay_max", "0"),
@@ -149,7 +155,7 @@ def _device(primitive: etree._Element) -> FenceDevice:
         pcmk_reboot_action=given.get("pcmk_reboot_action", "reboot"),
         method=given.get("method", ""),
         delay=time("delay", "0"),
-        power_wait=time("power_wait", f"{POWER_WAIT.get(agent, 0.0):g}"),
+        power_wait=time("power_wait", f"{POWER_WAIT.get(kind, 0.0):g}"),
         power_timeout=time("power_timeout", "20"),
         login_timeout=time("login_timeout", "5"),
         waits=given.get("disable_timeout", "").lower() in ("0", "no", "off", "false"),
@@ -167,15 +173,15 @@ def _longest_delay(text: str) -> float | None:
     return max(known) if known and len(known) == len(each) else None
 
 
-def _vm(cib: etree._Element, primitive: etree._Element, common: _Common) -> VmTimes:
-    """Read a VM, and what its template says besides."""
-    name = str(primitive.get("id"))
-    parts = [primitive, *_templates(cib, primitive)]
-    meta = {**common.meta, **_pairs([one for part in parts for one in part.findall("meta_attributes")])}
-    params = _pairs([one for part in parts for one in part.findall("instance_attributes")])
-    ops = _operations(parts)
+def _vm(primitive: etree._Element, common: _Common) -> VmTimes:
+    """Read a VM."""
+    name, now = str(primitive.get("id")), local_now()
+    meta = meta_attributes(primitive, now)
+    params = own_attributes(primitive, "instance_attributes", now)
+    ops = _by_name(operations(primitive))
+    given = {action: op_attribute(primitive, op, "timeout", now) for action, op in ops.items()}
     timeouts = {
-        action: seconds(_timeout(ops.get(action)) or common.op_timeout)
+        action: seconds(given.get(action) or common.op_timeout)
         for action in ("start", "stop", "monitor", "migrate_to", "migrate_from")
     }
     threshold = meta.get("migration-threshold", "").strip()
@@ -193,10 +199,10 @@ def _vm(cib: etree._Element, primitive: etree._Element, common: _Common) -> VmTi
     )
 
 
-def _operations(parts: list[etree._Element]) -> dict[str, etree._Element]:
+def _by_name(found: list[etree._Element]) -> dict[str, etree._Element]:
     """Find the operations by name; of several monitors the one that looks most often."""
     ops: dict[str, etree._Element] = {}
-    for op in (one for part in parts for one in part.findall("operations/op")):
+    for op in found:
         name = str(op.get("name"))
         known = ops.get(name)
         if known is None or (name == "monitor" and 0 < _interval(op) < (_interval(known) or INFINITY)):
@@ -204,26 +210,9 @@ def _operations(parts: list[etree._Element]) -> dict[str, etree._Element]:
     return ops
 
 
-def _timeout(op: etree._Element | None) -> str:
-    if op is None:
-        return ""
-    return op.get("timeout") or _pairs(op.findall("meta_attributes")).get("timeout", "")
-
-
 def _interval(op: etree._Element) -> float:
     enabled = op.get("enabled", "true").lower() in TRUE
     return (seconds(op.get("interval", "0")) or 0.0) if enabled else 0.0
-
-
-def _templates(cib: etree._Element, primitive: etree._Element) -> list[etree._Element]:
-    named = primitive.get("template")
-    return _find(cib, "configuration/resources/template[@id=$name]", str(named)) if named else []
-
-
-def _agent(cib: etree._Element, primitive: etree._Element) -> str:
-    return next(
-        (str(one.get("type")) for one in (primitive, *_templates(cib, primitive)) if one.get("type")), ""
-    )
 
 
 def _pairs(sets: list[etree._Element]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from vm_mgr.model.vm import VmName, VmSettings, VmState, VmStatus
 from vm_mgr.operations.migration.facts import Facts, Targets
 from vm_mgr.operations.migration.options import MigrateOptions, Target, term_problems
 from vm_mgr.operations.support.placement import missing_resources, worse_node_reasons
-from vm_mgr.operations.support.preconditions import fencing_hint, host_problems
+from vm_mgr.operations.support.preconditions import fencing_hint, host_problems, membership_problems
 from vm_mgr.ports.cluster import SideEffect, VmResource
 from vm_mgr.reports import Level, Note, Say
 
@@ -34,7 +34,9 @@ class Verdict(NamedTuple):
 def request_problems(facts: Facts, goal: Target, options: MigrateOptions) -> list[VmMgrError]:
     """Refuse a VM on its way, what is no move, and options that have no effect."""
     return (
-        _still_moving(facts.seen) or goal_problems(facts.state, facts.seen, goal, facts.settings)
+        membership_problems(facts.before, "not moved")
+        or _still_moving(facts.seen)
+        or goal_problems(facts.state, facts.seen, goal, facts.settings)
     ) + term_problems(facts.seen.name, options, facts.vm, facts.before.agent)
 
 

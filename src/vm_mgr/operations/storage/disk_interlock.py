@@ -20,7 +20,16 @@ from vm_mgr.ports.env import Env
 from vm_mgr.ports.storage import Storage
 from vm_mgr.reports import Progress
 
-__all__ = ["OPERATION_S", "blocklist_dead", "free_disks", "gone_nodes", "held", "holder_node", "wait_free"]
+__all__ = [
+    "OPERATION_S",
+    "blocklist_dead",
+    "free_disks",
+    "gone_nodes",
+    "held",
+    "holder_node",
+    "node_beside",
+    "wait_free",
+]
 
 # A client that died with its node counts as watching for 30 s after its placement group answers again.
 PATIENCE_S = 60.0
@@ -58,7 +67,7 @@ def free_disks(  # noqa: PLR0913 - what callers know beforehand
     """
     holder = wait_free(env, storage, name, images, gone=gone, patience_s=patience_s, limit_s=limit_s)
     if holder is not None:
-        elsewhere = None if holder_node(env, holder) else _running_node(env, name)
+        elsewhere = None if holder_node(env, holder) else node_beside(env, name)
         raise held(env, name, holder, refusal, elsewhere=elsewhere)
 
 
@@ -164,8 +173,8 @@ class _Judge:
         return node is not None and (node.unclean or node.pending)
 
 
-def _running_node(env: Env, name: VmName) -> NodeName | None:
-    """Ask every node's libvirt, where the storage doesn't tell."""
+def node_beside(env: Env, name: VmName) -> NodeName | None:
+    """Name the node whose libvirt runs a VM that the cluster does not run there; each is asked."""
     for node in env.cluster.state().nodes:
         if not node.online or node.observer:
             continue

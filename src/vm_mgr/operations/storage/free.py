@@ -7,7 +7,7 @@ of a start (operations/storage/disk_interlock.py).
 from collections.abc import Sequence
 
 from vm_mgr.model.vm import VmName
-from vm_mgr.operations.storage.disk_interlock import OPERATION_S, free_disks, wait_free
+from vm_mgr.operations.storage.disk_interlock import OPERATION_S, free_disks, node_beside, wait_free
 from vm_mgr.operations.storage.quiesce import node_of
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.storage import Storage
@@ -27,13 +27,14 @@ def require_free(env: Env, name: VmName, refusal: str, images: Sequence[str] = (
 def shed_dead(env: Env, name: VmName) -> None:
     """Free the disks of a VM that the cluster does not run, as far as their holders are dead.
 
-    Who lives may be somebody's own QEMU, and what is to be done goes on beside it.
+    Who lives may be somebody's own QEMU, and what is to be done goes on beside it: one that a libvirt knows
+    is not waited for.
     """
     storage = _storage(env, name)
     if storage is None or node_of(env, name) is not None:
         return
     images = storage.clients.images(name)
-    if _are_clients(storage, images):
+    if _are_clients(storage, images) and node_beside(env, name) is None:
         wait_free(env, storage, name, images, patience_s=OPERATION_S)
 
 

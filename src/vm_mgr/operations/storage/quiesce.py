@@ -9,12 +9,13 @@ from vm_mgr.model.intent import Intent
 from vm_mgr.model.pause import PauseReason
 from vm_mgr.model.storage import Consistency
 from vm_mgr.model.vm import VmName
+from vm_mgr.operations.storage.disk_interlock import held, node_beside
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.holds import Hold
 from vm_mgr.ports.hypervisor import Guests
 from vm_mgr.reports import Level, Note
 
-__all__ = ["HOLD_S", "Quiescence", "node_of", "quiesced", "resume", "resume_quietly", "will_pause"]
+__all__ = ["HOLD_S", "Quiescence", "held_on", "node_of", "quiesced", "resume", "resume_quietly", "will_pause"]
 
 LOOK_S = 10.0
 # After this time the VM's own node lets a guest go on (docs/design/0015-limit-of-a-hold.md).
@@ -73,12 +74,16 @@ def quiesced(env: Env, name: VmName) -> Iterator[Quiescence]:
     """Freeze the guest's file systems if it has an agent, else pause it if it has several disks.
 
     One disk alone always shows one instant. The guest goes on when the context is left, whatever happens,
-    unless its user had paused it; after HOLD_S its own node lets it go on, where this process can't. Raises
-    WRONG_STATE where it stands for another reason, like an I/O error, which the agent tries to end;
+    unless its user had paused it; after HOLD_S its own node lets it go on, where this process can't. A VM
+    that somebody runs beside the cluster is held too. Raises WRONG_STATE where its disks are open elsewhere,
+    or where it stands for another reason, like an I/O error, which the agent tries to end;
     EXTERNAL_FAILURE where a frozen guest does not thaw, or where its node sets no limit.
     """
-    node = node_of(env, name)
+    node = held_on(env, name)
     if node is None:
+        if _are_open(env, name):
+            yield _in_unknown_hands(env, name)
+            return
         saved = env.storage.saved_memory.of(name)
         yield Quiescence(Consistency.OFFLINE if saved is None else Consistency.CRASH)
         return
@@ -97,7 +102,7 @@ def quiesced(env: Env, name: VmName) -> Iterator[Quiescence]:
 
 def will_pause(env: Env, name: VmName) -> str:
     """Tell an intent whether `quiesced` will have to pause the guest; one that is paused already stays so."""
-    node = node_of(env, name)
+    node = held_on(env, name)
     if node is None or len(env.storage.clients.images(name)) < 2:
         return ""
     return "" if env.hypervisor_at(node).paused(name, timeout_s=LOOK_S) else "yes"
@@ -105,7 +110,7 @@ def will_pause(env: Env, name: VmName) -> str:
 
 def resume(env: Env, name: VmName, intent: Intent) -> None:
     """Let a guest go on that the operation of this intent may have held; one that goes on is fine."""
-    node = node_of(env, name)
+    node = held_on(env, name)
     if node is not None:
         hypervisor = env.hypervisor_at(node)
         thawed = hypervisor.thaw(name)
@@ -123,7 +128,7 @@ def resume_quietly(env: Env, name: VmName, hold: Hold) -> bool:
     """
     node = env.cluster.local_node()
     if env.processes.find_vm(name) is None:  # it has ended, or was moved meanwhile
-        found = node_of(env, name)
+        found = held_on(env, name)
         if found is None or found == node:
             return False
         node = found
@@ -216,3 +221,21 @@ def node_of(env: Env, name: VmName) -> NodeName | None:
     """Name the node where a VM runs now."""
     resource = env.cluster.state().resources.get(name)
     return resource.nodes[0] if resource is not None and resource.active and resource.nodes else None
+
+
+def held_on(env: Env, name: VmName) -> NodeName | None:
+    """Name the node where a VM runs, by the cluster or beside it, as somebody's own `virsh create` has it."""
+    node = node_of(env, name)
+    return node or (node_beside(env, name) if _are_open(env, name) else None)
+
+
+def _are_open(env: Env, name: VmName) -> bool:
+    return bool(env.storage.clients.of(env.storage.clients.images(name)))
+
+
+def _in_unknown_hands(env: Env, name: VmName) -> Quiescence:
+    """Promise of a disk that a program has open no more than one instant; several have none in common."""
+    images = env.storage.clients.images(name)
+    if len(images) > 1:
+        raise held(env, name, env.storage.clients.of(images)[0], "not caught at one instant")
+    return Quiescence(Consistency.CRASH)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.cluster import ClusterState, NodeName, Resource
+from vm_mgr.model.cluster import OWN_AGENT, ClusterState, NodeName, Resource
 from vm_mgr.model.vm import VmName, VmState
 from vm_mgr.operations.support.vm_state import derive_status
 from vm_mgr.ports.env import Env
@@ -14,16 +14,22 @@ __all__ = [
     "fencing_hint",
     "flatten_hint",
     "host_problems",
+    "membership_problems",
     "name_conflicts",
     "node_name_error",
     "owners_of",
     "quorum_problems",
+    "removal_problems",
     "require_defined",
     "resource_of",
     "running_node",
     "steady_problems",
+    "warn_of_followers",
     "warn_without_fencing",
 ]
+
+# Its parameter config names a file that nothing of ours has.
+DISTRIBUTION_AGENT = "ocf:heartbeat:VirtualDomain"
 
 
 def quorum_problems(state: ClusterState) -> list[VmMgrError]:
@@ -81,6 +87,41 @@ def resource_of(env: Env, state: ClusterState, name: VmName) -> Resource:
     raise VmMgrError(Kind.NOT_FOUND, f"there is no VM {name!r}", hint="see the VMs: vm-mgr list")
 
 
+def membership_problems(resource: Resource | None, refusal: str) -> list[VmMgrError]:
+    """Refuse what would break the group, clone or bundle that a VM is a part of."""
+    if resource is None or not resource.within:
+        return []
+    kind, _, group = resource.within.partition(" ")
+    name, hint = resource.name, "take it out with the tool that made this: crm or pcs"
+    if kind == "group":
+        hint = (
+            f"ungroup it first: crm configure modgroup {group} remove {name}; or: pcs resource group remove"
+        )
+        hint += f" {group} {name}"
+    return [VmMgrError(Kind.WRONG_STATE, f"{name} is {refusal}: it is in the {resource.within}", hint=hint)]
+
+
+def removal_problems(env: Env, resource: Resource | None, refusal: str) -> list[VmMgrError]:
+    """Refuse to take a resource out of the cluster that nothing stored can bring back as it was."""
+    if resource is None or not resource.is_vm:
+        return []
+    problems, name = membership_problems(resource, refusal), resource.name
+    lost = not env.storage.definitions.exists(VmName(name)) and resource.agent != OWN_AGENT
+    if resource.agent == DISTRIBUTION_AGENT or lost:
+        message = f"{name} is {refusal}: {resource.agent} runs it, whose parameters would be lost"
+        hint = f"remove it with the tool that made it: vm-mgr stop {name}; crm configure delete {name}"
+        problems.append(VmMgrError(Kind.NOT_SUPPORTED, message, hint=hint))
+    return problems
+
+
+def warn_of_followers(env: Env, resource: Resource | None) -> None:
+    """Say who else stops with a VM that is stopped."""
+    if resource is not None and resource.active and resource.followers:
+        text = f"with {resource.name} stop those that follow it in the {resource.within}"
+        hint = f"they start again after it: vm-mgr start {resource.name}"
+        env.say(Note(Level.WARNING, "followers", f"{text}: {', '.join(resource.followers)}", hint))
+
+
 def running_node(env: Env, state: ClusterState, name: VmName) -> NodeName:
     """Name the node where a VM runs, if it can be asked there."""
     resource = resource_of(env, state, name)
@@ -132,6 +173,14 @@ def steady_problems(state: ClusterState, name: VmName) -> list[VmMgrError]:
     ]
 
 
+def _other_resource(state: ClusterState, name: VmName) -> str:
+    """Say what else in the cluster has a name; empty for a VM, and for a name that is free."""
+    resource = state.resources.get(name)
+    if resource is None:
+        return f"group, clone or bundle {name}" if name in state.sets else ""
+    return "" if resource.is_vm else f"resource {name} of type {resource.agent}"
+
+
 def name_conflicts(
     env: Env, state: ClusterState, name: VmName, *, force: bool, storage: str = ""
 ) -> list[VmMgrError]:
@@ -144,9 +193,9 @@ def name_conflicts(
     if str(name) in [node.name for node in state.nodes]:
         return [node_name_error(name)]
     resource = state.resources.get(name)
-    if resource is not None and not resource.is_vm:
-        message = f"the cluster has a resource {name} of type {resource.agent}"
-        return [VmMgrError(Kind.EXISTS, message, hint="choose another name")]
+    other = _other_resource(state, name)
+    if other:
+        return [VmMgrError(Kind.EXISTS, f"the cluster has a {other}", hint="choose another name")]
     present = env.storages.label_of(name)
     if resource is None and not present:
         return []
@@ -155,7 +204,7 @@ def name_conflicts(
         hint = f"remove it first: vm-mgr remove {name}; or choose --storage {present}"
         return [VmMgrError(Kind.WRONG_STATE, message, hint=hint)]
     if force:
-        return clone_problems(env, name)
+        return clone_problems(env, name) + removal_problems(env, resource, "not replaced")
     hint = "choose another name, or replace it and its disks: --force"
     return [VmMgrError(Kind.EXISTS, f"there is a VM {name} already", hint=hint)]
 

@@ -2,7 +2,7 @@
 
 import time
 
-from vm_mgr.model.cluster import ClusterState, Resource
+from vm_mgr.model.cluster import OWN_AGENT, ClusterState, Resource
 from vm_mgr.model.vm import VmName, VmState, VmStatus
 
 __all__ = ["derive_status"]
@@ -16,7 +16,13 @@ def derive_status(resource: Resource, state: ClusterState) -> VmStatus:
     node = resource.nodes[0] if resource.nodes else ""
     vm_state, detail = _state(resource, state)
     moving = vm_state is VmState.STARTED and _is_migrating(resource)
-    return VmStatus(name, vm_state, node, detail, _alarm(name, state), moving)
+    return VmStatus(name, vm_state, node, detail, _alarm(name, state), moving, _kept_by(resource))
+
+
+def _kept_by(resource: Resource) -> str:
+    group = f"in the {resource.within}" if resource.within else ""
+    agent = "" if resource.agent == OWN_AGENT else f"run by {resource.agent}"
+    return "; ".join(filter(None, (group, agent)))
 
 
 def _is_migrating(resource: Resource) -> bool:
