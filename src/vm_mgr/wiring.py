@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from vm_mgr.ports.holds import HoldLimits
     from vm_mgr.ports.images import Images
     from vm_mgr.ports.intent_log import IntentLog
+    from vm_mgr.ports.node_facts import NodeFacts
     from vm_mgr.ports.nodes import Nodes
     from vm_mgr.ports.own_clients import OwnClients
     from vm_mgr.ports.processes import Processes
@@ -312,12 +313,20 @@ class RealEnv:
         if node == self.cluster.local_node():
             return self.hypervisor
         if node not in self._connected:
-            from vm_mgr.adapters.libvirt.commands import remote_uri  # noqa: PLC0415
             from vm_mgr.adapters.libvirt.remote import RemoteLibvirt  # noqa: PLC0415
 
-            uri = remote_uri(node + self.migration_network_suffix)
-            self._connected[node] = RemoteLibvirt(self.runner, self.state_dir, uri=uri)
+            host = node + self.migration_network_suffix
+            self._connected[node] = RemoteLibvirt.at(host, self.runner, self.state_dir)
         return self._connected[node]
+
+    def facts_at(self, node: NodeName) -> NodeFacts:
+        """What any node has: its own look, over ssh on the migration network."""
+        from vm_mgr.adapters.libvirt.node_facts import LocalFacts, RemoteFacts  # noqa: PLC0415
+
+        connection = self.hypervisor_at(node).connection
+        if node == self.cluster.local_node():
+            return LocalFacts(self.runner, connection)
+        return RemoteFacts(self.node_runner, node, connection)
 
     def holds_at(self, node: NodeName) -> HoldLimits:
         """The timers of any node's systemd, over ssh on the migration network."""

@@ -20,6 +20,7 @@ from vm_mgr.operations.storage.overlay import disk_problems
 from vm_mgr.operations.storage.quiesce import quiesced, will_pause
 from vm_mgr.operations.support.locking import locked
 from vm_mgr.operations.support.preconditions import name_conflicts, quorum_problems, require_defined
+from vm_mgr.operations.support.requirements import fitness_problems
 from vm_mgr.operations.support.ties import state_problems, warn_of_ties
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.staged import Staged
@@ -66,11 +67,19 @@ def clone(env: Env, request: CloneRequest) -> VmStatus:
             problems += env.definitions.problems(request.xml) or _identity_problems(env, request)
         problems += state_problems(env, name, _base(env, request), request.allow)
         raise_all(problems + disk_problems(env, state, source))
+        disks = env.storage.disks.of(source)
+        own = [
+            env.storages.get(storage).disks.locate(name, number, settings.disk_bus)
+            for number in range(len(disks))
+        ]
+        xml = env.definitions.prepare(_base(env, request), name, own, fresh=not request.xml).xml
+        raise_all(fitness_problems(env, state, name, xml, host=settings.pinned_host, allow=request.allow))
+        warn_of_ties(env, name, xml, [disk.source for disk in own])
         enable, start = request.enable, request.start
         shed_dead(env, source)
         details = {"source": source, "storage": storage, "pauses": will_pause(env, source)}
         with making(env, name, state, enable=enable, start=start, **details) as made:
-            _make(env, request, settings, made, replacing=name in state.resources)
+            _make(env, request, settings, xml, made, replacing=name in state.resources)
     return await_state(env, name, enabled=enable, started=start)
 
 
@@ -110,23 +119,21 @@ def _base(env: Env, request: CloneRequest) -> str:
     return request.xml or env.storage.definitions.read(request.source)
 
 
-def _make(env: Env, request: CloneRequest, settings: VmSettings, made: Making, *, replacing: bool) -> None:
+def _make(
+    env: Env, request: CloneRequest, settings: VmSettings, xml: str, made: Making, *, replacing: bool
+) -> None:
     name, source, instant = request.name, request.source, clone_snapshot(request.name)
-    disks = env.storage.disks.of(source)
     base = _base(env, request)
     storage = env.storages.get(env.storages.label_of(source))
-    own = [storage.disks.locate(name, number, settings.disk_bus) for number in range(len(disks))]
-    prepared = env.definitions.prepare(base, name, own, fresh=not request.xml)
-    warn_of_ties(env, name, prepared.xml, [disk.source for disk in own])
     with ExitStack() as stack:
         stack.callback(env.storage.snapshots.drop, source, instant)
         with quiesced(env, source) as held:
             env.storage.snapshots.take(source, instant, held.expected)
             held.proven()
         staged = stack.enter_context(storage.stage(name))
-        for disk in disks:
+        for disk in env.storage.disks.of(source):
             _add(env, staged, disk, instant, full=request.full)
-        staged.describe(xml=prepared.xml, base_xml=base, settings=settings, notes=made.notes)
+        staged.describe(xml=xml, base_xml=base, settings=settings, notes=made.notes)
         made.replace(replacing=replacing)
         staged.commit()
 

@@ -40,6 +40,7 @@ from vm_mgr.operations.support.preconditions import (
     quorum_problems,
     warn_without_fencing,
 )
+from vm_mgr.operations.support.requirements import fitness_problems
 from vm_mgr.operations.support.ties import state_problems, warn_of_ties
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Progress
@@ -103,12 +104,18 @@ def create(env: Env, request: CreateRequest) -> VmStatus:
         problems += setting_problems(state, name, request.settings)
         problems += state_problems(env, name, request.xml, request.allow)
         raise_all(problems)
-        raise_all(_capacity_problems(env, state, request))
+        storage = env.storages.get(request.storage)
+        disks = [storage.disks.locate(name, one, request.settings.disk_bus) for one in range(len(images))]
+        prepared = env.definitions.prepare(request.xml, name, disks)
+        host, allow = request.settings.pinned_host, request.allow
+        problems = _capacity_problems(env, state, request)
+        raise_all(problems + fitness_problems(env, state, name, prepared.xml, host=host, allow=allow))
+        warn_of_ties(env, name, prepared.xml, [disk.source for disk in disks])
         tell_room(env, request.storage, sum(image.size_bytes for image in images))
         enable, start = request.enable, request.start
         details = {"local": request.local, "storage": request.storage}
         with making(env, name, state, enable=enable, start=start, **details) as made:
-            _import(env, request, images, made, replacing=name in state.resources)
+            _import(env, request, images, prepared.xml, made, replacing=name in state.resources)
             if request.local:
                 env.hypervisor.undefine(VmName(request.local))
     return await_state(env, name, enabled=enable, started=start)
@@ -199,19 +206,15 @@ def _put_in_cluster(env: Env, name: VmName, *, start: bool) -> None:
 
 
 def _import(
-    env: Env, request: CreateRequest, images: list[ImageFile], made: Making, *, replacing: bool
+    env: Env, request: CreateRequest, images: list[ImageFile], xml: str, made: Making, *, replacing: bool
 ) -> None:
-    name, storage = request.name, env.storages.get(request.storage)
-    disks = [storage.disks.locate(name, number, request.settings.disk_bus) for number in range(len(images))]
-    prepared = env.definitions.prepare(request.xml, name, disks)
-    warn_of_ties(env, name, prepared.xml, [disk.source for disk in disks])
-    with storage.stage(name) as staged:
+    with env.storages.get(request.storage).stage(request.name) as staged:
         for image in images:
             staged.add(image.size_bytes)
             staged.fill(image, partial(_tell, env, "importing", image))
             if request.verify:
                 staged.compare(image, partial(_tell, env, "comparing", image))
-        staged.describe(xml=prepared.xml, base_xml=request.xml, settings=request.settings, notes=made.notes)
+        staged.describe(xml=xml, base_xml=request.xml, settings=request.settings, notes=made.notes)
         made.replace(replacing=replacing)
         staged.commit()
 

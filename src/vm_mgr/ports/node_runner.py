@@ -12,13 +12,15 @@ class NodeVerb(StrEnum):
     """All that a node does for another one; versions side by side know each other by these words.
 
     CLOCK gives its wall clock in seconds. PROCESS PID BIRTH says `ended` or `lives`. BEGIN_HOLD NAME HOW
-    SECONDS and END_HOLD NAME are those of ports/holds.
+    SECONDS and END_HOLD NAME are those of ports/holds. HAS WORD... gives WORD=ANSWER for each requirement of
+    which the node can tell.
     """
 
     CLOCK = "clock"
     PROCESS = "process"
     BEGIN_HOLD = "begin"
     END_HOLD = "end"
+    HAS = "has"
 
 
 class NodeRunner(Protocol):

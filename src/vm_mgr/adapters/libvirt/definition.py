@@ -9,7 +9,7 @@ from itertools import chain, product
 from lxml import etree
 
 from vm_mgr.adapters.libvirt.opened import opened
-from vm_mgr.adapters.libvirt.requirements import requirements
+from vm_mgr.adapters.libvirt.requirements import local_media, requirements
 from vm_mgr.adapters.libvirt.ties import duplicates, ties
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.numbers import whole_number
@@ -45,8 +45,10 @@ class DomainXml:
 
     def ties(self, xml: str, own: Collection[str] = ()) -> tuple[Tie, ...]:
         """Look at every element that names a path or hardware of a node."""
-        folders = tuple(f"{folder.rstrip('/')}/" for folder in self._shared())
-        return tuple(ties(_parse(xml), lambda path: path in own or path.startswith(folders)))
+        return tuple(ties(_parse(xml), lambda path: path in own or self._is_shared(path)))
+
+    def _is_shared(self, path: str) -> bool:
+        return path.startswith(tuple(f"{folder.rstrip('/')}/" for folder in self._shared()))
 
     def uuid(self, xml: str) -> str:
         """Read the UUID."""
@@ -184,7 +186,7 @@ class DomainXml:
     def requirements(self, xml: str) -> tuple[str, ...]:
         """Read them; a text that is no domain asks for nothing."""
         try:
-            return requirements(_parse(xml))
+            return requirements(_parse(xml), self._is_shared)
         except VmMgrError:
             return ()
 

@@ -4,6 +4,7 @@ from vm_mgr.model.fields import Field
 from vm_mgr.model.health_checks import LEVELS
 from vm_mgr.model.settings import SETTINGS
 from vm_mgr.operations.requests.vms import NAME, OVERCOMMIT
+from vm_mgr.operations.support.requirements import UNFIT
 from vm_mgr.operations.support.ties import ALLOWABLE
 
 __all__ = ["FIELDS"]
@@ -11,15 +12,15 @@ __all__ = ["FIELDS"]
 _SETTINGS = tuple(setting.field._replace(argument="settings") for setting in SETTINGS)
 _ALLOW = Field(
     "allow",
-    "Accept what is otherwise refused: a TPM, or firmware variables, that stay on a node.",
+    "Accept what is otherwise refused: a TPM, or firmware variables, that stay on a node; what no node has yet.",
     options=("--allow",),
-    words=ALLOWABLE,
+    words=(*ALLOWABLE, UNFIT),
     many=True,
 )
 _ALLOW_ANY = _ALLOW._replace(
     help="Accept what is otherwise refused: a TPM, or firmware variables, that stay on a node; a guest that "
-    "is too large for every node. Of a pinned VM only its own node is compared.",
-    words=(*ALLOWABLE, *OVERCOMMIT.words),
+    "is too large for every node; what no node has yet. Of a pinned VM only its own node is compared.",
+    words=(*ALLOWABLE, UNFIT, *OVERCOMMIT.words),
 )
 _NO_CHECK = Field(
     "no_check",
