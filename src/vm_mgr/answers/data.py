@@ -160,6 +160,14 @@ def _show(_: Given, shown: Shown) -> shapes.Shown:
         "obstacles": [
             {"node": one.node, "reason": one.reason, "never": one.never} for one in shown.placement_problems
         ],
+        "readiness": [
+            {
+                "requirement": one.word,
+                "text": one.text,
+                "nodes": [{"node": node, "has": has} for node, has in one.nodes.items()],
+            }
+            for one in shown.readiness
+        ],
         "failures": [
             {"text": one.text, "when": one.when, "task": one.task, "node": one.node} for one in shown.failures
         ],

@@ -12,7 +12,7 @@ from vm_mgr.model.pause import PauseReason
 from vm_mgr.model.storage import DiskInfo
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.lifecycle.saved_memory import describe
-from vm_mgr.operations.show import Shown, show_definition
+from vm_mgr.operations.show import Readiness, Shown, show_definition
 from vm_mgr.ports.cluster import VmResource
 
 __all__ = ["show_command"]
@@ -48,6 +48,9 @@ def _print(shown: Shown) -> None:
     width = max(len(label) for label, _ in lines)
     for label, text in lines:
         print(f"{label:<{width}}  {text}".rstrip())
+    if shown.readiness:
+        print()
+        print_table(list(_readiness_rows(shown.readiness)))
     if shown.disks:
         print()
         print_table(list(_disk_rows(shown.disks)))
@@ -55,6 +58,12 @@ def _print(shown: Shown) -> None:
         taken = [(one.name, _local(one.taken_utc), one.consistency.value) for one in shown.snapshots]
         print()
         print_table([("snapshot", "taken", "consistency"), *taken])
+
+
+def _readiness_rows(readiness: Sequence[Readiness]) -> Iterator[list[str]]:
+    yield ["needs", *readiness[0].nodes]
+    for one in readiness:
+        yield [one.text, *({True: "yes", False: "no", None: "?"}[has] for has in one.nodes.values())]
 
 
 def _disk_rows(disks: Sequence[DiskInfo]) -> Iterator[list[str]]:

@@ -7,7 +7,7 @@ what the VMs' rules ask for (the agent ocf:vm-mgr:Node). No answer means nothing
 from collections.abc import Mapping, Sequence
 
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.requirement_words import LONGEST, MEDIUM, is_word, text
+from vm_mgr.model.requirement_words import LONGEST, MEDIUM, cure, is_word, text
 
 __all__ = [
     "BRIDGE",
@@ -17,6 +17,7 @@ __all__ = [
     "Uplink",
     "ask_of",
     "attribute",
+    "cures",
     "needed",
     "penalty",
     "published",
@@ -131,6 +132,17 @@ def reasons(requirements: Sequence[str], told: Mapping[str, str], *, follow_upli
     """
     against = scores(requirements, follow_uplink=follow_uplink)
     return [_reason(ask, answer) for ask, answer, score in against if score and told.get(ask) == answer]
+
+
+def cures(requirements: Sequence[str], told: Mapping[str, str], *, follow_uplink: bool) -> list[str]:
+    """Say what can be done about each of these reasons; nothing about an uplink that is lost.
+
+    >>> cures(["bridge-br0", "has-tpm"], {"bridge-br0": "1", "has-tpm": "0"}, follow_uplink=True)
+    ['', 'apt install swtpm swtpm-tools']
+    """
+    against = scores(requirements, follow_uplink=follow_uplink)
+    told_of = [(ask, answer) for ask, answer, score in against if score and told.get(ask) == answer]
+    return [cure(ask) if answer == MISSING else "" for ask, answer in told_of]
 
 
 def _reason(ask: str, answer: str) -> str:

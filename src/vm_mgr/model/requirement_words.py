@@ -32,9 +32,9 @@ class _Kind(NamedTuple):
 _KINDS = {
     "bridge": _Kind("the bridge {}", "make it there as on the other nodes: ip link show {}"),
     "link": _Kind("the network interface {}", "make it there as on the other nodes: ip link show {}"),
-    "kvm": _Kind("hardware virtualisation (KVM)", "switch it on in the node's firmware: lscpu; ls -l /dev/kvm"),
+    "kvm": _Kind("hardware virtualisation (KVM)", "switch it on in the node's firmware: ls -l /dev/kvm"),
     "machine": _Kind("the machine type {}", "install the same version of QEMU there, or take an older type"),
-    "has-address": _Kind("the address {}", "have the guest's screen listen on an address of every node: 127.0.0.1"),
+    "has-address": _Kind("the address {}", "listen on an address that all nodes have, as 127.0.0.1"),
     "has-cpu": _Kind("CPU {}", "pin to CPUs that all nodes have: lscpu"),
     "has-efi": _Kind("UEFI firmware {}", "apt install ovmf"),
     "has-file": _Kind("{}", "have the same on all nodes, or leave it out"),
@@ -89,8 +89,6 @@ def requirement(one: str) -> Requirement | None:
 def is_word(one: str) -> bool:
     """Tell whether it is one."""
     return requirement(one) is not None
-
-
 
 
 def text(one: str) -> str:

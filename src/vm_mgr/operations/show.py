@@ -4,16 +4,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.cluster import ClusterState, Failure, Resource
+from vm_mgr.model.cluster import ClusterState, Failure, Node, NodeName, Resource
 from vm_mgr.model.event import EventKind
 from vm_mgr.model.failover import PLACES
 from vm_mgr.model.intent import Intent
+from vm_mgr.model.node_requirements import MISSING
+from vm_mgr.model.requirement_words import text
 from vm_mgr.model.saved_state import SavedState
 from vm_mgr.model.storage import DiskInfo, Snapshot
 from vm_mgr.model.vm import VmName, VmState, VmStatus
 from vm_mgr.operations.enable import resource_for
 from vm_mgr.operations.support.placement import PlacementProblem, placement_problems
 from vm_mgr.operations.support.preconditions import require_defined
+from vm_mgr.operations.support.requirements import ask_nodes
 from vm_mgr.operations.support.vm_state import derive_status
 from vm_mgr.ports.cluster import Configured, Constraint, ResourceOperation, VmResource
 from vm_mgr.ports.definition import Machine
@@ -21,7 +24,7 @@ from vm_mgr.ports.env import Env
 from vm_mgr.ports.hypervisor import Domains
 from vm_mgr.reports import Level, Note
 
-__all__ = ["Colocation", "Shown", "show", "show_definition"]
+__all__ = ["Colocation", "Readiness", "Shown", "show", "show_definition"]
 
 T = TypeVar("T")
 
@@ -35,6 +38,14 @@ class Colocation(NamedTuple):
     name: str
     beside: str
     score: str
+
+
+class Readiness(NamedTuple):
+    """A requirement, and which nodes have it; None: that is not known."""
+
+    word: str
+    text: str
+    nodes: Mapping[NodeName, bool | None]
 
 
 class Shown(NamedTuple):
@@ -51,6 +62,7 @@ class Shown(NamedTuple):
     colocations: Sequence[Colocation] = ()
     constraints: Sequence[Constraint] = ()
     placement_problems: Sequence[PlacementProblem] = ()
+    readiness: Sequence[Readiness] = ()
     failures: Sequence[Failure] = ()
     unfinished: Intent | None = None
     metadata: Mapping[str, str] | None = None
@@ -69,6 +81,7 @@ def show(env: Env, name: VmName) -> Shown:
     configured = env.cluster.configured(name)
     looks = _Looks(env)
     shown = _stored(env, looks, name, configured)
+    words = looks.at("readiness", lambda: env.definitions.requirements(env.storage.definitions.read(name)))
     return shown._replace(
         status=seen,
         since_utc=_since(looks, resource, configured.events) if resource else None,
@@ -76,6 +89,7 @@ def show(env: Env, name: VmName) -> Shown:
         colocations=tuple(_colocations(name, configured, shown.placement)),
         constraints=configured.others,
         placement_problems=placement_problems(state, shown.placement, resource) if shown.placement else (),
+        readiness=_readiness(env, state, words) if words else (),
         failures=resource.failures if resource else (),
         unknown=tuple(looks.unknown),
     )
@@ -111,6 +125,20 @@ class _Looks:
         """Say what is missing and why."""
         self.unknown.append(what)
         self.env.say(Note(Level.WARNING, "not-seen", f"{what}: {error.message}", error.hint))
+
+
+def _readiness(env: Env, state: ClusterState, words: Sequence[str]) -> list[Readiness]:
+    """Go by what the nodes have published; what they have not, those that are online are asked."""
+    nodes = [one for one in state.nodes if not one.observer]
+    open_ = [one for one in words if any(node.online and one not in node.attributes for node in nodes)]
+    asks = any(node.name == env.cluster.local_node() for node in nodes)  # an observer has no key for that
+    told = ask_nodes(env, state, open_).told if open_ and asks else {}
+
+    def has(node: Node, one: str) -> bool | None:
+        answer = node.attributes.get(one) or told.get(node.name, {}).get(one)
+        return None if answer is None or not node.online else answer != MISSING
+
+    return [Readiness(one, text(one), {node.name: has(node, one) for node in nodes}) for one in words]
 
 
 def _outside(env: Env, name: VmName) -> VmStatus:

@@ -9,7 +9,7 @@ from itertools import chain, product
 from lxml import etree
 
 from vm_mgr.adapters.libvirt.opened import opened
-from vm_mgr.adapters.libvirt.requirements import local_media, requirements
+from vm_mgr.adapters.libvirt.requirements import make_media_optional, requirements
 from vm_mgr.adapters.libvirt.ties import duplicates, ties
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.numbers import whole_number
@@ -89,6 +89,7 @@ class DomainXml:
         boots = [disk.find("boot") for disk in replaced]
         for element in replaced:
             devices.remove(element)
+        make_media_optional(root)
         own = []
         for offset, disk in enumerate(disks):
             element = _disk(disk, _free_target(devices, disk.bus))
@@ -169,6 +170,11 @@ class DomainXml:
                 element = etree.SubElement(root, "description")
                 element.text = description
         return _text(root)
+
+    def with_optional_media(self, xml: str) -> str:
+        """Set what libvirt calls the startup policy of a source."""
+        root = _parse(xml)
+        return _text(root) if make_media_optional(root) else xml
 
     def completed(self, xml: str) -> str:
         """Look for interfaces without an address."""

@@ -40,8 +40,8 @@ QEMU_S = 10.0
 _BOARD = {"x86_64": "q35", "aarch64": "virt"}
 # Of virErrorNumber (virterror.h): what libvirt says of a text that it can't take, on whatever node.
 TEXT_CODES = frozenset({27, 35, 92})  # XML_ERROR, XML_DETAIL, XML_INVALID_SCHEMA
-# And what it says of one that this libvirt and QEMU can't take: OS_TYPE, CONFIG_UNSUPPORTED, CPU_INCOMPATIBLE.
-NODE_CODES = frozenset({9, 67, 91})
+# And what it says of one that this node can't take.
+NODE_CODES = frozenset({9, 67, 91})  # OS_TYPE, CONFIG_UNSUPPORTED, CPU_INCOMPATIBLE
 
 
 class LocalFacts:
@@ -161,7 +161,9 @@ class LocalFacts:
         pool = Path(self.root, "sys/kernel/mm/hugepages")
         if not pool.is_dir():
             return None
-        counts = [Path(pool, f"hugepages-{size}kB", one) for one in ("nr_hugepages", "nr_overcommit_hugepages")]
+        counts = [
+            Path(pool, f"hugepages-{size}kB", one) for one in ("nr_hugepages", "nr_overcommit_hugepages")
+        ]
         total = sum(int(one.read_text()) for one in counts if one.exists())
         return total * int(size) >= max(int(needed), 1)
 
@@ -203,7 +205,9 @@ class RemoteFacts:
             return {}
         told = self.nodes.run(self.node, NodeVerb.HAS, *requirements)
         pairs = (one.partition("=") for one in told.split())
-        return {one: answer for one, _, answer in pairs if answer in (MISSING, PRESENT) and one in requirements}
+        return {
+            one: answer for one, _, answer in pairs if answer in (MISSING, PRESENT) and one in requirements
+        }
 
     def rejection(self, xml: str) -> VmMgrError | None:
         """Ask over the connection."""
@@ -230,7 +234,9 @@ def _capable(host: Any, asked: Requirement) -> bool | None:
         virt, arch, model = asked.of.split("-", 2)
     root = etree.fromstring(host.getDomainCapabilities(None, arch, _BOARD.get(arch or ""), virt).encode())
     if asked.kind == "has-model":
-        usable = [one.get("usable") for one in root.iterfind("cpu/mode[@name='custom']/model") if one.text == model]
+        usable = [
+            one.get("usable") for one in root.iterfind("cpu/mode[@name='custom']/model") if one.text == model
+        ]
         return {"yes": True, "no": False}.get(usable[0] or "") if usable else None
     place, value = {
         "has-efi": ("os/enum[@name='firmware']", "efi"),

@@ -12,7 +12,7 @@ from lxml import etree
 from vm_mgr.model.numbers import whole_number
 from vm_mgr.model.requirement_words import MEDIUM, word
 
-__all__ = ["local_media", "requirements"]
+__all__ = ["make_media_optional", "requirements"]
 
 IsShared = Callable[[str], bool]
 # Linux allows 15 bytes for the name of an interface.
@@ -56,11 +56,19 @@ def requirements(root: etree._Element, is_shared: IsShared) -> tuple[str, ...]:
         found += part(root)
     paths = {path for path in _paths(root) if path.startswith("/") and path not in _EVERYWHERE}
     found += [word("has-file", path) for path in sorted(paths) if not is_shared(path)]
-    found += [word(MEDIUM, path) for _, path in local_media(root) if not is_shared(path)]
+    found += [word(MEDIUM, path) for _, path in _media(root) if not is_shared(path)]
     return tuple(dict.fromkeys(found))
 
 
-def local_media(root: etree._Element) -> list[tuple[etree._Element, str]]:
+def make_media_optional(root: etree._Element) -> bool:
+    """Tell whether anything is changed; a policy that somebody has chosen stays."""
+    found = [source for source, _ in _media(root) if not source.get("startupPolicy")]
+    for source in found:
+        source.set("startupPolicy", "optional")
+    return bool(found)
+
+
+def _media(root: etree._Element) -> list[tuple[etree._Element, str]]:
     """Give the sources of optical and floppy drives that are files or devices of a node, with their paths.
 
     A drive whose medium somebody has made mandatory is none of them.
@@ -136,7 +144,9 @@ def _host_device(one: etree._Element, source: etree._Element) -> Iterator[str]:
     elif kind == "mdev" and address.get("uuid"):
         yield word("has-mdev", str(address.get("uuid")).lower())
     elif address.get("bus") and (one.tag != "hostdev" or kind == "pci"):
-        domain, bus, slot, function = (_hex(address.get(key)) for key in ("domain", "bus", "slot", "function"))
+        domain, bus, slot, function = (
+            _hex(address.get(key)) for key in ("domain", "bus", "slot", "function")
+        )
         yield word("has-pci", f"{domain:04x}:{bus:02x}:{slot:02x}.{function:x}")
 
 
@@ -257,7 +267,7 @@ def _paths(root: etree._Element) -> Iterator[str]:
     emulator = (root.findtext("devices/emulator") or "").strip()
     if emulator != "/usr/bin/qemu-system-x86_64":
         yield emulator
-    media = [source for source, _ in local_media(root)]
+    media = [source for source, _ in _media(root)]
     for disk in root.iterfind("devices/disk"):
         for source in disk.iterfind("source"):
             if source not in media and source.get("startupPolicy") in (None, "mandatory"):

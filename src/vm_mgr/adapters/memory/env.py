@@ -105,7 +105,9 @@ class MemoryFacts:
         self.asked.append(tuple(requirements))
         if self.silent:
             raise VmMgrError(Kind.EXTERNAL_FAILURE, "no answer")
-        return {one: MISSING if one in self.lacks else PRESENT for one in requirements if one not in self.unknown}
+        return {
+            one: MISSING if one in self.lacks else PRESENT for one in requirements if one not in self.unknown
+        }
 
     def rejection(self, xml: str) -> VmMgrError | None:  # noqa: ARG002 - a test says so
         """Give what a test has set."""

@@ -12,14 +12,15 @@ __all__ = ["FIELDS"]
 _SETTINGS = tuple(setting.field._replace(argument="settings") for setting in SETTINGS)
 _ALLOW = Field(
     "allow",
-    "Accept what is otherwise refused: a TPM, or firmware variables, that stay on a node; what no node has yet.",
+    "Accept what is otherwise refused: a TPM, or firmware variables, that stay on a node; a definition that "
+    "needs what no node has.",
     options=("--allow",),
     words=(*ALLOWABLE, UNFIT),
     many=True,
 )
 _ALLOW_ANY = _ALLOW._replace(
     help="Accept what is otherwise refused: a TPM, or firmware variables, that stay on a node; a guest that "
-    "is too large for every node; what no node has yet. Of a pinned VM only its own node is compared.",
+    "is too large for every node; a definition that needs what no node has. Of a pinned VM only its own node is compared.",
     words=(*ALLOWABLE, UNFIT, *OVERCOMMIT.words),
 )
 _NO_CHECK = Field(

@@ -1,4 +1,4 @@
-"""Have the cluster go by what a VM's definition asks of a node, and ask the nodes themselves before it counts."""
+"""Have the cluster go by what a VM's definition asks of a node, and ask the nodes before a VM is made."""
 
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +13,14 @@ from vm_mgr.ports.env import Env
 from vm_mgr.ports.node_facts import NodeFacts
 from vm_mgr.reports import Level, Note
 
-__all__ = ["UNFIT", "Answers", "ask_nodes", "fitness_problems", "lacking_problem", "renew_requirements"]
+__all__ = [
+    "UNFIT",
+    "ask_nodes",
+    "fitness_problems",
+    "lacking_problem",
+    "live_problems",
+    "renew_requirements",
+]
 
 # The override: `--allow unfit-nodes`.
 UNFIT = "unfit-nodes"
@@ -80,8 +87,8 @@ def fitness_problems(
     host: the one to which the VM is pinned. known: what was required before, which is only told. Nodes that
     can't be asked are named. A text that libvirt can't read is refused whatever is allowed.
     """
-    here = state.node(env.cluster.local_node())
-    if here is not None and here.observer:
+    here = env.cluster.local_node()
+    if any(one.observer and one.name == here for one in state.nodes):
         text_ = f"an observer can't ask the nodes whether they have what {name} requires"
         env.say(Note(Level.WARNING, "not-checked", text_, "call it on a hypervisor"))
         return []
@@ -92,8 +99,9 @@ def fitness_problems(
     invalid = _reject(env, xml, problems)
     if invalid is not None:
         return [invalid]
-    _tell_silent(env, name, answers.silent if words else {})
-    _tell_media(env, name, words, answers)
+    if words:
+        _tell_silent(env, name, answers.silent)
+        _tell_media(env, name, words, answers)
     found = [problem for problem in problems.values() if problem is not None]
     if found and len(found) == len(problems) and UNFIT not in allow:
         hint = f"if the nodes are to get it later: --allow {UNFIT}"
@@ -115,6 +123,20 @@ def lacking_problem(
     hint = "; ".join(dict.fromkeys(cure(one) for one in lacks))
     message = f"{node} can't start {name}: it lacks {', '.join(text(one) for one in lacks)}"
     return VmMgrError(Kind.NO_RESOURCES, message, hint=hint)
+
+
+def live_problems(
+    name: VmName, node: NodeName, requirements: Sequence[str], told: Mapping[str, str]
+) -> list[VmMgrError]:
+    """Say what a node lacks for a guest to go on there as it runs: a medium can't go missing on the way."""
+    problem = lacking_problem(name, node, requirements, told)
+    found = [problem] if problem is not None else []
+    for one in requirements:
+        if told.get(one) == MISSING and not needed([one]):
+            message = f"{text(one)}, which is in a drive of {name}, is missing on {node}"
+            hint = f"eject it where the VM runs: virsh change-media {name} TARGET --eject; or copy it there"
+            found.append(VmMgrError(Kind.WRONG_STATE, message, hint=hint))
+    return found
 
 
 def _reject(env: Env, xml: str, problems: dict[NodeName, VmMgrError | None]) -> VmMgrError | None:
@@ -141,7 +163,7 @@ def _tell_silent(env: Env, name: VmName, silent: Mapping[NodeName, str]) -> None
 
 
 def _tell_media(env: Env, name: VmName, words: Sequence[str], answers: Answers) -> None:
-    for one in words if len(needed(words)) < len(words) else ():
+    for one in words:
         missing = [node for node, told in answers.told.items() if told.get(one) == MISSING]
         if missing and not needed([one]):
             message = f"{name} starts with an empty drive where {text(one)} is missing: {', '.join(missing)}"
