@@ -61,9 +61,13 @@ def _print(shown: Shown) -> None:
 
 
 def _readiness_rows(readiness: Sequence[Readiness]) -> Iterator[list[str]]:
-    yield ["needs", *readiness[0].nodes]
+    """Name nodes in the cells: what they are called stays as it is written."""
+    yield ["needs", "there on", "missing on", "not known on"]
     for one in readiness:
-        yield [one.text, *({True: "yes", False: "no", None: "?"}[has] for has in one.nodes.values())]
+        nodes = [
+            ", ".join(name for name, has in one.nodes.items() if has is what) for what in (True, False, None)
+        ]
+        yield [one.text, *(found or "-" for found in nodes)]
 
 
 def _disk_rows(disks: Sequence[DiskInfo]) -> Iterator[list[str]]:

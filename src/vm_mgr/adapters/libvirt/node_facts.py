@@ -6,6 +6,7 @@ libvirt is asked only for what nothing else tells; it answers from what it has k
 from __future__ import annotations
 
 import errno
+import ipaddress
 import json
 import os
 import re
@@ -249,7 +250,7 @@ def _capable(host: Any, asked: Requirement) -> bool | None:
 
 def _address(address: str) -> bool | None:
     """Bind to it, as QEMU will: that also tells of an address that the kernel lets nobody miss."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    family = socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET
     with socket.socket(family) as line:
         try:
             line.bind((address, 0))

@@ -20,7 +20,8 @@ _ALLOW = Field(
 )
 _ALLOW_ANY = _ALLOW._replace(
     help="Accept what is otherwise refused: a TPM, or firmware variables, that stay on a node; a guest that "
-    "is too large for every node; a definition that needs what no node has. Of a pinned VM only its own node is compared.",
+    "is too large for every node; a definition that needs what no node has. Of a pinned VM only its own node "
+    "is looked at.",
     words=(*ALLOWABLE, UNFIT, *OVERCOMMIT.words),
 )
 _NO_CHECK = Field(
