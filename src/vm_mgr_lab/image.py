@@ -41,6 +41,8 @@ OTHER_NAMES = {
     "bookworm": {
         "fence-agents-ipmilan": "fence-agents",
         "libvirt-daemon-plugin-lockd": "libvirt-daemon-system",
+        "qemu-system-modules-spice": "qemu-system-common",
+        "virtiofsd": "qemu-system-common",
     }
 }
 RECIPE = 3  # raise when the way an image is made changes

@@ -561,10 +561,16 @@ class TestOtherCommands:
         done = CliRunner(mix_stderr=False).invoke(app, ["show", vm], obj=env)
         lines = [line.split() for line in done.stdout.splitlines()]
         assert ["/k", "n1", "n2", "n3"] in lines
-        assert (
-            lines[lines.index(["/k", "n1", "n2", "n3"]) - 1]
-            == "NEEDS THERE ON MISSING ON NOT KNOWN ON".split()
-        )
+        assert lines[lines.index(["/k", "n1", "n2", "n3"]) - 1] == [
+            "NEEDS",
+            "THERE",
+            "ON",
+            "MISSING",
+            "ON",
+            "NOT",
+            "KNOWN",
+            "ON",
+        ]
         done = CliRunner(mix_stderr=False).invoke(app, ["show", vm, "--output", "json"], obj=env)
         assert json.loads(done.stdout)["readiness"] == [
             {
