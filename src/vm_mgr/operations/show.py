@@ -81,7 +81,9 @@ def show(env: Env, name: VmName) -> Shown:
     configured = env.cluster.configured(name)
     looks = _Looks(env)
     shown = _stored(env, looks, name, configured)
-    words = looks.at("readiness", lambda: env.definitions.requirements(env.storage.definitions.read(name)))
+    words: Sequence[str] = ()
+    if shown.machine is not None:
+        words = looks.at("readiness", lambda: _requirements(env, name)) or ()
     return shown._replace(
         status=seen,
         since_utc=_since(looks, resource, configured.events) if resource else None,
@@ -89,7 +91,7 @@ def show(env: Env, name: VmName) -> Shown:
         colocations=tuple(_colocations(name, configured, shown.placement)),
         constraints=configured.others,
         placement_problems=placement_problems(state, shown.placement, resource) if shown.placement else (),
-        readiness=_readiness(env, state, words) if words else (),
+        readiness=_readiness(env, state, words),
         failures=resource.failures if resource else (),
         unknown=tuple(looks.unknown),
     )
@@ -125,6 +127,10 @@ class _Looks:
         """Say what is missing and why."""
         self.unknown.append(what)
         self.env.say(Note(Level.WARNING, "not-seen", f"{what}: {error.message}", error.hint))
+
+
+def _requirements(env: Env, name: VmName) -> Sequence[str]:
+    return env.definitions.requirements(env.storage.definitions.read(name))
 
 
 def _readiness(env: Env, state: ClusterState, words: Sequence[str]) -> list[Readiness]:
