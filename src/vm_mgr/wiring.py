@@ -323,10 +323,8 @@ class RealEnv:
         """What any node has: its own look, over ssh on the migration network."""
         from vm_mgr.adapters.libvirt.node_facts import LocalFacts, RemoteFacts  # noqa: PLC0415
 
-        connection = self.hypervisor_at(node).connection
-        if node == self.cluster.local_node():
-            return LocalFacts(self.runner, connection)
-        return RemoteFacts(self.node_runner, node, connection)
+        there, local = self.hypervisor_at(node).connection, node == self.cluster.local_node()
+        return LocalFacts(self.runner, there) if local else RemoteFacts(self.node_runner, node, there)
 
     def holds_at(self, node: NodeName) -> HoldLimits:
         """The timers of any node's systemd, over ssh on the migration network."""

@@ -429,7 +429,7 @@ def test_removal_of_an_unfinished_clone_leaves_nothing_at_its_source(after, imag
 
 def test_source_that_cannot_be_settled_is_no_hindrance(image):
     env = world(image)
-    points = next(points for points in range(40) if clone_dies_with_a_snapshot(world(image), points))
+    points = next(points for points in range(60) if clone_dies_with_a_snapshot(world(image), points))
     clone_dies_with_a_snapshot(env, points)
     with env.intent_log.lock("web1"):
         remove(env, "new1")

@@ -159,7 +159,7 @@ def _reject(env: Env, xml: str, problems: dict[NodeName, VmMgrError | None]) -> 
 def _tell_silent(env: Env, name: VmName, silent: Mapping[NodeName, str]) -> None:
     for node, why in silent.items():
         message = f"whether {node} has what {name} requires is not known: {why}"
-        env.say(Note(Level.WARNING, "node-silent", message, f"look again later: vm-mgr show {name}"))
+        env.say(Note(Level.WARNING, "node-silent", message, f"ask it later: vm-mgr show {name}"))
 
 
 def _tell_media(env: Env, name: VmName, words: Sequence[str], answers: Answers) -> None:
