@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from vm_mgr.ports.holds import HoldLimits
     from vm_mgr.ports.images import Images
     from vm_mgr.ports.intent_log import IntentLog
+    from vm_mgr.ports.node_facts import NodeFacts
     from vm_mgr.ports.nodes import Nodes
     from vm_mgr.ports.nvram_files import NvramFiles
     from vm_mgr.ports.own_clients import OwnClients
@@ -123,12 +124,9 @@ class RealEnv:
 
     def close(self) -> None:
         """Leave what was connected to; programs that live on make an environment for each operation."""
-        for hypervisor in self._connected.values():
-            hypervisor.close()
-        if "hypervisor" in self.__dict__:
-            self.hypervisor.close()
-        if "connection" in self.__dict__:
-            self.connection.close()
+        built = [self.__dict__[one] for one in ("hypervisor", "connection") if one in self.__dict__]
+        for one in (*self._connected.values(), *built):
+            one.close()
 
     @cached_property
     def cluster(self) -> Pacemaker:
@@ -306,19 +304,25 @@ class RealEnv:
         """The libvirt of this node."""
         from vm_mgr.adapters.libvirt.port import LocalLibvirt  # noqa: PLC0415
 
-        return LocalLibvirt(self.runner, self.state_dir, run=self._libvirt_run)
+        return LocalLibvirt(self.runner, self.state_dir, run=self._paths.libvirt_run)
 
     def hypervisor_at(self, node: NodeName) -> LocalLibvirt:
         """The libvirt of any node, over ssh on the migration network."""
         if node == self.cluster.local_node():
             return self.hypervisor
         if node not in self._connected:
-            from vm_mgr.adapters.libvirt.commands import remote_uri  # noqa: PLC0415
             from vm_mgr.adapters.libvirt.remote import RemoteLibvirt  # noqa: PLC0415
 
-            uri = remote_uri(node + self.migration_network_suffix)
-            self._connected[node] = RemoteLibvirt(self.runner, self.state_dir, uri=uri)
+            host = node + self.migration_network_suffix
+            self._connected[node] = RemoteLibvirt.at(host, self.runner, self.state_dir)
         return self._connected[node]
+
+    def facts_at(self, node: NodeName) -> NodeFacts:
+        """What any node has: its own look, over ssh on the migration network."""
+        from vm_mgr.adapters.libvirt.node_facts import LocalFacts, RemoteFacts  # noqa: PLC0415
+
+        there, local = self.hypervisor_at(node).connection, node == self.cluster.local_node()
+        return LocalFacts(self.runner, there) if local else RemoteFacts(self.node_runner, node, there)
 
     def holds_at(self, node: NodeName) -> HoldLimits:
         """The timers of any node's systemd, over ssh on the migration network."""
@@ -340,7 +344,7 @@ class RealEnv:
         """The processes of this node."""
         from vm_mgr.adapters.host.processes import HostProcesses  # noqa: PLC0415
 
-        return HostProcesses(self.clock, self._paths.proc, self._libvirt_run)
+        return HostProcesses(self.clock, self._paths.proc, self._paths.libvirt_run)
 
     @cached_property
     def own_clients(self) -> OwnClients:
@@ -354,7 +358,7 @@ class RealEnv:
         """What tells more of a VM that runs here than its process does; for the agent's deeper checks."""
         from vm_mgr.adapters.libvirt.evidence import LibvirtEvidence  # noqa: PLC0415
 
-        return LibvirtEvidence(self.runner, self._libvirt_run)
+        return LibvirtEvidence(self.runner, self._paths.libvirt_run)
 
     @cached_property
     def timings(self) -> BothTimings:
@@ -382,10 +386,6 @@ class RealEnv:
     def migration_network_suffix(self) -> str:
         """What a node's name on the migration network ends with."""
         return self.settings.migration_network_suffix
-
-    @property
-    def _libvirt_run(self) -> Path:
-        return self._paths.libvirt_run
 
     @property
     def state_dir(self) -> Path:

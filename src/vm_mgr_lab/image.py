@@ -41,6 +41,7 @@ OTHER_NAMES = {
     "bookworm": {
         "fence-agents-ipmilan": "fence-agents",
         "libvirt-daemon-plugin-lockd": "libvirt-daemon-system",
+        "virtiofsd": "qemu-system-common",
     }
 }
 RECIPE = 3  # raise when the way an image is made changes

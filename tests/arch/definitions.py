@@ -11,6 +11,8 @@ from lxml import etree
 
 from vm_mgr.adapters.libvirt.definition import DomainXml
 from vm_mgr.errors import VmMgrError
+from vm_mgr.model.node_requirements import needed
+from vm_mgr.model.requirement_words import text
 from vm_mgr.model.storage import Disk, DiskKind, NetworkAccess
 from vm_mgr.model.vm import VmName
 
@@ -214,7 +216,7 @@ def row_of(row: Row) -> tuple[str, str, str]:
     clone = "refused" if own and not clone else "the same one, named" if copy.shared else clone or "the same"
     if row.name in ("name", "sysinfo, UUID") or (row.name.startswith("qemu:arg") and "mac=" in row.example):
         clone = "its own"
-    return _fate(row, made.xml, made.changes), clone, _needs(row)
+    return _fate(row, made.xml, made.changes), clone, _needs(row, made.xml)
 
 
 def _fate(row: Row, xml: str, changes: tuple[str, ...]) -> str:
@@ -239,11 +241,13 @@ def _plain(one: etree._Element) -> tuple[object, ...]:
     return one.tag, sorted(one.attrib.items()), (one.text or "").strip(), parts
 
 
-def _needs(row: Row) -> str:
+def _needs(row: Row, made: str) -> str:
+    """Name what a start needs; what a tie names by its path is named once."""
     definitions = DomainXml()
     ties = definitions.ties(row.xml, ["/old.qcow2"])
     named = [f"{tie.text}{' (state)' if tie.state else ''}" for tie in ties]
-    return ", ".join((*definitions.requirements(row.xml), *named))
+    required = [text(one) for one in needed(definitions.requirements(made))]
+    return ", ".join([*(one for one in required if not any(one in tie for tie in named)), *named])
 
 
 def page() -> str:

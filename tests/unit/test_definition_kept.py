@@ -182,7 +182,8 @@ def test_further_disks_get_free_targets_and_others_keep_theirs():
     cdrom = "<disk type='file' device='cdrom'><source file='/a.iso'/><target dev='vda'/><readonly/></disk>"
     second = network("more")._replace(source="rbd/data_web1_0")
     found, _ = prepare(disk_xml(dev="vdb") + cdrom, network(), second)
-    named = {one.find("source").attrib.values()[-1]: one.find("target").get("dev") for one in found}
+    sources = [one.find("source") for one in found]
+    named = {one.get("file") or one.get("name"): one.getparent().find("target").get("dev") for one in sources}
     assert named == {"rbd/system_web1": "vdb", "rbd/data_web1_0": "vdc", "/a.iso": "vda"}
 
 

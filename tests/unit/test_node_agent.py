@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,7 @@ class Node:
             "VM_MGR_STATE": str(self.folder / "state"),
             "VM_MGR_LIBVIRT_RUN": str(self.folder / "run"),
             "VM_MGR_PROC": str(self.folder / "proc"),
+            "VM_MGR_PACKAGES": str(self.folder / "packages"),
             "OCF_RESKEY_CRM_meta_interval": "0" if probe else "10000",
             **{f"OCF_RESKEY_{key}": value for key, value in self.parameters.items()},
         }
@@ -302,7 +304,10 @@ def test_unreadable_configuration_changes_nothing_and_is_read_later(bridged):
     assert bridged.look() == [("vm-mgr-bridge-br0", "--delete"), ("vm-mgr-bridge-br9", "0")]
 
 
-@pytest.mark.parametrize("ask", ["role", "bridge-", "bridge-a/../b", "machine-x86", "bridge-a b", "kvmx"])
+@pytest.mark.parametrize(
+    "ask",
+    ["role", "bridge-", "bridge-a/../b", "machine-x86", "bridge-a b", "kvmx", "has-", "has-a;b", "has-$(b)"],
+)
 def test_rules_that_ask_for_something_else_are_left_alone(node, ask):
     node.requirements(ask)
     assert node.settle() == []
@@ -387,6 +392,108 @@ def test_parameters_are_validated(node, parameter, value, code):
 def test_meta_data_and_what_is_unknown(node):
     assert '<resource-agent name="Node"' in node.run("meta-data").stdout
     assert node.run("promote").returncode == 3
+
+
+def test_interface_of_its_name_is_looked_for_at_each_look(node):
+    node.interface("ovs0")
+    node.requirements("link-ovs0", "link-tap9")
+    assert node.settle() == [("vm-mgr-link-ovs0", "2"), ("vm-mgr-link-tap9", "0")]
+    node.interface("tap9")
+    assert node.look() == [("vm-mgr-link-tap9", "2")]
+
+
+class TestFoundByPython:
+    """What only Python can tell of is looked for in the background, and told at the next look."""
+
+    TPM, FILE = "has-tpm", "has-file-__a_20b"
+
+    @pytest.fixture
+    def finder(self, node):
+        node.tool("python3", TOOL + 'cat "{folder}/found"\n')
+        (node.folder / "found").write_text(f"{self.TPM}=0\n{self.FILE}=2\n")
+        (node.folder / "packages").touch()
+        os.utime(node.folder / "packages", (0, 0))
+        node.requirements(self.TPM, self.FILE)
+        assert node.settle() == []
+        self.wait(node)
+        return node
+
+    def wait(self, node):
+        """Wait for the background, if it has something to do."""
+        state = node.folder / "state" / "node"
+        deadline = time.monotonic() + 30
+        while not (state / "found").exists() or (state / "found.new").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def asked(self, node, *, waits=False):
+        """Look, and give what Python was asked for meanwhile; waits: it is to be asked."""
+        told, log = node.look(), node.folder / "calls"
+        deadline = time.monotonic() + (30 if waits else 0.2)
+        while True:
+            calls = log.read_text().splitlines() if log.exists() else []
+            asked = [
+                call.split("vm_mgr.ocf.requirements ")[1] for call in calls if "ocf.requirements" in call
+            ]
+            if (asked and waits) or time.monotonic() > deadline:
+                return told, asked
+            time.sleep(0.01)
+
+    def test_it_is_told_once_known_and_no_program_is_started_while_nothing_changes(self, finder):
+        assert finder.look() == [(f"vm-mgr-{self.TPM}", "0"), (f"vm-mgr-{self.FILE}", "2")]
+        for _ in range(3):
+            assert self.asked(finder) == ([], [])
+
+    def test_packages_and_asks_that_have_changed_are_looked_at(self, finder):
+        finder.look()
+        later = time.time() + 100
+        (finder.folder / "found").write_text(f"{self.TPM}=2\n{self.FILE}=2\n")
+        os.utime(finder.folder / "packages", (later, later))
+        assert self.asked(finder, waits=True)[1] == [f"{self.TPM} {self.FILE}"]
+        self.wait(finder)
+        os.utime(finder.folder / "packages", (0, 0))
+        assert self.asked(finder) == ([(f"vm-mgr-{self.TPM}", "2")], [])
+        finder.requirements(self.TPM)
+        assert self.asked(finder, waits=True) == ([(f"vm-mgr-{self.FILE}", "--delete")], [self.TPM])
+
+    def test_what_it_can_not_tell_any_more_is_taken_back(self, finder):
+        finder.look()
+        (finder.folder / "found").write_text("")
+        told = []
+        for _ in range(33):
+            told += finder.look()
+            self.wait(finder)
+        assert (f"vm-mgr-{self.TPM}", "--delete") in told
+
+    def test_python_that_fails_changes_nothing(self, finder):
+        finder.look()
+        finder.tool("python3", "#!/bin/sh\nexit 1\n")
+        assert [told for _ in range(40) for told in finder.look() if told[1] == "--delete"] == []
+
+    def test_look_waits_for_nothing_that_hangs_and_does_not_pile_up(self, node):
+        node.tool("python3", TOOL + "exec sleep 30 <&- >&- 2>&-\n")
+        node.requirements(self.TPM)
+        began = time.monotonic()
+        node.settle()
+        assert time.monotonic() - began < 20
+        while not any("ocf.requirements" in one for one in (node.folder / "calls").read_text().splitlines()):
+            time.sleep(0.01)
+        (node.folder / "proc").symlink_to("/proc")
+        pid = int((node.folder / "state/node/finds").read_text())
+        try:
+            node.requirements(self.TPM, self.FILE)
+            assert self.asked(node) == ([], [])
+        finally:
+            subprocess.run(["pkill", "-P", str(pid)], check=False)
+        deadline = time.monotonic() + 30
+        while Path(f"/proc/{pid}").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert self.asked(node, waits=True)[1] == [f"{self.TPM} {self.FILE}"]
+
+    def test_stop_takes_all_back(self, finder):
+        finder.look()
+        assert sorted(finder.look("stop")) == [(f"vm-mgr-{one}", "--delete") for one in (self.FILE, self.TPM)]
 
 
 class TestStrangers:

@@ -163,15 +163,15 @@ def test_answers_of_nodes_are_read():
         (SPREAD.replace("type='qemu'", "type='kvm'"), ("bridge-br0", "kvm")),
         (DOMAIN.replace("<devices/>", f"<devices>{CARD.format('b')}{CARD.format('a') * 2}</devices>"),
          ("bridge-a", "bridge-b")),
-        (SPREAD.replace("<source", "<virtualport type='openvswitch'/><source"), ()),
+        (SPREAD.replace("<source", "<virtualport type='openvswitch'/><source"), ("link-br0",)),
         (SPREAD.replace("br0", "br 0"), ()),
-        (SPREAD.replace("type='bridge'", "type='network'"), ()),
+        (SPREAD.replace("type='bridge'", "type='network'"), ()),  # it names none
         (DOMAIN.replace("<type>", "<type arch='x86_64' machine='pc-q35-9.2'>"),
          ("machine-x86_64-pc-q35-9.2",)),
         (DOMAIN.replace("<type>", "<type arch='x86_64' machine='q35'>"), ()),
         (DOMAIN.replace("<type>", "<type machine='pc-q35-9.2'>"), ()),
         (DOMAIN.replace("<type>", "<type arch='x86_64' machine='pc-q35-9.2'>").replace(
-            "<devices/>", "<devices><emulator>/opt/qemu</emulator></devices>"), ()),
+            "<devices/>", "<devices><emulator>/opt/qemu</emulator></devices>"), ("has-file-__opt__qemu",)),
     ],
 )  # fmt: skip
 def test_definition_asks_for_what_a_node_can_tell(text, asked):

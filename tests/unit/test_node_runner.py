@@ -41,13 +41,18 @@ def test_every_verb_is_understood_at_the_other_end(env, nodes):
         NodeVerb.PROCESS: ("4711", "12"),
         NodeVerb.BEGIN_HOLD: ("web1", "paused", "30"),
         NodeVerb.END_HOLD: ("web1",),
+        NodeVerb.KEEP_NVRAM: ("web1",),
+        NodeVerb.HAS: ("kvm", "bridge-br0", "what-is-this", "has-file-__a"),
     }
+    env.facts_at("n1").lacks.add("kvm")
     answers = {verb: nodes.run("n2", verb, *words[verb]) for verb in NodeVerb}
     assert answers == {
         NodeVerb.CLOCK: f"{env.clock.utc():.3f}",
         NodeVerb.PROCESS: "lives",
         NodeVerb.BEGIN_HOLD: "limit of web1 set",
         NodeVerb.END_HOLD: "limit of web1 ended",
+        NodeVerb.KEEP_NVRAM: "kept",
+        NodeVerb.HAS: "kvm=0 bridge-br0=2 has-file-__a=2",
     }
     assert set(nodes.runner.hosts) == {"n2-cluster"}
 

@@ -21,6 +21,8 @@ from vm_mgr.config import CEPH
 from vm_mgr.errors import AbortedError, Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.event import AGENT_EXPECTED, SCRIPTS_FOLLOW, Event, EventKind
+from vm_mgr.model.node_requirements import MISSING
+from vm_mgr.model.requirement_words import MEDIUM, text
 from vm_mgr.model.storage import DiskClient
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.lifecycle.unfinished import require_whole
@@ -82,7 +84,7 @@ def start(env: NodeEnv, given: Parameters) -> None:
     end = partial(_unplug, env, name, deadline + CALL_S)
     found = wake(env, given, storage, uuid, deadline, end)
     if not found.stands:
-        _create(env, xml, name, uuid, deadline)
+        _create(env, env.definitions.with_optional_media(xml), name, uuid, deadline)
     pid = env.processes.find_vm(name, uuid=uuid)
     if pid is None:
         raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{name} ended right after its start")
@@ -93,6 +95,7 @@ def start(env: NodeEnv, given: Parameters) -> None:
     event = Event(env.clock.utc(), EventKind.RUNNING, name, detail=_expected(given, has_agent=has_agent))
     env.journal.record(event._replace(waited=waits.milliseconds, expects_agent=has_agent))
     _end_alarm(env, name)
+    _tell_empty_drives(env, name, xml)
     if found.state is not None:
         clear(env, storage, name)
 
@@ -103,6 +106,19 @@ def _end_alarm(env: NodeEnv, name: VmName) -> None:
         for node in env.cluster.state().nodes:
             if name in node.alarms:
                 env.cluster.alarm(name, node.name, on=False)
+
+
+def _tell_empty_drives(env: NodeEnv, name: VmName, xml: str) -> None:
+    """Say which media are not on this node; the guest runs without them."""
+    words = env.definitions.requirements(xml)
+    media = [one for one in words if one.startswith(f"{MEDIUM}-")]
+    if not media:
+        return
+    with suppress(VmMgrError):
+        told = env.facts_at(env.cluster.local_node()).answers(media)
+        for one in media:
+            if told.get(one) == MISSING:
+                env.journal.say(f"{name} has an empty drive: {text(one)} is missing here", warning=True)
 
 
 def _ended_half(env: NodeEnv, name: VmName) -> bool:

@@ -8,16 +8,18 @@ from typing import assert_never
 
 from vm_mgr.agent.hold import read_words
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.requirement_words import is_word
 from vm_mgr.operations.storage.nvram import keep_nvram
 from vm_mgr.ports.holds import Hold
 from vm_mgr.ports.node_env import NodeEnv
 from vm_mgr.ports.node_runner import NodeVerb
 
-__all__ = ["ASKED", "answer"]
+__all__ = ["ASKED", "answer", "has"]
 
 # The answer to whoever asks; adapters/host/remote.py looks for it.
 ASKED = "vm-mgr hold:"
 LONGEST_S = 600.0
+MOST_WORDS = 500
 
 
 def answer(env: NodeEnv, words: Sequence[str]) -> str:
@@ -53,8 +55,18 @@ def _do(env: NodeEnv, verb: NodeVerb, words: Sequence[str]) -> str:
             _, name, _ = read_words(words, 2)
             keep_nvram(env, env.storage, name)
             return "kept"
+        case NodeVerb.HAS:
+            return has(env, words[1:])
         case _:
             assert_never(verb)
+
+
+def has(env: NodeEnv, words: Sequence[str]) -> str:
+    """Tell of each requirement that can be told of: WORD=ANSWER, with a space between them."""
+    if len(words) > MOST_WORDS:
+        raise VmMgrError(Kind.INVALID, f"at most {MOST_WORDS} requirements are looked for at once")
+    found = env.facts_at(env.cluster.local_node()).answers([one for one in words if is_word(one)])
+    return " ".join(f"{one}={answer}" for one, answer in found.items())
 
 
 def _require(words: Sequence[str], count: int) -> None:

@@ -106,12 +106,8 @@ def _get_metadata(given: Given, value: str) -> shapes.Note:
     return {"name": given["name"], "key": given["key"], "value": value}
 
 
-def _set_metadata(given: Given, _: object) -> shapes.Note:
-    return {"name": given["name"], "key": given["key"], "value": given["value"]}
-
-
-def _remove_metadata(given: Given, _: object) -> shapes.Note:
-    return {"name": given["name"], "key": given["key"], "value": ""}
+def _note(given: Given, _: object) -> shapes.Note:
+    return {"name": given["name"], "key": given["key"], "value": given.get("value", "")}
 
 
 def _pairs(_: Given, pairs: Mapping[str, str]) -> dict[str, str]:
@@ -166,6 +162,14 @@ def _show(_: Given, shown: Shown) -> shapes.Shown:
         ],
         "obstacles": [
             {"node": one.node, "reason": one.reason, "never": one.never} for one in shown.placement_problems
+        ],
+        "readiness": [
+            {
+                "requirement": one.word,
+                "text": one.text,
+                "nodes": [{"node": node, "has": has} for node, has in one.nodes.items()],
+            }
+            for one in shown.readiness
         ],
         "failures": [
             {"text": one.text, "when": one.when, "task": one.task, "node": one.node} for one in shown.failures
@@ -380,13 +384,13 @@ ANSWERS: dict[str, Callable[[Given, Any], Any]] = {
     "release-node": _release_node,
     "remove": _remove,
     "remove-disk": _remove_disk,
-    "remove-metadata": _remove_metadata,
+    "remove-metadata": _note,
     "remove-pacemaker-remote": _remove_remote,
     "remove-snapshot": _remove_snapshot,
     "repair": _repair,
     "resume": _resume,
     "screenshot": screenshot,
-    "set-metadata": _set_metadata,
+    "set-metadata": _note,
     "show": _show,
     "timeouts": _timeouts,
     "unmigrate": _unmigrate,

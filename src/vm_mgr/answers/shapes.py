@@ -245,6 +245,21 @@ class Obstacle(TypedDict):
     never: bool
 
 
+class NodeReadiness(TypedDict):
+    """Whether a node has what is required; null where that is not known."""
+
+    node: str
+    has: bool | None
+
+
+class Readiness(TypedDict):
+    """What a node must have for the VM to start there: a word for programs, a text for people."""
+
+    requirement: str
+    text: str
+    nodes: list[NodeReadiness]
+
+
 class Failure(TypedDict):
     """A failure that the cluster remembers."""
 
@@ -277,6 +292,7 @@ class Shown(Vm):
     colocations: list[Colocation]
     constraints: list[Constraint]
     obstacles: list[Obstacle]
+    readiness: list[Readiness]
     failures: list[Failure]
     unfinished: str
     unfinished_on: str

@@ -12,7 +12,7 @@ from vm_mgr.model.pause import PauseReason
 from vm_mgr.model.storage import DiskInfo
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.lifecycle.saved_memory import describe
-from vm_mgr.operations.show import Shown, show_definition
+from vm_mgr.operations.show import Readiness, Shown, show_definition
 from vm_mgr.ports.cluster import VmResource
 
 __all__ = ["show_command"]
@@ -48,6 +48,9 @@ def _print(shown: Shown) -> None:
     width = max(len(label) for label, _ in lines)
     for label, text in lines:
         print(f"{label:<{width}}  {text}".rstrip())
+    if shown.readiness:
+        print()
+        print_table(list(_readiness_rows(shown.readiness)))
     if shown.disks:
         print()
         print_table(list(_disk_rows(shown.disks)))
@@ -55,6 +58,16 @@ def _print(shown: Shown) -> None:
         taken = [(one.name, _local(one.taken_utc), one.consistency.value) for one in shown.snapshots]
         print()
         print_table([("snapshot", "taken", "consistency"), *taken])
+
+
+def _readiness_rows(readiness: Sequence[Readiness]) -> Iterator[list[str]]:
+    """Name nodes in the cells: what they are called stays as it is written."""
+    yield ["needs", "there on", "missing on", "not known on"]
+    for one in readiness:
+        nodes = [
+            ", ".join(name for name, has in one.nodes.items() if has is what) for what in (True, False, None)
+        ]
+        yield [one.text, *(found or "-" for found in nodes)]
 
 
 def _disk_rows(disks: Sequence[DiskInfo]) -> Iterator[list[str]]:

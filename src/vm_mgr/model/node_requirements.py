@@ -1,19 +1,34 @@
 """Name what a VM asks of a node, and say what the node's answers mean for it (docs/design/0011).
 
-An ask is a word: bridge-br0, kvm, machine-x86_64-pc-q35-10.0. Each hypervisor answers, as a transient
-attribute of its node, what the VMs' rules ask for (the agent ocf:vm-mgr:Node). No answer means nothing.
+An ask is a word of model/requirement_words.py. Each hypervisor answers, as a transient attribute of its node,
+what the VMs' rules ask for (the agent ocf:vm-mgr:Node). No answer means nothing.
 """
 
 from collections.abc import Mapping, Sequence
 
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.requirement_words import LONGEST, MEDIUM, cure, is_word, text
 
-__all__ = ["BRIDGE", "CUT", "MISSING", "Uplink", "ask_of", "attribute", "penalty", "reasons", "scores"]
+__all__ = [
+    "BRIDGE",
+    "CUT",
+    "MISSING",
+    "PRESENT",
+    "Uplink",
+    "ask_of",
+    "attribute",
+    "cures",
+    "needed",
+    "penalty",
+    "published",
+    "reasons",
+    "scores",
+]
 
 BRIDGE, KVM, MACHINE = "bridge-", "kvm", "machine-"
 PREFIX = "vm-mgr-"
-# A node's answers; what is neither is there.
-MISSING, CUT = "0", "1"
+# A node's answers.
+MISSING, CUT, PRESENT = "0", "1", "2"
 
 # Above the stickiness and the wishes of a cluster. A node gets them for each thing that it does not lack: if
 # it lost them for what it lacks, Pacemaker would stop a VM that no node suits, because below 0 nothing runs.
@@ -55,7 +70,25 @@ def ask_of(name: str) -> str:
     ('bridge-br0', 'kvm', '', '')
     """
     ask = name.removeprefix(PREFIX)
-    return ask if ask != name and (ask == KVM or ask.startswith((BRIDGE, MACHINE))) else ""
+    return ask if ask != name and is_word(ask) else ""
+
+
+def published(requirements: Sequence[str]) -> tuple[str, ...]:
+    """Leave out what has too long a name for an attribute: a node tells of that when it is asked.
+
+    >>> [len(published([f"has-file-{'x' * count}"])) for count in (191, 192)]
+    [1, 0]
+    """
+    return tuple(one for one in requirements if len(one) <= LONGEST)
+
+
+def needed(requirements: Sequence[str]) -> tuple[str, ...]:
+    """Leave out what a VM starts without.
+
+    >>> needed(["kvm", "has-medium-__a.iso"])
+    ('kvm',)
+    """
+    return tuple(one for one in requirements if not one.startswith(f"{MEDIUM}-"))
 
 
 def scores(requirements: Sequence[str], *, follow_uplink: bool) -> list[tuple[str, str, int]]:
@@ -63,14 +96,17 @@ def scores(requirements: Sequence[str], *, follow_uplink: bool) -> list[tuple[st
 
     >>> scores(["bridge-br0", "kvm"], follow_uplink=True)
     [('bridge-br0', '0', 100000), ('bridge-br0', '1', 10000), ('kvm', '0', 100000)]
+    >>> scores(["has-medium-__a.iso"], follow_uplink=True)
+    [('has-medium-__a.iso', '0', 0)]
     >>> sum(score for _, _, score in scores([f"bridge-b{n}" for n in range(30)], follow_uplink=True))
     899970
     """
-    present = min(PRESENT_SCORE, MOST // max(len(requirements), 1) * 10 // 11)
+    present = min(PRESENT_SCORE, MOST // max(len(needed(requirements)), 1) * 10 // 11)
     connected = present * CONNECTED_SCORE // PRESENT_SCORE
     found = []
     for ask in requirements:
-        found.append((ask, MISSING, present))
+        # A rule without a score has the nodes tell of it, and keeps a VM from none of them.
+        found.append((ask, MISSING, present if needed([ask]) else 0))
         if follow_uplink and ask.startswith(BRIDGE):
             found.append((ask, CUT, connected))
     return found
@@ -95,7 +131,18 @@ def reasons(requirements: Sequence[str], told: Mapping[str, str], *, follow_upli
     ['the bridge br0 has no uplink', 'it has no hardware virtualisation (KVM)']
     """
     against = scores(requirements, follow_uplink=follow_uplink)
-    return [_reason(ask, answer) for ask, answer, _ in against if told.get(ask) == answer]
+    return [_reason(ask, answer) for ask, answer, score in against if score and told.get(ask) == answer]
+
+
+def cures(requirements: Sequence[str], told: Mapping[str, str], *, follow_uplink: bool) -> list[str]:
+    """Say what can be done about each of these reasons; nothing about an uplink that is lost.
+
+    >>> cures(["bridge-br0", "has-tpm"], {"bridge-br0": "1", "has-tpm": "0"}, follow_uplink=True)
+    ['', 'apt install swtpm swtpm-tools']
+    """
+    against = scores(requirements, follow_uplink=follow_uplink)
+    told_of = [(ask, answer) for ask, answer, score in against if score and told.get(ask) == answer]
+    return [cure(ask) if answer == MISSING else "" for ask, answer in told_of]
 
 
 def _reason(ask: str, answer: str) -> str:
@@ -103,5 +150,4 @@ def _reason(ask: str, answer: str) -> str:
         return "it has no hardware virtualisation (KVM)"
     if ask.startswith(MACHINE):
         return f"its QEMU has no machine type {ask.removeprefix(MACHINE).partition('-')[2]}"
-    bridge = ask.removeprefix(BRIDGE)
-    return f"the bridge {bridge} is missing" if answer == MISSING else f"the bridge {bridge} has no uplink"
+    return f"{text(ask)} {'is missing' if answer == MISSING else 'has no uplink'}"

@@ -22,6 +22,7 @@ from vm_mgr.operations.storage.overlay import disk_problems
 from vm_mgr.operations.storage.quiesce import quiesced, will_pause
 from vm_mgr.operations.support.locking import locked
 from vm_mgr.operations.support.preconditions import name_conflicts, quorum_problems, require_defined
+from vm_mgr.operations.support.requirements import fitness_problems
 from vm_mgr.operations.support.ties import own_sources, state_problems, tell_definition
 from vm_mgr.ports.definition import Prepared
 from vm_mgr.ports.env import Env
@@ -70,7 +71,9 @@ def clone(env: Env, request: CloneRequest) -> VmStatus:
         problems += state_problems(env, name, _base(env, request), request.allow)
         raise_all(problems + disk_problems(env, state, source))
         prepared = _prepared(env, request, settings)
-        raise_all(taken_problems(env, name, prepared.xml, request.allow))
+        problems = taken_problems(env, name, prepared.xml, request.allow)
+        host, allow = settings.pinned_host, request.allow
+        raise_all(problems + fitness_problems(env, state, name, prepared.xml, host=host, allow=allow))
         enable, start = request.enable, request.start
         shed_dead(env, source)
         details = {"source": source, "storage": storage, "pauses": will_pause(env, source)}

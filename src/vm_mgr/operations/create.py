@@ -42,6 +42,7 @@ from vm_mgr.operations.support.preconditions import (
     quorum_problems,
     warn_without_fencing,
 )
+from vm_mgr.operations.support.requirements import fitness_problems
 from vm_mgr.operations.support.ties import SHARED_WITH_VM, state_problems, tell_definition
 from vm_mgr.ports.definition import DISK, MAC, UUID, Exclusive, Prepared
 from vm_mgr.ports.env import Env
@@ -113,8 +114,10 @@ def create(env: Env, request: CreateRequest) -> VmStatus:
         problems += state_problems(env, name, request.xml, request.allow)
         raise_all(problems)
         prepared = _prepared(env, request, images)
-        taken = taken_problems(env, name, prepared.xml, request.allow)
-        raise_all(taken + _capacity_problems(env, state, request))
+        problems = taken_problems(env, name, prepared.xml, request.allow)
+        problems += _capacity_problems(env, state, request)
+        host, allow = request.settings.pinned_host, request.allow
+        raise_all(problems + fitness_problems(env, state, name, prepared.xml, host=host, allow=allow))
         tell_room(env, request.storage, sum(_sizes(request, images)))
         tell_losses(env, images)
         enable, start = request.enable, request.start

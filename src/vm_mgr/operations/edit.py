@@ -9,7 +9,7 @@ from vm_mgr.operations.storage.quiesce import node_of
 from vm_mgr.operations.support.capacity import guest_problems
 from vm_mgr.operations.support.locking import locked
 from vm_mgr.operations.support.preconditions import require_defined
-from vm_mgr.operations.support.requirements import renew_requirements
+from vm_mgr.operations.support.requirements import fitness_problems, renew_requirements
 from vm_mgr.operations.support.ties import own_sources, state_problems, warn_of_foreign, warn_of_ties
 from vm_mgr.ports.definition import Tie
 from vm_mgr.ports.env import Env
@@ -37,10 +37,14 @@ def edit(env: Env, name: VmName, xml: str, before: str, *, allow: Collection[str
         if xml.strip() == present.strip():
             return False
         raise_all(edit_problems(env, name, xml, present, allow=allow))
+        host = env.storage.definitions.settings(name).pinned_host
+        known = env.definitions.requirements(present)
+        asks_else = env.definitions.requirements(xml) != known
+        state = env.cluster.state()
+        raise_all(fitness_problems(env, state, name, xml, host=host, allow=allow, known=known))
         _warn_of_others(env, name, xml, present)
         _warn_of_sizes(env, name, xml, present)
         env.storage.definitions.describe(name, {"xml": env.definitions.completed(xml)})
-        asks_else = env.definitions.requirements(xml) != env.definitions.requirements(present)
         if node_of(env, name) is not None:
             text = f"{name} runs on as it is; the change takes effect at its next start"
             env.say(Note(Level.INFO, "effect-start", text, f"vm-mgr restart {name}"))

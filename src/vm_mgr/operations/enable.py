@@ -19,6 +19,7 @@ from vm_mgr.operations.support.preconditions import (
     quorum_problems,
     warn_without_fencing,
 )
+from vm_mgr.operations.support.requirements import UNFIT, fitness_problems
 from vm_mgr.operations.support.ties import own_sources, warn_of_ties
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.env import Env
@@ -50,8 +51,10 @@ def enable(env: Env, name: VmName, *, start: bool = True) -> VmStatus:
         settings, refused = without_refused(name, env.storage.definitions.settings(name))
         problems = attribute_problems(name, settings) + host_problems(state, settings.pinned_host)
         raise_all(problems + host_problems(state, settings.preferred_host))
+        xml, allow = env.storage.definitions.read(name), () if start else (UNFIT,)
+        raise_all(fitness_problems(env, state, name, xml, host=settings.pinned_host, allow=allow))
         warn_without_fencing(env, state)
-        warn_of_ties(env, name, env.storage.definitions.read(name), own_sources(env, name))
+        warn_of_ties(env, name, xml, own_sources(env, name))
         for one in refused:
             text = f"what is stored with {name} has no effect: {one.message}"
             env.say(Note(Level.WARNING, "attribute-ignored", text, one.hint))

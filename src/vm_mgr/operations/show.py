@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.cluster import ClusterState, Failure, Resource
+from vm_mgr.model.cluster import ClusterState, Failure, Node, NodeName, Resource
 from vm_mgr.model.event import EventKind
 from vm_mgr.model.failover import PLACES
 from vm_mgr.model.intent import Intent
+from vm_mgr.model.node_requirements import MISSING
+from vm_mgr.model.requirement_words import text
 from vm_mgr.model.saved_state import SavedState
 from vm_mgr.model.storage import DiskInfo, Snapshot
 from vm_mgr.model.vm import VmName, VmState, VmStatus
@@ -15,6 +17,7 @@ from vm_mgr.operations.enable import resource_for
 from vm_mgr.operations.storage.quiesce import held_on
 from vm_mgr.operations.support.placement import PlacementProblem, placement_problems
 from vm_mgr.operations.support.preconditions import require_defined
+from vm_mgr.operations.support.requirements import ask_nodes
 from vm_mgr.operations.support.vm_state import derive_status
 from vm_mgr.ports.cluster import Configured, Constraint, ResourceOperation, VmResource
 from vm_mgr.ports.definition import Machine
@@ -22,7 +25,7 @@ from vm_mgr.ports.env import Env
 from vm_mgr.ports.hypervisor import Domains
 from vm_mgr.reports import Level, Note
 
-__all__ = ["Colocation", "Shown", "show", "show_definition"]
+__all__ = ["Colocation", "Readiness", "Shown", "show", "show_definition"]
 
 T = TypeVar("T")
 
@@ -36,6 +39,14 @@ class Colocation(NamedTuple):
     name: str
     beside: str
     score: str
+
+
+class Readiness(NamedTuple):
+    """A requirement, and which nodes have it; None: that is not known."""
+
+    word: str
+    text: str
+    nodes: Mapping[NodeName, bool | None]
 
 
 class Shown(NamedTuple):
@@ -52,6 +63,7 @@ class Shown(NamedTuple):
     colocations: Sequence[Colocation] = ()
     constraints: Sequence[Constraint] = ()
     placement_problems: Sequence[PlacementProblem] = ()
+    readiness: Sequence[Readiness] = ()
     failures: Sequence[Failure] = ()
     unfinished: Intent | None = None
     metadata: Mapping[str, str] | None = None
@@ -70,6 +82,9 @@ def show(env: Env, name: VmName) -> Shown:
     configured = env.cluster.configured(name)
     looks = _Looks(env)
     shown = _stored(env, looks, name, configured)
+    words: Sequence[str] = ()
+    if shown.machine is not None:
+        words = looks.at("readiness", lambda: _requirements(env, name)) or ()
     return shown._replace(
         status=seen,
         since_utc=_since(looks, resource, configured.events) if resource else None,
@@ -77,6 +92,7 @@ def show(env: Env, name: VmName) -> Shown:
         colocations=tuple(_colocations(name, configured, shown.placement)),
         constraints=configured.others,
         placement_problems=placement_problems(state, shown.placement, resource) if shown.placement else (),
+        readiness=_readiness(env, state, words),
         failures=resource.failures if resource else (),
         unknown=tuple(looks.unknown),
     )
@@ -112,6 +128,24 @@ class _Looks:
         """Say what is missing and why."""
         self.unknown.append(what)
         self.env.say(Note(Level.WARNING, "not-seen", f"{what}: {error.message}", error.hint))
+
+
+def _requirements(env: Env, name: VmName) -> Sequence[str]:
+    return env.definitions.requirements(env.storage.definitions.read(name))
+
+
+def _readiness(env: Env, state: ClusterState, words: Sequence[str]) -> list[Readiness]:
+    """Go by what the nodes have published; what they have not, those that are online are asked."""
+    nodes = [one for one in state.nodes if not one.observer]
+    open_ = [one for one in words if any(node.online and one not in node.attributes for node in nodes)]
+    asks = any(node.name == env.cluster.local_node() for node in nodes)  # an observer has no key for that
+    told = ask_nodes(env, state, open_).told if open_ and asks else {}
+
+    def has(node: Node, one: str) -> bool | None:
+        answer = node.attributes.get(one) or told.get(node.name, {}).get(one)
+        return None if answer is None or not node.online else answer != MISSING
+
+    return [Readiness(one, text(one), {node.name: has(node, one) for node in nodes}) for one in words]
 
 
 def _outside(env: Env, name: VmName) -> VmStatus:

@@ -219,6 +219,10 @@ class DefinitionWriting(Protocol):
         """Write a definition where none is given."""
         ...
 
+    def with_optional_media(self, xml: str) -> str:
+        """Let optical and floppy drives be empty where a local medium is missing that is not mandatory."""
+        ...
+
     def completed(self, xml: str) -> str:
         """Give addresses to network cards that have none; where none is missing the text stays as it is."""
         ...

@@ -12,6 +12,7 @@ from vm_mgr.ports.holds import HoldLimits
 from vm_mgr.ports.hypervisor import Hypervisor
 from vm_mgr.ports.images import Images
 from vm_mgr.ports.intent_log import IntentLog
+from vm_mgr.ports.node_facts import NodeFacts
 from vm_mgr.ports.node_runner import NodeRunner
 from vm_mgr.ports.nodes import Nodes
 from vm_mgr.ports.nvram_files import NvramFiles
@@ -90,6 +91,10 @@ class Env(Protocol):
 
     def holds_at(self, node: NodeName) -> HoldLimits:
         """Limits for how long a command may hold a guest of a node still."""
+        ...
+
+    def facts_at(self, node: NodeName) -> NodeFacts:
+        """What a node has of what VMs require."""
         ...
 
     @property

@@ -13,7 +13,8 @@ class NodeVerb(StrEnum):
 
     CLOCK gives its wall clock in seconds. PROCESS PID BIRTH says `ended` or `lives`. BEGIN_HOLD NAME HOW
     SECONDS and END_HOLD NAME are those of ports/holds. KEEP_NVRAM NAME brings what has
-    changed of its UEFI variables and TPM to the storage, and says `kept`.
+    changed of its UEFI variables and TPM to the storage, and says `kept`. HAS WORD... gives WORD=ANSWER for
+    each requirement of which the node can tell.
     """
 
     CLOCK = "clock"
@@ -21,6 +22,7 @@ class NodeVerb(StrEnum):
     BEGIN_HOLD = "begin"
     END_HOLD = "end"
     KEEP_NVRAM = "keep-nvram"
+    HAS = "has"
 
 
 class NodeRunner(Protocol):

@@ -37,6 +37,7 @@ READS: Mapping[str, frozenset[str]] = {
                 "ties",
                 "uuid",
                 "with_disk",
+                "with_optional_media",
                 "without_disk",
                 "written",
             ),

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from vm_mgr.ports.event_log import EventLog
     from vm_mgr.ports.hypervisor import Hypervisor
     from vm_mgr.ports.images import Images
+    from vm_mgr.ports.node_facts import NodeFacts
     from vm_mgr.ports.nodes import Nodes
     from vm_mgr.ports.processes import Processes
     from vm_mgr.ports.staged import Staged
@@ -339,6 +340,10 @@ class DryRunEnv:
             copy = HypervisorCopy(there, self._cluster.take)
             self._hypervisors[node] = cast("Hypervisor", OverlaidPort("hypervisor", there, copy, self._tell))
         return self._hypervisors[node]
+
+    def facts_at(self, node: NodeName) -> NodeFacts:
+        """The real ones: they only read."""
+        return self._real.facts_at(node)
 
     def holds_at(self, node: NodeName) -> Unlimited:  # noqa: ARG002
         """Give some that do nothing."""

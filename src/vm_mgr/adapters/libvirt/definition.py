@@ -22,7 +22,7 @@ from vm_mgr.adapters.libvirt.exclusive import exclusive, give_own, new_mac, shar
 from vm_mgr.adapters.libvirt.nvram import nvram_places, own_nvram
 from vm_mgr.adapters.libvirt.opened import opened
 from vm_mgr.adapters.libvirt.placing import new_disk, put_in_place
-from vm_mgr.adapters.libvirt.requirements import requirements
+from vm_mgr.adapters.libvirt.requirements import make_media_optional, requirements
 from vm_mgr.adapters.libvirt.sizes import memory_bytes, set_memory, set_vcpus, vcpus
 from vm_mgr.adapters.libvirt.ties import duplicates, ties
 from vm_mgr.errors import Kind, VmMgrError
@@ -55,8 +55,10 @@ class DomainXml(ApplianceXml):
 
     def ties(self, xml: str, own: Collection[str] = ()) -> tuple[Tie, ...]:
         """Look at every element that names a path or hardware of a node."""
-        folders = tuple(f"{folder.rstrip('/')}/" for folder in self._shared())
-        return tuple(ties(parse(xml), lambda path: path in own or path.startswith(folders)))
+        return tuple(ties(parse(xml), lambda path: path in own or self._is_shared(path)))
+
+    def _is_shared(self, path: str) -> bool:
+        return path.startswith(tuple(f"{folder.rstrip('/')}/" for folder in self._shared()))
 
     def uuid(self, xml: str) -> str:
         """Read the UUID."""
@@ -102,6 +104,7 @@ class DomainXml(ApplianceXml):
         devices = _devices(root)
         _give_addresses(devices)
         changes += put_in_place(devices, disks, own)
+        make_media_optional(root)
         mine = {disk.source for disk in disks}
         foreign = [one for one in hard_disks(devices) if source_of(one) not in mine]
         return Prepared(
@@ -180,6 +183,11 @@ class DomainXml(ApplianceXml):
                 element.text = description
         return text_of(root)
 
+    def with_optional_media(self, xml: str) -> str:
+        """Set what libvirt calls the startup policy of a source."""
+        root = parse(xml)
+        return text_of(root) if make_media_optional(root) else xml
+
     def completed(self, xml: str) -> str:
         """Look for interfaces without an address, and for firmware without a place for its variables."""
         root = parse(xml)
@@ -216,7 +224,7 @@ class DomainXml(ApplianceXml):
     def requirements(self, xml: str) -> tuple[str, ...]:
         """Read them; a text that is no domain asks for nothing."""
         try:
-            return requirements(parse(xml))
+            return requirements(parse(xml), self._is_shared)
         except VmMgrError:
             return ()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from vm_mgr.adapters.libvirt.commands import remote_uri
 from vm_mgr.adapters.libvirt.connection import PAUSED, STATES, qemu_binding
 from vm_mgr.adapters.libvirt.port import LocalLibvirt
 from vm_mgr.adapters.libvirt.virsh import CONNECT_S, FREEZE_S, MONITOR_S, SHORT_S
@@ -16,14 +17,21 @@ from vm_mgr.model.pause import PauseReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from vm_mgr.model.vm import VmName
+    from vm_mgr.ports.runner import Runner
 
 __all__ = ["RemoteLibvirt"]
 
 
 class RemoteLibvirt(LocalLibvirt):
     """The libvirt of another node."""
+
+    @classmethod
+    def at(cls, host: str, runner: Runner, state_dir: Path) -> RemoteLibvirt:
+        """Give the one that is reached at this name."""
+        return cls(runner, state_dir, uri=remote_uri(host))
 
     def capacity(self) -> NodeCapacity:
         """Ask for virNodeInfo, whose memory is in MiB in Python's binding."""

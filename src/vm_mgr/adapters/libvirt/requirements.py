@@ -1,34 +1,286 @@
-"""Read from a domain what a node must have for it to start (model/node_requirements.py names it)."""
+"""Read from a domain what a node must have for it to start, in the words of model/requirement_words.py.
+
+Where domain XML names what only some nodes have is told by https://libvirt.org/formatdomain.html. What nodes
+can't tell, or could tell wrongly, is left out: a wrong "no" would keep VMs from a good node.
+"""
 
 import re
+from collections.abc import Callable, Iterator
 
 from lxml import etree
 
-__all__ = ["requirements"]
+from vm_mgr.model.numbers import whole_number
+from vm_mgr.model.requirement_words import MEDIUM, word
 
+__all__ = ["make_media_optional", "requirements"]
+
+IsShared = Callable[[str], bool]
 # Linux allows 15 bytes for the name of an interface.
-_BRIDGE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
+_LINK = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}")
 # One with a version: every QEMU has "pc" and "q35".
 _MACHINE = re.compile(r"[a-z0-9][a-z0-9_-]*-[0-9]+\.[0-9]+")
+_PLAIN = re.compile(r"[A-Za-z0-9_.+-]+")
+# Elements whose text is a path, and attributes that are one.
+_TEXTS = (
+    *("os/kernel", "os/initrd", "os/dtb", "os/shim", "os/loader", "os/acpi/table"),
+    *("devices/rng/backend[@model='random']", "devices/memory/source/path", "devices/smartcard/database"),
+)
+_ATTRIBUTES = (
+    ("os/nvram", "template"),
+    ("devices/filesystem/source", "dir"),
+    ("devices/filesystem/source", "file"),
+    ("devices/filesystem/source", "socket"),
+    ("devices/filesystem/binary", "path"),
+    ("devices/interface[@type='vdpa']/source", "dev"),
+    ("devices/interface[@type='vhostuser']/source[@mode='client']", "path"),
+    ("devices/disk[@type='vhostuser']/source", "path"),
+    ("devices/input/source", "evdev"),
+    ("devices/input/source", "dev"),
+    ("devices/shmem/server", "path"),
+    ("devices/graphics/gl", "rendernode"),
+    ("devices/tpm/backend/device", "path"),
+)
+_CHARACTER = ("serial", "parallel", "console", "channel", "redirdev", "smartcard")
+_EVERYWHERE = frozenset({"/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"})
+_ANY_ADDRESS = frozenset({"", "0.0.0.0", "::", "127.0.0.1", "::1", "localhost"})  # noqa: S104 - nothing listens here
+_REMOVABLE = ("cdrom", "floppy")
+_PINS = ("vcpu", "cputune/vcpupin", "cputune/emulatorpin", "cputune/iothreadpin")
+# Cards that each QEMU has where libvirt offers them.
+_CARDS = frozenset({"virtio", "virtio-transitional", "virtio-non-transitional", "e1000", "e1000e", "rtl8139"})
 
 
-def requirements(root: etree._Element) -> tuple[str, ...]:
-    """Name bridges, hardware virtualisation and machine type, in this order, as far as a node can tell."""
-    kvm = ["kvm"] if root.get("type") == "kvm" else []
-    return (*sorted(_bridges(root)), *kvm, *_machine(root))
+def requirements(root: etree._Element, is_shared: IsShared) -> tuple[str, ...]:
+    """Name each once, bridges first; is_shared tells of a path that all nodes have."""
+    found = [*sorted(_bridges(root))]
+    for part in (_processor, _links, _networks, _addresses, _passed_through, _memory, _programs):
+        found += part(root)
+    paths = {path for path in _paths(root) if path.startswith("/") and path not in _EVERYWHERE}
+    found += [word("has-file", path) for path in sorted(paths) if not is_shared(path)]
+    found += [word(MEDIUM, path) for _, path in _media(root) if not is_shared(path)]
+    return tuple(dict.fromkeys(found))
+
+
+def make_media_optional(root: etree._Element) -> bool:
+    """Tell whether anything is changed; a policy that somebody has chosen stays."""
+    found = [source for source, _ in _media(root) if not source.get("startupPolicy")]
+    for source in found:
+        source.set("startupPolicy", "optional")
+    return bool(found)
+
+
+def _media(root: etree._Element) -> list[tuple[etree._Element, str]]:
+    """Give the sources of optical and floppy drives that are files or devices of a node, with their paths.
+
+    A drive whose medium somebody has made mandatory is none of them.
+    """
+    drives = [one for one in root.iterfind("devices/disk") if one.get("device") in _REMOVABLE]
+    found = [(source, _local(source)) for one in drives for source in one.iterfind("source")]
+    return [(source, path) for source, path in found if path and source.get("startupPolicy") != "mandatory"]
 
 
 def _bridges(root: etree._Element) -> set[str]:
-    """Leave out those of Open vSwitch: whether one is there, and connected, the kernel does not tell."""
-    found = root.iterfind("devices/interface[@type='bridge']")
-    plain = [one for one in found if one.find("virtualport[@type='openvswitch']") is None]
-    names = [str(source.get("bridge", "")) for one in plain for source in one.iterfind("source")]
-    return {f"bridge-{name}" for name in names if _BRIDGE.fullmatch(name)}
+    plain = [one for one in root.iterfind("devices/interface[@type='bridge']") if not _is_ovs(one)]
+    names = {str(source.get("bridge", "")) for one in plain for source in one.iterfind("source")}
+    return {word("bridge", name) for name in names if _LINK.fullmatch(name)}
 
 
-def _machine(root: etree._Element) -> list[str]:
-    system, emulator = root.find("os/type"), (root.findtext("devices/emulator") or "").strip()
+def _is_ovs(interface: etree._Element) -> bool:
+    """Tell a bridge of Open vSwitch: it is an interface of its name, but its uplink is not the kernel's."""
+    return interface.find("virtualport[@type='openvswitch']") is not None
+
+
+def _links(root: etree._Element) -> Iterator[str]:
+    """Name taps that libvirt does not make, what macvtaps lie on, and bridges of Open vSwitch."""
+    for one in root.iterfind("devices/interface"):
+        source, target = one.find("source"), one.find("target")
+        name = ""
+        if one.get("type") == "ethernet" and target is not None and target.get("managed") == "no":
+            name = str(target.get("dev", ""))
+        elif one.get("type") == "direct" and source is not None:
+            name = str(source.get("dev", ""))
+        elif one.get("type") == "bridge" and _is_ovs(one) and source is not None:
+            name = str(source.get("bridge", ""))
+        if _LINK.fullmatch(name):
+            yield word("link", name)
+
+
+def _networks(root: etree._Element) -> Iterator[str]:
+    for place in ("devices/interface[@type='network']/source", "devices/graphics/listen[@type='network']"):
+        for one in root.iterfind(place):
+            if one.get("network"):
+                yield word("has-network", str(one.get("network")))
+
+
+def _addresses(root: etree._Element) -> Iterator[str]:
+    """Name the addresses at which the guest's screen, or one of its lines, is to be reached."""
+    listens = [one.get("listen") for one in root.iterfind("devices/graphics")]
+    listens += [one.get("address") for one in root.iterfind("devices/graphics/listen[@type='address']")]
+    for tag in _CHARACTER:
+        listens += [
+            one.get("host") for one in root.iterfind(f"devices/{tag}[@type='tcp']/source[@mode='bind']")
+        ]
+    for address in listens:
+        if address and address not in _ANY_ADDRESS and re.fullmatch(r"[0-9a-fA-F.:]+", address):
+            yield word("has-address", address)
+
+
+def _passed_through(root: etree._Element) -> Iterator[str]:
+    devices = [one for one in root.iterfind("devices/hostdev") if one.get("mode", "subsystem") == "subsystem"]
+    devices += root.iterfind("devices/interface[@type='hostdev']")
+    devices += root.iterfind("devices/disk[@type='nvme']")
+    for one in devices:
+        for source in one.iterfind("source"):
+            if source.get("startupPolicy") in (None, "mandatory"):
+                yield from _host_device(one, source)
+
+
+def _host_device(one: etree._Element, source: etree._Element) -> Iterator[str]:
+    address, kind = source.find("address"), one.get("type")
+    vendor, product = source.find("vendor"), source.find("product")
+    if kind == "usb" and vendor is not None and product is not None:
+        yield word("has-usb", f"{_hex(vendor.get('id')):04x}:{_hex(product.get('id')):04x}")
+    elif address is None:
+        return
+    elif kind == "mdev" and address.get("uuid"):
+        yield word("has-mdev", str(address.get("uuid")).lower())
+    elif address.get("bus") and (one.tag != "hostdev" or kind == "pci"):
+        domain, bus, slot, function = (
+            _hex(address.get(key)) for key in ("domain", "bus", "slot", "function")
+        )
+        yield word("has-pci", f"{domain:04x}:{bus:02x}:{slot:02x}.{function:x}")
+
+
+def _hex(text: str | None) -> int:
+    try:
+        return int(text or "0", 0)
+    except ValueError:
+        return 0
+
+
+def _memory(root: etree._Element) -> Iterator[str]:
+    """Name huge pages, of which a node reserves some at boot; pages of several sizes are only to be there."""
+    for backing in root.iterfind("memoryBacking/hugepages"):
+        pages = backing.findall("page")
+        for page in pages:
+            size = str(whole_number(str(page.get("size"))) or "default")
+            if page.get("unit", "KiB") not in ("KiB", "k"):
+                size = str((whole_number(str(page.get("size"))) or 0) * _unit(page) >> 10)
+            yield word("has-hugepages", f"{size}-{_kib(root) if len(pages) == 1 else 0}")
+        if not pages:
+            yield word("has-hugepages", f"default-{_kib(root)}")
+    for one in root.iterfind("numatune/memory"):
+        highest = _highest(one.get("nodeset"))
+        if highest is not None and one.get("mode", "strict") == "strict":
+            yield word("has-numa", str(highest))
+
+
+def _kib(root: etree._Element) -> int:
+    memory = root.find("memory")
+    if memory is None:
+        return 0
+    return (whole_number((memory.text or "").strip()) or 0) * _unit(memory) >> 10
+
+
+def _unit(element: etree._Element) -> int:
+    """Give a unit's bytes; libvirt takes KiB where none is named."""
+    unit = element.get("unit") or "KiB"
+    power = "bkmgtpe".find(unit[0].lower())
+    return int((1000 if len(unit) == 2 and unit[1] in "bB" else 1024) ** max(power, 0))
+
+
+def _highest(cpus: str | None) -> int | None:
+    """Give the highest number of a set as libvirt writes it.
+
+    >>> _highest("0-3,^2,8"), _highest("^9,1"), _highest(None)
+    (8, 1, None)
+    """
+    parts = [part for part in (cpus or "").replace(" ", "").split(",") if not part.startswith("^")]
+    return max((int(end) for end in re.findall(r"[0-9]+", " ".join(parts))), default=None)
+
+
+def _processor(root: etree._Element) -> Iterator[str]:
+    """Name KVM, the machine type, CPUs that are pinned to, and the model of the guest's processor."""
+    kvm, system = root.get("type") == "kvm", root.find("os/type")
+    if kvm:
+        yield "kvm"
     arch, machine = ("", "") if system is None else (system.get("arch", ""), system.get("machine", ""))
-    if not re.fullmatch("[a-z0-9_]+", arch) or not _MACHINE.fullmatch(machine):
-        return []
-    return [f"machine-{arch}-{machine}"] if emulator in ("", f"/usr/bin/qemu-system-{arch}") else []
+    emulator = (root.findtext("devices/emulator") or "").strip()
+    known = re.fullmatch("[a-z0-9_]+", arch) and emulator in ("", f"/usr/bin/qemu-system-{arch}")
+    if known and _MACHINE.fullmatch(machine):
+        yield word("machine", f"{arch}-{machine}")
+    highest = [_highest(one.get("cpuset")) for place in _PINS for one in root.iterfind(place)]
+    if any(one is not None for one in highest):
+        yield word("has-cpu", str(max(one for one in highest if one is not None)))
+    if kvm and known:
+        yield from _model(root, arch)
+
+
+def _model(root: etree._Element, arch: str) -> Iterator[str]:
+    """Name a model that libvirt compares with the node's; it starts any other, and drops what is missing.
+
+    A model of which something is taken away may be fine where the whole of it is not.
+    """
+    cpu = root.find("cpu")
+    if cpu is None or cpu.get("mode", "custom") != "custom" or cpu.get("check") == "none":
+        return
+    less = [one for one in cpu.iterfind("feature") if one.get("policy") in ("disable", "forbid", "optional")]
+    name = (cpu.findtext("model") or "").strip()
+    if not less and cpu.get("match", "exact") != "minimum" and _PLAIN.fullmatch(name):
+        yield word("has-model", f"kvm-{arch}-{name}")
+
+
+def _programs(root: etree._Element) -> Iterator[str]:
+    """Name what a node has by a package that not each node needs."""
+    arch = "" if root.find("os/type") is None else str(root.find("os/type").get("arch", ""))  # type: ignore[union-attr]
+    if root.find("os[@firmware='efi']") is not None and root.find("os/loader[@type='pflash']") is None:
+        yield word("has-efi", arch)
+    if root.find("devices/tpm/backend[@type='emulator']") is not None:
+        yield "has-tpm"
+    spice = (
+        *("graphics[@type='spice']", "audio[@type='spice']", "channel[@type='spicevmc']"),
+        *("redirdev[@type='spicevmc']", "channel[@type='spiceport']"),
+    )
+    if any(root.find(f"devices/{one}") is not None for one in spice):
+        yield "has-spice"
+    if root.find("devices/video/model[@type='qxl']") is not None:
+        yield "has-qxl"
+    shares = root.iterfind("devices/filesystem")
+    if any(
+        one.find("driver[@type='virtiofs']") is not None
+        and one.find("binary[@path]") is None
+        and one.find("source[@socket]") is None
+        for one in shares
+    ):
+        yield "has-virtiofs"
+    for one in root.iterfind("devices/interface/model"):
+        card = str(one.get("type", ""))
+        if card not in _CARDS and re.fullmatch("[a-z0-9_]+", arch) and _PLAIN.fullmatch(card):
+            yield word("has-nic", f"{arch}-{card}")
+
+
+def _paths(root: etree._Element) -> Iterator[str]:
+    """Give each path without which QEMU, or libvirt, does not start the domain."""
+    for place in _TEXTS:
+        yield from ((one.text or "").strip() for one in root.iterfind(place))
+    for place, key in _ATTRIBUTES:
+        yield from (str(one.get(key) or "") for one in root.iterfind(place))
+    emulator = (root.findtext("devices/emulator") or "").strip()
+    if emulator != "/usr/bin/qemu-system-x86_64":
+        yield emulator
+    media = [source for source, _ in _media(root)]
+    for disk in root.iterfind("devices/disk"):
+        for source in disk.iterfind("source"):
+            if source not in media and source.get("startupPolicy") in (None, "mandatory"):
+                yield _local(source)
+    for tag in _CHARACTER:
+        for one in root.iterfind(f"devices/{tag}"):
+            wanted = "source" if one.get("type") == "dev" else "source[@mode='connect']"
+            if one.get("type") in ("dev", "unix"):
+                yield from (str(source.get("path") or "") for source in one.iterfind(wanted))
+
+
+def _local(source: etree._Element) -> str:
+    """Give the path of a disk's source that is a file, device or folder of the node."""
+    if source.get("protocol") or source.get("pool"):
+        return ""
+    return str(next(filter(None, (source.get(key) for key in ("file", "dev", "dir"))), ""))

@@ -1,5 +1,6 @@
 """Gather the memory adapters."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from vm_mgr.adapters.memory.timings import MemoryTimings
 from vm_mgr.config import StorageSettings
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import NodeName
+from vm_mgr.model.node_requirements import MISSING, PRESENT
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.definition import Definitions
 from vm_mgr.ports.holds import Hold
@@ -90,6 +92,30 @@ class MemoryHolds:
         self.limits.pop(name, None)
 
 
+class MemoryFacts:
+    """What a node has: all but what a test takes from it; unknown: what it can't tell."""
+
+    def __init__(self) -> None:
+        self.lacks: set[str] = set()
+        self.unknown: set[str] = set()
+        self.silent = False
+        self.rejects: VmMgrError | None = None
+        self.asked: list[Sequence[str]] = []
+
+    def answers(self, requirements: Sequence[str]) -> Mapping[str, str]:
+        """Give what a test has set."""
+        self.asked.append(tuple(requirements))
+        if self.silent:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, "no answer")
+        return {
+            one: MISSING if one in self.lacks else PRESENT for one in requirements if one not in self.unknown
+        }
+
+    def rejection(self, xml: str) -> VmMgrError | None:  # noqa: ARG002 - a test says so
+        """Give what a test has set."""
+        return self.rejects
+
+
 class MemoryEnv:
     """A cluster of three nodes, seen from the first."""
 
@@ -115,6 +141,7 @@ class MemoryEnv:
         self.evidence = MemoryEvidence(self.hypervisor, self.clock)
         self.timers = MemoryTimers()
         self.holds = MemoryHolds()
+        self.facts: dict[NodeName, MemoryFacts] = {}
         self.definitions = definitions
         self.said: list[Report] = []
         self.migration_network_suffix = "-cluster"
@@ -126,6 +153,10 @@ class MemoryEnv:
         if node == self.cluster.local_node():
             return self.hypervisor
         return cast("MemoryHypervisor", Elsewhere(self.hypervisor, node, self.cluster))
+
+    def facts_at(self, node: NodeName) -> MemoryFacts:
+        """Give those of this node."""
+        return self.facts.setdefault(node, MemoryFacts())
 
     def holds_at(self, node: NodeName) -> MemoryHolds:  # noqa: ARG002
         """Give the only ones."""

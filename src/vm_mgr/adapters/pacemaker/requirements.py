@@ -8,7 +8,7 @@ from lxml import etree
 from vm_mgr.adapters.pacemaker.cib_resolve import agent
 from vm_mgr.adapters.pacemaker.cib_xml import PRIMITIVE, detach, find, our_id, section
 from vm_mgr.model.cluster import OWN_AGENT
-from vm_mgr.model.node_requirements import BRIDGE, CUT, ask_of, attribute, scores
+from vm_mgr.model.node_requirements import BRIDGE, CUT, ask_of, attribute, published, scores
 from vm_mgr.model.vm import VmName
 
 __all__ = ["FITNESS", "add_rules", "change_rules", "read_rules"]
@@ -20,7 +20,7 @@ def add_rules(
     constraints: etree._Element, name: VmName, requirements: tuple[str, ...], *, follow_uplink: bool
 ) -> None:
     """Add one for each answer against a node, whose score goes to all nodes that don't give it."""
-    for ask, answer, score in scores(requirements, follow_uplink=follow_uplink):
+    for ask, answer, score in scores(published(requirements), follow_uplink=follow_uplink):
         kind = "uplink" if answer == CUT else "fits"
         location = etree.SubElement(constraints, "rsc_location", id=our_id(kind, name, ask), rsc=name)
         either = {"id": our_id(kind, name, f"{ask}..rule"), "score": str(score), "boolean-op": "or"}
@@ -39,7 +39,7 @@ def change_rules(
 ) -> None:
     """Replace those of a VM, unless its agent is not ours, or they say the same already."""
     ours = [one for one in find(cib, PRIMITIVE, name=name) if agent(one) == OWN_AGENT]
-    if not ours or read_rules(cib, name) == (requirements, follow_uplink):
+    if not ours or read_rules(cib, name) == (published(requirements), follow_uplink):
         return
     constraints = section(cib, "constraints")
     for location in find(constraints, "rsc_location[@rsc=$name]", name=name):

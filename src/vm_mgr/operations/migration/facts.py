@@ -15,6 +15,7 @@ from vm_mgr.model.vm import TargetRole, VmName, VmSettings, VmStatus
 from vm_mgr.operations.lifecycle.waiting import known_settings
 from vm_mgr.operations.migration.options import Target
 from vm_mgr.operations.storage.overlay import Elsewhere, elsewhere
+from vm_mgr.operations.support.requirements import ask_nodes, live_problems
 from vm_mgr.ports.cluster import Move, Simulation, VmResource
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress
@@ -92,14 +93,22 @@ def load_targets(
     kept_off = {source, *goal.avoid}
     refusals: dict[NodeName, Sequence[VmMgrError]] = {}
     silent: dict[NodeName, VmMgrError] = {}
+    words = _words(env, guest)
+    told = ask_nodes(env, state, words, host=goal.to).told if words else {}
     for node in [goal.to] if goal.to else [one for one in state.hosts if one not in kept_off]:
-        refusals[node] = ()
+        refusals[node] = live_problems(name, node, words, told[node]) if node in told else ()
         try:
             if guest is not None:
-                refusals[node] = env.hypervisor_at(node).migration_problems(guest.xml)
+                refusals[node] = [*refusals[node], *env.hypervisor_at(node).migration_problems(guest.xml)]
         except VmMgrError as error:
             silent[node] = error
     return Targets(refusals, silent, parts)
+
+
+def _words(env: Env, guest: Guest | None) -> list[str]:
+    """Name what a node must have; libvirt itself knows best of networks, and of processors."""
+    found = env.definitions.requirements(guest.xml) if guest is not None else ()
+    return [one for one in found if not one.startswith(("has-network-", "has-model-"))]
 
 
 def simulate(env: Env, move: Move) -> Simulation:

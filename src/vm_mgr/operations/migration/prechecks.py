@@ -125,7 +125,7 @@ def _node_problems(
     if node in targets.silent:
         problems.append(_unreachable(node, targets.silent[node]))
     worse = worse_node_reasons(state, vm, source, node)
-    return problems + [_unfit(vm.name, node, reason) for reason in worse]
+    return problems + [_unfit(vm.name, node, reason, cure) for reason, cure in worse]
 
 
 def _storage_problems(
@@ -142,9 +142,9 @@ def _storage_problems(
     ]
 
 
-def _unfit(name: VmName, node: NodeName, reason: str) -> VmMgrError:
+def _unfit(name: VmName, node: NodeName, reason: str, cure: str) -> VmMgrError:
     message = f"{node} suits {name} worse than its present node: {reason}; it would be moved back at once"
-    hint = f"mend that, or have the VM not care: vm-mgr set {name} --uplink ignore"
+    hint = cure or f"mend that, or have the VM not care: vm-mgr set {name} --uplink ignore"
     return VmMgrError(Kind.WRONG_STATE, message, hint=hint)
 
 

@@ -4,6 +4,7 @@ from vm_mgr.model.fields import Field
 from vm_mgr.model.health_checks import LEVELS
 from vm_mgr.model.settings import SETTINGS
 from vm_mgr.operations.requests.vms import NAME, OVERCOMMIT
+from vm_mgr.operations.support.requirements import UNFIT
 from vm_mgr.operations.support.ties import ALLOWABLE
 
 __all__ = ["FIELDS"]
@@ -11,12 +12,12 @@ __all__ = ["FIELDS"]
 _SETTINGS = tuple(setting.field._replace(argument="settings") for setting in SETTINGS)
 _ACCEPT = (
     "Accept what is otherwise refused: a TPM, or firmware variables, that stay on a node; what another VM "
-    "has, too: a MAC address, a log, a port"
+    "has, too: a MAC address, a log, a port; a definition that needs what no node has"
 )
-_ALLOW = Field("allow", f"{_ACCEPT}.", options=("--allow",), words=ALLOWABLE, many=True)
+_ALLOW = Field("allow", f"{_ACCEPT}.", options=("--allow",), words=(*ALLOWABLE, UNFIT), many=True)
 _ALLOW_ANY = _ALLOW._replace(
-    help=f"{_ACCEPT}; a guest that is too large for every node. Of a pinned VM only its node is compared.",
-    words=(*ALLOWABLE, *OVERCOMMIT.words),
+    help=f"{_ACCEPT}; a guest that is too large for every node. Of a pinned VM only its node is looked at.",
+    words=(*ALLOWABLE, UNFIT, *OVERCOMMIT.words),
 )
 _NO_CHECK = Field(
     "no_check",

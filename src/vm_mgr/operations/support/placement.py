@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from vm_mgr.model.cluster import ClusterState, Node, NodeName, Resource
-from vm_mgr.model.node_requirements import penalty, reasons
+from vm_mgr.model.node_requirements import cures, penalty, reasons
 from vm_mgr.model.resource import ClusterParts
 from vm_mgr.ports.cluster import VmResource
 
@@ -55,8 +55,10 @@ def _is_missing(state: ClusterState, needed: str, node: NodeName) -> bool:
     return there is not None and node not in there
 
 
-def worse_node_reasons(state: ClusterState, vm: VmResource, source: NodeName, target: NodeName) -> list[str]:
-    """Say why the cluster would move a VM back at once that somebody moves from one node to another."""
+def worse_node_reasons(
+    state: ClusterState, vm: VmResource, source: NodeName, target: NodeName
+) -> list[tuple[str, str]]:
+    """Say why the cluster would move a VM back at once that somebody moves so, each with its cure, if any."""
     if not vm.requirements:
         return []
     nodes = [state.node(source), state.node(target)]
@@ -66,7 +68,8 @@ def worse_node_reasons(state: ClusterState, vm: VmResource, source: NodeName, ta
         vm.requirements, here, follow_uplink=follow
     ):
         return []
-    return reasons(vm.requirements, there, follow_uplink=follow)
+    why = reasons(vm.requirements, there, follow_uplink=follow)
+    return list(zip(why, cures(vm.requirements, there, follow_uplink=follow), strict=True))
 
 
 def _bars(state: ClusterState, vm: VmResource, resource: Resource | None, node: Node) -> Iterator[str]:
