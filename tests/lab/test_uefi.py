@@ -14,7 +14,7 @@ from vm_mgr_lab.up import wait_ready
 from .guest import QUICK, at, node_of
 from .test_life import shell, vm_mgr
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.lab, pytest.mark.turns, pytest.mark.timeout(900)]
 
 MARK = "VmMgrMark -guid 6a1cc03d-4b0e-4a53-8f0e-0f6a5a1f5f01"
 # What the firmware's shell runs: it shows the variable that an earlier boot has set, then sets it.
