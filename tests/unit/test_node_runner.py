@@ -41,6 +41,7 @@ def test_every_verb_is_understood_at_the_other_end(env, nodes):
         NodeVerb.PROCESS: ("4711", "12"),
         NodeVerb.BEGIN_HOLD: ("web1", "paused", "30"),
         NodeVerb.END_HOLD: ("web1",),
+        NodeVerb.KEEP_NVRAM: ("web1",),
     }
     answers = {verb: nodes.run("n2", verb, *words[verb]) for verb in NodeVerb}
     assert answers == {
@@ -48,6 +49,7 @@ def test_every_verb_is_understood_at_the_other_end(env, nodes):
         NodeVerb.PROCESS: "lives",
         NodeVerb.BEGIN_HOLD: "limit of web1 set",
         NodeVerb.END_HOLD: "limit of web1 ended",
+        NodeVerb.KEEP_NVRAM: "kept",
     }
     assert set(nodes.runner.hosts) == {"n2-cluster"}
 
