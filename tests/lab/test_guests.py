@@ -273,3 +273,21 @@ def test_vm_without_a_definition_of_its_own_starts_and_is_reached(lab: Lab) -> N
     assert "/root/cmd.xml" in domain_of(lab, "cmd1", "domblklist NAME")
     vm_mgr(lab, "set", "cmd1", "--eject")
     assert "/root/cmd.xml" not in domain_of(lab, "cmd1", "domblklist NAME")
+
+
+def test_node_whose_lock_service_was_killed_starts_vms_of_a_directory_again(lab: Lab) -> None:
+    """libvirt tells its lock service of the leases' folder only at its own start."""
+    node, dead = "n2", "systemctl kill --signal=KILL virtlockd.service"
+    before = at(lab, node, "systemctl show --property=ExecMainStartTimestampMonotonic --value virtlockd")
+    began = at(lab, node, "systemctl show --property=MainPID --value libvirtd").strip()
+    at(lab, node, f"{dead}; sleep 1; systemctl start virtlockd.service")
+    after = at(lab, node, "systemctl show --property=ExecMainStartTimestampMonotonic --value virtlockd")
+    assert after != before
+    wait_until(
+        lambda: at(lab, node, "systemctl show --property=MainPID --value libvirtd").strip() != began,
+        what="libvirt to be started anew",
+        timeout_s=60,
+    )
+    create(lab, "cmd1", "vms", "--pinned-host", node, *QUICK)
+    assert node_of(lab, "cmd1") == node
+    assert failures(lab, "cmd1") == ""

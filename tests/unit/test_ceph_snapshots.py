@@ -63,6 +63,8 @@ def storage(monkeypatch):
     rbd = Rbd()
     monkeypatch.setitem(sys.modules, "rbd", rbd)
     monkeypatch.setitem(sys.modules, "rados", SimpleNamespace(Error=Error))
+    monkeypatch.setattr(snapshots, "copy_key", lambda *_: None)
+    monkeypatch.setattr(snapshots, "drop_key", lambda *_: None)
     held = []
     monkeypatch.setattr(snapshots.CephClients, "of", lambda _self, _images: list(held))
 

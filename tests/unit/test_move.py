@@ -514,7 +514,7 @@ class TestTerms:
         wanted = MigrateOptions(bandwidth_mib=1, timeout_s=60, on_timeout=OnTimeout.ABORT, parallel=2)
         migrate(env, vm, "n2", wanted)
         terms = parse_terms(env.cluster.terms[vm])
-        assert terms.pop("reason").startswith("the guest dirties 90 MiB/s")
+        assert terms.pop("reason").startswith("the guest changes 90 MiB/s")
         assert terms == {
             "strategy": "auto-converge",
             "bandwidth": "1",

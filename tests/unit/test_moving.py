@@ -171,7 +171,7 @@ def test_events_tell_what_was_picked_and_why(node):
     fails(node, speed_mib=50)
     (event,) = node.journal.handed
     assert (event.kind, event.subject) == (EventKind.MOVING, "web1")
-    assert event.detail.startswith("to n2 by precopy: the guest dirties 1 MiB/s")
+    assert event.detail.startswith("to n2 by precopy: the guest changes 1 MiB/s")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from vm_mgr.adapters.ceph import port
+from vm_mgr.adapters.ceph import images, port
 from vm_mgr.adapters.ceph.pool import Pool
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.errors import Kind, VmMgrError
@@ -15,6 +15,13 @@ from vm_mgr.model.saved_state import SavedState
 from vm_mgr.model.storage import Consistency
 
 from .test_shared_dir import Fate, Killed, make, opened, world
+
+
+@pytest.fixture(autouse=True)
+def without_nvram(monkeypatch):
+    """Have images of which nothing else is kept beside them."""
+    monkeypatch.setattr(images, "image_id", lambda *_: "")
+
 
 STATE = SavedState(uuid="u", node="n1", saved_utc=7.0)
 MEMORY = bytes(range(256)) * 16_400  # two pieces, the last one short

@@ -45,11 +45,11 @@ def test_refused_change_is_taken_back(env, monkeypatch, change, kind, refusals):
     """At once, or by the next command where the cluster refuses that, too."""
     before, really, left = facts(env), env.cluster.reconfigure, [refusals]
 
-    def reconfigure(resource):
+    def reconfigure(resource, before=None):
         if left[0]:
             left[0] -= 1
             raise VmMgrError(kind, "the cluster does not want it")
-        really(resource)
+        really(resource, before)
 
     monkeypatch.setattr(env.cluster, "reconfigure", reconfigure)
     with pytest.raises(VmMgrError, match="does not want"):

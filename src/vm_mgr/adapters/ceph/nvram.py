@@ -89,10 +89,11 @@ def image_id(pool: Pool, image: str) -> str:
 
 def remove_object(pool: Pool, ident: str) -> None:
     """Remove all states of an image that is gone; absent is fine."""
+    if not ident:
+        return
     rados = load_rados()
-    if ident:
-        with pool.reading("can't remove UEFI variables") as ioctx, suppress(rados.ObjectNotFound):
-            ioctx.remove_object(OBJECT + ident)
+    with pool.reading("can't remove UEFI variables") as ioctx, suppress(rados.ObjectNotFound):
+        ioctx.remove_object(OBJECT + ident)
 
 
 def _values(ioctx: Any, ident: str) -> Mapping[str, bytes]:

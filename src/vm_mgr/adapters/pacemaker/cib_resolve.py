@@ -12,6 +12,7 @@ from lxml import etree
 
 from vm_mgr.adapters.pacemaker.cib_rules import applies
 from vm_mgr.adapters.pacemaker.cib_xml import find, referred
+from vm_mgr.model.numbers import whole_number
 
 __all__ = [
     "COLLECTIVES",
@@ -140,7 +141,5 @@ def score(text: str) -> int:
     >>> [score(text) for text in ("5", "-INFINITY", "+INFINITY", "red")]
     [5, -1000000, 1000000, 0]
     """
-    try:
-        return int(text.upper().replace("INFINITY", str(INFINITY)))
-    except ValueError:
-        return 0
+    number = whole_number(text.upper().removeprefix("+").replace("INFINITY", str(INFINITY)), signed=True)
+    return number or 0

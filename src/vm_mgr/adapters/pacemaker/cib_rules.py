@@ -12,6 +12,7 @@ from lxml import etree
 
 from vm_mgr.adapters.pacemaker.cib_xml import referred
 from vm_mgr.adapters.pacemaker.times import seconds
+from vm_mgr.model.numbers import whole_number
 
 __all__ = ["applies"]
 
@@ -101,7 +102,7 @@ def _is_in(text: str, number: int) -> bool:
     >>> [_is_in(text, 9) for text in ("9", "9-16", "10-", "-9", "nine")]
     [True, True, False, True, False]
     """
-    found = re.fullmatch(r"\s*(\d*)\s*(-?)\s*(\d*)\s*", text)
+    found = re.fullmatch(r"\s*([0-9]{0,18})\s*(-?)\s*([0-9]{0,18})\s*", text)
     if found is None or not (found[1] or found[3]):
         return False
     if not found[2]:
@@ -110,7 +111,7 @@ def _is_in(text: str, number: int) -> bool:
 
 
 def _after(begin: datetime, duration: etree._Element) -> datetime:
-    given = {str(key): int(str(text)) for key, text in duration.items() if str(text).isdecimal()}
+    given = {str(key): whole_number(str(text)) or 0 for key, text in duration.items()}
     months = begin.month - 1 + given.get("months", 0)
     year, month = begin.year + given.get("years", 0) + months // 12, months % 12 + 1
     day = begin.day
