@@ -73,7 +73,24 @@ class TestReason:
         (failure,) = parse_crm_mon(dropped).resources["web1"].failures
         assert failure.text == "migrate_to on n1: Error occurred (why: vm-mgr events web1)"
         (failure,) = parse_crm_mon(HELD).resources["web1"].failures
-        assert failure.text == "migrate_to on n1: migrate_to: no ssh"
+        assert failure.text == "migrate_to on n1: no ssh"
+
+    def test_reason_that_was_cut_says_where_the_whole_one_is(self):
+        long = HELD.replace('exitreason="migrate_to: no ssh"', f'exitreason="migrate_to: {"x" * 100}..."')
+        (failure,) = parse_crm_mon(long).resources["web1"].failures
+        assert failure.text.endswith("... (whole: vm-mgr events web1)")
+
+    def test_cause_comes_first_where_not_everything_fits(self):
+        said = (
+            "libvirt: internal error: process exited while connecting to monitor: 2026-11-28T17:55:29.388140Z"
+        )
+        device = '-device {"driver":"virtoi-net-pci","netdev":"hostnet0","id":"net0"}: '
+        causes = {
+            "cannot set up guest memory 'pc.ram': Cannot allocate memory": "",
+            "'virtoi-net-pci' is not a valid device model name": device,
+        }
+        for cause, option in causes.items():
+            assert cut(f"start: {said} qemu-system-x86_64: {option}{cause}") == f"start: {cause}"
 
 
 class TestNowAndThen:

@@ -6,6 +6,7 @@ journal `journalctl -t vm-mgr-agent` finds these lines with every version.
 
 import errno
 import os
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,9 @@ PREFIX = "ocf-exit-reason:"
 KEPT_BYTES = 128
 # So long a monitor does not write again into the journal what it has said there; as in ocf/VirtualDomain.
 AGAIN_S = 600
+# What QEMU writes before each of its messages: the time, its program, and an option where one is to blame.
+STAMP = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z [^ ]*: ")
+OPTION = re.compile(r"^-[a-z]+ (\{.*?\}|[^ ]+): ")
 # Where the agent and what it calls write on a node, and what is too little there.
 FOLDERS = ("/run", "/tmp", "/var/tmp", "/var/lib", "/var/log", "/")  # noqa: S108 - they are only looked at
 LITTLE = 64 << 10
@@ -102,6 +106,25 @@ def cut(reason: str) -> str:
     line = " ".join(reason.replace(PREFIX, "").split())
     line = "".join(letter if letter.isprintable() else "?" for letter in line)
     raw = line.encode(errors="replace")
+    if len(raw) > KEPT_BYTES:
+        raw = _cause(line).encode(errors="replace")
     if len(raw) <= KEPT_BYTES:
         return raw.decode()
     return raw[: KEPT_BYTES - 3].decode(errors="ignore") + "..."
+
+
+def _cause(line: str) -> str:
+    """Leave out what libvirt and QEMU say before they come to the cause; the action stays.
+
+    >>> said = "internal error: process exited while connecting to monitor: 2026-11-28T17:55:29.388140Z "
+    >>> _cause(f"start: libvirt: {said}qemu-system-x86_64: cannot set up guest memory 'pc.ram'")
+    "start: cannot set up guest memory 'pc.ram'"
+    >>> _cause('start: libvirt: 2026-11-28T17:55:29.3Z qemu-kvm: -device {"driver":"virtoi"}: no such model')
+    'start: no such model'
+    """
+    stamp = STAMP.search(line)
+    if stamp is None:
+        return line.replace(": libvirt: ", ": ", 1)
+    action, _, _ = line[: stamp.start()].partition(": ")
+    cause = OPTION.sub("", line[stamp.end() :])
+    return f"{action}: {cause}" if action else cause

@@ -34,7 +34,8 @@ def migrate_command(
 ) -> None:
     """Move a running VM to NODE, or to any other node.
 
-    The VM's --on-move decides how: live, by its saved memory, or by a stop and a start.
+    The VM's --on-move decides how: live, by its saved memory, or by a stop and a start. The cluster's rules
+    may have other VMs moved or restarted for it: they are named, and on a terminal you are asked.
 
     With --all-from all VMs of a node move, those of the highest priority first. The cluster chooses their
     targets. VMs that can't move are named and stay, and the exit status is 5. The node can take VMs again at
@@ -65,12 +66,13 @@ def migrate_command(
             raise click.UsageError("--all-from is for all VMs of a node: leave out the name")
         _drain(NodeName(node), terms, output, **of_a_node)
         return
+    restart_others = of_a_node.pop("restart_others")
     if any(of_a_node.values()):
-        raise click.UsageError("--at-once, --restart-others and --standby are for --all-from")
+        raise click.UsageError("--at-once and --standby are for --all-from")
     if name is None or len(words) > 1:
         raise click.UsageError("give the name of the VM and at most one node, or --all-from NODE")
     to = NodeName(words[0]) if words else None
-    show_done("migrate", {"name": name, "to": to, "terms": terms})
+    show_done("migrate", {"name": name, "to": to, "terms": terms, "restart_others": restart_others})
 
 
 def _drain(

@@ -4,18 +4,18 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import wraps
+from functools import partial, wraps
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from vm_mgr.cli.answer import answer, remember_output
-from vm_mgr.cli.dry_run import Steps, is_dry_run
+from vm_mgr.cli.dry_run import Steps, confirm, is_dry_run
 from vm_mgr.cli.options import completer, with_options, words_completer
 from vm_mgr.cli.progress import Printer
 from vm_mgr.cli.render import FORMATS, done_words
-from vm_mgr.errors import SignalError, VmMgrError
+from vm_mgr.errors import ConsentError, SignalError, VmMgrError
 from vm_mgr.interruption import current
 from vm_mgr.model.vm import VmName, VmStatus
 from vm_mgr.operations.registry import OPERATIONS
@@ -45,7 +45,20 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def perform(verb: str, given: Mapping[str, Any]) -> Any:
     """Run an operation of the registry with these arguments, as `run` does, and give its result."""
     operation = OPERATIONS[verb].load()
-    return run(lambda env: operation(env, **given))
+    return run(lambda env: _with_consent(partial(operation, env), given))
+
+
+def _with_consent(operation: Callable[..., Any], given: Mapping[str, Any]) -> Any:
+    """Ask on a terminal, where nothing else is in the way than that others would be disturbed."""
+    try:
+        return operation(**given)
+    except ConsentError as error:
+        problems = (error, *error.others)
+        asks = sys.stdin.isatty() and not is_dry_run()
+        if not asks or any(not isinstance(one, ConsentError) for one in problems):
+            raise
+        confirm(f"{'; '.join(one.message for one in problems)}. Go on?")
+        return operation(**{**given, "restart_others": True})
 
 
 def show_done(verb: str, given: Mapping[str, Any]) -> None:

@@ -58,6 +58,8 @@ class VmStatus(NamedTuple):
     """What is known of a VM at one moment.
 
     alarm: what must not be, and stays so until it is started anew. moving: a live migration is under way.
+    unmanaged: why the cluster leaves it alone. waits: it is to run, and the cluster has not begun to start
+    it. barred: why it does not; it is in detail too.
     """
 
     name: VmName
@@ -66,11 +68,14 @@ class VmStatus(NamedTuple):
     detail: str = ""
     alarm: str = ""
     moving: bool = False
+    unmanaged: str = ""
+    waits: bool = False
+    barred: str = ""
 
     @property
     def words(self) -> str:
         """Say all that there is to say beside state and node."""
-        return "; ".join(filter(None, (self.alarm, self.detail)))
+        return "; ".join(filter(None, (self.alarm, self.unmanaged, self.detail)))
 
 
 class VmSettings(NamedTuple):

@@ -6,6 +6,7 @@ from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import VmName, VmSettings
 from vm_mgr.operations.enable import resource_for
+from vm_mgr.operations.support.change_checks import change_problems
 from vm_mgr.operations.support.locking import first_change, locked, restore_settings_on_failure, with_intent
 from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
@@ -17,15 +18,25 @@ MUST = "INFINITY"
 
 
 def add_colocation(
-    env: Env, name: VmName, others: Sequence[str], *, strong: bool = False
+    env: Env, name: VmName, others: Sequence[str], *, strong: bool = False, restart_others: bool = False
 ) -> Mapping[str, str]:
-    """Let the VM run where the others run: preferably, or only there if strong; give all that it has."""
-    return _change(env, name, dict.fromkeys(others, MUST if strong else WISH))
+    """Let the VM run where the others run: preferably, or only there if strong; give all that it has.
+
+    restart_others: also where VMs are moved, or stopped and started, for it at once.
+    """
+    changes = dict.fromkeys(others, MUST if strong else WISH)
+    return _change(env, name, changes, restart_others=restart_others)
 
 
-def separate(env: Env, name: VmName, others: Sequence[str], *, strong: bool = False) -> Mapping[str, str]:
-    """Let the VM run where the others don't: preferably, or never beside them if strong."""
-    return _change(env, name, dict.fromkeys(others, "-" + (MUST if strong else WISH)))
+def separate(
+    env: Env, name: VmName, others: Sequence[str], *, strong: bool = False, restart_others: bool = False
+) -> Mapping[str, str]:
+    """Let the VM run where the others don't: preferably, or never beside them if strong.
+
+    restart_others: also where VMs are moved, or stopped and started, for it at once.
+    """
+    changes = dict.fromkeys(others, "-" + (MUST if strong else WISH))
+    return _change(env, name, changes, restart_others=restart_others)
 
 
 def remove_colocation(env: Env, name: VmName, others: Sequence[str] = ()) -> Mapping[str, str]:
@@ -35,7 +46,7 @@ def remove_colocation(env: Env, name: VmName, others: Sequence[str] = ()) -> Map
     if unknown:
         hint = f"see them: vm-mgr list-colocation {name}"
         raise VmMgrError(Kind.NOT_FOUND, f"{name} has nothing to do with {', '.join(unknown)}", hint=hint)
-    return _change(env, name, dict.fromkeys(others or present))
+    return _change(env, name, dict.fromkeys(others or present), restart_others=True)
 
 
 def list_colocation(env: Env, name: VmName) -> Mapping[str, str]:
@@ -50,7 +61,9 @@ def recover(env: Env, name: VmName, intent: Intent) -> None:  # noqa: ARG001 - w
         _apply(env, name, env.storage.definitions.settings(name))
 
 
-def _change(env: Env, name: VmName, changes: Mapping[str, str | None]) -> Mapping[str, str]:
+def _change(
+    env: Env, name: VmName, changes: Mapping[str, str | None], *, restart_others: bool
+) -> Mapping[str, str]:
     with locked(env, name):
         state = env.cluster.state()
         problems = quorum_problems(state)
@@ -68,6 +81,8 @@ def _change(env: Env, name: VmName, changes: Mapping[str, str | None]) -> Mappin
         before = env.storage.definitions.settings(name)
         merged = {**before.colocations, **changes}
         settings = before._replace(colocations={key: score for key, score in merged.items() if score})
+        vm = resource_for(env, name, settings, start=True)
+        raise_all(change_problems(env, state, vm, restart_others=restart_others))
         with with_intent(env, name, "colocation") as step:
             with first_change(step):
                 env.storage.definitions.change_settings(name, settings)

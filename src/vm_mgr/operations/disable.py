@@ -9,7 +9,7 @@ from vm_mgr.operations.lifecycle.waiting import known_settings, wait_stopped
 from vm_mgr.operations.migration.blocked import release_blocked
 from vm_mgr.operations.storage.overlay import overlay_problems
 from vm_mgr.operations.support.locking import locked, with_intent
-from vm_mgr.operations.support.preconditions import quorum_problems, resource_of
+from vm_mgr.operations.support.preconditions import require_ready, resource_of
 from vm_mgr.ports.env import Env
 
 __all__ = ["disable", "halt", "recover", "role_of"]
@@ -20,8 +20,7 @@ STOP_TIMEOUT_S = 30
 def disable(env: Env, name: VmName) -> VmStatus:
     """Stop the VM and remove its resource and constraints."""
     with locked(env, name):
-        state = env.cluster.state()
-        raise_all(quorum_problems(state))
+        state = require_ready(env, "disable", name)
         resource = resource_of(env, state, name)
         raise_all(overlay_problems(env, state, name))
         with with_intent(env, name, "disable", was=role_of(resource)):

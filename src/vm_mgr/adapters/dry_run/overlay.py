@@ -51,6 +51,7 @@ class ClusterCopy(MemoryCluster):
             self.fence_devices = seen.fence_devices
             self.fencings = list(seen.fencings)
             self.sets = dict(seen.sets)
+            self.maintenance, self.stop_all = seen.maintenance, seen.stop_all
         return self._first
 
     def state(self) -> ClusterState:
@@ -85,6 +86,8 @@ class ClusterCopy(MemoryCluster):
         self.leftovers[name] = [one for one in configured.others if one.leftover]
         if seen.nodes:
             self.places[name] = seen.nodes[0]
+        if not (seen.managed or seen.blocked):
+            self.unmanaged.add(name)
 
     def ran(self, name: VmName) -> bool:
         """Tell whether the VM ran at the first look."""

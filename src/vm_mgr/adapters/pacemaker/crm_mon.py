@@ -18,6 +18,8 @@ FULL_ATTRIBUTE = "vm-mgr-full-"  # and the name of a VM; ocf/VirtualDomain tells
 # Followed by a VM's name: a transient attribute of a node on which a second QEMU of the VM was found.
 ALARM = "vm-mgr-second-"
 INFINITY = "INFINITY"
+# Of an agent's reason Pacemaker keeps 128 bytes; one about as long was cut.
+CUT = 100
 NOT_RUNNING = ("Stopped", "Starting", "Stopping")
 # What roles were called before Pacemaker 2.1.
 OLD_ROLES = {"Master": "Promoted", "Slave": "Unpromoted"}
@@ -47,6 +49,8 @@ def parse_crm_mon(raw: str) -> ClusterState:
             for one in root.iterfind(f"resources/{tag}")
         },
         clones={one.get("id", ""): _roles(one) for one in root.iterfind("resources/clone")},
+        maintenance=options is not None and _true(options, "maintenance-mode"),
+        stop_all=options is not None and _true(options, "stop-all-resources"),
     )
 
 
@@ -199,6 +203,8 @@ def _failures(name: str, root: ET.Element) -> tuple[Failure, ...]:
             # From 2.1.6 on Pacemaker drops the reasons of these (pcmk__create_history_xml).
             if task in ("migrate_to", "migrate_from") and not failure.get("exitreason"):
                 reason += f" (why: vm-mgr events {name})"
+            reason = reason.removeprefix(f"{task}: ")
+            reason += f" (whole: vm-mgr events {name})" if len(reason) > CUT else ""
             text = f"{task} on {failure.get('node', '?')}: {reason}"
             found.append(Failure(text, failure.get("last-rc-change", ""), task, failure.get("node", "")))
     return tuple(found)

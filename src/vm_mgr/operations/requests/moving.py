@@ -58,6 +58,13 @@ TERMS = (
         least=1,
     ),
 )
+RESTART = Field(
+    "restart_others",
+    "Go on although other VMs are moved for it, or stopped and started; with --all-from also move those of "
+    "the node that must be stopped and started.",
+    "flag",
+    ("--restart-others",),
+)
 OF_A_NODE = (
     Field(
         "node",
@@ -75,12 +82,7 @@ OF_A_NODE = (
         least=1,
         most=32,
     ),
-    Field(
-        "restart_others",
-        "With --all-from: also move VMs that must be stopped and started for it.",
-        "flag",
-        ("--restart-others",),
-    ),
+    RESTART,
     Field(
         "standby",
         "With --all-from: once the node is empty, put it in standby until its next boot, or until its "
@@ -92,5 +94,10 @@ OF_A_NODE = (
 
 FIELDS: dict[str, tuple[Field, ...]] = {
     "drain": (*OF_A_NODE, *TERMS),
-    "migrate": (NAME, Field("to", "The node to move it to; any other one if none is given."), *TERMS),
+    "migrate": (
+        NAME,
+        Field("to", "The node to move it to; any other one if none is given."),
+        RESTART,
+        *TERMS,
+    ),
 }
