@@ -14,7 +14,7 @@ def add_colocation(vm_name: str, *resources: str, strong: bool = False) -> None:
     if not resources:
         raise ArgumentError("no other VM or resource is named", hint="name at least one")
     with working() as env:
-        colocation.add_colocation(env, VmName(vm_name), resources, strong=strong)
+        colocation.add_colocation(env, VmName(vm_name), resources, strong=strong, restart_others=True)
 
 
 def add_pacemaker_remote(

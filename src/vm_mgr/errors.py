@@ -2,6 +2,7 @@
 
 VmMgrError            anything that vm-mgr reports in one line
 ├── AbortedError      a live migration did not reach its target
+├── ConsentError      others would be moved or restarted, and nobody has said that they may
 ├── ProgramError      an external program ended with a non-zero exit status
 ├── BusyError         another command is at the VM
 └── UuidTakenError    another VM has the domain's UUID
@@ -15,6 +16,7 @@ __all__ = [
     "EXIT_CODES",
     "AbortedError",
     "BusyError",
+    "ConsentError",
     "Kind",
     "ProgramError",
     "SignalError",
@@ -99,6 +101,13 @@ class BusyError(VmMgrError):
         told = f" ({who})" if who else ""
         super().__init__(Kind.TRY_LATER, f"another command is at {name}{told}{besides}", hint=hint)
         self.who = who
+
+
+class ConsentError(VmMgrError):
+    """Say what a command would do to VMs that it was not asked to touch."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Kind.WRONG_STATE, message, hint="allow that: --restart-others")
 
 
 class UuidTakenError(VmMgrError):

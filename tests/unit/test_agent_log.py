@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from vm_mgr.adapters.libvirt.virsh import check
 from vm_mgr.adapters.pacemaker.crm_mon import parse_crm_mon
 from vm_mgr.agent import identity
 from vm_mgr.agent.agent_log import KEPT_BYTES, cut, exit_reason, log_throttled, reset_throttle, say
 from vm_mgr.alert.message import read_line
+from vm_mgr.errors import VmMgrError
 from vm_mgr.model.event import EventKind
 from vm_mgr.ocf import __main__ as agent
+from vm_mgr.ports.runner import Completed
 
 from .test_cib_moves import HELD
 
@@ -73,7 +76,27 @@ class TestReason:
         (failure,) = parse_crm_mon(dropped).resources["web1"].failures
         assert failure.text == "migrate_to on n1: Error occurred (why: vm-mgr events web1)"
         (failure,) = parse_crm_mon(HELD).resources["web1"].failures
-        assert failure.text == "migrate_to on n1: migrate_to: no ssh"
+        assert failure.text == "migrate_to on n1: no ssh"
+
+    def test_reason_that_was_cut_says_where_the_whole_one_is(self):
+        long = HELD.replace('exitreason="migrate_to: no ssh"', f'exitreason="migrate_to: {"x" * 112}..."')
+        (failure,) = parse_crm_mon(long).resources["web1"].failures
+        assert failure.text.endswith("... (whole: vm-mgr events web1)")
+
+    def test_cause_comes_first_where_not_everything_fits(self):
+        said = "internal error: process exited while connecting to monitor: 2026-11-28T17:55:29.388140Z"
+        device = '-device {"driver":"virtoi-net-pci","netdev":"hostnet0","id":"net0"}: '
+        causes = {
+            "cannot set up guest memory 'pc.ram': Cannot allocate memory": "",
+            "'virtoi-net-pci' is not a valid device model name": device,
+        }
+        for cause, option in causes.items():
+            stderr = f"error: Failed to create\nerror: {said} qemu-system-x86_64: {option}{cause}"
+            with pytest.raises(VmMgrError) as failed:
+                check(Completed(("virsh",), 1, "", stderr))
+            reason = f"start: {failed.value.message}"
+            assert reason.endswith(cause)
+            assert cut(f"{reason} {'and more ' * 9}").startswith(f"start: {cause}")
 
 
 class TestNowAndThen:

@@ -173,10 +173,20 @@ def lose(env, vm):
     return node
 
 
-def test_stop_that_fails_stays_in_force_and_is_told(env, vm):
+def test_stop_of_a_lost_vm_is_refused_and_nothing_is_left_that_acts_later(env, vm):
     node = lose(env, vm)
     with pytest.raises(VmMgrError) as caught:
         stop(env, vm)
+    assert caught.value.kind is Kind.TRY_LATER
+    assert f"stonith_admin --confirm {node}" in caught.value.hint
+    assert f"vm-mgr stop {vm} --force" in caught.value.hint
+    assert env.cluster.resources[vm].target_role is TargetRole.STARTED
+
+
+def test_forced_stop_that_fails_stays_in_force_and_is_told(env, vm):
+    node = lose(env, vm)
+    with pytest.raises(VmMgrError) as caught:
+        stop(env, vm, force=True)
     assert caught.value.kind is Kind.TRY_LATER
     assert f"stonith_admin --confirm {node}" in caught.value.hint
     assert f"vm-mgr start {vm}" in caught.value.hint
@@ -192,12 +202,12 @@ def test_restart_that_fails_is_taken_back_so_no_wish_is_told(env, vm):
     assert env.cluster.resources[vm].target_role is TargetRole.STARTED
 
 
-def test_start_of_a_lost_vm_waits_for_fencing_and_is_told_to_stay(env, vm):
+def test_start_of_a_lost_vm_waits_for_fencing_and_is_refused(env, vm):
     node = lose(env, vm)
     with pytest.raises(VmMgrError) as caught:
         start(env, vm)
     assert f"stonith_admin --confirm {node}" in caught.value.hint
-    assert f"vm-mgr stop {vm}" in caught.value.hint
+    assert caught.value.kind is Kind.TRY_LATER
 
 
 def test_move_to_a_node_that_can_not_take_it_names_the_way_out(env, vm):

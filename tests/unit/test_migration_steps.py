@@ -22,7 +22,7 @@ from vm_mgr.operations.migration.facts import Facts, Guest, Targets, load_guest,
 from vm_mgr.operations.migration.options import AS_SET, MigrateOptions, Target
 from vm_mgr.operations.migration.prechecks import arrival, request_problems, side_effects
 from vm_mgr.operations.migration.run import Migration
-from vm_mgr.ports.cluster import SideEffect, VmResource
+from vm_mgr.ports.cluster import SideEffect, Simulation, VmResource
 from vm_mgr.ports.storage import PARTS
 from vm_mgr.reports import Level, Note
 
@@ -191,7 +191,7 @@ class TestChecks:
             resources={**STATE.resources, "db1": Resource("db1"), "ip": Resource("ip", "IPaddr2")}
         )
         goal = Target(allow_restart=allow_restart)
-        found = side_effects(state, VM, "n1", goal, {"db1": harm, "ip": SideEffect.STOPPED})
+        found = side_effects(state, VM, "n1", goal, Simulation({"db1": harm, "ip": SideEffect.STOPPED}))
         assert [problem.kind for problem in found.problems] == kinds
         assert [note.code for note in found.notes] == codes
 

@@ -9,6 +9,7 @@ from vm_mgr.cli.app import app
 from vm_mgr.cli.reference import commands
 from vm_mgr.errors import EXIT_CODES, Kind, SignalError
 from vm_mgr.model.vm import TargetRole
+from vm_mgr.ports.cluster import SideEffect
 
 XML = "<domain type='qemu'><memory>1</memory><os><type>hvm</type></os><devices/></domain>"
 DELETING = {
@@ -80,6 +81,15 @@ def test_several_are_moved_to_one_node(three):
     assert (done.exit_code, done.stdout.splitlines()) == (0, ["a is Started on n2", "b is Started on n2"])
     assert three("migrate", "a", "b", "c").exit_code == 2
     assert three("migrate", "c", "n3").stdout == "c is Started on n3\n"
+
+
+def test_consent_is_asked_for_each_and_a_no_keeps_no_other_from_it(three, env, terminal):
+    env.cluster.harms = {name: {"c": SideEffect.RESTARTED} for name in "ab"}
+    done = three("migrate", "a", "b", "--to", "n2", says="n\ny\n")
+    assert done.exit_code == EXIT_CODES[Kind.WRONG_STATE]
+    assert done.stdout.splitlines()[2:] == ["b is Started on n2"]  # after what was typed
+    assert done.stderr.splitlines()[-1] == "vm-mgr: error: migrate failed for a"
+    assert three("migrate", "a", "--to", "n2", "--restart-others").exit_code == 0
 
 
 def test_failure_of_one_keeps_no_other_from_it_and_the_worst_status_counts(three, env):

@@ -140,7 +140,7 @@ def _show(_: Given, shown: Shown) -> shapes.Shown:
         "name": status.name,
         "state": status.state.value,
         "node": status.node,
-        "detail": status.detail,
+        "detail": status.words,
         "since": "" if shown.since_utc is None else _utc(shown.since_utc),
         "paused": str(shown.paused),
         "storage": shown.storage,

@@ -10,7 +10,16 @@ from vm_mgr.cli.answer import output_format
 from vm_mgr.cli.render import print_data
 from vm_mgr.operations.registry import OPERATIONS
 
-__all__ = ["Steps", "confirm", "confirm_replacement", "is_dry_run", "with_dry_run", "yes_option"]
+__all__ = [
+    "Steps",
+    "agrees",
+    "can_ask",
+    "confirm",
+    "confirm_replacement",
+    "is_dry_run",
+    "with_dry_run",
+    "yes_option",
+]
 
 KEY = "vm_mgr.dry_run"
 
@@ -83,15 +92,24 @@ def confirm(question: str, *, yes: bool) -> None:
 
     Without a terminal it goes on: scripts of SEAPATH know no questions. A dry run needs none.
     """
-    if yes or is_dry_run() or not click.get_text_stream("stdin").isatty():
+    if yes or not can_ask() or agrees(question):
         return
-    try:
-        if click.confirm(f"{question} Go on?", err=True):
-            return
-    except click.Abort:
-        click.echo(err=True)
     click.echo("vm-mgr: error: you did not agree: nothing is changed", err=True)
     sys.exit(1)
+
+
+def can_ask() -> bool:
+    """Tell whether there is a question to ask, and somebody who can answer."""
+    return not is_dry_run() and click.get_text_stream("stdin").isatty()
+
+
+def agrees(question: str) -> bool:
+    """Ask; Ctrl-D, and Ctrl-C where nothing is under way, are a no."""
+    try:
+        return click.confirm(f"{question} Go on?", err=True)
+    except click.Abort:
+        click.echo(err=True)
+        return False
 
 
 def confirm_replacement(name: str, *, force: bool, yes: bool) -> None:

@@ -36,7 +36,8 @@ def migrate_command(
 ) -> None:
     """Move a running VM to NODE, or to any other node. Give --to to move several VMs to one node.
 
-    The VM's --on-move decides how: live, by its saved memory, or by a stop and a start.
+    The VM's --on-move decides how: live, by its saved memory, or by a stop and a start. The cluster's rules
+    may have other VMs moved or restarted for it: they are named, and on a terminal you are asked.
 
     With --all-from all VMs of a node move, those of the highest priority first. The cluster chooses their
     targets. VMs that can't move are named and stay, and the exit status is 5. The node can take VMs again at
@@ -68,13 +69,14 @@ def migrate_command(
             raise click.UsageError("--all-from is for all VMs of a node: leave out the name and --to")
         _drain(NodeName(node), terms, output, **of_a_node)
         return
+    restart_others = of_a_node.pop("restart_others")
     if any(of_a_node.values()):
-        raise click.UsageError("--at-once, --restart-others and --standby are for --all-from")
+        raise click.UsageError("--at-once and --standby are for --all-from")
     if name is None or (to is None and len(words) > 1):
         raise click.UsageError("give a VM and at most one node, or VMs with --to NODE, or --all-from NODE")
     names = [name, *(VmName(word) for word in words)] if to else [name]
     target = to or next(iter(words), None)
-    given = {"to": NodeName(target) if target else None, "terms": terms}
+    given = {"to": NodeName(target) if target else None, "terms": terms, "restart_others": restart_others}
     each("migrate", list(dict.fromkeys(names)), given)
 
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from vm_mgr.cli.answer import answer, answer_all, output_format, remember_output
-from vm_mgr.cli.dry_run import Steps, is_dry_run
+from vm_mgr.cli.dry_run import Steps, agrees, can_ask, is_dry_run
 from vm_mgr.cli.options import completer, names_completer, with_options, words_completer
 from vm_mgr.cli.progress import Printer
 from vm_mgr.cli.render import FORMATS, done_words
-from vm_mgr.errors import SignalError, VmMgrError
+from vm_mgr.errors import ConsentError, SignalError, VmMgrError
 from vm_mgr.interruption import current
 from vm_mgr.model.vm import VmName, VmStatus
 from vm_mgr.operations.registry import OPERATIONS
@@ -47,8 +47,22 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def perform(verb: str, given: Mapping[str, Any]) -> Any:
     """Run an operation of the registry with these arguments, as `run` does, and give its result."""
-    operation = OPERATIONS[verb].load()
-    return run(lambda env: operation(env, **given))
+    return run(partial(_with_consent, OPERATIONS[verb].load(), given))
+
+
+def _with_consent(operation: Callable[..., Any], given: Mapping[str, Any], env: "Env") -> Any:
+    """Ask on a terminal, where nothing else is in the way than that others would be disturbed.
+
+    Without a yes it stays refused, and one of several VMs does not keep the others from it.
+    """
+    try:
+        return operation(env, **given)
+    except ConsentError as error:
+        problems = (error, *error.others)
+        only = all(isinstance(one, ConsentError) for one in problems)
+        if not (only and can_ask() and agrees(f"{'; '.join(one.message for one in problems)}.")):
+            raise
+        return operation(env, **{**given, "restart_others": True})
 
 
 def show_done(verb: str, given: Mapping[str, Any]) -> None:
@@ -89,7 +103,7 @@ def each(
         for name in names:
             one = {"name": name, **given}
             try:
-                result = attempt(partial(operation, **one), steps)
+                result = attempt(partial(_with_consent, operation, one), steps)
             except VmMgrError as error:
                 print_error(error)
                 failed[name] = error.exit_code

@@ -40,6 +40,7 @@ def set_command(name: VmName, unset: tuple[str, ...], **options: Any) -> None:
     from vm_mgr.operations.set_vm import Changes  # noqa: PLC0415
 
     own = {key: options.pop(key) for key in ("memory_bytes", "vcpus", "description", "allow")}
+    restart_others = options.pop("restart_others")
     off, on = options.pop("disable_live_migration"), options["live_migration"]
     if off and (on or options["on_move"] == OnMove.MIGRATE.value):
         raise click.UsageError("live migration can't be both enabled and disabled")
@@ -52,6 +53,6 @@ def set_command(name: VmName, unset: tuple[str, ...], **options: Any) -> None:
     changes = Changes(settings, **own, devices=devices)
     if changes._replace(allow=()) == Changes():
         raise click.UsageError("say what to change; see: vm-mgr set --help")
-    given = {"name": name, "changes": changes}
+    given = {"name": name, "changes": changes, "restart_others": restart_others}
     changed = perform("set", given)
     answer("set", given, changed, f"{name} is changed" if changed else "")

@@ -84,7 +84,7 @@ def _state(shown: Shown) -> Iterator[tuple[str, str]]:
     where = f" on {status.node}" if status.node else ""
     since = "" if shown.since_utc is None else f" since {_local(shown.since_utc)}"
     yield "name", status.name
-    yield "state", f"{status.state.value}{where}{since}" + (f" ({status.detail})" if status.detail else "")
+    yield "state", f"{status.state.value}{where}{since}" + (f" ({status.words})" if status.words else "")
     if shown.paused:
         hint = f" (vm-mgr resume {status.name})" if shown.paused in RESUMABLE else ""
         yield "paused", shown.paused + hint

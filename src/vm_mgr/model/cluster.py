@@ -82,6 +82,11 @@ class Fencing(NamedTuple):
         return self.delegate == A_PERSON
 
     @property
+    def failed(self) -> bool:
+        """Tell a try that has failed from one that is still under way."""
+        return not self.succeeded and bool(self.completed)
+
+    @property
     def fences(self) -> bool:
         """Tell whether it cut the node off; `on` takes back an earlier cut, other actions only look."""
         return self.succeeded and self.action in ("reboot", "off")
@@ -155,6 +160,7 @@ class ClusterState(NamedTuple):
 
     sets: of each clone, group and bundle, the nodes where all of it runs, in whatever role.
     clones: of each clone, node → role of its instance there, in the words Started, Promoted, Unpromoted.
+    maintenance: nothing is managed (maintenance-mode). stop_all: nothing is to run (stop-all-resources).
     """
 
     nodes: tuple[Node, ...]
@@ -165,6 +171,8 @@ class ClusterState(NamedTuple):
     fencings: tuple[Fencing, ...] = ()
     sets: Mapping[str, frozenset[NodeName]] = {}
     clones: Mapping[str, Mapping[NodeName, str]] = {}
+    maintenance: bool = False
+    stop_all: bool = False
 
     @property
     def hosts(self) -> tuple[NodeName, ...]:

@@ -58,7 +58,9 @@ class VmStatus(NamedTuple):
     """What is known of a VM at one moment.
 
     alarm: what must not be, and stays so until it is started anew. moving: a live migration is under way.
-    kept_by: who else has a say in it: the group that it is in, the agent of another tool.
+    kept_by: who else has a say in it: the group that it is in, the agent of another tool. unmanaged: why the
+    cluster leaves it alone. waits: it is to run, and the cluster has not begun to start it. barred: why it
+    does not; it is in detail too.
     """
 
     name: VmName
@@ -68,11 +70,14 @@ class VmStatus(NamedTuple):
     alarm: str = ""
     moving: bool = False
     kept_by: str = ""
+    unmanaged: str = ""
+    waits: bool = False
+    barred: str = ""
 
     @property
     def words(self) -> str:
         """Say all that there is to say beside state and node."""
-        return "; ".join(filter(None, (self.alarm, self.detail, self.kept_by)))
+        return "; ".join(filter(None, (self.alarm, self.unmanaged, self.detail, self.kept_by)))
 
 
 class VmSettings(NamedTuple):

@@ -21,7 +21,7 @@ from vm_mgr.operations.storage.nvram import keep_instant
 from vm_mgr.operations.storage.overlay import disk_problems
 from vm_mgr.operations.storage.quiesce import quiesced, will_pause
 from vm_mgr.operations.support.locking import locked
-from vm_mgr.operations.support.preconditions import name_conflicts, quorum_problems, require_defined
+from vm_mgr.operations.support.preconditions import name_conflicts, require_defined, require_ready
 from vm_mgr.operations.support.requirements import fitness_problems
 from vm_mgr.operations.support.ties import own_sources, state_problems, tell_definition
 from vm_mgr.ports.definition import Prepared
@@ -56,7 +56,8 @@ class CloneRequest(NamedTuple):
 def clone(env: Env, request: CloneRequest) -> VmStatus:
     """Take an instant of the source's disks, share or copy it, give the clone an identity of its own."""
     name, source = request.name, request.source
-    raise_all(name_problems(name) + quorum_problems(env.cluster.state()))
+    raise_all(name_problems(name))
+    require_ready(env, "clone", name, starts=request.enable and request.start)
     if name == source:
         raise VmMgrError(Kind.INVALID, "a VM can't be cloned to itself", hint="choose another --dst-name")
     with locked(env, name, source), claimed(env, request.xml):

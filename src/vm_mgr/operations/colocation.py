@@ -6,6 +6,7 @@ from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import VmName, VmSettings
 from vm_mgr.operations.enable import resource_for
+from vm_mgr.operations.support.change_checks import change_problems
 from vm_mgr.operations.support.changes import changed_from, noted
 from vm_mgr.operations.support.locking import first_change, locked, restore_settings_on_failure, with_intent
 from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
@@ -19,15 +20,25 @@ MUST = "INFINITY"
 
 
 def add_colocation(
-    env: Env, name: VmName, others: Sequence[str], *, strong: bool = False
+    env: Env, name: VmName, others: Sequence[str], *, strong: bool = False, restart_others: bool = False
 ) -> Mapping[str, str]:
-    """Let the VM run where the others run: preferably, or only there if strong; give all that it has."""
-    return _change(env, name, dict.fromkeys(others, MUST if strong else WISH))
+    """Let the VM run where the others run: preferably, or only there if strong; give all that it has.
+
+    restart_others: also where VMs are moved, or stopped and started, for it at once.
+    """
+    changes = dict.fromkeys(others, MUST if strong else WISH)
+    return _change(env, name, changes, restart_others=restart_others)
 
 
-def separate(env: Env, name: VmName, others: Sequence[str], *, strong: bool = False) -> Mapping[str, str]:
-    """Let the VM run where the others don't: preferably, or never beside them if strong."""
-    return _change(env, name, dict.fromkeys(others, "-" + (MUST if strong else WISH)))
+def separate(
+    env: Env, name: VmName, others: Sequence[str], *, strong: bool = False, restart_others: bool = False
+) -> Mapping[str, str]:
+    """Let the VM run where the others don't: preferably, or never beside them if strong.
+
+    restart_others: also where VMs are moved, or stopped and started, for it at once.
+    """
+    changes = dict.fromkeys(others, "-" + (MUST if strong else WISH))
+    return _change(env, name, changes, restart_others=restart_others)
 
 
 def remove_colocation(env: Env, name: VmName, others: Sequence[str] = ()) -> Mapping[str, str]:
@@ -40,7 +51,7 @@ def remove_colocation(env: Env, name: VmName, others: Sequence[str] = ()) -> Map
     if not present:
         hint = f"other VMs may have one with it: vm-mgr show {name}"
         env.say(Note(Level.INFO, "unchanged", f"{name} has no colocations of its own", hint))
-    return _change(env, name, dict.fromkeys(others or present))
+    return _change(env, name, dict.fromkeys(others or present), restart_others=True)
 
 
 def list_colocation(env: Env, name: VmName) -> Mapping[str, str]:
@@ -56,7 +67,9 @@ def recover(env: Env, name: VmName, intent: Intent) -> None:
         _apply(env, name, stored, changed_from(intent, stored, "colocations"))
 
 
-def _change(env: Env, name: VmName, changes: Mapping[str, str | None]) -> Mapping[str, str]:
+def _change(
+    env: Env, name: VmName, changes: Mapping[str, str | None], *, restart_others: bool
+) -> Mapping[str, str]:
     with locked(env, name):
         state = env.cluster.state()
         problems = quorum_problems(state)
@@ -74,6 +87,8 @@ def _change(env: Env, name: VmName, changes: Mapping[str, str | None]) -> Mappin
         before = env.storage.definitions.settings(name)
         merged = {**before.colocations, **changes}
         settings = before._replace(colocations={key: score for key, score in merged.items() if score})
+        vm, was = (resource_for(env, name, one, start=True) for one in (settings, before))
+        raise_all(change_problems(env, state, vm, was, restart_others=restart_others))
         changed = noted(before.colocations, settings.colocations)
         with with_intent(env, name, "colocation", **changed) as step:
             with first_change(step):

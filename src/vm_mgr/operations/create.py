@@ -39,7 +39,7 @@ from vm_mgr.operations.support.locking import Step, lock, locked, with_intent
 from vm_mgr.operations.support.preconditions import (
     host_problems,
     name_conflicts,
-    quorum_problems,
+    require_ready,
     warn_without_fencing,
 )
 from vm_mgr.operations.support.requirements import fitness_problems
@@ -104,7 +104,9 @@ def create(env: Env, request: CreateRequest) -> VmStatus:
     Once the import is committed the disk stays, whatever becomes of the start.
     """
     name = request.name
-    raise_all(name_problems(name) + quorum_problems(env.cluster.state()))
+    if problems := name_problems(name):
+        raise_all(problems)
+    require_ready(env, "create", name, starts=request.enable and request.start)
     with locked(env, name), claimed(env, request.xml):
         state = env.cluster.state()
         images, problems = _inspect(env, request)

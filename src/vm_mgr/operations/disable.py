@@ -10,7 +10,7 @@ from vm_mgr.operations.lifecycle.waiting import known_settings, wait_stopped
 from vm_mgr.operations.migration.blocked import release_blocked
 from vm_mgr.operations.storage.overlay import overlay_problems
 from vm_mgr.operations.support.locking import locked, with_intent
-from vm_mgr.operations.support.preconditions import quorum_problems, removal_problems, resource_of
+from vm_mgr.operations.support.preconditions import removal_problems, require_ready, resource_of
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
@@ -25,8 +25,7 @@ STOP_TIMEOUT_S = 30
 def disable(env: Env, name: VmName) -> VmStatus:
     """Stop the VM and remove its resource and constraints."""
     with locked(env, name):
-        state = env.cluster.state()
-        raise_all(quorum_problems(state))
+        state = require_ready(env, "disable", name)
         resource = resource_of(env, state, name)
         raise_all(removal_problems(env, resource, "not disabled") + overlay_problems(env, state, name))
         expected = expected_of(env, name)

@@ -81,6 +81,10 @@ def drain(env: Env, node: NodeName, wishes: DrainOptions = AS_USUAL) -> Drained:
     """
     state = env.cluster.state()
     raise_all(quorum_problems(state) + (host_problems(state, node) or _node_problems(state, node)))
+    if state.maintenance:
+        hint = "end it: crm_attribute --name maintenance-mode --delete"
+        message = "not managed: the cluster is in maintenance mode, and moves nothing"
+        raise VmMgrError(Kind.WRONG_STATE, message, hint=hint)
     with lock(env, Key(KeyKind.DRAIN, node)):
         job = _Drain(env, node, wishes)
         job.run()
@@ -209,7 +213,7 @@ class _Drain:
             targets = load_targets(env, state, vm.name, self.node, goal)
             places = arrival(state, vm, self.node, targets)
             found = simulate(env, Move(vm.name, self.node, avoid=goal.avoid))
-            others = side_effects(state, vm, self.node, goal, found.effects)
+            others = side_effects(state, vm, self.node, goal, found)
             for note in (*places.notes, *others.notes):
                 env.say(note)
             problems = [*places.problems, *others.problems]

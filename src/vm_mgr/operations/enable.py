@@ -16,7 +16,7 @@ from vm_mgr.operations.storage.overlay import noted_problems
 from vm_mgr.operations.support.locking import locked
 from vm_mgr.operations.support.preconditions import (
     host_problems,
-    quorum_problems,
+    require_ready,
     warn_without_fencing,
 )
 from vm_mgr.operations.support.requirements import UNFIT, fitness_problems
@@ -35,8 +35,8 @@ SAVING_S = 60
 def enable(env: Env, name: VmName, *, start: bool = True) -> VmStatus:
     """Write the VM's resource; wait until it runs unless start is False."""
     with locked(env, name):
-        state = env.cluster.state()
-        problems = quorum_problems(state)
+        state = require_ready(env, "enable", name, starts=start)
+        problems = []
         if state.has(name) and not (name in state.resources and state.resources[name].is_vm):
             message = f"the cluster has a resource {name} that is no VM"
             problems.append(VmMgrError(Kind.EXISTS, message, hint=f"rename the VM: vm-mgr rename {name} NEW"))

@@ -8,7 +8,7 @@ from vm_mgr.model.package import NONE, Appliance, Package, network_problems
 from vm_mgr.model.storage import ImagePart
 from vm_mgr.model.vm import VmName, VmSettings, VmStatus, name_problems
 from vm_mgr.operations.create import CreateRequest, create
-from vm_mgr.operations.support.preconditions import name_conflicts, quorum_problems
+from vm_mgr.operations.support.preconditions import name_conflicts, require_ready
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress
 
@@ -54,6 +54,7 @@ def import_appliance(env: Env, request: ImportRequest) -> Imported:
     networks, problems = _networks(appliance, request)
     images, missing = _images(package, appliance)
     raise_all(_name_problems(env, name, request) + problems + missing)
+    require_ready(env, "import", name, starts=request.enable and request.start)
     _check(env, package, appliance)
     bus = request.settings.disk_bus or _bus(appliance)
     vm = create(
@@ -78,14 +79,14 @@ def import_appliance(env: Env, request: ImportRequest) -> Imported:
 
 def _name_problems(env: Env, name: VmName, request: ImportRequest) -> list[VmMgrError]:
     """Look at the name before the package is read, which takes time."""
-    state = env.cluster.state()
     problems = name_problems(name)
     if problems and not request.name:
         hint = "name the VM: --name NAME"
         problems = [VmMgrError(one.kind, one.message, hint=hint) for one in problems]
     if not problems:
+        state = env.cluster.state()
         problems = name_conflicts(env, state, name, force=request.force, storage=request.storage)
-    return problems + quorum_problems(state)
+    return problems
 
 
 def _networks(appliance: Appliance, request: ImportRequest) -> tuple[dict[str, str], list[VmMgrError]]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vm_mgr.errors import VmMgrError, raise_all
 from vm_mgr.model.vm import VmName, VmState, VmStatus
+from vm_mgr.operations.support.bars import with_bars
 from vm_mgr.operations.support.vm_state import derive_status
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def look(env: Env) -> Listing:
     except VmMgrError as error:
         if error.message not in [known.message for known in missing]:
             missing.append(error)
-    return Listing(sorted(vms.values(), key=lambda vm: vm.name), missing)
+    return Listing(sorted(with_bars(env, vms.values()), key=lambda vm: vm.name), missing)
 
 
 def _unfinished(intent: Intent) -> str:

@@ -11,8 +11,17 @@ from vm_mgr.ports.env import Env
 __all__ = ["migrate"]
 
 
-def migrate(env: Env, name: VmName, to: NodeName | None = None, terms: MigrateOptions = AS_SET) -> VmStatus:
+def migrate(
+    env: Env,
+    name: VmName,
+    to: NodeName | None = None,
+    terms: MigrateOptions = AS_SET,
+    *,
+    restart_others: bool = False,
+) -> VmStatus:
     """Constrain the VM for the time of the move, wait until it runs there, leave no constraint behind.
+
+    restart_others: also where the cluster's rules have other VMs moved, or restarted, for it.
 
     A live migration that fails leaves the VM where it runs; then its failure is cleared too, and
     EXTERNAL_FAILURE says why (docs/design/0010-clean-abort.md).
@@ -20,4 +29,5 @@ def migrate(env: Env, name: VmName, to: NodeName | None = None, terms: MigrateOp
     if to is not None:  # who has mistyped a name is not to wait for an earlier move, or another command
         state = env.cluster.state()
         raise_all(quorum_problems(state) + host_problems(state, to))
-    return Migration(env, name, Target(to), terms).run().status
+    goal = Target(to, allow_restart=restart_others, allow_moves=restart_others)
+    return Migration(env, name, goal, terms).run().status

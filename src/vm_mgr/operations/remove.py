@@ -10,7 +10,7 @@ from vm_mgr.operations.disable import OURS, halt, role_of
 from vm_mgr.operations.storage.free import require_free
 from vm_mgr.operations.storage.overlay import warn
 from vm_mgr.operations.support.locking import lock, recover_others, with_intent
-from vm_mgr.operations.support.preconditions import clone_problems, quorum_problems, removal_problems
+from vm_mgr.operations.support.preconditions import clone_problems, removal_problems, require_ready
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 
@@ -21,15 +21,15 @@ DELETING = "deleting"
 
 def remove(env: Env, name: VmName) -> VmStatus:
     """Stop the VM, take it out of the cluster, delete its disks and what an unfinished operation left."""
-    raise_all(quorum_problems(env.cluster.state()))
+    require_ready(env, "remove", name)
     with lock(env, name):
         current.at(name)
         _settle_elsewhere(env, name)
-        state = env.cluster.state()
+        state = require_ready(env, "remove", name)
         resource = state.resources.get(name)
         enabled = resource is not None and resource.is_vm
         left = name in env.intent_log.intents()
-        problems = quorum_problems(state)
+        problems = []
         if not (enabled or left or env.storage.definitions.exists(name)):
             problems.append(
                 VmMgrError(Kind.NOT_FOUND, f"there is no VM {name!r}", hint="see the VMs: vm-mgr list")

@@ -7,7 +7,7 @@ from vm_mgr.operations.disable import halt
 from vm_mgr.operations.lifecycle.waiting import wait_started
 from vm_mgr.operations.storage.overlay import overlay_problems
 from vm_mgr.operations.support.locking import locked, with_intent
-from vm_mgr.operations.support.preconditions import quorum_problems, resource_of, warn_of_followers
+from vm_mgr.operations.support.preconditions import require_ready, resource_of, warn_of_followers
 from vm_mgr.operations.support.requirements import renew_requirements
 from vm_mgr.ports.env import Env
 
@@ -17,8 +17,7 @@ __all__ = ["recover", "restart"]
 def restart(env: Env, name: VmName) -> VmStatus:
     """Shut the guest down and start it; what was changed in the definition takes effect."""
     with locked(env, name):
-        state = env.cluster.state()
-        raise_all(quorum_problems(state))
+        state = require_ready(env, "restart", name)
         resource = resource_of(env, state, name)
         if not resource.active:
             hint = f"start it: vm-mgr start {name}"

@@ -11,7 +11,7 @@ from vm_mgr.operations.status import status
 from vm_mgr.operations.storage.free import require_free
 from vm_mgr.operations.storage.overlay import disk_problems
 from vm_mgr.operations.support.locking import REFUSALS, Step, locked, with_intent
-from vm_mgr.operations.support.preconditions import quorum_problems, require_defined, warn_of_followers
+from vm_mgr.operations.support.preconditions import require_defined, require_ready, warn_of_followers
 from vm_mgr.ports.env import Env
 
 __all__ = ["recover", "rollback"]
@@ -25,13 +25,12 @@ REFUSAL = "not rolled back"
 def rollback(env: Env, name: VmName, snapshot: str) -> VmStatus:
     """Stop the VM if it runs, take all its disks back, and start it again if it ran."""
     with locked(env, name):
-        state = env.cluster.state()
-        raise_all(quorum_problems(state))
+        was = role_of(env.cluster.state().resources.get(name))
+        state = require_ready(env, "rollback", name, starts=was == TargetRole.STARTED.value)
         require_defined(env, name)
         find(env, name, snapshot)
         raise_all(disk_problems(env, state, name))
         warn_of_followers(env, state.resources.get(name))
-        was = role_of(state.resources.get(name))
         with with_intent(env, name, "rollback", snapshot=snapshot, was=was, phase=STOPPING) as step:
             if was:
                 halt(env, name)

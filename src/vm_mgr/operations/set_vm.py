@@ -16,6 +16,7 @@ from vm_mgr.operations.create import setting_problems
 from vm_mgr.operations.devices import edit_devices, tell_guest
 from vm_mgr.operations.enable import resource_for
 from vm_mgr.operations.support.capacity import guest_problems
+from vm_mgr.operations.support.change_checks import change_problems
 from vm_mgr.operations.support.locking import locked, undo_on_failure, with_intent
 from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
@@ -43,10 +44,11 @@ class Changes(NamedTuple):
     devices: tuple[DeviceChange, ...] = ()
 
 
-def set_vm(env: Env, name: VmName, changes: Changes) -> bool:
+def set_vm(env: Env, name: VmName, changes: Changes, *, restart_others: bool = False) -> bool:
     """Change what is stored, tell the cluster without disturbing the VM, say what takes effect when.
 
-    Gives whether there was anything to change.
+    restart_others: also where VMs are moved, or stopped and started, for it at once. Gives whether there was
+    anything to change.
     """
     with locked(env, name):
         state = env.cluster.state()
@@ -58,6 +60,9 @@ def set_vm(env: Env, name: VmName, changes: Changes) -> bool:
         news = _news(before, after, fields)
         raise_all(_problems(state, name, after, news, fields) + _size_problems(changes))
         raise_all(_capacity_problems(env, state, after, changes))
+        if _effective(fields, "now"):
+            vm, was = (resource_for(env, name, one, start=True) for one in (after, before))
+            raise_all(change_problems(env, state, vm, was, restart_others=restart_others))
         values = changes._asdict()
         given = {key: values[key] for key in IN_DEFINITION if values[key] is not None}
         xml = env.storage.definitions.read(name) if given or changes.devices else ""

@@ -15,6 +15,7 @@ from vm_mgr.model.storage import DiskInfo, Snapshot
 from vm_mgr.model.vm import VmName, VmState, VmStatus
 from vm_mgr.operations.enable import resource_for
 from vm_mgr.operations.storage.quiesce import held_on
+from vm_mgr.operations.support.bars import with_bars
 from vm_mgr.operations.support.placement import PlacementProblem, placement_problems
 from vm_mgr.operations.support.preconditions import require_defined
 from vm_mgr.operations.support.requirements import ask_nodes
@@ -78,7 +79,7 @@ def show(env: Env, name: VmName) -> Shown:
     if resource is None or not resource.is_vm:
         resource, seen = None, _outside(env, name)
     else:
-        seen = derive_status(resource, state)
+        (seen,) = with_bars(env, [derive_status(resource, state)])
     configured = env.cluster.configured(name)
     looks = _Looks(env)
     shown = _stored(env, looks, name, configured)

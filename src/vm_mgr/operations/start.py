@@ -7,7 +7,7 @@ from vm_mgr.operations.migration.blocked import release_blocked
 from vm_mgr.operations.status import status
 from vm_mgr.operations.storage.overlay import clear, noted_problems
 from vm_mgr.operations.support.locking import locked
-from vm_mgr.operations.support.preconditions import quorum_problems, resource_of, warn_without_fencing
+from vm_mgr.operations.support.preconditions import require_ready, resource_of, warn_without_fencing
 from vm_mgr.operations.support.requirements import renew_requirements
 from vm_mgr.operations.support.vm_state import derive_status
 from vm_mgr.ports.env import Env
@@ -21,8 +21,7 @@ def start(env: Env, name: VmName, *, allow_lost_writes: bool = False) -> VmStatu
     allow_lost_writes: boot it from its stored disks even where it has last written elsewhere.
     """
     with locked(env, name):
-        state = env.cluster.state()
-        raise_all(quorum_problems(state))
+        state = require_ready(env, "start", name)
         resource = resource_of(env, state, name)
         warn_without_fencing(env, state)
         if resource.blocked_on:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vm_mgr.model.vm import VmName, VmState, VmStatus
+from vm_mgr.operations.support.bars import with_bars
 from vm_mgr.operations.support.vm_state import derive_status
 
 if TYPE_CHECKING:
@@ -23,8 +24,13 @@ def status(env: Env, name: VmName) -> VmStatus:
 
 
 def full_status(env: Env, name: VmName) -> VmStatus:
-    """Tell also of saved memory; a VM that runs has none, and no storage is asked for it."""
+    """Tell also why no node may run it, and of saved memory.
+
+    A VM that runs has none, and no storage is asked for it.
+    """
     seen = status(env, name)
+    if seen.waits:
+        (seen,) = with_bars(env, [seen])
     if seen.state in (VmState.STARTED, VmState.UNDEFINED):
         return seen
     from vm_mgr.operations.lifecycle.saved_memory import with_saved  # noqa: PLC0415 - not for a VM that runs

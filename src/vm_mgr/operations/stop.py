@@ -11,7 +11,14 @@ from vm_mgr.operations.migration.blocked import release_blocked
 from vm_mgr.operations.status import status
 from vm_mgr.operations.storage.overlay import overlay_problems
 from vm_mgr.operations.support.locking import locked_if_reachable
-from vm_mgr.operations.support.preconditions import quorum_problems, resource_of, warn_of_followers
+from vm_mgr.operations.support.preconditions import (
+    quorum_problems,
+    require_ready,
+    resource_of,
+    unmanaged_problems,
+    warn_of_followers,
+)
+from vm_mgr.operations.support.vm_state import unmanaged_words
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress
 
@@ -30,10 +37,12 @@ def stop(env: Env, name: VmName, *, force: bool = False) -> VmStatus:
     helps another command that waits for this VM to stop, so there it comes first. Then saved memory is
     given up, too.
     """
+    if force:
+        raise_all(_force_problems(env, env.cluster.state(), name))
     unplugged = force and _unplug(env, name)
     with locked_if_reachable(env, name):
-        state = env.cluster.state()
-        raise_all(quorum_problems(state))
+        state = env.cluster.state() if force else require_ready(env, "stop", name)
+        raise_all(quorum_problems(state) + _force_problems(env, state, name))
         if unplugged and name not in state.resources:
             return status(env, name)  # the other command disabled or removed it
         resource = resource_of(env, state, name)
@@ -51,6 +60,12 @@ def stop(env: Env, name: VmName, *, force: bool = False) -> VmStatus:
         return with_saved(env, seen)
     _give_up(env, name)
     return seen
+
+
+def _force_problems(env: Env, state: ClusterState, name: VmName) -> list[VmMgrError]:
+    """Refuse to power off behind the cluster's back, which would go on calling the VM Started."""
+    resource = state.resources.get(name)
+    return unmanaged_problems(env, state, name) if resource is not None and resource.active else []
 
 
 def _give_up(env: Env, name: VmName) -> None:
@@ -73,6 +88,8 @@ def _unplug(env: Env, name: VmName) -> bool:
         resource = state.resources.get(name)
         if resource is None or not (resource.is_vm and resource.active and _is_to_stop(resource)):
             return False
+        if unmanaged_words(state, resource):
+            return False  # the cluster would not know
         if _has_begun(resource) or env.clock.monotonic() > deadline:
             break
         env.say(Progress(f"stopping {name}"))

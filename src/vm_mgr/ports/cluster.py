@@ -1,6 +1,6 @@
 """Ask for cluster state and change the cluster's configuration."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -9,6 +9,7 @@ from vm_mgr.model.resource import Dependency, DiskResource, renamed_id
 from vm_mgr.model.vm import TargetRole, VmName
 
 __all__ = [
+    "Cause",
     "Cluster",
     "ClusterView",
     "Configured",
@@ -91,17 +92,33 @@ class Move(NamedTuple):
 
 
 class SideEffect(Enum):
-    """What the cluster would do to a resource that runs, other than to move it live."""
+    """What the cluster would do to a resource that runs."""
 
     STOPPED = "stopped"
     RESTARTED = "stopped and started"
+    MOVED = "moved live"
+
+
+class Cause(NamedTuple):
+    """A rule or an option without which the cluster would run a VM, or run it where it is to go."""
+
+    text: str
+    hint: str = ""
 
 
 class Simulation(NamedTuple):
-    """What a move would do: to which resources, the VM itself among them, and where the VM would go."""
+    """What a move, or a change of the configuration, would do.
+
+    effects: what it does to resources that run, the VM itself among them. target: where the VM would go live;
+    goes_to: the same in whatever way it goes. causes: of each VM that would not run any more, or not go where
+    it is to go, the rules that say so. known: whether the scheduler could be asked.
+    """
 
     effects: Mapping[str, SideEffect] = {}
     target: NodeName | None = None
+    goes_to: NodeName | None = None
+    causes: Mapping[str, tuple[Cause, ...]] = {}
+    known: bool = True
 
 
 class Constraint(NamedTuple):
@@ -152,6 +169,10 @@ class ClusterView(Protocol):
         """Name the node that this runs on."""
         ...
 
+    def bars(self, names: Collection[VmName]) -> Mapping[VmName, tuple[Cause, ...]]:
+        """Ask the scheduler which of these, that are to run, it is not about to start, and why not."""
+        ...
+
     def remembers(self, node: NodeName) -> bool:
         """Tell whether it knows of anything that a node did.
 
@@ -176,6 +197,13 @@ class VmResources(Protocol):
         before: how it was to be run; what is the same in both stays as it is, whoever has set it. Without it
         all is written that is ours. What others have set stays. So do its target role, the agent's parameters
         and the disks that it has: Pacemaker would restart the VM for them.
+        """
+        ...
+
+    def simulate_change(self, resource: VmResource, before: VmResource | None = None) -> Simulation:
+        """Tell what reconfigure would do, whom it would stop, restart or move at once.
+
+        Of VMs that do not run it also tells which could not be started any more.
         """
         ...
 
@@ -213,7 +241,7 @@ class Moves(Protocol):
         ...
 
     def simulate_move(self, move: Move) -> Simulation:
-        """Tell where the VM would go, and what would be stopped or restarted, the VM itself among it.
+        """Tell where the VM would go, and what would be stopped, restarted or moved, the VM itself among it.
 
         The lifetime does not matter.
         """

@@ -70,13 +70,19 @@ class CibRunner(HostRunner):
 def with_tools(argv: Sequence[str], file: Path) -> list[str]:
     """Give the command by which a tool works on a file; LabError where there are no tools."""
     if (INSTALLED / argv[0]).exists():
-        return ["env", f"CIB_file={file}", str(INSTALLED / argv[0]), *argv[1:]]
+        return [
+            "env",
+            f"CIB_file={file}",
+            f"CIB_shadow_dir={file.parent}",
+            str(INSTALLED / argv[0]),
+            *argv[1:],
+        ]
     tool = UNPACKED / "usr" / "sbin" / argv[0]
     if not tool.exists():
         raise LabError(f"there is no {argv[0]}", hint="run ./bootstrap, which unpacks Pacemaker's tools")
     schemas = UNPACKED / "usr" / "share" / "pacemaker"
     places = [f"LD_LIBRARY_PATH={_libraries()}", f"PCMK_schema_directory={schemas}"]
-    return ["env", f"CIB_file={file}", *places, str(tool), *argv[1:]]
+    return ["env", f"CIB_file={file}", f"CIB_shadow_dir={file.parent}", *places, str(tool), *argv[1:]]
 
 
 @cache

@@ -53,6 +53,7 @@ class ClusterCopy(MemoryCluster):
             self.fence_devices = seen.fence_devices
             self.fencings = list(seen.fencings)
             self.sets = dict(seen.sets)
+            self.maintenance, self.stop_all = seen.maintenance, seen.stop_all
         return self._first
 
     def state(self) -> ClusterState:
@@ -88,6 +89,8 @@ class ClusterCopy(MemoryCluster):
         self.within[name] = (seen.within, seen.followers)
         if seen.nodes:
             self.places[name] = seen.nodes[0]
+        if not (seen.managed or seen.blocked):
+            self.unmanaged.add(name)
 
     def ran(self, name: VmName) -> bool:
         """Tell whether the VM ran at the first look."""

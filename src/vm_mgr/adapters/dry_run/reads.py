@@ -10,7 +10,9 @@ __all__ = ["BOOKS", "READS"]
 
 READS: Mapping[str, frozenset[str]] = {
     "event_log": frozenset({"read"}),
-    "cluster": frozenset({"configured", "simulate_move", "local_node", "remembers", "state"}),
+    "cluster": frozenset(
+        {"bars", "configured", "simulate_change", "simulate_move", "local_node", "remembers", "state"}
+    ),
     "definitions": frozenset(
         {
             *("appliance", "of_appliance"),

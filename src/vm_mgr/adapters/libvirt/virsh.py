@@ -23,11 +23,13 @@ MONITOR_S = 3600.0
 # What libvirt puts below a line of XML to point into it, and empty lines.
 MARKER = re.compile(r"\s*-*\^?\s*")
 ITS_LOG = "see what libvirt did, on the VM's node: journalctl -u libvirtd -u virtqemud"
-# What stands before a cause in libvirt's words (qemuProcessReportLogError) and QEMU's own.
+# What stands before a cause in libvirt's words (qemuProcessReportLogError) and QEMU's own: all up to QEMU's
+# time, where it writes one.
 _LEAD = re.compile(
-    r"^(?:internal error: )?(?:(?:process exited while connecting to monitor|"
-    r"QEMU unexpectedly closed the monitor(?: \(vm='[^']*'\))?): ?)?"
-    r"(?:[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z )?(?:qemu-system-[a-z0-9_]+: )?"
+    r"^(?:.*?[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z |"
+    r"(?:internal error: )?(?:(?:process exited while connecting to monitor|"
+    r"QEMU unexpectedly closed the monitor(?: \(vm='[^']*'\))?): ?)?)"
+    r"(?:qemu-(?:kvm|system-[a-z0-9_]+): )?"
 )
 _WARNING = re.compile(r"qemu-system-[a-z0-9_]+: warning: ")
 HINTS = {

@@ -8,6 +8,7 @@ from vm_mgr.model.cluster import ClusterState, Failure, Fencing, Node, NodeName,
 from vm_mgr.model.resource import Clone
 from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.ports.cluster import (
+    Cause,
     Configured,
     Constraint,
     Move,
@@ -18,7 +19,7 @@ from vm_mgr.ports.cluster import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from vm_mgr.adapters.memory.hypervisor import MemoryHypervisor
     from vm_mgr.model.migration import AbortReason
@@ -56,6 +57,11 @@ class MemoryCluster:
         self.quorate = True
         self.fencing_enabled = True
         self.fence_devices = 3
+        self.maintenance = False
+        self.stop_all = False
+        self.unmanaged: set[VmName] = set()
+        # Why no node may run these.
+        self.barred: dict[VmName, tuple[Cause, ...]] = {}
         self.fencings: list[Fencing] = []
         self.joined_since: set[str] = set()
 
@@ -63,7 +69,7 @@ class MemoryCluster:
         """Show what is, after doing the next step."""
         resources = dict(self.foreign)
         for name in self.resources:
-            if name not in self.stuck and self.quorate:
+            if name not in self.stuck and self.quorate and self._is_managed(name):
                 self._settle(name)
             resources[name] = self._resource(name)
         clones = self._clones()
@@ -77,6 +83,8 @@ class MemoryCluster:
             fencings=tuple(self.fencings),
             sets={**self.sets, **{ident: frozenset(roles) for ident, roles in clones.items()}},
             clones=clones,
+            maintenance=self.maintenance,
+            stop_all=self.stop_all,
         )
 
     def configured(self, name: VmName) -> Configured:
@@ -146,11 +154,24 @@ class MemoryCluster:
         """Look at the one VM, and at what a test has said."""
         kept_off = {move.source, *move.avoid}
         able = [one.name for one in self.nodes.values() if one.can_host and one.name not in kept_off]
+        harms = dict(self.harms.get(move.name, {}))
+        if move.to and (move.to not in able or move.name in self.barred):
+            return Simulation(harms, causes={move.name: self.barred.get(move.name, ())})
         if not able:
             return Simulation({move.name: SideEffect.STOPPED})
-        live = self.resources[move.name].live_migration
+        live, to = self.resources[move.name].live_migration, move.to or able[0]
         restarted = {} if live else {str(move.name): SideEffect.RESTARTED}
-        return Simulation(restarted | dict(self.harms.get(move.name, {})), able[0] if live else None)
+        return Simulation(restarted | harms, to if live else None, to)
+
+    def simulate_change(self, resource: VmResource, before: VmResource | None = None) -> Simulation:  # noqa: ARG002
+        """Say what a test has said."""
+        name = resource.name
+        causes: dict[str, tuple[Cause, ...]] = {name: self.barred[name]} if name in self.barred else {}
+        return Simulation(dict(self.harms.get(resource.name, {})), causes=causes)
+
+    def bars(self, names: Collection[VmName]) -> Mapping[VmName, tuple[Cause, ...]]:
+        """Say what a test has said."""
+        return {name: self.barred[name] for name in names if name in self.barred}
 
     def end_move(self, name: VmName) -> None:
         """Remove the constraint."""
@@ -193,11 +214,16 @@ class MemoryCluster:
         self.restarting.add(name)
         self.held.pop(name, None)
 
+    def _is_managed(self, name: VmName) -> bool:
+        place = self.nodes.get(self.places.get(name, ""))
+        return not (self.maintenance or name in self.unmanaged or (place is not None and place.maintenance))
+
     def _settle(self, name: VmName) -> None:
         resource = self.resources[name]
         if name in self.held:
             return
-        if resource.target_role is TargetRole.STOPPED or name in self.failing:
+        barred = name in self.barred and name not in self.places
+        if resource.target_role is TargetRole.STOPPED or name in self.failing or self.stop_all or barred:
             self._stop(name)
             return
         if self.domains is not None and name in self.places and name not in self.domains.running:
@@ -302,6 +328,7 @@ class MemoryCluster:
             active=place is not None,
             failed=bool(failure) or name in self.held,
             blocked=name in self.held,
+            managed=self._is_managed(name),
             banned_by_failures=tuple(NodeName(node) for node in self.nodes) if failure else (),
             nodes=(place,) if place else (),
             failures=(*self.failures.get(name, ()), *([Failure(failure)] if failure else [])),

@@ -1,6 +1,6 @@
 """Change what the CIB has of VMs and their moves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -9,13 +9,13 @@ from lxml import etree
 from vm_mgr.adapters.pacemaker import cib_read, cib_write, moves
 from vm_mgr.adapters.pacemaker.cib import Cib
 from vm_mgr.adapters.pacemaker.cib_xml import find
+from vm_mgr.adapters.pacemaker.foresight import Foresight
 from vm_mgr.adapters.pacemaker.requirements import change_rules
-from vm_mgr.adapters.pacemaker.simulation import read_side_effects, read_target, simulate
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.ports.clock import Clock
-from vm_mgr.ports.cluster import Configured, Constraint, Move, Simulation, VmResource
+from vm_mgr.ports.cluster import Cause, Configured, Constraint, Move, Simulation, VmResource
 from vm_mgr.ports.runner import Runner
 
 __all__ = ["CibEditor"]
@@ -98,13 +98,15 @@ class CibEditor:
 
     def simulate_move(self, move: Move) -> Simulation:
         """Compare what would happen with the move's constraint with what happens anyway."""
-        before = self._query()
-        cib, expires = cib_write.parse_cib(before), self.clock.utc() + FORESIGHT_S
-        moves.add_move(cib, move, expires)
-        anyway = read_side_effects(simulate(self.runner, before))
-        told = simulate(self.runner, etree.tostring(cib, encoding="unicode"))
-        effects = {name: one for name, one in read_side_effects(told).items() if anyway.get(name) is not one}
-        return Simulation(effects, read_target(told, move.name))
+        return self._foresight().move(move, self.clock.utc() + FORESIGHT_S)
+
+    def simulate_change(self, resource: VmResource, before: VmResource | None = None) -> Simulation:
+        """Compare what would happen after reconfigure with what happens anyway."""
+        return self._foresight().change(resource, before)
+
+    def bars(self, names: Collection[VmName]) -> dict[VmName, tuple[Cause, ...]]:
+        """Look which of these would not be started, and why."""
+        return self._foresight().bars(names)
 
     def end_move(self, name: VmName) -> None:
         """Remove the constraint of a move."""
@@ -140,6 +142,9 @@ class CibEditor:
 
     def _long_ago(self) -> float:
         return self.clock.utc() - CLOCKS_S
+
+    def _foresight(self) -> Foresight:
+        return Foresight(self.runner, self._query())
 
     def _query(self) -> str:
         return self.cib.query()

@@ -48,6 +48,8 @@ def parse_crm_mon(raw: str) -> ClusterState:
         fencings=tuple(map(_fencing, root.iterfind("fence_history/fence_event"))),
         sets={one.get("id", ""): _whole(one) for tag in SETS for one in root.iterfind(f"resources/{tag}")},
         clones={one.get("id", ""): _roles(one) for one in root.iterfind("resources/clone")},
+        maintenance=options is not None and _true(options, "maintenance-mode"),
+        stop_all=options is not None and _true(options, "stop-all-resources"),
     )
 
 
@@ -235,6 +237,7 @@ def _failures(name: str, root: ET.Element) -> tuple[Failure, ...]:
                 reason += f" (why: vm-mgr events {name})"
             elif len(reason.encode()) >= KEPT_BYTES - 3:
                 reason += f" (whole: vm-mgr events {name})"
+            reason = reason.removeprefix(f"{task}: ")
             text = f"{task} on {failure.get('node', '?')}: {reason}"
             found.append(Failure(text, failure.get("last-rc-change", ""), task, failure.get("node", "")))
     return tuple(found)

@@ -9,7 +9,7 @@ from vm_mgr.errors import VmMgrError
 from vm_mgr.model.cluster import NodeName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Mapping
 
     from vm_mgr.adapters.pacemaker.cib_definitions import CibDefinitions
     from vm_mgr.adapters.pacemaker.cib_intent_log import CibIntentLog, EndedAt
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vm_mgr.model.cluster import ClusterState
     from vm_mgr.model.vm import TargetRole, VmName
     from vm_mgr.ports.clock import Clock
-    from vm_mgr.ports.cluster import Configured, Constraint, Move, Simulation, VmResource
+    from vm_mgr.ports.cluster import Cause, Configured, Constraint, Move, Simulation, VmResource
     from vm_mgr.ports.processes import Processes
     from vm_mgr.ports.runner import Pending, Runner
 
@@ -128,6 +128,14 @@ class Pacemaker:
     def simulate_move(self, move: Move) -> Simulation:
         """Ask the scheduler."""
         return self._editor().simulate_move(move)
+
+    def simulate_change(self, resource: VmResource, before: VmResource | None = None) -> Simulation:
+        """Ask the scheduler."""
+        return self._editor().simulate_change(resource, before)
+
+    def bars(self, names: Collection[VmName]) -> Mapping[VmName, tuple[Cause, ...]]:
+        """Ask the scheduler."""
+        return self._editor().bars(names)
 
     def end_move(self, name: VmName) -> None:
         """Remove the constraint of a move."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmName, VmSettings, VmState, VmStatus
 from vm_mgr.operations.status import status
+from vm_mgr.operations.support.bars import with_bars
 from vm_mgr.operations.support.preconditions import fencing_hint
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Progress
@@ -15,15 +16,23 @@ POLL_S = 0.25
 MARGIN_S = 30.0
 # A failure that Pacemaker reports may be one that it is about to recover from, on this or another node.
 SETTLED_LOOKS = 24
+# For how many looks the cluster may not have begun to start a VM until the scheduler is asked why.
+BARRED_LOOKS = 12
 
 
 def wait(env: Env, name: VmName, step: str, done: Callable[[VmStatus], bool], timeout_s: float) -> VmStatus:
-    """Look until done, failed for good, or out of time; returns the last look."""
+    """Look until done, failed for good, barred from all nodes, or out of time; returns the last look."""
     deadline = env.clock.monotonic() + timeout_s
-    failed_looks = 0
+    failed_looks = barred_looks = 0
     while True:
         seen = status(env, name)
         failed_looks = failed_looks + 1 if seen.state is VmState.FAILED else 0
+        barred_looks = barred_looks + 1 if seen.waits else 0
+        if barred_looks >= BARRED_LOOKS:
+            (seen,) = with_bars(env, [seen])
+            if seen.barred:
+                return seen
+            barred_looks = 0
         if done(seen) or failed_looks >= SETTLED_LOOKS or env.clock.monotonic() > deadline:
             return seen
         env.say(Progress(step))
@@ -39,6 +48,9 @@ def wait_started(env: Env, name: VmName, start_timeout_s: float = 120) -> VmStat
         return seen
     reason = f": {seen.detail}" if seen.detail else ""
     lost, undo = _lost(env, seen), f"; the cluster keeps trying; to give up: vm-mgr stop {name}"
+    if seen.barred:
+        message, hint = f"{name} is {seen.state.value}{reason}", undo.removeprefix("; ")
+        raise VmMgrError(Kind.NO_RESOURCES, message, hint=hint)
     if seen.state is VmState.FAILED:
         hint = lost or f"its disk is untouched; mend the cause, then: vm-mgr start {name}"
         raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{name} is Failed{reason}", hint=hint + undo)

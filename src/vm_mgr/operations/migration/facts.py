@@ -118,4 +118,4 @@ def simulate(env: Env, move: Move) -> Simulation:
     except VmMgrError as error:
         text = f"what else the move of {move.name} would do can't be simulated: {error.message}"
         env.say(Note(Level.WARNING, "not-foreseen", text, error.hint))
-        return Simulation()
+        return Simulation(known=False)

@@ -60,12 +60,14 @@ class Target(NamedTuple):
 
     source: the node that it is to leave; where it has left it already, there is nothing to do.
     allow_restart: whether other VMs, which are colocated with it, may be restarted for it.
+    allow_moves: whether they may be moved live.
     """
 
     to: NodeName | None = None
     source: NodeName | None = None
     avoid: frozenset[NodeName] = frozenset()
     allow_restart: bool = True
+    allow_moves: bool = True
 
 
 # The agent's parameters without their prefix (ocf/parameters.py).

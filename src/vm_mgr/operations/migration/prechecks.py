@@ -1,18 +1,19 @@
 """Judge from the facts what would keep a running VM from arriving, or harm others; nothing is asked here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.errors import ConsentError, Kind, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.failback import Failback
 from vm_mgr.model.resource import ClusterParts
 from vm_mgr.model.vm import VmName, VmSettings, VmState, VmStatus
 from vm_mgr.operations.migration.facts import Facts, Targets
 from vm_mgr.operations.migration.options import MigrateOptions, Target, term_problems
+from vm_mgr.operations.support.bars import words_of
 from vm_mgr.operations.support.placement import missing_resources, worse_node_reasons
 from vm_mgr.operations.support.preconditions import fencing_hint, host_problems, membership_problems
-from vm_mgr.ports.cluster import SideEffect, VmResource
+from vm_mgr.ports.cluster import SideEffect, Simulation, VmResource
 from vm_mgr.reports import Level, Note, Say
 
 __all__ = ["Verdict", "arrival", "goal_problems", "request_problems", "side_effects"]
@@ -85,27 +86,46 @@ def arrival(state: ClusterState, vm: VmResource, source: NodeName, targets: Targ
     )
 
 
+def _target_problems(vm: VmResource, goal: Target, found: Simulation) -> list[VmMgrError]:
+    """Refuse a node where the cluster would not run the VM in spite of the move, with the rules."""
+    if not found.known or goal.to is None or found.goes_to == goal.to:
+        return []
+    causes = found.causes.get(vm.name, ())
+    why = f": {words_of(causes)}" if causes else ""
+    hint = next(
+        (one.hint for one in causes if one.hint), f"see what keeps it: vm-mgr show {vm.name}; crm_mon -1"
+    )
+    message = f"the cluster would not run {vm.name} on {goal.to}{why}"
+    return [VmMgrError(Kind.WRONG_STATE, message, hint=hint)]
+
+
 def side_effects(
-    state: ClusterState, vm: VmResource, source: NodeName, goal: Target, found: Mapping[str, SideEffect]
+    state: ClusterState, vm: VmResource, source: NodeName, goal: Target, found: Simulation
 ) -> Verdict:
     """Refuse what the cluster's rules would make a stop: of a VM for which no node is left, or of others.
 
-    That a VM without live migration is itself stopped and started is its move: it was told before.
+    That a VM without live migration is itself stopped and started is its move: it was told before. Others are
+    moved, or restarted, only for who has said so.
     """
-    problems, notes = [], []
-    for name, harm in found.items():
-        text = f"if {vm.name} left {source}, {name} would be {harm.value}"
-        hint = f"see what keeps it: vm-mgr show {name}; crm_mon -1"
+    if problems := _target_problems(vm, goal, found):
+        return Verdict(problems)
+    notes = []
+    hint = f"see what keeps it: vm-mgr show {vm.name}; crm_mon -1"
+    moved = f"moved to {goal.to}" if goal.to else f"left {source}"
+    for name, harm in found.effects.items():
+        text = f"if {vm.name} {moved}, {name} would be {harm.value}"
         if name not in state.resources or not state.resources[name].is_vm:
             continue
         if harm is SideEffect.STOPPED:
-            problems.append(VmMgrError(Kind.NO_RESOURCES, f"{text}: no other node may take it", hint=hint))
-        elif name == vm.name and not vm.live_migration:
-            continue
-        elif not goal.allow_restart:
-            problems.append(VmMgrError(Kind.WRONG_STATE, text, hint="allow that: --restart-others"))
+            why = words_of(found.causes.get(name, ())) or "no other node may take it"
+            problems.append(VmMgrError(Kind.NO_RESOURCES, f"{text}: {why}", hint=hint))
+        elif (name == vm.name and not vm.live_migration) or (harm is SideEffect.MOVED and goal.source):
+            continue  # its own move; and who follows it live from a node that is drained is to leave too
+        elif not (goal.allow_moves if harm is SideEffect.MOVED else goal.allow_restart):
+            problems.append(ConsentError(text))
         else:
-            notes.append(Note(Level.WARNING, "restarts", text, hint))
+            code = "restarts" if harm is SideEffect.RESTARTED else "moves-others"
+            notes.append(Note(Level.WARNING, code, text, hint))
     return Verdict(problems, notes)
 
 

@@ -32,7 +32,13 @@ from vm_mgr.operations.migration.prechecks import request_problems
 from vm_mgr.operations.migration.validate import Order, order
 from vm_mgr.operations.storage.overlay import elsewhere_problems
 from vm_mgr.operations.support.locking import locked
-from vm_mgr.operations.support.preconditions import quorum_problems, resource_of
+from vm_mgr.operations.support.preconditions import (
+    NEEDS,
+    action_problems,
+    fencing_under_way,
+    quorum_problems,
+    resource_of,
+)
 from vm_mgr.operations.support.vm_state import derive_status
 from vm_mgr.ports.cluster import Move
 from vm_mgr.ports.env import Env
@@ -116,12 +122,15 @@ class Migration:
     def _settle(self, deadline: float) -> Moved | None:
         """Look; at a VM on its way, for which nobody waits any more, check again for a while."""
         env, state = self.env, self.env.cluster.state()
-        raise_all(quorum_problems(state))
+        if not state.quorate:
+            raise_all(quorum_problems(state))
         before = resource_of(env, state, self.name)
         seen = derive_status(before, state)
-        if not seen.moving or env.clock.monotonic() > deadline:
+        lost = fencing_under_way(env, state)
+        if not (seen.moving or lost) or env.clock.monotonic() > deadline:
             return self._begin(state, before, seen)
-        env.say(Progress(f"waiting for the end of an earlier move of {self.name}"))
+        waited = f"until {lost} is fenced" if lost else f"for the end of an earlier move of {self.name}"
+        env.say(Progress(f"waiting {waited}"))
         return None
 
     def _begin(self, state: ClusterState, before: Resource, seen: VmStatus) -> Moved | None:
@@ -130,7 +139,8 @@ class Migration:
         if goal.source not in (None, seen.node):
             return Moved(seen, expected_method(configured_vm(env, self.name)))
         facts = self.facts = load(env, state, before, seen)
-        raise_all(request_problems(facts, goal, self.options))
+        problems = request_problems(facts, goal, self.options)
+        raise_all(problems or action_problems(env, state, NEEDS["migrate"], self.name))
         guest = load_guest(env, self.name, facts.source)
         raise_all(elsewhere_problems(self.name, guest.elsewhere, facts.source))
         if facts.source == goal.to:

@@ -3,7 +3,7 @@
 from vm_mgr.model.fields import Field
 from vm_mgr.model.health_checks import LEVELS
 from vm_mgr.model.settings import SETTINGS
-from vm_mgr.operations.requests.vms import NAME, OVERCOMMIT
+from vm_mgr.operations.requests.vms import NAME, OVERCOMMIT, RESTART_OTHERS
 from vm_mgr.operations.support.requirements import UNFIT
 from vm_mgr.operations.support.ties import ALLOWABLE
 
@@ -253,6 +253,7 @@ FIELDS: dict[str, tuple[Field, ...]] = {
         Field("eject", "Empty the optical drive.", "flag", ("--eject",), argument="devices"),
         _NO_CHECK,
         OVERCOMMIT,
+        RESTART_OTHERS,
         *_SETTINGS,
     ),
 }

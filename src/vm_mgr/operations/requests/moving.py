@@ -65,6 +65,13 @@ TO = Field(
     metavar="NODE",
     completes="node",
 )
+RESTART = Field(
+    "restart_others",
+    "Go on although other VMs are moved for it, or stopped and started; with --all-from also move those of "
+    "the node that must be stopped and started.",
+    "flag",
+    ("--restart-others",),
+)
 OF_A_NODE = (
     Field(
         "node",
@@ -82,12 +89,7 @@ OF_A_NODE = (
         least=1,
         most=32,
     ),
-    Field(
-        "restart_others",
-        "With --all-from: also move VMs that must be stopped and started for it.",
-        "flag",
-        ("--restart-others",),
-    ),
+    RESTART,
     Field(
         "standby",
         "With --all-from: once the node is empty, put it in standby until its next boot, or until its "
@@ -99,5 +101,5 @@ OF_A_NODE = (
 
 FIELDS: dict[str, tuple[Field, ...]] = {
     "drain": (*OF_A_NODE, *TERMS),
-    "migrate": (NAME, TO, *TERMS),
+    "migrate": (NAME, TO, RESTART, *TERMS),
 }

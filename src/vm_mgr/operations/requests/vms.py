@@ -2,7 +2,7 @@
 
 from vm_mgr.model.fields import Field
 
-__all__ = ["FIELDS", "NAME", "OVERCOMMIT"]
+__all__ = ["FIELDS", "NAME", "OVERCOMMIT", "RESTART_OTHERS"]
 
 NAME = Field(
     "name",
@@ -31,12 +31,21 @@ _SNAPSHOT = Field(
 )
 
 
+# Consent to what the cluster's rules would have happen to VMs at once.
+RESTART_OTHERS = Field(
+    "restart_others",
+    "Go on although VMs are moved for it, or stopped and started.",
+    "flag",
+    ("--restart-others",),
+)
+
+
 def _strong(text: str) -> Field:
     return Field("strong", text, "flag", ("--strong",))
 
 
 FIELDS: dict[str, tuple[Field, ...]] = {
-    "add-colocation": (NAME, _OTHERS, _strong("Run only where the others run.")),
+    "add-colocation": (NAME, _OTHERS, _strong("Run only where the others run."), RESTART_OTHERS),
     "add-disk": (
         NAME,
         Field("size_bytes", "The size of an empty disk.", "size", unit="bytes"),
@@ -180,7 +189,12 @@ FIELDS: dict[str, tuple[Field, ...]] = {
         NAME,
         Field("path", "The file to write, on this machine.", required=True, completes="file"),
     ),
-    "separate": (NAME, _OTHERS, _strong("Never run on a node where the others run.")),
+    "separate": (
+        NAME,
+        _OTHERS,
+        _strong("Never run on a node where the others run."),
+        RESTART_OTHERS,
+    ),
     "set-metadata": (
         NAME,
         _KEY,

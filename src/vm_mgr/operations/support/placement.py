@@ -8,7 +8,13 @@ from vm_mgr.model.node_requirements import cures, penalty, reasons
 from vm_mgr.model.resource import ClusterParts
 from vm_mgr.ports.cluster import VmResource
 
-__all__ = ["PlacementProblem", "missing_resources", "placement_problems", "worse_node_reasons"]
+__all__ = [
+    "PlacementProblem",
+    "missing_resources",
+    "node_state",
+    "placement_problems",
+    "worse_node_reasons",
+]
 
 
 class PlacementProblem(NamedTuple):
@@ -74,7 +80,7 @@ def worse_node_reasons(
 
 def _bars(state: ClusterState, vm: VmResource, resource: Resource | None, node: Node) -> Iterator[str]:
     if not node.can_host:
-        yield _state(node)
+        yield f"it {node_state(node)}"
     if vm.pinned_host and vm.pinned_host != node.name:
         yield f"the VM is pinned to {vm.pinned_host}"
     if resource is not None and node.name in resource.banned_by_failures:
@@ -83,7 +89,8 @@ def _bars(state: ClusterState, vm: VmResource, resource: Resource | None, node: 
         yield f"{resource_id} does not run there"
 
 
-def _state(node: Node) -> str:
+def node_state(node: Node) -> str:
+    """Say why a node can't run VMs now."""
     states = {
         "is lost": node.unclean,
         "is not ready yet": node.pending,
@@ -92,4 +99,4 @@ def _state(node: Node) -> str:
         "is in standby": node.standby,
         "is in maintenance": node.maintenance,
     }
-    return "it " + next(text for text, true in states.items() if true)
+    return next((text for text, true in states.items() if true), "can run VMs")

@@ -1,17 +1,27 @@
-"""Check what operations have in common; checks never change anything."""
+"""Check what operations have in common; checks never change anything.
 
-from collections.abc import Sequence
+A wish that the cluster can't fulfil now is refused, not left behind: it would act later, when nobody expects
+it. NEEDS says of each command what it asks of the cluster; what is not in the way of that may go on.
+"""
 
-from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.cluster import OWN_AGENT, ClusterState, NodeName, Resource
+from collections.abc import Mapping, Sequence
+from enum import Flag, auto
+
+from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.model.cluster import OWN_AGENT, ClusterState, Node, NodeName, Resource
 from vm_mgr.model.vm import VmName, VmState
-from vm_mgr.operations.support.vm_state import derive_status
+from vm_mgr.operations.support.placement import node_state
+from vm_mgr.operations.support.vm_state import derive_status, unmanaged_words
 from vm_mgr.ports.env import Env
-from vm_mgr.reports import Level, Note
+from vm_mgr.reports import Level, Note, Progress
 
 __all__ = [
+    "NEEDS",
+    "Need",
+    "action_problems",
     "clone_problems",
     "fencing_hint",
+    "fencing_under_way",
     "flatten_hint",
     "host_problems",
     "membership_problems",
@@ -21,15 +31,51 @@ __all__ = [
     "quorum_problems",
     "removal_problems",
     "require_defined",
+    "require_ready",
     "resource_of",
     "running_node",
     "steady_problems",
+    "unmanaged_problems",
     "warn_of_followers",
     "warn_without_fencing",
 ]
 
 # Its parameter config names a file that nothing of ours has.
 DISTRIBUTION_AGENT = "ocf:heartbeat:VirtualDomain"
+POLL_S = 0.25
+# How long a command waits for the end of a fencing. One that works takes seconds.
+FENCING_S = 20.0
+# How long ago a fencing may have failed to be the one that hangs now.
+RECENT_S = 600.0
+
+
+class Need(Flag):
+    """What a command asks of the cluster."""
+
+    NOTHING = 0  # it reads, or changes what storage or guest have
+    QUORUM = auto()  # to be told the truth, or to change the configuration
+    STOP = auto()  # to stop the VM, if it runs
+    START = auto()  # to start it, if it does not
+    MOVE = auto()  # to move it
+
+
+_CONFIGURATION, _CYCLE = Need.QUORUM, Need.STOP | Need.START
+
+NEEDS: Mapping[str, Need] = {
+    **dict.fromkeys(("start", "enable"), Need.START),
+    **dict.fromkeys(("stop", "disable", "remove"), Need.STOP),
+    **dict.fromkeys(("restart", "rollback"), _CYCLE),
+    **dict.fromkeys(("create", "clone", "add-to-cluster", "import"), _CYCLE),
+    **dict.fromkeys(("migrate", "drain"), Need.MOVE),
+    **dict.fromkeys(("add-colocation", "separate", "remove-colocation", "set", "rename"), _CONFIGURATION),
+    **dict.fromkeys(("add-pacemaker-remote", "remove-pacemaker-remote", "unmigrate"), _CONFIGURATION),
+    **dict.fromkeys(("add-disk", "remove-disk", "resize-disk", "pause", "resume"), Need.QUORUM),
+    **dict.fromkeys(("create-snapshot", "edit", "flatten", "repair", "events"), Need.QUORUM),
+    **dict.fromkeys(("purge", "remove-snapshot", "set-metadata", "remove-metadata"), Need.QUORUM),
+    **dict.fromkeys(("list", "list-colocation", "list-metadata", "list-snapshots"), Need.NOTHING),
+    **dict.fromkeys(("console", "get-metadata", "release-node", "show", "status", "timeouts"), Need.NOTHING),
+    **dict.fromkeys(("address", "exec", "screenshot"), Need.NOTHING),
+}
 
 
 def quorum_problems(state: ClusterState) -> list[VmMgrError]:
@@ -228,3 +274,126 @@ def warn_without_fencing(env: Env, state: ClusterState) -> None:
     message = f"FENCING {what}: after the loss of a node its VMs may be corrupted or stay down"
     hint = "configure a fence device per node and set stonith-enabled=true"
     env.say(Note(Level.WARNING, "no-fencing", message, hint))
+
+
+def require_ready(env: Env, verb: str, name: VmName, *, starts: bool = True) -> ClusterState:
+    """Look at the cluster, and wait for a fencing that is under way; raises what is in the command's way.
+
+    starts: whether the VM is to run in the end.
+    """
+    need = NEEDS[verb] if starts else NEEDS[verb] & ~Need.START
+    deadline = env.clock.monotonic() + FENCING_S
+    while True:
+        state = env.cluster.state()
+        lost = fencing_under_way(env, state) if state.quorate and _acts(state, need, name) else None
+        if lost is None or env.clock.monotonic() > deadline:
+            break
+        env.say(Progress(f"waiting until {lost} is fenced"))
+        env.clock.sleep(POLL_S)
+    problems = action_problems(env, state, need, name) if state.quorate else quorum_problems(state)
+    if problems:
+        raise_all(problems)
+    return state
+
+
+def action_problems(env: Env, state: ClusterState, need: Need, name: VmName) -> list[VmMgrError]:
+    """Say what keeps the cluster from what a command needs of it."""
+    if not _acts(state, need, name):
+        return []
+    resource = state.resources.get(name)
+    if problems := unmanaged_problems(env, state, name):
+        return problems
+    if state.stop_all and need & (Need.START | Need.MOVE):
+        hint = "end it: crm_attribute --name stop-all-resources --delete"
+        return [
+            VmMgrError(Kind.WRONG_STATE, "stop-all-resources is set: the cluster runs nothing", hint=hint)
+        ]
+    if resource is not None and resource.blocked and not resource.blocked_on and need & Need.STOP:
+        message = f"the cluster is blocked at {name}: {resource.last_failure or 'see crm_mon -1'}"
+        return [VmMgrError(Kind.WRONG_STATE, message, hint=f"power it off: vm-mgr stop {name} --force")]
+    if need & Need.START and not state.hosts:
+        message, hint = _no_host(state)
+        return [VmMgrError(Kind.NO_RESOURCES, message, hint=hint)]
+    return _fencing_problems(state, need, name)
+
+
+def unmanaged_problems(env: Env, state: ClusterState, name: VmName) -> list[VmMgrError]:
+    """Refuse to act at a VM that the cluster leaves alone, and say how that is ended."""
+    resource = state.resources.get(name)
+    if not state.maintenance and (resource is None or resource.managed):
+        return []
+    words = unmanaged_words(state, resource)
+    if not words:
+        return []
+    message = f"{name} is {words}"
+    return [VmMgrError(Kind.WRONG_STATE, message, hint=_managed_hint(env, state, resource))]
+
+
+def fencing_under_way(env: Env, state: ClusterState) -> NodeName | None:
+    """Name a lost node whose fencing may end at any moment; of none is known that it fails."""
+    lost = [node.name for node in state.nodes if node.unclean]
+    return lost[0] if lost and not any(_fails(env, state, node) for node in lost) else None
+
+
+def _fails(env: Env, state: ClusterState, node: NodeName) -> bool:
+    """Tell whether the last try to fence it that has ended was a failure, a short time ago."""
+    ends = [one for one in state.fencings if one.node == node and (one.succeeded or one.failed)]
+    last = max(ends, key=lambda one: one.completed_utc or 0.0, default=None)
+    if last is None or last.succeeded:
+        return False
+    return last.completed_utc is None or env.clock.utc() - last.completed_utc < RECENT_S
+
+
+def _fencing_problems(state: ClusterState, need: Need, name: VmName) -> list[VmMgrError]:
+    lost = [node.name for node in state.nodes if node.unclean]
+    if not lost:
+        return []
+    message = f"{lost[0]} is lost and not yet fenced: until it is, the cluster does nothing else"
+    hint = fencing_hint(state, lost[0])
+    hint += f"; to power {name} off all the same: vm-mgr stop {name} --force" if need == Need.STOP else ""
+    return [VmMgrError(Kind.TRY_LATER, message, hint=hint)]
+
+
+def _acts(state: ClusterState, need: Need, name: VmName) -> bool:
+    resource = state.resources.get(name)
+    if resource is not None and resource.is_vm and resource.active:
+        return bool(need & (Need.STOP | Need.MOVE)) or (Need.START in need and _is_lost(state, resource))
+    return Need.START in need
+
+
+def _is_lost(state: ClusterState, resource: Resource) -> bool:
+    lost = {node.name for node in state.nodes if node.unclean}
+    return not lost.isdisjoint(resource.nodes)
+
+
+def _managed_hint(env: Env, state: ClusterState, resource: Resource | None) -> str:
+    """Say how the cluster is made to manage a VM again, by what has ended that."""
+    if state.maintenance:
+        return "end it: crm_attribute --name maintenance-mode --delete"
+    if resource is None:
+        return ""
+    for node in resource.nodes:
+        if (seen := state.node(node)) is not None and seen.maintenance:
+            return f"end it: crm_attribute --node {node} --name maintenance --delete"
+    vm = env.cluster.configured(VmName(resource.name)).vm
+    meta = vm.meta if vm is not None else {}
+    own = next((key for key in ("maintenance", "is-managed") if key in meta), "")
+    if own:
+        return f"end it: crm_resource --resource {resource.name} --meta --delete-parameter {own}"
+    return f"see who says so (defaults, group, template): crm_resource --resource {resource.name} --query-xml"
+
+
+def _no_host(state: ClusterState) -> tuple[str, str]:
+    """Say why no node can run VMs, and what ends that."""
+    nodes = [node for node in state.nodes if not node.observer]
+    told = ", ".join(f"{node.name} {node_state(node)}" for node in nodes)
+    return f"no node can run VMs now: {told or 'there is none'}", _way_out(nodes)
+
+
+def _way_out(nodes: list[Node]) -> str:
+    for node in nodes:
+        if node.online and node.standby:
+            return f"end a standby: crm_standby -N {node.name} -D -l reboot (after a drain), or without -l"
+        if node.online and node.maintenance:
+            return f"end a maintenance: crm_attribute --node {node.name} --name maintenance --delete"
+    return "bring a node back; see: crm_mon -1"

@@ -5,7 +5,7 @@ import time
 from vm_mgr.model.cluster import OWN_AGENT, ClusterState, Resource
 from vm_mgr.model.vm import VmName, VmState, VmStatus
 
-__all__ = ["derive_status"]
+__all__ = ["derive_status", "unmanaged_words"]
 
 FULL = "its storage is full"
 
@@ -16,13 +16,30 @@ def derive_status(resource: Resource, state: ClusterState) -> VmStatus:
     node = resource.nodes[0] if resource.nodes else ""
     vm_state, detail = _state(resource, state)
     moving = vm_state is VmState.STARTED and _is_migrating(resource)
-    return VmStatus(name, vm_state, node, detail, _alarm(name, state), moving, _kept_by(resource))
+    seen = VmStatus(name, vm_state, node, detail, _alarm(name, state), moving, _kept_by(resource))
+    waits = vm_state is VmState.STARTING and not (resource.active or resource.in_transition)
+    return seen._replace(unmanaged=unmanaged_words(state, resource), waits=waits)
 
 
 def _kept_by(resource: Resource) -> str:
     group = f"in the {resource.within}" if resource.within else ""
     agent = "" if resource.agent == OWN_AGENT else f"run by {resource.agent}"
     return "; ".join(filter(None, (group, agent)))
+
+
+def unmanaged_words(state: ClusterState, resource: Resource | None) -> str:
+    """Say why the cluster leaves a VM alone; nothing for one that it manages, or has not yet.
+
+    One that is blocked it calls unmanaged too: that is its own doing.
+    """
+    if state.maintenance:
+        return "not managed: the cluster is in maintenance mode"
+    if resource is None or resource.managed or resource.blocked:
+        return ""
+    for name in resource.nodes:
+        if (node := state.node(name)) is not None and node.maintenance:
+            return f"not managed: {name} is in maintenance"
+    return f"not managed: {resource.name} is in maintenance, or has is-managed=false"
 
 
 def _is_migrating(resource: Resource) -> bool:
@@ -84,6 +101,8 @@ def _waiting(resource: Resource, state: ClusterState) -> tuple[VmState, str]:
     """Tell a VM that is about to start from one that can't."""
     if not state.quorate:
         return VmState.STOPPED, "the cluster has no quorum"
+    if state.stop_all:
+        return VmState.STOPPED, "stop-all-resources is set"
     able = {node.name for node in state.nodes if node.can_host}
     if not able:
         return VmState.STOPPED, "no node can run VMs now"

@@ -1,0 +1,51 @@
+"""Say of VMs that are to run, and that the cluster does not begin to start, why it does not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vm_mgr.errors import VmMgrError
+from vm_mgr.model.vm import VmState, VmStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from vm_mgr.ports.cluster import Cause
+    from vm_mgr.ports.env import Env
+
+__all__ = ["with_bars", "words_of"]
+
+# Of how many at once it is found out: each costs some calls of the scheduler.
+MOST = 8
+TOLD = 4
+
+
+def with_bars(env: Env, seen: Iterable[VmStatus]) -> list[VmStatus]:
+    """Give them with the reasons; a VM that waits is Stopped, or Failed if it has failed before.
+
+    Where the scheduler can't be asked, or is about to start a VM, that one stays as it was seen.
+    """
+    vms = list(seen)
+    waiting = [vm.name for vm in vms if vm.waits]
+    if not waiting:
+        return vms
+    try:
+        found = env.cluster.bars(waiting[:MOST])
+    except VmMgrError:
+        return vms
+    return [_barred(vm, found[vm.name]) if vm.name in found else vm for vm in vms]
+
+
+def words_of(causes: Iterable[Cause]) -> str:
+    """Say the causes in one sentence."""
+    texts = [one.text for one in causes]
+    more = f"; and {len(texts) - TOLD} more" if len(texts) > TOLD else ""
+    return "; ".join(texts[:TOLD]) + more
+
+
+def _barred(vm: VmStatus, causes: tuple[Cause, ...]) -> VmStatus:
+    why = words_of(causes)
+    hint = next((one.hint for one in causes if one.hint), f"see: vm-mgr show {vm.name}; crm_mon -1")
+    text = f"no node may run it{': ' + why if why else ''} ({hint})"
+    state = VmState.FAILED if vm.detail else VmState.STOPPED
+    return vm._replace(state=state, detail="; ".join(filter(None, (vm.detail, text))), barred=text)
