@@ -158,7 +158,7 @@ def test_forced_stop_does_not_wait_for_the_guest_nor_for_another_stop(lab: Lab) 
 def test_disk_comes_and_goes_while_the_guest_runs_or_not(lab: Lab, storage: str) -> None:
     create(lab, "cmd1", storage, *LIVE, "--nostart")
     expected = [source_of(storage, "cmd1", number) for number in range(3)]
-    assert "4194304" in vm_mgr(lab, "add-disk", "cmd1", "4M")
+    assert "4 MiB" in vm_mgr(lab, "add-disk", "cmd1", "4M")
     assert stored(lab, storage, "cmd1") == sorted(expected[:2])
     assert "is removed" in vm_mgr(lab, "remove-disk", "cmd1", "1", "--yes")
     assert stored(lab, storage, "cmd1") == expected[:1]

@@ -129,7 +129,7 @@ def test_busy_guest_arrives(lab: Lab, strategy: str) -> None:
     booted, began_s = boot_id(lab), time.time()
     done = run(lab, f"vm-mgr migrate {VM} {TARGET} --strategy {strategy} {' '.join(SLOW)} --max-pause 40")
     assert "MiB/s, dirties" in done.stderr, "bytes and rates are shown on the way"
-    assert (": the guest dirties" in done.stderr) == (strategy == "auto"), "what was picked, and why"
+    assert (": the guest changes" in done.stderr) == (strategy == "auto"), "what was picked, and why"
     assert "carry 160 MiB" in done.stderr, "what may be late"
     # The service that keeps events may be some seconds behind.
     wait_until(lambda: move_told(lab, began_s), what="the move in vm-mgr events", timeout_s=30)
