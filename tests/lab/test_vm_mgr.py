@@ -224,6 +224,8 @@ def test_start_that_fails_keeps_the_imported_disk(lab: Lab, clean: Callable[[str
     xml = lab.execute("n1", ["cat", XML]).stdout.replace('bridge="br0"', 'bridge="nosuchbridge"')
     lab.execute("n1", ["sh", "-c", "cat > /root/broken.xml"], stdin=xml)
     assert_refused(create(lab, "broken", xml="/root/broken.xml"), "broken")
+    assert state(lab, "broken") == "Undefined", "what no node can start is refused before anything is copied"
+    assert_refused(create(lab, "broken", "--allow", "unfit-nodes", xml="/root/broken.xml"), "broken")
     assert state(lab, "broken") == "Failed"
     assert "system_broken" in contents(lab)["images"]
 

@@ -40,8 +40,6 @@ __all__ = [
     "warn_without_fencing",
 ]
 
-# Its parameter config names a file that nothing of ours has.
-DISTRIBUTION_AGENT = "ocf:heartbeat:VirtualDomain"
 POLL_S = 0.25
 # How long a command waits for the end of a fencing. One that works takes seconds.
 FENCING_S = 20.0
@@ -152,8 +150,8 @@ def removal_problems(env: Env, resource: Resource | None, refusal: str) -> list[
     if resource is None or not resource.is_vm:
         return []
     problems, name = membership_problems(resource, refusal), resource.name
-    lost = not env.storage.definitions.exists(VmName(name)) and resource.agent != OWN_AGENT
-    if resource.agent == DISTRIBUTION_AGENT or lost:
+    # Of one that a storage has, as SEAPATH's tools make them, `enable` makes one of ours.
+    if resource.agent != OWN_AGENT and not env.storage.definitions.exists(VmName(name)):
         message = f"{name} is {refusal}: {resource.agent} runs it, whose parameters would be lost"
         hint = f"remove it with the tool that made it: vm-mgr stop {name}; crm configure delete {name}"
         problems.append(VmMgrError(Kind.NOT_SUPPORTED, message, hint=hint))
