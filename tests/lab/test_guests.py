@@ -269,10 +269,13 @@ def test_vm_without_a_definition_of_its_own_starts_and_is_reached(lab: Lab) -> N
     assert "install qemu-guest-agent" in vm_mgr(lab, "address", "cmd1", code=7)
     vm_mgr(lab, "set", "cmd1", "--add-network", "br0")
     assert len(domain_of(lab, "cmd1", "domiflist NAME").strip().splitlines()) == 2
-    vm_mgr(lab, "set", "cmd1", "--insert", "/root/cmd.xml")
-    assert "/root/cmd.xml" in domain_of(lab, "cmd1", "domblklist NAME")
+    medium = "/srv/vms/medium.iso"  # where every node has it
+    shell(lab, f"echo medium >{medium}")
+    vm_mgr(lab, "set", "cmd1", "--insert", medium)
+    assert medium in domain_of(lab, "cmd1", "domblklist NAME")
     vm_mgr(lab, "set", "cmd1", "--eject")
-    assert "/root/cmd.xml" not in domain_of(lab, "cmd1", "domblklist NAME")
+    assert medium not in domain_of(lab, "cmd1", "domblklist NAME")
+    shell(lab, f"rm {medium}")
 
 
 def test_node_whose_lock_service_was_killed_starts_vms_of_a_directory_again(lab: Lab) -> None:
