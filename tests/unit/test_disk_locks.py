@@ -344,6 +344,14 @@ def test_libvirt_that_does_not_restart_is_said_and_tried_again(world, services):
     assert (services("monitor").returncode, restarted(world)) == (0, ["libvirtd.service"])
 
 
+def test_marker_that_can_not_be_written_fails_no_monitor(world, services):
+    marker = world.folder / "state/disk-locks"
+    marker.unlink()
+    marker.mkdir()  # nothing can be written there
+    began(world, "virtlockd", 11)
+    assert services("monitor").returncode == 0
+
+
 def test_marker_of_an_older_version_is_renewed(world, services):
     (world.folder / "state/disk-locks").write_text("")
     assert (services("monitor").returncode, restarted(world)) == (0, [])

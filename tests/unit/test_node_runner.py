@@ -6,6 +6,7 @@ from vm_mgr.adapters.host.holds import RemoteHolds
 from vm_mgr.adapters.host.remote import CALL, SshNodes
 from vm_mgr.agent import node_verbs
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.nvram import NvramPlaces
 from vm_mgr.ports.holds import Hold
 from vm_mgr.ports.node_runner import NodeVerb
 from vm_mgr.ports.runner import Completed
@@ -36,6 +37,7 @@ def nodes(env):
 
 def test_every_verb_is_understood_at_the_other_end(env, nodes):
     env.hypervisor.running["web1"], env.hypervisor.births[4711] = 4711, "12"
+    env.nvram_files.note("web1", NvramPlaces(), "", as_of_s=0.0)
     words = {
         NodeVerb.CLOCK: (),
         NodeVerb.PROCESS: ("4711", "12"),

@@ -181,13 +181,12 @@ class TestFiles:
     ):
         files.place(places, pack({"variables": NvramFile(b"v")}))
         note, path = tmp_path / "state" / "nvram..web1", tmp_path / "nvram" / "a.fd"
-        files.note("web1", places, "d")
-        assert note.stat().st_mtime < path.stat().st_mtime
-        os.utime(path, (1000, 1000))
-        os.utime(tmp_path / "swtpm" / "u" / "tpm2", (900, 900)) if (tmp_path / "swtpm").exists() else None
-        files.note("web1", places, "d")
-        assert note.stat().st_mtime == path.stat().st_mtime
-        files.note("web1", places, "")
+        now = path.stat().st_mtime
+        files.note("web1", places, "d", as_of_s=now + 9)
+        assert note.stat().st_mtime == now
+        files.note("web1", places, "d", as_of_s=now - 1)  # it has changed while it was brought to the storage
+        assert note.stat().st_mtime < now - 1
+        files.note("web1", places, "", as_of_s=now + 9)
         assert note.stat().st_mtime == 0
         assert files.kept("web1") == (places, "")
         files.forget("web1")
@@ -367,6 +366,18 @@ def test_node_keeps_it_when_another_one_asks(web1):
         answer(web1, ["keep-nvram", "../web1"])
 
 
+def test_node_where_it_does_not_run_says_so(web1):
+    with pytest.raises(VmMgrError):
+        answer(web1, ["keep-nvram", "web1"])
+
+
+def test_guest_that_an_older_version_has_started_is_kept_for_a_snapshot(web1):
+    web1.hypervisor.running["web1"] = 7
+    write(web1, OLD)
+    assert answer(web1, ["keep-nvram", "web1"]).endswith(" kept")
+    assert kept(web1) == OLD
+
+
 def test_clone_has_its_own_copy(web1):
     web1.storage.definitions.keep_nvram("web1", OLD)
     clone(web1, CloneRequest(VmName("web1"), VmName("web2"), lambda source: source, start=False))
@@ -394,11 +405,28 @@ def test_takeover_brings_what_the_domain_had(env, image):
     assert kept(env) == OLD
 
 
-def test_firmware_that_is_edited_in_gets_a_place(web1):
+def test_tpm_that_is_edited_in_outlives_a_power_off_and_a_path_that_is_named_stays(web1):
     plain = UEFI.replace(" firmware='efi'", "").replace("<tpm", "<gone").replace("</tpm", "</gone")
     web1.storage.definitions.describe("web1", {"xml": plain})
-    edit(web1, "web1", UEFI, plain)
-    assert DomainXml().nvram(web1.storage.definitions.read("web1")) == PLACES
+    edit(web1, "web1", UEFI.replace("<type>hvm</type>", "<type>hvm</type><nvram>/my.fd</nvram>"), plain)
+    stored = web1.storage.definitions.read("web1")
+    assert DomainXml().nvram(stored) == NvramPlaces("/my.fd", PLACES.tpm)
+    assert 'persistent_state="yes"' in stored
+
+
+def test_file_of_another_vm_can_not_be_edited_in(web1, image):
+    create(web1, CreateRequest(VmName("web2"), UEFI.replace(UUID, UUID.replace("6a1", "7a1")), (image,)))
+    before = web1.storage.definitions.read("web2")
+    theirs = DomainXml().nvram(before).variables
+    with pytest.raises(VmMgrError, match="web1"):
+        edit(web1, "web2", before.replace(theirs, PLACES.variables), before)
+
+
+def test_variables_in_qcow2_are_refused(env, image):
+    text = os_of("<nvram format='qcow2'/>")
+    with pytest.raises(VmMgrError) as caught:
+        create(env, CreateRequest(VmName("web1"), text, (image,)))
+    assert (caught.value.kind, bool(caught.value.hint)) == (Kind.NOT_SUPPORTED, True)
 
 
 class TestMonitor:

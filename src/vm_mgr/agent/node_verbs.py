@@ -9,7 +9,7 @@ from typing import assert_never
 from vm_mgr.agent.hold import read_words
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.requirement_words import is_word
-from vm_mgr.operations.storage.nvram import keep_nvram
+from vm_mgr.operations.storage.nvram import keep_here
 from vm_mgr.ports.holds import Hold
 from vm_mgr.ports.node_env import NodeEnv
 from vm_mgr.ports.node_runner import NodeVerb
@@ -53,7 +53,7 @@ def _do(env: NodeEnv, verb: NodeVerb, words: Sequence[str]) -> str:
             return f"limit of {name} ended"
         case NodeVerb.KEEP_NVRAM:
             _, name, _ = read_words(words, 2)
-            keep_nvram(env, env.storage, name)
+            keep_here(env, name)
             return "kept"
         case NodeVerb.HAS:
             return has(env, words[1:])

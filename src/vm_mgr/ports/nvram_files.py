@@ -30,8 +30,8 @@ class NvramFiles(Protocol):
         """Tell what was noted of a VM; none for one that did not run here since the boot."""
         ...
 
-    def note(self, name: VmName, places: NvramPlaces, digest: str) -> None:
-        """Note it; from then on the agent's monitor sees when a file changes."""
+    def note(self, name: VmName, places: NvramPlaces, digest: str, *, as_of_s: float) -> None:
+        """Note it; the agent's monitor sees what has changed since as_of_s, in seconds since 1970."""
         ...
 
     def forget(self, name: VmName) -> None:

@@ -64,7 +64,7 @@ class NoCopies:
     def place(self, places: NvramPlaces, packed: bytes) -> None:
         """Place none."""
 
-    def note(self, name: VmName, places: NvramPlaces, digest: str) -> None:
+    def note(self, name: VmName, places: NvramPlaces, digest: str, *, as_of_s: float) -> None:
         """Note none."""
 
     def forget(self, name: VmName) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +28,7 @@ __all__ = ["HostNvramFiles"]
 # swtpm's own, and not its lock (https://github.com/stefanberger/swtpm, src/swtpm/swtpm_nvstore_dir.c).
 TPM_FILES = ("tpm2-00.*", "tpm-00.*")
 PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_")
-# A file system may keep times in whole seconds: a file this young is looked at once more.
+# A file system may keep times in whole seconds: a file that was this young is looked at once more.
 YOUNG_S = 2
 FOLDER_MODE = 0o711
 
@@ -69,14 +68,14 @@ class HostNvramFiles:
             return None
         return KeptNvram(NvramPlaces(variables, tpm), digest)
 
-    def note(self, name: VmName, places: NvramPlaces, digest: str) -> None:
-        """Write it, with the time of the youngest file."""
+    def note(self, name: VmName, places: NvramPlaces, digest: str, *, as_of_s: float) -> None:
+        """Write it, with the time of the youngest file, or that from which on a file may have changed."""
         with _working("noted"):
             youngest = max((Path(path).stat().st_mtime for path in places if _exists(path)), default=0.0)
             path = self._note(name)
             new = path.with_name(path.name + "..new")
             private.write(new, f"{digest}\n{places.variables}\n{places.tpm}\n")
-            when = youngest if time.time() - youngest > YOUNG_S else youngest - YOUNG_S
+            when = min(youngest, as_of_s - YOUNG_S)
             when = when if digest else 0.0  # the storage has nothing yet: the next monitor is to keep it
             os.utime(new, (max(when, 0), max(when, 0)))
             new.replace(path)

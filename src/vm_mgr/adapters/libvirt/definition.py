@@ -19,7 +19,7 @@ from vm_mgr.adapters.libvirt.domain_disks import (
 )
 from vm_mgr.adapters.libvirt.domain_text import XML_HINT, parse, set_first, text_of, uuid_of
 from vm_mgr.adapters.libvirt.exclusive import exclusive, give_own, new_mac, shared
-from vm_mgr.adapters.libvirt.nvram import nvram_places, own_nvram
+from vm_mgr.adapters.libvirt.nvram import nvram_places, nvram_problems, outlive_power_off, own_nvram
 from vm_mgr.adapters.libvirt.opened import opened
 from vm_mgr.adapters.libvirt.placing import new_disk, put_in_place
 from vm_mgr.adapters.libvirt.requirements import make_media_optional, requirements
@@ -51,7 +51,7 @@ class DomainXml(ApplianceXml):
             return [error]
         if root.find("devices") is None:
             return [VmMgrError(Kind.INVALID, "the domain XML has no <devices>", hint=XML_HINT)]
-        return duplicates(root)
+        return duplicates(root) + nvram_problems(root)
 
     def ties(self, xml: str, own: Collection[str] = ()) -> tuple[Tie, ...]:
         """Look at every element that names a path or hardware of a node."""
@@ -189,11 +189,11 @@ class DomainXml(ApplianceXml):
         return text_of(root) if make_media_optional(root) else xml
 
     def completed(self, xml: str) -> str:
-        """Look for interfaces without an address, and for firmware without a place for its variables."""
+        """Look for interfaces without an address, and for a TPM that a power-off would empty."""
         root = parse(xml)
         before = text_of(root)
         _give_addresses(_devices(root))
-        own_nvram(root, uuid_of(root))
+        outlive_power_off(root)
         after = text_of(root)
         # A declaration may name the encoding of the file that it was read from; what is stored is UTF-8.
         declared = xml.lstrip("\ufeff").startswith("<?xml")

@@ -207,7 +207,9 @@ RULES = (
     Rule(MAC, "devices/interface/mac", "address", _own_mac),
     Rule("generation ID", "genid", "", _own_uuid),
     Rule("hardware UUID", "hwuuid", "", _own_uuid),
-    # Those in a file get one of their own in each VM (nvram.py).
+    # A new VM gets a file of its own (nvram.py); `edit` may name one.
+    Rule("firmware variables", "os/nvram", "", _own_path),
+    Rule("firmware variables", "os/nvram/source", "file", _own_path),
     Rule("firmware variables", "os/nvram/source", "name", _own_path),
     Rule("variable store", "os/varstore", "path", _own_path),
     Rule("TPM state", "devices/tpm/backend[@type='emulator']/source", "path", _own_path),

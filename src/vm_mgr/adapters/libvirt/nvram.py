@@ -6,9 +6,10 @@ and tpm); both are named by the UUID here, which a VM keeps through a rename and
 
 from lxml import etree
 
+from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.nvram import NvramPlaces
 
-__all__ = ["nvram_places", "own_nvram"]
+__all__ = ["nvram_places", "nvram_problems", "outlive_power_off", "own_nvram"]
 
 VARIABLES = "/var/lib/libvirt/qemu/nvram"
 TPM = "/var/lib/libvirt/swtpm"
@@ -20,10 +21,7 @@ def nvram_places(root: etree._Element, name: str, uuid: str) -> NvramPlaces:
 
 
 def own_nvram(root: etree._Element, uuid: str) -> None:
-    """Give the variables a file that no other VM has, and have libvirt keep a TPM's state at a power-off.
-
-    A domain that is not persistent loses that state without the attribute.
-    """
+    """Give the variables a file that no other VM has; a TPM has one by the UUID."""
     if _has_variables(root):
         system = root.find("os")
         assert system is not None  # noqa: S101 - it has variables
@@ -36,9 +34,23 @@ def own_nvram(root: etree._Element, uuid: str) -> None:
         if store.get("type"):
             del store.attrib["type"]
         store.text = f"{VARIABLES}/{uuid}_VARS.fd"
+    outlive_power_off(root)
+
+
+def outlive_power_off(root: etree._Element) -> None:
+    """Have libvirt keep the state of an emulated TPM when it powers the domain off."""
     backend = _emulated(root)
     if backend is not None:
         backend.set("persistent_state", "yes")
+
+
+def nvram_problems(root: etree._Element) -> list[VmMgrError]:
+    """Refuse variables in qcow2: a copy of the file while QEMU has it open may not be whole."""
+    store = root.find("os/nvram")
+    if store is None or store.get("format", "raw") == "raw":
+        return []
+    message = f"the UEFI variables are in a file of the format {store.get('format')}"
+    return [VmMgrError(Kind.NOT_SUPPORTED, message, hint="have them raw: remove the format from <nvram>")]
 
 
 def _behind_loader(system: etree._Element, store: etree._Element) -> None:

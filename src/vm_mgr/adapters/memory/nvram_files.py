@@ -26,7 +26,7 @@ class MemoryNvramFiles:
         """Give the note."""
         return self.notes.get(name)
 
-    def note(self, name: VmName, places: NvramPlaces, digest: str) -> None:
+    def note(self, name: VmName, places: NvramPlaces, digest: str, *, as_of_s: float) -> None:  # noqa: ARG002
         """Remember."""
         self.notes[name] = KeptNvram(places, digest)
 

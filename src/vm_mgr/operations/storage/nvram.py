@@ -12,7 +12,15 @@ from vm_mgr.ports.env import Env
 from vm_mgr.ports.node_runner import NodeVerb
 from vm_mgr.ports.storage import Storage
 
-__all__ = ["forget_nvram", "keep_instant", "keep_nvram", "note_nvram", "restore_nvram", "settle_nvram"]
+__all__ = [
+    "forget_nvram",
+    "keep_here",
+    "keep_instant",
+    "keep_nvram",
+    "note_nvram",
+    "restore_nvram",
+    "settle_nvram",
+]
 
 
 def restore_nvram(env: Env, storage: Storage, name: VmName, xml: str) -> None:
@@ -30,14 +38,15 @@ def restore_nvram(env: Env, storage: Storage, name: VmName, xml: str) -> None:
         if kept:
             storage.definitions.keep_nvram(name, kept)
     env.nvram_files.place(places, kept)
-    env.nvram_files.note(name, places, digest(kept))
+    env.nvram_files.note(name, places, digest(kept), as_of_s=env.clock.utc())
 
 
 def note_nvram(env: Env, storage: Storage, name: VmName, xml: str) -> None:
     """Begin to keep what has arrived here with a live migration."""
     places = env.definitions.nvram(xml)
     if places != NvramPlaces():
-        env.nvram_files.note(name, places, digest(storage.definitions.nvram(name)))
+        known = digest(storage.definitions.nvram(name))
+        env.nvram_files.note(name, places, known, as_of_s=env.clock.utc())
         keep_nvram(env, storage, name)
 
 
@@ -46,10 +55,22 @@ def keep_nvram(env: Env, storage: Storage, name: VmName) -> None:
     noted = env.nvram_files.kept(name)
     if noted is None:
         return
+    as_of_s = env.clock.utc()
     here = env.nvram_files.read(noted.places)
     if here and digest(here) != noted.digest:
         storage.definitions.keep_nvram(name, here)
-    env.nvram_files.note(name, noted.places, digest(here) or noted.digest)
+    env.nvram_files.note(name, noted.places, digest(here) or noted.digest, as_of_s=as_of_s)
+
+
+def keep_here(env: Env, name: VmName) -> None:
+    """Have the storage know what a VM that runs here has now; one that an older version has started, too."""
+    if env.processes.find_vm(name) is None:
+        message = f"{name} does not run here, so its UEFI variables are elsewhere"
+        raise VmMgrError(Kind.WRONG_STATE, message, hint=f"look: vm-mgr status {name}")
+    if env.nvram_files.kept(name) is None:
+        note_nvram(env, env.storage, name, env.storage.definitions.read(name))
+    else:
+        keep_nvram(env, env.storage, name)
 
 
 def settle_nvram(env: Env, storage: Storage, name: VmName) -> None:
@@ -79,7 +100,7 @@ def keep_instant(env: Env, name: VmName) -> None:
     if node is None or env.definitions.nvram(env.storage.definitions.read(name)) == NvramPlaces():
         return
     if node == env.cluster.local_node():
-        keep_nvram(env, env.storage, name)
+        keep_here(env, name)
         return
     told = env.node_runner.run(node, NodeVerb.KEEP_NVRAM, name)
     if told != "kept":
