@@ -44,6 +44,7 @@ _CHARACTER = ("serial", "parallel", "console", "channel", "redirdev", "smartcard
 _EVERYWHERE = frozenset({"/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"})
 _ANY_ADDRESS = frozenset({"", "0.0.0.0", "::", "127.0.0.1", "::1", "localhost"})  # noqa: S104 - nothing listens here
 _REMOVABLE = ("cdrom", "floppy")
+_OPTIONAL = (None, "optional")
 _PINS = ("vcpu", "cputune/vcpupin", "cputune/emulatorpin", "cputune/iothreadpin")
 # Cards that each QEMU has where libvirt offers them.
 _CARDS = frozenset({"virtio", "virtio-transitional", "virtio-non-transitional", "e1000", "e1000e", "rtl8139"})
@@ -71,11 +72,12 @@ def make_media_optional(root: etree._Element) -> bool:
 def _media(root: etree._Element) -> list[tuple[etree._Element, str]]:
     """Give the sources of optical and floppy drives that are files or devices of a node, with their paths.
 
-    A drive whose medium somebody has made mandatory is none of them.
+    A drive that somebody has given another policy is none of them: with "requisite", too, no domain starts
+    without its medium.
     """
     drives = [one for one in root.iterfind("devices/disk") if one.get("device") in _REMOVABLE]
     found = [(source, _local(source)) for one in drives for source in one.iterfind("source")]
-    return [(source, path) for source, path in found if path and source.get("startupPolicy") != "mandatory"]
+    return [(source, path) for source, path in found if path and source.get("startupPolicy") in _OPTIONAL]
 
 
 def _bridges(root: etree._Element) -> set[str]:
@@ -130,7 +132,7 @@ def _passed_through(root: etree._Element) -> Iterator[str]:
     devices += root.iterfind("devices/disk[@type='nvme']")
     for one in devices:
         for source in one.iterfind("source"):
-            if source.get("startupPolicy") in (None, "mandatory"):
+            if source.get("startupPolicy") != "optional":
                 yield from _host_device(one, source)
 
 
@@ -270,7 +272,7 @@ def _paths(root: etree._Element) -> Iterator[str]:
     media = [source for source, _ in _media(root)]
     for disk in root.iterfind("devices/disk"):
         for source in disk.iterfind("source"):
-            if source not in media and source.get("startupPolicy") in (None, "mandatory"):
+            if source not in media and source.get("startupPolicy") != "optional":
                 yield _local(source)
     for tag in _CHARACTER:
         for one in root.iterfind(f"devices/{tag}"):
