@@ -196,7 +196,8 @@ answer. An element that is not in the tables is kept, and libvirt judges it.
   `--allow shared-with-vm` accepts all but a UUID and a disk, for VMs that never run on one node at the same
   time.
 - **Nodes**: what is *needed* must be there on each node where the VM is to start. What is *state* is lost
-  with its node. It is refused without `--allow node-local-state`.
+  with its node. It is refused without `--allow node-local-state`. Where the medium of an optical or floppy
+  drive is missing, the VM starts with an empty drive, unless the definition has a `startupPolicy` for it.
 """
 
 
@@ -244,7 +245,7 @@ def _plain(one: etree._Element) -> tuple[object, ...]:
 def _needs(row: Row, made: str) -> str:
     """Name what a start needs; what a tie names by its path is named once."""
     definitions = DomainXml()
-    ties = definitions.ties(row.xml, ["/old.qcow2"])
+    ties = [tie for tie in definitions.ties(row.xml, ["/old.qcow2"]) if not tie.optional]
     named = [f"{tie.text}{' (state)' if tie.state else ''}" for tie in ties]
     required = [text(one) for one in needed(definitions.requirements(made))]
     return ", ".join([*(one for one in required if not any(one in tie for tie in named)), *named])

@@ -187,6 +187,28 @@ def test_all_is_told_in_one_warning_wherever_a_vm_is_made_or_enabled(env, image)
         assert all(path in notes(env)[0] for path in ("/iso/a.iso", "/export", "/kernel"))
 
 
+@pytest.mark.parametrize(
+    ("more", "start"),
+    [("", ""), (DEVICES["/export"], "only where the rest exists"), (ISO, "")],
+    ids=["medium", "and a folder", "twice"],
+)
+def test_medium_without_which_the_vm_starts_is_not_called_a_condition(env, image, more, start):
+    create(env, CreateRequest("web1", domain(ISO + more.replace("sda", "sdb")), (image,)))
+    (told,) = [one for one in env.said if isinstance(one, Note) and one.code == "node-local"]
+    assert "/iso/a.iso [elsewhere the drive is empty]" in told.message
+    assert start in told.hint
+    assert ("it can start only" in told.hint) is bool(start)
+
+
+@pytest.mark.parametrize("policy", ["mandatory", "requisite"])
+def test_medium_that_a_start_needs_is_a_condition(env, image, policy):
+    needed = ISO.replace("<source ", f"<source startupPolicy='{policy}' ")
+    create(env, CreateRequest("web1", domain(needed), (image,)))
+    (told,) = [one for one in env.said if isinstance(one, Note) and one.code == "node-local"]
+    assert told.message.endswith("/iso/a.iso")
+    assert "only where that exists" in told.hint
+
+
 def test_edit_tells_what_is_new(env, image):
     create(env, CreateRequest("web1", domain(ISO), (image,)))
     before = env.storage.definitions.read("web1")

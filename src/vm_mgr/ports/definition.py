@@ -57,10 +57,14 @@ class Prepared(NamedTuple):
 
 
 class Tie(NamedTuple):
-    """What a definition has on one node only; with state, what the guest keeps there is lost elsewhere."""
+    """What a definition has on one node only; with state, what the guest keeps there is lost elsewhere.
+
+    optional: the domain starts without it, with an empty drive.
+    """
 
     text: str
     state: bool = False
+    optional: bool = False
 
 
 class HardDisk(NamedTuple):

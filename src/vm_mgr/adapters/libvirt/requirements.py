@@ -12,7 +12,7 @@ from lxml import etree
 from vm_mgr.model.numbers import whole_number
 from vm_mgr.model.requirement_words import MEDIUM, word
 
-__all__ = ["make_media_optional", "requirements"]
+__all__ = ["make_media_optional", "optional_media", "requirements"]
 
 IsShared = Callable[[str], bool]
 # Linux allows 15 bytes for the name of an interface.
@@ -57,19 +57,19 @@ def requirements(root: etree._Element, is_shared: IsShared) -> tuple[str, ...]:
         found += part(root)
     paths = {path for path in _paths(root) if path.startswith("/") and path not in _EVERYWHERE}
     found += [word("has-file", path) for path in sorted(paths) if not is_shared(path)]
-    found += [word(MEDIUM, path) for _, path in _media(root) if not is_shared(path)]
+    found += [word(MEDIUM, path) for _, path in optional_media(root) if not is_shared(path)]
     return tuple(dict.fromkeys(found))
 
 
 def make_media_optional(root: etree._Element) -> bool:
     """Tell whether anything is changed; a policy that somebody has chosen stays."""
-    found = [source for source, _ in _media(root) if not source.get("startupPolicy")]
+    found = [source for source, _ in optional_media(root) if not source.get("startupPolicy")]
     for source in found:
         source.set("startupPolicy", "optional")
     return bool(found)
 
 
-def _media(root: etree._Element) -> list[tuple[etree._Element, str]]:
+def optional_media(root: etree._Element) -> list[tuple[etree._Element, str]]:
     """Give the sources of optical and floppy drives that are files or devices of a node, with their paths.
 
     A drive that somebody has given another policy is none of them: with "requisite", too, no domain starts
@@ -269,7 +269,7 @@ def _paths(root: etree._Element) -> Iterator[str]:
     emulator = (root.findtext("devices/emulator") or "").strip()
     if emulator != "/usr/bin/qemu-system-x86_64":
         yield emulator
-    media = [source for source, _ in _media(root)]
+    media = [source for source, _ in optional_media(root)]
     for disk in root.iterfind("devices/disk"):
         for source in disk.iterfind("source"):
             if source not in media and source.get("startupPolicy") != "optional":

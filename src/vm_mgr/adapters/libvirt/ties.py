@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from lxml import etree
 
+from vm_mgr.adapters.libvirt.requirements import optional_media
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.ports.definition import Tie
 
@@ -34,7 +35,12 @@ PARTS = {
 def ties(root: etree._Element, is_shared: IsShared) -> list[Tie]:
     """Name each once; is_shared tells of a path that all nodes have."""
     found = [*_disks(root), *_system(root), *_devices(root), *_qemu(root)]
-    local = [Tie(f"{what} {path}".strip(), state) for what, path, state in found if not is_shared(path)]
+    media = {path for _, path in optional_media(root)}
+    local = [
+        Tie(f"{what} {path}".strip(), state, path in media)
+        for what, path, state in found
+        if not is_shared(path)
+    ]
     return list(dict.fromkeys(local))
 
 

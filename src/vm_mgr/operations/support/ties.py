@@ -55,10 +55,12 @@ def warn_of_ties(
         return  # whoever starts it says what is wrong with it
     if not found:
         return
-    words = [f"{tie.text}{' [state]' if tie.state else ''}" for tie in found]
-    message = f"{name} has what may be on one node only: {', '.join(words)}"
-    hint = "it can start only where that exists; have the same on all nodes, or leave it out: "
-    env.say(Note(Level.WARNING, "node-local", message, f"{hint}vm-mgr edit {name}"))
+    message = f"{name} has what may be on one node only: {_marked(found)}"
+    hint = f"have the same on all nodes, or leave it out: vm-mgr edit {name}"
+    optional = [tie.optional for tie in found]
+    if not all(optional):
+        hint = f"it can start only where {'the rest' if any(optional) else 'that'} exists; {hint}"
+    env.say(Note(Level.WARNING, "node-local", message, hint))
 
 
 def tell_definition(
@@ -87,6 +89,12 @@ def tell_definition(
 def warn_of_foreign(env: Env, name: VmName, disks: Collection[str], ties: Collection[Tie]) -> None:
     """Name disks that the VM has and the storages don't keep, and what else may be on one node only."""
     message = f"{name} gets disks that vm-mgr does not keep: {', '.join(disks)}"
-    message += f"; and what may be on one node only: {', '.join(tie.text for tie in ties)}" if ties else ""
-    hint = f"the VM can only start where they exist and nobody else has them; or: vm-mgr add-disk {name}"
+    message += f"; and what may be on one node only: {_marked(ties)}" if ties else ""
+    hint = f"the VM can only start where these disks exist and nobody else has them; or: vm-mgr add-disk {name}"
     env.say(Note(Level.WARNING, "foreign-disks", message, hint))
+
+
+def _marked(ties: Collection[Tie]) -> str:
+    """Name them, and say of what is lost elsewhere, and of what a start does not need."""
+    marks = {(True, False): " [state]", (False, True): " [elsewhere the drive is empty]"}
+    return ", ".join(f"{tie.text}{marks.get((tie.state, tie.optional), '')}" for tie in ties)
