@@ -17,6 +17,7 @@ DELETING = {
     "clone",
     "create",
     "edit",
+    "import",
     "purge",
     "remove",
     "remove-disk",
@@ -143,6 +144,12 @@ def test_signal_ends_all_and_says_what_was_not_begun(three, env):
 def test_what_deletes_has_a_way_around_its_question():
     asking = {name for name, one in commands().items() if any(option.name == "yes" for option in one.params)}
     assert asking == DELETING
+    replacing = {
+        name
+        for name, one in commands().items()
+        if any(option.name == "force" and option.help.startswith("Replace") for option in one.params)
+    }
+    assert {"create", "import"} <= replacing <= asking
 
 
 DELETIONS = [
@@ -152,6 +159,8 @@ DELETIONS = [
     ("rollback", "a", "--snap-name", "s"),
     ("remove-disk", "a", "1"),
     ("clone", "a", "--dst-name", "b", "--force"),
+    ("import", "none.ova", "--name", "b", "--force"),
+    ("import", "none.ova", "--force"),
 ]
 
 
