@@ -111,9 +111,12 @@ def test_guest_without_a_screen_leaves_no_file(shell, tmp_path):
     assert not list(tmp_path.glob("*.png"))
 
 
-def test_folder_that_is_not_there_is_told(shell, env):
+@pytest.mark.parametrize("path", ["/none/a.png", f"/tmp/{'a' * 300}.png"])
+def test_file_that_can_not_be_written_is_told(shell, env, path):
     env.hypervisor.guest.picture = b"x"
-    assert shell("screenshot", "web1", "/none/a.png").exit_code == EXIT_CODES[Kind.NOT_FOUND]
+    done = shell("screenshot", "web1", path)
+    assert done.exit_code == EXIT_CODES[Kind.NOT_FOUND]
+    assert "hint: name a file that can be written" in done.stderr
 
 
 @pytest.mark.parametrize(
