@@ -9,9 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from vm_mgr.adapters.libvirt.guest_access import LibvirtGuests
+from vm_mgr.adapters.libvirt.virsh import check
 from vm_mgr.cli.app import app
 from vm_mgr.cli.pictures import as_png
-from vm_mgr.errors import EXIT_CODES, Kind
+from vm_mgr.errors import EXIT_CODES, Kind, VmMgrError
 from vm_mgr.ports.guest_access import AddressSource, Executed, GuestAddress
 from vm_mgr.ports.runner import Completed
 
@@ -111,9 +112,12 @@ def test_guest_without_a_screen_leaves_no_file(shell, tmp_path):
     assert not list(tmp_path.glob("*.png"))
 
 
-def test_folder_that_is_not_there_is_told(shell, env):
+@pytest.mark.parametrize("path", ["/none/a.png", f"/tmp/{'a' * 300}.png"])
+def test_file_that_can_not_be_written_is_told(shell, env, path):
     env.hypervisor.guest.picture = b"x"
-    assert shell("screenshot", "web1", "/none/a.png").exit_code == EXIT_CODES[Kind.NOT_FOUND]
+    done = shell("screenshot", "web1", path)
+    assert done.exit_code == EXIT_CODES[Kind.NOT_FOUND]
+    assert "hint: name a file that can be written" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -133,6 +137,26 @@ def test_way_to_the_screen_is_printed(shell, env, uri, lines):
 def test_no_way_to_a_screen_is_refused(shell, env, uri):
     env.hypervisor.guest.uri = uri
     assert shell("console", "web1", "--graphical").exit_code == EXIT_CODES[Kind.NOT_SUPPORTED]
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        (
+            "Guest agent command failed, error was 'Failed to execute child process “ll” (No such file)'",
+            "sh -c",
+        ),
+        ("The command guest-exec has been disabled for this instance", "allow guest-exec"),
+        ("Command guest-exec has been disabled: the command is not allowed", "allow guest-exec"),
+        ("no screens to take screenshot from", "<video/>"),
+    ],
+)
+def test_what_a_guest_refuses_has_a_hint_for_the_guest(said, hint):
+    with pytest.raises(VmMgrError) as failed:
+        check(Completed(("virsh",), 1, "", f"error: internal error: {said}\n"))
+    assert said in failed.value.message
+    assert hint in failed.value.hint
+    assert "journalctl" not in failed.value.hint
 
 
 class Virsh:

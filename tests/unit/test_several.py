@@ -9,6 +9,7 @@ from vm_mgr.cli.app import app
 from vm_mgr.cli.reference import commands
 from vm_mgr.errors import EXIT_CODES, Kind, SignalError
 from vm_mgr.model.vm import TargetRole
+from vm_mgr.operations.registry import OPERATIONS
 from vm_mgr.ports.cluster import SideEffect
 
 XML = "<domain type='qemu'><memory>1</memory><os><type>hvm</type></os><devices/></domain>"
@@ -17,6 +18,7 @@ DELETING = {
     "clone",
     "create",
     "edit",
+    "import",
     "purge",
     "remove",
     "remove-disk",
@@ -140,9 +142,38 @@ def test_signal_ends_all_and_says_what_was_not_begun(three, env):
     assert "nothing was begun with c" in done.stderr
 
 
+@pytest.mark.parametrize(("output", "told"), [("table", "nothing was changed\n"), ("json", "")])
+def test_dry_run_that_a_signal_ends_tells_no_results(three, env, monkeypatch, output, told):
+    begun = []
+
+    def interrupted(env, name, **_):
+        if begun:
+            raise SignalError(2)
+        begun.append(name)
+        return operation(env, name)
+
+    operation = OPERATIONS["stop"].load()
+    monkeypatch.setattr(type(OPERATIONS["stop"]), "load", lambda _: interrupted)
+    done = three("stop", "a", "b", "c", "--dry-run", "-o", output)
+    assert (done.exit_code, begun) == (130, ["a"])
+    assert done.stdout.endswith(told)
+    assert "Stopped" not in done.stdout
+    assert "nothing was begun with c" in done.stderr
+
+
+def test_second_name_is_the_one_that_differs(shell):
+    assert "two names are given: a and b" in shell("stop", "--name", "a", "a", "b").stderr
+
+
 def test_what_deletes_has_a_way_around_its_question():
     asking = {name for name, one in commands().items() if any(option.name == "yes" for option in one.params)}
     assert asking == DELETING
+    replacing = {
+        name
+        for name, one in commands().items()
+        if any(option.name == "force" and option.help.startswith("Replace") for option in one.params)
+    }
+    assert {"create", "import"} <= replacing <= asking
 
 
 DELETIONS = [
@@ -152,6 +183,8 @@ DELETIONS = [
     ("rollback", "a", "--snap-name", "s"),
     ("remove-disk", "a", "1"),
     ("clone", "a", "--dst-name", "b", "--force"),
+    ("import", "none.ova", "--name", "b", "--force"),
+    ("import", "none.ova", "--force"),
 ]
 
 

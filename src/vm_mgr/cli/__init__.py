@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from typing import Any, ClassVar
 
-__all__ = ["main"]
+__all__ = ["COMPLETES", "main"]
 
 # Set by the shell's script while a word is completed.
 COMPLETES = "_VM_MGR_COMPLETE"
@@ -35,7 +35,7 @@ def main() -> None:
     _open_closed()
     try:
         _answer()
-    except Exception as error:
+    except Exception as error:  # the outermost boundary: whatever is not foreseen is a defect, told in one line
         _leave_if_unwritten()
         if "--debug" in sys.argv:
             raise

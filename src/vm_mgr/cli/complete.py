@@ -174,7 +174,7 @@ class _BothSpellings(ShellComplete):
         """Give nothing where anything fails: the user is typing."""
         try:
             found = super().get_completions([dashed(word) for word in args], dashed(incomplete))
-        except Exception:  # noqa: BLE001
+        except Exception:  # noqa: BLE001 - the outermost boundary: a traceback would spoil the typed line
             return []
         if "=" not in incomplete and dashed(incomplete) != incomplete:
             for item in found:

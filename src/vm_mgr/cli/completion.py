@@ -3,6 +3,8 @@
 import click
 from click.shell_completion import get_completion_class
 
+from vm_mgr.cli import COMPLETES
+
 __all__ = ["completion_command"]
 
 
@@ -20,4 +22,4 @@ def completion_command(shell: str) -> None:
     found = get_completion_class(shell)
     if found is None:
         raise click.UsageError(f"no completion for {shell}")
-    print(found(app, {}, "vm-mgr", "_VM_MGR_COMPLETE").source())
+    print(found(app, {}, "vm-mgr", COMPLETES).source())

@@ -82,8 +82,8 @@ def screenshot_command(name: VmName, words: tuple[str, ...]) -> None:
     if len(words) > 1:
         raise click.UsageError("give the name of the VM and at most one file")
     path = Path(next(iter(words), f"{name}.png"))
-    made = not path.exists()
     try:
+        made = not path.exists()
         path.open("ab").close()
         given = {"name": name, "path": str(path)}
         try:

@@ -115,7 +115,9 @@ def each(
         left = names[len(done) + len(failed) + 1 :]
         if left:
             error.add(f"nothing was begun with {', '.join(left)}")
-        answer_all(verb, done, many=len(names) > 1)
+        steps.sum_up()
+        if not is_dry_run():  # whose results are not true
+            answer_all(verb, done, many=len(names) > 1)
         fail(error)
     if failed and len(names) > 1:
         click.echo(f"vm-mgr: error: {verb} failed for {', '.join(failed)}", err=True)
@@ -178,8 +180,9 @@ def names_argument(command: Callable[..., object]) -> Callable[..., object]:
 
     @wraps(command)
     def with_names(named: str | None, plain: tuple[str, ...], **options: Any) -> object:
-        if named is not None and any(named != word for word in plain):
-            raise click.UsageError(f"two names are given: {named} and {plain[0]}")
+        other = next((word for word in plain if word != named), None)
+        if named is not None and other is not None:
+            raise click.UsageError(f"two names are given: {named} and {other}")
         given = dict.fromkeys(plain if named is None else (named,))
         return command(names=[_name(word) for word in given or (None,)], **options)
 

@@ -35,6 +35,12 @@ _WARNING = re.compile(r"qemu-system-[a-z0-9_]+: warning: ")
 HINTS = {
     "No more available PCI slots": "use --disk-bus scsi; or stop the VM and add <controller type='pci' "
     "model='pcie-root-port'/> for each further disk: vm-mgr edit NAME",
+    # These come from the guest's agent (g_spawn of GLib, qmp-dispatch.c of QEMU): libvirt's log has no more.
+    "Failed to execute child process": "name a program that the guest has; a shell's words: sh -c '…'",
+    "guest-exec has been disabled": "allow guest-exec in the guest's configuration of qemu-ga, and restart "
+    "its agent",
+    "no screens to take screenshot from": "add <graphics type='vnc'/> and <video/> to it: vm-mgr edit NAME; "
+    "the text console: vm-mgr console NAME",
 }
 
 
