@@ -212,6 +212,12 @@ def kept(env, name="web1", snapshot=""):
     return env.storage.definitions.nvram(VmName(name), snapshot)
 
 
+def runs(env):
+    """Have it run here, as after a live migration or an upgrade."""
+    env.hypervisor.running["web1"] = 7
+    env.hypervisor.xmls["web1"] = env.storage.definitions.read("web1")
+
+
 def write(env, packed):
     """Do what QEMU or swtpm does."""
     env.nvram_files.there[PLACES] = packed
@@ -238,7 +244,7 @@ def test_what_an_older_version_left_on_the_node_is_taken_over(web1):
 
 
 def test_guest_that_runs_already_is_kept_from_now_on(web1):
-    web1.hypervisor.running["web1"] = 7
+    runs(web1)
     write(web1, OLD)
     act(web1, "start")
     assert kept(web1) == OLD
@@ -292,13 +298,26 @@ def test_storage_that_can_not_be_read_refuses_the_start(web1):
 
 def test_arrived_guest_is_kept_from_its_new_node(web1):
     web1.storage.definitions.keep_nvram("web1", OLD)
-    web1.hypervisor.running["web1"] = 7
+    runs(web1)
     write(web1, NEW)
     act(web1, "migrate_from")
     assert kept(web1) == NEW
     write(web1, NEWER)
     nvram_changed(web1, GIVEN)
     assert kept(web1) == NEWER
+
+
+def test_guest_that_arrives_while_the_storage_is_away_is_kept_by_the_monitor(web1):
+    web1.storage.definitions.keep_nvram("web1", OLD)
+    runs(web1)
+    write(web1, NEW)
+    web1.storage.failing = "definitions.keep_nvram"
+    act(web1, "migrate_from")
+    web1.storage.failing = ""
+    assert kept(web1) == OLD
+    assert web1.nvram_files.as_of_s["web1"] == 0  # so the monitor calls
+    nvram_changed(web1, GIVEN)
+    assert kept(web1) == NEW
 
 
 def test_left_node_has_no_copy_and_writes_no_more(web1):
@@ -372,7 +391,7 @@ def test_node_where_it_does_not_run_says_so(web1):
 
 
 def test_guest_that_an_older_version_has_started_is_kept_for_a_snapshot(web1):
-    web1.hypervisor.running["web1"] = 7
+    runs(web1)
     write(web1, OLD)
     assert answer(web1, ["keep-nvram", "web1"]).endswith(" kept")
     assert kept(web1) == OLD

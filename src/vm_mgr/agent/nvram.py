@@ -27,8 +27,9 @@ def nvram_arrived(env: NodeEnv, given: Parameters) -> None:
     """Begin to keep them where the guest has arrived."""
 
     def note() -> None:
-        storage = _storage(env, given)
-        note_nvram(env, storage, given.name, storage.definitions.read(given.name))
+        note_nvram(env, given.name)
+        if env.nvram_files.kept(given.name) is not None:
+            keep_nvram(env, _storage(env, given), given.name)
 
     _try(env, given.name, "are not kept from here yet", note)
 

@@ -13,6 +13,7 @@ class MemoryNvramFiles:
     def __init__(self) -> None:
         self.there: dict[NvramPlaces, bytes] = {}
         self.notes: dict[VmName, KeptNvram] = {}
+        self.as_of_s: dict[VmName, float] = {}
 
     def read(self, places: NvramPlaces) -> bytes:
         """Give it."""
@@ -26,9 +27,10 @@ class MemoryNvramFiles:
         """Give the note."""
         return self.notes.get(name)
 
-    def note(self, name: VmName, places: NvramPlaces, digest: str, *, as_of_s: float) -> None:  # noqa: ARG002
+    def note(self, name: VmName, places: NvramPlaces, digest: str, *, as_of_s: float) -> None:
         """Remember."""
         self.notes[name] = KeptNvram(places, digest)
+        self.as_of_s[name] = as_of_s
 
     def forget(self, name: VmName) -> None:
         """Forget."""

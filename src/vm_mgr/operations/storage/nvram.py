@@ -41,13 +41,14 @@ def restore_nvram(env: Env, storage: Storage, name: VmName, xml: str) -> None:
     env.nvram_files.note(name, places, digest(kept), as_of_s=env.clock.utc())
 
 
-def note_nvram(env: Env, storage: Storage, name: VmName, xml: str) -> None:
-    """Begin to keep what has arrived here with a live migration."""
-    places = env.definitions.nvram(xml)
+def note_nvram(env: Env, name: VmName) -> None:
+    """Begin to keep those of a guest that runs here already; `keep_nvram` is next, or the monitor calls it.
+
+    libvirt says where they are: this has to work while the storage does not answer, too.
+    """
+    places = env.definitions.nvram(env.hypervisor.running_definition(name))
     if places != NvramPlaces():
-        known = digest(storage.definitions.nvram(name))
-        env.nvram_files.note(name, places, known, as_of_s=env.clock.utc())
-        keep_nvram(env, storage, name)
+        env.nvram_files.note(name, places, "", as_of_s=0.0)
 
 
 def keep_nvram(env: Env, storage: Storage, name: VmName) -> None:
@@ -68,9 +69,8 @@ def keep_here(env: Env, name: VmName) -> None:
         message = f"{name} does not run here, so its UEFI variables are elsewhere"
         raise VmMgrError(Kind.WRONG_STATE, message, hint=f"look: vm-mgr status {name}")
     if env.nvram_files.kept(name) is None:
-        note_nvram(env, env.storage, name, env.storage.definitions.read(name))
-    else:
-        keep_nvram(env, env.storage, name)
+        note_nvram(env, name)
+    keep_nvram(env, env.storage, name)
 
 
 def settle_nvram(env: Env, storage: Storage, name: VmName) -> None:
