@@ -92,9 +92,8 @@ def contradiction(cib: etree._Element, name: str) -> tuple[Cause, ...]:
     for one in _ties(cib, apart=True):
         first, then = _ends(one)
         if first in paths and then in paths:
-            rules = [one, *(rule for rule in (*paths[first], *paths[then]))]
-            unique = {str(rule.get("id")): rule for rule in rules}
-            return tuple(_cause(rule, ident, name, (first, then)) for ident, rule in unique.items())
+            rules = {str(rule.get("id")): rule for rule in (one, *paths[first], *paths[then])}
+            return tuple(_cause(rule, ident, name, paths) for ident, rule in rules.items())
     return ()
 
 
@@ -189,16 +188,16 @@ def _nodes(cib: etree._Element) -> Iterator[_Factor]:
         uname = str(node.get("uname"))
         for word in AWAY:
             path = OF_NODE.format(word)
-            if any(
-                str(one.get("value", "")).lower() not in ("", *FALSE) for one in find(cib, path, name=uname)
-            ):
-                end = f"crm_attribute --node {uname} --name maintenance --delete"
-                end = (
-                    f"vm-mgr's drain, or a person, set it: crm_standby -N {uname} -D"
-                    if word == "standby"
-                    else end
-                )
-                yield _Factor(Cause(f"{uname} is in {word}", f"end it: {end}"), partial(_remove, path, uname))
+            found = [one for one in find(cib, path, name=uname) if _is_set(one)]
+            if found:
+                # A drain's standby, and what else ends with a reboot, is in the status.
+                passing = " -l reboot" if any(found[0].iterancestors("status")) else ""
+                end = f"end it: crm_attribute --node {uname} --name {word} --delete{passing}"
+                yield _Factor(Cause(f"{uname} is in {word}", end), partial(_remove, path, uname))
+
+
+def _is_set(pair: etree._Element) -> bool:
+    return str(pair.get("value", "")).lower() not in ("", *FALSE)
 
 
 def _constraints(cib: etree._Element, name: str, running: Collection[str]) -> Iterator[_Factor]:

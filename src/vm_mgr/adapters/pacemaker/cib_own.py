@@ -20,7 +20,7 @@ __all__ = [
     "has_foreign",
     "own_operations",
     "own_pairs",
-    "own_sets",
+    "role_of",
     "write_operations",
     "write_pairs",
     "write_role",
@@ -31,9 +31,9 @@ KINDS = {"meta_attributes": "meta", "utilization": "utilization", "instance_attr
 LASTING = ("vm-mgr-hold-", "vm-mgr-hibernation-", "vm-mgr-check-")
 
 
-def own_sets(primitive: etree._Element, tag: str) -> list[etree._Element]:
+def _own_sets(primitive: etree._Element, tag: str) -> list[etree._Element]:
     """Give the sets that always hold and are this primitive's alone."""
-    shared = {str(one) for one in find_references(primitive)}
+    shared = {str(one) for one in _referred_ids(primitive)}
     return [
         one
         for one in primitive.iterchildren(tag)
@@ -43,7 +43,7 @@ def own_sets(primitive: etree._Element, tag: str) -> list[etree._Element]:
     ]
 
 
-def find_references(element: etree._Element) -> list[str]:
+def _referred_ids(element: etree._Element) -> list[str]:
     """Give all ids that something in the CIB refers to by id-ref."""
     found = element.getroottree().xpath("//@id-ref")
     return [str(one) for one in found] if isinstance(found, list) else []
@@ -54,7 +54,7 @@ def own_pairs(primitive: etree._Element, tag: str) -> dict[str, str]:
     begin = our_id(KINDS[tag], str(primitive.get("id")))
     return {
         str(pair.get("name")): str(pair.get("value", ""))
-        for one in own_sets(primitive, tag)
+        for one in _own_sets(primitive, tag)
         if str(one.get("id")) == begin or str(one.get("id")).startswith(f"{begin}..")
         for pair in one.iterchildren("nvpair")
         if pair.get("id") == pair_id(str(one.get("id")), str(pair.get("name")))
@@ -70,7 +70,7 @@ def write_pairs(primitive: etree._Element, tag: str, changes: Mapping[str, str |
     """Set the values of these names, or remove them where they are None; where others overrule, on top."""
     if not changes:
         return
-    sets = own_sets(primitive, tag)
+    sets = _own_sets(primitive, tag)
     for key, value in changes.items():
         present = [pair for pair in _pairs(sets, [key]) if not pair.get("id-ref")]
         for pair in present:
@@ -104,7 +104,7 @@ def _put_on_top(
 def write_role(primitive: etree._Element, role: TargetRole) -> None:
     """Set target-role; raises WRONG_STATE where a set that is not the VM's own overrules it."""
     write_pairs(primitive, "meta_attributes", {"target-role": role.value})
-    if _role(primitive) is not role:
+    if role_of(primitive) is not role:
         name = primitive.get("id")
         sets = [referred(one) for one in primitive.iterchildren("meta_attributes")]
         keeper = next((str(one.get("id")) for one in sets if find(one, "nvpair[@name='target-role']")), "")
@@ -113,7 +113,8 @@ def write_role(primitive: etree._Element, role: TargetRole) -> None:
         raise VmMgrError(Kind.WRONG_STATE, message, hint=hint)
 
 
-def _role(primitive: etree._Element) -> TargetRole:
+def role_of(primitive: etree._Element) -> TargetRole:
+    """Give the role that is wanted of it, by whatever set says so."""
     found = meta_attributes(primitive, local_now()).get("target-role", "")
     return TargetRole(target_role(found) or "Started")
 

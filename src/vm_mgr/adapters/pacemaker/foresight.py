@@ -1,21 +1,24 @@
 """Tell before a change what the cluster would do: ask the scheduler with it and without it, and compare."""
 
 import copy
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 
 from lxml import etree
 
 from vm_mgr.adapters.pacemaker import cib_write, moves
 from vm_mgr.adapters.pacemaker.causes import causes_of, contradiction, linked, option, set_option
-from vm_mgr.adapters.pacemaker.cib_xml import parse_cib
+from vm_mgr.adapters.pacemaker.cib_own import role_of
+from vm_mgr.adapters.pacemaker.cib_xml import PRIMITIVE, find, parse_cib
 from vm_mgr.adapters.pacemaker.requirements import FALSE
 from vm_mgr.adapters.pacemaker.simulation import Told, simulate
-from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.ports.cluster import Cause, Move, SideEffect, Simulation, VmResource
 from vm_mgr.ports.runner import Runner
 
 __all__ = ["Foresight"]
+
+# After so many calls of the scheduler, bars looks for no further reasons.
+ENOUGH = 50
 
 
 class Foresight:
@@ -24,6 +27,7 @@ class Foresight:
     def __init__(self, runner: Runner, before: str) -> None:
         self.runner = runner
         self.before = parse_cib(before)
+        self._calls = 0
 
     def move(self, move: Move, expires_utc: float) -> Simulation:
         """Add a move's constraint."""
@@ -34,9 +38,12 @@ class Foresight:
         if effects.get(move.name) is SideEffect.MOVED:
             del effects[move.name]  # that is the move
         to = told.destination(move.name)
-        causes = self._causes(after, [one for one, harm in effects.items() if harm is SideEffect.STOPPED])
+        stopped = [one for one, harm in effects.items() if harm is SideEffect.STOPPED]
+        causes = {one: self._why(after, told, one) for one in sorted(stopped)}
         if move.to and to != move.to:
-            causes[move.name] = self._against(after, move.name, move.to)
+            causes[move.name] = self._find(
+                after, told, move.name, lambda asked: asked.destination(move.name) == move.to
+            )
         elif move.to and not self._is_open(move.name, move.to):
             text = f"the cluster is opt-in (symmetric-cluster=false) and no rule opens {move.to} to it"
             causes[move.name] = (Cause(text, f"open it: vm-mgr set {move.name} --preferred-host {move.to}"),)
@@ -52,47 +59,43 @@ class Foresight:
         rules = contradiction(after, name)
         if rules and not contradiction(before, name):
             return Simulation(causes={name: rules})
-        effects = self._news(self._ask(before), self._ask(after))
-        lost = {one for one, harm in effects.items() if harm is SideEffect.STOPPED}
-        causes = self._causes(after, lost)
-        tied = linked(after, name)
-        for cib in (before, after):
-            for one in tied:
-                cib_write.set_target_role(cib, VmName(one), TargetRole.STARTED)
         able, still = self._ask(before), self._ask(after)
+        effects = self._news(able, still)
+        lost = {one for one, harm in effects.items() if harm is SideEffect.STOPPED}
+        causes = {one: self._why(after, still, one) for one in sorted(lost)}
+        tied = linked(after, name)
+        if stopped := [one for one in tied if _is_to_stop(after, one)]:
+            for cib in (before, after):
+                for one in stopped:
+                    cib_write.set_target_role(cib, VmName(one), TargetRole.STARTED)
+            able, still = self._ask(before), self._ask(after)
         lost = {one for one in tied - lost if able.runs(one) and not still.runs(one)}
-        return Simulation(effects, causes=causes | self._causes(after, lost))
+        return Simulation(effects, causes=causes | {one: self._why(after, still, one) for one in sorted(lost)})
 
     def bars(self, names: Collection[VmName]) -> dict[VmName, tuple[Cause, ...]]:
-        """Find those that it would not start."""
+        """Find those that it would not start; of the last ones of many it is not found out why."""
         told = self._ask(self.before)
-        waiting = [name for name in names if not told.runs(name)]
-        return {VmName(name): found for name, found in self._causes(self.before, waiting).items()}
+        found: dict[VmName, tuple[Cause, ...]] = {}
+        for name in (one for one in names if not told.runs(one)):
+            found[name] = () if self._calls > ENOUGH else self._why(self.before, told, name)
+        return found
 
     def _ask(self, cib: etree._Element) -> Told:
+        self._calls += 1
         return simulate(self.runner, etree.tostring(cib, encoding="unicode"))
 
     def _news(self, anyway: Told, told: Told) -> dict[str, SideEffect]:
         before = anyway.effects()
         return {name: one for name, one in told.effects().items() if before.get(name) is not one}
 
-    def _causes(self, cib: etree._Element, names: Iterable[str]) -> dict[str, tuple[Cause, ...]]:
-        """Find why each of them would not run."""
-        found = {}
-        for name in sorted(names):
+    def _why(self, cib: etree._Element, told: Told, name: str) -> tuple[Cause, ...]:
+        """Find why one would not run; told: what the scheduler has said of this CIB."""
+        return self._find(cib, told, name, lambda asked: asked.runs(name))
 
-            def runs(told: Told, name: str = name) -> bool:
-                return told.runs(name)
-
-            found[name] = self._find(cib, name, runs)
-        return found
-
-    def _against(self, cib: etree._Element, name: str, to: NodeName) -> tuple[Cause, ...]:
-        return self._find(cib, name, lambda told: told.destination(name) == to)
-
-    def _find(self, cib: etree._Element, name: str, does_it: Callable[[Told], bool]) -> tuple[Cause, ...]:
-        running = self._ask(cib).running
-        return causes_of(cib, name, lambda changed: does_it(self._ask(changed)), running)
+    def _find(
+        self, cib: etree._Element, told: Told, name: str, does_it: Callable[[Told], bool]
+    ) -> tuple[Cause, ...]:
+        return causes_of(cib, name, lambda changed: does_it(self._ask(changed)), told.running)
 
     def _is_open(self, name: str, node: str) -> bool:
         """Tell whether a rule opens a node of an opt-in cluster to a VM: the move's own would do so, too."""
@@ -100,3 +103,7 @@ class Foresight:
             return True
         rated = simulate(self.runner, etree.tostring(self.before, encoding="unicode"), scores=True).rated
         return (name, node) in rated
+
+
+def _is_to_stop(cib: etree._Element, name: str) -> bool:
+    return any(role_of(one) is TargetRole.STOPPED for one in find(cib, PRIMITIVE, name=name))

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["with_bars", "words_of"]
 
-# Of how many at once it is found out: each costs some calls of the scheduler.
-MOST = 8
+# How many reasons are told.
 TOLD = 4
 
 
@@ -30,7 +29,7 @@ def with_bars(env: Env, seen: Iterable[VmStatus]) -> list[VmStatus]:
     if not waiting:
         return vms
     try:
-        found = env.cluster.bars(waiting[:MOST])
+        found = env.cluster.bars(waiting)
     except VmMgrError:
         return vms
     return [_barred(vm, found[vm.name]) if vm.name in found else vm for vm in vms]
