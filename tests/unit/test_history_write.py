@@ -152,6 +152,34 @@ def test_operations_as_other_tools_rewrite_them_are_found_by_their_names():
     assert len(web(cib).findall("operations/op")) == 5
 
 
+MIGRATE_TO = "//primitive[@id='web1']//op[@name='migrate_to']"
+
+
+def without_hold(cib, tag=""):
+    """Give migrate_to as an older version wrote it, or as somebody has made it."""
+    op = one(cib, MIGRATE_TO)
+    op.remove(op[0])
+    op.extend([etree.fromstring(tag)] if tag else [])
+    return cib
+
+
+BY_HAND = '<meta_attributes id="m"><nvpair id="m-f" name="on-fail" value="restart"/></meta_attributes>'
+
+
+@pytest.mark.parametrize(
+    ("tag", "wanted"), [("", ["block"]), (BY_HAND, ["restart"])], ids=["older", "by hand"]
+)
+@pytest.mark.parametrize("change", ["set", "returns to the cluster"])
+def test_move_that_fails_holds_the_vm_of_an_older_version_too(tag, wanted, change):
+    cib = without_hold(history(), tag)
+    if change == "set":
+        cib_write.update_vm(cib, WEB._replace(priority=3), WEB)
+    else:
+        cib_write.remove_vm(cib, "web1", WEB)
+        cib_write.add_vm(cib, WEB)
+    assert one(cib, MIGRATE_TO).xpath("*/nvpair[@name='on-fail']/@value") == wanted
+
+
 def test_live_migration_by_a_template_stays():
     template = f'<template id="vms" {AGENT}>{pairs("tm", allow_migrate="true")}</template>'
     cib = cib_write.parse_cib(cib_of(template + '<primitive id="web1" template="vms"/>'))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from lxml import etree
 
+from vm_mgr.adapters.pacemaker.cib_own import LASTING, is_overruled
 from vm_mgr.adapters.pacemaker.cib_records import read_records, write_record
 from vm_mgr.adapters.pacemaker.cib_resolve import agent, naming
 from vm_mgr.adapters.pacemaker.cib_xml import detach, find, parse_cib, section
@@ -181,7 +182,9 @@ def _beyond(present: etree._Element, ours: etree._Element) -> etree._Element | N
         twin = twins.pop(_path(child), None)
         extra.extend([] if _is_passing(child) else _more(child, twin))
     for twin in twins.values():
-        if not _is_passing(twin):
+        # An operation without such a part is one that an older version wrote, not one that somebody has changed.
+        older = str(twin.get("id")).startswith(LASTING) and not is_overruled(present, twin)
+        if not _is_passing(twin) and not older:
             extra.append(etree.Element(twin.tag, {**_named(twin), ABSENT: "true"}))
     return extra if len(extra) or set(extra.keys()) - {"id", "name"} else None
 

@@ -17,7 +17,9 @@ from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import TargetRole
 
 __all__ = [
+    "LASTING",
     "has_foreign",
+    "is_overruled",
     "own_operations",
     "own_pairs",
     "role_of",
@@ -127,9 +129,11 @@ def write_operations(
     new = {str(op.get("id")): op for op in wanted}
     for ident, op in new.items():
         was = old.get(ident)
-        if before is not None and was is not None and _text(was) == _text(op):
-            continue
         present = _operation(primitive, op)
+        if before is not None and was is not None and _text(was) == _text(op):
+            if present is not None:
+                _complete(present, op)
+            continue
         if present is None:
             added = copy.deepcopy(op)
             added.set("id", free_id(primitive, ident))
@@ -165,11 +169,19 @@ def _merge(present: etree._Element, wanted: etree._Element, was: etree._Element 
             continue
         for older in [one for one in ours if one.get("id") == ident]:
             detach(older)
-        if part is not None and not _is_overruled(present, part):
+        if part is not None and not is_overruled(present, part):
             present.append(copy.deepcopy(part))
 
 
-def _is_overruled(op: etree._Element, part: etree._Element) -> bool:
+def _complete(present: etree._Element, wanted: etree._Element) -> None:
+    """Add the parts of ours that an operation lacks: an older version wrote none, or another tool left them out."""
+    there = {one.get("id") for one in present}
+    for part in wanted:
+        if part.get("id") not in there and not is_overruled(present, part):
+            present.append(copy.deepcopy(part))
+
+
+def is_overruled(op: etree._Element, part: etree._Element) -> bool:
     """Tell whether somebody has already set what our part of an operation sets: then that stays."""
     names = [str(pair.get("name")) for pair in part.iter("nvpair")]
     theirs = [one for one in op.iterchildren(part.tag) if one.find("rule") is None]

@@ -70,7 +70,9 @@ class Foresight:
                     cib_write.set_target_role(cib, VmName(one), TargetRole.STARTED)
             able, still = self._ask(before), self._ask(after)
         lost = {one for one in tied - lost if able.runs(one) and not still.runs(one)}
-        return Simulation(effects, causes=causes | {one: self._why(after, still, one) for one in sorted(lost)})
+        return Simulation(
+            effects, causes=causes | {one: self._why(after, still, one) for one in sorted(lost)}
+        )
 
     def bars(self, names: Collection[VmName]) -> dict[VmName, tuple[Cause, ...]]:
         """Find those that it would not start; of the last ones of many it is not found out why."""
