@@ -129,7 +129,11 @@ def test_show_agrees_with_cluster_storage_and_libvirt(lab: Lab, storage: str) ->
 
 
 def test_show_tells_what_failed(lab: Lab) -> None:
-    shell(lab, "sed -i 's,bridge=.br0.,bridge=\"nosuchbridge\",' /root/cmd.xml")
+    # Only QEMU itself knows its own arguments: nothing can tell of them before the start.
+    arguments = (
+        "<commandline xmlns='http://libvirt.org/schemas/domain/qemu/1.0'><arg value='-nosuch'/></commandline>"
+    )
+    shell(lab, f'sed -i "s,</domain>,{arguments}</domain>," /root/cmd.xml')
     files = ("--xml", "/root/cmd.xml", "--image", "/root/cmd.qcow2")
     assert "cmd1 is Failed: start on" in vm_mgr(lab, "create", "cmd1", *files, code=11)
     seen = shown(lab, "cmd1")

@@ -358,6 +358,7 @@ def test_snapshot_and_rollback_take_it_along(web1):
 def test_snapshot_of_a_running_guest_shows_what_its_node_has_at_that_instant(env, image, node):
     create(env, CreateRequest(VmName("web1"), UEFI, (image,)))
     if node == "n1":
+        runs(env)
         act(env, "start")
     env.cluster.places["web1"] = node
     write(env, NEW)
