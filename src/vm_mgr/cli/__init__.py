@@ -35,7 +35,7 @@ def main() -> None:
     _open_closed()
     try:
         _answer()
-    except Exception as error:  # the outermost boundary: whatever is not foreseen is a defect, told in one line
+    except Exception as error:  # the outermost boundary: what is not foreseen is a defect, told in a line
         _leave_if_unwritten()
         if "--debug" in sys.argv:
             raise

@@ -10,7 +10,8 @@ from vm_mgr.operations.lifecycle.waiting import known_settings, wait_stopped
 from vm_mgr.operations.migration.blocked import release_blocked
 from vm_mgr.operations.storage.overlay import overlay_problems
 from vm_mgr.operations.support.locking import locked, with_intent
-from vm_mgr.operations.support.preconditions import removal_problems, require_ready, resource_of
+from vm_mgr.operations.support.preconditions import require_ready, resource_of
+from vm_mgr.operations.support.removal import removal_problems
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note

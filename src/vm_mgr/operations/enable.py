@@ -14,11 +14,7 @@ from vm_mgr.operations.lifecycle.waiting import wait_started
 from vm_mgr.operations.status import status
 from vm_mgr.operations.storage.overlay import noted_problems
 from vm_mgr.operations.support.locking import locked
-from vm_mgr.operations.support.preconditions import (
-    host_problems,
-    require_ready,
-    warn_without_fencing,
-)
+from vm_mgr.operations.support.preconditions import host_problems, require_ready, warn_without_fencing
 from vm_mgr.operations.support.requirements import UNFIT, fitness_problems
 from vm_mgr.operations.support.ties import own_sources, warn_of_ties
 from vm_mgr.ports.cluster import VmResource

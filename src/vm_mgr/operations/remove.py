@@ -10,7 +10,8 @@ from vm_mgr.operations.disable import OURS, halt, role_of
 from vm_mgr.operations.storage.free import require_free
 from vm_mgr.operations.storage.overlay import warn
 from vm_mgr.operations.support.locking import lock, recover_others, with_intent
-from vm_mgr.operations.support.preconditions import clone_problems, removal_problems, require_ready
+from vm_mgr.operations.support.preconditions import require_ready
+from vm_mgr.operations.support.removal import clone_problems, removal_problems
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 

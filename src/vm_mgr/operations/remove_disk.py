@@ -8,13 +8,8 @@ from vm_mgr.operations.storage.free import require_free
 from vm_mgr.operations.storage.hotplug import detach_disk, guest_sources
 from vm_mgr.operations.storage.overlay import disk_problems
 from vm_mgr.operations.support.locking import locked, with_intent
-from vm_mgr.operations.support.preconditions import (
-    flatten_hint,
-    owners_of,
-    quorum_problems,
-    require_defined,
-    steady_problems,
-)
+from vm_mgr.operations.support.preconditions import quorum_problems, require_defined, steady_problems
+from vm_mgr.operations.support.removal import flatten_hint, owners_of
 from vm_mgr.ports.env import Env
 
 __all__ = ["recover", "remove_disk"]

@@ -7,7 +7,8 @@ from vm_mgr.operations.disable import halt
 from vm_mgr.operations.lifecycle.waiting import wait_started
 from vm_mgr.operations.storage.overlay import overlay_problems
 from vm_mgr.operations.support.locking import locked, with_intent
-from vm_mgr.operations.support.preconditions import require_ready, resource_of, warn_of_followers
+from vm_mgr.operations.support.preconditions import require_ready, resource_of
+from vm_mgr.operations.support.removal import warn_of_followers
 from vm_mgr.operations.support.requirements import renew_requirements
 from vm_mgr.ports.env import Env
 

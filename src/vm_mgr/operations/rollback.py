@@ -11,7 +11,8 @@ from vm_mgr.operations.status import status
 from vm_mgr.operations.storage.free import require_free
 from vm_mgr.operations.storage.overlay import disk_problems
 from vm_mgr.operations.support.locking import REFUSALS, Step, locked, with_intent
-from vm_mgr.operations.support.preconditions import require_defined, require_ready, warn_of_followers
+from vm_mgr.operations.support.preconditions import require_defined, require_ready
+from vm_mgr.operations.support.removal import warn_of_followers
 from vm_mgr.ports.env import Env
 
 __all__ = ["recover", "rollback"]

@@ -16,8 +16,8 @@ from vm_mgr.operations.support.preconditions import (
     require_ready,
     resource_of,
     unmanaged_problems,
-    warn_of_followers,
 )
+from vm_mgr.operations.support.removal import warn_of_followers
 from vm_mgr.operations.support.vm_state import unmanaged_words
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress

@@ -182,7 +182,7 @@ def _beyond(present: etree._Element, ours: etree._Element) -> etree._Element | N
         twin = twins.pop(_path(child), None)
         extra.extend([] if _is_passing(child) else _more(child, twin))
     for twin in twins.values():
-        # An operation without such a part is one that an older version wrote, not one that somebody has changed.
+        # An operation without such a part is an older version's; nobody has changed it.
         older = str(twin.get("id")).startswith(LASTING) and not is_overruled(present, twin)
         if not _is_passing(twin) and not older:
             extra.append(etree.Element(twin.tag, {**_named(twin), ABSENT: "true"}))

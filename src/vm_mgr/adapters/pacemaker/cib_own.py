@@ -174,7 +174,7 @@ def _merge(present: etree._Element, wanted: etree._Element, was: etree._Element 
 
 
 def _complete(present: etree._Element, wanted: etree._Element) -> None:
-    """Add the parts of ours that an operation lacks: an older version wrote none, or another tool left them out."""
+    """Add the parts of ours that an operation lacks: an older version or another tool wrote none."""
     there = {one.get("id") for one in present}
     for part in wanted:
         if part.get("id") not in there and not is_overruled(present, part):

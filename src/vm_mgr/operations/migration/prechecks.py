@@ -12,7 +12,8 @@ from vm_mgr.operations.migration.facts import Facts, Targets
 from vm_mgr.operations.migration.options import MigrateOptions, Target, term_problems
 from vm_mgr.operations.support.bars import words_of
 from vm_mgr.operations.support.placement import missing_resources, worse_node_reasons
-from vm_mgr.operations.support.preconditions import fencing_hint, host_problems, membership_problems
+from vm_mgr.operations.support.preconditions import fencing_hint, host_problems
+from vm_mgr.operations.support.vm_state import membership_problems
 from vm_mgr.ports.cluster import SideEffect, Simulation, VmResource
 from vm_mgr.reports import Level, Note, Say
 

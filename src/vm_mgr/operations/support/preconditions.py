@@ -1,16 +1,18 @@
 """Check what operations have in common; checks never change anything.
 
 A wish that the cluster can't fulfil now is refused, not left behind: it would act later, when nobody expects
-it. NEEDS says of each command what it asks of the cluster; what is not in the way of that may go on.
+it. NEEDS says of each command what it asks of the cluster; what is not in the way of that may go on
+(docs/design/0028).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import Flag, auto
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
-from vm_mgr.model.cluster import OWN_AGENT, ClusterState, Node, NodeName, Resource
+from vm_mgr.model.cluster import ClusterState, Node, NodeName, Resource
 from vm_mgr.model.vm import VmName, VmState
 from vm_mgr.operations.support.placement import node_state
+from vm_mgr.operations.support.removal import clone_problems, removal_problems
 from vm_mgr.operations.support.vm_state import derive_status, unmanaged_words
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress
@@ -19,24 +21,18 @@ __all__ = [
     "NEEDS",
     "Need",
     "action_problems",
-    "clone_problems",
     "fencing_hint",
     "fencing_under_way",
-    "flatten_hint",
     "host_problems",
-    "membership_problems",
     "name_conflicts",
     "node_name_error",
-    "owners_of",
     "quorum_problems",
-    "removal_problems",
     "require_defined",
     "require_ready",
     "resource_of",
     "running_node",
     "steady_problems",
     "unmanaged_problems",
-    "warn_of_followers",
     "warn_without_fencing",
 ]
 
@@ -131,41 +127,6 @@ def resource_of(env: Env, state: ClusterState, name: VmName) -> Resource:
     raise VmMgrError(Kind.NOT_FOUND, f"there is no VM {name!r}", hint="see the VMs: vm-mgr list")
 
 
-def membership_problems(resource: Resource | None, refusal: str) -> list[VmMgrError]:
-    """Refuse what would break the group, clone or bundle that a VM is a part of."""
-    if resource is None or not resource.within:
-        return []
-    kind, _, group = resource.within.partition(" ")
-    name, hint = resource.name, "take it out with the tool that made this: crm or pcs"
-    if kind == "group":
-        hint = (
-            f"ungroup it first: crm configure modgroup {group} remove {name}; or: pcs resource group remove"
-        )
-        hint += f" {group} {name}"
-    return [VmMgrError(Kind.WRONG_STATE, f"{name} is {refusal}: it is in the {resource.within}", hint=hint)]
-
-
-def removal_problems(env: Env, resource: Resource | None, refusal: str) -> list[VmMgrError]:
-    """Refuse to take a resource out of the cluster that nothing stored can bring back as it was."""
-    if resource is None or not resource.is_vm:
-        return []
-    problems, name = membership_problems(resource, refusal), resource.name
-    # Of one that a storage has, as SEAPATH's tools make them, `enable` makes one of ours.
-    if resource.agent != OWN_AGENT and not env.storage.definitions.exists(VmName(name)):
-        message = f"{name} is {refusal}: {resource.agent} runs it, whose parameters would be lost"
-        hint = f"remove it with the tool that made it: vm-mgr stop {name}; crm configure delete {name}"
-        problems.append(VmMgrError(Kind.NOT_SUPPORTED, message, hint=hint))
-    return problems
-
-
-def warn_of_followers(env: Env, resource: Resource | None) -> None:
-    """Say who else stops with a VM that is stopped."""
-    if resource is not None and resource.active and resource.followers:
-        text = f"with {resource.name} stop those that follow it in the {resource.within}"
-        hint = f"they start again after it: vm-mgr start {resource.name}"
-        env.say(Note(Level.WARNING, "followers", f"{text}: {', '.join(resource.followers)}", hint))
-
-
 def running_node(env: Env, state: ClusterState, name: VmName) -> NodeName:
     """Name the node where a VM runs, if it can be asked there."""
     resource = resource_of(env, state, name)
@@ -178,28 +139,6 @@ def running_node(env: Env, state: ClusterState, name: VmName) -> NodeName:
         hint = fencing_hint(state, resource.nodes[0]) or f"check again: vm-mgr status {name}"
         raise VmMgrError(Kind.WRONG_STATE, message, hint=hint)
     return node.name
-
-
-def clone_problems(env: Env, name: VmName) -> list[VmMgrError]:
-    """Refuse to delete disks whose blocks others share."""
-    clones = env.storage.clones.of(name)
-    if not clones:
-        return []
-    owners = owners_of(env, clones)
-    message = f"{name} can't be removed; clones share its blocks: {', '.join(owners)}"
-    return [VmMgrError(Kind.WRONG_STATE, message, hint=flatten_hint(env, owners))]
-
-
-def owners_of(env: Env, images: Sequence[str]) -> list[str]:
-    """Name the VMs that these disks belong to; a disk that belongs to none stands for itself."""
-    owners = {image: vm for vm in env.storage.definitions.names() for image in env.storage.clients.images(vm)}
-    return sorted({owners.get(image, image) for image in images})
-
-
-def flatten_hint(env: Env, owners: Sequence[str]) -> str:
-    """Say how a clone becomes independent; one that is being made just now has no name yet."""
-    vms = [owner for owner in owners if env.storage.definitions.exists(VmName(owner))]
-    return f"make them independent first: vm-mgr flatten {vms[0]}" if vms else "see: vm-mgr repair"
 
 
 def steady_problems(state: ClusterState, name: VmName) -> list[VmMgrError]:

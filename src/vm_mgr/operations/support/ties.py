@@ -90,7 +90,7 @@ def warn_of_foreign(env: Env, name: VmName, disks: Collection[str], ties: Collec
     """Name disks that the VM has and the storages don't keep, and what else may be on one node only."""
     message = f"{name} gets disks that vm-mgr does not keep: {', '.join(disks)}"
     message += f"; and what may be on one node only: {_marked(ties)}" if ties else ""
-    hint = f"the VM can only start where these disks exist and nobody else has them; or: vm-mgr add-disk {name}"
+    hint = f"it can only start where these disks exist and nobody else has them; or: vm-mgr add-disk {name}"
     env.say(Note(Level.WARNING, "foreign-disks", message, hint))
 
 

@@ -2,10 +2,11 @@
 
 import time
 
+from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import OWN_AGENT, ClusterState, Resource
 from vm_mgr.model.vm import VmName, VmState, VmStatus
 
-__all__ = ["derive_status", "unmanaged_words"]
+__all__ = ["derive_status", "membership_problems", "unmanaged_words"]
 
 FULL = "its storage is full"
 
@@ -25,6 +26,20 @@ def _kept_by(resource: Resource) -> str:
     group = f"in the {resource.within}" if resource.within else ""
     agent = "" if resource.agent == OWN_AGENT else f"run by {resource.agent}"
     return "; ".join(filter(None, (group, agent)))
+
+
+def membership_problems(resource: Resource | None, refusal: str) -> list[VmMgrError]:
+    """Refuse what would break the group, clone or bundle that a VM is a part of."""
+    if resource is None or not resource.within:
+        return []
+    kind, _, group = resource.within.partition(" ")
+    name, hint = resource.name, "take it out with the tool that made this: crm or pcs"
+    if kind == "group":
+        hint = (
+            f"ungroup it first: crm configure modgroup {group} remove {name}; or: pcs resource group remove"
+        )
+        hint += f" {group} {name}"
+    return [VmMgrError(Kind.WRONG_STATE, f"{name} is {refusal}: it is in the {resource.within}", hint=hint)]
 
 
 def unmanaged_words(state: ClusterState, resource: Resource | None) -> str:
