@@ -214,10 +214,12 @@ def bound_to_fail(lab: Lab) -> Iterator[None]:
 
 @pytest.mark.usefixtures("at_home")
 def test_standby_never_restarts_a_vm_that_cannot_move(lab: Lab) -> None:
+    tries = f"/run/vm-mgr/move-tries..{VM}"
     with bound_to_fail(lab), unharmed(lab):
+        run(lab, f"rm -f {tries}", node=HOME)  # those of the moves before
         run(lab, f"crm_standby --node {HOME} --update on")
         try:
-            count = f"cat /run/vm-mgr/move-tries..{VM} 2>/dev/null || echo 0"
+            count = f"cat {tries} 2>/dev/null || echo 0"
             wait_until(
                 lambda: int(run(lab, count, node=HOME).stdout) >= 2, what="the second try", timeout_s=180
             )

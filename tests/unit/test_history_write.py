@@ -4,6 +4,7 @@ import pytest
 from lxml import etree
 
 from vm_mgr.adapters.pacemaker import cib_read, cib_write, moves
+from vm_mgr.adapters.pacemaker.cib_own import own_pairs
 from vm_mgr.adapters.pacemaker.cib_resolve import local_now, meta_attributes
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import TargetRole
@@ -178,6 +179,21 @@ def test_move_that_fails_holds_the_vm_of_an_older_version_too(tag, wanted, chang
         cib_write.remove_vm(cib, "web1", WEB)
         cib_write.add_vm(cib, WEB)
     assert one(cib, MIGRATE_TO).xpath("*/nvpair[@name='on-fail']/@value") == wanted
+
+
+PARAMS = {"bandwidth": "9", "gone": "1"}
+
+
+def test_parameter_that_was_changed_counts_when_the_vm_returns():
+    """A change of a parameter would restart the VM: it waits for the next disable and enable."""
+    before, after = WEB._replace(params=PARAMS), WEB._replace(params={"bandwidth": "1", "new": "2"})
+    cib = by_hand(history(before))
+    cib_write.update_vm(cib, after, before)
+    assert own_pairs(web(cib), "instance_attributes") == PARAMS
+    cib_write.remove_vm(cib, "web1", after)
+    cib_write.add_vm(cib, after)
+    assert own_pairs(web(cib), "instance_attributes") == after.params
+    survives(cib)
 
 
 def test_live_migration_by_a_template_stays():

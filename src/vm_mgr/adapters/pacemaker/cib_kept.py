@@ -12,7 +12,7 @@ from lxml import etree
 from vm_mgr.adapters.pacemaker.cib_own import LASTING, is_overruled
 from vm_mgr.adapters.pacemaker.cib_records import read_records, write_record
 from vm_mgr.adapters.pacemaker.cib_resolve import agent, naming
-from vm_mgr.adapters.pacemaker.cib_xml import detach, find, parse_cib, section
+from vm_mgr.adapters.pacemaker.cib_xml import detach, find, pair_id, parse_cib, section
 from vm_mgr.model.cluster import OWN_AGENT
 from vm_mgr.model.vm import VmName
 
@@ -227,8 +227,19 @@ def _overlay(target: etree._Element, extra: etree._Element) -> None:
 
 
 def _is_passing(element: etree._Element) -> bool:
-    """Tell what is not kept: what moves have put there, and the role, which is asked for anew."""
-    return str(element.get("id", "")).startswith(PASSING) or element.get("name") == "target-role"
+    """Tell what is not kept: what moves have put there, our parameters, and the role, which is asked anew.
+
+    A parameter that changes restarts the VM. So a change of ours waits for the VM's return, and counts then.
+    """
+    ident = str(element.get("id", ""))
+    return ident.startswith(PASSING) or element.get("name") == "target-role" or _is_our_parameter(element)
+
+
+def _is_our_parameter(element: etree._Element) -> bool:
+    home = element.getparent()
+    if home is None or home.tag != "instance_attributes" or not str(home.get("id", "")).startswith(OURS):
+        return False
+    return element.get("id") == pair_id(str(home.get("id")), str(element.get("name")))
 
 
 def _path(element: etree._Element) -> tuple[str, str]:
