@@ -20,8 +20,15 @@ QUICK = ("--disable", "--stop-timeout", "5")
 
 def vm_mgr(lab: Lab, *arguments: str, code: int = 0) -> str:
     done = lab.execute("n1", ["vm-mgr", *arguments], check=False, timeout_s=180)
-    assert done.returncode == code, done.stdout + done.stderr
+    assert done.returncode == code, done.stdout + done.stderr + libvirt_said(lab)
     return done.stdout if code == 0 else done.stderr
+
+
+def libvirt_said(lab: Lab) -> str:
+    """Give what libvirt's daemons last said: other agents tell no more than that a start has failed."""
+    line = "journalctl --no-pager -n 15 -o short-iso -u libvirtd -u virtqemud -u virtlockd"
+    each = (lab.execute(node.name, ["sh", "-c", line], check=False, timeout_s=30).stdout for node in lab.nodes)
+    return "\nlibvirt:\n" + "".join(each)
 
 
 def shell(lab: Lab, line: str) -> str:
