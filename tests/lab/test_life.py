@@ -27,8 +27,8 @@ def vm_mgr(lab: Lab, *arguments: str, code: int = 0) -> str:
 def libvirt_said(lab: Lab) -> str:
     """Give what libvirt's daemons last said: other agents tell no more than that a start has failed."""
     line = "journalctl --no-pager -n 15 -o short-iso -u libvirtd -u virtqemud -u virtlockd"
-    each = (lab.execute(node.name, ["sh", "-c", line], check=False, timeout_s=30).stdout for node in lab.nodes)
-    return "\nlibvirt:\n" + "".join(each)
+    told = [lab.execute(one.name, ["sh", "-c", line], check=False, timeout_s=30).stdout for one in lab.nodes]
+    return "\nlibvirt:\n" + "".join(told)
 
 
 def shell(lab: Lab, line: str) -> str:
