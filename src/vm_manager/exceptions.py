@@ -14,6 +14,10 @@ from vm_mgr.errors import Kind, UuidTakenError, VmMgrError
 __all__ = ["ArgumentError", "UuidConflictError", "VmManagerException", "translated"]
 
 
+# Programs, and SEAPATH's own tests, look for these words in what is raised.
+WORDS = {Kind.EXISTS: "already exists", Kind.NOT_FOUND: "does not exist"}
+
+
 class VmManagerException(RuntimeError):  # noqa: N818 - the name that programs know
     """Anything that failed; kind is vm-mgr's word for it, as in the command line's documentation."""
 
@@ -38,6 +42,8 @@ def translated() -> Iterator[None]:
         yield
     except VmMgrError as error:
         message = "; ".join(problem.message for problem in (error, *error.others))
+        if error.kind in WORDS:
+            message = f"{WORDS[error.kind]}: {message}"
         kind: type[VmManagerException] = VmManagerException
         if isinstance(error, UuidTakenError):
             kind = UuidConflictError

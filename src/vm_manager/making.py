@@ -6,6 +6,7 @@ from typing import Any
 
 from vm_manager import options as read
 from vm_manager.environment import log_report, print_progress, working
+from vm_manager.exceptions import VmManagerException
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.operations import add_to_cluster as operations_add_to_cluster
 from vm_mgr.operations import clone as operations_clone
@@ -42,6 +43,10 @@ def add_to_cluster(vm_options: Mapping[str, Any]) -> None:
     """Take over the stopped VM name that this node's libvirt keeps, as new_name where that is given."""
     request = read.takeover(vm_options)
     with working(_say(vm_options)) as env:
+        disks = env.definitions.hard_disks(env.hypervisor.definition(request.domain)) if request.image else []
+        if len(disks) > 1:
+            message = f"{request.domain} has more than one disk, and image names one"
+            raise VmManagerException(message, hint="leave image out: all of its disks are taken over")
         operations_add_to_cluster.add_to_cluster(env, request._replace(allow=ALLOWABLE))
 
 

@@ -1,6 +1,10 @@
 """List, look at, start, stop, enable, disable and remove VMs."""
 
+import os
+import sys
+
 from vm_manager.environment import log, working
+from vm_manager.exceptions import VmManagerException
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmName, VmState
 from vm_mgr.operations import console as operations_console
@@ -10,12 +14,14 @@ from vm_mgr.operations import remove as operations_remove
 from vm_mgr.operations import start as operations_start
 from vm_mgr.operations import status as operations_status
 from vm_mgr.operations import stop as operations_stop
+from vm_mgr.ports.env import Env
 
 __all__ = [
     "console",
     "disable_vm",
     "enable_vm",
     "is_enabled",
+    "list_all_uuids",
     "list_vms",
     "remove",
     "start",
@@ -24,6 +30,9 @@ __all__ = [
 ]
 
 OUTSIDE = (VmState.UNDEFINED, VmState.DISABLED)
+# How SEAPATH's present release calls a VM that somebody has stopped. For programs that know an older one, set
+# the variable to "Stopped".
+STOPPED, STOPPED_VARIABLE = "Stopped (disabled)", "VM_MANAGER_STOPPED"
 
 
 def list_vms(enabled: bool = False) -> list[str]:  # noqa: FBT001, FBT002 - SEAPATH's signature
@@ -33,11 +42,31 @@ def list_vms(enabled: bool = False) -> list[str]:  # noqa: FBT001, FBT002 - SEAP
         return [vm.name for vm in operations_list.list_vms(env) if vm.state not in hidden]
 
 
-def status(vm_name: str) -> str:
-    """Give one of Undefined, Disabled, Stopped, Starting, Started, Stopping, Paused and FAILED."""
+def list_all_uuids() -> dict[str, str]:
+    """Give the names of all VMs that have a UUID in their definition, by that UUID."""
+    found = {}
     with working() as env:
-        seen = operations_status.status(env, VmName(vm_name)).state
-    return "FAILED" if seen is VmState.FAILED else seen.value
+        for name in env.storage.definitions.names():
+            try:
+                uuid = env.definitions.uuid(env.storage.definitions.read(name))
+            except VmMgrError as error:
+                log.warning("the UUID of %s can't be read: %s", name, error)
+                continue
+            if uuid:
+                found[uuid] = str(name)
+    return found
+
+
+def status(vm_name: str) -> str:
+    """Give one of Undefined, Disabled, Stopped, Starting, Started, Stopping, Paused and FAILED.
+
+    A VM that somebody has stopped is "Stopped (disabled)", or what the variable VM_MANAGER_STOPPED says.
+    """
+    with working() as env:
+        seen = operations_status.status(env, VmName(vm_name))
+    if seen.state is VmState.STOPPED and not seen.detail:  # which says what else keeps it
+        return os.environ.get(STOPPED_VARIABLE, STOPPED)
+    return "FAILED" if seen.state is VmState.FAILED else seen.state.value
 
 
 def is_enabled(vm_name: str) -> bool:
@@ -49,12 +78,14 @@ def is_enabled(vm_name: str) -> bool:
 def start(vm_name: str) -> None:
     """Start an enabled VM and wait until it runs; one that runs is fine."""
     with working() as env:
+        _require_enabled(env, VmName(vm_name))
         operations_start.start(env, VmName(vm_name))
 
 
 def stop(vm_name: str, force: bool = False) -> None:  # noqa: FBT001, FBT002
     """Shut an enabled VM down, or unplug it by force, and wait for it; one that is stopped is fine."""
     with working() as env:
+        _require_enabled(env, VmName(vm_name))
         operations_stop.stop(env, VmName(vm_name), force=force)
 
 
@@ -90,6 +121,21 @@ def remove(vm_name: str) -> None:
 
 
 def console(vm_name: str, ssh_user: str = "") -> None:
-    """Turn this program into the VM's serial console; ssh_user is who logs in where another node runs it."""
-    with working() as env:
-        operations_console.console(env, VmName(vm_name), user=ssh_user)
+    """Turn this program into the VM's serial console; ssh_user is who logs in where another node runs it.
+
+    The program ends with status 1 where the VM does not run.
+    """
+    try:
+        with working() as env:
+            operations_console.console(env, VmName(vm_name), user=ssh_user)
+    except VmManagerException as error:
+        sys.exit(str(error))
+
+
+def _require_enabled(env: Env, name: VmName) -> None:
+    state = operations_status.status(env, name).state
+    if state is VmState.UNDEFINED:
+        raise VmMgrError(Kind.NOT_FOUND, f"VM {name} is not on the cluster", hint="see the VMs: vm-mgr list")
+    if state is VmState.DISABLED:
+        hint = f"enable it: vm-mgr enable {name}"
+        raise VmMgrError(Kind.WRONG_STATE, f"VM {name} is not on the cluster", hint=hint)

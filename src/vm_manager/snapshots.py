@@ -43,7 +43,7 @@ def purge_image(vm_name: str, date: datetime | None = None, number: int | None =
     if date is not None and number is not None:
         raise ArgumentError("both date and number are given", hint="give one of them")
     if date is not None and not isinstance(date, datetime):
-        raise ArgumentError(f"date {date!r} is not a datetime", hint="give a datetime.datetime")
+        raise ArgumentError(f"date {date!r} is not datetime", hint="give a datetime.datetime")
     if number is not None and (not isinstance(number, int) or number < 0):
         raise ArgumentError(
             f"number {number!r} is not a non-negative integer", hint="give a number from 0 on"

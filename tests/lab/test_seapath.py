@@ -384,6 +384,7 @@ PROGRAM = """
 import os
 import vm_manager
 from vm_manager import vm_manager_cluster
+from vm_manager.helpers.libvirt import LibVirtManager
 
 def refused(kind, call, *arguments):
     try:
@@ -404,7 +405,8 @@ assert vm_manager.status("sea1") == "Disabled" and not vm_manager.is_enabled("se
 assert vm_manager.status("nobody") == "Undefined"
 
 vm_manager.enable_vm("sea1", nostart=True)
-assert vm_manager.status("sea1") == "Stopped" and "sea1" in vm_manager_cluster.list_vms(enabled=True)
+assert vm_manager.status("sea1") == "Stopped (disabled)"
+assert "sea1" in vm_manager_cluster.list_vms(enabled=True)
 vm_manager.start("sea1")
 assert vm_manager.status("sea1") == "Started"
 
@@ -436,6 +438,21 @@ before = len(os.listdir("/proc/self/task"))
 for _ in range(5):
     vm_manager.status("sea1")
 assert len(os.listdir("/proc/self/task")) < before + 5
+
+vm_manager.remove("sea1")
+
+# What SEAPATH's own tests do beside the cluster.
+with LibVirtManager() as libvirt:
+    libvirt.define(xml.replace("<devices>", "<devices><disk type='file' device='disk'>"
+        "<driver name='qemu' type='qcow2'/><source file='/root/sea.qcow2'/><target dev='vda'/></disk>"))
+    assert "any" in libvirt.list() and libvirt.status("any") == "Stopped"
+    assert "client.libvirt secret" in libvirt.get_virsh_secrets()
+vm_manager.add_to_cluster({"name": "any", "new_name": "sea1", "enable": False})
+assert vm_manager.status("sea1") == "Disabled" and "sea1" in vm_manager.list_all_uuids().values()
+with LibVirtManager() as libvirt:
+    if "any" in libvirt.list():
+        libvirt.undefine("any")
+refused(SystemExit, vm_manager.console, "nobody")
 
 vm_manager.remove("sea1")
 vm_manager.remove("sea1")

@@ -16,8 +16,9 @@ from vm_mgr.operations.migrate import migrate
 from vm_mgr.operations.registry import OPERATIONS
 from vm_mgr.operations.remove import remove
 from vm_mgr.operations.restart import restart
+from vm_mgr.operations.show import show
 from vm_mgr.operations.start import start
-from vm_mgr.operations.status import status
+from vm_mgr.operations.status import full_status, status
 from vm_mgr.operations.stop import stop
 from vm_mgr.reports import Note
 
@@ -72,6 +73,22 @@ def test_unknown_vm_is_not_found(env, verb):
 def test_without_quorum_nothing_changes(env, vm, verb):
     env.cluster.quorate = False
     refused(Kind.TRY_LATER, verb, env, vm)
+
+
+def test_without_quorum_nothing_is_called_stopped_that_may_run_elsewhere(env, vm, image):
+    """The other part of the cluster may have started, enabled or moved it since."""
+    create(env, CreateRequest("off", DOMAIN, (image,), enable=False))
+    create(env, CreateRequest("away", DOMAIN, (image,)))
+    create(env, CreateRequest("stopped", DOMAIN, (image,), start=False))
+    env.cluster.places.update({"away": "n3", vm: "n2"})
+    env.cluster.nodes["n3"] = env.cluster.nodes["n3"]._replace(online=False, unclean=True)
+    env.cluster.quorate = False
+    expected = {"away": "Unknown", "off": "Unknown", "stopped": "Unknown", vm: "Started"}
+    assert {one.name: one.state.value for one in list_vms(env)} == expected
+    for name, state in expected.items():
+        assert full_status(env, name).state.value == state
+        assert show(env, name).status.state.value == state
+    assert "no quorum" in status(env, "off").detail
 
 
 def test_list_joins_cluster_and_storage(env, vm, image):

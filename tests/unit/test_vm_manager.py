@@ -8,12 +8,15 @@ import pytest
 import vm_manager
 from vm_manager import exceptions, options, vm_manager_cluster
 from vm_manager.environment import print_progress
-from vm_mgr.errors import Kind
+from vm_manager.helpers.libvirt import LibVirtManager
+from vm_mgr.adapters.host.runner import HostRunner
+from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import Resource
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.operations.add_to_cluster import Takeover
 from vm_mgr.operations.clone import CloneRequest
 from vm_mgr.operations.create import CreateRequest
+from vm_mgr.ports.runner import Completed
 from vm_mgr.reports import Level, Note
 
 from .conftest import DOMAIN
@@ -69,10 +72,114 @@ def test_other_resources_are_no_vms(vm, world):
 def test_vm_stops_and_starts_and_repeating_is_fine(vm):
     for _ in range(2):
         assert vm_manager.stop(vm) is None
-        assert vm_manager.status(vm) == "Stopped"
+        assert vm_manager.status(vm) == "Stopped (disabled)"
     for _ in range(2):
         assert vm_manager.start(vm) is None
         assert vm_manager.status(vm) == "Started"
+
+
+def test_programs_for_an_older_release_choose_its_word(vm, monkeypatch):
+    monkeypatch.setenv("VM_MANAGER_STOPPED", "Stopped")
+    vm_manager.stop(vm)
+    assert vm_manager.status(vm) == "Stopped"
+
+
+def test_vm_that_only_the_cluster_keeps_from_running_is_not_called_disabled(vm, world):
+    world.cluster.places.clear()
+    world.cluster.stop_all = True
+    assert vm_manager.status(vm) == "Stopped"
+
+
+# What SEAPATH's own tests of the cluster look for (tests/test_vm_manager_cluster.py there).
+TEXTS = {
+    "not on the cluster": [
+        lambda _: vm_manager.start("off"),
+        lambda _: vm_manager.stop("off"),
+        lambda _: vm_manager.start("nobody"),
+    ],
+    "already exists": [
+        lambda image: vm_manager.create({"name": "off", "base_xml": DOMAIN, "image": image}),
+        lambda _: [vm_manager.create_snapshot("off", "one") for _ in range(2)],
+    ],
+    "does not exist": [
+        lambda _: vm_manager.rollback_snapshot("off", "nosuch"),
+        lambda image: vm_manager.add_to_cluster({"name": "nobody", "image": image}),
+    ],
+    "not datetime": [lambda _: vm_manager.purge_image("off", date="2025-01-01")],
+    "non-negative integer": [lambda _: vm_manager.purge_image("off", number=-1)],
+    "same name": [lambda _: vm_manager.clone({"name": "off", "dst_name": "off"})],
+    "metadata": [lambda _: vm_manager.clone({"name": "off", "dst_name": "b", "metadata": "no"})],
+}
+
+
+@pytest.mark.parametrize(("text", "call"), [(text, call) for text, calls in TEXTS.items() for call in calls])
+def test_failures_have_the_words_that_programs_look_for(image, text, call):
+    vm_manager.create({"name": "off", "base_xml": DOMAIN, "image": image, "enable": False})
+    with pytest.raises(exceptions.VmManagerException, match=text):
+        call(image)
+
+
+def test_uuids_lead_to_names(vm, world, image):
+    with_uuid = DOMAIN.replace("<memory", f"<uuid>{UUID}</uuid><memory", 1)
+    vm_manager.create({"name": "web2", "base_xml": with_uuid, "image": image})
+    found = vm_manager_cluster.list_all_uuids()
+    assert found[UUID] == "web2"
+    assert set(found.values()) == {"web1", "web2"}
+
+
+def test_uuid_that_can_not_be_read_is_left_out_and_told(vm, world, caplog):
+    def read(*_):
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, "broken")
+
+    world.storage.definitions.read = read
+    assert vm_manager.list_all_uuids() == {}
+    assert "the UUID of web1 can't be read" in caplog.text
+
+
+SECRETS = """ UUID                                   Usage
+-------------------------------------------------------------------
+ 7b48b1fe-066a-41a6-aef4-f0a9c028f719   ceph client.libvirt secret
+
+"""
+
+
+@pytest.fixture
+def virsh(monkeypatch):
+    """Answer for virsh, and give what it was asked."""
+    answers = {"list": "a\nb\n\n", "domstate": "shut off\n\n", "secret-list": SECRETS, "dumpxml": "<domain/>"}
+    asked = []
+
+    def run(_, argv, **rest):
+        asked.append((*argv[4:], *([rest["stdin"]] if rest["stdin"] else [])))
+        return Completed(
+            tuple(argv), 0 if argv[4] != "start" else 1, answers.get(argv[4], ""), "error: no room\n"
+        )
+
+    monkeypatch.setattr(HostRunner, "run", run)
+    return asked
+
+
+def test_domains_beside_the_cluster_are_reached_as_by_seapaths_class(virsh, tmp_path):
+    with LibVirtManager() as manager:
+        assert manager.list() == ["a", "b"]
+        assert (manager.status("a"), manager.status("c")) == ("Stopped", "Undefined")
+        assert manager.get_virsh_secrets() == {
+            "client.libvirt secret": "6d4b6f0e-2f3c-4d0a-9a35-0c6e6f6f0001"
+        }
+        manager.define("<domain/>")
+        manager.undefine("a")
+        with pytest.raises(exceptions.VmManagerException, match="no room"):
+            manager.start("a")
+    LibVirtManager.export_configuration("a", tmp_path / "a.xml")
+    assert (tmp_path / "a.xml").read_text() == "<domain/>"
+    assert ("define", "--validate", "/dev/stdin", "<domain/>") in virsh
+    assert ("undefine", "--nvram", "a") in virsh
+
+
+def test_console_of_a_vm_that_does_not_run_ends_the_program():
+    with pytest.raises(SystemExit) as left:
+        vm_manager.console("nobody")
+    assert "does not exist" in str(left.value)
 
 
 def test_vm_leaves_and_enters_the_cluster_and_repeating_is_fine(vm):
@@ -81,7 +188,7 @@ def test_vm_leaves_and_enters_the_cluster_and_repeating_is_fine(vm):
         assert vm_manager.status(vm) == "Disabled"
     for _ in range(2):
         vm_manager.enable_vm(vm, nostart=True)
-        assert vm_manager.status(vm) == "Stopped"
+        assert vm_manager.status(vm) == "Stopped (disabled)"
 
 
 @pytest.mark.parametrize("verb", [vm_manager.start, vm_manager.stop])
@@ -264,8 +371,19 @@ def test_local_domain_is_taken_over(world, image):
     disk = f"<disk type='file'><driver type='qcow2'/><source file='{image}'/></disk>"
     world.hypervisor.kept["old1"] = DOMAIN.replace("<devices/>", f"<devices>{disk}</devices>")
     vm_manager.add_to_cluster({"name": "old1", "new_name": "web1", "nostart": True, "image": None})
-    assert vm_manager.status("web1") == "Stopped"
+    assert vm_manager.status("web1") == "Stopped (disabled)"
     assert "old1" not in world.hypervisor.kept
+
+
+def test_one_image_for_several_disks_is_refused(world, image):
+    disk = f"<disk type='file'><driver type='qcow2'/><source file='{image}'/><target dev='{{}}'/></disk>"
+    disks = disk.format("vda") + disk.format("vdb")
+    world.hypervisor.kept["web1"] = DOMAIN.replace("<devices/>", f"<devices>{disks}</devices>")
+    with pytest.raises(exceptions.VmManagerException, match="more than one disk"):
+        vm_manager.add_to_cluster({"name": "web1", "image": image})
+    assert vm_manager.list_vms() == []
+    vm_manager.add_to_cluster({"name": "web1", "nostart": True})
+    assert vm_manager.list_vms() == ["web1"]
 
 
 def test_colocation_has_seapaths_scores(vm, world, image):

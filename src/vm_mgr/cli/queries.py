@@ -40,7 +40,7 @@ def list_command(every_s: int | None, output: str) -> None:
 @name_argument
 @output_option
 def status_command(name: VmName, output: str) -> None:
-    """Show the state of a VM: Undefined, Disabled, Failed, Started, Starting, Stopping or Stopped.
+    """Show the state of a VM: Undefined, Disabled, Failed, Started, Starting, Stopping, Stopped or Unknown.
 
     \b
     Example:

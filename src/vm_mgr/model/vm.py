@@ -45,6 +45,7 @@ class VmState(Enum):
     STARTING = "Starting"
     STOPPED = "Stopped"
     STOPPING = "Stopping"
+    UNKNOWN = "Unknown"
 
 
 class TargetRole(Enum):

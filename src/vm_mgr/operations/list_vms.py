@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from vm_mgr.errors import VmMgrError, raise_all
 from vm_mgr.model.vm import VmName, VmState, VmStatus
 from vm_mgr.operations.support.bars import with_bars
-from vm_mgr.operations.support.vm_state import derive_status
+from vm_mgr.operations.support.vm_state import derive_status, outside
 
 if TYPE_CHECKING:
     from vm_mgr.model.intent import Intent
@@ -45,7 +45,7 @@ def look(env: Env) -> Listing:
     for label in env.storages.labels():
         try:
             for name in env.storages.names(label):
-                vms.setdefault(name, VmStatus(name, VmState.DISABLED))
+                vms.setdefault(name, outside(name, state))
         except VmMgrError as error:
             missing.append(error)
     try:

@@ -19,7 +19,7 @@ from vm_mgr.operations.support.bars import with_bars
 from vm_mgr.operations.support.placement import PlacementProblem, placement_problems
 from vm_mgr.operations.support.preconditions import require_defined
 from vm_mgr.operations.support.requirements import ask_nodes
-from vm_mgr.operations.support.vm_state import derive_status
+from vm_mgr.operations.support.vm_state import derive_status, outside
 from vm_mgr.ports.cluster import Configured, Constraint, ResourceOperation, VmResource
 from vm_mgr.ports.definition import Machine
 from vm_mgr.ports.env import Env
@@ -77,7 +77,7 @@ def show(env: Env, name: VmName) -> Shown:
     state = env.cluster.state()
     resource = state.resources.get(name)
     if resource is None or not resource.is_vm:
-        resource, seen = None, _outside(env, name)
+        resource, seen = None, _outside(env, state, name)
     else:
         (seen,) = with_bars(env, [derive_status(resource, state)])
     configured = env.cluster.configured(name)
@@ -149,14 +149,14 @@ def _readiness(env: Env, state: ClusterState, words: Sequence[str]) -> list[Read
     return [Readiness(one, text(one), {node.name: has(node, one) for node in nodes}) for one in words]
 
 
-def _outside(env: Env, name: VmName) -> VmStatus:
+def _outside(env: Env, state: ClusterState, name: VmName) -> VmStatus:
     """Give the state of a VM that the cluster doesn't have; a killed creation leaves only an intent."""
     if name in env.intent_log.intents() and not env.storage.definitions.exists(name):
         return VmStatus(name, VmState.UNDEFINED)
     require_defined(env, name)
     node = held_on(env, name)
     told = f"it runs on {node}, beside the cluster, which does not know of it" if node else ""
-    return VmStatus(name, VmState.DISABLED, detail=told)
+    return outside(name, state, detail=told)
 
 
 def _stored(env: Env, looks: _Looks, name: VmName, configured: Configured) -> Shown:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vm_mgr.model.vm import VmName, VmState, VmStatus
 from vm_mgr.operations.support.bars import with_bars
-from vm_mgr.operations.support.vm_state import derive_status
+from vm_mgr.operations.support.vm_state import derive_status, outside
 
 if TYPE_CHECKING:
     from vm_mgr.ports.env import Env
@@ -20,7 +20,8 @@ def status(env: Env, name: VmName) -> VmStatus:
     resource = state.resources.get(name)
     if resource is not None and resource.is_vm:
         return derive_status(resource, state)
-    return VmStatus(name, VmState.DISABLED if env.storage.definitions.exists(name) else VmState.UNDEFINED)
+    defined = env.storage.definitions.exists(name)
+    return outside(name, state) if defined else VmStatus(name, VmState.UNDEFINED)
 
 
 def full_status(env: Env, name: VmName) -> VmStatus:
@@ -31,7 +32,7 @@ def full_status(env: Env, name: VmName) -> VmStatus:
     seen = status(env, name)
     if seen.waits:
         (seen,) = with_bars(env, [seen])
-    if seen.state in (VmState.STARTED, VmState.UNDEFINED):
+    if seen.state in (VmState.STARTED, VmState.UNDEFINED, VmState.UNKNOWN):
         return seen
     from vm_mgr.operations.lifecycle.saved_memory import with_saved  # noqa: PLC0415 - not for a VM that runs
 

@@ -32,7 +32,7 @@ def discard(env: Env, name: VmName) -> None:
 
 def with_saved(env: Env, seen: VmStatus) -> VmStatus:
     """Say of a VM that does not run that its memory is saved; a storage that is silent is told of."""
-    if seen.state in (VmState.STARTED, VmState.UNDEFINED):
+    if seen.state in (VmState.STARTED, VmState.UNDEFINED, VmState.UNKNOWN):
         return seen
     try:
         state = env.storage.saved_memory.of(seen.name)

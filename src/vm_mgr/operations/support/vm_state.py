@@ -3,23 +3,32 @@
 import time
 
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.cluster import OWN_AGENT, ClusterState, Resource
+from vm_mgr.model.cluster import OWN_AGENT, ClusterState, NodeName, Resource
 from vm_mgr.model.vm import VmName, VmState, VmStatus
 
-__all__ = ["derive_status", "membership_problems", "unmanaged_words"]
+__all__ = ["derive_status", "membership_problems", "outside", "unmanaged_words"]
 
 FULL = "its storage is full"
+OUT_OF_SIGHT = "the cluster has no quorum here: it may run on the other side"
 
 
 def derive_status(resource: Resource, state: ClusterState) -> VmStatus:
     """Map a resource to one of the states that users know."""
     name = VmName(resource.name)
     node = resource.nodes[0] if resource.nodes else ""
-    vm_state, detail = _state(resource, state)
+    is_seen = state.quorate or (resource.active and not _lost(resource, state))
+    vm_state, detail = _state(resource, state) if is_seen else (VmState.UNKNOWN, OUT_OF_SIGHT)
     moving = vm_state is VmState.STARTED and _is_migrating(resource)
     seen = VmStatus(name, vm_state, node, detail, _alarm(name, state), moving, _kept_by(resource))
     waits = vm_state is VmState.STARTING and not (resource.active or resource.in_transition)
     return seen._replace(unmanaged=unmanaged_words(state, resource), waits=waits)
+
+
+def outside(name: VmName, state: ClusterState, *, detail: str = "") -> VmStatus:
+    """Give the state of a VM that is stored, and that the cluster does not have as far as can be seen."""
+    if not state.quorate:
+        return VmStatus(name, VmState.UNKNOWN, detail=OUT_OF_SIGHT)
+    return VmStatus(name, VmState.DISABLED, detail=detail)
 
 
 def _kept_by(resource: Resource) -> str:
@@ -69,10 +78,13 @@ def _alarm(name: VmName, state: ClusterState) -> str:
     return f"ALARM: it was found to run twice, on {where} too (vm-mgr events {name}); check its file systems"
 
 
-def _state(resource: Resource, state: ClusterState) -> tuple[VmState, str]:
+def _lost(resource: Resource, state: ClusterState) -> list[NodeName]:
     unclean = {node.name for node in state.nodes if node.unclean}
-    lost = [name for name in resource.nodes if name in unclean]
-    if lost:
+    return [name for name in resource.nodes if name in unclean]
+
+
+def _state(resource: Resource, state: ClusterState) -> tuple[VmState, str]:
+    if lost := _lost(resource, state):
         return VmState.FAILED, f"node {lost[0]} is lost and not yet fenced"
     if resource.blocked:
         return _blocked(resource)
@@ -114,8 +126,6 @@ def _time(utc: int) -> str:
 
 def _waiting(resource: Resource, state: ClusterState) -> tuple[VmState, str]:
     """Tell a VM that is about to start from one that can't."""
-    if not state.quorate:
-        return VmState.STOPPED, "the cluster has no quorum"
     if state.stop_all:
         return VmState.STOPPED, "stop-all-resources is set"
     able = {node.name for node in state.nodes if node.can_host}
