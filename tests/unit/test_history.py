@@ -7,7 +7,7 @@ from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import Resource
 from vm_mgr.model.intent import Intent
 from vm_mgr.model.storage import Consistency, DiskClient
-from vm_mgr.model.vm import VmSettings, VmState
+from vm_mgr.model.vm import TargetRole, VmName, VmSettings, VmState
 from vm_mgr.operations.add_disk import NewDisk, add_disk
 from vm_mgr.operations.add_to_cluster import Takeover, add_to_cluster
 from vm_mgr.operations.clone import CloneRequest, clone
@@ -28,7 +28,7 @@ from vm_mgr.operations.set_vm import Changes, set_vm
 from vm_mgr.operations.show import show
 from vm_mgr.operations.status import status
 from vm_mgr.operations.stop import stop
-from vm_mgr.ports.cluster import Constraint
+from vm_mgr.ports.cluster import Configured, Constraint, VmResource
 from vm_mgr.reports import Note
 
 from .conftest import DOMAIN
@@ -146,8 +146,107 @@ def test_vm_that_a_storage_has_becomes_ours_whatever_agent_runs_it(env, foreign,
     assert disable(env, foreign).state is VmState.DISABLED
 
 
-def test_taking_over_a_vm_that_the_distributions_agent_runs_says_how(env, foreign):
-    refused(Kind.WRONG_STATE, OLD, add_to_cluster, env, Takeover(foreign, "web9"))
+THEIRS = VmResource(
+    VmName("old9"),
+    TargetRole.STOPPED,
+    live_migration=True,
+    priority=7,
+    stop_timeout_s=90,
+    params={"config": "/etc/old9.xml", "hypervisor": "qemu:///system"},
+)
+
+
+@pytest.fixture
+def theirs(env, foreign, image):
+    """Have it stopped, and give its definition."""
+    env.cluster.foreign[foreign] = Resource(foreign, OLD, role="Stopped", target_role="Stopped")
+    configured = env.cluster.configured
+    env.cluster.configured = lambda name: (
+        Configured(THEIRS) if name in env.cluster.foreign else configured(name)
+    )
+    disk = f"<disk type='file'><driver type='qcow2'/><source file='{image}'/><target dev='vda'/></disk>"
+    return DOMAIN.replace("<devices/>", f"<devices>{disk}</devices>")
+
+
+def taken(env, xml, name="old9", **options):
+    return add_to_cluster(env, Takeover(VmName(name), VmName(options.pop("new", name)), xml=xml, **options))
+
+
+def test_vm_of_the_distributions_agent_becomes_ours_in_one_step(env, theirs, image):
+    assert taken(env, theirs).state is VmState.STARTED
+    assert not env.cluster.foreign
+    made = env.cluster.resources["old9"]
+    assert (made.live_migration, made.priority, made.stop_timeout_s) == (True, 7, 90)
+    assert "config" not in made.params
+    (gone,) = [one for one in env.said if isinstance(one, Note) and one.code == "not-kept"]
+    assert "hypervisor=qemu:///system" in gone.message
+    assert env.intent_log.intents() == {}
+
+
+def test_what_is_asked_for_goes_before_how_the_other_agent_ran_it(env, theirs):
+    taken(env, theirs, settings=VmSettings(priority=1, stop_timeout_s=5))
+    made = env.cluster.resources["old9"]
+    assert (made.live_migration, made.priority, made.stop_timeout_s) == (True, 1, 5)
+
+
+def test_taking_over_a_vm_that_the_distributions_agent_runs_says_how(env, theirs):
+    with pytest.raises(VmMgrError, match=OLD) as told:
+        taken(env, "")
+    assert told.value.hint.endswith("vm-mgr add-to-cluster old9 --xml /etc/old9.xml")
+    assert "vm-mgr stop" not in told.value.hint
+
+
+NOT_TAKEN = {
+    "it runs": ("runs", lambda env, xml: run_again(env) or taken(env, xml)),
+    "it runs, and no definition": ("already", lambda env, _: run_again(env) or taken(env, "")),
+    "another name": ("keeps its name", lambda env, xml: taken(env, xml, new="web9")),
+    "out of the cluster": ("stays there", lambda env, xml: taken(env, xml, enable=False)),
+    "in a group": ("group office", lambda env, xml: put_into_group(env) or taken(env, xml)),
+    "variables elsewhere": (
+        "UEFI variables",
+        lambda env, xml: taken(env, xml.replace("</os>", "<nvram>/v.fd</nvram></os>")),
+    ),
+    "no disk": ("no hard disk", lambda env, _: taken(env, DOMAIN)),
+    "nothing of it in the cluster": ("no other tool's agent", lambda env, xml: taken(env, xml, "nobody")),
+}
+
+
+def run_again(env):
+    env.cluster.foreign["old9"] = Resource("old9", OLD, role="Started", active=True, nodes=("n1",))
+
+
+def put_into_group(env):
+    env.cluster.foreign["old9"] = env.cluster.foreign["old9"]._replace(within="group office")
+
+
+@pytest.mark.parametrize(("text", "act"), NOT_TAKEN.values(), ids=NOT_TAKEN)
+def test_vm_of_another_agent_that_can_not_be_taken_over_stays_as_it_is(env, theirs, text, act):
+    with pytest.raises(VmMgrError, match=text):
+        act(env, theirs)
+    assert list(env.cluster.foreign) == ["old9"]
+    assert env.storage.definitions.names() == set()
+    assert env.intent_log.intents() == {}
+
+
+@pytest.mark.parametrize("at", ["definitions.keep_nvram", "cluster.add"])
+def test_takeover_that_is_killed_is_finished_or_taken_back(env, theirs, monkeypatch, at):
+    class Killed(BaseException):
+        pass
+
+    def killed(*_, **__):
+        raise Killed
+
+    part, verb = at.split(".")
+    with monkeypatch.context() as patch:
+        target = env.cluster if part == "cluster" else env.storage
+        patch.setattr(target, verb if part == "cluster" else "stage", killed)
+        with pytest.raises(Killed):
+            taken(env, theirs)
+    repair(env)
+    ours = "old9" in env.cluster.resources
+    assert ours is (at == "cluster.add")
+    assert ("old9" in env.cluster.foreign) is not ours
+    assert ("old9" in env.storage.definitions.names()) is ours
 
 
 @pytest.fixture

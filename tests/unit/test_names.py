@@ -16,7 +16,7 @@ from vm_mgr.agent.state_files import path
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.storage import disk_image, disk_owner, snapshot_name_problems
 from vm_mgr.model.vm import NAME_MAX, name_problems
-from vm_mgr.operations.create import clone_snapshot
+from vm_mgr.operations.storage.clone_source import clone_snapshot
 from vm_mgr.ports.runner import Completed
 
 ROOT = Path("/vms")

@@ -11,11 +11,11 @@ from vm_mgr.operations.create import (
     Making,
     await_state,
     claimed,
-    clone_snapshot,
     making,
     setting_problems,
     taken_problems,
 )
+from vm_mgr.operations.storage.clone_source import clone_snapshot
 from vm_mgr.operations.storage.free import shed_dead
 from vm_mgr.operations.storage.nvram import keep_instant
 from vm_mgr.operations.storage.overlay import disk_problems

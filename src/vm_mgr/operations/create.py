@@ -10,7 +10,7 @@ from typing import NamedTuple
 from vm_mgr.errors import Kind, UuidTakenError, VmMgrError, raise_all
 from vm_mgr.model.attributes import attribute_problems
 from vm_mgr.model.capacity import size_words
-from vm_mgr.model.cluster import ClusterState, NodeName
+from vm_mgr.model.cluster import OWN_AGENT, ClusterState, NodeName
 from vm_mgr.model.failback import failback_problems
 from vm_mgr.model.health_checks import check_problems
 from vm_mgr.model.intent import Intent, Key, KeyKind
@@ -33,7 +33,7 @@ from vm_mgr.operations.enable import resource_for
 from vm_mgr.operations.lifecycle.waiting import wait_started
 from vm_mgr.operations.migration.options import move_problems
 from vm_mgr.operations.status import status
-from vm_mgr.operations.storage.quiesce import resume
+from vm_mgr.operations.storage.clone_source import recover_others
 from vm_mgr.operations.support.capacity import guest_problems, tell_room
 from vm_mgr.operations.support.locking import Step, lock, locked, with_intent
 from vm_mgr.operations.support.preconditions import (
@@ -42,6 +42,7 @@ from vm_mgr.operations.support.preconditions import (
     require_ready,
     warn_without_fencing,
 )
+from vm_mgr.operations.support.removal import standing_problems
 from vm_mgr.operations.support.requirements import fitness_problems
 from vm_mgr.operations.support.ties import SHARED_WITH_VM, state_problems, tell_definition
 from vm_mgr.ports.definition import DISK, MAC, UUID, Exclusive, Prepared
@@ -54,7 +55,6 @@ __all__ = [
     "await_state",
     "bus_problems",
     "claimed",
-    "clone_snapshot",
     "create",
     "making",
     "recover",
@@ -79,8 +79,8 @@ class CreateRequest(NamedTuple):
     storage: the label of the storage to create it in; the default one if empty. disk_bytes: what the system
     disk is to have at least; without images it is empty.
     verify: read everything again and compare. local: the domain of this node's libvirt that is taken over,
-    and forgotten there once all is copied. allow: what is else refused, in the words of
-    operations/support/ties.py.
+    and forgotten there once all is copied. resource: take the place of the stopped resource of this name that
+    another tool's agent runs. allow: what is else refused, in the words of operations/support/ties.py.
     """
 
     name: VmName
@@ -93,6 +93,7 @@ class CreateRequest(NamedTuple):
     formats: tuple[str | None, ...] = ()
     verify: bool = False
     local: str = ""
+    resource: bool = False
     storage: str = ""
     allow: tuple[str, ...] = ()
     disk_bytes: int = 0
@@ -110,7 +111,10 @@ def create(env: Env, request: CreateRequest) -> VmStatus:
     with locked(env, name), claimed(env, request.xml):
         state = env.cluster.state()
         images, problems = _inspect(env, request)
-        problems += name_conflicts(env, state, name, force=request.force, storage=request.storage)
+        if request.resource:
+            problems += standing_problems(state.resources.get(name))
+        else:
+            problems += name_conflicts(env, state, name, force=request.force, storage=request.storage)
         problems += env.definitions.problems(request.xml)
         problems += setting_problems(state, name, request.settings)
         problems += state_problems(env, name, request.xml, request.allow)
@@ -125,7 +129,14 @@ def create(env: Env, request: CreateRequest) -> VmStatus:
         enable, start = request.enable, request.start
         details = {"local": request.local, "storage": request.storage}
         with making(env, name, state, enable=enable, start=start, **details) as made:
-            _import(env, request, images, prepared, made, replacing=name in state.resources)
+            _import(
+                env,
+                request,
+                images,
+                prepared,
+                made,
+                replacing=name in state.resources and not request.resource,
+            )
             if request.local:
                 env.hypervisor.undefine(VmName(request.local))
     return await_state(env, name, enabled=enable, started=start)
@@ -174,12 +185,12 @@ def recover(env: Env, name: VmName, intent: Intent) -> bool:
     if not env.storage.definitions.exists(name):
         return False
     Step(env, name, intent).now(ENABLING)  # the disks are whole: it may be started
-    present = name in env.cluster.state().resources
-    was = intent.details["was"]
+    resource = env.cluster.state().resources.get(name)
+    present, was = resource is not None, intent.details["was"]
     if env.storage.definitions.metadata(name).get(TOKEN) == intent.details["token"]:
         if intent.details.get("local"):
             env.hypervisor_at(NodeName(intent.node)).undefine(VmName(intent.details["local"]))
-        if intent.details["enable"] and not present:
+        if intent.details["enable"] and (resource is None or resource.agent != OWN_AGENT):
             _put_in_cluster(env, name, start=bool(intent.details["start"]))
         return True
     if was and present:
@@ -189,24 +200,11 @@ def recover(env: Env, name: VmName, intent: Intent) -> bool:
     return False
 
 
-def recover_others(env: Env, name: VmName, intent: Intent) -> None:
-    """Let a clone's source go on, without the snapshot that was taken for the clone."""
-    source = VmName(intent.details.get("source", ""))
-    if source and env.storage.definitions.exists(source):
-        resume(env, source, intent)
-        env.storage.snapshots.drop(source, clone_snapshot(name))
-
-
 def await_state(env: Env, name: VmName, *, enabled: bool, started: bool) -> VmStatus:
     """Wait for what a new VM was asked to be."""
     if not enabled:
         return VmStatus(name, VmState.DISABLED)
     return wait_started(env, name) if started else status(env, name)
-
-
-def clone_snapshot(name: VmName) -> str:
-    """Name the snapshot of a clone's source, for the moment of its making."""
-    return f"vm-mgr-clone-{name}"
 
 
 def _flag(value: bool) -> str:  # noqa: FBT001 - it is all there is to say
@@ -250,7 +248,8 @@ def _import(
             if request.verify:
                 staged.compare(image, partial(_tell, env, "comparing", image))
         # What a domain that is taken over has at this node, as its definition names it.
-        nvram = env.nvram_files.read(env.definitions.nvram(request.xml)) if request.local else b""
+        taken = request.local or request.resource
+        nvram = env.nvram_files.read(env.definitions.nvram(request.xml)) if taken else b""
         staged.describe(
             xml=prepared.xml,
             base_xml=request.xml,
@@ -258,7 +257,7 @@ def _import(
             notes=made.notes,
             nvram=nvram,
         )
-        made.replace(replacing=replacing)
+        made.replace(replacing=replacing and not request.resource)
         staged.commit()
 
 

@@ -107,6 +107,7 @@ class MemoryCluster:
 
     def add(self, resource: VmResource) -> None:
         """Put a VM under the cluster's control."""
+        self.foreign.pop(resource.name, None)  # of this name; ours takes its place
         self.resources[resource.name] = self._with_present_disks(resource)
         self.moves.pop(resource.name, None)
 

@@ -72,6 +72,11 @@ FIELDS: dict[str, tuple[Field, ...]] = {
         Field(
             "new", "The VM's name in the cluster.", options=("--new-name",), metavar="NEW", argument="name"
         ),
+        _file(
+            "xml",
+            "Its definition, for a VM that another agent runs in the cluster (ocf:heartbeat:VirtualDomain).",
+            "--xml",
+        )._replace(sort="document"),
         _ENABLE,
         _START,
         _force("the new"),

@@ -14,6 +14,7 @@ __all__ = [
     "flatten_hint",
     "owners_of",
     "removal_problems",
+    "standing_problems",
     "warn_of_followers",
 ]
 
@@ -29,6 +30,14 @@ def removal_problems(env: Env, resource: Resource | None, refusal: str) -> list[
         hint = f"remove it with the tool that made it: vm-mgr stop {name}; crm configure delete {name}"
         problems.append(VmMgrError(Kind.NOT_SUPPORTED, message, hint=hint))
     return problems
+
+
+def standing_problems(resource: Resource | None) -> list[VmMgrError]:
+    """Refuse a VM that runs: its disks are to be copied."""
+    if resource is None or not resource.active:
+        return []
+    hint = f"it has to stand while its disks are copied: vm-mgr stop {resource.name}"
+    return [VmMgrError(Kind.WRONG_STATE, f"{resource.name} runs", hint=hint)]
 
 
 def warn_of_followers(env: Env, resource: Resource | None) -> None:
