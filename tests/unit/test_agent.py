@@ -138,6 +138,39 @@ def test_stop_unplugs_a_guest_that_ignores_shutdown_within_the_timeout(node):
     assert "powered off" in told.detail
 
 
+def test_machine_without_an_operating_system_is_not_waited_for(node):
+    act(node, "start")
+    node.hypervisor.ignores_shutdown = True
+    node.evidence.deaf.add("web1")
+    began = node.clock.now
+    act(node, "stop")
+    assert not node.hypervisor.running
+    assert node.clock.now - began < 5
+    told = node.journal.handed[-1]
+    assert (told.kind, "no operating system" in told.detail) == (EventKind.STOPPED, True)
+
+
+def test_guest_that_shuts_down_is_not_asked_what_it_is(node):
+    act(node, "start")
+    node.evidence.deaf.add("web1")
+    act(node, "stop")
+    assert "is_deaf" not in node.evidence.asked
+
+
+def test_question_that_hangs_takes_no_time_from_powering_off(node):
+    def hangs(_):
+        node.clock.sleep(4)
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, "virsh did not end")
+
+    act(node, "start")
+    node.hypervisor.ignores_shutdown = True
+    node.evidence.is_deaf = hangs
+    began = node.clock.now
+    act(node, "stop")
+    assert not node.hypervisor.running
+    assert node.clock.now - began < 30
+
+
 def test_stop_waits_for_a_libvirt_that_is_just_started_anew(node):
     act(node, "start")
     began = node.clock.now

@@ -501,6 +501,30 @@ class TestVirsh:
         with pytest.raises(VmMgrError):
             self.evidence(tmp_path, "Domain: 'web1'\n").disk_requests("web1")
 
+    @pytest.mark.parametrize(
+        ("registers", "button", "deaf"),
+        [
+            (
+                "EAX=1\nCR0=00000010 CR2=0",
+                "portw[0x0602] = 0x0000",
+                True,
+            ),  # SeaBIOS found nothing to boot
+            ("CR0=80050033 CR2=00007ffea387fc40", "portw[0x0602] = 0x0120", False),  # Linux
+            ("CR0=80050033 CR2=0", "portw[0x0602] = 0x0000", False),  # one that is booting, or OVMF
+            ("CR0=00000011 CR2=0", "portw[0x0602] = 0x0100", False),
+            ("CR0=00000010 CR2=0", "portw[0x0602] = 0xffff", False),  # no such port
+            ("CR0=00000010 CR2=0", "", False),
+            ("PSTATE=600003c5 -ZC- EL1h", "portw[0x0602] = 0x0000", False),  # another kind of processor
+        ],
+    )
+    def test_machine_is_deaf_only_where_that_is_certain(self, tmp_path, registers, button, deaf):
+        def run(argv, **_):
+            return Completed(tuple(argv), 0, registers if argv[-1] == "info registers" else button, "")
+
+        evidence = self.evidence(tmp_path, "")
+        evidence.runner.run = run
+        assert evidence.is_deaf("web1") is deaf
+
     def test_state_file_counts_for_its_process_only(self, tmp_path):
         evidence = self.evidence(tmp_path)
         assert evidence.state("web1", 42) == ""

@@ -217,16 +217,17 @@ def stop(env: NodeEnv, given: Parameters) -> None:
         identity.forget(env, name)
         return
     _note_disks(env, given)
+    why = "its guest did not shut down in its time, or libvirt did not answer: it was powered off"
     ordinary_s = given.timeout_s - given.hibernation_s
     saved_until = began + given.hibernation_s
     if not given.force_stop and not hibernate(env, given, saved_until, partial(_unplug, env, name, deadline)):
         until = min(env.clock.monotonic(), saved_until) + ordinary_s
-        _shut_down(env, name, until - reserve_s(env, ordinary_s))
+        if _shut_down(env, name, until - reserve_s(env, ordinary_s)):
+            why = "no operating system runs in it that could hear the power button: it was powered off"
     if _pid(env, name, deadline) is not None:
         _unplug(env, name, deadline)
         _blocklist_dead(env, given)
         if not given.force_stop:
-            why = "its guest did not shut down in its time, or libvirt did not answer: it was powered off"
             env.journal.record(Event(env.clock.utc(), EventKind.STOPPED, name, detail=why))
     else:
         env.own_clients.forget(name)  # it has closed its disks
@@ -310,22 +311,35 @@ def _confirm(env: NodeEnv, given: Parameters, pid: int) -> None:
         nvram_arrived(env, given)
 
 
-def _shut_down(env: NodeEnv, name: VmName, deadline: float) -> None:
+def _shut_down(env: NodeEnv, name: VmName, deadline: float) -> bool:
     """Press the power button until the VM is gone: a guest that is still booting ignores it.
 
-    A paused one can't hear it and is let go on, unless a snapshot holds it for these seconds. libvirt
-    may be just about to be back, as when it is upgraded.
+    Gives True soon where no operating system runs that could hear it. A paused one can't hear it and is let
+    go on, unless a snapshot holds it for these seconds. libvirt may be just about to be back, as when it is
+    upgraded.
     """
     patient_until = min(env.clock.monotonic() + BACK_S, deadline)
     while not _attempt(lambda: env.hypervisor.shutdown(name, timeout_s=CALL_S)):
         if env.clock.monotonic() > patient_until:
-            return  # libvirt hangs, or is stopped: the time is better spent on powering off
+            return False  # libvirt hangs, or is stopped: the time is better spent on powering off
         env.clock.sleep(POLL_S)
+    asked = False
     while not wait_gone(env, name, min(deadline, env.clock.monotonic() + PRESS_S)):
         remaining = deadline - env.clock.monotonic()
         if remaining <= 0:
-            return
+            return False
+        if not asked and _is_deaf(env, name, min(CALL_S, remaining)):
+            return True
+        asked = True
         _attempt(lambda: _press(env, name, min(CALL_S, remaining)))  # noqa: B023 - called at once
+    return False
+
+
+def _is_deaf(env: NodeEnv, name: VmName, timeout_s: float) -> bool:
+    try:
+        return bounded(partial(env.evidence.is_deaf, name), timeout_s)
+    except (VmMgrError, OutOfTimeError):
+        return False
 
 
 def _press(env: NodeEnv, name: VmName, timeout_s: float) -> None:

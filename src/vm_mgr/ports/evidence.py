@@ -41,6 +41,10 @@ class Evidence(Protocol):
         """Ask the guest's agent for an answer; None where the machine has no channel for one."""
         ...
 
+    def is_deaf(self, name: VmName) -> bool:
+        """Tell whether no guest runs that could hear the power button; False where that is not certain."""
+        ...
+
     def disk_requests(self, name: VmName) -> int:
         """Count the reads, writes and flushes of all disks since the machine's start."""
         ...

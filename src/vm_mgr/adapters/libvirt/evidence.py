@@ -25,6 +25,9 @@ AGENT_S = 5
 # tools/virsh-domain-monitor.c has these words for virDomainControlState and virDomainControlErrorReason. An
 # "internal (locking) error" is one of libvirt's own and says nothing of QEMU.
 WORDS = {"ok": "ok", "occupied": "busy", "background job": "job", "error: monitor failure": "broken"}
+# What QEMU's `info registers` and `i /xh 0x602` print. SeaBIOS puts the ACPI registers PM1 at port 0x600.
+CR0, PAGING = re.compile(r"\bCR0=([0-9a-f]+)\b"), 1 << 31
+PM1_EN, POWER_BUTTON = re.compile(r"\[0x0602\] = 0x([0-9a-f]+)\b"), 1 << 8
 REQUESTS = re.compile(r"^\s*block\.\d+\.(?:rd|wr|fl)\.reqs=(\d+)$", re.MULTILINE)
 
 
@@ -96,6 +99,20 @@ class LibvirtEvidence:
             return self.connection.call(ask, CALL_S + AGENT_S)  # type: ignore[no-any-return]
         finally:
             self.connection.close()
+
+    def is_deaf(self, name: VmName) -> bool:
+        """Ask QEMU whether its first processor works without paging, and whether the power button is off.
+
+        No kernel of an operating system with ACPI works without paging: that is firmware, or a boot loader. A
+        button that nobody has switched on QEMU does not press (acpi_pm1_evt_power_down in hw/acpi/core.c). A
+        machine of another kind has no such registers, or reads all ones.
+        """
+        told = self._ask("qemu-monitor-command", "--hmp", name, "info registers").stdout
+        cr0 = CR0.search(told)
+        if cr0 is None or int(cr0[1], 16) & PAGING:
+            return False
+        button = PM1_EN.search(self._ask("qemu-monitor-command", "--hmp", name, "i /xh 0x602").stdout)
+        return button is not None and not int(button[1], 16) & POWER_BUTTON
 
     def disk_requests(self, name: VmName) -> int:
         """Add up what virsh domstats says of each disk."""

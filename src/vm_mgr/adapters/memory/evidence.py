@@ -27,6 +27,7 @@ class MemoryEvidence:
         self.silent = False
         self.agent: bool | None = None
         self.requests = 0
+        self.deaf: set[str] = set()
         self.asked: list[str] = []
 
     def state(self, name: VmName, pid: int) -> str:
@@ -59,6 +60,11 @@ class MemoryEvidence:
         """Give what a test has set."""
         self._call("agent_answers", name)
         return self.agent
+
+    def is_deaf(self, name: VmName) -> bool:
+        """Give what a test has set."""
+        self._call("is_deaf", name)
+        return name in self.deaf
 
     def disk_requests(self, name: VmName) -> int:
         """Give what a test has set."""
