@@ -512,7 +512,8 @@ class TestVirsh:
             ("CR0=80050033 CR2=00007ffea387fc40", "portw[0x0602] = 0x0120", False),  # Linux
             ("CR0=80050033 CR2=0", "portw[0x0602] = 0x0000", False),  # one that is booting, or OVMF
             ("CR0=00000011 CR2=0", "portw[0x0602] = 0x0100", False),
-            ("CR0=00000010 CR2=0", "portw[0x0602] = 0xffff", False),  # no such port
+            ("CR0=00000010 CR2=0", "portw[0x0602] = 0xffff", True),  # a machine without ACPI
+            ("CR0=80050033 CR2=0", "portw[0x0602] = 0xffff", False),
             ("CR0=00000010 CR2=0", "", False),
             ("PSTATE=600003c5 -ZC- EL1h", "portw[0x0602] = 0x0000", False),  # another kind of processor
         ],

@@ -28,6 +28,7 @@ WORDS = {"ok": "ok", "occupied": "busy", "background job": "job", "error: monito
 # What QEMU's `info registers` and `i /xh 0x602` print. SeaBIOS puts the ACPI registers PM1 at port 0x600.
 CR0, PAGING = re.compile(r"\bCR0=([0-9a-f]+)\b"), 1 << 31
 PM1_EN, POWER_BUTTON = re.compile(r"\[0x0602\] = 0x([0-9a-f]+)\b"), 1 << 8
+NOWHERE = "ffff"
 REQUESTS = re.compile(r"^\s*block\.\d+\.(?:rd|wr|fl)\.reqs=(\d+)$", re.MULTILINE)
 
 
@@ -105,14 +106,14 @@ class LibvirtEvidence:
 
         No kernel of an operating system with ACPI works without paging: that is firmware, or a boot loader. A
         button that nobody has switched on QEMU does not press (acpi_pm1_evt_power_down in hw/acpi/core.c). A
-        machine of another kind has no such registers, or reads all ones.
+        machine without ACPI has none: all ones are read. One of another kind has no such register at all.
         """
         told = self._ask("qemu-monitor-command", "--hmp", name, "info registers").stdout
         cr0 = CR0.search(told)
         if cr0 is None or int(cr0[1], 16) & PAGING:
             return False
         button = PM1_EN.search(self._ask("qemu-monitor-command", "--hmp", name, "i /xh 0x602").stdout)
-        return button is not None and not int(button[1], 16) & POWER_BUTTON
+        return button is not None and (button[1] == NOWHERE or not int(button[1], 16) & POWER_BUTTON)
 
     def disk_requests(self, name: VmName) -> int:
         """Add up what virsh domstats says of each disk."""
