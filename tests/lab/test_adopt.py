@@ -37,6 +37,7 @@ CONSTRAINTS = (
 def app1(lab: Lab) -> Iterator[str]:
     """Have the distribution's agent run a VM on n1, which is ordered after another resource."""
     xml = DEFINITION.replace(">any<", ">app1<").replace("<devices>", f"<devices>{DISK}")
+    xml = xml.replace("<name>", "\n<name>").replace("</name>", "</name>\n")  # their agent reads whole lines
     lab.execute("n1", ["sh", "-c", "cat > /root/app1.xml"], stdin=xml)
     shell(
         lab, "qemu-img create -q -f qcow2 /root/app1.qcow2 8M; qemu-io -c 'write -P 7 0 64k' /root/app1.qcow2"
@@ -58,7 +59,7 @@ def app1(lab: Lab) -> Iterator[str]:
         ):
             delete = ["cibadmin", "--delete-all", "--force", "--xpath", path]
             lab.execute("n1", delete, check=False)
-        shell(lab, "rm -f /root/app1.xml /root/app1.qcow2")
+        shell(lab, "rm -f /root/app1.xml /root/app1.qcow2; crm_resource --cleanup >/dev/null 2>&1")
 
 
 def test_vm_of_the_distributions_agent_becomes_ours(lab: Lab, app1: str) -> None:
