@@ -370,6 +370,18 @@ def test_guest_that_its_user_paused_stays_paused_after_an_abort(domain, ticking)
     assert "resume" not in domain.calls
 
 
+def test_guest_that_sleeps_is_woken_before_it_moves(domain, hosts, ticking):
+    def wake(_):
+        domain.calls.append("wake")
+        domain.now = [1, 0]
+
+    domain.now, domain.pMWakeup = [7, 0], wake
+    domain.end.set()
+    move(ticking)
+    assert domain.calls[0] == "wake"
+    assert hosts[THERE].domains
+
+
 def test_refusal_of_libvirt_is_told_and_the_guest_goes_on(domain, ticking):
     domain.refuses = "internal error: no ssh"
     error = failure(ticking)

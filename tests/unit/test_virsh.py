@@ -56,3 +56,42 @@ def test_guest_that_is_being_asked_is_no_failure(tmp_path):
     LocalLibvirt(Recorder(asked), tmp_path).detach("web1", "rbd/system_web1")
     with pytest.raises(VmMgrError, match="libvirt: no domain"):
         LocalLibvirt(Recorder("error: no domain"), tmp_path).detach("web1", "rbd/system_web1")
+
+
+class Sleeper:
+    """virsh with a guest that sleeps, and wakes at the second look after it was asked to."""
+
+    def __init__(self, *states):
+        self.states = list(states)
+        self.done = []
+
+    def run(self, argv, *, timeout_s, stdin=None, on_line=None):
+        verb = argv[4]
+        if verb == "domstate":
+            state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+            return Completed(tuple(argv), 0, f"{state}\n", "")
+        failed = verb == "suspend" and "dompmwakeup" not in self.done and self.states[0] == "pmsuspended"
+        self.done.append(verb)
+        return Completed(tuple(argv), int(failed), "", "error: domain is pmsuspended" if failed else "")
+
+
+SLEEPS = ("pmsuspended", "pmsuspended", "running")
+
+
+@pytest.mark.parametrize(
+    ("act", "states", "done"),
+    [
+        (lambda virsh: virsh.shutdown("web1", timeout_s=5), SLEEPS, ["dompmwakeup", "shutdown"]),
+        (lambda virsh: virsh.shutdown("web1", timeout_s=5), ("running",), ["shutdown"]),
+        (lambda virsh: virsh.pause("web1"), SLEEPS, ["suspend", "dompmwakeup", "suspend"]),
+        (lambda virsh: virsh.pause("web1"), ("running",), ["suspend"]),
+        (lambda virsh: virsh.resume("web1"), ("pmsuspended (unknown)", *SLEEPS), ["dompmwakeup"]),
+        (lambda virsh: virsh.resume("web1"), ("running (booted)", "running"), []),
+    ],
+    ids=["shut down", "shut down awake", "pause", "pause awake", "resume", "resume awake"],
+)
+def test_guest_that_sleeps_is_woken_first(tmp_path, monkeypatch, act, states, done):
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    runner = Sleeper(*states)
+    act(LocalLibvirt(runner, tmp_path))
+    assert runner.done == done

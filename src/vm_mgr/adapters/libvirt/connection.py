@@ -13,11 +13,12 @@ from vm_mgr.errors import Kind, VmMgrError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["PAUSED", "STATES", "Connection", "binding", "qemu_binding"]
+__all__ = ["ASLEEP", "PAUSED", "STATES", "Connection", "binding", "qemu_binding"]
 
 # virDomainState (libvirt-domain.h), in virsh's words.
 STATES = ("no state", "running", "idle", "paused", "in shutdown", "shut off", "crashed", "pmsuspended")
 PAUSED = STATES.index("paused")
+ASLEEP = STATES[-1]
 
 
 def binding() -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.libvirt import arrival
-from vm_mgr.adapters.libvirt.connection import PAUSED, STATES, Connection, binding
+from vm_mgr.adapters.libvirt.connection import ASLEEP, PAUSED, STATES, Connection, binding
 from vm_mgr.adapters.libvirt.migration_options import NOTHING, understood
 from vm_mgr.adapters.libvirt.switchover import PROC, Switchover
 from vm_mgr.errors import AbortedError, Kind, VmMgrError
@@ -40,6 +40,8 @@ RUN = Path("/run/libvirt/qemu")
 CONNECT_S = 20.0
 # After an abort QEMU goes back in a moment, and the target's libvirt ends its side.
 SETTLE_S = 10.0
+# A guest that sleeps (ACPI S3) is woken before it moves.
+WAKE_S = 10.0
 _STRATEGIES = {
     Strategy.AUTO_CONVERGE: "VIR_MIGRATE_AUTO_CONVERGE",
     Strategy.POSTCOPY: "VIR_MIGRATE_POSTCOPY",
@@ -324,6 +326,12 @@ class LiveMove:
     def _stands(self) -> str:
         """Say why the guest is paused before it moves; mostly it runs."""
         state, reason = self._state()
+        if state == ASLEEP:
+            self._ask(lambda domain: domain.pMWakeup(0))
+            deadline = self.now() + WAKE_S
+            while state == ASLEEP and self.now() < deadline:
+                time.sleep(min(self.poll_s, 0.2))
+                state, reason = self._state()
         if state == "running":
             return ""
         if state == "paused" and reason is PauseReason.USER:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from vm_mgr.adapters.libvirt import commands
-from vm_mgr.adapters.libvirt.connection import Connection
+from vm_mgr.adapters.libvirt.connection import ASLEEP, Connection
 from vm_mgr.adapters.libvirt.guest_access import LibvirtGuests
 from vm_mgr.adapters.libvirt.parse import parse_capacity
 from vm_mgr.adapters.libvirt.virsh import CONNECT_S, DEVICE_S, FREEZE_S, MONITOR_S, SHORT_S, check
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from vm_mgr.ports.runner import Completed, Runner
 
 __all__ = ["LocalLibvirt"]
+
+# So often, and so far apart, it is looked whether a guest is awake.
+WAKE_TRIES, WAKE_S = 25, 0.2
 
 
 class LocalLibvirt:
@@ -72,7 +76,8 @@ class LocalLibvirt:
         check(done)
 
     def shutdown(self, name: VmName, *, timeout_s: float) -> None:
-        """Ask the guest to power off."""
+        """Ask the guest to power off; one that sleeps is woken, so that it hears it."""
+        self._wake(name)
         check(self._virsh("shutdown", name, timeout_s=timeout_s))
 
     def destroy(self, name: VmName, *, timeout_s: float) -> None:
@@ -161,8 +166,28 @@ class LocalLibvirt:
         return (done.stdout.strip() or "{}") if done.exit_code == 0 else ""
 
     def pause(self, name: VmName) -> None:
-        """Suspend."""
-        check(self._virsh("suspend", name))
+        """Suspend; libvirt can't pause a guest that sleeps: it is woken."""
+        done = self._virsh("suspend", name)
+        if done.exit_code != 0 and self._wake(name):
+            done = self._virsh("suspend", name)
+        check(done)
+
+    def _wake(self, name: VmName) -> bool:
+        """Wake a guest that has put itself to sleep (ACPI S3); tell whether it slept."""
+        if not self._is_asleep(name):
+            return False
+        self._rouse(name)
+        for _ in range(WAKE_TRIES):
+            if not self._is_asleep(name):
+                break
+            time.sleep(WAKE_S)
+        return True
+
+    def _is_asleep(self, name: VmName) -> bool:
+        return self._virsh("domstate", name).stdout.strip() == ASLEEP
+
+    def _rouse(self, name: VmName) -> None:
+        check(self._virsh("dompmwakeup", name))
 
     def resume(self, name: VmName) -> None:
         """Resume; libvirt refuses that for a domain that runs."""
@@ -171,6 +196,8 @@ class LocalLibvirt:
             raise half_error(name, reason)
         if reason:
             self.take_back(name)
+        else:
+            self._wake(name)
 
     def take_back(self, name: VmName) -> None:
         """Resume, whatever it stands for."""

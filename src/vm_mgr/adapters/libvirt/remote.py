@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.libvirt.commands import remote_uri
-from vm_mgr.adapters.libvirt.connection import PAUSED, STATES, qemu_binding
+from vm_mgr.adapters.libvirt.connection import ASLEEP, PAUSED, STATES, qemu_binding
 from vm_mgr.adapters.libvirt.port import LocalLibvirt
 from vm_mgr.adapters.libvirt.virsh import CONNECT_S, FREEZE_S, MONITOR_S, SHORT_S
 from vm_mgr.errors import VmMgrError
@@ -89,8 +89,23 @@ class RemoteLibvirt(LocalLibvirt):
             return ""
 
     def pause(self, name: VmName) -> None:
-        """Suspend."""
-        self._call(lambda libvirt: self._domain(libvirt, name).suspend(), SHORT_S)
+        """Suspend; libvirt can't pause a guest that sleeps: it is woken."""
+
+        def suspend() -> None:
+            self._call(lambda libvirt: self._domain(libvirt, name).suspend(), SHORT_S)
+
+        try:
+            suspend()
+        except VmMgrError:
+            if not self._wake(name):
+                raise
+            suspend()
+
+    def _is_asleep(self, name: VmName) -> bool:
+        return self.domain_state(name, timeout_s=SHORT_S) == ASLEEP
+
+    def _rouse(self, name: VmName) -> None:
+        self._call(lambda libvirt: self._domain(libvirt, name).pMWakeup(0), SHORT_S)
 
     def take_back(self, name: VmName) -> None:
         """Resume, whatever it stands for."""
