@@ -519,12 +519,12 @@ class TestVirsh:
         ],
     )
     def test_machine_is_deaf_only_where_that_is_certain(self, tmp_path, registers, button, deaf):
-        def run(argv, **_):
-            return Completed(tuple(argv), 0, registers if argv[-1] == "info registers" else button, "")
-
+        told = {"info registers": registers, "i /xh 0x602": button, "web1": "running (booted)\n\n"}
         evidence = self.evidence(tmp_path, "")
-        evidence.runner.run = run
+        evidence.runner.run = lambda argv, **_: Completed(tuple(argv), 0, told[argv[-1]], "")
         assert evidence.is_deaf("web1") is deaf
+        told["web1"] = "running (event wakeup)\n\n"  # its firmware is about to go on with the system
+        assert evidence.is_deaf("web1") is False
 
     def test_state_file_counts_for_its_process_only(self, tmp_path):
         evidence = self.evidence(tmp_path)

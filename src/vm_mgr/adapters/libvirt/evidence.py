@@ -29,6 +29,8 @@ WORDS = {"ok": "ok", "occupied": "busy", "background job": "job", "error: monito
 CR0, PAGING = re.compile(r"\bCR0=([0-9a-f]+)\b"), 1 << 31
 PM1_EN, POWER_BUTTON = re.compile(r"\[0x0602\] = 0x([0-9a-f]+)\b"), 1 << 8
 NOWHERE = "ffff"
+# virsh's words for VIR_DOMAIN_RUNNING_WAKEUP.
+WOKEN = "running (event wakeup)"
 REQUESTS = re.compile(r"^\s*block\.\d+\.(?:rd|wr|fl)\.reqs=(\d+)$", re.MULTILINE)
 
 
@@ -113,7 +115,10 @@ class LibvirtEvidence:
         if cr0 is None or int(cr0[1], 16) & PAGING:
             return False
         button = PM1_EN.search(self._ask("qemu-monitor-command", "--hmp", name, "i /xh 0x602").stdout)
-        return button is not None and (button[1] == NOWHERE or not int(button[1], 16) & POWER_BUTTON)
+        if button is None or (button[1] != NOWHERE and int(button[1], 16) & POWER_BUTTON):
+            return False
+        # One that was woken goes through the firmware, too, and has a system.
+        return self._ask("domstate", "--reason", name).stdout.strip() != WOKEN
 
     def disk_requests(self, name: VmName) -> int:
         """Add up what virsh domstats says of each disk."""
