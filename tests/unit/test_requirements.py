@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import socket
-from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -638,17 +637,6 @@ class TestMedia:
             migrate(env, vm, "n2")
         assert "--eject" in caught.value.hint
         assert not env.cluster.moves
-
-    @pytest.mark.parametrize(("published", "asked"), [("2", False), ("0", True), (None, True)])
-    def test_node_that_says_itself_what_it_has_is_not_asked_for_a_move(self, env, vm, published, asked):
-        env.hypervisor.xmls[vm] = env.storage.definitions.read(vm)
-        attributes = {} if published is None else {MEDIUM: published}
-        env.cluster.nodes["n2"] = env.cluster.nodes["n2"]._replace(attributes=attributes)
-        facts, calls = env.facts_at, []
-        env.facts_at = lambda node: calls.append(node) or facts(node)
-        with suppress(VmMgrError):
-            migrate(env, vm, "n2")
-        assert bool(calls) is asked
 
     def test_nothing_speaks_against_the_nodes_without_it(self, env, vm):
         for node in ("n2", "n3"):

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.cluster import ClusterState, NodeName, Resource
-from vm_mgr.model.node_requirements import MISSING
 from vm_mgr.model.resource import ClusterParts
 from vm_mgr.model.vm import TargetRole, VmName, VmSettings, VmStatus
 from vm_mgr.operations.lifecycle.waiting import known_settings
@@ -95,10 +94,8 @@ def load_targets(
     refusals: dict[NodeName, Sequence[VmMgrError]] = {}
     silent: dict[NodeName, VmMgrError] = {}
     words = _words(env, guest)
-    nodes = [goal.to] if goal.to else [one for one in state.hosts if one not in kept_off]
-    unsure = [one for one in words if not all(_publishes(state, node, one) for node in nodes)]
-    told = ask_nodes(env, state, unsure, host=goal.to).told if unsure else {}
-    for node in nodes:
+    told = ask_nodes(env, state, words, host=goal.to).told if words else {}
+    for node in [goal.to] if goal.to else [one for one in state.hosts if one not in kept_off]:
         refusals[node] = live_problems(name, node, words, told[node]) if node in told else ()
         try:
             if guest is not None:
@@ -106,12 +103,6 @@ def load_targets(
         except VmMgrError as error:
             silent[node] = error
     return Targets(refusals, silent, parts)
-
-
-def _publishes(state: ClusterState, name: NodeName, requirement: str) -> bool:
-    """Tell whether a node says itself that it has this; the cluster goes by that, and ssh takes longer."""
-    node = state.node(name)
-    return node is not None and node.attributes.get(requirement, MISSING) != MISSING
 
 
 def _words(env: Env, guest: Guest | None) -> list[str]:
