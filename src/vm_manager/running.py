@@ -37,9 +37,10 @@ STOPPED, STOPPED_VARIABLE = "Stopped (disabled)", "VM_MANAGER_STOPPED"
 
 def list_vms(enabled: bool = False) -> list[str]:  # noqa: FBT001, FBT002 - SEAPATH's signature
     """Name all VMs, or those that the cluster has, sorted."""
-    hidden = OUTSIDE if enabled else (VmState.UNDEFINED,)
     with working() as env:
-        return [vm.name for vm in operations_list.list_vms(env) if vm.state not in hidden]
+        found = [str(vm.name) for vm in operations_list.list_vms(env) if vm.state is not VmState.UNDEFINED]
+        present = env.cluster.state().resources if enabled else found
+    return [name for name in found if name in present]
 
 
 def list_all_uuids() -> dict[str, str]:
@@ -72,7 +73,7 @@ def status(vm_name: str) -> str:
 def is_enabled(vm_name: str) -> bool:
     """Tell whether the cluster has the VM."""
     with working() as env:
-        return operations_status.status(env, VmName(vm_name)).state not in OUTSIDE
+        return _has(env, VmName(vm_name))
 
 
 def start(vm_name: str) -> None:
@@ -93,7 +94,7 @@ def enable_vm(vm_name: str, nostart: bool | None = False) -> None:  # noqa: FBT0
     """Put a VM into the cluster and start it unless nostart; one that is there is left as it is."""
     with working() as env:
         name = VmName(vm_name)
-        if operations_status.status(env, name).state in OUTSIDE:
+        if not _has(env, name):
             enable.enable(env, name, start=not nostart)
         else:
             log.warning("%s is enabled already", name)
@@ -103,7 +104,7 @@ def disable_vm(vm_name: str) -> None:
     """Stop a VM and take it out of the cluster, keeping its disks; one that is not there is fine."""
     with working() as env:
         name = VmName(vm_name)
-        if operations_status.status(env, name).state in OUTSIDE:
+        if operations_status.status(env, name).state in OUTSIDE:  # not known without quorum: it is refused
             log.warning("%s is not enabled", name)
         else:
             disable.disable(env, name)
@@ -130,6 +131,12 @@ def console(vm_name: str, ssh_user: str = "") -> None:
             operations_console.console(env, VmName(vm_name), user=ssh_user)
     except VmManagerException as error:
         sys.exit(str(error))
+
+
+def _has(env: Env, name: VmName) -> bool:
+    """Tell whether the cluster's configuration has it, as far as this node knows."""
+    resource = env.cluster.state().resources.get(name)
+    return resource is not None and resource.is_vm
 
 
 def _require_enabled(env: Env, name: VmName) -> None:

@@ -150,6 +150,20 @@ def test_machine_without_an_operating_system_is_not_waited_for(node):
     assert (told.kind, "no operating system" in told.detail) == (EventKind.STOPPED, True)
 
 
+def test_guest_that_sleeps_is_woken_by_the_next_press(node):
+    act(node, "start")
+    node.hypervisor.ignores_shutdown = True
+
+    def wake(_):
+        node.hypervisor.ignores_shutdown = False
+
+    node.hypervisor.resume = wake
+    began = node.clock.now
+    act(node, "stop")
+    assert node.clock.now - began < 8
+    assert "powered off" not in str(node.journal.handed[-1:])
+
+
 def test_guest_that_shuts_down_is_not_asked_what_it_is(node):
     act(node, "start")
     node.evidence.deaf.add("web1")

@@ -196,6 +196,11 @@ def test_taking_over_a_vm_that_the_distributions_agent_runs_says_how(env, theirs
     assert "vm-mgr stop" not in told.value.hint
 
 
+def test_place_of_what_has_become_ours_meanwhile_is_not_taken(env, vm, theirs, image):
+    stop(env, vm)
+    refused(Kind.EXISTS, vm, create, env, CreateRequest(vm, DOMAIN, (image,), resource=True))
+
+
 NOT_TAKEN = {
     "it runs": ("runs", lambda env, xml: run_again(env) or taken(env, xml)),
     "it runs, and no definition": ("already", lambda env, _: run_again(env) or taken(env, "")),

@@ -81,14 +81,12 @@ SLEEPS = ("pmsuspended", "pmsuspended", "running")
 @pytest.mark.parametrize(
     ("act", "states", "done"),
     [
-        (lambda virsh: virsh.shutdown("web1", timeout_s=5), SLEEPS, ["dompmwakeup", "shutdown"]),
-        (lambda virsh: virsh.shutdown("web1", timeout_s=5), ("running",), ["shutdown"]),
         (lambda virsh: virsh.pause("web1"), SLEEPS, ["suspend", "dompmwakeup", "suspend"]),
         (lambda virsh: virsh.pause("web1"), ("running",), ["suspend"]),
         (lambda virsh: virsh.resume("web1"), ("pmsuspended (unknown)", *SLEEPS), ["dompmwakeup"]),
         (lambda virsh: virsh.resume("web1"), ("running (booted)", "running"), []),
     ],
-    ids=["shut down", "shut down awake", "pause", "pause awake", "resume", "resume awake"],
+    ids=["pause", "pause awake", "resume", "resume awake"],
 )
 def test_guest_that_sleeps_is_woken_first(tmp_path, monkeypatch, act, states, done):
     monkeypatch.setattr("time.sleep", lambda _: None)

@@ -119,6 +119,16 @@ def test_failures_have_the_words_that_programs_look_for(image, text, call):
         call(image)
 
 
+def test_without_quorum_nothing_is_called_enabled_that_the_cluster_does_not_have(image, world):
+    vm_manager.create({"name": "off", "base_xml": DOMAIN, "image": image, "enable": False})
+    world.cluster.quorate = False
+    assert vm_manager.is_enabled("off") is False
+    assert vm_manager.list_vms(enabled=True) == []
+    for change in (vm_manager.enable_vm, vm_manager.disable_vm, vm_manager.start, vm_manager.stop):
+        with pytest.raises(exceptions.VmManagerException, match="quorum"):
+            change("off")
+
+
 def test_uuids_lead_to_names(vm, world, image):
     with_uuid = DOMAIN.replace("<memory", f"<uuid>{UUID}</uuid><memory", 1)
     vm_manager.create({"name": "web2", "base_xml": with_uuid, "image": image})

@@ -343,11 +343,9 @@ def _is_deaf(env: NodeEnv, name: VmName, timeout_s: float) -> bool:
 
 
 def _press(env: NodeEnv, name: VmName, timeout_s: float) -> None:
-    stands = env.hypervisor.paused(name, timeout_s=timeout_s)
-    if stands.is_half:
+    if env.hypervisor.paused(name, timeout_s=timeout_s).is_half:
         return  # the other half may run: this one is powered off in the end
-    if stands:
-        env.hypervisor.resume(name)
+    env.hypervisor.resume(name)  # it may sleep, too
     env.hypervisor.shutdown(name, timeout_s=timeout_s)
 
 

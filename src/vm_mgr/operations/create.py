@@ -111,8 +111,9 @@ def create(env: Env, request: CreateRequest) -> VmStatus:
     with locked(env, name), claimed(env, request.xml):
         state = env.cluster.state()
         images, problems = _inspect(env, request)
-        if request.resource:
-            problems += standing_problems(state.resources.get(name))
+        theirs = state.resources.get(name)
+        if request.resource and theirs and theirs.agent != OWN_AGENT and not env.storages.label_of(name):
+            problems += standing_problems(theirs)
         else:
             problems += name_conflicts(env, state, name, force=request.force, storage=request.storage)
         problems += env.definitions.problems(request.xml)

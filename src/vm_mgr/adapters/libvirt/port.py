@@ -76,8 +76,7 @@ class LocalLibvirt:
         check(done)
 
     def shutdown(self, name: VmName, *, timeout_s: float) -> None:
-        """Ask the guest to power off; one that sleeps is woken, so that it hears it."""
-        self._wake(name)
+        """Ask the guest to power off; one that sleeps does not hear it, until it is resumed."""
         check(self._virsh("shutdown", name, timeout_s=timeout_s))
 
     def destroy(self, name: VmName, *, timeout_s: float) -> None:
@@ -190,14 +189,14 @@ class LocalLibvirt:
         check(self._virsh("dompmwakeup", name))
 
     def resume(self, name: VmName) -> None:
-        """Resume; libvirt refuses that for a domain that runs."""
+        """Resume, or wake from sleep (ACPI S3); libvirt refuses that for a domain that runs."""
         reason = self.paused(name, timeout_s=SHORT_S)
         if reason is PauseReason.ARRIVING:
             raise half_error(name, reason)
         if reason:
             self.take_back(name)
-        else:
-            self._wake(name)
+        elif self._is_asleep(name):
+            self._rouse(name)
 
     def take_back(self, name: VmName) -> None:
         """Resume, whatever it stands for."""

@@ -32,9 +32,9 @@ def removal_problems(env: Env, resource: Resource | None, refusal: str) -> list[
     return problems
 
 
-def standing_problems(resource: Resource | None) -> list[VmMgrError]:
+def standing_problems(resource: Resource) -> list[VmMgrError]:
     """Refuse a VM that runs: its disks are to be copied."""
-    if resource is None or not resource.active:
+    if not resource.active:
         return []
     hint = f"it has to stand while its disks are copied: vm-mgr stop {resource.name}"
     return [VmMgrError(Kind.WRONG_STATE, f"{resource.name} runs", hint=hint)]
