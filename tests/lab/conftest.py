@@ -1,8 +1,7 @@
 """The lab that the tests share: brought up once, taken down by the test that looks at what is left.
 
 `make test` has two labs: two workers of pytest-xdist play the files, each with a lab of its own, since one
-alone waits half of the time. Files that are marked `alone` come after that: they measure, or look at the
-host.
+alone waits half of the time. Files that are marked `alone` come after that: they look at the host.
 """
 
 import contextlib
@@ -20,8 +19,18 @@ from .footprint import Footprint
 from .turns import ALL, SEED, take_turns
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
-# What takes longest comes first, so that both workers end at about the same time.
-LONGEST = ("agent_conformance", "migration", "commands", "campaign", "hibernation", "placement", "upgrade")
+# A lab of its own comes first, before its worker has one; then what takes longest, so that both workers end
+# at about the same time.
+LONGEST = (
+    "variants",
+    "agent_conformance",
+    "migration",
+    "commands",
+    "campaign",
+    "hibernation",
+    "placement",
+    "upgrade",
+)
 
 
 def pytest_configure() -> None:
@@ -67,7 +76,7 @@ def keeps_lab() -> bool:
 @pytest.fixture(scope="session")
 def host_before(paths: Paths, keeps_lab: bool) -> Footprint:
     if not keeps_lab:
-        with _one_at_a_time(paths):
+        with one_at_a_time(paths):
             bring.down(paths, print)
     return Footprint.take()
 
@@ -77,16 +86,16 @@ def lab(paths: Paths, keeps_lab: bool, host_before: Footprint) -> Iterator[Lab]:
     if keeps_lab and paths.description.exists():
         yield Lab.load(paths)
         return
-    with _one_at_a_time(paths):
+    with one_at_a_time(paths):
         made = bring.up(paths, bring.Request(), print)
     yield made
     if not keeps_lab:
-        with _one_at_a_time(paths):
+        with one_at_a_time(paths):
             bring.down(paths, print)
 
 
 @contextlib.contextmanager
-def _one_at_a_time(paths: Paths) -> Iterator[None]:
+def one_at_a_time(paths: Paths) -> Iterator[None]:
     """Wait for the other worker's `up`: what the first one builds, the second one takes from the cache."""
     paths.cache.mkdir(parents=True, exist_ok=True)
     with (paths.cache / "tests.lock").open("w") as lock:

@@ -112,6 +112,7 @@ def test_checks_come_and_go_while_the_vm_runs(lab: Lab) -> None:
     assert failures(lab, "cmd1") == ""
 
 
+@pytest.mark.turns
 @pytest.mark.parametrize("check", ["qmp", "counters"])
 def test_half_dead_qemu_is_found_and_recovered(lab: Lab, check: str) -> None:
     """The monitor of depth 0 sees a process and is content; the check's third miss recovers the VM."""

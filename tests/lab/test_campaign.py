@@ -8,7 +8,7 @@ import pytest
 from vm_mgr_lab.campaign.command import Request, play
 from vm_mgr_lab.lab import Lab
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.lab, pytest.mark.turns, pytest.mark.timeout(600)]
 
 SEED = 1
 

@@ -109,6 +109,7 @@ def booted(lab: Lab, *names: str) -> str:
     return datetime.now(UTC).isoformat()
 
 
+@pytest.mark.turns
 @pytest.mark.parametrize("signal", ["TERM", "KILL"])
 def test_interruption_harms_no_vm_and_leaves_no_constraint_in_effect(lab: Lab, signal: str) -> None:
     for name in ("cmd1", "cmd2"):
@@ -150,6 +151,7 @@ def is_settled(lab: Lab, name: str, node: str) -> bool:
     return (seen["state"], seen["node"], seen["detail"]) == ("Started", node, "")
 
 
+@pytest.mark.turns
 @pytest.mark.parametrize("storage", ["ceph", "vms"])
 def test_vm_returns_alive_if_asked_to_and_a_change_of_that_restarts_nothing(lab: Lab, storage: str) -> None:
     create(lab, "cmd1", storage, *THERE)

@@ -16,7 +16,7 @@ from vm_mgr_lab.lab import Lab
 
 from .turns import SEED, share
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.lab, pytest.mark.turns("kills"), pytest.mark.timeout(1500)]
 
 TESTS = Path(__file__).parents[1]
 NEEDED = (

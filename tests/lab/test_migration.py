@@ -123,6 +123,7 @@ def move_told(lab: Lab, since_s: float) -> bool:
     return found == [("moving", HOME), ("moved", TARGET)]
 
 
+@pytest.mark.turns
 @pytest.mark.parametrize("strategy", ["precopy", "auto-converge", "auto"])
 @pytest.mark.usefixtures("at_home")
 def test_busy_guest_arrives(lab: Lab, strategy: str) -> None:
@@ -181,6 +182,7 @@ def test_pause_that_would_be_too_long_is_none(lab: Lab) -> None:
         assert "a pause would take" in run(lab, f"vm-mgr migrate {VM} {TARGET} {options}", code=11).stderr
 
 
+@pytest.mark.turns
 @pytest.mark.parametrize("signal", ["KILL", "TERM"])
 @pytest.mark.usefixtures("at_home")
 def test_command_that_is_killed_in_the_middle_leaves_nothing(lab: Lab, signal: str) -> None:

@@ -1,6 +1,6 @@
 """Scenarios of tests/scenarios, on real Pacemaker, libvirt and IPMI fencing: a VM in each storage.
 
-Each run plays a quarter of them, from day to day other ones, and always those that every change could break;
+Each run plays a sixth of them, from day to day other ones, and always those that every change could break;
 `make test-all` plays all.
 """
 
@@ -20,14 +20,14 @@ ALL = {
     if folder.is_dir()
 }
 LAB = [name for name, scenario in ALL.items() if "lab" in scenario.engines]
-DAYS = 4
+DAYS = 6
 ALWAYS = ("isolation", "power-loss")
 FIRST, STEP = share(DAYS)
 TURN = [name for place, name in enumerate(LAB) if name in ALWAYS or place % STEP == FIRST]
 # Each scenario uses two addresses of its own for a while: the last bytes of them.
 FIRST_BYTE, PAIRS = 210, 8
 
-pytestmark = [pytest.mark.lab, pytest.mark.alone, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 
 def engine(lab: Lab, name: str) -> LabEngine:

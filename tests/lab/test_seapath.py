@@ -352,6 +352,7 @@ def their_resource(request: pytest.FixtureRequest, lab: Lab, clean: None) -> Ite
         lab.execute(node.name, ["rm", "-rf", "/etc/pacemaker/sea1.xml", f"{agents}/seapath"])
 
 
+@pytest.mark.turns
 def test_their_resource_is_shown_stopped_and_becomes_ours(lab: Lab, their_resource: str) -> None:
     def provider() -> str:
         return str(configuration(lab).find("resources//primitive[@id='sea1']").get("provider"))

@@ -22,7 +22,7 @@ from vm_mgr_lab.process import wait_until
 from .guest import QUICK, at, clean, create, node_of
 from .test_life import shell, vm_mgr
 
-pytestmark = [pytest.mark.lab, pytest.mark.turns, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.lab, pytest.mark.turns("upgrade"), pytest.mark.timeout(1200)]
 
 HOME = "/usr/lib/vm-mgr"
 RECORDINGS = Path(__file__).parents[1] / "recordings"

@@ -1,4 +1,7 @@
-"""A cluster of another shape and release: two hypervisors with an observer, on Debian 12."""
+"""A cluster of another shape and release: two hypervisors with an observer, on Debian 12.
+
+It comes first: the lab of its worker is brought up after it.
+"""
 
 from pathlib import Path
 
@@ -9,9 +12,10 @@ from vm_mgr_lab import up as bring
 from vm_mgr_lab.lab import Lab
 from vm_mgr_lab.paths import Paths
 
+from .conftest import one_at_a_time
 from .test_contracts import check_contracts
 
-pytestmark = [pytest.mark.lab, pytest.mark.alone, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 VM = "variant"
 MAC = 235
@@ -30,12 +34,14 @@ def test_debian_12_with_two_hypervisors_and_an_observer(
 ) -> None:
     if keeps_lab:
         pytest.skip("VM_MGR_LAB_KEEP: the lab is kept")
-    bring.down(paths, print)
+    with one_at_a_time(paths):
+        bring.down(paths, print)
     try:
-        lab = bring.up(paths, bring.Request(hypervisors=2, observers=1, suite="bookworm"), print)
+        with one_at_a_time(paths):
+            lab = bring.up(paths, bring.Request(hypervisors=2, observers=1, suite="bookworm"), print)
         assert [node.role for node in lab.nodes] == ["hypervisor", "hypervisor", "observer"]
         assert lab.execute("n1", ["cat", "/etc/debian_version"]).stdout.startswith("12.")
-        check_contracts(lab, tmp_path)
+        check_contracts(lab, tmp_path, mine=1)
         seen = survive_power_loss(lab)
         assert seen.problems == ()
         assert {seen.victim, seen.survivor} == {"n1", "n2"}
@@ -55,4 +61,5 @@ def test_debian_12_with_two_hypervisors_and_an_observer(
         assert "not mounted" in listed.stderr
         demo.remove_guest(lab, VM, node="n1")
     finally:
-        bring.down(paths, print)
+        with one_at_a_time(paths):
+            bring.down(paths, print)

@@ -25,13 +25,17 @@ def share(of: int, mine: int = 0) -> tuple[int, int]:
 
 
 def take_turns(items: list[pytest.Item]) -> list[pytest.Item]:
-    """Return the items that a run leaves out: of a test that is marked `turns`, all variants but one."""
+    """Return the items that a run leaves out: of the variants of a test that is marked `turns`, all but one.
+
+    Where the marker names a group, the tests of the group and their variants share one turn.
+    """
     if ALL:
         return []
     variants: dict[str, list[pytest.Item]] = defaultdict(list)
     for item in items:
-        if item.get_closest_marker("turns"):
-            variants[item.nodeid.partition("[")[0]].append(item)
+        marker = item.get_closest_marker("turns")
+        if marker:
+            variants[marker.args[0] if marker.args else item.nodeid.partition("[")[0]].append(item)
     return [
         item
         for number, of_one in enumerate(variants.values())
