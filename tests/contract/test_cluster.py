@@ -148,7 +148,7 @@ def test_terms_of_a_move_are_gone_with_it(env, vm):
 
 
 def test_failure_that_is_none_is_forgotten(env, vm):
-    env.cluster.cleanup_failed_move(vm, env.cluster.local_node())
+    env.cluster.cleanup_failed(vm, env.cluster.local_node(), "migrate_to")
     env.cluster.reprobe(vm)
     resource = env.cluster.state().resources[vm]
     assert (resource.failures, resource.blocked_on) == ((), "")

@@ -127,6 +127,44 @@ def test_power_cut_is_told_in_its_phases(lab: Lab, vm: str) -> None:
         assert json.loads(journal.splitlines()[0])["VM_MGR_SUBJECT"] == VICTIM
 
 
+def in_guest(lab: Lab, line: str) -> str:
+    command = [*lab.ssh_command(f"192.0.2.{MAC}"), line]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def booted_anew(lab: Lab, before: str) -> bool:
+    return in_guest(lab, "cat /proc/sys/kernel/random/boot_id") not in ("", before)
+
+
+def test_guest_that_reboots_is_nobodys_business_and_one_that_powers_off_is_started_again(
+    lab: Lab, vm: str
+) -> None:
+    """And its failure, which the cluster needs to start it, is forgotten."""
+    wait_until(lambda: booted_anew(lab, ""), what="the guest's ssh", timeout_s=120)
+    pid = on(lab, VICTIM, f"cat /run/libvirt/qemu/{vm}.pid").stdout
+    began_s = time.time()
+    for command in ("reboot", "poweroff"):
+        boot = in_guest(lab, "cat /proc/sys/kernel/random/boot_id")
+        in_guest(lab, command)
+        wait_until(lambda boot=boot: booted_anew(lab, boot), what=f"its boot after {command}", timeout_s=180)  # type: ignore[misc]
+        same = on(lab, VICTIM, f"cat /run/libvirt/qemu/{vm}.pid").stdout == pid
+        assert same == (command == "reboot")
+
+    def noticed() -> list[str]:
+        recent = [one for one in told(lab, vm)["events"] if seconds(one["time"]) > began_s]
+        return [one["event"] for one in recent if one["event"] in ("powered-off", "failed", "running")]
+
+    wait_until(lambda: noticed() == ["powered-off", "running"], what="its events", timeout_s=60)
+    counted = f"crm_mon -1 --output-as=xml | grep -E 'op_key=.{vm}_|fail-count=.[1-9]' || true"
+    wait_until(
+        lambda: on(lab, WITNESS, counted).stdout == "", what="the failure to be forgotten", timeout_s=60
+    )
+    assert demo.where_is(lab, vm, ask=WITNESS) == ("Started", VICTIM)
+    time.sleep(5)  # a restart would begin at once
+    assert noticed() == ["powered-off", "running"]
+
+
 def test_node_that_leaves_in_good_order_is_not_released(lab: Lab) -> None:
     """Its machine runs on, and its OSD with it."""
     before = osd_of(lab, "n3")

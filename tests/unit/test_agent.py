@@ -1,6 +1,7 @@
 """The resource agent: its slow actions in memory, its monitor under the shells of a node."""
 
 import os
+import shutil
 import subprocess
 import threading
 from pathlib import Path
@@ -13,6 +14,7 @@ from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.agent.actions import ACTIONS, failure
 from vm_mgr.agent.parameters import Parameters
 from vm_mgr.agent.state_files import path
+from vm_mgr.alert.message import read_line
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.event import AGENT_EXPECTED, SCRIPTS_FOLLOW, EventKind
 from vm_mgr.model.storage import DiskClient
@@ -544,6 +546,40 @@ class TestMonitor:
     def test_running_vm_without_pid_file_is_seen(self, shell, proc):
         (proc.parent / "run" / "web1.pid").unlink()
         assert run_agent(shell, proc).returncode == 0
+
+    @pytest.mark.parametrize(
+        ("last", "told"),
+        [
+            ("2026-11-30 05:00:00.1+0000: shutting down, reason=shutdown", True),
+            ("2026-11-30 05:00:00.1+0000: shutting down, reason=crashed", False),
+            ("2026-11-30 05:00:00.1+0000: shutting down, reason=destroyed", False),
+            ("2026-11-30 05:00:00.1+0000: shutting down, reason=shutdown\nchar device redirected", False),
+            (None, False),
+        ],
+    )
+    def test_guest_that_has_shut_down_is_told_once(self, shell, proc, last, told):
+        logs, pipe = proc.parent / "logs", proc.parent / "pipe"
+        logs.mkdir()
+        if last is not None:
+            (logs / "web1.log").write_text(f"2026-11-30 04:00:00.1+0000: starting up\n{last}\n")
+        where = {"VM_MGR_LIBVIRT_LOGS": str(logs), "VM_MGR_ALERTS": str(pipe)}
+        recurring = {**where, "OCF_RESKEY_CRM_meta_interval": "10000"}
+        stat = "42 (qemu-system-x86) S 1 42 42 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 777 0\n"
+        (proc / "42" / "stat").write_text(stat)
+        os.mkfifo(pipe)
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            assert run_agent(shell, proc, **recurring).returncode == 0
+            shutil.rmtree(proc / "42")
+            assert run_agent(shell, proc, **where, OCF_RESKEY_CRM_meta_interval="0").returncode == 7
+            deeper = {**recurring, "OCF_CHECK_LEVEL": "10"}
+            assert run_agent(shell, proc, **deeper).returncode == 0, "left to the monitor of depth 0"
+            assert [run_agent(shell, proc, **recurring).returncode for _ in range(2)] == [7, 7]
+            lines = os.read(reader, 65536).decode().splitlines()
+        finally:
+            os.close(reader)
+        events = [(read_line(one).kind.value, read_line(one).subject) for one in lines]
+        assert events == ([("powered-off", "web1")] if told else [])
 
     def test_reused_pid_is_not_believed(self, shell, proc):
         (proc.parent / "run" / "web2.pid").write_text("1")

@@ -17,9 +17,9 @@ from vm_mgr.adapters.memory.env import MemoryEnv
 from vm_mgr.adapters.memory.storage_fencing import MemoryDaemon
 from vm_mgr.alert.__main__ import listen
 from vm_mgr.alert.message import read_line
-from vm_mgr.alert.service import GUEST_S, KEEP_S, RELEASE_S, Guests, Keeper, Nodes, Service
+from vm_mgr.alert.service import GUEST_S, KEEP_S, RELEASE_S, Failures, Guests, Keeper, Nodes, Service
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.cluster import Fencing, Node, NodeName, Resource
+from vm_mgr.model.cluster import Failure, Fencing, Node, NodeName, Resource
 from vm_mgr.model.event import Event, EventKind, read_event, write_event
 
 AGENT = Path(__file__).parents[2] / "ocf" / "alert"
@@ -352,6 +352,83 @@ def test_resources_that_are_no_vms_are_not_kept(failover):
     keeper.flush()
     assert [event.subject for event in failover.event_log.kept] == ["web2", "gone"]
     assert [event.subject for event in failover.journal.written] == ["web2", "gone"]
+
+
+OFF = "agent||1000012|5|off||web1||||its guest has shut down"
+GONE = {**MONITOR, "CRM_alert_rc": "7", "CRM_alert_desc": "not running"}
+
+
+def test_guest_that_has_shut_down_is_no_failure_once_it_runs_again(failover):
+    """Only the monitor's failure here is cleared, and not before the cluster has acted on it."""
+    ours = Failure("monitor on n1: gone", "2", "monitor", "n1", 10_000)
+    others = [
+        Failure("monitor on n1: check qmp", "1", "monitor", "n1", 60_000),
+        Failure("monitor on n3: gone", "3", "monitor", "n3", 10_000),
+        Failure("migrate_to on n1: late", "4", "migrate_to", "n1"),
+    ]
+    cluster = failover.cluster
+    cluster.places["web1"] = NodeName("n1")
+    state, looks = cluster.state, []
+
+    def state_later():
+        looks.append(None)
+        seen = state()
+        web1 = seen.resources["web1"]
+        steps = [
+            web1,  # the monitor has not ended yet
+            web1._replace(failed=True, failures=(*others, ours)),
+            web1._replace(active=False, nodes=(), pending="Starting", failures=(*others, ours)),
+            web1._replace(failures=(*others, ours)),
+        ]
+        return seen._replace(resources={**seen.resources, "web1": steps[min(len(looks), 4) - 1]})
+
+    cluster.state = state_later
+    cluster.failures["web1"] = [*others, ours]
+    Failures(failover).forget("web1")
+    assert len(looks) == 4
+    assert cluster.failures["web1"] == others
+
+
+@pytest.mark.parametrize("change", [{"target_role": "Stopped", "active": False, "nodes": ()}, None])
+def test_guest_that_nobody_wants_to_run_any_more_is_left_alone(failover, change):
+    cluster = failover.cluster
+    cluster.cleanup_failed = None
+    state = cluster.state
+
+    def changed():
+        seen = state()
+        found = {} if change is None else {"web1": seen.resources["web1"]._replace(**change)}
+        return seen._replace(resources=found)
+
+    cluster.state = changed
+    began = failover.clock.now
+    Failures(failover).forget("web1")
+    assert failover.clock.now - began < 5
+
+
+def test_pacemakers_word_for_a_guest_that_has_shut_down_is_kept_as_ours(failover):
+    """A failure of another VM, of another task, or much later is one."""
+    keeper = Keeper(failover)
+    for line in (OFF, line_of(GONE), line_of({**GONE, "CRM_alert_task": "stop"})):
+        keeper.keep_of_resource(read_line(line))
+    keeper.keep_of_resource(read_line(line_of({**GONE, "CRM_alert_rsc": "web2"})))
+    failover.clock.sleep(60)
+    keeper.keep_of_resource(read_line(line_of(GONE)))
+    assert [(one.kind.value, one.subject, one.detail.partition(":")[0]) for one in keeper.waiting] == [
+        ("powered-off", "web1", "its guest has shut down"),
+        ("failed", "web1", "stop"),
+        ("failed", "web2", "monitor"),
+        ("failed", "web1", "monitor"),
+    ]
+
+
+def test_service_has_the_failure_forgotten(failover, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Failures, "forget", lambda _self, name: asked.append(name))
+    service = Service(lambda: failover)
+    service.handle(OFF)
+    recover(service)
+    assert asked == ["web1"]
 
 
 def test_guest_is_alive_when_its_agent_answers(env):

@@ -239,13 +239,16 @@ def test_tools_are_asked_for_the_one_failure_and_for_a_look_everywhere():
             return Completed(tuple(argv), 0, "", "")
 
     cluster = Pacemaker(Recorder(), VirtualClock())
-    cluster.cleanup_failed_move("web1", "n1")
+    cluster.cleanup_failed("web1", "n1", "migrate_to")
+    cluster.cleanup_failed("web1", "n1", "monitor", 10_000)
     cluster.reprobe("web1")
     cluster.cleanup("web1")
     first = f"cibadmin --delete-all --force --xpath {ENDED_MOVES.format(name='web1')}"
     assert calls == [
         first,
         "crm_resource --cleanup --resource web1 --node n1 --operation migrate_to --interval 0",
+        first,
+        "crm_resource --cleanup --resource web1 --node n1 --operation monitor --interval 10000ms",
         first,
         "crm_resource --refresh --resource web1",
         first,

@@ -303,8 +303,8 @@ class TestAdvice:
     def test_move_that_failed_is_not_told_as_done(self, env, vm):
         """The end of a step is told as done when another one begins."""
         env.cluster.failing_migrations[vm] = FAILED
-        forget, sleep, asked = env.cluster.cleanup_failed_move, env.clock.sleep, []
-        env.cluster.cleanup_failed_move = lambda *names: asked.append(names)
+        forget, sleep, asked = env.cluster.cleanup_failed, env.clock.sleep, []
+        env.cluster.cleanup_failed = lambda *names: asked.append(names)
 
         def later(seconds):
             sleep(seconds)
@@ -418,7 +418,7 @@ class TestHeld:
     )
     def test_node_that_shuts_down_ends_in_a_restart_and_its_history_stays(self, env, held, unproven):
         env.cluster.nodes["n1"] = env.cluster.nodes["n1"]._replace(shutting_down=True)
-        env.cluster.cleanup_failed_move = env.cluster.reprobe = None
+        env.cluster.cleanup_failed = env.cluster.reprobe = None
         unproven(env)
         with env.intent_log.lock(held):  # a command that waits can't help it
             assert unblock(env, held)
@@ -436,7 +436,7 @@ class TestHeld:
 
     def test_command_clears_nothing_of_a_node_that_shuts_down(self, env, vm):
         env.cluster.failing_migrations[vm] = FAILED
-        env.cluster.cleanup_failed_move = env.cluster.reprobe = None
+        env.cluster.cleanup_failed = env.cluster.reprobe = None
         env.cluster.nodes["n1"] = env.cluster.nodes["n1"]._replace(shutting_down=True)
         assert "shut down" in failure(env, vm, "n2").message
         assert env.cluster.held

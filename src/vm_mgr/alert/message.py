@@ -15,7 +15,7 @@ __all__ = ["from_pacemaker", "read_line"]
 MEMBERSHIP = {"member": EventKind.JOINED, "lost": EventKind.LOST}
 DONE = {"start": EventKind.RUNNING, "stop": EventKind.STOPPED, "migrate_from": EventKind.MOVED}
 # What the agent's shell tells beside failures.
-TOLD = {"full": EventKind.FULL, "room": EventKind.ROOM}
+TOLD = {"full": EventKind.FULL, "room": EventKind.ROOM, "off": EventKind.POWERED_OFF}
 DONE_STATUS = "0"  # PCMK_EXEC_DONE: the agent has answered, whatever it said
 
 

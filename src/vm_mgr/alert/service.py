@@ -17,13 +17,14 @@ from vm_mgr.alert.message import from_pacemaker, read_line
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.event import OF_NODES, Event, EventKind
-from vm_mgr.model.vm import VmName
+from vm_mgr.model.vm import VmName, VmState
 from vm_mgr.operations.release_node import release_node
+from vm_mgr.operations.support.vm_state import derive_status
 
 if TYPE_CHECKING:
     from vm_mgr.ports.env import Env
 
-__all__ = ["Guests", "Keeper", "Nodes", "Service", "Worker"]
+__all__ = ["Failures", "Guests", "Keeper", "Nodes", "Service", "Worker"]
 
 # The cluster's configuration may say a moment later that a node is fenced than the alert does.
 PROOF_S = 15.0
@@ -34,6 +35,8 @@ POLL_S = 0.2
 RELEASE_S = 60.0
 # How long the storage may refuse events before they are in the journal only.
 KEEP_S = 300.0
+OFF_S = 30.0
+START_S = 120.0
 AGAIN_S = 1.0
 GUEST_S = 300.0
 
@@ -72,6 +75,7 @@ class Keeper:
         self.env = env
         self.waiting: list[Event] = []
         self.vms: set[str] = set()
+        self.powered_off: dict[str, float] = {}
         self._refused_since: float | None = None
         self._node = ""
 
@@ -86,8 +90,19 @@ class Keeper:
                 found = self.env.cluster.state().resources.get(event.subject)
                 if found is not None and not found.is_vm:
                     return
+        if self._is_no_failure(event):
+            return
         self.env.journal.write(event)
         self.keep(event)
+
+    def _is_no_failure(self, event: Event) -> bool:
+        """Tell of the monitor's end, as Pacemaker tells it, that the agent has just told better."""
+        now = self.env.clock.monotonic()
+        if event.kind is EventKind.POWERED_OFF:
+            self.powered_off[event.subject] = now
+        began = self.powered_off.get(event.subject, now - OFF_S)
+        monitor = event.kind is EventKind.FAILED and event.detail.startswith("monitor: ")
+        return monitor and now - began < OFF_S
 
     def flush(self) -> bool:
         """Write what is waiting; tells whether that is done, or else has waited a moment."""
@@ -169,6 +184,32 @@ class Nodes:
             return
 
 
+class Failures:
+    """Has the cluster forget that a VM was gone whose guest has shut down by itself."""
+
+    def __init__(self, env: "Env") -> None:
+        self.env = env
+
+    def forget(self, name: VmName) -> None:
+        """Wait until the VM runs again, then clear the failure of its monitor here.
+
+        Before that the cluster needs the failure: it starts the VM again because of it.
+        """
+        deadline, here = self.env.clock.monotonic() + START_S, self.env.cluster.local_node()
+        while self.env.clock.monotonic() < deadline:
+            self.env.clock.sleep(AGAIN_S)
+            state = self.env.cluster.state()
+            resource = state.resources.get(name)
+            if resource is None or derive_status(resource, state).state is VmState.STOPPED:
+                return
+            failed = [one for one in resource.failures if (one.task, one.node) == ("monitor", here)]
+            runs = resource.active and not (resource.failed or resource.blocked or resource.in_transition)
+            if failed and runs:
+                latest = max(failed, key=lambda one: one.when)
+                self.env.cluster.cleanup_failed(name, here, "monitor", latest.interval_ms)
+                return
+
+
 class Guests:
     """Asks the agents of guests that have just been started until they answer."""
 
@@ -217,14 +258,14 @@ class Service:
     def __init__(self, make_env: "Callable[[], Env]") -> None:
         self.keeper, self.guests = Keeper(make_env()), Guests(make_env())
         self._make_env = make_env
-        self._keeping, self._asking = Worker(), Worker()
+        self._keeping, self._asking, self._forgetting = Worker(), Worker(), Worker()
         self._acting: dict[str, tuple[Nodes, Worker]] = {}
 
     @property
     def busy(self) -> bool:
         """Tell whether any worker has something to do."""
         acting = [worker for _, worker in self._acting.values()]
-        return any(one.busy for one in (*acting, self._keeping, self._asking))
+        return any(one.busy for one in (*acting, self._keeping, self._asking, self._forgetting))
 
     def handle(self, line: str) -> None:
         """Take one line, and return at once."""
@@ -246,6 +287,11 @@ class Service:
         else:
             self._keeping.do(partial(self.keeper.keep_of_resource, event))
             self._keeping.do(self._flush)
+            if event.kind is EventKind.POWERED_OFF:
+                self._forgetting.do(partial(self._forget, VmName(event.subject)))
+
+    def _forget(self, name: VmName) -> None:
+        Failures(self._make_env()).forget(name)
 
     def _node(self, nodes: Nodes, event: Event) -> None:
         seen = nodes.seen(event)

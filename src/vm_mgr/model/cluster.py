@@ -55,12 +55,16 @@ class Node(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A failed operation that Pacemaker remembers; the same reason at another time is another failure."""
+    """A failed operation that Pacemaker remembers; the same reason at another time is another failure.
+
+    interval_ms: of a monitor; 0 for an operation that does not recur.
+    """
 
     text: str
     when: str = ""
     task: str = ""
     node: str = ""
+    interval_ms: int = 0
 
 
 class Fencing(NamedTuple):

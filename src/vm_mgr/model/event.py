@@ -42,6 +42,7 @@ class EventKind(Enum):
     LET_GO = "let-go"  # its guest, which a command had quiesced for too long
     FULL = "full"  # its storage: its guest is paused
     ROOM = "room"  # its storage has room again: its guest goes on
+    POWERED_OFF = "powered-off"  # its guest, by itself: the cluster starts it again
     FAILED = "failed"
     SECOND = "second"  # an alarm: a VM was found to run on two nodes at once
 

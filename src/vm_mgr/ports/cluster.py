@@ -263,10 +263,11 @@ class Recovery(Protocol):
         """Clear the failure history, so that every node is eligible again."""
         ...
 
-    def cleanup_failed_move(self, name: VmName, node: NodeName) -> None:
-        """Clear the failure of a live migration from a node, which holds the VM there; none is fine.
+    def cleanup_failed(self, name: VmName, node: NodeName, task: str, interval_ms: int = 0) -> None:
+        """Clear what one operation's failure has left: of a migrate_to, which holds the VM, or a monitor.
 
-        Until the node was looked at anew the cluster takes the VM for stopped: never for a node that leaves.
+        interval_ms: of the monitor; 0 is an operation that does not recur. None is fine. Until the node was
+        looked at anew the cluster takes the VM for stopped: never for a node that leaves.
         """
         ...
 

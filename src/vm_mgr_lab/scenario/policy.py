@@ -76,8 +76,8 @@ class CibCluster(Pacemaker):
         """Forget failures, and find what runs."""
         self.change(lambda cib: edit.forget_failures(cib, name))
 
-    def cleanup_failed_move(self, name: VmName, node: NodeName) -> None:  # noqa: ARG002 - all are looked at
-        """Forget it."""
+    def cleanup_failed(self, name: VmName, *_only: object) -> None:
+        """Forget it; all are looked at."""
         self.cleanup(name)
 
     def reprobe(self, name: VmName) -> None:

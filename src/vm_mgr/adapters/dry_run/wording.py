@@ -214,7 +214,7 @@ WORDS: Mapping[str, Mapping[str, Words]] = {
         "clear_moves": _clear_moves,
         "recover_blocked": lambda _, name, **_named: f"have {name} stopped and started elsewhere",
         "end_move": lambda _, name: f"remove the constraint of the move of {name}",
-        "cleanup_failed_move": lambda _, name, node: f"forget the failed move of {name} from {node}",
+        "cleanup_failed": lambda _, name, node, task, *_ms: f"forget the failed {task} of {name} on {node}",
         "cleanup": lambda _, name: f"clear the failures of {name}",
         "reprobe": lambda _, name: f"have the cluster look on every node whether {name} runs there",
         "reconfigure": _reconfigure,

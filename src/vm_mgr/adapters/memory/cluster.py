@@ -193,11 +193,14 @@ class MemoryCluster:
         self.failures.pop(name, None)
         self.held.pop(name, None)
 
-    def cleanup_failed_move(self, name: VmName, node: NodeName) -> None:
-        """Let a VM go that is held there."""
-        past = [one for one in self.failures.get(name, []) if (one.task, one.node) != ("migrate_to", node)]
-        self.failures[name] = past
-        self.held.pop(name, None)
+    def cleanup_failed(self, name: VmName, node: NodeName, task: str, interval_ms: int = 0) -> None:
+        """Forget it; let a VM go that a move holds there."""
+        only = (task, node, interval_ms)
+        self.failures[name] = [
+            one for one in self.failures.get(name, []) if (one.task, one.node, one.interval_ms) != only
+        ]
+        if task == "migrate_to":
+            self.held.pop(name, None)
 
     def reprobe(self, name: VmName) -> None:
         """Forget everything, and find the VM where its domain runs."""

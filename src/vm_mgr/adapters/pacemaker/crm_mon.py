@@ -230,7 +230,8 @@ def _failures(name: str, root: ET.Element) -> tuple[Failure, ...]:
     for failure in root.iterfind("failures/failure"):
         task = failure.get("task", "operation")
         # op_key is NAME_TASK_INTERVAL, and tasks have underscores too: migrate_to.
-        if failure.get("op_key", "").rpartition("_")[0] == f"{name}_{task}":
+        key, _, interval = failure.get("op_key", "").rpartition("_")
+        if key == f"{name}_{task}":
             reason = _unescaped(failure.get("exitreason", "")) or failure.get("exitstatus") or "failed"
             # From 2.1.6 on Pacemaker drops the reasons of these (pcmk__create_history_xml).
             if task in ("migrate_to", "migrate_from") and not failure.get("exitreason"):
@@ -239,7 +240,8 @@ def _failures(name: str, root: ET.Element) -> tuple[Failure, ...]:
                 reason += f" (whole: vm-mgr events {name})"
             reason = reason.removeprefix(f"{task}: ")
             text = f"{task} on {failure.get('node', '?')}: {reason}"
-            found.append(Failure(text, failure.get("last-rc-change", ""), task, failure.get("node", "")))
+            when, node = failure.get("last-rc-change", ""), failure.get("node", "")
+            found.append(Failure(text, when, task, node, whole_number(interval) or 0))
     return tuple(found)
 
 

@@ -150,10 +150,11 @@ class Pacemaker:
         self._forget_ended_moves(name)
         check(call(self.runner, ("crm_resource", "--cleanup", "--resource", name), timeout_s=60))
 
-    def cleanup_failed_move(self, name: VmName, node: NodeName) -> None:
+    def cleanup_failed(self, name: VmName, node: NodeName, task: str, interval_ms: int = 0) -> None:
         """Clean up the one operation."""
         self._forget_ended_moves(name)
-        only = ("--node", node, "--operation", "migrate_to", "--interval", "0")
+        interval = f"{interval_ms}ms" if interval_ms else "0"
+        only = ("--node", node, "--operation", task, "--interval", interval)
         argv = ("crm_resource", "--cleanup", "--resource", name, *only)
         check(call(self.runner, argv, timeout_s=60))
 

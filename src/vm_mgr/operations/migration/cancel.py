@@ -80,7 +80,7 @@ def confirm_on_source(env: Env, name: VmName, source: NodeName) -> str:
     others = _others(env, name, source)
     if others.runs or others.unsure:
         return "; ".join([*(f"it also runs on {node}" for node in others.runs), *others.unsure])
-    env.cluster.cleanup_failed_move(name, source)
+    env.cluster.cleanup_failed(name, source, "migrate_to")
     # Still the same step: the end of another one would be told as done.
     wait(env, name, f"moving {name}", lambda vm: vm.state is VmState.STARTED and not vm.detail, SETTLE_S)
     return ""

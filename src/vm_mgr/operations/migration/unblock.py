@@ -54,7 +54,7 @@ def unblock(env: Env, name: VmName, *, patient: bool = True) -> bool:
     if (leaving and place is not Presence.GONE) or gives_up or place is Presence.TWICE:
         env.cluster.recover_blocked(name, lifetime_s=RESTART_S)
     elif place is Presence.RUNS:
-        env.cluster.cleanup_failed_move(name, here)
+        env.cluster.cleanup_failed(name, here, "migrate_to")
     else:
         # It may have arrived, or have ended: only a look at every node tells, and starts it if it is on none.
         # What stands elsewhere by now nobody can let go on: whether its source went on is not known.
