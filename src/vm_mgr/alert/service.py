@@ -101,7 +101,7 @@ class Keeper:
         if event.kind is EventKind.POWERED_OFF:
             self.powered_off[event.subject] = now
         began = self.powered_off.get(event.subject, now - OFF_S)
-        monitor = event.kind is EventKind.FAILED and event.detail.startswith("monitor: ")
+        monitor = event.kind is EventKind.FAILED and event.detail.partition(":")[0] == "monitor"
         return monitor and now - began < OFF_S
 
     def flush(self) -> bool:
