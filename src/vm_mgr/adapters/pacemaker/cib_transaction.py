@@ -3,12 +3,13 @@
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import UTC, datetime
+from threading import Thread
 
 from lxml import etree
 
 from vm_mgr.adapters.pacemaker import cib_read, cib_write, moves
 from vm_mgr.adapters.pacemaker.cib import Cib
-from vm_mgr.adapters.pacemaker.cib_xml import find
+from vm_mgr.adapters.pacemaker.cib_xml import find, parse_cib
 from vm_mgr.adapters.pacemaker.foresight import Foresight
 from vm_mgr.adapters.pacemaker.requirements import change_rules
 from vm_mgr.errors import VmMgrError
@@ -97,8 +98,16 @@ class CibEditor:
         self._edit(change)
 
     def simulate_move(self, move: Move) -> Simulation:
-        """Compare what would happen with the move's constraint with what happens anyway."""
-        return self._foresight().move(move, self.clock.utc() + FORESIGHT_S)
+        """Compare what would happen with the move's constraint with what happens anyway.
+
+        Meanwhile the controller is asked for its time, which the move itself needs next.
+        """
+        present = self._query()
+        asking = Thread(target=self._utc, args=(parse_cib(present),), daemon=True)
+        asking.start()
+        found = Foresight(self.runner, present).move(move, self.clock.utc() + FORESIGHT_S)
+        asking.join()
+        return found
 
     def simulate_change(self, resource: VmResource, before: VmResource | None = None) -> Simulation:
         """Compare what would happen after reconfigure with what happens anyway."""

@@ -5,6 +5,7 @@ call at each target. The next is made only for a move that the last one allows.
 """
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -94,14 +95,19 @@ def load_targets(
     refusals: dict[NodeName, Sequence[VmMgrError]] = {}
     silent: dict[NodeName, VmMgrError] = {}
     words = _words(env, guest)
-    told = ask_nodes(env, state, words, host=goal.to).told if words else {}
-    for node in [goal.to] if goal.to else [one for one in state.hosts if one not in kept_off]:
-        refusals[node] = live_problems(name, node, words, told[node]) if node in told else ()
-        try:
-            if guest is not None:
-                refusals[node] = [*refusals[node], *env.hypervisor_at(node).migration_problems(guest.xml)]
-        except VmMgrError as error:
-            silent[node] = error
+    nodes = [goal.to] if goal.to else [one for one in state.hosts if one not in kept_off]
+    targets = {node: env.hypervisor_at(node) for node in nodes}
+    with ThreadPoolExecutor(1) as pool:  # the one asks by ssh, the other libvirt
+        asked = pool.submit(ask_nodes, env, state, words, host=goal.to) if words else None
+        for node, hypervisor in targets.items():
+            try:
+                refusals[node] = hypervisor.migration_problems(guest.xml) if guest is not None else ()
+            except VmMgrError as error:
+                refusals[node], silent[node] = (), error
+    told = asked.result().told if asked is not None else {}
+    for node, found in refusals.items():
+        if node in told:
+            refusals[node] = [*live_problems(name, node, words, told[node]), *found]
     return Targets(refusals, silent, parts)
 
 
