@@ -219,3 +219,14 @@ class TestCommand:
     def test_storage_out_of_reach_is_an_error(self, env):
         env.event_log.hanging = True
         assert CliRunner().invoke(app, ["events"], obj=env).exit_code == 11
+
+
+@pytest.mark.parametrize("missing", ["quorum", "storage"])
+def test_who_cannot_read_the_events_is_told_where_this_node_has_its_own(env, missing):
+    if missing == "quorum":
+        env.cluster.quorate = False
+    else:
+        env.event_log.hanging = True
+    with pytest.raises(VmMgrError) as caught:
+        events(env, since_s=60)
+    assert caught.value.hint.endswith("this node's own events: journalctl -t vm-mgr")

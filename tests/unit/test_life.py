@@ -3,7 +3,7 @@
 import pytest
 
 from vm_mgr.errors import Kind, SignalError, VmMgrError
-from vm_mgr.model.cluster import Resource
+from vm_mgr.model.cluster import Failure, Resource
 from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import TargetRole, VmSettings, VmState
 from vm_mgr.operations.clone import CloneRequest, clone
@@ -48,6 +48,21 @@ def test_start_clears_failures(env, vm):
     stop(env, vm)
     env.cluster.failing[vm] = "start on n1: broken"
     assert start(env, vm).state is VmState.STARTED
+
+
+def test_start_clears_failures_of_a_vm_that_runs_but_not_those_of_moves(env, vm):
+    """They keep it off a node; and a node that leaves is not to be looked at anew."""
+    env.cluster.nodes["n3"] = env.cluster.nodes["n3"]._replace(shutting_down=True)
+    moved = Failure("migrate_from on n2: late", "3", "migrate_from", "n2")
+    leaves = Failure("start on n3: broken", "2", "start", "n3")
+    elsewhere = Failure("start on n2: broken", "1", "start", "n2")
+    here = Failure("monitor on n1: check qmp", "4", "monitor", "n1", 60_000)
+    env.cluster.failures[vm] = [elsewhere, leaves, moved, here]
+    env.cluster.cleanup = None
+    assert start(env, vm).state is VmState.STARTED
+    assert env.cluster.failures[vm] == [leaves, moved]
+    notes = [one.message for one in env.said if isinstance(one, Note) and one.code == "failure-forgotten"]
+    assert notes == ["forgotten: start on n2: broken", "forgotten: monitor on n1: check qmp"]
 
 
 def test_settings_survive_disable_and_enable(env, vm):

@@ -29,6 +29,9 @@ def _dashed(word: str) -> str:
     return word.replace("_", "-")
 
 
+SHORT = 3
+
+
 def _underscored(word: str) -> str:
     return word.replace("-", "_")
 
@@ -46,8 +49,11 @@ class UnknownCommandError(click.UsageError):
     def __init__(self, word: str, ctx: click.Context) -> None:
         super().__init__(f"there is no command {word!r}", ctx)
         name = _dashed(word.lower())
-        near = get_close_matches(name, [*COMMANDS, *OTHER_WORDS], n=1)
-        self.meant = OTHER_WORDS.get(near[0], near[0]) if near else ""
+        words = {**{one: one for one in COMMANDS}, **OTHER_WORDS}
+        # A short word is near to many: "crm" is none for "rm".
+        long = [one for one in words if len(one) > SHORT]
+        near = [name] if name in words else get_close_matches(name, long, n=1)
+        self.meant = words[near[0]] if near else ""
 
 
 @contextmanager

@@ -5,21 +5,22 @@ from datetime import datetime
 
 import click
 
-from vm_mgr.cli.options import completer, options_of
+from vm_mgr.cli.options import options_of
 from vm_mgr.cli.render import print_answer, print_table
-from vm_mgr.cli.run import output_option, perform
+from vm_mgr.cli.run import optional_name_argument, output_option, perform
 from vm_mgr.model.event import OF_NODES, Event, waiting
 from vm_mgr.model.failover import Failover, Phase
+from vm_mgr.model.vm import VmName
 from vm_mgr.operations.events import Told
 
 __all__ = ["events_command"]
 
 
 @click.command("events")
-@click.argument("name", required=False, default="", shell_complete=completer("vm"))
+@optional_name_argument
 @options_of("events")
 @output_option
-def events_command(name: str, since_s: int, output: str) -> None:
+def events_command(name: VmName | None, since_s: int, output: str) -> None:
     """Show what happened to nodes and VMs, or only to the one named NAME, and how each failover went.
 
     Failovers are shown in milliseconds from the loss of the node, with what each step waited for. The event
@@ -31,7 +32,7 @@ def events_command(name: str, since_s: int, output: str) -> None:
       vm-mgr events web1 --since 2h
       vm-mgr events --output json
     """
-    told = perform("events", {"name": name, "since_s": since_s})
+    told = perform("events", {"name": name or "", "since_s": since_s})
     if output == "table":
         _print(told)
     else:

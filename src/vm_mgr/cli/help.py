@@ -7,7 +7,7 @@ COMMANDS = {
     "add-colocation": ("placement", "Keep a VM on the node where others run."),
     "add-disk": ("disks", "Add a disk to a VM."),
     "add-pacemaker-remote": ("placement", "Let the cluster manage resources inside a VM."),
-    "add-to-cluster": ("takeover", "Take over a VM from this node's libvirt."),
+    "add-to-cluster": ("takeover", "Take over a VM of this node's libvirt, or of another agent."),
     "address": ("guest_access", "Show the addresses of a running guest."),
     "clear": ("changes", "Same as unmigrate."),
     "clone": ("clone", "Clone a VM at once."),
@@ -88,11 +88,14 @@ GROUPS = {
     "About vm-mgr": ("completion", "schema"),
 }
 
-# What virsh, qm, crm, incus and shells call it.
+# What virsh, qm, crm, incus and shells call it; nothing where it depends on the words after it.
 OTHER_WORDS = {
     "attach-disk": "add-disk",
     "backup": "create-snapshot",
+    "cleanup": "start",
+    "config": "show",
     "copy": "clone",
+    "crm": "",
     "define": "create",
     "del": "remove",
     "delete": "remove",
@@ -106,6 +109,8 @@ OTHER_WORDS = {
     "drain": "migrate --all-from",
     "dumpxml": "show --xml",
     "evacuate": "migrate --all-from",
+    "guest": "exec",
+    "ha-manager": "",
     "help": "--help",
     "history": "events",
     "info": "show",
@@ -118,7 +123,10 @@ OTHER_WORDS = {
     "move": "migrate",
     "mv": "rename",
     "new": "create",
+    "node": "",
+    "pcs": "",
     "ps": "list",
+    "qm": "",
     "reboot": "restart",
     "reset": "restart",
     "resize": "resize-disk",
@@ -132,6 +140,7 @@ OTHER_WORDS = {
     "snapshot-list": "list-snapshots",
     "snapshot-revert": "rollback",
     "snapshots": "list-snapshots",
+    "standby": "migrate --all-from",
     "suspend": "pause",
     "vncdisplay": "console --graphical",
     "undefine": "remove",

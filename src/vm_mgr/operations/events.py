@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from vm_mgr.errors import raise_all
+from vm_mgr.errors import VmMgrError, raise_all
 from vm_mgr.model.event import Event
 from vm_mgr.model.failover import Failover, distinct, failovers
 from vm_mgr.model.vm import VmName
@@ -24,9 +24,8 @@ def events(env: Env, name: str = "", *, since_s: float) -> Told:
 
     Raises NOT_FOUND for a name that nothing has and of which nothing was kept: a removed VM has its events.
     """
-    raise_all(quorum_problems(env.cluster.state()))
     since_utc = env.clock.utc() - since_s
-    known = env.event_log.read()
+    known = _read(env)
     found = distinct(known)
     if name:
         found = [one for one in found if name == one.subject or name in one.vms]
@@ -36,6 +35,16 @@ def events(env: Env, name: str = "", *, since_s: float) -> Told:
     # A VM's place before a loss may have been seen long ago, so all is looked at.
     recent = [one for one in failovers(known) if one.began_utc >= since_utc]
     return Told(found, [one for one in recent if not name or _concerns(one, name)])
+
+
+def _read(env: Env) -> list[Event]:
+    """Read all; who can't is told where each node has its own."""
+    try:
+        raise_all(quorum_problems(env.cluster.state()))
+        return list(env.event_log.read())
+    except VmMgrError as error:
+        error.hint = "; ".join(filter(None, (error.hint, "this node's own events: journalctl -t vm-mgr")))
+        raise
 
 
 def _require_known(env: Env, name: str) -> None:

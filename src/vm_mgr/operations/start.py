@@ -1,6 +1,7 @@
 """Start a VM."""
 
 from vm_mgr.errors import raise_all
+from vm_mgr.model.cluster import ClusterState, NodeName, Resource
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.lifecycle.waiting import wait_started
 from vm_mgr.operations.migration.blocked import release_blocked
@@ -11,6 +12,7 @@ from vm_mgr.operations.support.preconditions import require_ready, resource_of, 
 from vm_mgr.operations.support.requirements import renew_requirements
 from vm_mgr.operations.support.vm_state import derive_status
 from vm_mgr.ports.env import Env
+from vm_mgr.reports import Level, Note
 
 __all__ = ["start"]
 
@@ -18,6 +20,7 @@ __all__ = ["start"]
 def start(env: Env, name: VmName, *, allow_lost_writes: bool = False) -> VmStatus:
     """Ask for the VM to run, forget earlier failures, wait until it runs.
 
+    Of one that runs they are forgotten, too: they keep it off the nodes where it has failed.
     allow_lost_writes: boot it from its stored disks even where it has last written elsewhere.
     """
     with locked(env, name):
@@ -29,7 +32,9 @@ def start(env: Env, name: VmName, *, allow_lost_writes: bool = False) -> VmStatu
             return status(env, name)
         seen = derive_status(resource, state)
         if seen.state is VmState.STARTED:
-            return seen
+            if not _forget_failures(env, state, resource):
+                return seen
+            return wait_started(env, name)
         if allow_lost_writes:
             clear(env, name)
         elif not resource.active:
@@ -40,3 +45,17 @@ def start(env: Env, name: VmName, *, allow_lost_writes: bool = False) -> VmStatu
             renew_requirements(env, name)
         env.cluster.set_target_role(name, TargetRole.STARTED)
     return wait_started(env, name)
+
+
+def _forget_failures(env: Env, state: ClusterState, resource: Resource) -> bool:
+    """Clear one failure after the other, and tell them; gives whether there were any.
+
+    Not of a move: by what is left of its history Pacemaker would restart the VM. Not on a node that leaves:
+    it could go before it was looked at anew.
+    """
+    leaving = {node.name for node in state.nodes if node.shutting_down}
+    found = [one for one in resource.failures if one.task in ("start", "monitor") and one.node not in leaving]
+    for one in found:
+        env.cluster.cleanup_failed(VmName(resource.name), NodeName(one.node), one.task, one.interval_ms)
+        env.say(Note(Level.INFO, "failure-forgotten", f"forgotten: {one.text}"))
+    return bool(found)

@@ -135,7 +135,8 @@ def load_rbd() -> Any:
 
 def _no_binding() -> VmMgrError:
     message = "Ceph's Python binding is not installed here"
-    return VmMgrError(Kind.ENVIRONMENT, message, hint="apt install python3-rados python3-rbd")
+    hint = "run vm-mgr on a node of the cluster; there: apt install python3-rados python3-rbd"
+    return VmMgrError(Kind.ENVIRONMENT, message, hint=hint)
 
 
 def wait_for_map(cluster: Any) -> None:
