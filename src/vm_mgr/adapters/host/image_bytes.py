@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageBytes", "open_image"]
 
-HINT = "give the path of a disk image"
+HINT = "give the path of a disk image; for import, of an OVA or OVF file"
 
 
 class ImageBytes:
