@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from vm_mgr.adapters.host.clock import SystemClock
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.cluster import NodeName, migration_host
 from vm_mgr.reports import silent
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from vm_mgr.adapters.storage_set.storages import StorageSet
     from vm_mgr.adapters.storage_set.timings import BothTimings
     from vm_mgr.config import CephSettings, Settings, StorageSettings
-    from vm_mgr.model.cluster import NodeName
     from vm_mgr.model.storage import DiskSource, Identified
     from vm_mgr.model.vm import VmName
     from vm_mgr.node_paths import NodePaths
@@ -313,7 +313,7 @@ class RealEnv:
         if node not in self._connected:
             from vm_mgr.adapters.libvirt.remote import RemoteLibvirt  # noqa: PLC0415
 
-            host = node + self.migration_network_suffix
+            host = migration_host(node, self.migration_network_suffix)
             self._connected[node] = RemoteLibvirt.at(host, self.runner, self.state_dir)
         return self._connected[node]
 

@@ -421,12 +421,15 @@ def test_start_without_definition_fails(env):
         act(env, "start")
 
 
-def test_migration_goes_over_the_migration_network(node):
+@pytest.mark.parametrize(
+    ("target", "host"), [("n2", "n2-cluster"), ("n2.example.com", "n2-cluster.example.com")]
+)
+def test_migration_goes_over_the_migration_network(node, target, host):
     act(node, "start")
-    act(node, "migrate_to", target_node="n2", network_suffix="-cluster", user="mover", timeout_s=120)
+    act(node, "migrate_to", target_node=target, network_suffix="-cluster", user="mover", timeout_s=120)
     migration = node.hypervisor.migrated[0]
-    assert migration.destination_uri == "qemu+ssh://mover@n2-cluster/system?no_tty=1"
-    assert migration.migrate_uri == "tcp://n2-cluster"
+    assert migration.destination_uri == f"qemu+ssh://mover@{host}/system?no_tty=1"
+    assert migration.migrate_uri == f"tcp://{host}"
     assert migration.timeout_s < 120
 
 

@@ -62,14 +62,17 @@ def test_one_connection_serves_all_calls_until_it_is_closed(domain, hypervisor):
     assert len(domain.opened) == 2
 
 
-def test_environment_closes_what_it_was_asked_to_connect_to(domain, tmp_path):
+@pytest.mark.parametrize(
+    ("other", "host"), [("n2", "n2-cluster"), ("n2.example.com", "n2-cluster.example.com")]
+)
+def test_environment_closes_what_it_was_asked_to_connect_to(domain, tmp_path, other, host):
     env = RealEnv()
     env.cluster = SimpleNamespace(local_node=lambda: "n1")
     env.settings = SimpleNamespace(state_dir=tmp_path, migration_network_suffix="-cluster")
     domain.may_answer.set()
-    assert env.hypervisor_at("n2").freeze("web1")
+    assert env.hypervisor_at(other).freeze("web1")
     env.close()
-    assert domain.opened == ["qemu+ssh://n2-cluster/system?no_tty=1"]
+    assert domain.opened == [f"qemu+ssh://{host}/system?no_tty=1"]
     assert domain.closed == ["connection"]
 
 

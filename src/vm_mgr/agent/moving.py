@@ -9,7 +9,7 @@ from vm_mgr.agent.nvram import nvram_arrived, nvram_left
 from vm_mgr.agent.parameters import Parameters
 from vm_mgr.agent.preemption import RecoveryWatch
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.cluster import NodeName
+from vm_mgr.model.cluster import NodeName, migration_host
 from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.migration import Decision, JobSample, Limits, OnTimeout, Plan, Step, Strategy, limits_within
 from vm_mgr.model.pause import PauseReason
@@ -213,7 +213,7 @@ def _plan(env: NodeEnv, given: Parameters, limits: Limits) -> Plan:
 
 
 def _migration(given: Parameters, plan: Plan, limits: Limits, ident: str) -> Migration:
-    target = given.target_node + given.network_suffix
+    target = migration_host(given.target_node, given.network_suffix)
     user = f"{given.user}@" if given.user else ""
     # no_tty: ssh fails instead of asking.
     query = "?no_tty=1" if given.transport == "ssh" else ""

@@ -3,12 +3,32 @@
 from collections.abc import Mapping
 from typing import NamedTuple, NewType
 
-__all__ = ["OWN_AGENT", "ClusterState", "Failure", "Fencing", "Node", "NodeName", "Resource"]
+__all__ = [
+    "OWN_AGENT",
+    "ClusterState",
+    "Failure",
+    "Fencing",
+    "Node",
+    "NodeName",
+    "Resource",
+    "migration_host",
+]
 
 NodeName = NewType("NodeName", str)
 OWN_AGENT = "ocf:vm-mgr:VirtualDomain"
 # Whom Pacemaker's fencer names for a manual confirmation.
 A_PERSON = "a human"
+
+
+def migration_host(node: str, suffix: str) -> str:
+    """Name a node on the migration network: the suffix stands before a domain, as in ocf:heartbeat's agent.
+
+    >>> migration_host("n2", "-cluster"), migration_host("n2.example.com", "-cluster")
+    ('n2-cluster', 'n2-cluster.example.com')
+    """
+    host, dot, domain = node.partition(".")
+    return f"{host}{suffix}{dot}{domain}"
+
 
 # NamedTuples instead of dataclasses on the path of `status`: each costs a tenth of the import time.
 

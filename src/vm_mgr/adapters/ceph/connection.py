@@ -68,6 +68,8 @@ class Connection:
                 self._ioctx = self.cluster.open_ioctx(self.pool)
             except rados.ObjectNotFound as error:
                 hint = f"create it: ceph osd pool create {self.pool}; rbd pool init {self.pool}"
+                if "/" in self.pool:
+                    hint = "namespaces of RBD are not supported: name a pool in /etc/vm-mgr/vm-mgr.toml"
                 raise VmMgrError(Kind.ENVIRONMENT, f"Ceph has no pool {self.pool}", hint=hint) from error
             except rados.Error as error:  # the first map did not come: there are no monitors in quorum
                 raise failed(f"can't open the pool {self.pool}", error) from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.cluster import migration_host
 from vm_mgr.ports.node_runner import NodeVerb
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class SshNodes:
 
     def run(self, node: NodeName, verb: NodeVerb, *words: str) -> str:
         """Call it; in an older deployment virt-ssh-helper is called instead, which is mute."""
-        host = node + self.suffix
+        host = migration_host(node, self.suffix)
         options = ("-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5")
         done = self.runner.run(("ssh", *options, host, "--", *CALL, verb, *words), timeout_s=TIMEOUT_S)
         if done.stdout.startswith(ASKED):
