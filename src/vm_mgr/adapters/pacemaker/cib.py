@@ -1,6 +1,13 @@
-"""Read the CIB, and apply what is changed in it as one versioned patch."""
+"""Read the CIB, and apply what is changed in it as one versioned patch.
 
-from collections.abc import Callable
+Each node has a copy. A node that was silent for a moment, and is back before it was fenced, takes a change
+into its own copy alone and calls that a success. When it has joined again, another copy takes the place of
+its own. So a change has succeeded only once another node has it too.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 
 from lxml import etree
 
@@ -18,6 +25,13 @@ __all__ = ["Cib"]
 # always wins, so patience is enough.
 PATIENCE_S = 30.0
 LONGEST_PAUSE_S = 0.3
+# How long another node may take to show its copy; one that was just lost never does.
+COPY_S = 3
+AWAY = frozenset({"", "0", "false", "offline"})
+
+# An element by its tag and id, without its children.
+Key = tuple[str, str]
+Parts = dict[Key, tuple[tuple[str, str], ...] | None]
 
 
 class Cib:
@@ -51,7 +65,9 @@ class Cib:
             if etree.tostring(cib) == unchanged:
                 return
             bump_version(cib)
-            if self._apply(before, etree.tostring(cib, encoding="unicode")):
+            if self._apply(before, etree.tostring(cib, encoding="unicode")) and self._arrived(
+                _changed(parse_cib(before), cib), cib, deadline
+            ):
                 return
         message = "the cluster's configuration kept changing while it was being edited"
         raise VmMgrError(Kind.TRY_LATER, message, hint="run the command again")
@@ -67,3 +83,59 @@ class Cib:
             return False
         check(patched)
         return True
+
+    def _arrived(self, wanted: Mapping[Key, object], present: etree._Element, deadline: float) -> bool:
+        """Wait until another node's copy has a change; False where this node has lost it again.
+
+        Raises TRY_LATER where neither is seen in time.
+        """
+        while True:
+            peer = _peer(present)
+            if not peer or self._copy_has(peer, wanted):
+                return True
+            if self.clock.monotonic() >= deadline:
+                message = f"{peer} does not show the change: this node is not yet back in the cluster"
+                raise VmMgrError(Kind.TRY_LATER, message, hint="see: crm_mon -1; then run the command again")
+            self.clock.sleep(LONGEST_PAUSE_S)
+            present = self.read()
+            if not _has(present, wanted):
+                return False
+
+    def _copy_has(self, node: str, wanted: Mapping[Key, object]) -> bool:
+        argv = ("cibadmin", "--query", "--node", node, "--timeout", str(COPY_S))
+        with suppress(VmMgrError):
+            return _has(parse_cib(check(call(self.runner, argv)).stdout), wanted)
+        return False
+
+
+def _parts(cib: etree._Element) -> Iterator[tuple[Key, tuple[tuple[str, str], ...]]]:
+    for element in cib.iterfind("configuration//*[@id]"):
+        yield (str(element.tag), str(element.get("id"))), tuple(sorted(map(_text, element.items())))
+
+
+def _text(pair: tuple[object, object]) -> tuple[str, str]:
+    return str(pair[0]), str(pair[1])
+
+
+def _changed(before: etree._Element, after: etree._Element) -> Parts:
+    """Give the elements that a change has made or altered; None for those that it has removed."""
+    old, new = dict(_parts(before)), dict(_parts(after))
+    removed: Parts = dict.fromkeys(old.keys() - new.keys())
+    return removed | {key: value for key, value in new.items() if old.get(key) != value}
+
+
+def _has(cib: etree._Element, wanted: Mapping[Key, object]) -> bool:
+    parts = dict(_parts(cib))
+    return all(parts.get(key) == value for key, value in wanted.items())
+
+
+def _peer(cib: etree._Element) -> str:
+    """Name another node that is a member, best the coordinator; nothing for a node that is alone."""
+    here = os.uname().nodename.partition(".")[0]
+    members = {
+        str(one.get("id")): str(one.get("uname"))
+        for one in cib.iterfind("status/node_state")
+        if one.get("join") == "member" and one.get("crmd", "") not in AWAY and not one.get("remote_node")
+    }
+    others = {ident: name for ident, name in members.items() if name.partition(".")[0] != here}
+    return others.get(cib.get("dc-uuid", ""), next(iter(others.values()), ""))
