@@ -669,3 +669,44 @@ class TestMonitor:
         assert run_agent(shell, proc, "validate-all", name="a b").returncode == 6
         assert run_agent(shell, proc, "meta-data").stdout.startswith("<?xml")
         assert run_agent(shell, proc, "promote").returncode == 3
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("marked_us", "born", "called"),
+    [
+        ("12340000", "1234", False),
+        ("12340000", "1300", False),  # within a second: two clocks of one process
+        ("12340000", "9999", True),
+        ("12340000", None, True),  # it was killed: the next call starts it
+        (None, "9999", False),  # no directory is used here
+        ("", "9999", False),
+    ],
+)
+def test_start_has_libvirt_told_of_the_leases_where_their_service_was_started_anew(
+    shell, tmp_path, marked_us, born, called
+):
+    proc, state, agents = tmp_path / "proc", tmp_path / "state", tmp_path / "agents"
+    for folder in (proc, state, agents):
+        folder.mkdir()
+    shutil.copy(AGENT, agents)
+    (agents / "DiskLocks").write_text(f'[ "$1" = monitor ] && touch {tmp_path}/called\n')
+    (agents / "python3").write_text("#!/bin/sh\nexit 0\n")
+    (agents / "python3").chmod(0o755)
+    (tmp_path / "virtlockd.pid").write_text("58\n")
+    if born is not None:
+        (proc / "58").mkdir()
+        stat = f"58 (virtlockd) S 1 58 58 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 {born} 0\n"
+        (proc / "58" / "stat").write_text(stat)
+    if marked_us is not None:
+        (state / "disk-locks").write_text(f"{marked_us}\n")
+    environment = {
+        "PATH": f"{agents}:{os.environ['PATH']}",
+        "OCF_RESOURCE_INSTANCE": "web1",
+        "VM_MGR_PROC": str(proc),
+        "VM_MGR_STATE": str(state),
+        "VM_MGR_LOCKD": str(tmp_path / "virtlockd.pid"),
+    }
+    argv = ["busybox", "sh"] if shell == "busybox" else [shell]
+    subprocess.run([*argv, agents / "VirtualDomain", "start"], env=environment, check=True)
+    assert (tmp_path / "called").exists() == called

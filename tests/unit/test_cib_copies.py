@@ -13,7 +13,8 @@ from vm_mgr.ports.runner import Completed
 
 CIB = """<cib dc-uuid="{dc}" epoch="7" num_updates="1" admin_epoch="0"><configuration><resources>
 <primitive id="web1"><meta_attributes id="m">
-<nvpair id="m-priority" name="priority" value="4"/></meta_attributes></primitive><primitive id="old"/></resources></configuration>
+<nvpair id="m-priority" name="priority" value="4"/></meta_attributes></primitive>
+<primitive id="old"/></resources></configuration>
 <status><node_state id="1" uname="{here}" join="member" crmd="{up}"/>
 <node_state id="2" uname="n2" join="member" crmd="{n2}"/>
 <node_state id="3" uname="n3" join="member" crmd="{n3}"/></status></cib>"""
