@@ -2,9 +2,11 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import pytest
+from lxml import etree
 
 from vm_mgr.cli.app import app as vm_mgr
 from vm_mgr_lab import deployment
@@ -15,6 +17,7 @@ from vm_mgr_lab.campaign.model import Ask, Core, Spare, Want, facts_of, judge_fa
 from vm_mgr_lab.campaign.operations import MAKERS, Scene, make_ask
 from vm_mgr_lab.campaign.plan import NAMED_FAULTS, OPERATIONS, Asked, plan_move_ends, plan_rounds
 from vm_mgr_lab.campaign.records import judge_records
+from vm_mgr_lab.campaign.rest import idle_clones
 from vm_mgr_lab.guest import Record
 from vm_mgr_lab.history import Event
 from vm_mgr_lab.paths import Paths
@@ -239,3 +242,25 @@ def test_every_planned_command_is_one_that_vm_mgr_understands(kind, tmp_path):
                 command = vm_mgr.get_command(top, verb)
                 with command.make_context(verb, words, parent=top) as parsed:
                     assert parsed.params or verb == "repair"
+
+
+CLONES = """<r><nodes><node name="n1" online="true" standby="false"/>
+<node name="n2" online="true" standby="{standby}"/><node name="n3" online="true" standby="false"/></nodes>
+<resources><clone id="dir"><group><resource id="mount" role="Started"><node name="n1"/></resource></group>
+<group><resource id="mount" role="{role}"><node name="n2"/></resource></group></clone></resources></r>"""
+
+
+@pytest.mark.parametrize(
+    ("standby", "role", "idle"),
+    [
+        ("false", "Started", []),
+        ("false", "Starting", ["dir does not run on n2"]),
+        ("true", "Stopped", []),
+    ],
+)
+def test_node_on_which_a_clone_does_not_run_yet_is_not_at_rest(standby, role, idle):
+    """n3 is an observer."""
+    roles = {"n1": "hypervisor", "n2": "hypervisor", "n3": "observer"}
+    lab = SimpleNamespace(nodes=[SimpleNamespace(name=name, role=role) for name, role in roles.items()])
+    status = etree.fromstring(CLONES.format(standby=standby, role=role))
+    assert idle_clones(lab, status) == idle

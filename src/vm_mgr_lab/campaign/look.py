@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -84,13 +84,17 @@ def look_at_node(lab: Lab, node: str, *, since_s: float) -> NodeLook:
     )
 
 
-def look_at_cluster(lab: Lab, node: str, vms: Iterable[str]) -> ClusterLook:
+def look_at_cluster(lab: Lab, node: str, vms: Collection[str]) -> ClusterLook:
     """Return what a node says of the whole cluster, and of some VMs all; LabError if it can't."""
     parts = _sections(lab, node, CLUSTER, *vms)
     try:
         shown = [one for one in json.loads(parts["shown"]) if one]
+        rows = json.loads(parts["list"])
+        silent = {row["name"] for row in rows} & set(vms) - {str(one["name"]) for one in shown}
+        if silent:  # what was known before would be judged instead
+            raise LabError(f"{node} does not show {', '.join(sorted(silent))}, which it lists")
         return ClusterLook(
-            rows=json.loads(parts["list"]),
+            rows=rows,
             shown={str(one["name"]): one for one in shown},
             mon=etree.fromstring(parts["mon"].encode()),
             cib=etree.fromstring(parts["cib"].encode()),

@@ -14,7 +14,7 @@ from vm_mgr_lab.lab import Lab
 from vm_mgr_lab.monitors import Monitors
 from vm_mgr_lab.up import ceph_trouble, pacemaker_trouble
 
-__all__ = ["RestTimes", "cleanup", "come_to_rest", "mend", "settle"]
+__all__ = ["RestTimes", "cleanup", "come_to_rest", "idle_clones", "mend", "settle"]
 
 REST_S = 150.0
 MEND_S = 120.0
@@ -98,7 +98,9 @@ def vm_trouble(lab: Lab, vms: Sequence[str], *, all_started: bool) -> str:
         elif not _is_calm(one, all_started=all_started):
             told.append(f"{one['name']} is {one['state']} on {one['node']}: {one['detail']}")
     shown = lab.execute(ask, ["crm_mon", "-1", "--output-as=xml"], timeout_s=20).stdout
-    resources = [r for r in etree.fromstring(shown.encode()).iter("resource") if r.get("id") in vms]
+    status = etree.fromstring(shown.encode())
+    told += idle_clones(lab, status)
+    resources = [r for r in status.iter("resource") if r.get("id") in vms]
     # A failure that was recovered from stays in the history until somebody reads it.
     held = [
         r.get("id") for r in resources if "true" in (r.get("failed"), r.get("blocked"), r.get("orphaned"))
@@ -115,6 +117,21 @@ def vm_trouble(lab: Lab, vms: Sequence[str], *, all_started: bool) -> str:
     ]
     told += [f"constraints left: {left}"] if left else []
     return "; ".join(told)
+
+
+def idle_clones(lab: Lab, status: etree._Element) -> list[str]:
+    """Name what does not yet run on a node that is back: without its directory much is refused there."""
+    hypervisors = {one.name for one in lab.nodes if one.role == "hypervisor"}
+    able = {
+        str(one.get("name"))
+        for one in status.iterfind("nodes/node")
+        if (one.get("online"), one.get("standby")) == ("true", "false")
+    }
+    idle = []
+    for clone in status.iterfind("resources/clone"):
+        runs = {str(one.get("name")) for one in clone.iterfind(".//resource[@role='Started']/node")}
+        idle += [f"{clone.get('id')} does not run on {node}" for node in sorted((hypervisors & able) - runs)]
+    return idle
 
 
 FORGET = """

@@ -4,7 +4,7 @@ import contextlib
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -288,7 +288,7 @@ class Campaign:
         with ThreadPoolExecutor(len(self._site.vms)) as pool:
             return [problem for found in pool.map(judged, self._site.vms) for problem in found]
 
-    def _look(self, vms: Iterable[str]) -> ClusterLook:
+    def _look(self, vms: Collection[str]) -> ClusterLook:
         return look_at_cluster(self._lab, self._ask(), vms)
 
     def _touched(self, played: Played) -> list[str]:
