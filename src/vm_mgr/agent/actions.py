@@ -11,6 +11,7 @@ from functools import partial
 
 from vm_mgr.agent import identity
 from vm_mgr.agent.destroy_times import remember, reserve_s
+from vm_mgr.agent.disk_leases import let_go
 from vm_mgr.agent.disks import note_disks
 from vm_mgr.agent.hibernation import clear, go_on, hibernate, wake
 from vm_mgr.agent.moving import migrate_from, migrate_to, wait_gone
@@ -206,10 +207,12 @@ def stop(env: NodeEnv, given: Parameters) -> None:
     name = given.name
     began = env.clock.monotonic()
     deadline = began + given.timeout_s - 2
-    if _pid(env, name, deadline) is None and not _begins(env, name, deadline):
+    pid = _pid(env, name, deadline)
+    if pid is None and not _begins(env, name, deadline):
         if identity.was_seen(env, name) or env.own_clients.kept(name) is not None:
             _blocklist_dead(env, given)
         nvram_ended(env, given)
+        let_go(env, name, None)
         identity.forget(env, name)
         return
     if _ended_half(env, name):
@@ -232,6 +235,7 @@ def stop(env: NodeEnv, given: Parameters) -> None:
     else:
         env.own_clients.forget(name)  # it has closed its disks
     nvram_ended(env, given)
+    let_go(env, name, pid)
     identity.forget(env, name)
 
 

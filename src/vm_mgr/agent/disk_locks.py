@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["NodePaths", "check", "hold"]
+__all__ = ["NodePaths", "check", "hold", "leases_folder"]
 
 BEAT_S = 5.0
 # A file that was not touched for so long is no living holder's.
@@ -54,7 +54,7 @@ class Mounted(NamedTuple):
 
 def check(places: NodePaths, folders: tuple[str, ...] = ()) -> tuple[str, list[str]]:
     """Give the reason why locks don't lock, or none, and the nodes whose locks were seen to do."""
-    leases = _settings(places.etc / "qemu-lockd.conf").get("file_lockspace_dir", "")
+    leases = leases_folder(places)
     for problem in (
         _unconfigured(places),
         *(_local(places, folder) for folder in (*((leases,) if leases else ()), *folders)),
@@ -62,6 +62,11 @@ def check(places: NodePaths, folders: tuple[str, ...] = ()) -> tuple[str, list[s
         if problem:
             return problem, []
     return _tried(places, Path(leases).parent / "nodes") if leases else ("", [])
+
+
+def leases_folder(places: NodePaths) -> str:
+    """Give the folder of libvirt's leases; empty where it is configured to have none."""
+    return _settings(places.etc / "qemu-lockd.conf").get("file_lockspace_dir", "")
 
 
 def _settings(file: Path) -> dict[str, str]:
@@ -219,7 +224,7 @@ def _lives(file: Path) -> bool:
 
 def hold(places: NodePaths) -> None:
     """Hold this node's lock, and touch its file, until the process is ended."""
-    leases = _settings(places.etc / "qemu-lockd.conf").get("file_lockspace_dir", "")
+    leases = leases_folder(places)
     if not leases:
         return
     nodes = Path(leases).parent / "nodes"

@@ -20,6 +20,7 @@ __all__ = [
     "forget",
     "is_awaited",
     "known_uuid",
+    "last_pid",
     "own_pid",
     "remember",
     "was_seen",
@@ -41,6 +42,15 @@ def known_uuid(env: NodeEnv, name: VmName) -> str:
     words = _words(env, name)
     # Of a half UUID every VM would be another one.
     return words[2] if len(words) == 3 and len(words[2]) == UUID_LENGTH else ""
+
+
+def last_pid(env: NodeEnv, name: VmName) -> int | None:
+    """Give the process that was the VM's when it was last seen here; it may have ended since."""
+    for kind in ("running", "ended"):
+        word = state_files.read(env, kind, name).partition(" ")[0].strip()
+        if word.isdecimal():
+            return int(word)
+    return None
 
 
 def remember(env: NodeEnv, name: VmName, pid: int, uuid: str = "") -> None:
@@ -72,7 +82,7 @@ def forget(env: NodeEnv, name: VmName) -> None:
     with suppress(VmMgrError):
         if env.processes.find_vm(name) is None:
             checks = [(f"check-{check}", f"said-{level}") for check, level in LEVELS.items()]
-            state_files.forget(env, name, "running", "saving", *PAUSES, *chain(*checks))
+            state_files.forget(env, name, "running", "ended", "saving", *PAUSES, *chain(*checks))
             for kind in ("", "..again"):
                 state_files.forget(env, VmName(f"{name}{kind}"), "disks")
 

@@ -33,6 +33,8 @@ _LEAD = re.compile(
 )
 _WARNING = re.compile(r"qemu-system-[a-z0-9_]+: warning: ")
 HINTS = {
+    "Lockspace resource": "the VM runs on another node, or a lock service has kept its lease: "
+    "vm-mgr list; where it does not run: systemctl restart virtlockd on its last node",
     "No more available PCI slots": "use --disk-bus scsi; or stop the VM and add <controller type='pci' "
     "model='pcie-root-port'/> for each further disk: vm-mgr edit NAME",
     # These come from the guest's agent (g_spawn of GLib, qmp-dispatch.c of QEMU): libvirt's log has no more.
