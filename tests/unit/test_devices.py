@@ -7,7 +7,9 @@ from lxml import etree
 from vm_mgr.adapters.libvirt.definition import DomainXml
 from vm_mgr.cli.app import app
 from vm_mgr.errors import EXIT_CODES, Kind, VmMgrError
+from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.devices import NewMachine, changes_of, new_card
+from vm_mgr.ports.cluster import SideEffect, Simulation
 
 DISKS = DomainXml()
 MAC, OTHER = "52:54:00:00:00:01", "52:54:00:00:00:02"
@@ -182,6 +184,38 @@ def test_change_that_is_none_leaves_all_as_it_was(web1, env, words, kind):
     assert done.exit_code == EXIT_CODES[kind], done.stderr
     assert env.storage.definitions.read("web1") == before
     assert env.storage.definitions.settings("web1").priority is None
+
+
+def test_card_of_another_vm_or_of_no_node_is_refused_and_can_be_consented_to(web1, env, image):
+    """As `create` and `edit` do."""
+    web1("create", "web2", "--image", image, "--network", f"br0,mac={OTHER}")
+    before = env.storage.definitions.read("web1")
+    done = web1("set", "web1", "--add-network", f"br0,mac={OTHER}")
+    assert done.exit_code == EXIT_CODES[Kind.EXISTS], done.stderr
+    assert "web2" in done.stderr
+    for node in ("n1", "n2", "n3"):
+        env.facts_at(NodeName(node)).lacks.add("bridge-br77")
+    lacking = web1("set", "web1", "--add-network", "br77")
+    assert lacking.exit_code == EXIT_CODES[Kind.NO_RESOURCES], lacking.stderr
+    assert "bridge br77" in lacking.stderr
+    assert env.storage.definitions.read("web1") == before
+    assert not env.hypervisor.changed_devices
+    assert web1("set", "web1", "--add-network", "br77", "--allow", "unfit-nodes").exit_code == 0
+
+
+def test_running_vm_is_not_moved_for_its_new_card_without_consent(web1, env):
+    asked = []
+
+    def simulate(vm, before):
+        asked.append((vm.requirements, before.requirements))
+        return Simulation({"web1": SideEffect.RESTARTED})
+
+    env.cluster.simulate_change = simulate
+    done = web1("set", "web1", "--add-network", "br1")
+    assert done.exit_code != 0
+    assert "web1 would be stopped and started at once" in done.stderr
+    assert [("bridge-br1" in after, "bridge-br1" in before) for after, before in asked] == [(True, False)]
+    assert web1("set", "web1", "--add-network", "br1", "--restart-others").exit_code == 0
 
 
 def test_dry_run_of_a_card_changes_nothing(web1, env):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
@@ -12,13 +13,14 @@ from vm_mgr.model.intent import Intent
 from vm_mgr.model.on_move import OnMove, on_move_of
 from vm_mgr.model.settings import PLACES, SETTINGS
 from vm_mgr.model.vm import VmName, VmSettings, text_problems
-from vm_mgr.operations.create import setting_problems
+from vm_mgr.operations.create import claimed, setting_problems, taken_problems
 from vm_mgr.operations.devices import edit_devices, tell_guest
 from vm_mgr.operations.enable import resource_for
 from vm_mgr.operations.support.capacity import guest_problems
 from vm_mgr.operations.support.change_checks import change_problems
 from vm_mgr.operations.support.locking import locked, undo_on_failure, with_intent
 from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
+from vm_mgr.operations.support.requirements import fitness_problems
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 
@@ -50,7 +52,7 @@ def set_vm(env: Env, name: VmName, changes: Changes, *, restart_others: bool = F
     restart_others: also where VMs are moved, or stopped and started, for it at once. Gives whether there was
     anything to change.
     """
-    with locked(env, name):
+    with locked(env, name), ExitStack() as claim:
         state = env.cluster.state()
         raise_all(quorum_problems(state))
         require_defined(env, name)
@@ -60,9 +62,6 @@ def set_vm(env: Env, name: VmName, changes: Changes, *, restart_others: bool = F
         news = _news(before, after, fields)
         raise_all(_problems(state, name, after, news, fields) + _size_problems(changes))
         raise_all(_capacity_problems(env, state, after, changes))
-        if _effective(fields, "now"):
-            vm, was = (resource_for(env, name, one, start=True) for one in (after, before))
-            raise_all(change_problems(env, state, vm, was, restart_others=restart_others))
         values = changes._asdict()
         given = {key: values[key] for key in IN_DEFINITION if values[key] is not None}
         xml = env.storage.definitions.read(name) if given or changes.devices else ""
@@ -70,6 +69,14 @@ def set_vm(env: Env, name: VmName, changes: Changes, *, restart_others: bool = F
         new_xml = edits[-1].xml if edits else xml
         if given:
             new_xml = env.definitions.changed(new_xml, **given)
+        if changes.devices:
+            claim.enter_context(claimed(env, new_xml))
+            raise_all(_device_problems(env, name, state, after, changes.allow, (xml, new_xml)))
+        if changes.devices or _effective(fields, "now"):
+            vm, was = (resource_for(env, name, one, start=True) for one in (after, before))
+            if changes.devices:
+                vm = vm._replace(requirements=env.definitions.requirements(new_xml))
+            raise_all(change_problems(env, state, vm, was, restart_others=restart_others))
         if not fields and not new_xml:
             env.say(Note(Level.INFO, "unchanged", f"nothing is changed of {name}"))
             return False
@@ -211,6 +218,23 @@ def _capacity_problems(
 ) -> list[VmMgrError]:
     memory_bytes, vcpus, host = changes.memory_bytes, changes.vcpus, after.pinned_host
     return guest_problems(env, state, memory_bytes=memory_bytes, vcpus=vcpus, host=host, allow=changes.allow)
+
+
+def _device_problems(
+    env: Env,
+    name: VmName,
+    state: ClusterState,
+    after: VmSettings,
+    allow: Collection[str],
+    texts: tuple[str, str],
+) -> list[VmMgrError]:
+    """Refuse devices that another VM has, or that no node has; texts: the definition before and after."""
+    before, xml = texts
+    known = env.definitions.requirements(before)
+    problems = taken_problems(env, name, xml, allow, before=before)
+    return problems + fitness_problems(
+        env, state, name, xml, host=after.pinned_host, allow=allow, known=known
+    )
 
 
 def _size_problems(changes: Changes) -> list[VmMgrError]:

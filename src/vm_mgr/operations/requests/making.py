@@ -257,7 +257,7 @@ FIELDS: dict[str, tuple[Field, ...]] = {
         _file("insert", "Put this ISO image into the optical drive.", "--insert", argument="devices"),
         Field("eject", "Empty the optical drive.", "flag", ("--eject",), argument="devices"),
         _NO_CHECK,
-        OVERCOMMIT,
+        _ALLOW_ANY,
         RESTART_OTHERS,
         *_SETTINGS,
     ),
