@@ -106,7 +106,7 @@ FIELDS: dict[str, tuple[Field, ...]] = {
         Field("start", "Leave the VM stopped.", "flag", ("--nostart",), negates=True),
     ),
     "events": (
-        Field("name", "The VM or node that the events are of.", completes="vm"),
+        NAME._replace(help="The VM or node that the events are of.", required=False),
         Field(
             "since_s",
             "How far to look back: 90s, 10m, 2h, 7d.",
