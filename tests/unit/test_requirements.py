@@ -477,13 +477,23 @@ class TestCreate:
             create(env, request_._replace(allow=(UNFIT,)))
         assert not env.storage.definitions.exists("web1")
 
-    @pytest.mark.parametrize("nodes", [("n1",), ("n1", "n2", "n3")])
-    def test_what_libvirt_doubts_is_told_and_refuses_nothing(self, env, request_, nodes):
+    def test_what_one_libvirt_doubts_is_told_and_refuses_nothing(self, env, request_):
+        env.facts_at("n1").rejects = VmMgrError(Kind.NOT_SUPPORTED, "n1 doubts it: machine")
+        create(env, request_)
+        assert notes(env, "node-doubtful") == ["n1 doubts it: machine"]
+        assert not notes(env, "node-unfit")
+
+    def test_what_every_libvirt_doubts_is_refused_before_the_import_unless_it_is_allowed(self, env, request_):
+        """As a machine type that no emulator has: F13."""
+        nodes = ("n1", "n2", "n3")
         for node in nodes:
             env.facts_at(node).rejects = VmMgrError(Kind.NOT_SUPPORTED, f"{node} doubts it: machine")
-        create(env, request_)
-        assert notes(env, "node-doubtful") == [f"{node} doubts it: machine" for node in nodes]
-        assert not notes(env, "node-unfit")
+        with pytest.raises(VmMgrError, match="no node's libvirt takes it: n1 doubts it") as caught:
+            create(env, request_)
+        assert UNFIT in caught.value.hint
+        assert not env.storage.definitions.exists("web1")
+        create(env, request_._replace(allow=(UNFIT,)))
+        assert notes(env, "node-doubtful") == [f"{node} doubts it: machine" for node in nodes * 2]
 
     def test_observer_says_that_it_can_not_ask(self, env, request_):
         env.cluster.nodes["n1"] = env.cluster.nodes["n1"]._replace(observer=True)

@@ -2,13 +2,14 @@
 # Bring libvirt's units into a form that a cluster can rely on; prints "changed …" for what it did.
 set -eu
 
+# Their messages stay in English: a retry goes by one of them, and so do most people who search for them.
 # The daemons end after two idle minutes by default and are started again by their socket; while the machine shuts
 # down systemd would refuse that, and no VM could be moved away.
 keep_running() { # UNIT VARIABLE
     dropin=/etc/systemd/system/$1.service.d/vm-mgr.conf
     text="# Written by vm-mgr's deployment.
 [Service]
-Environment=$2="
+Environment=$2= LC_ALL=C.UTF-8"
     [ -e "$dropin" ] && [ "$(cat "$dropin")" = "$text" ] && return
     mkdir -p "$(dirname "$dropin")"
     printf '%s\n' "$text" >"$dropin"

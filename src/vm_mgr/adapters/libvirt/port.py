@@ -33,6 +33,12 @@ __all__ = ["LocalLibvirt"]
 # So often, and so far apart, it is looked whether a guest is awake.
 WAKE_TRIES, WAKE_S = 25, 0.2
 
+# libvirt refuses to forget a domain of which it keeps any of these; its files stay.
+UNDEFINE = (
+    *("--managed-save", "--snapshots-metadata", "--checkpoints-metadata"),
+    *("--keep-nvram", "--keep-tpm"),
+)
+
 
 class LocalLibvirt:
     """The libvirt of this node."""
@@ -304,11 +310,7 @@ class LocalLibvirt:
     def undefine(self, name: VmName) -> None:
         """Undefine, with what libvirt keeps beside the definition."""
         if name in self._kept():
-            check(
-                self._virsh(
-                    "undefine", name, "--managed-save", "--snapshots-metadata", "--keep-nvram", "--keep-tpm"
-                )
-            )
+            check(self._virsh("undefine", name, *UNDEFINE))
 
     def _target(self, name: VmName, source: str) -> str:
         targets = [target for target, found in self._disks(name) if found == source]

@@ -96,7 +96,8 @@ def fitness_problems(
     answers = ask_nodes(env, state, words, host=host)
     new = [one for one in words if one not in known]
     problems = {node: lacking_problem(name, node, new, told) for node, told in answers.told.items()}
-    invalid = _reject(env, xml, [node for node, problem in problems.items() if problem is None])
+    able = [node for node, problem in problems.items() if problem is None]
+    invalid = _reject(env, xml, able, allow)
     if invalid is not None:
         return [invalid]
     if words:
@@ -139,21 +140,24 @@ def live_problems(
     return found
 
 
-def _reject(env: Env, xml: str, able: Collection[NodeName]) -> VmMgrError | None:
+def _reject(env: Env, xml: str, able: Collection[NodeName], allow: Collection[str]) -> VmMgrError | None:
     """Have libvirt read it on a node that lacks nothing; where that fails on the others, too.
 
-    What is wrong on whatever node is given. What one node's libvirt doubts is only told: who is refused by
-    mistake has no way on.
+    What is wrong on whatever node is given, and what all doubt. What one node's libvirt doubts is only told.
     """
-    here = env.cluster.local_node()
+    here, doubts = env.cluster.local_node(), []
     for node in sorted(able, key=lambda one: one != here):
         found = env.facts_at(node).rejection(xml)
         if found is None:
-            break
+            return None
         if found.kind is Kind.INVALID:
             return found
         env.say(Note(Level.WARNING, "node-doubtful", found.message, found.hint))
-    return None
+        doubts.append(found.message)
+    if not doubts or UNFIT in allow:
+        return None
+    hint = f"correct it; or, if you know better: --allow {UNFIT}, or enable it with --nostart"
+    return VmMgrError(Kind.NO_RESOURCES, f"no node's libvirt takes it: {doubts[0]}", hint=hint)
 
 
 def _tell_silent(env: Env, name: VmName, silent: Mapping[NodeName, str]) -> None:
