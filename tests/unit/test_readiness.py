@@ -31,6 +31,7 @@ from vm_mgr.operations.status import full_status, status
 from vm_mgr.operations.stop import stop
 from vm_mgr.operations.support.preconditions import NEEDS
 from vm_mgr.ports.cluster import Cause, SideEffect, Simulation
+from vm_mgr.reports import Note
 
 from .conftest import DOMAIN
 
@@ -200,6 +201,12 @@ class TestFencing:
         node = next(one for one in ("n3", "n2") if env.cluster.places[vm] != one)
         env.cluster.nodes[node] = env.cluster.nodes[node]._replace(online=False, unclean=True)
         return node
+
+    def test_list_says_so_although_no_vm_is_there(self, env, vm, lost):
+        assert [one.name for one in list_vms(env)] == [vm]
+        notes = [one for one in env.said if isinstance(one, Note) and one.code == "node-lost"]
+        assert [one.message.partition(" is lost")[0] for one in notes] == [lost]
+        assert f"stonith_admin --confirm {lost}" in notes[0].hint
 
     @pytest.mark.parametrize("command", COMMANDS)
     def test_fencing_that_fails_is_said_at_once(self, env, vm, lost, command):
