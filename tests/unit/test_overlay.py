@@ -24,6 +24,7 @@ from vm_mgr.operations.rename import rename
 from vm_mgr.operations.resize_disk import resize_disk
 from vm_mgr.operations.restart import restart
 from vm_mgr.operations.rollback import rollback
+from vm_mgr.operations.show import show
 from vm_mgr.operations.start import start
 from vm_mgr.operations.stop import stop
 from vm_mgr.operations.storage.overlay import NOTE
@@ -136,6 +137,17 @@ def test_drain_leaves_it_and_names_it(running):
     (stays,) = drain(running, node).stays
     assert stays.name == "web1"
     assert OVERLAY in stays.reason
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_show_says_it_with_the_way_out(running, way):
+    change, hint = WAYS[way]
+    show(running, "web1")
+    assert not [one for one in running.said if getattr(one, "code", "") == "writes-elsewhere"]
+    running.change(change(running))
+    show(running, "web1")
+    (note,) = [one for one in running.said if getattr(one, "code", "") == "writes-elsewhere"]
+    assert hint in note.hint
 
 
 def test_removal_says_what_goes_and_forced_stop_unplugs(running):

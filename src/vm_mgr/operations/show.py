@@ -14,6 +14,7 @@ from vm_mgr.model.saved_state import SavedState
 from vm_mgr.model.storage import DiskInfo, Snapshot
 from vm_mgr.model.vm import VmName, VmState, VmStatus
 from vm_mgr.operations.enable import resource_for
+from vm_mgr.operations.storage.overlay import disk_problems
 from vm_mgr.operations.storage.quiesce import held_on
 from vm_mgr.operations.support.bars import with_bars
 from vm_mgr.operations.support.placement import PlacementProblem, placement_problems
@@ -86,6 +87,8 @@ def show(env: Env, name: VmName) -> Shown:
     words: Sequence[str] = ()
     if shown.machine is not None:
         words = looks.at("readiness", lambda: _requirements(env, name)) or ()
+        for problem in looks.at("disks in use", lambda: disk_problems(env, state, name)) or ():
+            env.say(Note(Level.WARNING, "writes-elsewhere", problem.message, problem.hint))
     return shown._replace(
         status=seen,
         since_utc=_since(looks, resource, configured.events) if resource else None,
