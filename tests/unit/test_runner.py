@@ -8,6 +8,7 @@ import pytest
 
 from vm_mgr.adapters.host import runner as module
 from vm_mgr.adapters.host.runner import HostRunner
+from vm_mgr.cli.run import print_error
 from vm_mgr.errors import Kind, VmMgrError
 
 DEAF = "trap '' TERM; echo begun; while :; do sleep 0.1; done"
@@ -99,3 +100,17 @@ def test_much_output_and_input_pass(run):
     done = HostRunner().run(("cat",), timeout_s=10, stdin="x" * 1_000_000)
     assert len(done.stdout) == 1_000_000
     assert len(run("head -c 1000000 /dev/zero | tr '\\0' 'x' | fold -w 100", 10).stdout) > 1_000_000
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_failure_from_outside_always_has_a_hint(kind, capsys):
+    print_error(VmMgrError(kind, "it said no"))
+    told = capsys.readouterr().err
+    outside = (Kind.ENVIRONMENT, Kind.EXTERNAL_FAILURE, Kind.TRY_LATER)
+    assert ("hint: " in told) == (kind in outside)
+
+
+def test_program_that_is_too_slow_says_what_to_look_at():
+    with pytest.raises(VmMgrError) as caught:
+        HostRunner().run(("sleep", "5"), timeout_s=0.1)
+    assert "crm_mon" in caught.value.hint

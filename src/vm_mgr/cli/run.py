@@ -15,7 +15,7 @@ from vm_mgr.cli.dry_run import Steps, agrees, can_ask, is_dry_run
 from vm_mgr.cli.options import completer, names_completer, with_options, words_completer
 from vm_mgr.cli.progress import Printer
 from vm_mgr.cli.render import FORMATS, done_words
-from vm_mgr.errors import ConsentError, SignalError, VmMgrError
+from vm_mgr.errors import ConsentError, Kind, SignalError, VmMgrError
 from vm_mgr.interruption import current
 from vm_mgr.model.vm import VmName, VmStatus
 from vm_mgr.operations.registry import OPERATIONS
@@ -278,13 +278,19 @@ def fail(error: VmMgrError | SignalError) -> NoReturn:
     sys.exit(error.exit_code)
 
 
+# What others have said without a word of what to do.
+FROM_OUTSIDE = (Kind.ENVIRONMENT, Kind.EXTERNAL_FAILURE, Kind.TRY_LATER)
+LAST_HINT = "see every program that was run, and how it ended: vm-mgr --debug, with the same words"
+
+
 def print_error(error: VmMgrError) -> None:
     """Print every problem with its hint."""
     for problem in (error, *error.others):
         message = " ".join(problem.message.split())
         click.echo(f"vm-mgr: error: {message}", err=True)
-        if problem.hint:
-            click.echo(f"hint: {problem.hint}", err=True)
+        hint = problem.hint or (LAST_HINT if problem.kind in FROM_OUTSIDE else "")
+        if hint:
+            click.echo(f"hint: {hint}", err=True)
 
 
 def _log_command(argv: object, exit_code: int, seconds: float) -> None:

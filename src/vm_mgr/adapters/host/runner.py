@@ -129,7 +129,11 @@ class _Process:
         message = f"{' '.join(self.argv[:3])} did not end within {self.timeout_s:.0f} s"
         if not ended:
             message += f", nor by SIGKILL: process {self.popen.pid} hangs in the kernel"
-        hint = "" if ended else "see what it waits for: a storage or a device that does not answer"
+        hint = "see what it waits for: a storage or a device that does not answer"
+        if ended:
+            hint = (
+                "what it asks does not answer, or a machine is too busy; see: vm-mgr list; crm_mon -1; uptime"
+            )
         return VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint)
 
     def stop(self) -> bool:
