@@ -30,11 +30,11 @@ test-lab: $(VENV)/.ready ## one file of lab tests on a lab that stays up, deploy
 checks: # one after the other, beside what only waits for downloads
 	$(MAKE) -j 1 lint unit
 
-images: $(VENV)/.ready # and the deployed state, so that no lab of the tests waits for the other one's deployment
+images: $(VENV)/.ready # and the deployed states, so that no lab of the tests waits for the other one's deployment
 	$(LAB) build --suite trixie --suite bookworm
 	$(LAB) down
-	$(LAB) up
-	$(LAB) down
+	$(LAB) up && $(LAB) down
+	$(LAB) up --nodes 2 --observers 1 --suite bookworm && $(LAB) down
 
 unit: $(VENV)/.ready ## the tests that need neither root nor the lab
 	$(VENV)/bin/pytest -n auto --doctest-modules src/vm_mgr tests/unit tests/contract tests/arch
