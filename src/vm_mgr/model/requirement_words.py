@@ -42,7 +42,9 @@ _KINDS = {
     "has-mdev": _Kind("the mediated device {}", "make it there: mdevctl list"),
     "has-medium": _Kind("the medium {}", "copy it there, or eject it; without it the drive is empty"),
     "has-model": _Kind("the CPU model {}", "give the VM a <cpu> model that all nodes have"),
-    "has-network": _Kind("the active network {} of libvirt", "start it there: virsh net-start {}"),
+    "has-network": _Kind(
+        "the active network {} of libvirt", "start it there: virsh net-start {} (which needs dnsmasq-base)"
+    ),
     "has-nic": _Kind("the network card model {}", "take a model that its QEMU knows, as virtio"),
     "has-numa": _Kind("NUMA node {}", "name NUMA nodes that all nodes have: numactl --hardware"),
     "has-pci": _Kind("the PCI device {}", "pass through what all nodes have, or pin the VM: lspci -D"),
@@ -105,7 +107,7 @@ def cure(one: str) -> str:
     """Say what can be done where it is missing.
 
     >>> cure("has-tpm"), cure("has-network-default")
-    ('apt install swtpm swtpm-tools', 'start it there: virsh net-start default')
+    ('apt install swtpm swtpm-tools', 'start it there: virsh net-start default (which needs dnsmasq-base)')
     """
     found = requirement(one)
     return "" if found is None else _KINDS[found.kind].cure.format(_of(found))

@@ -22,7 +22,7 @@ def flatten(env: Env, name: VmName, number: int | None = None) -> list[str]:
         require_defined(env, name)
         disks = env.storage.disks.of(name)
         if number is not None and not 0 <= number < len(disks):
-            hint = f"give a number from 0 to {len(disks) - 1}"
+            hint = f"give a number from 0 to {len(disks) - 1}" if disks[1:] else "it has only disk 0"
             raise VmMgrError(Kind.NOT_FOUND, f"{name} has no disk {number}", hint=hint)
         chosen = disks if number is None else [disks[number]]
         shared = [disk.image for disk in chosen if disk.parent]
