@@ -176,7 +176,10 @@ def status(run: Run, *, state: str, node: str = "any", within_s: float = WITHIN_
     where = node if node in ("any", "other") else run.node(node)
 
     def fits(one: Subject) -> bool:
-        told = demo.told_of(run.lab, one.vm, ask=run.healthy_node())
+        try:
+            told = demo.told_of(run.lab, one.vm, ask=run.healthy_node())
+        except LabError:  # a node that is just back has not booted, or has no quorum yet
+            return False
         here = told.get("node")
         there = where == "any" or (here != run.first_node if where == "other" else here == where)
         return told["state"] == state and told.get("detail") != "moving" and there
