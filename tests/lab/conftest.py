@@ -21,10 +21,27 @@ from .turns import ALL, SEED, take_turns
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 # A lab of its own comes first, before its worker has one; then what takes longest, so that both workers end
 # at about the same time.
-LONGEST = """
-variants agent_conformance scenarios migration kills contracts commands campaign hibernation placement upgrade
-races safe_start deployment seapath guests uefi
-""".split()
+FIRST = (
+    "variants",
+    "agent_conformance",
+    "scenarios",
+    "migration",
+    "kills",
+    "contracts",
+    "commands",
+    "campaign",
+)
+LONGEST = (
+    *FIRST,
+    "hibernation",
+    "placement",
+    "upgrade",
+    "races",
+    "safe_start",
+    "deployment",
+    "seapath",
+    "uefi",
+)
 
 
 def pytest_configure() -> None:
