@@ -458,19 +458,15 @@ def test_what_is_left_of_a_file_system_before_a_partition_says_nothing(tmp_path)
 )
 def test_encrypted_image_is_refused(tmp_path, image_format, options):
     path = tmp_path / "disk"
-    run(
-        "qemu-img",
-        "create",
-        "-q",
-        "--object",
-        "secret,id=k,data=abc",
-        "-f",
-        image_format,
-        "-o",
-        options,
-        path,
-        "2M",
-    )
+    secret = ("--object", "secret,id=k,data=abc")
+    for left in (3, 2, 1, 0):
+        try:
+            run("qemu-img", "create", "-q", *secret, "-f", image_format, "-o", options, path, "2M")
+        except subprocess.CalledProcessError:  # it measures a processor for LUKS, which may be taken away
+            if not left:
+                raise
+        else:
+            break
     error = refused(path)
     assert "encrypted" in error.message
     assert f"driver={image_format}" in error.hint
