@@ -25,6 +25,7 @@ __all__ = ["Cib"]
 # always wins, so patience is enough.
 PATIENCE_S = 30.0
 LONGEST_PAUSE_S = 0.3
+FIRST_PAUSE_S = 0.01
 # How long another node may take to show its copy; one that was just lost never does.
 COPY_S = 3
 AWAY = frozenset({"", "0", "false", "offline"})
@@ -89,6 +90,7 @@ class Cib:
 
         Raises TRY_LATER where neither is seen in time.
         """
+        pause_s = FIRST_PAUSE_S  # another node is some milliseconds behind
         while True:
             peer = _peer(present)
             if not peer or self._copy_has(peer, wanted):
@@ -96,7 +98,8 @@ class Cib:
             if self.clock.monotonic() >= deadline:
                 message = f"{peer} does not show the change: this node is not yet back in the cluster"
                 raise VmMgrError(Kind.TRY_LATER, message, hint="see: crm_mon -1; then run the command again")
-            self.clock.sleep(LONGEST_PAUSE_S)
+            self.clock.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             present = self.read()
             if not _has(present, wanted):
                 return False
