@@ -2,9 +2,8 @@
 # Bring libvirt's units into a form that a cluster can rely on; prints "changed …" for what it did.
 set -eu
 
-# Their messages stay in English: a retry goes by one of them, and so do most people who search for them.
 # The daemons end after two idle minutes by default and are started again by their socket; while the machine shuts
-# down systemd would refuse that, and no VM could be moved away.
+# down systemd would refuse that, and no VM could be moved away. What they say stays in English: a retry goes by it.
 keep_running() { # UNIT VARIABLE
     dropin=/etc/systemd/system/$1.service.d/vm-mgr.conf
     text="# Written by vm-mgr's deployment.
