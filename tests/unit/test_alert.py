@@ -407,17 +407,21 @@ def test_guest_that_nobody_wants_to_run_any_more_is_left_alone(failover, change)
 
 
 def test_pacemakers_word_for_a_guest_that_has_shut_down_is_kept_as_ours(failover):
-    """A failure of another VM, of another task, or much later is one."""
+    """A failure of another VM, of another task, or the next one is one."""
     keeper = Keeper(failover)
     for line in (OFF, line_of(GONE), line_of({**GONE, "CRM_alert_task": "stop"})):
         keeper.keep_of_resource(read_line(line))
     keeper.keep_of_resource(read_line(line_of({**GONE, "CRM_alert_rsc": "web2"})))
+    keeper.keep_of_resource(read_line(line_of(GONE)))
+    keeper.keep_of_resource(read_line(OFF))
     failover.clock.sleep(60)
     keeper.keep_of_resource(read_line(line_of(GONE)))
     assert [(one.kind.value, one.subject, one.detail.partition(":")[0]) for one in keeper.waiting] == [
         ("powered-off", "web1", "its guest has shut down"),
         ("failed", "web1", "stop"),
         ("failed", "web2", "monitor"),
+        ("failed", "web1", "monitor"),
+        ("powered-off", "web1", "its guest has shut down"),
         ("failed", "web1", "monitor"),
     ]
 

@@ -100,9 +100,11 @@ class Keeper:
         now = self.env.clock.monotonic()
         if event.kind is EventKind.POWERED_OFF:
             self.powered_off[event.subject] = now
-        began = self.powered_off.get(event.subject, now - OFF_S)
-        monitor = event.kind is EventKind.FAILED and event.detail.partition(":")[0] == "monitor"
-        return monitor and now - began < OFF_S
+        if event.kind is not EventKind.FAILED or event.detail.partition(":")[0] != "monitor":
+            return False
+        # The next one is a failure again: the guest may boot into one.
+        began = self.powered_off.pop(event.subject, None)
+        return began is not None and now - began < OFF_S
 
     def flush(self) -> bool:
         """Write what is waiting; tells whether that is done, or else has waited a moment."""
