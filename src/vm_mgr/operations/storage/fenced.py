@@ -42,8 +42,10 @@ def proof(env: Env, state: ClusterState, node: NodeName) -> Proof:
     if last is None:
         minutes = f"{RECENT_S / 60:.0f} minutes"
         message = f"Pacemaker has not fenced {node} in the last {minutes}: it may only have left the cluster"
-        hint = f"if that was earlier, the storage knows it by itself by now (ceph -s); see: stonith_admin \
---history {node}; if it has no power and was not fenced: stonith_admin --confirm {node}"
+        hint = (
+            f"if that was earlier, Ceph has found out by itself: ceph -s; see: stonith_admin --history {node}; "
+            f"if it was not fenced and has no power: stonith_admin --confirm {node}"
+        )
         raise VmMgrError(Kind.WRONG_STATE, message, hint=hint)
     if env.cluster.remembers(node):
         message = f"{node} was back after it was fenced, and has left the cluster in good order: it may run"
