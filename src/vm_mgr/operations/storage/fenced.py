@@ -43,7 +43,7 @@ def proof(env: Env, state: ClusterState, node: NodeName) -> Proof:
         minutes = f"{RECENT_S / 60:.0f} minutes"
         message = f"Pacemaker has not fenced {node} in the last {minutes}: it may only have left the cluster"
         hint = (
-            f"if that was earlier, Ceph has found out by itself: ceph -s; see: stonith_admin --history {node}; "
+            f"if that was earlier, Ceph has found out: ceph -s; see: stonith_admin --history {node}; "
             f"if it was not fenced and has no power: stonith_admin --confirm {node}"
         )
         raise VmMgrError(Kind.WRONG_STATE, message, hint=hint)
