@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -274,18 +275,63 @@ def test_console_of_another_node_goes_over_ssh(tmp_path, uri, user, reached):
     assert recorder.calls == [("virsh", "--connect", reached, "--quiet", "console", "web1")]
 
 
-def test_refusal_of_our_own_hook_is_told_and_may_pass(tmp_path):
-    said = (
-        "error: Failed to create domain from /run/x.xml\nerror: Hook script execution failed: internal "
-        "error: Child process (LC_ALL=C /etc/libvirt/hooks/qemu.d/vm-mgr web1 prepare begin -) unexpected "
-        "exit status 1: vm-mgr: refusing to start web1: its disk system_web1 is in use on n1 (x:0/7)\n"
+HOOK = (
+    "Hook script execution failed: internal error: Child process (LC_ALL=C /etc/libvirt/hooks/qemu.d/vm-mgr "
+    "web1 prepare begin -) unexpected exit status 1: "
+)
+INVALID, HOOK_FAILED, INTERNAL = 55, 70, 1
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "kind", "told"),
+    [
+        (
+            f"{HOOK}vm-mgr: refusing to start web1: its disk system_web1 is in use on n1 (x:0/7)\n",
+            HOOK_FAILED,
+            Kind.WRONG_STATE,
+            "refusing to start web1: its disk system_web1 is in use on n1 (x:0/7)",
+        ),
+        (
+            f"{HOOK}/bin/sh: not found",
+            HOOK_FAILED,
+            Kind.EXTERNAL_FAILURE,
+            f"libvirt: {HOOK}/bin/sh: not found",
+        ),
+        (
+            "Requested operation is not valid: domain 'web1' is already active",
+            INVALID,
+            Kind.TRY_LATER,
+            "libvirt: Requested operation is not valid: domain 'web1' is already active",
+        ),
+        # The words alone are not the state.
+        (
+            "internal error: qemu-system-x86_64: it is already active: vm-mgr: refusing it",
+            INTERNAL,
+            Kind.EXTERNAL_FAILURE,
+            "libvirt: it is already active: vm-mgr: refusing it",
+        ),
+    ],
+    ids=["our hook", "another hook", "active", "words"],
+)
+def test_failed_start_is_judged_by_libvirts_number(monkeypatch, tmp_path, said, code, kind, told):
+    class Refusal(Exception):  # noqa: N818 - stands for libvirtError
+        def get_error_code(self):
+            return code
+
+    class Host:
+        def createXML(self, xml, flags):  # noqa: N802 - libvirt's name
+            assert (xml, flags) == ("<domain/>", 0)
+            raise Refusal(said)
+
+    fake = SimpleNamespace(
+        libvirtError=Refusal,
+        registerErrorHandler=lambda *_: None,
+        open=lambda _uri: Host(),
+        VIR_ERR_OPERATION_INVALID=INVALID,
+        VIR_ERR_HOOK_SCRIPT_FAILED=HOOK_FAILED,
     )
-
-    class Runner:
-        def run(self, argv, **_):
-            return Completed(tuple(argv), 1, "", said)
-
+    monkeypatch.setitem(sys.modules, "libvirt", fake)
     with pytest.raises(VmMgrError) as caught:
-        LocalLibvirt(Runner(), tmp_path).create("<domain/>", "web1", timeout_s=5)
-    assert caught.value.kind is Kind.WRONG_STATE
-    assert caught.value.message.startswith("refusing to start web1: its disk system_web1 is in use on n1")
+        LocalLibvirt(None, tmp_path).create("<domain/>", "web1", timeout_s=5)
+    assert (caught.value.kind, caught.value.message) == (kind, told)
+    assert caught.value.hint

@@ -50,14 +50,6 @@ def test_sources_are_those_of_media(tmp_path):
     assert virsh.disk_sources("web1") == ["rbd/system_web1", "/vms/with space.qcow2"]
 
 
-def test_guest_that_is_being_asked_is_no_failure(tmp_path):
-    asked = "error: internal error: unable to execute QEMU command 'device_del': "
-    asked += "Device virtio-disk1 is already in the process of unplug"
-    LocalLibvirt(Recorder(asked), tmp_path).detach("web1", "rbd/system_web1")
-    with pytest.raises(VmMgrError, match="libvirt: no domain"):
-        LocalLibvirt(Recorder("error: no domain"), tmp_path).detach("web1", "rbd/system_web1")
-
-
 class Sleeper:
     """virsh with a guest that sleeps, and wakes at the second look after it was asked to."""
 

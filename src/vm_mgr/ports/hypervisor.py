@@ -143,7 +143,10 @@ class GuestDisks(Protocol):
         ...
 
     def detach(self, name: VmName, source: str) -> None:
-        """Ask the guest to let the disk with this source go; it does so later, or never."""
+        """Ask the guest to let the disk with this source go; it does so later, or never.
+
+        Fails, too, for a guest that is asked already: whether the disk goes is seen in `disk_sources`.
+        """
         ...
 
 

@@ -9,7 +9,6 @@ __all__ = [
     "ARRIVAL",
     "FREEZE_STATUS",
     "PING",
-    "REFUSAL",
     "console",
     "domjobabort",
     "migrate",
@@ -19,8 +18,6 @@ __all__ = [
 ]
 
 URI = "qemu:///system"
-# How our own hook's refusal begins (vm_mgr.ocf.guard), which libvirt puts behind words of its own.
-REFUSAL = "vm-mgr: refusing "
 # Whose element in a domain's metadata says that the guest waits for the end of its source (arrival.py).
 ARRIVAL = "urn:vm-mgr:arrival"
 

@@ -1,4 +1,4 @@
-"""Meet the hypervisor port with bounded calls of virsh."""
+"""Meet the hypervisor port with bounded calls of libvirt's API and of virsh."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from vm_mgr.adapters.libvirt import commands
 from vm_mgr.adapters.libvirt.connection import ASLEEP, Connection
+from vm_mgr.adapters.libvirt.failures import started_badly
 from vm_mgr.adapters.libvirt.guest_access import LibvirtGuests
 from vm_mgr.adapters.libvirt.parse import parse_capacity
 from vm_mgr.adapters.libvirt.virsh import CONNECT_S, DEVICE_S, FREEZE_S, MONITOR_S, SHORT_S, check
@@ -71,15 +72,11 @@ class LocalLibvirt:
         return parse_capacity(done.stdout)
 
     def create(self, xml: str, name: VmName, *, timeout_s: float) -> None:
-        """Start a transient domain from a file that is gone afterwards."""
-        with in_memory(xml, f"{name}.xml") as path:
-            done = self.runner.run(commands.virsh("create", path), timeout_s=timeout_s)
-        if "already active" in done.stderr:
-            raise VmMgrError(Kind.TRY_LATER, f"libvirt has a domain {name}", hint=f"virsh dominfo {name}")
-        refused = done.stderr.rpartition(commands.REFUSAL)[2].strip() if done.exit_code else ""
-        if refused and commands.REFUSAL in done.stderr:
-            raise VmMgrError(Kind.WRONG_STATE, f"refusing {refused}", hint="see who has it: rbd status")
-        check(done)
+        """Start a transient domain."""
+        try:
+            self.connection.call(lambda libvirt: self.connection.host(libvirt).createXML(xml, 0), timeout_s)
+        except VmMgrError as error:
+            raise started_badly(error, name) from error
 
     def shutdown(self, name: VmName, *, timeout_s: float) -> None:
         """Ask the guest to power off; one that sleeps does not hear it, until it is resumed."""
@@ -260,13 +257,10 @@ class LocalLibvirt:
 
         (virDomainDetachDeviceFlags: "may just request device removal while the device is actually removed
         later".) The target is the running domain's: by its name alone libvirt finds the disk, and in the
-        stored definition it may be another one by now. A guest that is still asked makes QEMU refuse to ask
-        it again: that is no failure.
+        stored definition it may be another one by now.
         """
         target = self._target(name, source)
-        done = self._virsh("detach-disk", name, target, "--live", timeout_s=DEVICE_S)
-        if "in the process of unplug" not in done.stderr:
-            check(done)
+        check(self._virsh("detach-disk", name, target, "--live", timeout_s=DEVICE_S))
 
     def monitor(self, name: VmName, command: str) -> str:
         """Hand a command in JSON to QEMU's monitor and give its answer in JSON."""

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from vm_mgr.errors import Kind, ProgramError, VmMgrError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vm_mgr.ports.runner import Completed
 
-__all__ = ["CONNECT_S", "DEVICE_S", "FREEZE_S", "MONITOR_S", "SHORT_S", "check"]
+__all__ = ["CONNECT_S", "DEVICE_S", "FREEZE_S", "MONITOR_S", "SHORT_S", "check", "failed"]
 
 SHORT_S = 5.0
 # The first call to another node's libvirt makes the connection, by ssh.
@@ -22,7 +24,10 @@ DEVICE_S = 30.0
 MONITOR_S = 3600.0
 # What libvirt puts below a line of XML to point into it, and empty lines.
 MARKER = re.compile(r"\s*-*\^?\s*")
-ITS_LOG = "see what libvirt did, on the VM's node: journalctl -u libvirtd -u virtqemud"
+ITS_LOG = (
+    "see what libvirt did, on the VM's node: systemctl status libvirtd virtqemud; "
+    "journalctl -u libvirtd -u virtqemud"
+)
 # What stands before a cause in libvirt's words (qemuProcessReportLogError) and QEMU's own: all up to QEMU's
 # time, where it writes one.
 _LEAD = re.compile(
@@ -50,29 +55,26 @@ def check(completed: Completed) -> None:
     """Raise EXTERNAL_FAILURE with libvirt's own words where virsh has failed."""
     if completed.exit_code == 0:
         return
-    failure = ProgramError(completed.argv, completed.exit_code, completed.stderr)
-    if "Failed to connect" in completed.stderr or "failed to connect" in completed.stderr:
-        # virsh has one exit status for everything.
-        hint = "systemctl status libvirtd virtqemud"
-        raise VmMgrError(
-            Kind.EXTERNAL_FAILURE, "libvirt does not answer on this node", hint=hint
-        ) from failure
-    reason = _reason(completed.stderr)
-    hint = next((hint for words, hint in HINTS.items() if words in reason), ITS_LOG)
-    raise VmMgrError(Kind.EXTERNAL_FAILURE, f"libvirt: {reason}", hint=hint) from failure
-
-
-def _reason(stderr: str) -> str:
-    """Take what libvirt says without what virsh says before it: Pacemaker cuts an agent's reason short.
-
-    >>> _reason("error: Failed to create domain from /run/x.xml\\nerror: Cannot open log file: 'y': busy\\n")
-    "Cannot open log file: 'y': busy"
-    """
     lines = [
-        line.strip().removeprefix("error: ") for line in stderr.splitlines() if not MARKER.fullmatch(line)
+        line.strip().removeprefix("error: ")
+        for line in completed.stderr.splitlines()
+        if not MARKER.fullmatch(line)
     ]
-    told = [_cause(line) for line in lines[1:] or lines if not _WARNING.search(line)]
-    return " / ".join(filter(None, told)) or "virsh failed and said nothing"
+    # Pacemaker cuts an agent's reason short: what virsh says before libvirt's own words is left out.
+    failure = failed(lines[1:] or lines)
+    raise failure from ProgramError(completed.argv, completed.exit_code, completed.stderr)
+
+
+def failed(lines: Sequence[str], kind: Kind = Kind.EXTERNAL_FAILURE) -> VmMgrError:
+    """Give the failure in libvirt's own words, with what helps. Nothing but the hint goes by the words.
+
+    >>> failed(["Cannot open log file: 'y': busy"]).message
+    "libvirt: Cannot open log file: 'y': busy"
+    """
+    told = [_cause(line) for line in lines if not _WARNING.search(line)]
+    reason = " / ".join(filter(None, told)) or "it failed and said nothing"
+    hint = next((hint for words, hint in HINTS.items() if words in reason), ITS_LOG)
+    return VmMgrError(kind, f"libvirt: {reason}", hint=hint)
 
 
 def _cause(line: str) -> str:

@@ -232,6 +232,7 @@ class MemoryHypervisor:
     def disk_sources(self, name: VmName) -> list[str]:
         """Name what was plugged in."""
         self._call("disk_sources", 0)
+        self._require(name)
         return list(self.plugged.get(name, []))
 
     def attach(self, name: VmName, device: str) -> None:
