@@ -291,12 +291,7 @@ INVALID, HOOK_FAILED, INTERNAL = 55, 70, 1
             Kind.WRONG_STATE,
             "refusing to start web1: its disk system_web1 is in use on n1 (x:0/7)",
         ),
-        (
-            f"{HOOK}/bin/sh: not found",
-            HOOK_FAILED,
-            Kind.EXTERNAL_FAILURE,
-            f"libvirt: {HOOK}/bin/sh: not found",
-        ),
+        (f"{HOOK}no such file", HOOK_FAILED, Kind.WRONG_STATE, f"{HOOK}no such file"),
         (
             "Requested operation is not valid: domain 'web1' is already active",
             INVALID,

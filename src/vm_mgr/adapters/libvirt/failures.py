@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from vm_mgr.adapters.libvirt.connection import binding
 from vm_mgr.adapters.libvirt.virsh import failed
 from vm_mgr.errors import Kind, VmMgrError
@@ -9,14 +11,14 @@ from vm_mgr.errors import Kind, VmMgrError
 __all__ = ["started_badly"]
 
 # How our own hook's refusal begins (vm_mgr.ocf.guard), behind words of libvirt's own.
-OUR_HOOK = "vm-mgr: refusing "
+OUR_HOOK = re.compile(r".*vm-mgr: refusing ", re.DOTALL)
 
 
 def started_badly(error: VmMgrError, name: str) -> VmMgrError:
     """Give what a failed start of a domain means to whoever asked for it; see Domains.create.
 
     libvirt says OPERATION_INVALID where it has this very domain (virDomainObjListAdd), and HOOK_SCRIPT_FAILED
-    for a hook that refuses.
+    for a hook that refuses: mostly ours, whose words stand behind libvirt's own.
     """
     libvirt, cause = binding(), error.__cause__
     if not isinstance(cause, libvirt.libvirtError):
@@ -24,7 +26,7 @@ def started_badly(error: VmMgrError, name: str) -> VmMgrError:
     said, code = str(cause), cause.get_error_code()
     if code == libvirt.VIR_ERR_OPERATION_INVALID:
         return VmMgrError(Kind.TRY_LATER, f"libvirt: {said}", hint=f"virsh dominfo {name}")
-    _, _, refused = said.rpartition(OUR_HOOK)
-    if code == libvirt.VIR_ERR_HOOK_SCRIPT_FAILED and refused != said:
-        return VmMgrError(Kind.WRONG_STATE, f"refusing {refused.strip()}", hint="see who has it: rbd status")
+    if code == libvirt.VIR_ERR_HOOK_SCRIPT_FAILED:
+        why = OUR_HOOK.sub("refusing ", said).strip()
+        return VmMgrError(Kind.WRONG_STATE, why, hint="see who has its disks: rbd status")
     return failed(said.splitlines())

@@ -65,7 +65,7 @@ def check(completed: Completed) -> None:
     raise failure from ProgramError(completed.argv, completed.exit_code, completed.stderr)
 
 
-def failed(lines: Sequence[str], kind: Kind = Kind.EXTERNAL_FAILURE) -> VmMgrError:
+def failed(lines: Sequence[str]) -> VmMgrError:
     """Give the failure in libvirt's own words, with what helps. Nothing but the hint goes by the words.
 
     >>> failed(["Cannot open log file: 'y': busy"]).message
@@ -74,7 +74,7 @@ def failed(lines: Sequence[str], kind: Kind = Kind.EXTERNAL_FAILURE) -> VmMgrErr
     told = [_cause(line) for line in lines if not _WARNING.search(line)]
     reason = " / ".join(filter(None, told)) or "it failed and said nothing"
     hint = next((hint for words, hint in HINTS.items() if words in reason), ITS_LOG)
-    return VmMgrError(kind, f"libvirt: {reason}", hint=hint)
+    return VmMgrError(Kind.EXTERNAL_FAILURE, f"libvirt: {reason}", hint=hint)
 
 
 def _cause(line: str) -> str:
