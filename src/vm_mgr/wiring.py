@@ -235,11 +235,9 @@ class RealEnv:
         return self.hypervisor_at(resource.nodes[0])
 
     def _mount(self, label: str) -> Mount:
-        from pathlib import Path  # noqa: PLC0415
-
         from vm_mgr.adapters.shared_dir.mount import Mount  # noqa: PLC0415
 
-        return Mount(Path(self.storage_settings.directories[label].path))
+        return Mount(self.storage_settings.directories[label].path)
 
     @cached_property
     def intent_log(self) -> IntentLog:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vm_mgr.adapters.shared_dir.files import Files, is_folder, write
@@ -13,7 +14,6 @@ from vm_mgr.errors import Kind, VmMgrError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 __all__ = ["Mount"]
 
@@ -35,7 +35,10 @@ class Mount:
     seem to be gone and new ones would land on the node's own disk.
     """
 
-    def __init__(self, root: Path, files: Files | None = None, *, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self, root: Path | str, files: Files | None = None, *, patience_s: float = PATIENCE_S
+    ) -> None:
+        root = Path(root)
         if not root.is_absolute():
             hint = "give the absolute path by which every node mounts it"
             raise VmMgrError(Kind.INVALID, f"{str(root)!r} is not an absolute path", hint=hint)
