@@ -198,6 +198,9 @@ answer. An element that is not in the tables is kept, and libvirt judges it.
 - **Nodes**: what is *needed* must be there on each node where the VM is to start. What is *state* is lost
   with its node. It is refused without `--allow node-local-state`. Where the medium of an optical or floppy
   drive is missing, the VM starts with an empty drive, unless the definition has a `startupPolicy` for it.
+- **Live migration**: libvirt and QEMU, or some versions of them, do not move what is marked *not moved live*,
+  and do not save its memory. A VM with `--on-move migrate` or `hibernate` that has it gets a warning. A card
+  with `<teaming type='transient'>` is moved.
 """
 
 
@@ -248,7 +251,8 @@ def _needs(row: Row, made: str) -> str:
     ties = [tie for tie in definitions.ties(row.xml, ["/old.qcow2"]) if not tie.optional]
     named = [f"{tie.text}{' (state)' if tie.state else ''}" for tie in ties]
     required = [text(one) for one in needed(definitions.requirements(made))]
-    return ", ".join([*(one for one in required if not any(one in tie for tie in named)), *named])
+    stays = ["*not moved live*"] if definitions.immovable(row.xml) else []
+    return ", ".join([*(one for one in required if not any(one in tie for tie in named)), *named, *stays])
 
 
 def page() -> str:

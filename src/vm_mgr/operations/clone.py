@@ -89,7 +89,7 @@ def _prepared(env: Env, request: CloneRequest, settings: VmSettings) -> Prepared
     disks = env.storages.get(env.storages.label_of(request.source)).disks
     own = [disks.locate(name, number, settings.disk_bus) for number in range(len(theirs))]
     prepared = env.definitions.prepare(_base(env, request), name, own, fresh=not request.xml, own=theirs)
-    tell_definition(env, name, prepared, [disk.source for disk in own])
+    tell_definition(env, name, prepared, [disk.source for disk in own], settings)
     return prepared
 
 

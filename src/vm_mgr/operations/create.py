@@ -227,7 +227,8 @@ def _prepared(env: Env, request: CreateRequest, images: list[ImageFile]) -> Prep
         for disk, image in zip(env.definitions.hard_disks(request.xml), images, strict=False)
         if disk.path and PurePath(disk.path).name != PurePath(image.path).name
     ]
-    tell_definition(env, request.name, prepared, [disk.source for disk in own], taken=taken)
+    sources = [disk.source for disk in own]
+    tell_definition(env, request.name, prepared, sources, request.settings, taken=taken)
     return prepared
 
 

@@ -10,7 +10,13 @@ from vm_mgr.operations.support.capacity import guest_problems
 from vm_mgr.operations.support.locking import locked
 from vm_mgr.operations.support.preconditions import require_defined
 from vm_mgr.operations.support.requirements import fitness_problems, renew_requirements
-from vm_mgr.operations.support.ties import own_sources, state_problems, warn_of_foreign, warn_of_ties
+from vm_mgr.operations.support.ties import (
+    own_sources,
+    state_problems,
+    warn_of_foreign,
+    warn_of_immovable,
+    warn_of_ties,
+)
 from vm_mgr.ports.definition import Tie
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
@@ -37,12 +43,14 @@ def edit(env: Env, name: VmName, xml: str, before: str, *, allow: Collection[str
         if xml.strip() == present.strip():
             return False
         raise_all(edit_problems(env, name, xml, present, allow=allow))
-        host = env.storage.definitions.settings(name).pinned_host
+        settings = env.storage.definitions.settings(name)
+        host = settings.pinned_host
         known = env.definitions.requirements(present)
         asks_else = env.definitions.requirements(xml) != known
         state = env.cluster.state()
         raise_all(fitness_problems(env, state, name, xml, host=host, allow=allow, known=known))
         _warn_of_others(env, name, xml, present)
+        warn_of_immovable(env, name, xml, settings)
         _warn_of_sizes(env, name, xml, present)
         env.storage.definitions.describe(name, {"xml": env.definitions.completed(xml)})
         if node_of(env, name) is not None:

@@ -16,7 +16,7 @@ from vm_mgr.operations.storage.overlay import noted_problems
 from vm_mgr.operations.support.locking import locked
 from vm_mgr.operations.support.preconditions import host_problems, require_ready, warn_without_fencing
 from vm_mgr.operations.support.requirements import UNFIT, fitness_problems
-from vm_mgr.operations.support.ties import own_sources, warn_of_ties
+from vm_mgr.operations.support.ties import own_sources, warn_of_immovable, warn_of_ties
 from vm_mgr.ports.cluster import VmResource
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
@@ -51,6 +51,7 @@ def enable(env: Env, name: VmName, *, start: bool = True) -> VmStatus:
         raise_all(fitness_problems(env, state, name, xml, host=settings.pinned_host, allow=allow))
         warn_without_fencing(env, state)
         warn_of_ties(env, name, xml, own_sources(env, name))
+        warn_of_immovable(env, name, xml, settings)
         for one in refused:
             text = f"what is stored with {name} has no effect: {one.message}"
             env.say(Note(Level.WARNING, "attribute-ignored", text, one.hint))

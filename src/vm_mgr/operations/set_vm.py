@@ -21,6 +21,7 @@ from vm_mgr.operations.support.change_checks import change_problems
 from vm_mgr.operations.support.locking import locked, undo_on_failure, with_intent
 from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.operations.support.requirements import fitness_problems
+from vm_mgr.operations.support.ties import warn_of_immovable
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 
@@ -88,6 +89,8 @@ def set_vm(env: Env, name: VmName, changes: Changes, *, restart_others: bool = F
         ):
             _apply(env, name, step.intent)
         _tell(env, state, name, fields, sorted(given.keys() - {"description"}))
+        if changes.devices or fields & MOVES:
+            warn_of_immovable(env, name, env.storage.definitions.read(name), after)
         tell_guest(env, name, edits)
         resource = state.resources.get(name)
         node = resource.nodes[0] if resource is not None and resource.active and resource.nodes else ""

@@ -136,6 +136,10 @@ class DefinitionReading(Protocol):
         """Name all that ties the domain to one node, apart from these sources of disks; raises INVALID."""
         ...
 
+    def immovable(self, xml: str) -> tuple[str, ...]:
+        """Name what keeps the guest from being moved while it runs, and its memory from being saved."""
+        ...
+
     def nvram(self, xml: str) -> NvramPlaces:
         """Say where a node has its UEFI variables and its TPM's state, as far as they are files of a node."""
         ...

@@ -19,6 +19,7 @@ from vm_mgr.adapters.libvirt.domain_disks import (
 )
 from vm_mgr.adapters.libvirt.domain_text import XML_HINT, parse, set_first, text_of, uuid_of
 from vm_mgr.adapters.libvirt.exclusive import exclusive, give_own, new_mac, shared
+from vm_mgr.adapters.libvirt.immovable import immovable
 from vm_mgr.adapters.libvirt.nvram import nvram_places, nvram_problems, outlive_power_off, own_nvram
 from vm_mgr.adapters.libvirt.opened import opened
 from vm_mgr.adapters.libvirt.placing import new_disk, put_in_place
@@ -56,6 +57,10 @@ class DomainXml(ApplianceXml):
     def ties(self, xml: str, own: Collection[str] = ()) -> tuple[Tie, ...]:
         """Look at every element that names a path or hardware of a node."""
         return tuple(ties(parse(xml), lambda path: path in own or self._is_shared(path)))
+
+    def immovable(self, xml: str) -> tuple[str, ...]:
+        """Look for what libvirt and QEMU refuse to move."""
+        return tuple(immovable(parse(xml)))
 
     def _is_shared(self, path: str) -> bool:
         return path.startswith(tuple(f"{folder.rstrip('/')}/" for folder in self._shared()))

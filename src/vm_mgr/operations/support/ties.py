@@ -3,7 +3,8 @@
 from collections.abc import Collection, Sequence
 
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.vm import VmName
+from vm_mgr.model.on_move import OnMove, on_move_of
+from vm_mgr.model.vm import VmName, VmSettings
 from vm_mgr.ports.definition import Prepared, Tie
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
@@ -16,6 +17,7 @@ __all__ = [
     "state_problems",
     "tell_definition",
     "warn_of_foreign",
+    "warn_of_immovable",
     "warn_of_ties",
 ]
 
@@ -45,6 +47,20 @@ def state_problems(
     return [VmMgrError(Kind.INVALID, message, hint=hint)]
 
 
+def warn_of_immovable(env: Env, name: VmName, xml: str, settings: VmSettings) -> None:
+    """Say of a VM whose guest is to go on where it is moved that it can't."""
+    on_move = on_move_of(settings)
+    try:
+        fixed = () if on_move is OnMove.RESTART else env.definitions.immovable(xml)
+    except VmMgrError:
+        return  # whoever starts it says what is wrong with it
+    if fixed:
+        verb = "have its memory saved" if on_move is OnMove.HIBERNATE else "move while it runs"
+        message = f"{name} can't {verb}, or only with some versions of libvirt and QEMU: {', '.join(fixed)}"
+        hint = f"leave that out; or have it shut down for a move: vm-mgr set {name} --on-move restart"
+        env.say(Note(Level.WARNING, "immovable", message, hint))
+
+
 def warn_of_ties(
     env: Env, name: VmName, xml: str, own: Collection[str], *, known: Collection[Tie] = ()
 ) -> None:
@@ -64,9 +80,15 @@ def warn_of_ties(
 
 
 def tell_definition(
-    env: Env, name: VmName, prepared: Prepared, own: Collection[str], *, taken: Sequence[str] = ()
+    env: Env,
+    name: VmName,
+    prepared: Prepared,
+    own: Collection[str],
+    settings: VmSettings,
+    *,
+    taken: Sequence[str] = (),
 ) -> None:
-    """Say once what of a definition is not as it was given, and what may hinder a start.
+    """Say once what of a definition is not as it was given, and what may hinder a start or a move.
 
     taken: what the images take the place of.
     """
@@ -84,6 +106,7 @@ def tell_definition(
         warn_of_foreign(env, name, prepared.foreign_disks, ties)
     else:
         warn_of_ties(env, name, prepared.xml, own)
+    warn_of_immovable(env, name, prepared.xml, settings)
 
 
 def warn_of_foreign(env: Env, name: VmName, disks: Collection[str], ties: Collection[Tie]) -> None:
