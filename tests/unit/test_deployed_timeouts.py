@@ -105,7 +105,7 @@ def test_what_the_rules_see_is_what_was_deployed():
     """A template that is read wrongly must not pass for one that is consistent."""
     deployment = Deployment(3)
     cluster, ceph = deployment.cluster(), deployment.ceph()
-    assert (cluster.totem.token, cluster.totem.consensus) == (1.0, 1.2)
+    assert (cluster.totem.token, cluster.totem.consensus) == (1.3, 1.56)
     assert cluster.pacemaker.dc_deadtime == 10
     assert cluster.pacemaker.priority_fencing_delay == 5
     assert cluster.pacemaker.cluster_recheck_interval == 60
@@ -120,7 +120,7 @@ def test_what_the_rules_see_is_what_was_deployed():
 
 def test_larger_clusters_get_a_consensus_that_fits_their_token():
     totem = Deployment(7).totem()
-    assert (totem.token, totem.consensus) == (2.0, 2.4)
+    assert (totem.token, totem.consensus) == (2.3, 2.76)
 
 
 def test_foreseen_recovery_of_the_lab_is_what_was_measured():

@@ -108,7 +108,7 @@ def _totem(cluster: ClusterTimes) -> Iterator[Inconsistency]:
             "a busy machine of two cores pauses programs for several hundred milliseconds: it would be fenced"
         )
         load = ("pause under load", f"up to {spell(LEAST_TOKEN_S)}")
-        yield _warning("token", token, load, why, "token: 1000 in corosync.conf (milliseconds)")
+        yield _warning("token", token, load, why, "token: 1300 in corosync.conf (milliseconds)")
 
 
 def _fencing(cluster: ClusterTimes) -> Iterator[Inconsistency]:
