@@ -129,5 +129,5 @@ def test_foreseen_recovery_of_the_lab_is_what_was_measured():
     cluster = deployment.cluster()
     foreseen = node_lost(cluster, deployment.ceph(), cluster.vms[0])
     noticed = foreseen.phases[0]
-    assert 2.1 <= noticed.typical_s <= 2.6 <= noticed.worst_s
-    assert 3.1 <= foreseen.typical_s <= 4.9 <= foreseen.worst_s
+    assert 2.8 <= noticed.typical_s <= 3.3 <= noticed.worst_s
+    assert 3.8 <= foreseen.typical_s <= 5.6 <= foreseen.worst_s
