@@ -18,6 +18,8 @@ MEASURES = {name: measure for module in MODULES for name, measure in module.MEAS
 
 def main(names: list[str]) -> None:
     """Measure and render; unknown names end with the list of known ones."""
+    if len(MEASURES) < sum(len(module.MEASURES) for module in MODULES):
+        sys.exit("bench: two measures have one name, so that one of them is never taken")
     unknown = set(names) - set(MEASURES)
     if unknown:
         sys.exit(f"bench: no {', '.join(sorted(unknown))}; there are: {', '.join(MEASURES)}")

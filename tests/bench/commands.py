@@ -54,7 +54,7 @@ ONE_VM = {
 }
 
 
-def measure_many() -> Result:
+def measure_one_of_many() -> Result:
     """Time commands at one VM while there are few others in a storage, and many, in both storages."""
     lab = subjects.lab()
     make_disk(lab, "16M", "write -P 7 0 1M")
@@ -129,8 +129,8 @@ MEASURES = {
             ),
         ),
     ),
-    "many": Measure(
-        measure_many,
+    "one-of-many": Measure(
+        measure_one_of_many,
         tuple(
             Row(
                 f"`vm-mgr {verb}` with {MANY} other VMs in the storage {storage} : with {FEW}",
