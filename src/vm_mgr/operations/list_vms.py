@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from vm_mgr.errors import VmMgrError, raise_all
 from vm_mgr.model.vm import VmName, VmState, VmStatus
 from vm_mgr.operations.support.bars import with_bars
+from vm_mgr.operations.support.fence_devices import warn_of_silent_devices
 from vm_mgr.operations.support.vm_state import derive_status, outside
 from vm_mgr.reports import Level, Note
 
@@ -42,6 +43,7 @@ def look(env: Env) -> Listing:
             text = f"{node.name} is lost and not yet fenced: until it is, the cluster recovers nothing"
             hint = f"see: crm_mon -1; only if you know that it is off: stonith_admin --confirm {node.name}"
             env.say(Note(Level.WARNING, "node-lost", text, hint))
+    warn_of_silent_devices(env, state)
     vms = {
         VmName(name): derive_status(resource, state)
         for name, resource in state.resources.items()

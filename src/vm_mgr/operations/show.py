@@ -17,6 +17,7 @@ from vm_mgr.operations.enable import resource_for
 from vm_mgr.operations.storage.overlay import disk_problems
 from vm_mgr.operations.storage.quiesce import held_on
 from vm_mgr.operations.support.bars import with_bars
+from vm_mgr.operations.support.fence_devices import warn_of_silent_devices
 from vm_mgr.operations.support.placement import PlacementProblem, placement_problems
 from vm_mgr.operations.support.preconditions import require_defined
 from vm_mgr.operations.support.requirements import ask_nodes
@@ -81,6 +82,8 @@ def show(env: Env, name: VmName) -> Shown:
         resource, seen = None, _outside(env, state, name)
     else:
         (seen,) = with_bars(env, [derive_status(resource, state)])
+    if seen.node:
+        warn_of_silent_devices(env, state, seen.node)
     configured = env.cluster.configured(name)
     looks = _Looks(env)
     shown = _stored(env, looks, name, configured)

@@ -57,6 +57,7 @@ class MemoryCluster:
         self.quorate = True
         self.fencing_enabled = True
         self.fence_devices = 3
+        self.silent_devices: tuple[str, ...] = ()
         self.maintenance = False
         self.stop_all = False
         self.unmanaged: set[VmName] = set()
@@ -80,6 +81,7 @@ class MemoryCluster:
             quorate=self.quorate,
             fencing_enabled=self.fencing_enabled,
             fence_devices=self.fence_devices,
+            silent_devices=self.silent_devices,
             fencings=tuple(self.fencings),
             sets={**self.sets, **{ident: frozenset(roles) for ident, roles in clones.items()}},
             clones=clones,
