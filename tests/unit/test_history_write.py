@@ -64,6 +64,17 @@ def by_hand(cib):
     return cib
 
 
+def test_constraint_by_a_pattern_stays_as_it_is_while_the_vm_is_away():
+    cib = history(constraints='<rsc_location id="l1" rsc-pattern="^web" node="n1" score="5"/>')
+    before = len(cib.xpath("//nvpair"))
+    cib_write.remove_vm(cib, "web1", WEB)
+    assert one(cib, "//rsc_location[@rsc-pattern]").get("id") == "l1"
+    assert not cib.xpath("//cluster_property_set[@id='vm-mgr-kept']")
+    assert [found.id for found in cib_read.read_configured(cib, "web1").others] == ["l1"]
+    cib_write.add_vm(cib, WEB)
+    assert len(cib.xpath("//nvpair")) == before
+
+
 def survives(cib):
     element = web(cib)
     meta = meta_attributes(element, local_now())

@@ -9,6 +9,7 @@ from vm_mgr.model.resource import Dependency, DiskResource, renamed_id
 from vm_mgr.model.vm import TargetRole, VmName
 
 __all__ = [
+    "PATTERN",
     "Cause",
     "Cluster",
     "ClusterView",
@@ -23,6 +24,9 @@ __all__ = [
     "VmResource",
     "VmResources",
 ]
+
+
+PATTERN = "pattern"
 
 
 class VmResource(NamedTuple):
@@ -124,7 +128,8 @@ class Simulation(NamedTuple):
 class Constraint(NamedTuple):
     """A rule that names a VM; leftover is one that a move, of whatever tool, left behind.
 
-    kind: location, colocation, order, ticket; or tag, group, clone, where it is a part of one.
+    kind: location, colocation, order, ticket; or tag, group, clone, where it is a part of one; or pattern: a
+    location that stays when the VM goes.
     """
 
     id: str

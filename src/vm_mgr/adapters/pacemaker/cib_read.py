@@ -16,6 +16,7 @@ from vm_mgr.adapters.pacemaker.cib_resolve import (
     op_attribute,
     operations,
     own_attributes,
+    patterns,
     score,
 )
 from vm_mgr.adapters.pacemaker.cib_write import COLOCATION, LEVEL, PLACEMENT
@@ -31,7 +32,7 @@ from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.health_checks import LEVELS, SHORTEST_S
 from vm_mgr.model.numbers import whole_number
 from vm_mgr.model.vm import TargetRole, VmName
-from vm_mgr.ports.cluster import Configured, Constraint, ResourceOperation, VmResource
+from vm_mgr.ports.cluster import PATTERN, Configured, Constraint, ResourceOperation, VmResource
 
 __all__ = ["leftover_moves", "read_configured", "read_constraint"]
 
@@ -75,6 +76,7 @@ def _others(cib: etree._Element, name: VmName) -> Iterator[Constraint]:
     for element in naming(cib, name):
         if not _is_settings(element):
             yield read_constraint(element)
+    yield from _by_pattern(cib, name)
     for alias, what in aliases(cib, name).items():
         if what != "template":
             yield Constraint(alias, f"{what} {', '.join(_members(cib, alias))}", kind=what)
@@ -82,6 +84,16 @@ def _others(cib: etree._Element, name: VmName) -> Iterator[Constraint]:
             if not _is_settings(element):
                 one = read_constraint(element)
                 yield one._replace(text=f"{one.text} by the {what} {alias}", leftover=False)
+        yield from _by_pattern(cib, alias)
+
+
+def _by_pattern(cib: etree._Element, name: str) -> Iterator[Constraint]:
+    """Give those of others; ours, for observers, is about all that is not of vm-mgr itself."""
+    for element, sure in patterns(cib, name):
+        one = read_constraint(element)
+        if not one.id.startswith("vm-mgr-"):
+            which = f"the pattern {element.get('rsc-pattern')}{'' if sure else ', which may match'}"
+            yield one._replace(text=f"{one.text} by {which}", leftover=False, kind=PATTERN)
 
 
 def _members(cib: etree._Element, name: str) -> list[str]:
