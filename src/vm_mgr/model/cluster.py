@@ -185,6 +185,8 @@ class ClusterState(NamedTuple):
     sets: of each clone, group and bundle, the nodes where all of it runs, in whatever role.
     clones: of each clone, node → role of its instance there, in the words Started, Promoted, Unpromoted.
     maintenance: nothing is managed (maintenance-mode). stop_all: nothing is to run (stop-all-resources).
+    opt_in: only nodes that rules name are open to resources (symmetric-cluster=false). ruled: the VMs whose
+    rules by what they require open nodes there; elsewhere these are not looked for.
     fence_devices: how many work. silent_devices: the others, which have failed or are stopped.
     """
 
@@ -199,6 +201,8 @@ class ClusterState(NamedTuple):
     clones: Mapping[str, Mapping[NodeName, str]] = {}
     maintenance: bool = False
     stop_all: bool = False
+    opt_in: bool = False
+    ruled: frozenset[str] = frozenset()
 
     @property
     def hosts(self) -> tuple[NodeName, ...]:

@@ -14,6 +14,7 @@ from vm_mgr.model.saved_state import SavedState
 from vm_mgr.model.storage import DiskInfo, Snapshot
 from vm_mgr.model.vm import VmName, VmState, VmStatus
 from vm_mgr.operations.enable import resource_for
+from vm_mgr.operations.list_vms import warn_of_rules
 from vm_mgr.operations.storage.overlay import disk_problems
 from vm_mgr.operations.storage.quiesce import held_on
 from vm_mgr.operations.support.bars import with_bars
@@ -84,6 +85,7 @@ def show(env: Env, name: VmName) -> Shown:
         (seen,) = with_bars(env, [derive_status(resource, state)])
     if seen.node:
         warn_of_silent_devices(env, state, seen.node)
+    warn_of_rules(env, [name] if name in state.ruled else [])
     configured = env.cluster.configured(name)
     looks = _Looks(env)
     shown = _stored(env, looks, name, configured)

@@ -54,6 +54,7 @@ class ClusterCopy(MemoryCluster):
             self.fencings = list(seen.fencings)
             self.sets = dict(seen.sets)
             self.maintenance, self.stop_all = seen.maintenance, seen.stop_all
+            self.opt_in, self.ruled = seen.opt_in, set(seen.ruled)
         return self._first
 
     def state(self) -> ClusterState:

@@ -56,7 +56,9 @@ def _reconfigure(cluster: Cluster, resource: VmResource, _before: VmResource | N
 def _change_requirements(
     cluster: Cluster, name: VmName, requirements: tuple[str, ...], *, follow_uplink: bool
 ) -> str:
-    vm = cluster.configured(name).vm
+    vm, state = cluster.configured(name).vm, cluster.state()
+    if state.opt_in:
+        return f"remove the rules by which {name} avoids nodes" if name in state.ruled else ""
     if vm is None or (vm.requirements, vm.follow_uplink) == (requirements, follow_uplink):
         return ""
     return f"have {name} avoid {'nodes that lack ' + ', '.join(requirements) if requirements else 'no node'}"

@@ -60,6 +60,9 @@ class MemoryCluster:
         self.silent_devices: tuple[str, ...] = ()
         self.maintenance = False
         self.stop_all = False
+        self.opt_in = False
+        # Whose rules are from the time before the cluster became opt-in.
+        self.ruled: set[str] = set()
         self.unmanaged: set[VmName] = set()
         # Why no node may run these.
         self.barred: dict[VmName, tuple[Cause, ...]] = {}
@@ -87,6 +90,8 @@ class MemoryCluster:
             clones=clones,
             maintenance=self.maintenance,
             stop_all=self.stop_all,
+            opt_in=self.opt_in,
+            ruled=frozenset(self.ruled),
         )
 
     def configured(self, name: VmName) -> Configured:
@@ -124,6 +129,9 @@ class MemoryCluster:
         self, name: VmName, requirements: tuple[str, ...], *, follow_uplink: bool
     ) -> None:
         """Replace what it asks for."""
+        if self.opt_in:
+            requirements = ()
+            self.ruled.discard(name)
         if name in self.resources:
             changed = self.resources[name]._replace(requirements=requirements, follow_uplink=follow_uplink)
             self.resources[name] = changed

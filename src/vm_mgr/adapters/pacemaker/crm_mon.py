@@ -11,7 +11,7 @@ from vm_mgr.model.cluster import ClusterState, Failure, Fencing, Node, NodeName,
 from vm_mgr.model.node_requirements import ask_of
 from vm_mgr.model.numbers import whole_number
 
-__all__ = ["parse_crm_mon", "target_role"]
+__all__ = ["parse_crm_mon", "parse_ruled", "target_role"]
 
 OBSERVER_ATTRIBUTE = "vm-mgr-role"
 FULL_ATTRIBUTE = "vm-mgr-full-"  # and the name of a VM; ocf/VirtualDomain tells it
@@ -52,7 +52,21 @@ def parse_crm_mon(raw: str) -> ClusterState:
         clones={one.get("id", ""): _roles(one) for one in root.iterfind("resources/clone")},
         maintenance=options is not None and _true(options, "maintenance-mode"),
         stop_all=options is not None and _true(options, "stop-all-resources"),
+        opt_in=options is not None and options.get("symmetric-cluster") == "false",
     )
+
+
+def parse_ruled(raw: str) -> frozenset[str]:
+    """Name the resources of the location constraints that cibadmin has found; raises EXTERNAL_FAILURE.
+
+    >>> parse_ruled('<xpath-query><rsc_location id="a" rsc="web1"/></xpath-query>')
+    frozenset({'web1'})
+    """
+    try:
+        root = ET.fromstring(raw)  # noqa: S314
+    except ET.ParseError as error:
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, f"cibadmin's answer is not XML: {error}") from error
+    return frozenset(one.get("rsc", "") for one in root.iter("rsc_location")) - {""}
 
 
 def _fences(options: ET.Element) -> bool:

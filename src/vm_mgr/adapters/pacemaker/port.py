@@ -30,6 +30,8 @@ ENDED_MOVES = (
     "//node_state/lrm/lrm_resources/lrm_resource[@id='{name}']/lrm_rsc_op[@operation='migrate_to'"
     " and @rc-code='0' and ../lrm_rsc_op[@operation='stop']/@call-id > @call-id]"
 )
+# The rules of requirements.py.
+FITNESS_RULES = "//rsc_location[starts-with(@id, 'vm-mgr-fits-') or starts-with(@id, 'vm-mgr-uplink-')]"
 NODE_ACTIONS = "//node_state[@uname='{node}']/lrm//lrm_rsc_op"
 
 
@@ -72,7 +74,14 @@ class Pacemaker:
         state = parse_crm_mon(check(completed).stdout)
         if not state.nodes:
             raise no_cluster()
-        return state
+        return state._replace(ruled=self._ruled()) if state.opt_in else state
+
+    def _ruled(self) -> frozenset[str]:
+        """Look into the CIB for the rules that crm_mon does not tell of."""
+        from vm_mgr.adapters.pacemaker.crm_mon import parse_ruled  # noqa: PLC0415
+
+        completed = call(self.runner, ("cibadmin", "--query", "--xpath", FITNESS_RULES))
+        return frozenset() if completed.exit_code == NO_SUCH_THING else parse_ruled(check(completed).stdout)
 
     def configured(self, name: VmName) -> Configured:
         """Read the CIB."""
