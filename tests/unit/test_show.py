@@ -21,6 +21,7 @@ from vm_mgr.operations.create_snapshot import create_snapshot
 from vm_mgr.operations.disable import disable
 from vm_mgr.operations.list_vms import look
 from vm_mgr.operations.pause import pause
+from vm_mgr.operations.set_vm import Changes, set_vm
 from vm_mgr.operations.show import show, show_definition
 from vm_mgr.operations.stop import stop
 from vm_mgr.ports.cluster import Constraint, ResourceOperation
@@ -102,6 +103,32 @@ def test_list_names_every_silent_fence_device_where_there_is_fencing(env, vm):
     assert named() == []
     env.cluster.stop_all, env.cluster.fencing_enabled = False, False
     assert named() == []
+
+
+def test_what_others_have_set_is_shown(env, vm, shell):
+    assert json.loads(shell("show", vm, "--output", "json").stdout)["set_by_others"] == {}
+    assert "set by others" not in shell("show", vm).stdout
+    env.cluster.set_by_others[vm] = {"is-managed": "false"}
+    env.cluster.resources[vm] = env.cluster.resources[vm]._replace(stop_timeout_s=600)
+    told = json.loads(shell("show", vm, "--output", "json").stdout)["set_by_others"]
+    assert told == {"is-managed": "false", "stop timeout": "600s"}
+    assert "is-managed=false, stop timeout=600s" in shell("show", vm).stdout
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda env, name: set_vm(env, name, Changes({"priority": 7})),
+        lambda env, name: add_colocation(env, name, ["db1"], strong=True),
+    ],
+)
+@pytest.mark.parametrize("found", [{}, {"is-managed": "false"}])
+def test_change_says_once_what_others_have_set(env, vm, change, found):
+    env.cluster.set_by_others[vm] = found
+    change(env, vm)
+    told = [one.message for one in env.said if isinstance(one, Note) and one.code == "set-by-others"]
+    assert len(told) == len(found)
+    assert all("is-managed=false" in text for text in told)
 
 
 def test_pause_and_what_is_unfinished_are_shown(env, vm):

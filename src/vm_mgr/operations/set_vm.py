@@ -18,6 +18,7 @@ from vm_mgr.operations.devices import edit_devices, tell_guest
 from vm_mgr.operations.enable import resource_for
 from vm_mgr.operations.support.capacity import guest_problems
 from vm_mgr.operations.support.change_checks import change_problems
+from vm_mgr.operations.support.foreign_settings import tell_set_by_others
 from vm_mgr.operations.support.locking import locked, undo_on_failure, with_intent
 from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.operations.support.requirements import fitness_problems
@@ -89,6 +90,7 @@ def set_vm(env: Env, name: VmName, changes: Changes, *, restart_others: bool = F
         ):
             _apply(env, name, step.intent)
         _tell(env, state, name, fields, sorted(given.keys() - {"description"}))
+        tell_set_by_others(env, state, name, after)
         if changes.devices or fields & MOVES:
             warn_of_immovable(env, name, env.storage.definitions.read(name), after)
         tell_guest(env, name, edits)

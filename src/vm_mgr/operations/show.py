@@ -19,6 +19,7 @@ from vm_mgr.operations.storage.overlay import disk_problems
 from vm_mgr.operations.storage.quiesce import held_on
 from vm_mgr.operations.support.bars import with_bars
 from vm_mgr.operations.support.fence_devices import warn_of_silent_devices
+from vm_mgr.operations.support.foreign_settings import set_by_others
 from vm_mgr.operations.support.placement import PlacementProblem, placement_problems
 from vm_mgr.operations.support.preconditions import require_defined
 from vm_mgr.operations.support.requirements import ask_nodes
@@ -73,6 +74,7 @@ class Shown(NamedTuple):
     metadata: Mapping[str, str] | None = None
     saved: SavedState | None = None
     unknown: Sequence[str] = ()
+    set_by_others: Mapping[str, str] = {}
 
 
 def show(env: Env, name: VmName) -> Shown:
@@ -88,7 +90,7 @@ def show(env: Env, name: VmName) -> Shown:
     warn_of_rules(env, [name] if name in state.ruled else [])
     configured = env.cluster.configured(name)
     looks = _Looks(env)
-    shown = _stored(env, looks, name, configured)
+    shown = _stored(env, looks, name, configured, resource)
     words: Sequence[str] = ()
     if shown.machine is not None:
         words = looks.at("readiness", lambda: _requirements(env, name)) or ()
@@ -167,7 +169,9 @@ def _outside(env: Env, state: ClusterState, name: VmName) -> VmStatus:
     return outside(name, state, detail=told)
 
 
-def _stored(env: Env, looks: _Looks, name: VmName, configured: Configured) -> Shown:
+def _stored(
+    env: Env, looks: _Looks, name: VmName, configured: Configured, resource: Resource | None
+) -> Shown:
     intents = looks.at("unfinished", env.intent_log.intents) or {}
     kept = looks.at("metadata", lambda: env.storage.definitions.settings(name))
     return Shown(
@@ -181,6 +185,7 @@ def _stored(env: Env, looks: _Looks, name: VmName, configured: Configured) -> Sh
         unfinished=intents.get(name),
         saved=looks.at("saved", lambda: env.storage.saved_memory.of(name)),
         metadata=kept.user_metadata if kept else None,
+        set_by_others=set_by_others(configured, resource, kept) if resource else {},
     )
 
 

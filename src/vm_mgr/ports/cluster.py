@@ -151,12 +151,14 @@ class Configured(NamedTuple):
 
     named_by: other resource → score, where that one wants to run beside this VM, or not (below 0).
     others: further constraints that name it, those that moves left among them.
+    set_by_others: what else others have set for it, attributes and operations: name → value.
     """
 
     vm: VmResource | None = None
     named_by: Mapping[str, str] = {}
     others: tuple[Constraint, ...] = ()
     events: tuple[ResourceOperation, ...] = ()
+    set_by_others: Mapping[str, str] = {}
 
 
 class ClusterView(Protocol):

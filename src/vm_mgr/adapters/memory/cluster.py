@@ -60,6 +60,7 @@ class MemoryCluster:
         self.silent_devices: tuple[str, ...] = ()
         self.maintenance = False
         self.stop_all = False
+        self.set_by_others: dict[VmName, Mapping[str, str]] = {}
         self.opt_in = False
         # Whose rules are from the time before the cluster became opt-in.
         self.ruled: set[str] = set()
@@ -100,7 +101,11 @@ class MemoryCluster:
             str(other): vm.colocations[name] for other, vm in self.resources.items() if name in vm.colocations
         }
         return Configured(
-            self.resources.get(name), named_by, self._constraints(name), tuple(self.events.get(name, ()))
+            self.resources.get(name),
+            named_by,
+            self._constraints(name),
+            tuple(self.events.get(name, ())),
+            self.set_by_others.get(name, {}),
         )
 
     def local_node(self) -> NodeName:

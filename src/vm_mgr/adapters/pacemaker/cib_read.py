@@ -8,6 +8,7 @@ from datetime import datetime
 
 from lxml import etree
 
+from vm_mgr.adapters.pacemaker.cib_foreign import set_by_others
 from vm_mgr.adapters.pacemaker.cib_resolve import (
     aliases,
     local_now,
@@ -39,11 +40,14 @@ __all__ = ["leftover_moves", "read_configured", "read_constraint"]
 
 def read_configured(cib: etree._Element, name: VmName, now: datetime | None = None) -> Configured:
     """Gather everything that names the VM; now: by which time rules are judged."""
+    now = now or local_now()
+    vm = _read_vm(cib, name, now)
     return Configured(
-        vm=_read_vm(cib, name, now or local_now()),
+        vm=vm,
         named_by=_named_by(cib, name),
         others=tuple(_others(cib, name)),
         events=tuple(_events(cib, name)),
+        set_by_others=_set_by_others(cib, vm, now) if vm is not None else {},
     )
 
 
@@ -139,6 +143,10 @@ def _read_vm(cib: etree._Element, name: VmName, now: datetime) -> VmResource | N
     for primitive in _find(cib, PRIMITIVE, name=name):
         return _vm(cib, primitive, name, now)
     return None
+
+
+def _set_by_others(cib: etree._Element, vm: VmResource, now: datetime) -> dict[str, str]:
+    return set_by_others(_find(cib, PRIMITIVE, name=vm.name)[0], vm, now)
 
 
 def _vm(cib: etree._Element, primitive: etree._Element, name: VmName, now: datetime) -> VmResource:
