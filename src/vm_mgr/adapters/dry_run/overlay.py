@@ -87,6 +87,7 @@ class ClusterCopy(MemoryCluster):
         configured = self.env.cluster.configured(name)
         self.resources[name] = (configured.vm or VmResource(name, role))._replace(target_role=role)
         self.leftovers[name] = list(configured.others)
+        self.set_by_others[name] = configured.set_by_others
         self.within[name] = (seen.within, seen.followers)
         if seen.nodes:
             self.places[name] = seen.nodes[0]

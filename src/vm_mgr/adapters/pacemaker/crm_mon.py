@@ -57,13 +57,15 @@ def parse_crm_mon(raw: str) -> ClusterState:
 
 
 def parse_ruled(raw: str) -> frozenset[str]:
-    """Name the resources of the location constraints that cibadmin has found; raises EXTERNAL_FAILURE.
+    """Name the resources of the location constraints that cibadmin has found, if any.
+
+    Raises EXTERNAL_FAILURE.
 
     >>> parse_ruled('<xpath-query><rsc_location id="a" rsc="web1"/></xpath-query>')
     frozenset({'web1'})
     """
     try:
-        root = ET.fromstring(raw)  # noqa: S314
+        root = ET.fromstring(raw or "<none/>")  # noqa: S314
     except ET.ParseError as error:
         raise VmMgrError(Kind.EXTERNAL_FAILURE, f"cibadmin's answer is not XML: {error}") from error
     return frozenset(one.get("rsc", "") for one in root.iter("rsc_location")) - {""}
