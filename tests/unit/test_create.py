@@ -1,5 +1,7 @@
 """Create: validation, undo, and what survives a failing start."""
 
+from dataclasses import replace
+
 import pytest
 
 from vm_mgr.errors import Kind, VmMgrError
@@ -206,6 +208,22 @@ def test_missing_fencing_is_warned_about(env, image):
     env.cluster.fence_devices = 0
     create(env, request(image))
     assert "no-fencing" in [getattr(report, "code", "") for report in env.said]
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        ({"have_watchdog": True, "stonith_watchdog_timeout": 10.0}, False),
+        ({"have_watchdog": True, "stonith_watchdog_timeout": None}, False),
+        ({"have_watchdog": True, "stonith_watchdog_timeout": 0}, True),
+        ({"have_watchdog": False, "stonith_watchdog_timeout": 10.0}, True),
+    ],
+)
+def test_cluster_that_fences_by_watchdog_needs_no_device(env, image, options, warned):
+    env.cluster.fence_devices = 0
+    env.timings.pacemaker = replace(env.timings.pacemaker, **options)
+    create(env, request(image))
+    assert ("no-fencing" in [getattr(report, "code", "") for report in env.said]) is warned
 
 
 def test_two_creations_with_one_uuid_do_not_pass_each_other(env, image):

@@ -123,6 +123,29 @@ class TestBars:
         cluster.vm("web2", requirements=asks)
         assert "opt-in" in said(cluster.bars("web2"))
 
+    @pytest.mark.parametrize(
+        ("opened", "harms"),
+        [
+            ((), {"web1": SideEffect.STOPPED}),
+            (("n2",), {}),
+            (("n3",), {"web1": SideEffect.MOVED}),
+        ],
+    )
+    def test_rules_of_a_running_vm_are_found_in_an_opt_in_cluster_with_what_their_removal_does(
+        self, cluster, opened, harms
+    ):
+        cluster.vm("web1", "n2", requirements=("bridge-br0", "kvm"))
+        assert cluster.port.state().ruled == frozenset()
+        cluster.option("symmetric-cluster", "false")
+        for node in opened:
+            cluster.rule("rsc_location", id=f"open-{node}", rsc="web1", node=node, score="5")
+        state = cluster.port.state()
+        assert (state.opt_in, state.ruled) == (True, {"web1"})
+        vm = cluster.port.configured(VmName("web1")).vm
+        assert cluster.port.simulate_change(vm, vm).effects == harms
+        cluster.port.change_requirements(VmName("web1"), ("bridge-br0", "kvm"), follow_uplink=True)
+        assert cluster.port.state().ruled == frozenset()
+
     def test_ticket_is_named(self, cluster):
         cluster.vm("web1")
         cluster.rule("rsc_ticket", id="t1", rsc="web1", ticket="siteA", loss_policy="stop")

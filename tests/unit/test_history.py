@@ -322,6 +322,31 @@ def test_constraints_of_others_are_named_and_kept(env, vm):
     assert env.cluster.configured(vm).others == tuple(TIES)
 
 
+BY_PATTERN = Constraint("l2", "location n3 (-INFINITY) by the pattern ^web", kind="pattern")
+
+
+def test_constraint_by_a_pattern_does_not_go_with_the_vm(env, vm):
+    env.cluster.leftovers[vm] = [*TIES, BY_PATTERN]
+    steps = []
+    remove(DryRunEnv(env, steps.append), vm)
+    (step,) = [one for one in steps if "with them go" in one]
+    assert "l1" in step
+    assert "l2" not in step
+    remove(env, vm)
+    assert "l2" not in notes(env, "goes-too")[-1]
+    assert "l2" in notes(env, "stays")[-1]
+
+
+def test_constraint_by_a_pattern_stays_whatever_agent_ran_the_vm(env, foreign, image):
+    del env.cluster.foreign[foreign]
+    create(env, CreateRequest(foreign, DOMAIN, (image,), enable=False))
+    env.cluster.foreign[foreign] = Resource(foreign, OLD, role="Stopped", target_role="Stopped")
+    env.cluster.leftovers[foreign] = [BY_PATTERN]
+    disable(env, foreign)
+    assert not notes(env, "not-kept")
+    assert "l2" in notes(env, "kept")[0]
+
+
 def test_constraints_of_others_that_go_are_named_before(env, vm):
     env.cluster.leftovers[vm] = list(TIES)
     remove(env, vm)

@@ -224,6 +224,51 @@ def test_all_that_names_a_vm_is_told():
     assert {"o1", "l1"} <= told.keys()
 
 
+PATTERNS = ("^web.*", "!^web", "b1$", "^(db|web)[12]$", "!web2", "^w?eb1", "1", "we.{1,2}$")
+
+
+def by_pattern(ident, pattern, score="-INFINITY"):
+    return f'<rsc_location id="{ident}" rsc-pattern="{pattern}" node="n1" score="{score}"/>'
+
+
+def told_by_pattern(cib, name):
+    others = cib_read.read_configured(cib_write.parse_cib(cib), name).others
+    return {one.id: one.text for one in others if one.kind == "pattern"}
+
+
+def test_patterns_match_as_those_of_the_scheduler(tmp_path):
+    resources = primitive() + primitive(ident="web2") + primitive(ident="db1")
+    resources += f'<group id="g">{primitive(ident="web3")}</group>'
+    bits = {f"p{number}": 1 << number for number in range(len(PATTERNS))}
+    rules = [by_pattern(*pair) for pair in zip(bits, PATTERNS, bits.values(), strict=True)]
+    cib = cib_of(resources, "".join(rules))
+    require_valid(tmp_path, cib)
+    done = ran(tmp_path, cib, "crm_simulate", "--live-check", "--show-scores", "--output-as=xml")
+    weights = etree.fromstring(done.stdout.encode()).iter("node_weight")
+    scores = {one.get("id"): int(one.get("score")) for one in weights if "assign" in one.get("function")}
+    for name in ("web1", "web2", "db1"):
+        assert sum(bits[ident] for ident in told_by_pattern(cib, name)) == scores[name] > 0, name
+
+
+def test_pattern_means_a_group_and_not_its_members():
+    inside = f'<group id="office">{primitive()}</group>'
+    rules = by_pattern("l1", "^web1$") + by_pattern("l2", "^office")
+    told = told_by_pattern(cib_of(inside, rules), "web1")
+    assert told == {"l2": "location n1 (-INFINITY) by the pattern ^office"}
+
+
+@pytest.mark.parametrize(
+    "pattern", ["^[[:alpha:]]+1", "web(", "!we(?=b)", r"web\d", "x+?web1", "*web", "[a&amp;&amp;w]"]
+)
+def test_pattern_that_can_not_be_judged_may_match(pattern):
+    told = told_by_pattern(cib_of(primitive(), by_pattern("l1", pattern)), "web1")
+    assert told["l1"].endswith(", which may match")
+
+
+def test_our_own_pattern_for_observers_is_not_told():
+    assert not told_by_pattern(cib_of(primitive(), by_pattern("vm-mgr-observers", "!^vm-mgr-")), "web1")
+
+
 MON = """<pacemaker-result><summary><current_dc with_quorum="true"/>
 <cluster_options stonith-enabled="true"/></summary>
 <nodes><node name="n1" online="true"/><node name="n2" online="true"/></nodes>

@@ -64,6 +64,55 @@ def by_hand(cib):
     return cib
 
 
+def test_what_others_have_set_is_told_and_nothing_else():
+    web1 = WEB._replace(
+        meta={"failure-timeout": "60"},
+        utilization={"hv_memory": "512"},
+        params={"storage": "vms"},
+        colocations={"db1": "700"},
+        checks={"qmp": 30},
+        hibernation_s=90,
+        stop_timeout_s=77,
+    )
+    cib = history(web1, DB._replace(preferred_host="n1", returns=True))
+    moves.add_move(cib, Move("web1", "n1", "n2", options="a=1"), 3000)
+    assert cib_read.read_configured(cib, "web1").set_by_others == {}
+    by_hand(cib)
+    one(cib, "//op[@id='vm-mgr-op-web1..start']").set("on-fail", "block")
+    assert cib_read.read_configured(cib, "web1").set_by_others == {
+        "failure-timeout": "9",
+        "is-managed": "false",
+        "resource-stickiness": "500",
+        "maintenance": "true",
+        "utilization cpu": "4",
+        "parameter trace_ra": "1",
+        "start on-fail": "block",
+        "monitor interval": "33s",
+        "operation notify": "interval=0",
+    }
+    assert cib_read.read_configured(cib, "db1").set_by_others == {}
+
+
+def test_of_another_agents_vm_only_attributes_are_told():
+    params = '<instance_attributes id="i"><nvpair id="c" name="config" value="/x"/></instance_attributes>'
+    theirs = f'<primitive id="old1" class="ocf" provider="heartbeat" type="VirtualDomain">{params}'
+    theirs += pairs("m", is_managed="false", priority="3")
+    theirs += '<operations><op id="o" name="stop" interval="0"/></operations></primitive>'
+    found = cib_read.read_configured(history(DB, resources=theirs), "old1").set_by_others
+    assert found == {"is-managed": "false"}
+
+
+def test_constraint_by_a_pattern_stays_as_it_is_while_the_vm_is_away():
+    cib = history(constraints='<rsc_location id="l1" rsc-pattern="^web" node="n1" score="5"/>')
+    before = len(cib.xpath("//nvpair"))
+    cib_write.remove_vm(cib, "web1", WEB)
+    assert one(cib, "//rsc_location[@rsc-pattern]").get("id") == "l1"
+    assert not cib.xpath("//cluster_property_set[@id='vm-mgr-kept']")
+    assert [found.id for found in cib_read.read_configured(cib, "web1").others] == ["l1"]
+    cib_write.add_vm(cib, WEB)
+    assert len(cib.xpath("//nvpair")) == before
+
+
 def survives(cib):
     element = web(cib)
     meta = meta_attributes(element, local_now())

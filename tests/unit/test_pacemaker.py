@@ -126,6 +126,32 @@ def test_recorded_state_is_read_as_its_name_says(path):
     assert derive_status(state.resources["guest1"], state).state.value.lower() == expected
 
 
+@pytest.mark.parametrize(
+    ("role", "more", "failure", "works"),
+    [
+        ("Started", "", True, True),  # elsewhere than where it has failed
+        ("Started", 'failed="true"', True, False),
+        ("Stopped", "", True, False),
+        ("Stopped", "", False, False),
+        ("Stopped", 'pending="Starting"', False, True),
+        ("Starting", "", False, True),
+        ("Starting", "", True, False),
+    ],
+)
+@pytest.mark.parametrize("clone", [False, True])
+def test_fence_device_that_has_failed_or_is_stopped_is_named(role, more, failure, works, clone):
+    one = '<resource id="{}" resource_agent="stonith:fence_x" role="{}" {}/>'
+    device = one.format("f2", role, more)
+    if clone:
+        device = f'<clone id="c">{one.format("f2:0", role, more)}{one.format("f2:1", "Stopped", "")}</clone>'
+    failed = '<failure op_key="f2_start_0" task="start" node="n1" exitstatus="error"/>' if failure else ""
+    state = parse_crm_mon(
+        f"<r><resources>{one.format('f1', 'Started', '')}{device}</resources>"
+        f"<failures>{failed}</failures></r>"
+    )
+    assert (state.fence_devices, state.silent_devices) == ((2, ()) if works else (1, ("f2",)))
+
+
 def failed_guest(*changes):
     raw = next(path for path in RECORDED if path.stem == "crm_mon--failed").read_text()
     for before, after in changes:

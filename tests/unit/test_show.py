@@ -13,12 +13,15 @@ from vm_mgr.model.cluster import Failure
 from vm_mgr.model.event import Event as RecordedEvent
 from vm_mgr.model.event import EventKind
 from vm_mgr.model.intent import Intent
+from vm_mgr.model.timings import FenceDevice
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.operations.colocation import add_colocation, separate
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.create_snapshot import create_snapshot
 from vm_mgr.operations.disable import disable
+from vm_mgr.operations.list_vms import look
 from vm_mgr.operations.pause import pause
+from vm_mgr.operations.set_vm import Changes, set_vm
 from vm_mgr.operations.show import show, show_definition
 from vm_mgr.operations.stop import stop
 from vm_mgr.ports.cluster import Constraint, ResourceOperation
@@ -66,6 +69,66 @@ def test_everything_is_shown(env, vm):
     assert shown.metadata == {"owner": "me"}
     assert not shown.unknown
     assert not env.said
+
+
+@pytest.mark.parametrize(
+    ("silent", "beside", "named", "words"),
+    [
+        (("fence-n2",), (), ["fence-n2"], "a lost n2 may stay unfenced"),
+        (("fence-n1",), (), [], ""),
+        (("fence-n2",), ("n1", "n2"), ["fence-n2"], "only other devices can still fence n2"),
+        (("unheard",), (), ["unheard"], "a lost node may stay unfenced"),
+    ],
+)
+def test_silent_fence_device_of_the_vms_node_is_named(env, vm, silent, beside, named, words):
+    env.cluster.silent_devices = silent
+    if beside:
+        env.timings.devices += (FenceDevice(name="pdu", agent="fence_apc", targets=beside),)
+    assert show(env, vm).status.node == "n2"
+    notes = [one.message for one in env.said if isinstance(one, Note) and one.code == "fence-device-silent"]
+    assert [text.split()[2] for text in notes] == named
+    assert all(words in text for text in notes)
+
+
+def test_list_names_every_silent_fence_device_where_there_is_fencing(env, vm):
+    def named():
+        env.said.clear()
+        look(env)
+        return [one.code for one in env.said if isinstance(one, Note)]
+
+    assert named() == []
+    env.cluster.silent_devices = ("fence-n1", "fence-n3")
+    assert named() == ["fence-device-silent"] * 2
+    env.cluster.stop_all = True
+    assert named() == []
+    env.cluster.stop_all, env.cluster.fencing_enabled = False, False
+    assert named() == []
+
+
+def test_what_others_have_set_is_shown(env, vm, shell):
+    assert json.loads(shell("show", vm, "--output", "json").stdout)["set_by_others"] == {}
+    assert "set by others" not in shell("show", vm).stdout
+    env.cluster.set_by_others[vm] = {"is-managed": "false"}
+    env.cluster.resources[vm] = env.cluster.resources[vm]._replace(stop_timeout_s=600)
+    told = json.loads(shell("show", vm, "--output", "json").stdout)["set_by_others"]
+    assert told == {"is-managed": "false", "stop timeout": "600s"}
+    assert "is-managed=false, stop timeout=600s" in shell("show", vm).stdout
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda env, name: set_vm(env, name, Changes({"priority": 7})),
+        lambda env, name: add_colocation(env, name, ["db1"], strong=True),
+    ],
+)
+@pytest.mark.parametrize("found", [{}, {"is-managed": "false"}])
+def test_change_says_once_what_others_have_set(env, vm, change, found):
+    env.cluster.set_by_others[vm] = found
+    change(env, vm)
+    told = [one.message for one in env.said if isinstance(one, Note) and one.code == "set-by-others"]
+    assert len(told) == len(found)
+    assert all("is-managed=false" in text for text in told)
 
 
 def test_pause_and_what_is_unfinished_are_shown(env, vm):

@@ -42,7 +42,8 @@ runtime.config.totem.token_warning (u32) = 75
 CIB = """<cib><configuration>
 <crm_config><cluster_property_set id="a"><nvpair id="a1" name="stonith-timeout" value="90s"/>
 <nvpair id="a2" name="dc-deadtime" value="2min"/><nvpair id="a3" name="stonith-watchdog-timeout" value="-1"/>
-<nvpair id="a4" name="fencing-enabled" value="false"/></cluster_property_set>
+<nvpair id="a4" name="fencing-enabled" value="false"/>
+<nvpair id="a5" name="have-watchdog" value="true"/></cluster_property_set>
 <cluster_property_set id="b"><rule id="r" score="1"/><nvpair id="b1" name="cluster-delay" value="5s"/>
 </cluster_property_set></crm_config>
 <nodes><node id="1" uname="n1"/><node id="2" uname="n2" type="member"/>
@@ -154,8 +155,23 @@ def test_storage_that_says_nothing_is_unknown_and_not_guessed(cluster, ceph):
 def test_lost_node_without_a_way_to_fence_it_stays_down(cluster, ceph):
     lone = replace(cluster, devices=())
     assert node_lost(lone, ceph, VM).worst_s is None
-    watched = replace(lone, pacemaker=replace(cluster.pacemaker, stonith_watchdog_timeout=10.0))
+    watched = by_watchdog(lone, 10.0)
     assert node_lost(watched, ceph, VM).phases[1].worst_s == 10
+    assert ("error", "no-device") in codes(lone, ceph)
+    assert ("error", "no-device") not in codes(watched, ceph)
+    without = replace(watched, pacemaker=replace(watched.pacemaker, have_watchdog=False))
+    assert node_lost(without, ceph, VM).worst_s is None
+    assert ("error", "no-device") in codes(without, ceph)
+
+
+def test_watchdog_whose_timeout_follows_from_the_nodes_fences(cluster, ceph):
+    fenced = node_lost(by_watchdog(replace(cluster, devices=()), None), ceph, VM).phases[1]
+    assert (fenced.worst_s, fenced.made_of) == (None, "stonith-watchdog-timeout")
+
+
+def by_watchdog(cluster, timeout_s):
+    options = replace(cluster.pacemaker, have_watchdog=True, stonith_watchdog_timeout=timeout_s)
+    return replace(cluster, pacemaker=options)
 
 
 def test_every_device_of_a_node_may_be_tried(cluster):
@@ -291,8 +307,14 @@ def test_cib_is_read_with_defaults_and_templates():
     assert parse_cluster(CIB.replace('"mail"', '"vm-mgr-alert"'), TotemTimes()).tells
     assert found.nodes == ("n1", "n2")
     assert found.pacemaker == PacemakerTimes(
-        stonith_timeout=90, dc_deadtime=120, stonith_watchdog_timeout=None, stonith_enabled=False
+        stonith_timeout=90,
+        dc_deadtime=120,
+        stonith_watchdog_timeout=None,
+        stonith_enabled=False,
+        have_watchdog=True,
     )
+    newer = CIB.replace("stonith-watchdog", "fencing-watchdog").replace('"-1"', '"7s"')
+    assert parse_cluster(newer, TotemTimes()).pacemaker.stonith_watchdog_timeout == 7
     (device,) = found.devices
     assert (device.targets, device.pcmk_delay_base, device.power_wait) == (("n1", "n2"), 5, 4)
     assert (device.pcmk_off_timeout, device.pcmk_reboot_timeout, device.waits) == (70, None, False)

@@ -179,6 +179,7 @@ def _show(_: Given, shown: Shown) -> shapes.Shown:
         "unfinished_since": _utc(mark.began_utc) if mark else "",
         "saved": _saved(shown.saved),
         "metadata": None if shown.metadata is None else dict(shown.metadata),
+        "set_by_others": dict(shown.set_by_others),
         "unknown": list(shown.unknown),
     }
 

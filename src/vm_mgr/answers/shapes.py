@@ -299,6 +299,7 @@ class Shown(Vm):
     unfinished_since: str
     saved: Saved
     metadata: dict[str, str] | None
+    set_by_others: dict[str, str]
     unknown: list[str]
 
 

@@ -13,6 +13,7 @@ from vm_mgr.model.storage import DiskInfo
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.lifecycle.saved_memory import describe
 from vm_mgr.operations.show import Readiness, Shown, show_definition
+from vm_mgr.operations.support.foreign_settings import words_of_others
 from vm_mgr.ports.cluster import VmResource
 
 __all__ = ["show_command"]
@@ -149,6 +150,8 @@ def _others(shown: Shown) -> Iterator[tuple[str, str]]:
     for constraint in shown.constraints:
         hint = f"; left by a move: vm-mgr unmigrate {shown.status.name}" if constraint.leftover else ""
         yield "constraint", f"{constraint.id}: {constraint.text}{hint}"
+    if shown.set_by_others:
+        yield "set by others", words_of_others(shown.set_by_others)
     for key, value in (shown.metadata or {}).items():
         yield "metadata", f"{key} = {' '.join(value.split())}"
 

@@ -185,6 +185,9 @@ class ClusterState(NamedTuple):
     sets: of each clone, group and bundle, the nodes where all of it runs, in whatever role.
     clones: of each clone, node → role of its instance there, in the words Started, Promoted, Unpromoted.
     maintenance: nothing is managed (maintenance-mode). stop_all: nothing is to run (stop-all-resources).
+    opt_in: only nodes that rules name are open to resources (symmetric-cluster=false). ruled: the VMs whose
+    rules by what they require open nodes there; elsewhere these are not looked for.
+    fence_devices: how many work. silent_devices: the others, which have failed or are stopped.
     """
 
     nodes: tuple[Node, ...]
@@ -192,11 +195,14 @@ class ClusterState(NamedTuple):
     quorate: bool = True
     fencing_enabled: bool = True
     fence_devices: int = 0
+    silent_devices: tuple[str, ...] = ()
     fencings: tuple[Fencing, ...] = ()
     sets: Mapping[str, frozenset[NodeName]] = {}
     clones: Mapping[str, Mapping[NodeName, str]] = {}
     maintenance: bool = False
     stop_all: bool = False
+    opt_in: bool = False
+    ruled: frozenset[str] = frozenset()
 
     @property
     def hosts(self) -> tuple[NodeName, ...]:

@@ -123,7 +123,7 @@ def _fencing(cluster: ClusterTimes) -> Iterator[Inconsistency]:
     if not pacemaker.stonith_enabled:
         why = "a node that is only cut off counts as dead, and its VMs are started a second time"
         yield _error("no-fencing", ("stonith-enabled", "false"), number, why, "stonith-enabled=true")
-    elif not devices and pacemaker.stonith_watchdog_timeout == 0:
+    elif not devices and not pacemaker.fences_by_watchdog:
         why = "nothing can fence a lost node, so its VMs stay down"
         yield _error("no-device", number, watchdog, why, "a fence device for every node")
     yield from _delays(cluster)

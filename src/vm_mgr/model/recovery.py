@@ -105,7 +105,7 @@ def fencing_worst(cluster: ClusterTimes) -> float | None:
     """Give how long one attempt to fence a node may take, by all devices for it; None if there is no way."""
     pacemaker = cluster.pacemaker
     if not cluster.devices:
-        return pacemaker.stonith_watchdog_timeout or None
+        return pacemaker.stonith_watchdog_timeout if pacemaker.fences_by_watchdog else None
     attempts = [add(*(attempt(cluster, one) for one in _for(cluster, node))) for node in _targets(cluster)]
     head_start = pacemaker.priority_fencing_delay if len(cluster.nodes) % 2 == 0 else 0.0
     return add(_longest(attempts), head_start)
@@ -198,9 +198,8 @@ def _fenced(cluster: ClusterTimes) -> Phase:
         return Phase(name="fenced", typical_s=0.0, worst_s=0.0, made_of=words)
     if not cluster.devices:
         limit = fencing_worst(cluster)
-        words = (
-            "stonith-watchdog-timeout" if limit else "there is no fence device: VMs of a lost node stay down"
-        )
+        none = "there is no fence device: VMs of a lost node stay down"
+        words = "stonith-watchdog-timeout" if pacemaker.fences_by_watchdog else none
         return Phase(name="fenced", typical_s=limit, worst_s=limit, made_of=words)
     first = [_typical(one) for node in _targets(cluster) for one in _for(cluster, node)[:1]]
     begins_s = PAUSE_S if pacemaker.transition_delay == 0 else pacemaker.transition_delay

@@ -34,6 +34,7 @@ class PacemakerTimes:
     """Pacemaker's cluster options; defaults as in pacemaker-controld(7) and pacemaker-schedulerd(7).
 
     stonith_watchdog_timeout is None where it follows from a variable of the nodes (a negative value).
+    have_watchdog: Pacemaker itself sets it where it has found SBD.
     """
 
     stonith_enabled: bool = True
@@ -41,12 +42,18 @@ class PacemakerTimes:
     no_quorum_policy: str = "stop"
     stonith_timeout: float | None = 60
     stonith_watchdog_timeout: float | None = 0
+    have_watchdog: bool = False
     priority_fencing_delay: float | None = 0
     dc_deadtime: float | None = 20
     cluster_delay: float | None = 60
     cluster_recheck_interval: float | None = 900
     transition_delay: float | None = 0
     shutdown_escalation: float | None = 1200
+
+    @property
+    def fences_by_watchdog(self) -> bool:
+        """Tell whether a lost node fences itself (SBD), as the scheduler judges that."""
+        return self.have_watchdog and self.stonith_watchdog_timeout != 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from vm_mgr.model.vm import VmName, VmSettings
 from vm_mgr.operations.enable import resource_for
 from vm_mgr.operations.support.change_checks import change_problems
 from vm_mgr.operations.support.changes import changed_from, noted
+from vm_mgr.operations.support.foreign_settings import tell_set_by_others
 from vm_mgr.operations.support.locking import first_change, locked, restore_settings_on_failure, with_intent
 from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
@@ -95,6 +96,7 @@ def _change(
                 env.storage.definitions.change_settings(name, settings)
             with restore_settings_on_failure(env, name, before):
                 _apply(env, name, settings, before)
+        tell_set_by_others(env, state, name, settings)
         return settings.colocations
 
 

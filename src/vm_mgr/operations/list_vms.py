@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from vm_mgr.errors import VmMgrError, raise_all
 from vm_mgr.model.vm import VmName, VmState, VmStatus
 from vm_mgr.operations.support.bars import with_bars
+from vm_mgr.operations.support.fence_devices import warn_of_silent_devices
 from vm_mgr.operations.support.vm_state import derive_status, outside
 from vm_mgr.reports import Level, Note
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vm_mgr.model.intent import Intent
     from vm_mgr.ports.env import Env
 
-__all__ = ["Listing", "list_vms", "look"]
+__all__ = ["Listing", "list_vms", "look", "warn_of_rules"]
 
 
 class Listing(NamedTuple):
@@ -42,6 +45,8 @@ def look(env: Env) -> Listing:
             text = f"{node.name} is lost and not yet fenced: until it is, the cluster recovers nothing"
             hint = f"see: crm_mon -1; only if you know that it is off: stonith_admin --confirm {node.name}"
             env.say(Note(Level.WARNING, "node-lost", text, hint))
+    warn_of_silent_devices(env, state)
+    warn_of_rules(env, sorted(state.ruled))
     vms = {
         VmName(name): derive_status(resource, state)
         for name, resource in state.resources.items()
@@ -62,6 +67,13 @@ def look(env: Env) -> Listing:
         if error.message not in [known.message for known in missing]:
             missing.append(error)
     return Listing(sorted(with_bars(env, vms.values()), key=lambda vm: vm.name), missing)
+
+
+def warn_of_rules(env: Env, names: Sequence[str]) -> None:
+    """Say whose rules open nodes in a cluster that has become opt-in."""
+    if names:
+        text = f"the cluster is opt-in, and rules by what VMs require open nodes there: {', '.join(names)}"
+        env.say(Note(Level.WARNING, "rules-open-nodes", text, "remove these rules: vm-mgr repair"))
 
 
 def _unfinished(intent: Intent) -> str:

@@ -12,6 +12,7 @@ from vm_mgr.operations.storage.overlay import warn
 from vm_mgr.operations.support.locking import lock, recover_others, with_intent
 from vm_mgr.operations.support.preconditions import require_ready
 from vm_mgr.operations.support.removal import clone_problems, removal_problems
+from vm_mgr.ports.cluster import PATTERN
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 
@@ -69,8 +70,13 @@ def _tell_gone(env: Env, name: VmName) -> None:
     found = [
         one for one in env.cluster.configured(name).others if not (one.leftover or one.id.startswith(OURS))
     ]
-    if found:
-        text = f"with {name} go: {', '.join(f'{one.id} ({one.text})' for one in found)}"
+    stay = [f"{one.id} ({one.text})" for one in found if one.kind == PATTERN]
+    go = [f"{one.id} ({one.text})" for one in found if one.kind != PATTERN]
+    if stay:
+        text = f"not removed with {name}, since other resources may match: {', '.join(stay)}"
+        env.say(Note(Level.INFO, "stays", text, "remove it by hand: crm configure delete ID; pcs constraint"))
+    if go:
+        text = f"with {name} go: {', '.join(go)}"
         env.say(Note(Level.WARNING, "goes-too", text, f"to keep them, and the disks: vm-mgr disable {name}"))
 
 

@@ -18,6 +18,7 @@ from vm_mgr.operations.devices import edit_devices, tell_guest
 from vm_mgr.operations.enable import resource_for
 from vm_mgr.operations.support.capacity import guest_problems
 from vm_mgr.operations.support.change_checks import change_problems
+from vm_mgr.operations.support.foreign_settings import tell_set_by_others
 from vm_mgr.operations.support.locking import locked, undo_on_failure, with_intent
 from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.operations.support.requirements import fitness_problems
@@ -88,7 +89,7 @@ def set_vm(env: Env, name: VmName, changes: Changes, *, restart_others: bool = F
             undo_on_failure(step, xml=xml, settings=_text(back), before=_text(stored)),
         ):
             _apply(env, name, step.intent)
-        _tell(env, state, name, fields, sorted(given.keys() - {"description"}))
+        _tell(env, state, name, after, fields, sorted(given.keys() - {"description"}))
         if changes.devices or fields & MOVES:
             warn_of_immovable(env, name, env.storage.definitions.read(name), after)
         tell_guest(env, name, edits)
@@ -251,7 +252,14 @@ def _size_problems(changes: Changes) -> list[VmMgrError]:
     return problems
 
 
-def _tell(env: Env, state: ClusterState, name: VmName, fields: set[str], given: Sequence[str]) -> None:
+def _tell(
+    env: Env,
+    state: ClusterState,
+    name: VmName,
+    after: VmSettings,
+    fields: set[str],
+    given: Sequence[str],
+) -> None:
     """Say when each change takes effect."""
     resource = state.resources.get(name)
     if resource is None:
@@ -269,6 +277,7 @@ def _tell(env: Env, state: ClusterState, name: VmName, fields: set[str], given: 
         env.say(Note(Level.INFO, "effect-enable", text, hint))
     if disks:
         env.say(Note(Level.INFO, "effect-disk", "the disk bus is for disks that are added from now on"))
+    tell_set_by_others(env, state, name, after)
 
 
 def _effective(fields: set[str], effect: str) -> list[str]:

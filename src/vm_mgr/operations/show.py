@@ -14,9 +14,12 @@ from vm_mgr.model.saved_state import SavedState
 from vm_mgr.model.storage import DiskInfo, Snapshot
 from vm_mgr.model.vm import VmName, VmState, VmStatus
 from vm_mgr.operations.enable import resource_for
+from vm_mgr.operations.list_vms import warn_of_rules
 from vm_mgr.operations.storage.overlay import disk_problems
 from vm_mgr.operations.storage.quiesce import held_on
 from vm_mgr.operations.support.bars import with_bars
+from vm_mgr.operations.support.fence_devices import warn_of_silent_devices
+from vm_mgr.operations.support.foreign_settings import set_by_others
 from vm_mgr.operations.support.placement import PlacementProblem, placement_problems
 from vm_mgr.operations.support.preconditions import require_defined
 from vm_mgr.operations.support.requirements import ask_nodes
@@ -71,6 +74,7 @@ class Shown(NamedTuple):
     metadata: Mapping[str, str] | None = None
     saved: SavedState | None = None
     unknown: Sequence[str] = ()
+    set_by_others: Mapping[str, str] = {}
 
 
 def show(env: Env, name: VmName) -> Shown:
@@ -81,9 +85,12 @@ def show(env: Env, name: VmName) -> Shown:
         resource, seen = None, _outside(env, state, name)
     else:
         (seen,) = with_bars(env, [derive_status(resource, state)])
+    if seen.node:
+        warn_of_silent_devices(env, state, seen.node)
+    warn_of_rules(env, [name] if name in state.ruled else [])
     configured = env.cluster.configured(name)
     looks = _Looks(env)
-    shown = _stored(env, looks, name, configured)
+    shown = _stored(env, looks, name, configured, resource)
     words: Sequence[str] = ()
     if shown.machine is not None:
         words = looks.at("readiness", lambda: _requirements(env, name)) or ()
@@ -162,7 +169,9 @@ def _outside(env: Env, state: ClusterState, name: VmName) -> VmStatus:
     return outside(name, state, detail=told)
 
 
-def _stored(env: Env, looks: _Looks, name: VmName, configured: Configured) -> Shown:
+def _stored(
+    env: Env, looks: _Looks, name: VmName, configured: Configured, resource: Resource | None
+) -> Shown:
     intents = looks.at("unfinished", env.intent_log.intents) or {}
     kept = looks.at("metadata", lambda: env.storage.definitions.settings(name))
     return Shown(
@@ -176,6 +185,7 @@ def _stored(env: Env, looks: _Looks, name: VmName, configured: Configured) -> Sh
         unfinished=intents.get(name),
         saved=looks.at("saved", lambda: env.storage.saved_memory.of(name)),
         metadata=kept.user_metadata if kept else None,
+        set_by_others=set_by_others(configured, resource, kept) if resource else {},
     )
 
 

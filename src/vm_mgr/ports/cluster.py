@@ -9,6 +9,7 @@ from vm_mgr.model.resource import Dependency, DiskResource, renamed_id
 from vm_mgr.model.vm import TargetRole, VmName
 
 __all__ = [
+    "PATTERN",
     "Cause",
     "Cluster",
     "ClusterView",
@@ -23,6 +24,9 @@ __all__ = [
     "VmResource",
     "VmResources",
 ]
+
+
+PATTERN = "pattern"
 
 
 class VmResource(NamedTuple):
@@ -124,7 +128,8 @@ class Simulation(NamedTuple):
 class Constraint(NamedTuple):
     """A rule that names a VM; leftover is one that a move, of whatever tool, left behind.
 
-    kind: location, colocation, order, ticket; or tag, group, clone, where it is a part of one.
+    kind: location, colocation, order, ticket; or tag, group, clone, where it is a part of one; or pattern: a
+    location that stays when the VM goes.
     """
 
     id: str
@@ -146,12 +151,14 @@ class Configured(NamedTuple):
 
     named_by: other resource → score, where that one wants to run beside this VM, or not (below 0).
     others: further constraints that name it, those that moves left among them.
+    set_by_others: what else others have set for it, attributes and operations: name → value.
     """
 
     vm: VmResource | None = None
     named_by: Mapping[str, str] = {}
     others: tuple[Constraint, ...] = ()
     events: tuple[ResourceOperation, ...] = ()
+    set_by_others: Mapping[str, str] = {}
 
 
 class ClusterView(Protocol):

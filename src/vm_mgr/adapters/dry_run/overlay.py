@@ -54,6 +54,7 @@ class ClusterCopy(MemoryCluster):
             self.fencings = list(seen.fencings)
             self.sets = dict(seen.sets)
             self.maintenance, self.stop_all = seen.maintenance, seen.stop_all
+            self.opt_in, self.ruled = seen.opt_in, set(seen.ruled)
         return self._first
 
     def state(self) -> ClusterState:
@@ -86,6 +87,7 @@ class ClusterCopy(MemoryCluster):
         configured = self.env.cluster.configured(name)
         self.resources[name] = (configured.vm or VmResource(name, role))._replace(target_role=role)
         self.leftovers[name] = list(configured.others)
+        self.set_by_others[name] = configured.set_by_others
         self.within[name] = (seen.within, seen.followers)
         if seen.nodes:
             self.places[name] = seen.nodes[0]

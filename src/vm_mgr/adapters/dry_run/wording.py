@@ -14,6 +14,7 @@ from vm_mgr.errors import VmMgrError
 from vm_mgr.model.resource import Role
 from vm_mgr.model.storage import disk_image
 from vm_mgr.model.vm import TargetRole
+from vm_mgr.ports.cluster import PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -55,7 +56,9 @@ def _reconfigure(cluster: Cluster, resource: VmResource, _before: VmResource | N
 def _change_requirements(
     cluster: Cluster, name: VmName, requirements: tuple[str, ...], *, follow_uplink: bool
 ) -> str:
-    vm = cluster.configured(name).vm
+    vm, state = cluster.configured(name).vm, cluster.state()
+    if state.opt_in:
+        return f"remove the rules by which {name} avoids nodes" if name in state.ruled else ""
     if vm is None or (vm.requirements, vm.follow_uplink) == (requirements, follow_uplink):
         return ""
     return f"have {name} avoid {'nodes that lack ' + ', '.join(requirements) if requirements else 'no node'}"
@@ -64,7 +67,7 @@ def _change_requirements(
 def _take_out(cluster: Cluster, name: VmName, expected: VmResource | None = None) -> str:
     if name not in cluster.state().resources:
         return ""
-    others = [one.id for one in cluster.configured(name).others if not one.leftover]
+    others = [one.id for one in cluster.configured(name).others if not (one.leftover or one.kind == PATTERN)]
     how = "keep for its return" if expected is not None else "with them go"
     told = f"; {how}: {', '.join(others)}" if others else ""
     return f"take {name} and its constraints out of the cluster's configuration{told}"

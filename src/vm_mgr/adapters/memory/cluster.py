@@ -57,8 +57,13 @@ class MemoryCluster:
         self.quorate = True
         self.fencing_enabled = True
         self.fence_devices = 3
+        self.silent_devices: tuple[str, ...] = ()
         self.maintenance = False
         self.stop_all = False
+        self.set_by_others: dict[VmName, Mapping[str, str]] = {}
+        self.opt_in = False
+        # Whose rules are from the time before the cluster became opt-in.
+        self.ruled: set[str] = set()
         self.unmanaged: set[VmName] = set()
         # Why no node may run these.
         self.barred: dict[VmName, tuple[Cause, ...]] = {}
@@ -80,11 +85,14 @@ class MemoryCluster:
             quorate=self.quorate,
             fencing_enabled=self.fencing_enabled,
             fence_devices=self.fence_devices,
+            silent_devices=self.silent_devices,
             fencings=tuple(self.fencings),
             sets={**self.sets, **{ident: frozenset(roles) for ident, roles in clones.items()}},
             clones=clones,
             maintenance=self.maintenance,
             stop_all=self.stop_all,
+            opt_in=self.opt_in,
+            ruled=frozenset(self.ruled),
         )
 
     def configured(self, name: VmName) -> Configured:
@@ -93,7 +101,11 @@ class MemoryCluster:
             str(other): vm.colocations[name] for other, vm in self.resources.items() if name in vm.colocations
         }
         return Configured(
-            self.resources.get(name), named_by, self._constraints(name), tuple(self.events.get(name, ()))
+            self.resources.get(name),
+            named_by,
+            self._constraints(name),
+            tuple(self.events.get(name, ())),
+            self.set_by_others.get(name, {}),
         )
 
     def local_node(self) -> NodeName:
@@ -122,6 +134,9 @@ class MemoryCluster:
         self, name: VmName, requirements: tuple[str, ...], *, follow_uplink: bool
     ) -> None:
         """Replace what it asks for."""
+        if self.opt_in:
+            requirements = ()
+            self.ruled.discard(name)
         if name in self.resources:
             changed = self.resources[name]._replace(requirements=requirements, follow_uplink=follow_uplink)
             self.resources[name] = changed

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from lxml import etree
 
+from vm_mgr.adapters.pacemaker.cib_foreign import set_by_others
 from vm_mgr.adapters.pacemaker.cib_resolve import (
     aliases,
     local_now,
@@ -16,6 +17,7 @@ from vm_mgr.adapters.pacemaker.cib_resolve import (
     op_attribute,
     operations,
     own_attributes,
+    patterns,
     score,
 )
 from vm_mgr.adapters.pacemaker.cib_write import COLOCATION, LEVEL, PLACEMENT
@@ -31,18 +33,21 @@ from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.health_checks import LEVELS, SHORTEST_S
 from vm_mgr.model.numbers import whole_number
 from vm_mgr.model.vm import TargetRole, VmName
-from vm_mgr.ports.cluster import Configured, Constraint, ResourceOperation, VmResource
+from vm_mgr.ports.cluster import PATTERN, Configured, Constraint, ResourceOperation, VmResource
 
 __all__ = ["leftover_moves", "read_configured", "read_constraint"]
 
 
 def read_configured(cib: etree._Element, name: VmName, now: datetime | None = None) -> Configured:
     """Gather everything that names the VM; now: by which time rules are judged."""
+    now = now or local_now()
+    vm = _read_vm(cib, name, now)
     return Configured(
-        vm=_read_vm(cib, name, now or local_now()),
+        vm=vm,
         named_by=_named_by(cib, name),
         others=tuple(_others(cib, name)),
         events=tuple(_events(cib, name)),
+        set_by_others=_set_by_others(cib, vm, now) if vm is not None else {},
     )
 
 
@@ -75,6 +80,7 @@ def _others(cib: etree._Element, name: VmName) -> Iterator[Constraint]:
     for element in naming(cib, name):
         if not _is_settings(element):
             yield read_constraint(element)
+    yield from _by_pattern(cib, name)
     for alias, what in aliases(cib, name).items():
         if what != "template":
             yield Constraint(alias, f"{what} {', '.join(_members(cib, alias))}", kind=what)
@@ -82,6 +88,16 @@ def _others(cib: etree._Element, name: VmName) -> Iterator[Constraint]:
             if not _is_settings(element):
                 one = read_constraint(element)
                 yield one._replace(text=f"{one.text} by the {what} {alias}", leftover=False)
+        yield from _by_pattern(cib, alias)
+
+
+def _by_pattern(cib: etree._Element, name: str) -> Iterator[Constraint]:
+    """Give those of others; ours, for observers, is about all that is not of vm-mgr itself."""
+    for element, sure in patterns(cib, name):
+        one = read_constraint(element)
+        if not one.id.startswith("vm-mgr-"):
+            which = f"the pattern {element.get('rsc-pattern')}{'' if sure else ', which may match'}"
+            yield one._replace(text=f"{one.text} by {which}", leftover=False, kind=PATTERN)
 
 
 def _members(cib: etree._Element, name: str) -> list[str]:
@@ -127,6 +143,10 @@ def _read_vm(cib: etree._Element, name: VmName, now: datetime) -> VmResource | N
     for primitive in _find(cib, PRIMITIVE, name=name):
         return _vm(cib, primitive, name, now)
     return None
+
+
+def _set_by_others(cib: etree._Element, vm: VmResource, now: datetime) -> dict[str, str]:
+    return set_by_others(_find(cib, PRIMITIVE, name=vm.name)[0], vm, now)
 
 
 def _vm(cib: etree._Element, primitive: etree._Element, name: VmName, now: datetime) -> VmResource:

@@ -5,7 +5,8 @@ value counts. What the primitive has goes before its template's, then come the g
 defaults.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from lxml import etree
@@ -25,12 +26,20 @@ __all__ = [
     "op_attribute",
     "operations",
     "own_attributes",
+    "patterns",
     "score",
     "shape",
 ]
 
 INFINITY = 1_000_000
 _TAGS = "/cib/configuration/tags/tag[obj_ref/@id=$name]"
+# What a pattern names: neither a tag, nor a template, nor what is in a group or clone.
+_NO_WHOLE = (
+    "/cib/configuration/resources/template[@id=$name] | /cib/configuration/tags/tag[@id=$name] | "
+    "/cib/configuration/resources/*//*[self::primitive or self::group][@id=$name]"
+)
+# What POSIX and Python read differently: escapes, extensions, quantifiers in a row, classes of characters.
+_UNLIKE = re.compile(r"\\[^.*+?()|^$]|\(\?|[*+?}][*+?]|\[[^]]*(?:[\[\\]|--|&&|~~|\|\|)")
 COLLECTIVES = ("group", "clone", "master", "bundle")
 
 
@@ -123,6 +132,25 @@ def naming(cib: etree._Element, name: str) -> list[etree._Element]:
     """Find the constraints with this id at one of their ends, or in one of their sets."""
     ends = "@rsc=$name or @with-rsc=$name or @first=$name or @then=$name or .//resource_ref/@id=$name"
     return find(cib, f"/cib/configuration/constraints/*[{ends}]", name)
+
+
+def patterns(cib: etree._Element, name: str) -> Iterator[tuple[etree._Element, bool]]:
+    """Find the constraints by a pattern that this name matches; with False, those that may mean it.
+
+    Pacemaker takes a pattern for a POSIX extended regular expression, and one after "!" for its contrary
+    (unpack_simple_location in pcmk_sched_location.c).
+    """
+    if find(cib, _NO_WHOLE, name):
+        return
+    for one in find(cib, "/cib/configuration/constraints/rsc_location[@rsc-pattern]"):
+        pattern = str(one.get("rsc-pattern"))
+        try:
+            sure = _UNLIKE.search(pattern) is None
+            found = sure and bool(re.search(pattern.removeprefix("!"), name)) is not pattern.startswith("!")
+        except re.error:
+            sure = found = False
+        if found or not sure:
+            yield one, sure
 
 
 def _kind(primitive: etree._Element) -> etree._Element:

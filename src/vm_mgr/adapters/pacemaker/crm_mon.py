@@ -11,7 +11,7 @@ from vm_mgr.model.cluster import ClusterState, Failure, Fencing, Node, NodeName,
 from vm_mgr.model.node_requirements import ask_of
 from vm_mgr.model.numbers import whole_number
 
-__all__ = ["parse_crm_mon", "target_role"]
+__all__ = ["parse_crm_mon", "parse_ruled", "target_role"]
 
 OBSERVER_ATTRIBUTE = "vm-mgr-role"
 FULL_ATTRIBUTE = "vm-mgr-full-"  # and the name of a VM; ocf/VirtualDomain tells it
@@ -39,18 +39,36 @@ def parse_crm_mon(raw: str) -> ClusterState:
         raise VmMgrError(Kind.EXTERNAL_FAILURE, f"crm_mon's answer is not XML: {error}") from error
     options = root.find("summary/cluster_options")
     quorum = root.find("summary/current_dc")
+    devices = _fence_devices(root)
     return ClusterState(
         nodes=_nodes(root),
         resources=_resources(root),
         quorate=quorum is not None and quorum.get("with_quorum") == "true",
         fencing_enabled=options is not None and _fences(options),
-        fence_devices=sum(1 for element in root.iter("resource") if _is_fence_device(element)),
+        fence_devices=sum(devices.values()),
+        silent_devices=tuple(name for name, works in devices.items() if not works),
         fencings=tuple(map(_fencing, root.iterfind("fence_history/fence_event"))),
         sets={one.get("id", ""): _whole(one) for tag in SETS for one in root.iterfind(f"resources/{tag}")},
         clones={one.get("id", ""): _roles(one) for one in root.iterfind("resources/clone")},
         maintenance=options is not None and _true(options, "maintenance-mode"),
         stop_all=options is not None and _true(options, "stop-all-resources"),
+        opt_in=options is not None and options.get("symmetric-cluster") == "false",
     )
+
+
+def parse_ruled(raw: str) -> frozenset[str]:
+    """Name the resources of the location constraints that cibadmin has found, if any.
+
+    Raises EXTERNAL_FAILURE.
+
+    >>> parse_ruled('<xpath-query><rsc_location id="a" rsc="web1"/></xpath-query>')
+    frozenset({'web1'})
+    """
+    try:
+        root = ET.fromstring(raw or "<none/>")  # noqa: S314
+    except ET.ParseError as error:
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, f"cibadmin's answer is not XML: {error}") from error
+    return frozenset(one.get("rsc", "") for one in root.iter("rsc_location")) - {""}
 
 
 def _fences(options: ET.Element) -> bool:
@@ -269,8 +287,21 @@ def _fencing(element: ET.Element) -> Fencing:
     )
 
 
-def _is_fence_device(element: ET.Element) -> bool:
-    return element.get("resource_agent", "").startswith("stonith:") and element.get("role") != "Stopped"
+def _fence_devices(root: ET.Element) -> dict[str, bool]:
+    """Tell of each fence device whether it works; of a clone one instance will do."""
+    found: dict[str, bool] = {}
+    for element in root.iter("resource"):
+        if element.get("resource_agent", "").startswith("stonith:"):
+            name = element.get("id", "").partition(":")[0]
+            found[name] = found.get(name, False) or _works(element, _failures(name, root))
+    return found
+
+
+def _works(device: ET.Element, failures: tuple[Failure, ...]) -> bool:
+    """Take one that is being started for one that works, unless it is tried once more after a failure."""
+    if "Starting" in (device.get("role"), device.get("pending")):
+        return not failures
+    return device.get("role") not in NOT_RUNNING and not _true(device, "failed")
 
 
 def _true(element: ET.Element, attribute: str) -> bool:

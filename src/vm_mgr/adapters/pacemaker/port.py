@@ -30,6 +30,8 @@ ENDED_MOVES = (
     "//node_state/lrm/lrm_resources/lrm_resource[@id='{name}']/lrm_rsc_op[@operation='migrate_to'"
     " and @rc-code='0' and ../lrm_rsc_op[@operation='stop']/@call-id > @call-id]"
 )
+# The rules of requirements.py.
+FITNESS_RULES = "//rsc_location[starts-with(@id, 'vm-mgr-fits-') or starts-with(@id, 'vm-mgr-uplink-')]"
 NODE_ACTIONS = "//node_state[@uname='{node}']/lrm//lrm_rsc_op"
 
 
@@ -65,14 +67,19 @@ class Pacemaker:
     def state(self) -> ClusterState:
         """Look once, or take the look that prefetch began."""
         # The XML parser takes 10 ms to load: after prefetch, while crm_mon runs.
-        from vm_mgr.adapters.pacemaker.crm_mon import parse_crm_mon  # noqa: PLC0415
+        from vm_mgr.adapters.pacemaker.crm_mon import parse_crm_mon, parse_ruled  # noqa: PLC0415
 
         look, self._look = self._look, None
         completed = look.result() if look else call(self.runner, CRM_MON)
         state = parse_crm_mon(check(completed).stdout)
         if not state.nodes:
             raise no_cluster()
-        return state
+        return state._replace(ruled=parse_ruled(self._fitness_rules())) if state.opt_in else state
+
+    def _fitness_rules(self) -> str:
+        """Look into the CIB for the rules that crm_mon does not tell of."""
+        completed = call(self.runner, ("cibadmin", "--query", "--xpath", FITNESS_RULES))
+        return "" if completed.exit_code == NO_SUCH_THING else check(completed).stdout
 
     def configured(self, name: VmName) -> Configured:
         """Read the CIB."""

@@ -123,6 +123,7 @@ def _pacemaker(options: Pairs) -> PacemakerTimes:
         no_quorum_policy=options.get("no-quorum-policy", plain.no_quorum_policy),
         stonith_timeout=time("stonith-timeout", plain.stonith_timeout),
         stonith_watchdog_timeout=time("stonith-watchdog-timeout", plain.stonith_watchdog_timeout),
+        have_watchdog=text("have-watchdog", "false").lower() in TRUE,
         priority_fencing_delay=time("priority-fencing-delay", plain.priority_fencing_delay),
         dc_deadtime=time("dc-deadtime", plain.dc_deadtime),
         cluster_delay=time("cluster-delay", plain.cluster_delay),

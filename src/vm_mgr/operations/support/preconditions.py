@@ -205,12 +205,19 @@ def require_defined(env: Env, name: VmName) -> None:
 
 def warn_without_fencing(env: Env, state: ClusterState) -> None:
     """Say loudly that without fencing a VM may run twice or not be recovered."""
-    if state.fencing_enabled and state.fence_devices:
+    if state.fencing_enabled and (state.fence_devices or _fences_by_watchdog(env)):
         return
     what = "is disabled (stonith-enabled=false)" if not state.fencing_enabled else "has no working device"
     message = f"FENCING {what}: after the loss of a node its VMs may be corrupted or stay down"
     hint = "configure a fence device per node and set stonith-enabled=true"
     env.say(Note(Level.WARNING, "no-fencing", message, hint))
+
+
+def _fences_by_watchdog(env: Env) -> bool:
+    try:
+        return env.timings.cluster().pacemaker.fences_by_watchdog
+    except VmMgrError:
+        return False
 
 
 def require_ready(env: Env, verb: str, name: VmName, *, starts: bool = True) -> ClusterState:

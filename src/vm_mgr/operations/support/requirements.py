@@ -20,6 +20,7 @@ __all__ = [
     "lacking_problem",
     "live_problems",
     "renew_requirements",
+    "withdraw_rules",
 ]
 
 # The override: `--allow unfit-nodes`.
@@ -47,6 +48,29 @@ def renew_requirements(env: Env, name: VmName) -> None:
     except VmMgrError as error:
         message = f"the rules by which {name} avoids nodes stay as they were: {error.message}"
         env.say(Note(Level.WARNING, "asks-kept", message, error.hint))
+
+
+def withdraw_rules(env: Env, name: VmName) -> None:
+    """Remove the rules of a VM that open nodes in an opt-in cluster; they stay where it would be moved.
+
+    Raises what keeps the scheduler from telling that.
+    """
+    state = env.cluster.state()
+    resource, vm = state.resources.get(name), env.cluster.configured(name).vm
+    if resource is not None and resource.active and vm is not None:
+        found = env.cluster.simulate_change(vm, vm)
+        harms = dict.fromkeys(found.causes, "kept from running")
+        harms |= {one: harm.value for one, harm in found.effects.items()}
+        if harms:
+            harm = ", ".join(f"{one} would be {word}" for one, word in harms.items())
+            hint = f"open its node: vm-mgr set {name} --preferred-host {resource.nodes[0]}"
+            text = f"the rules by which {name} avoids nodes stay: without them {harm}"
+            env.say(Note(Level.WARNING, "rules-kept", text, hint))
+            return
+    renew_requirements(env, name)
+    if name not in env.cluster.state().ruled:
+        text = f"the rules by which {name} avoided nodes are removed: the cluster is opt-in"
+        env.say(Note(Level.INFO, "rules-removed", text))
 
 
 def ask_nodes(
