@@ -49,12 +49,11 @@ def state_problems(
 
 def warn_of_immovable(env: Env, name: VmName, xml: str, settings: VmSettings) -> None:
     """Say of a VM whose guest is to go on where it is moved that it can't."""
-    on_move = on_move_of(settings)
     try:
-        fixed = () if on_move is OnMove.RESTART else env.definitions.immovable(xml)
+        fixed = env.definitions.immovable(xml)
     except VmMgrError:
         return  # whoever starts it says what is wrong with it
-    if fixed:
+    if fixed and (on_move := on_move_of(settings)) is not OnMove.RESTART:
         verb = "have its memory saved" if on_move is OnMove.HIBERNATE else "move while it runs"
         message = f"{name} can't {verb}, or only with some versions of libvirt and QEMU: {', '.join(fixed)}"
         hint = f"leave that out; or have it shut down for a move: vm-mgr set {name} --on-move restart"
