@@ -17,7 +17,7 @@ from vm_mgr.operations.support.vm_state import membership_problems
 from vm_mgr.ports.cluster import SideEffect, Simulation, VmResource
 from vm_mgr.reports import Level, Note, Say
 
-__all__ = ["Verdict", "arrival", "goal_problems", "request_problems", "side_effects"]
+__all__ = ["Verdict", "arrival", "goal_problems", "request_problems", "side_effects", "stop_problems"]
 
 
 class Verdict(NamedTuple):
@@ -85,6 +85,14 @@ def arrival(state: ClusterState, vm: VmResource, source: NodeName, targets: Targ
             for node, problem in told
         ]
     )
+
+
+def stop_problems(vm: VmResource, source: NodeName, goal: Target) -> list[VmMgrError]:
+    """Ask for consent where the guest does not go on: it is neither moved live nor saved."""
+    if vm.live_migration or vm.hibernation_s or goal.allow_stop:
+        return []
+    text = f"{vm.name} has no live migration: it would be stopped on {source} and started elsewhere"
+    return [ConsentError(text, allows="allow_stop", option="--yes")]
 
 
 def _target_problems(vm: VmResource, goal: Target, found: Simulation) -> list[VmMgrError]:
