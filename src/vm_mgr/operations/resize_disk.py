@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.capacity import size_words
-from vm_mgr.model.storage import DiskInfo
+from vm_mgr.model.storage import DiskInfo, no_such_disk
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.lifecycle.saved_memory import saved_problems
 from vm_mgr.operations.storage.free import shed_dead
@@ -32,8 +32,7 @@ def resize_disk(
         raise_all(saved_problems(env, name) + disk_problems(env, state, name))
         disks = env.storage.disks.of(name)
         if not 0 <= number < len(disks):
-            hint = f"give a number from 0 to {len(disks) - 1}" if disks[1:] else "it has only disk 0"
-            raise VmMgrError(Kind.NOT_FOUND, f"{name} has no disk {number}", hint=hint)
+            raise no_such_disk(name, number, len(disks))
         disk = disks[number]
         if size_bytes < disk.size_bytes:
             message = f"disk {number} of {name} has {size_words(disk.size_bytes)}; it can't be made smaller"
