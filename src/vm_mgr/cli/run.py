@@ -145,6 +145,7 @@ def attempt(operation: Callable[["Env"], T], steps: Steps) -> T:
     debug = bool(context.meta.get("debug"))
     if debug:
         env.runner.log = _log_command
+    current.begin(env.doing)
     _listen()
     try:
         result = operation(dry_run_env(env, steps.show) if dry else env)
@@ -250,7 +251,6 @@ def _name(given: str | None) -> VmName:
 
 def _listen() -> None:
     """Undo and tell at a signal; who runs a command by nohup wants it to outlive the terminal."""
-    current.begin()
     for one in SIGNALS:
         if one != signal.SIGHUP or signal.getsignal(one) is not signal.SIG_IGN:
             signal.signal(one, _interrupt)

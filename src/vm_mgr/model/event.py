@@ -29,6 +29,7 @@ class EventKind(Enum):
     FENCING_FAILED = "fencing-failed"
     RELEASED = "released"  # the storage was told that a node is dead
     RELEASE_FAILED = "release-failed"
+    ASKED = "asked"  # a command begins to change a VM: which, and whose
     STARTING = "starting"  # a VM: its start has begun
     RUNNING = "running"  # its QEMU runs
     ALIVE = "alive"  # its guest's agent has answered

@@ -5,7 +5,7 @@ from functools import partial
 from vm_mgr.model.storage import no_such_disk
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.storage.free import shed_dead
-from vm_mgr.operations.support.locking import locked
+from vm_mgr.operations.support.locking import asked, locked
 from vm_mgr.operations.support.preconditions import require_defined
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Progress
@@ -26,6 +26,7 @@ def flatten(env: Env, name: VmName, number: int | None = None) -> list[str]:
         chosen = disks if number is None else [disks[number]]
         shared = [disk.image for disk in chosen if disk.parent]
         if shared:
+            asked(env, name, "flatten")
             shed_dead(env, name)
         for image in shared:
             env.storage.clones.flatten(name, image, partial(_tell, env, image))

@@ -11,7 +11,7 @@ from vm_mgr.operations.storage.free import shed_dead
 from vm_mgr.operations.storage.hotplug import at_guest
 from vm_mgr.operations.storage.overlay import disk_problems
 from vm_mgr.operations.support.capacity import room_problems
-from vm_mgr.operations.support.locking import locked
+from vm_mgr.operations.support.locking import asked, locked
 from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
 
@@ -40,6 +40,7 @@ def resize_disk(
         if size_bytes > disk.size_bytes:
             label, more_bytes = env.storages.label_of(name), size_bytes - disk.size_bytes
             raise_all(room_problems(env, label, size_bytes, more_bytes=more_bytes, allow=allow))
+        asked(env, name, "resize-disk")
         shed_dead(env, name)
         env.storage.disks.resize(name, disk.image, size_bytes)
         source = env.storage.disks.locate(name, number, None).source
