@@ -5,6 +5,7 @@ from functools import partial
 
 import click
 
+from vm_mgr.cli.options import options_of
 from vm_mgr.cli.render import print_status, show_listing
 from vm_mgr.cli.run import name_argument, output_option, perform, run
 from vm_mgr.model.vm import VmName
@@ -16,16 +17,18 @@ __all__ = ["list_command", "status_command"]
 @click.command("list")
 @click.option("--watch", "every_s", is_flag=False, flag_value="2", type=click.IntRange(1, 3600),
               metavar="[SECONDS]", help="Refresh every SECONDS, 2 by default, until Ctrl-C.")  # fmt: skip
+@options_of("list")
 @output_option
-def list_command(every_s: int | None, output: str) -> None:
-    """List all VMs, with state and node.
+def list_command(every_s: int | None, output: str, **given: bool) -> None:
+    """List all VMs, with state and node; with --wide also what is stored of them, which takes longer.
 
     \b
     Example:
       vm-mgr list --output json
       vm-mgr list --watch 5
+      vm-mgr list --wide
     """
-    look = OPERATIONS["list"].load()
+    look = partial(OPERATIONS["list"].load(), **given)
     if every_s is None:
         run(lambda env: show_listing(look(env), output))
         return

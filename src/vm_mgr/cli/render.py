@@ -39,6 +39,11 @@ def print_list(listing: Listing, output: str) -> None:
     if output != "table":
         print_answer("list", listing, output)
         return
+    if listing.wide is not None:
+        from vm_mgr.cli.wide import wide_rows  # noqa: PLC0415
+
+        print_table(wide_rows(listing))
+        return
     print_table([COLUMNS, *((vm.name, vm.state.value, vm.node, vm.words) for vm in listing.vms)])
 
 

@@ -44,6 +44,8 @@ def _strong(text: str) -> Field:
     return Field("strong", text, "flag", ("--strong",))
 
 
+_WIDE = Field("wide", "Add memory, vCPUs, on-move, storage and description.", "flag", ("--wide",))
+
 FIELDS: dict[str, tuple[Field, ...]] = {
     "add-colocation": (NAME, _OTHERS, _strong("Run only where the others run."), RESTART_OTHERS),
     "add-disk": (
@@ -137,7 +139,7 @@ FIELDS: dict[str, tuple[Field, ...]] = {
         Field("number", "Flatten only this disk.", "number", ("--disk",), "N", least=0),
     ),
     "get-metadata": (NAME, _KEY),
-    "list": (),
+    "list": (_WIDE,),
     "list-colocation": (NAME,),
     "list-metadata": (NAME,),
     "list-snapshots": (NAME,),
