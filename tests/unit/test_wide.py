@@ -9,6 +9,7 @@ from vm_mgr.cli.app import app
 from vm_mgr.cli.quick import answer
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmState, VmStatus
+from vm_mgr.operations.list_vms import Listing
 from vm_mgr.operations.wide import look_wide
 
 XML = """<domain type='qemu'><description>the shop,
@@ -96,7 +97,7 @@ def test_storage_that_fails_is_asked_once_and_the_vms_are_listed(shell, env, mon
 def test_vm_of_another_tool_is_left_out_and_a_broken_definition_told(shell, env, monkeypatch, capsys):
     monkeypatch.setattr(env.storage.definitions, "read", lambda _: "<domain")
     vms = [VmStatus(name, VmState.STARTED) for name in ("other", "web1")]
-    assert look_wide(env, vms) == {}
+    assert look_wide(env, Listing(vms, [])).wide == {}
     assert "web1: the definition is not XML" in capsys.readouterr().err
 
 

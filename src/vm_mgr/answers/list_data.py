@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from vm_mgr.answers import shapes
     from vm_mgr.model.vm import VmStatus
     from vm_mgr.operations.list_vms import Listing
-    from vm_mgr.operations.wide import Wide
 
 __all__ = ["listed", "vm_data"]
 
@@ -20,16 +19,18 @@ def vm_data(_: Mapping[str, Any], vm: VmStatus) -> shapes.Vm:
     return {"name": vm.name, "state": vm.state.value, "node": vm.node, "detail": vm.words}
 
 
-def listed(given: Mapping[str, Any], listing: Listing) -> list[shapes.ListedVm]:
+def listed(_: Mapping[str, Any], listing: Listing) -> list[shapes.ListedVm]:
     """Give the data of all, with what is stored of them where that was asked for."""
+    return [_one(vm, listing) for vm in listing.vms]
+
+
+def _one(vm: VmStatus, listing: Listing) -> shapes.ListedVm:
+    plain: shapes.ListedVm = {"name": vm.name, "state": vm.state.value, "node": vm.node, "detail": vm.words}
     if listing.wide is None:
-        return [{**vm_data(given, vm)} for vm in listing.vms]
-    return [_with_stored(vm_data(given, vm), listing.wide.get(vm.name)) for vm in listing.vms]
-
-
-def _with_stored(vm: shapes.Vm, wide: Wide | None) -> shapes.ListedVm:
+        return plain
+    wide = listing.wide.get(vm.name)
     return {
-        **vm,
+        **plain,
         "memory_bytes": wide.memory_bytes if wide else None,
         "vcpus": wide.vcpus if wide else None,
         "on_move": wide.on_move if wide else "",

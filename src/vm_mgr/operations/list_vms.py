@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vm_mgr.model.intent import Intent
-    from vm_mgr.operations.wide import Wide
+    from vm_mgr.model.wide import Wide
     from vm_mgr.ports.env import Env
 
 __all__ = ["Listing", "list_vms", "look"]
@@ -23,7 +23,7 @@ __all__ = ["Listing", "list_vms", "look"]
 class Listing(NamedTuple):
     """The VMs that were found, sorted by name, and why there may be more.
 
-    wide: what is stored of them, where that was asked for.
+    wide: what is stored of them, where that was looked at.
     """
 
     vms: list[VmStatus]
@@ -38,11 +38,10 @@ def list_vms(env: Env) -> list[VmStatus]:
     return listing.vms
 
 
-def look(env: Env, *, wide: bool = False) -> Listing:
+def look(env: Env) -> Listing:
     """Join what the cluster runs, what each storage defines and what was left unfinished.
 
     Only the cluster must answer: when a storage is down, what runs is what one wants to see.
-    wide: also read the definitions.
     """
     state = env.cluster.state()
     for node in state.nodes:
@@ -69,12 +68,7 @@ def look(env: Env, *, wide: bool = False) -> Listing:
     except VmMgrError as error:
         if error.message not in [known.message for known in missing]:
             missing.append(error)
-    found = sorted(with_bars(env, vms.values()), key=lambda vm: vm.name)
-    if not wide:
-        return Listing(found, missing)
-    from vm_mgr.operations.wide import look_wide  # noqa: PLC0415 - seldom needed
-
-    return Listing(found, missing, look_wide(env, found))
+    return Listing(sorted(with_bars(env, vms.values()), key=lambda vm: vm.name), missing)
 
 
 def _unfinished(intent: Intent) -> str:

@@ -1,35 +1,31 @@
 """Look at what `list --wide` tells of VMs beside their state."""
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.on_move import on_move_of
-from vm_mgr.model.vm import VmName, VmStatus
-from vm_mgr.ports.env import Env
+from vm_mgr.model.wide import Wide
 from vm_mgr.reports import Level, Note
 
-__all__ = ["Wide", "look_wide"]
+if TYPE_CHECKING:
+    from vm_mgr.model.vm import VmName
+    from vm_mgr.operations.list_vms import Listing
+    from vm_mgr.ports.env import Env
+
+__all__ = ["look_wide"]
 
 
-class Wide(NamedTuple):
-    """What is stored of a VM; on_move: a word of model/on_move.py; storage: its label."""
+def look_wide(env: Env, listing: Listing) -> Listing:
+    """Add what is stored of VMs, reading each definition once.
 
-    memory_bytes: int
-    vcpus: int
-    on_move: str
-    storage: str
-    description: str
-
-
-def look_wide(env: Env, vms: Iterable[VmStatus]) -> dict[VmName, Wide]:
-    """Read each definition once; of VMs that another tool keeps, or that can't be read, nothing is given.
-
-    A storage that does not answer is asked once. It is told in a warning, as is what is no definition.
+    Of VMs that another tool keeps, or that can't be read, nothing is given. A storage that does not answer is
+    asked once. It is told in a warning, as is what is no definition.
     """
     found: dict[VmName, Wide] = {}
     silent: set[str] = set()
-    for name in (vm.name for vm in vms):
+    for name in (vm.name for vm in listing.vms):
         label = ""
         try:
             label = env.storages.label_of(name) or ""
@@ -42,7 +38,7 @@ def look_wide(env: Env, vms: Iterable[VmStatus]) -> dict[VmName, Wide]:
                 env.say(Note(Level.WARNING, "not-seen", f"{name}: {error.message}", error.hint))
             if not label:
                 break  # where VMs are is not known
-    return found
+    return listing._replace(wide=found)
 
 
 def _look(env: Env, name: VmName, label: str) -> Wide:

@@ -17,7 +17,7 @@ from vm_mgr.operations.support.vm_state import membership_problems
 from vm_mgr.ports.cluster import SideEffect, Simulation, VmResource
 from vm_mgr.reports import Level, Note, Say
 
-__all__ = ["Verdict", "arrival", "goal_problems", "request_problems", "side_effects", "stop_problems"]
+__all__ = ["Verdict", "arrival", "goal_problems", "request_problems", "side_effects"]
 
 
 class Verdict(NamedTuple):
@@ -87,14 +87,6 @@ def arrival(state: ClusterState, vm: VmResource, source: NodeName, targets: Targ
     )
 
 
-def stop_problems(vm: VmResource, source: NodeName, goal: Target) -> list[VmMgrError]:
-    """Ask for consent where the guest does not go on: it is neither moved live nor saved."""
-    if vm.live_migration or vm.hibernation_s or goal.allow_stop:
-        return []
-    text = f"{vm.name} has no live migration: it would be stopped on {source} and started elsewhere"
-    return [ConsentError(text, allows="allow_stop", option="--yes")]
-
-
 def _target_problems(vm: VmResource, goal: Target, found: Simulation) -> list[VmMgrError]:
     """Refuse a node where the cluster would not run the VM in spite of the move, with the rules."""
     if not found.known or goal.to is None or found.goes_to == goal.to:
@@ -113,11 +105,12 @@ def side_effects(
 ) -> Verdict:
     """Refuse what the cluster's rules would make a stop: of a VM for which no node is left, or of others.
 
-    That a VM without live migration is itself stopped and started is its move: it was told before. Others are
-    moved, or restarted, only for who has said so.
+    That a VM without live migration is itself stopped and started is its move: it was told before, or needs
+    consent. Others are moved, or restarted, only for who has said so.
     """
-    if problems := _target_problems(vm, goal, found):
-        return Verdict(problems)
+    problems = _stop_problems(vm, source, goal)
+    if unreached := _target_problems(vm, goal, found):
+        return Verdict(unreached)
     notes = []
     hint = f"see what keeps it: vm-mgr show {vm.name}; crm_mon -1"
     moved = f"moved to {goal.to}" if goal.to else f"left {source}"
@@ -136,6 +129,14 @@ def side_effects(
             code = "restarts" if harm is SideEffect.RESTARTED else "moves-others"
             notes.append(Note(Level.WARNING, code, text, hint))
     return Verdict(problems, notes)
+
+
+def _stop_problems(vm: VmResource, source: NodeName, goal: Target) -> list[VmMgrError]:
+    """Ask for consent where the guest does not go on: it is neither moved live nor saved."""
+    if vm.live_migration or vm.hibernation_s or goal.allow_stop:
+        return []
+    text = f"{vm.name} has no live migration: it would be stopped on {source} and started elsewhere"
+    return [ConsentError(text, allows="allow_stop", option="--yes")]
 
 
 def _still_moving(seen: VmStatus) -> list[VmMgrError]:

@@ -17,7 +17,7 @@ from vm_mgr.operations.migration.options import (
 )
 from vm_mgr.operations.migration.outcome import announcement
 from vm_mgr.operations.migration.plan import plan_for
-from vm_mgr.operations.migration.prechecks import arrival, side_effects, stop_problems
+from vm_mgr.operations.migration.prechecks import arrival, side_effects
 from vm_mgr.ports.cluster import Move
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
@@ -49,15 +49,13 @@ def order(env: Env, facts: Facts, guest: Guest, goal: Target, options: MigrateOp
     targets = load_targets(env, state, vm.name, source, goal, guest if asks else None)
     arrival(state, vm, source, targets).require(env.say)
     plan = None
-    asked = stop_problems(vm, source, goal)
-    if not vm.live_migration and not asked:
+    if not vm.live_migration and (goal.allow_stop or vm.hibernation_s):
         env.say(announcement(vm, source))
     elif vm.live_migration and asks:
         _say_if_too_slow(env, facts, guest, terms)
         plan = _plan(env, facts, guest, terms) if picks else None
     found = simulate(env, Move(vm.name, source, goal.to, avoid=goal.avoid))
-    verdict = side_effects(state, vm, source, goal, found)
-    verdict._replace(problems=[*asked, *verdict.problems]).require(env.say)
+    side_effects(state, vm, source, goal, found).require(env.say)
     words = render_terms(agent_terms(options, plan)) if vm.live_migration else ""
     return Order(words, terms._replace(strategy=plan.strategy) if plan else terms, asks, found.target)
 

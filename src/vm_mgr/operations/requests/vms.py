@@ -44,8 +44,6 @@ def _strong(text: str) -> Field:
     return Field("strong", text, "flag", ("--strong",))
 
 
-_WIDE = Field("wide", "Add memory, vCPUs, on-move, storage and description.", "flag", ("--wide",))
-
 FIELDS: dict[str, tuple[Field, ...]] = {
     "add-colocation": (NAME, _OTHERS, _strong("Run only where the others run."), RESTART_OTHERS),
     "add-disk": (
@@ -139,7 +137,7 @@ FIELDS: dict[str, tuple[Field, ...]] = {
         Field("number", "Flatten only this disk.", "number", ("--disk",), "N", least=0),
     ),
     "get-metadata": (NAME, _KEY),
-    "list": (_WIDE,),
+    "list": (),
     "list-colocation": (NAME,),
     "list-metadata": (NAME,),
     "list-snapshots": (NAME,),
