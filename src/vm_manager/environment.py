@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from vm_manager.exceptions import translated
+from vm_mgr.interruption import current
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress, Report, Say
 from vm_mgr.wiring import RealEnv
@@ -38,6 +39,7 @@ def use(build: Build | None) -> None:
 @contextmanager
 def working(say: Say | None = None) -> Iterator[Env]:
     """Give the environment of one call; what fails inside is raised as programs know it."""
+    current.begin()
     with translated(), _build(say or log_report) as env:
         yield env
 

@@ -2,7 +2,7 @@
 
 VmMgrError            anything that vm-mgr reports in one line
 ├── AbortedError      a live migration did not reach its target
-├── ConsentError      others would be moved or restarted, and nobody has said that they may
+├── ConsentError      VMs would be moved or restarted, and nobody has said that they may
 ├── ProgramError      an external program ended with a non-zero exit status
 ├── BusyError         another command is at the VM
 └── UuidTakenError    another VM has the domain's UUID
@@ -104,10 +104,16 @@ class BusyError(VmMgrError):
 
 
 class ConsentError(VmMgrError):
-    """Say what a command would do to VMs that it was not asked to touch."""
+    """Say what a command would do that nobody has agreed to, mostly to VMs that it was not asked to touch.
 
-    def __init__(self, message: str) -> None:
-        super().__init__(Kind.WRONG_STATE, message, hint="allow that: --restart-others")
+    allows: the argument of the operation that says yes to it; option: the same on the command line.
+    """
+
+    def __init__(
+        self, message: str, *, allows: str = "restart_others", option: str = "--restart-others"
+    ) -> None:
+        super().__init__(Kind.WRONG_STATE, message, hint=f"allow that: {option}")
+        self.allows = allows
 
 
 class UuidTakenError(VmMgrError):

@@ -281,7 +281,7 @@ class RealEnv:
         """systemd's journal, and the pipe to the service that keeps events."""
         from vm_mgr.adapters.host.journal import HostJournal  # noqa: PLC0415
 
-        return HostJournal(self._paths.alerts, self._paths.journal)
+        return HostJournal(self._paths.alerts, self._paths.journal, self._paths.proc)
 
     @cached_property
     def images(self) -> Images:

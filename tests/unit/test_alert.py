@@ -42,6 +42,7 @@ FENCED = {
     "CRM_alert_rc": "0",
     "CRM_alert_desc": "Operation reboot of n2 by n1 for pacemaker-controld.225@n3: OK (Done) (ref=1a2b)",
 }
+BY_HAND = "Operation off of n2 by a human for stonith_admin.4@n1: OK (Done) (ref=1a2b)"
 NOT_FENCED = {**FENCED, "CRM_alert_rc": "-62", "CRM_alert_desc": "Operation reboot of n2: Timer expired"}
 STARTED = {
     "CRM_alert_kind": "resource",
@@ -129,7 +130,12 @@ class TestAgent:
         assert (event.kind, event.subject, event.when_utc) == (kind, subject, 1000010.25)
 
     def test_details_are_kept(self, shell, pipe, reading, version):
-        assert self.heard(shell, pipe, reading, FENCED, version).detail == FENCED["CRM_alert_desc"]
+        fenced = self.heard(shell, pipe, reading, FENCED, version)
+        assert fenced.detail == "switched off and on again by n1, asked by n3"
+        by_hand = {**FENCED, "CRM_alert_desc": BY_HAND}
+        assert self.heard(shell, pipe, reading, by_hand, version).detail.startswith("confirmed to be off")
+        not_fenced = self.heard(shell, pipe, reading, NOT_FENCED, version)
+        assert not_fenced.detail == NOT_FENCED["CRM_alert_desc"]
         started = self.heard(shell, pipe, reading, STARTED, version)
         assert (started.node, started.waited) == ("n1", {"start": 1200})
         failed = self.heard(shell, pipe, reading, {**MONITOR, "CRM_alert_rc": "7"}, version)

@@ -26,6 +26,28 @@ def test_pool_that_can_not_be_opened_is_our_error(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("pool", "hint"),
+    [
+        ("vms", "create it: ceph osd pool create vms; rbd pool init vms"),
+        ("vms/site", "namespaces of RBD are not supported: name a pool in /etc/vm-mgr/vm-mgr.toml"),
+    ],
+)
+def test_namespace_is_not_taken_for_a_pool_that_is_to_be_created(monkeypatch, pool, hint):
+    error = type("Error", (Exception,), {})
+    absent = type("ObjectNotFound", (error,), {})
+    monkeypatch.setitem(sys.modules, "rados", SimpleNamespace(Error=error, ObjectNotFound=absent))
+
+    def open_ioctx(_):
+        raise absent
+
+    connection = Connection("ceph.conf", "vm-mgr", pool)
+    monkeypatch.setattr(connection, "_cluster", SimpleNamespace(open_ioctx=open_ioctx))
+    with pytest.raises(VmMgrError) as caught:
+        assert connection.ioctx
+    assert (caught.value.kind, caught.value.hint) == (Kind.ENVIRONMENT, hint)
+
+
+@pytest.mark.parametrize(
     ("user", "number", "kind"),
     [
         (1000, 95, Kind.NOT_PERMITTED),

@@ -1,6 +1,7 @@
 """What the shells are offered, through the protocol that their scripts speak."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -126,3 +127,27 @@ def test_program_itself_completes_options_with_underscores():
     command = [sys.executable, "-m", "vm_mgr.cli"]
     done = subprocess.run(command, env={**os.environ, **protocol}, capture_output=True, text=True, check=True)
     assert done.stdout == "plain,--snap_name\n"
+
+
+HANGS = """
+import sys, time, vm_mgr.cli as cli
+
+def hang():
+    print("hanging", flush=True)
+    time.sleep(60)
+
+cli._answer = hang
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("completes", [True, False])
+def test_ctrl_c_while_a_shell_completes_leaves_no_traceback_in_the_prompt(completes):
+    environment = {**os.environ, **({"_VM_MGR_COMPLETE": "bash_complete"} if completes else {})}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", HANGS], env=environment, text=True, **pipes) as program:
+        assert program.stdout.readline() == "hanging\n"
+        program.send_signal(signal.SIGINT)
+        stderr = program.communicate(timeout=20)[1]
+    assert program.returncode == -signal.SIGINT
+    assert bool(stderr) is not completes

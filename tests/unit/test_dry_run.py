@@ -17,6 +17,7 @@ from vm_mgr.cli.help import COMMANDS
 from vm_mgr.errors import EXIT_CODES, Kind, VmMgrError
 from vm_mgr.model.cluster import Node, Resource
 from vm_mgr.model.intent import Intent
+from vm_mgr.model.migration import render_terms
 from vm_mgr.model.storage import DiskClient
 from vm_mgr.model.vm import TargetRole, VmSettings
 from vm_mgr.operations.add_disk import NewDisk, add_disk
@@ -35,6 +36,7 @@ from vm_mgr.operations.resize_disk import resize_disk
 from vm_mgr.operations.rollback import rollback
 from vm_mgr.operations.start import start
 from vm_mgr.operations.stop import stop
+from vm_mgr.ports.cluster import Move
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.staged import Staged
 from vm_mgr.ports.storage import PARTS, Storage
@@ -206,6 +208,12 @@ def test_steps_of_a_running_vm_are_told_in_words(image):
     assert dry_run_of(env, lambda dry: migrate(dry, "web1", "n3"))[1] == [
         "move web1 from n1 to n3, by a constraint for at most 300 s",
         "remove the constraint of the move of web1",
+    ]
+    terms = {"strategy": "precopy", "reason": "it is idle", "bandwidth": "8", "timeout": "9"}
+    move = Move("web1", "n1", "n3", options=render_terms(terms), lifetime_s=5)
+    how = "bandwidth 8 MiB/s, timeout 9 s, precopy: it is idle"
+    assert dry_run_of(env, lambda dry: dry.cluster.begin_move(move))[1] == [
+        f"move web1 from n1 to n3 ({how}), by a constraint for at most 5 s"
     ]
     assert dry_run_of(env, lambda dry: resize_disk(dry, "web1", 3 << 30, 1))[1] == [
         "make data_web1_0 larger: 3 GiB",

@@ -171,6 +171,11 @@ class TestCommand:
 
         return run
 
+    def test_time_of_an_operation_is_not_called_waiting(self, show, env):
+        env.event_log.append([Event(env.clock.utc(), EventKind.STOPPED, "web1", "n1", waited={"stop": 404})])
+        assert show("web1", "--since", "1h").splitlines()[3].split()[4:] == ["stopped", "in", "404", "ms"]
+        assert json.loads(show("web1", "-o", "json"))["events"][-1]["waited_ms"] == {"stop": 404}
+
     def test_table_and_timeline(self, show):
         lines = show("--since", "1h").splitlines()
         assert lines[0].split() == ["TIME", "NODE", "SUBJECT", "EVENT", "WHAT"]

@@ -215,6 +215,29 @@ def test_stop_of_a_lost_vm_is_refused_and_nothing_is_left_that_acts_later(env, v
     assert env.cluster.resources[vm].target_role is TargetRole.STARTED
 
 
+@pytest.mark.parametrize("verb", [stop, disable, remove, restart])
+def test_vm_at_which_the_cluster_is_blocked_is_not_stopped_and_the_way_out_is_told(
+    env, vm, monkeypatch, verb
+):
+    look = env.cluster.state
+    failure = Failure("stop on n1: it does not end", task="stop", node="n1")
+
+    def blocked():
+        state = look()
+        one = state.resources[vm]._replace(blocked=True, failures=(failure,))
+        return state._replace(resources={**state.resources, vm: one})
+
+    monkeypatch.setattr(env.cluster, "state", blocked)
+    with pytest.raises(VmMgrError) as caught:
+        verb(env, vm)
+    assert (caught.value.kind, caught.value.hint) == (
+        Kind.WRONG_STATE,
+        f"power it off: vm-mgr stop {vm} --force",
+    )
+    assert failure.text in caught.value.message
+    assert env.cluster.resources[vm].target_role is TargetRole.STARTED
+
+
 def test_forced_stop_that_fails_stays_in_force_and_is_told(env, vm):
     node = lose(env, vm)
     with pytest.raises(VmMgrError) as caught:

@@ -86,5 +86,5 @@ def test_words_are_those_of_people(shell):
     shown = shell("show", "web1").stdout
     assert "2 vCPUs, 2 GiB" in shown
     assert "any node" in shown
-    assert "it has only disk 0" in shell("remove-disk", "web1", "5").stderr
+    assert "it has disk 0 only" in shell("remove-disk", "web1", "5").stderr
     assert "vm-mgr remove" not in shell("remove-disk", "web1", "0").stderr

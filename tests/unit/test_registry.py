@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = commands()
 # What only the command line has: how to show, to ask and to repeat.
 OF_THE_COMMAND_LINE = {"--output", "-o", "--dry-run", "--yes", "-y", "--watch", "--progress", "-p"}
-OWN = {"show": {"--xml"}, "timeouts": {"--check"}, "console": {"--graphical"}}
+OWN = {"list": {"--wide"}, "show": {"--xml"}, "timeouts": {"--check"}, "console": {"--graphical"}}
 # What another program, or the guest, does.
 NO_DRY_RUN = {"console", "exec", "screenshot"}
 # Commands that are no operations.

@@ -13,12 +13,13 @@ from vm_mgr.operations.registry import OPERATIONS
 from vm_mgr.ports.cluster import SideEffect
 
 XML = "<domain type='qemu'><memory>1</memory><os><type>hvm</type></os><devices/></domain>"
-DELETING = {
+ASKING = {
     "add-to-cluster",
     "clone",
     "create",
     "edit",
     "import",
+    "migrate",  # deletes nothing, but stops a guest without live migration
     "purge",
     "remove",
     "remove-disk",
@@ -91,7 +92,34 @@ def test_consent_is_asked_for_each_and_a_no_keeps_no_other_from_it(three, env, t
     assert done.exit_code == EXIT_CODES[Kind.WRONG_STATE]
     assert done.stdout.splitlines()[2:] == ["b is Started on n2"]  # after what was typed
     assert done.stderr.splitlines()[-1] == "vm-mgr: error: migrate failed for a"
-    assert three("migrate", "a", "--to", "n2", "--restart-others").exit_code == 0
+    assert three("migrate", "a", "--to", "n2", "--restart-others", "--yes").exit_code == 0
+
+
+def test_terminal_is_asked_before_a_move_stops_the_guest(three, env, terminal):
+    assert three("set", "b", "--enable-live-migration").exit_code == 0
+    done = three("migrate", "a", "b", "--to", "n2", says="n\n")
+    assert done.exit_code == EXIT_CODES[Kind.WRONG_STATE]
+    assert (env.cluster.places["a"], env.cluster.places["b"]) == ("n1", "n2")
+    assert done.stderr.count("Go on? [y/N]") == 1
+    assert three("migrate", "a", "n3", "--dry-run").exit_code == 0
+    assert env.cluster.places["a"] == "n1"
+    assert "Go on?" not in three("migrate", "a", "n2", "--yes").stderr
+    assert env.cluster.places["a"] == "n2"
+    assert three("migrate", "a", "n3", says="y\n").exit_code == 0
+    assert env.cluster.places["a"] == "n3"
+
+
+def test_one_question_is_for_the_vm_and_for_others(three, env, terminal):
+    env.cluster.harms = {"a": {"c": SideEffect.RESTARTED}}
+    done = three("migrate", "a", "n2", says="y\n")
+    assert (done.exit_code, done.stderr.count("Go on? [y/N]")) == (0, 1)
+    assert three("migrate", "a", "n1", "--yes", says="n\n").exit_code == EXIT_CODES[Kind.WRONG_STATE]
+    assert env.cluster.places["a"] == "n2"
+
+
+def test_without_a_terminal_a_move_stops_the_guest(three, env):
+    assert three("migrate", "a", "n2").exit_code == 0
+    assert env.cluster.places["a"] == "n2"
 
 
 def test_failure_of_one_keeps_no_other_from_it_and_the_worst_status_counts(three, env):
@@ -165,9 +193,9 @@ def test_second_name_is_the_one_that_differs(shell):
     assert "two names are given: a and b" in shell("stop", "--name", "a", "a", "b").stderr
 
 
-def test_what_deletes_has_a_way_around_its_question():
+def test_what_asks_has_a_way_around_its_question():
     asking = {name for name, one in commands().items() if any(option.name == "yes" for option in one.params)}
-    assert asking == DELETING
+    assert asking == ASKING
     replacing = {
         name
         for name, one in commands().items()

@@ -5,6 +5,7 @@ controller alerts of every change of membership that it sees, and of every end o
 operation only the node that ran it does. The begin of a fencing is not alerted.
 """
 
+import re
 from typing import NamedTuple
 
 from vm_mgr.model.event import BY_PACEMAKER, Event, EventKind, read_event
@@ -16,6 +17,13 @@ MEMBERSHIP = {"member": EventKind.JOINED, "lost": EventKind.LOST}
 DONE = {"start": EventKind.RUNNING, "stop": EventKind.STOPPED, "migrate_from": EventKind.MOVED}
 # What the agent's shell tells beside failures.
 TOLD = {"full": EventKind.FULL, "room": EventKind.ROOM, "off": EventKind.POWERED_OFF}
+# How Pacemaker says that a fencing has succeeded.
+FENCED = re.compile(
+    r"Operation (?P<action>\S+) of \S+ by (?P<by>a human|\S+)"
+    r" for (?P<client>\S+?)(\.\d+)?@(?P<origin>\S+): OK\b"
+)
+ACTIONS = {"off": "switched off", "reboot": "switched off and on again"}
+A_PERSON = "confirmed to be off by a person"
 DONE_STATUS = "0"  # PCMK_EXEC_DONE: the agent has answered, whatever it said
 
 
@@ -68,8 +76,29 @@ def _of_fencing(alert: Alert) -> Event | None:
     """Read the end of a fencing; `on` takes back an earlier one."""
     if alert.task == "on":
         return None
-    kind = EventKind.FENCED if alert.rc == "0" else EventKind.FENCING_FAILED
-    return Event(0, kind, alert.node, detail=alert.desc)
+    if alert.rc != "0":
+        return Event(0, EventKind.FENCING_FAILED, alert.node, detail=alert.desc)
+    return Event(0, EventKind.FENCED, alert.node, detail=_fenced_words(alert.desc))
+
+
+def _fenced_words(desc: str) -> str:
+    """Say who has fenced a node, and who wanted it (stonith__event_description in Pacemaker's st_client.c).
+
+    >>> _fenced_words("Operation off of n1 by n2 for pacemaker-controld.157@n3: OK (ref=1a2b)")
+    'switched off by n2, asked by n3'
+    >>> _fenced_words("Operation reboot of n1 by n2 for stonith_admin.7@n3: OK (Done) (ref=1a2b)")
+    'switched off and on again by n2, asked by stonith_admin on n3'
+    >>> _fenced_words("Operation off of n1 by a human for stonith_admin.7@n3: OK (ref=1a2b)")
+    'confirmed to be off by a person, asked by stonith_admin on n3'
+    >>> _fenced_words("n1 is gone")
+    'n1 is gone'
+    """
+    found = FENCED.match(desc)
+    if found is None or found["action"] not in ACTIONS:
+        return desc
+    by = A_PERSON if found["by"] == "a human" else f"{ACTIONS[found['action']]} by {found['by']}"
+    whose = "" if found["client"].startswith("pacemaker-") else f"{found['client']} on "
+    return f"{by}, asked by {whose}{found['origin']}"
 
 
 def _of_resource(alert: Alert) -> Event | None:

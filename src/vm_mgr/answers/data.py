@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vm_mgr.answers.guest_data import addresses, executed, screenshot
+from vm_mgr.answers.list_data import listed, vm_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from vm_mgr.operations.drain import Drained
     from vm_mgr.operations.events import Told
     from vm_mgr.operations.import_appliance import Imported
-    from vm_mgr.operations.list_vms import Listing
     from vm_mgr.operations.release_node import Released
     from vm_mgr.operations.show import Shown
     from vm_mgr.operations.timeouts import Timeouts
@@ -42,16 +42,8 @@ def dry_run(steps: Sequence[str]) -> shapes.DryRun:
     return {"dry_run": True, "steps": list(steps)}
 
 
-def _vm(_: Given, vm: VmStatus) -> shapes.Vm:
-    return {"name": vm.name, "state": vm.state.value, "node": vm.node, "detail": vm.words}
-
-
 def _import(given: Given, made: Imported) -> shapes.Imported:
-    return {**_vm(given, made.vm), "not_taken_over": list(made.left)}
-
-
-def _list(given: Given, listing: Listing) -> list[shapes.Vm]:
-    return [_vm(given, vm) for vm in listing.vms]
+    return {**vm_data(given, made.vm), "not_taken_over": list(made.left)}
 
 
 def _remove(given: Given, _: object) -> shapes.Removed:
@@ -150,6 +142,7 @@ def _show(_: Given, shown: Shown) -> shapes.Shown:
             "vcpus": machine.vcpus,
             "uuid": machine.uuid,
             "macs": list(machine.macs),
+            "description": machine.description,
         },
         "disks": None if shown.disks is None else [_disk(one) for one in shown.disks],
         "snapshots": None if shown.snapshots is None else [_snapshot(one) for one in shown.snapshots],
@@ -365,8 +358,8 @@ def _utc_ms(seconds: float) -> str:
 ANSWERS: dict[str, Callable[[Given, Any], Any]] = {
     **dict.fromkeys(("add-colocation", "separate", "remove-colocation", "list-colocation"), _pairs),
     **dict.fromkeys(("add-disk", "resize-disk"), _disk_size),
-    **dict.fromkeys(("add-to-cluster", "clone", "create", "migrate", "rename", "rollback"), _vm),
-    **dict.fromkeys(("disable", "enable", "restart", "start", "status", "stop"), _vm),
+    **dict.fromkeys(("add-to-cluster", "clone", "create", "migrate", "rename", "rollback"), vm_data),
+    **dict.fromkeys(("disable", "enable", "restart", "start", "status", "stop"), vm_data),
     **dict.fromkeys(("edit", "set"), _changed),
     "add-pacemaker-remote": _add_remote,
     "address": addresses,
@@ -377,7 +370,7 @@ ANSWERS: dict[str, Callable[[Given, Any], Any]] = {
     "flatten": _flatten,
     "get-metadata": _get_metadata,
     "import": _import,
-    "list": _list,
+    "list": listed,
     "list-metadata": _pairs,
     "list-snapshots": _list_snapshots,
     "pause": _pause,

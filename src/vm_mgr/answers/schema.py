@@ -108,10 +108,14 @@ class _Maker:
         if name not in self.defs:
             fields = {key: self.of(one) for key, one in get_type_hints(type_, include_extras=True).items()}
             whole: Schema = {"type": "object", "description": _first_line(type_), "properties": fields}
-            self.defs[name] = {**whole, "required": list(fields)}
+            self.defs[name] = {**whole, "required": [key for key in fields if _is_required(type_, key)]}
             if self.strict:
                 self.defs[name]["additionalProperties"] = False
         return {"$ref": f"#/$defs/{name}"}
+
+
+def _is_required(type_: Any, key: str) -> bool:
+    return not is_typeddict(type_) or key in type_.__required_keys__
 
 
 def _shape_of(verb: str) -> Any:

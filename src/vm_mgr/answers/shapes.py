@@ -35,6 +35,16 @@ class Vm(TypedDict):
     detail: str
 
 
+class ListedVm(Vm, total=False):
+    """A VM of a list, with what is stored of it if that was asked for (`list --wide`)."""
+
+    memory_bytes: int | None
+    vcpus: int | None
+    on_move: Annotated[str, Words(("", *(word.value for word in OnMove)))]
+    storage: str
+    description: str
+
+
 class Imported(Vm):
     """A VM that was imported: the texts name what of its appliance is not taken over."""
 
@@ -187,6 +197,7 @@ class Machine(TypedDict):
     vcpus: int
     uuid: str
     macs: list[str]
+    description: str
 
 
 class Disk(TypedDict):

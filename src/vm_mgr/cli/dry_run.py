@@ -1,4 +1,4 @@
-"""The option --dry-run, which every command that changes something has; and --yes of those that delete."""
+"""The option --dry-run, which every command that changes something has; and --yes of those that ask."""
 
 import sys
 from collections.abc import Callable

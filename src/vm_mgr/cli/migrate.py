@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vm_mgr.cli.dry_run import is_dry_run
+from vm_mgr.cli.dry_run import can_ask, is_dry_run, yes_option
 from vm_mgr.cli.options import options_of, with_options
 from vm_mgr.cli.render import print_answer, print_table
 from vm_mgr.cli.run import each, fail, name_and_words, output_option, run
@@ -30,14 +30,16 @@ OF_A_NODE = ("at_once", "restart_others", "standby")
 @name_and_words("[NODE]", "node", required=False)
 @with_options([TO])
 @options_of("drain")
+@yes_option
 @output_option
 def migrate_command(
     name: VmName | None, words: tuple[str, ...], to: str | None, node: str | None, output: str, **options: Any
 ) -> None:
     """Move a running VM to NODE, or to any other node. Give --to to move several VMs to one node.
 
-    The VM's --on-move decides how: live, by its saved memory, or by a stop and a start. The cluster's rules
-    may have other VMs moved or restarted for it: they are named, and on a terminal you are asked.
+    The VM's --on-move decides how: live, by its saved memory, or by a stop and a start. Before a stop, a
+    terminal is asked; --yes answers that. The cluster's rules may have other VMs moved or restarted for it:
+    they are named, and on a terminal you are asked; --restart-others answers that.
 
     With --all-from all VMs of a node move, those of the highest priority first. The cluster chooses their
     targets. VMs that can't move are named and stay, and the exit status is 5. The node can take VMs again at
@@ -58,6 +60,7 @@ def migrate_command(
     from vm_mgr.operations.migration.options import MigrateOptions  # noqa: PLC0415
 
     of_a_node = {key: options.pop(key) for key in OF_A_NODE}
+    allow_stop = options.pop("yes") or not can_ask()
     strategy, on_timeout = options.pop("strategy"), options.pop("on_timeout")
     terms = MigrateOptions(
         strategy=Strategy(strategy) if strategy else None,
@@ -77,7 +80,7 @@ def migrate_command(
     names = [name, *(VmName(word) for word in words)] if to else [name]
     target = to or next(iter(words), None)
     given = {"to": NodeName(target) if target else None, "terms": terms, "restart_others": restart_others}
-    each("migrate", list(dict.fromkeys(names)), given)
+    each("migrate", list(dict.fromkeys(names)), {**given, "allow_stop": allow_stop})
 
 
 def _drain(

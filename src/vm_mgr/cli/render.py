@@ -34,17 +34,17 @@ FORMATS = ("table", "json", "yaml")
 COLUMNS = ("name", "state", "node", "detail")
 
 
-def print_list(listing: Listing, output: str) -> None:
-    """Print VMs; a table has a heading and no rulers."""
+def print_list(listing: Listing, output: str, rows: Sequence[Sequence[str]] = ()) -> None:
+    """Print VMs; a table has a heading and no rulers, and these rows, where there are more to tell."""
     if output != "table":
         print_answer("list", listing, output)
         return
-    print_table([COLUMNS, *((vm.name, vm.state.value, vm.node, vm.words) for vm in listing.vms)])
+    print_table(rows or [COLUMNS, *((vm.name, vm.state.value, vm.node, vm.words) for vm in listing.vms)])
 
 
-def show_listing(listing: Listing, output: str) -> None:
+def show_listing(listing: Listing, output: str, rows: Sequence[Sequence[str]] = ()) -> None:
     """Print the VMs that were found, then raise what kept others from being found."""
-    print_list(listing, output)
+    print_list(listing, output, rows)
     if listing.missing:
         sys.stdout.flush()
         what = "VMs that are not enabled, and what is unfinished, may be missing from this list"

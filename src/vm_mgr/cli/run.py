@@ -51,7 +51,7 @@ def perform(verb: str, given: Mapping[str, Any]) -> Any:
 
 
 def _with_consent(operation: Callable[..., Any], given: Mapping[str, Any], env: "Env") -> Any:
-    """Ask on a terminal, where nothing else is in the way than that others would be disturbed.
+    """Ask on a terminal, where nothing else is in the way than that VMs would be disturbed.
 
     Without a yes it stays refused, and one of several VMs does not keep the others from it.
     """
@@ -59,10 +59,11 @@ def _with_consent(operation: Callable[..., Any], given: Mapping[str, Any], env: 
         return operation(env, **given)
     except ConsentError as error:
         problems = (error, *error.others)
+        allowed = {one.allows: True for one in problems if isinstance(one, ConsentError)}
         only = all(isinstance(one, ConsentError) for one in problems)
         if not (only and can_ask() and agrees(f"{'; '.join(one.message for one in problems)}.")):
             raise
-        return operation(env, **{**given, "restart_others": True})
+        return operation(env, **{**given, **allowed})
 
 
 def show_done(verb: str, given: Mapping[str, Any]) -> None:
@@ -144,6 +145,7 @@ def attempt(operation: Callable[["Env"], T], steps: Steps) -> T:
     debug = bool(context.meta.get("debug"))
     if debug:
         env.runner.log = _log_command
+    current.begin(env.doing)
     _listen()
     try:
         result = operation(dry_run_env(env, steps.show) if dry else env)
@@ -249,7 +251,6 @@ def _name(given: str | None) -> VmName:
 
 def _listen() -> None:
     """Undo and tell at a signal; who runs a command by nohup wants it to outlive the terminal."""
-    current.begin()
     for one in SIGNALS:
         if one != signal.SIGHUP or signal.getsignal(one) is not signal.SIG_IGN:
             signal.signal(one, _interrupt)

@@ -110,6 +110,8 @@ def _machine(shown: Shown) -> Iterator[tuple[str, str]]:
             "machine",
             f"{machine.vcpus} vCPU{'' if machine.vcpus == 1 else 's'}, {_size(machine.memory_bytes)}",
         )
+        if machine.description:
+            yield "description", " ".join(machine.description.split())
         yield "uuid", machine.uuid
         for mac in machine.macs:
             yield "mac", mac

@@ -29,6 +29,7 @@ class EventKind(Enum):
     FENCING_FAILED = "fencing-failed"
     RELEASED = "released"  # the storage was told that a node is dead
     RELEASE_FAILED = "release-failed"
+    ASKED = "asked"  # a command begins to change a VM: which, and whose
     STARTING = "starting"  # a VM: its start has begun
     RUNNING = "running"  # its QEMU runs
     ALIVE = "alive"  # its guest's agent has answered
@@ -58,6 +59,8 @@ OF_NODES = frozenset(
     }
 )
 
+# How Pacemaker calls what it does with a resource; of no event more than one.
+OPERATIONS = frozenset({"start", "stop", "monitor", "migrate_to", "migrate_from"})
 # How the detail of a VM that runs from now on begins, for people, if an agent in its guest is expected.
 AGENT_EXPECTED = "guest agent expected"
 # How it ends: for Pacemaker the start goes on until the VM's monitor_scripts succeed.
@@ -98,13 +101,14 @@ def told(event: Event) -> str:
 
 
 def waiting(waited: Mapping[str, int]) -> str:
-    """Say what was waited for.
+    """Say what was waited for; an operation of the cluster is not waited for, but what has happened.
 
-    >>> waiting({"disk": 1200}), waiting({})
-    ('waited 1200 ms for disk', '')
+    >>> waiting({"disk": 1200}), waiting({"stop": 404}), waiting({})
+    ('waited 1200 ms for disk', 'in 404 ms', '')
     """
-    parts = ", ".join(f"{ms} ms for {what}" for what, ms in waited.items())
-    return f"waited {parts}" if parts else ""
+    took = "".join(f"in {ms} ms" for what, ms in waited.items() if what in OPERATIONS)
+    parts = ", ".join(f"{ms} ms for {what}" for what, ms in waited.items() if what not in OPERATIONS)
+    return "; ".join(filter(None, (took, f"waited {parts}" if parts else "")))
 
 
 def write_event(event: Event) -> str:

@@ -78,7 +78,7 @@ def distinct(events: Iterable[Event]) -> list[Event]:
     last: dict[tuple[EventKind, str, str, str], int] = {}
     for event in sorted(events, key=lambda one: one.when_utc):
         where = "" if event.kind in OF_NODES else event.node
-        task = event.detail.partition(":")[0] if event.kind is EventKind.FAILED else ""
+        task = event.detail.partition(":")[0] if event.kind in (EventKind.FAILED, EventKind.ASKED) else ""
         key = (event.kind, event.subject, where, task)
         index = last.get(key)
         if index is not None and event.when_utc - found[index].when_utc <= SAME_S:

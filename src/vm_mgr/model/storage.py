@@ -23,6 +23,7 @@ __all__ = [
     "Snapshot",
     "disk_image",
     "disk_owner",
+    "no_such_disk",
     "snapshot_name_problems",
 ]
 
@@ -208,6 +209,17 @@ def disk_owner(image: str) -> VmName | None:
     kind, _, rest = image.partition("_")
     name = {"system": rest, "data": rest.rpartition("_")[0]}.get(kind, "")
     return None if name_problems(name) else VmName(name)
+
+
+def no_such_disk(name: VmName, number: int, count: int) -> VmMgrError:
+    """Say which disks a VM has, of which this is none.
+
+    >>> [no_such_disk(VmName("web1"), 7, count).hint for count in (1, 2, 3)]
+    ['it has disk 0 only', 'it has disks 0 and 1', 'it has disks 0 to 2']
+    """
+    last = count - 1
+    hint = f"it has disks 0 {'to' if last > 1 else 'and'} {last}" if last else "it has disk 0 only"
+    return VmMgrError(Kind.NOT_FOUND, f"{name} has no disk {number}", hint=hint)
 
 
 def snapshot_name_problems(name: str) -> list[VmMgrError]:

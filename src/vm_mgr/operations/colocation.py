@@ -44,21 +44,46 @@ def separate(
 
 def remove_colocation(env: Env, name: VmName, others: Sequence[str] = ()) -> Mapping[str, str]:
     """Forget about these others, or about all; give what is left."""
-    present = list_colocation(env, name)
+    present = _own(env, name)
     unknown = [other for other in others if other not in present]
     if unknown:
         hint = f"see them: vm-mgr list-colocation {name}"
         raise VmMgrError(Kind.NOT_FOUND, f"{name} has no colocation with {', '.join(unknown)}", hint=hint)
     if not present:
-        hint = f"other VMs may have one with it: vm-mgr show {name}"
-        env.say(Note(Level.INFO, "unchanged", f"{name} has no colocations of its own", hint))
+        _tell_none(env, name)
     return _change(env, name, dict.fromkeys(others or present), restart_others=True)
 
 
 def list_colocation(env: Env, name: VmName) -> Mapping[str, str]:
-    """Give the scores by the other resource's name; below 0 is separation."""
+    """Give the scores by the other resource's name; below 0 is separation.
+
+    Those that other VMs have with this one are told: they belong to the others.
+    """
+    present = _own(env, name)
+    if not present:
+        _tell_none(env, name)
+    try:
+        others = env.cluster.configured(name).named_by
+    except VmMgrError as error:
+        others = {}
+        text = f"whether other VMs have a colocation with {name} is unknown: {error.message}"
+        env.say(Note(Level.WARNING, "not-seen", text, error.hint))
+    for other, score in others.items():
+        where = "away from" if score.startswith("-") else "together with"
+        text = f"{other} is kept {where} {name} ({score})"
+        hint = f"that belongs to {other}: vm-mgr list-colocation {other}"
+        env.say(Note(Level.INFO, "tied-by-other", text, hint))
+    return present
+
+
+def _own(env: Env, name: VmName) -> Mapping[str, str]:
     require_defined(env, name)
     return env.storage.definitions.settings(name).colocations
+
+
+def _tell_none(env: Env, name: VmName) -> None:
+    hint = f"other VMs may have one with it: vm-mgr show {name}"
+    env.say(Note(Level.INFO, "unchanged", f"{name} has no colocations of its own", hint))
 
 
 def recover(env: Env, name: VmName, intent: Intent) -> None:

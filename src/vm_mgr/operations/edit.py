@@ -7,7 +7,7 @@ from vm_mgr.model.vm import VmName
 from vm_mgr.operations.create import claimed, taken_problems
 from vm_mgr.operations.storage.quiesce import node_of
 from vm_mgr.operations.support.capacity import guest_problems
-from vm_mgr.operations.support.locking import locked
+from vm_mgr.operations.support.locking import asked, locked
 from vm_mgr.operations.support.preconditions import require_defined
 from vm_mgr.operations.support.requirements import fitness_problems, renew_requirements
 from vm_mgr.operations.support.ties import (
@@ -52,6 +52,7 @@ def edit(env: Env, name: VmName, xml: str, before: str, *, allow: Collection[str
         _warn_of_others(env, name, xml, present)
         warn_of_immovable(env, name, xml, settings)
         _warn_of_sizes(env, name, xml, present)
+        asked(env, name, "edit")
         env.storage.definitions.describe(name, {"xml": env.definitions.completed(xml)})
         if node_of(env, name) is not None:
             text = f"{name} runs on as it is; the change takes effect at its next start"

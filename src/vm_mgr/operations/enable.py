@@ -13,7 +13,7 @@ from vm_mgr.model.vm import TargetRole, VmName, VmSettings, VmStatus, name_probl
 from vm_mgr.operations.lifecycle.waiting import wait_started
 from vm_mgr.operations.status import status
 from vm_mgr.operations.storage.overlay import noted_problems
-from vm_mgr.operations.support.locking import locked
+from vm_mgr.operations.support.locking import asked, locked
 from vm_mgr.operations.support.preconditions import host_problems, require_ready, warn_without_fencing
 from vm_mgr.operations.support.requirements import UNFIT, fitness_problems
 from vm_mgr.operations.support.ties import own_sources, warn_of_immovable, warn_of_ties
@@ -58,6 +58,7 @@ def enable(env: Env, name: VmName, *, start: bool = True) -> VmStatus:
         if settings.crm_config_cmd:
             message = f"{name} has crm commands stored with it, which vm-mgr does not run"
             env.say(Note(Level.WARNING, "crm-commands", message, "run them by hand: crm configure"))
+        asked(env, name, "enable")
         env.cluster.add(resource_for(env, name, settings, start=start))
     return wait_started(env, name) if start else status(env, name)
 

@@ -2,10 +2,10 @@
 
 from functools import partial
 
-from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.storage import no_such_disk
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.storage.free import shed_dead
-from vm_mgr.operations.support.locking import locked
+from vm_mgr.operations.support.locking import asked, locked
 from vm_mgr.operations.support.preconditions import require_defined
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Progress
@@ -22,11 +22,11 @@ def flatten(env: Env, name: VmName, number: int | None = None) -> list[str]:
         require_defined(env, name)
         disks = env.storage.disks.of(name)
         if number is not None and not 0 <= number < len(disks):
-            hint = f"give a number from 0 to {len(disks) - 1}" if disks[1:] else "it has only disk 0"
-            raise VmMgrError(Kind.NOT_FOUND, f"{name} has no disk {number}", hint=hint)
+            raise no_such_disk(name, number, len(disks))
         chosen = disks if number is None else [disks[number]]
         shared = [disk.image for disk in chosen if disk.parent]
         if shared:
+            asked(env, name, "flatten")
             shed_dead(env, name)
         for image in shared:
             env.storage.clones.flatten(name, image, partial(_tell, env, image))

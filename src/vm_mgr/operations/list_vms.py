@@ -12,19 +12,24 @@ from vm_mgr.operations.support.vm_state import derive_status, outside
 from vm_mgr.reports import Level, Note
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from vm_mgr.model.intent import Intent
+    from vm_mgr.model.wide import Wide
     from vm_mgr.ports.env import Env
 
 __all__ = ["Listing", "list_vms", "look", "warn_of_rules"]
 
 
 class Listing(NamedTuple):
-    """The VMs that were found, sorted by name, and why there may be more."""
+    """The VMs that were found, sorted by name, and why there may be more.
+
+    wide: what is stored of them, where that was looked at.
+    """
 
     vms: list[VmStatus]
     missing: list[VmMgrError]
+    wide: Mapping[VmName, Wide] | None = None
 
 
 def list_vms(env: Env) -> list[VmStatus]:

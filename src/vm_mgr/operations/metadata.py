@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.vm import VmName, note_problems
-from vm_mgr.operations.support.locking import locked
+from vm_mgr.operations.support.locking import asked, locked
 from vm_mgr.operations.support.preconditions import require_defined
 from vm_mgr.ports.env import Env
 
@@ -34,6 +34,7 @@ def set_metadata(env: Env, name: VmName, key: str, value: str) -> None:
     raise_all(note_problems({key: value}))
     with locked(env, name):
         require_defined(env, name)
+        asked(env, name, "set-metadata")
         env.storage.definitions.describe(name, {key: value or None})
 
 
@@ -46,6 +47,7 @@ def remove_metadata(env: Env, name: VmName, key: str) -> None:
         require_defined(env, name)
         if key not in env.storage.definitions.metadata(name):
             raise _absent(name, key)
+        asked(env, name, "remove-metadata")
         env.storage.definitions.describe(name, {key: None})
 
 

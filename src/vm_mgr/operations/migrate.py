@@ -18,10 +18,12 @@ def migrate(
     terms: MigrateOptions = AS_SET,
     *,
     restart_others: bool = False,
+    allow_stop: bool = True,
 ) -> VmStatus:
     """Constrain the VM for the time of the move, wait until it runs there, leave no constraint behind.
 
     restart_others: also where the cluster's rules have other VMs moved, or restarted, for it.
+    allow_stop: also where it can only be stopped and started.
 
     A live migration that fails leaves the VM where it runs; then its failure is cleared too, and
     EXTERNAL_FAILURE says why (docs/design/0010-clean-abort.md).
@@ -29,5 +31,5 @@ def migrate(
     if to is not None:  # who has mistyped a name is not to wait for an earlier move, or another command
         state = env.cluster.state()
         raise_all(quorum_problems(state) + host_problems(state, to))
-    goal = Target(to, allow_restart=restart_others, allow_moves=restart_others)
+    goal = Target(to, allow_restart=restart_others, allow_moves=restart_others, allow_stop=allow_stop)
     return Migration(env, name, goal, terms).run().status

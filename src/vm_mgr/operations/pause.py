@@ -5,7 +5,7 @@ from contextlib import suppress
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.pause import PauseReason
 from vm_mgr.model.vm import VmName, VmStatus
-from vm_mgr.operations.support.locking import locked_if_reachable
+from vm_mgr.operations.support.locking import asked, locked_if_reachable
 from vm_mgr.operations.support.preconditions import quorum_problems, running_node
 from vm_mgr.operations.support.vm_state import derive_status
 from vm_mgr.ports.env import Env
@@ -30,6 +30,7 @@ def pause(env: Env, name: VmName) -> VmStatus:
             # libvirt would keep that reason, and the agent lets a guest go on after an I/O error.
             hint = f"mend the cause and resume it first: vm-mgr resume {name}"
             raise VmMgrError(Kind.WRONG_STATE, f"{name} is already paused: {stands}", hint=hint)
+        asked(env, name, "pause")
         with suppress(VmMgrError):  # left by a killed command: it would let the guest go on
             env.holds_at(node).end(name)
         hypervisor.pause(name)
@@ -45,6 +46,7 @@ def resume(env: Env, name: VmName) -> VmStatus:
         was = hypervisor.paused(name, timeout_s=LOOK_S)
         if was.is_half:
             raise half_error(name, was)
+        asked(env, name, "resume")
         hypervisor.resume(name)
         if was and was is not PauseReason.USER:
             env.clock.sleep(RELAPSE_S)

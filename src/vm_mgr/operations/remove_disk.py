@@ -2,6 +2,7 @@
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.intent import Intent
+from vm_mgr.model.storage import no_such_disk
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.lifecycle.saved_memory import saved_problems
 from vm_mgr.operations.storage.free import require_free
@@ -62,8 +63,7 @@ def _problems(env: Env, name: VmName, number: int) -> list[VmMgrError]:
         hint = f"only other disks can be removed; see them: vm-mgr show {name}"
         return [VmMgrError(Kind.INVALID, f"disk 0 of {name} is its system disk", hint=hint)]
     if not 0 < number <= last:
-        hint = f"it has the disks 0 to {last}" if last else "it has only disk 0"
-        return [VmMgrError(Kind.NOT_FOUND, f"{name} has no disk {number}", hint=hint)]
+        return [no_such_disk(name, number, last + 1)]
     if number < last:
         message = f"disk {number} of {name} is not its last one; disks are numbered without gaps"
         return [VmMgrError(Kind.WRONG_STATE, message, hint=f"only disk {last} can be removed now")]

@@ -2,7 +2,7 @@
 
 from vm_mgr.errors import VmMgrError, raise_all
 from vm_mgr.model.vm import VmName
-from vm_mgr.operations.support.locking import locked
+from vm_mgr.operations.support.locking import asked, locked
 from vm_mgr.operations.support.preconditions import quorum_problems
 from vm_mgr.operations.support.requirements import withdraw_rules
 from vm_mgr.ports.env import Env
@@ -22,6 +22,7 @@ def repair(env: Env) -> list[VmName]:
     for name in sorted(env.intent_log.intents()):
         try:
             with locked(env, name):
+                asked(env, name, "repair")
                 settled.append(name)
         except VmMgrError as error:
             env.say(Note(Level.WARNING, "unfinished", f"{name}: {error.message}", error.hint))

@@ -4,14 +4,14 @@ from collections.abc import Collection
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.capacity import size_words
-from vm_mgr.model.storage import DiskInfo
+from vm_mgr.model.storage import DiskInfo, no_such_disk
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.lifecycle.saved_memory import saved_problems
 from vm_mgr.operations.storage.free import shed_dead
 from vm_mgr.operations.storage.hotplug import at_guest
 from vm_mgr.operations.storage.overlay import disk_problems
 from vm_mgr.operations.support.capacity import room_problems
-from vm_mgr.operations.support.locking import locked
+from vm_mgr.operations.support.locking import asked, locked
 from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
 from vm_mgr.ports.env import Env
 
@@ -32,8 +32,7 @@ def resize_disk(
         raise_all(saved_problems(env, name) + disk_problems(env, state, name))
         disks = env.storage.disks.of(name)
         if not 0 <= number < len(disks):
-            hint = f"give a number from 0 to {len(disks) - 1}" if disks[1:] else "it has only disk 0"
-            raise VmMgrError(Kind.NOT_FOUND, f"{name} has no disk {number}", hint=hint)
+            raise no_such_disk(name, number, len(disks))
         disk = disks[number]
         if size_bytes < disk.size_bytes:
             message = f"disk {number} of {name} has {size_words(disk.size_bytes)}; it can't be made smaller"
@@ -41,6 +40,7 @@ def resize_disk(
         if size_bytes > disk.size_bytes:
             label, more_bytes = env.storages.label_of(name), size_bytes - disk.size_bytes
             raise_all(room_problems(env, label, size_bytes, more_bytes=more_bytes, allow=allow))
+        asked(env, name, "resize-disk")
         shed_dead(env, name)
         env.storage.disks.resize(name, disk.image, size_bytes)
         source = env.storage.disks.locate(name, number, None).source

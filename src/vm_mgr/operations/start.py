@@ -7,7 +7,7 @@ from vm_mgr.operations.lifecycle.waiting import wait_started
 from vm_mgr.operations.migration.blocked import release_blocked
 from vm_mgr.operations.status import status
 from vm_mgr.operations.storage.overlay import clear, noted_problems
-from vm_mgr.operations.support.locking import locked
+from vm_mgr.operations.support.locking import asked, locked
 from vm_mgr.operations.support.preconditions import require_ready, resource_of, warn_without_fencing
 from vm_mgr.operations.support.requirements import renew_requirements
 from vm_mgr.operations.support.vm_state import derive_status
@@ -27,10 +27,12 @@ def start(env: Env, name: VmName, *, allow_lost_writes: bool = False) -> VmStatu
         state = require_ready(env, "start", name)
         resource = resource_of(env, state, name)
         warn_without_fencing(env, state)
+        seen = derive_status(resource, state)
+        if seen.state is not VmState.STARTED:
+            asked(env, name, "start")
         if resource.blocked_on:
             release_blocked(env, resource)
             return status(env, name)
-        seen = derive_status(resource, state)
         if seen.state is VmState.STARTED:
             if not _forget_failures(env, state, resource):
                 return seen

@@ -10,7 +10,7 @@ from vm_mgr.operations.lifecycle.waiting import known_settings, wait_stopped
 from vm_mgr.operations.migration.blocked import release_blocked
 from vm_mgr.operations.status import status
 from vm_mgr.operations.storage.overlay import overlay_problems
-from vm_mgr.operations.support.locking import locked_if_reachable
+from vm_mgr.operations.support.locking import asked, locked_if_reachable
 from vm_mgr.operations.support.preconditions import (
     quorum_problems,
     require_ready,
@@ -48,6 +48,8 @@ def stop(env: Env, name: VmName, *, force: bool = False) -> VmStatus:
         resource = resource_of(env, state, name)
         raise_all([] if force else overlay_problems(env, state, name))
         warn_of_followers(env, resource)
+        if resource.active or not _is_to_stop(resource):
+            asked(env, name, "stop")
         release_blocked(env, resource)
         if resource.active:
             current.halting(name)
@@ -94,6 +96,7 @@ def _unplug(env: Env, name: VmName) -> bool:
             break
         env.say(Progress(f"stopping {name}"))
         env.clock.sleep(POLL_S)
+    asked(env, name, "stop")
     for node in resource.nodes:
         _destroy(env, state, name, node)
     if resource.blocked:

@@ -6,7 +6,7 @@ from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.migration.cancel import abort, cancel_move, remaining_effects
-from vm_mgr.operations.support.locking import locked_if_reachable
+from vm_mgr.operations.support.locking import asked, locked_if_reachable
 from vm_mgr.operations.support.preconditions import quorum_problems, resource_of
 from vm_mgr.operations.support.vm_state import derive_status
 from vm_mgr.ports.cluster import Constraint
@@ -24,10 +24,13 @@ def unmigrate(env: Env, name: VmName) -> Sequence[Constraint]:
     """
     source = _leaving(env, name)
     if source:
+        asked(env, name, "unmigrate")
         abort(env, name, source)
     with locked_if_reachable(env, name):
         source = _leaving(env, name) or source
         left = [one for one in env.cluster.configured(name).others if one.leftover]
+        if source or left:
+            asked(env, name, "unmigrate")
         if source and not cancel_move(env, name, source):
             raise _on_its_way(name, "can't be cancelled any more")
         removed = env.cluster.clear_moves(name)

@@ -90,6 +90,7 @@ class Machine(NamedTuple):
     vcpus: int
     uuid: str
     macs: tuple[str, ...] = ()
+    description: str = ""
 
 
 class LiveChange(Enum):

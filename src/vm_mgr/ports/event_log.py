@@ -26,6 +26,10 @@ class EventLog(Protocol):
 class Journal(Protocol):
     """Where an event is told on this node, at once; never raises and never waits."""
 
+    def caller(self) -> str:
+        """Say who has called this program, and on which machine: USER on HOST."""
+        ...
+
     def record(self, event: Event) -> None:
         """Write an event to the system's journal, and hand it to who keeps it in the event log."""
         ...

@@ -27,6 +27,7 @@ READS: Mapping[str, frozenset[str]] = {
                 "machine",
                 "made",
                 "name",
+                "immovable",
                 "nvram",
                 "opened",
                 "prepare",
@@ -93,7 +94,7 @@ READS: Mapping[str, frozenset[str]] = {
 # What only keeps the books, tells by further calls what it changes, or leaves this process.
 BOOKS: Mapping[str, frozenset[str]] = {
     "event_log": frozenset({"append"}),
-    "journal": frozenset({"record", "say", "write"}),
+    "journal": frozenset({"caller", "record", "say", "write"}),
     "hypervisor": frozenset({"console"}),
     "intent_log": frozenset({"lock", "erase", "write"}),
     "node_runner": frozenset({"run"}),

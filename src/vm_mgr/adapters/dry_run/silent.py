@@ -20,6 +20,10 @@ __all__ = ["AbsentNodes", "NoCopies", "NullJournal", "Unlimited"]
 class NullJournal:
     """A journal in which nothing is written: nothing has happened."""
 
+    def caller(self) -> str:
+        """Name nobody."""
+        return ""
+
     def record(self, event: Event) -> None:
         """Keep quiet."""
 

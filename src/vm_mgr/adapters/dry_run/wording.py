@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 from vm_mgr.errors import VmMgrError
+from vm_mgr.model.migration import parse_terms
 from vm_mgr.model.resource import Role
 from vm_mgr.model.storage import disk_image
 from vm_mgr.model.vm import TargetRole
@@ -38,6 +38,15 @@ if TYPE_CHECKING:
 __all__ = ["WORDS"]
 
 TIMEOUT_S = 10.0
+# The terms of a single move (operations/migration/options.py), beside its strategy.
+_UNITS = {
+    "bandwidth": " MiB/s",
+    "parallel": "",
+    "downtime": " ms",
+    "timeout": " s",
+    "timeout-action": "",
+    "max-pause": " s",
+}
 
 
 def _add(cluster: Cluster, resource: VmResource) -> str:
@@ -88,8 +97,15 @@ def _set_target_role(cluster: Cluster, name: VmName, role: TargetRole) -> str:
 def _begin_move(_: Cluster, move: Move) -> str:
     where = f"from {move.source} to {move.to or 'another node'}"
     where += f", not to {', '.join(sorted(move.avoid))}" if move.avoid and not move.to else ""
-    how = f" ({unquote(move.options)})" if move.options else ""
+    how = f" ({_terms_words(parse_terms(move.options))})" if move.options else ""
     return f"move {move.name} {where}{how}, by a constraint for at most {move.lifetime_s} s"
+
+
+def _terms_words(terms: dict[str, str]) -> str:
+    """Say the strategy, and why, as the note about the plan does; that it pauses early is in the reason."""
+    plan = ": ".join(filter(None, (terms.get("strategy"), terms.get("reason"))))
+    others = [f"{key} {terms[key]}{unit}" for key, unit in _UNITS.items() if key in terms]
+    return ", ".join(filter(None, (*others, plan)))
 
 
 def _standby(_: object, node: NodeName, *, lasting: bool = False) -> str:

@@ -4,6 +4,7 @@ Both are one write that never waits: what happens to a VM must not depend on who
 """
 
 import errno
+import logging
 import os
 import socket
 import sys
@@ -12,8 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from vm_mgr.model.event import Event, EventKind, told, write_event
+from vm_mgr.model.numbers import whole_number
 
 __all__ = ["MESSAGE_ID", "HostJournal"]
+
+log = logging.getLogger(__name__)
 
 # What `journalctl MESSAGE_ID=…` finds all events by; made for this purpose.
 MESSAGE_ID = "5c1e2b9d0f7a4c6e8a3d94b7e6f10d25"
@@ -26,6 +30,8 @@ BAD = frozenset(
         *(EventKind.SECOND, EventKind.NOT_SAVED, EventKind.NOT_RESUMED, EventKind.FULL),
     }
 )
+PASSWD = Path("/etc/passwd")
+NO_LOGIN = (1 << 32) - 1
 # A longer write into a pipe may come out in pieces (pipe(7)).
 PIPE_BUF = 4096
 CUT = 1000
@@ -34,9 +40,22 @@ CUT = 1000
 class HostJournal:
     """This machine's journal; listener is the pipe of the service that keeps events."""
 
-    def __init__(self, listener: Path, journal: Path) -> None:
+    def __init__(self, listener: Path, journal: Path, proc: Path = Path("/proc")) -> None:
         self.listener = listener
         self.journal = journal
+        self.proc = proc
+
+    def caller(self) -> str:
+        """Go by sudo, else by who has logged in, else by whose process this is."""
+        return f"{os.environ.get('SUDO_USER') or _user(self._login_uid())} on {os.uname().nodename}"
+
+    def _login_uid(self) -> int:
+        """Read it, which su and sudo leave as it is (proc_pid_loginuid(5)); a service has none."""
+        with suppress(OSError):
+            uid = whole_number((self.proc / "self" / "loginuid").read_text().strip())
+            if uid is not None and uid != NO_LOGIN:
+                return uid
+        return os.geteuid()
 
     def record(self, event: Event) -> None:
         """Write it and hand it over; where nobody listens only the journal has it."""
@@ -52,7 +71,7 @@ class HostJournal:
                 os.close(pipe)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENXIO):
-                print(f"vm-mgr: not kept, but in the journal: {told(event)}: {error}", file=sys.stderr)
+                _miss(event, f"not kept, but in the journal: {told(event)}: {error}")
 
     def write(self, event: Event) -> None:
         """Write it with fields to search by."""
@@ -72,7 +91,7 @@ class HostJournal:
         try:
             self._send(fields)
         except OSError as error:
-            print(f"vm-mgr: not in the journal: {text}: {error}", file=sys.stderr)
+            _miss(event, f"not in the journal: {text}: {error}")
 
     def say(self, text: str, *, warning: bool = False) -> None:
         """Write a line; who calls this has said it on stderr, so that nothing is lost without a journal."""
@@ -85,6 +104,24 @@ class HostJournal:
         lines = "".join(f"{key}={' '.join(value.split())}\n" for key, value in fields.items() if value)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sending:
             sending.sendto(lines.encode(errors="replace"), str(self.journal))
+
+
+def _miss(event: Event, text: str) -> None:
+    """Say what is missing; that somebody has asked for something is worth no line among a command's own."""
+    if event.kind is EventKind.ASKED:
+        log.debug("%s", text)
+    else:
+        print(f"vm-mgr: {text}", file=sys.stderr)
+
+
+def _user(uid: int) -> str:
+    """Name a user of this machine; others' directories may be out of reach, and are not asked."""
+    with suppress(OSError):
+        for line in PASSWD.read_text(errors="replace").splitlines():
+            name, _, given, *_rest = (*line.split(":"), "", "")
+            if given == str(uid):
+                return name
+    return f"uid {uid}"
 
 
 def _field(what: str) -> str:

@@ -82,6 +82,7 @@ class DomainXml(ApplianceXml):
             vcpus=vcpus(root),
             uuid=uuid_of(root),
             macs=tuple(str(mac.get("address")) for mac in macs if mac.get("address")),
+            description=root.findtext("description", "").strip(),
         )
 
     def prepare(

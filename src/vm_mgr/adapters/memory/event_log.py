@@ -39,6 +39,10 @@ class MemoryJournal:
         self.handed: list[Event] = []
         self.lines: list[str] = []
 
+    def caller(self) -> str:
+        """Be always the same."""
+        return "root on n1"
+
     def record(self, event: Event) -> None:
         """Remember it as told and handed over."""
         self.write(event)

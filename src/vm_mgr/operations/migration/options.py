@@ -60,7 +60,7 @@ class Target(NamedTuple):
 
     source: the node that it is to leave; where it has left it already, there is nothing to do.
     allow_restart: whether other VMs, which are colocated with it, may be restarted for it.
-    allow_moves: whether they may be moved live.
+    allow_moves: whether they may be moved live. allow_stop: whether it may itself be stopped and started.
     """
 
     to: NodeName | None = None
@@ -68,6 +68,7 @@ class Target(NamedTuple):
     avoid: frozenset[NodeName] = frozenset()
     allow_restart: bool = True
     allow_moves: bool = True
+    allow_stop: bool = True
 
 
 # The agent's parameters without their prefix (ocf/parameters.py).

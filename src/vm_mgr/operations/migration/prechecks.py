@@ -105,11 +105,12 @@ def side_effects(
 ) -> Verdict:
     """Refuse what the cluster's rules would make a stop: of a VM for which no node is left, or of others.
 
-    That a VM without live migration is itself stopped and started is its move: it was told before. Others are
-    moved, or restarted, only for who has said so.
+    That a VM without live migration is itself stopped and started is its move: it was told before, or needs
+    consent. Others are moved, or restarted, only for who has said so.
     """
-    if problems := _target_problems(vm, goal, found):
-        return Verdict(problems)
+    problems = _stop_problems(vm, source, goal)
+    if unreached := _target_problems(vm, goal, found):
+        return Verdict(unreached)
     notes = []
     hint = f"see what keeps it: vm-mgr show {vm.name}; crm_mon -1"
     moved = f"moved to {goal.to}" if goal.to else f"left {source}"
@@ -128,6 +129,14 @@ def side_effects(
             code = "restarts" if harm is SideEffect.RESTARTED else "moves-others"
             notes.append(Note(Level.WARNING, code, text, hint))
     return Verdict(problems, notes)
+
+
+def _stop_problems(vm: VmResource, source: NodeName, goal: Target) -> list[VmMgrError]:
+    """Ask for consent where the guest does not go on: it is neither moved live nor saved."""
+    if vm.live_migration or vm.hibernation_s or goal.allow_stop:
+        return []
+    text = f"{vm.name} has no live migration: it would be stopped on {source} and started elsewhere"
+    return [ConsentError(text, allows="allow_stop", option="--yes")]
 
 
 def _still_moving(seen: VmStatus) -> list[VmMgrError]:

@@ -31,7 +31,7 @@ from vm_mgr.operations.migration.outcome import (
 from vm_mgr.operations.migration.prechecks import request_problems
 from vm_mgr.operations.migration.validate import Order, order
 from vm_mgr.operations.storage.overlay import elsewhere_problems
-from vm_mgr.operations.support.locking import locked
+from vm_mgr.operations.support.locking import asked, locked
 from vm_mgr.operations.support.preconditions import (
     NEEDS,
     action_problems,
@@ -146,13 +146,15 @@ class Migration:
         if facts.source == goal.to:
             return Moved(seen, MoveMethod.LIVE)
         self.order = order(env, facts, guest, goal, self.options)
-        release_blocked(env, before)  # of an earlier try that nobody waited for
+        if before.blocked_on:  # by an earlier try that nobody waited for
+            release_blocked(env, before)
         return self._change()
 
     def _change(self) -> Moved | None:
         vm, source, goal = self.facts.vm, self.facts.source, self.goal
         self.job = Job(self.env, self.name, source, asks=self.order.asks and vm.live_migration)
         timeout_s = longest_s(vm)
+        asked(self.env, self.name, "migrate")
         self._held.push(self._take_back)
         move = Move(
             self.name,

@@ -49,9 +49,9 @@ def order(env: Env, facts: Facts, guest: Guest, goal: Target, options: MigrateOp
     targets = load_targets(env, state, vm.name, source, goal, guest if asks else None)
     arrival(state, vm, source, targets).require(env.say)
     plan = None
-    if not vm.live_migration:
+    if not vm.live_migration and (goal.allow_stop or vm.hibernation_s):
         env.say(announcement(vm, source))
-    elif asks:
+    elif vm.live_migration and asks:
         _say_if_too_slow(env, facts, guest, terms)
         plan = _plan(env, facts, guest, terms) if picks else None
     found = simulate(env, Move(vm.name, source, goal.to, avoid=goal.avoid))

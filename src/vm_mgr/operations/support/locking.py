@@ -6,6 +6,7 @@ after a failure, by the next operation on that VM or by `vm-mgr repair` after a 
 so the one that is needed after a power cut is tested daily (docs/design/0004-crash-only-operations.md).
 """
 
+import logging
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
@@ -13,6 +14,7 @@ from typing import Any
 
 from vm_mgr.errors import BusyError, Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.interruption import current
+from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.intent import Intent, Key
 from vm_mgr.model.vm import VmName, VmSettings
 from vm_mgr.operations.support.preconditions import quorum_problems
@@ -22,6 +24,7 @@ from vm_mgr.reports import Level, Note, Progress
 __all__ = [
     "REFUSALS",
     "Step",
+    "asked",
     "first_change",
     "lock",
     "locked",
@@ -32,6 +35,8 @@ __all__ = [
     "undo_on_failure",
     "with_intent",
 ]
+
+log = logging.getLogger(__name__)
 
 # verb → the module whose `recover(env, name, intent)` knows what it takes; where its intents name other VMs,
 # `recover_others(env, name, intent)` does as much as these need, whatever becomes of the VM itself
@@ -143,11 +148,27 @@ def locked_if_reachable(env: Env, name: VmName) -> Iterator[None]:
         yield
 
 
+def asked(env: Env, name: VmName, verb: str) -> None:
+    """Record that a command begins to change a VM, and who has called it; at most once a command.
+
+    verb: where the command has no name, as in a program. Whatever becomes of the record, the command goes on.
+    """
+    if name in current.asked:
+        return
+    current.asked.add(name)
+    try:
+        detail = f"{current.doing or verb} by {env.journal.caller()}"
+        env.journal.record(Event(env.clock.utc(), EventKind.ASKED, name, detail=detail))
+    except (VmMgrError, OSError) as error:
+        log.debug("who has asked for %s is not recorded: %s", name, error)
+
+
 @contextmanager
 def with_intent(env: Env, name: VmName, verb: str, **details: str) -> Iterator[Step]:
     """Do the steps of an operation; after a failure recover it, or say that it stays unfinished."""
     step = Step(env, name, Intent(verb, env.cluster.local_node(), env.clock.utc(), details))
     env.intent_log.write(name, step.intent)
+    asked(env, name, verb)
     try:
         yield step
     except BaseException as failure:
