@@ -216,6 +216,10 @@ def test_local_domain_is_taken_over_and_then_forgotten(shell, env, image):
     assert shell("add-to-cluster", "old1").exit_code == EXIT_CODES[Kind.WRONG_STATE]
     env.hypervisor.running.clear()
     assert shell("add-to-cluster", "old1", "--new-name", "b d").exit_code == EXIT_CODES[Kind.INVALID]
+    env.hypervisor.managed_saves.add("old1")
+    assert shell("add-to-cluster", "old1").exit_code == EXIT_CODES[Kind.WRONG_STATE]
+    assert not env.storage.vms
+    env.hypervisor.managed_saves.clear()
     assert env.hypervisor.kept
     done = shell("add-to-cluster", "--name", "old1", "--new-name", "web1", "--disk-bus", "scsi")
     assert done.stdout == "web1 is Started on n1\n"
