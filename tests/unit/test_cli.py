@@ -253,7 +253,7 @@ def test_name_that_looks_like_an_option_is_refused_in_clear_text(shell):
 
 
 def test_domain_with_a_disk_that_cannot_be_copied_is_refused(shell, env, image):
-    net = "<disk type='network' device='disk'><source protocol='nbd' name='x'/><target dev='vda'/></disk>"
+    net = "<disk type='network'><source protocol='rbd' name='pool/x'/><target dev='vda'/></disk>"
     file = f"<disk device='disk'><driver type='qcow2'/><source file='{image}'/><target dev='vdb'/></disk>"
     pool = "<disk type='volume' device='disk'><source pool='p' volume='v'/><target dev='vdc'/></disk>"
     env.hypervisor.kept["old1"] = DOMAIN.replace("<devices/>", f"<devices>{net}{file}{pool}</devices>")
@@ -261,13 +261,15 @@ def test_domain_with_a_disk_that_cannot_be_copied_is_refused(shell, env, image):
     assert done.exit_code == EXIT_CODES[Kind.NOT_SUPPORTED]
     assert "disk vda of old1" in done.stderr
     assert "disk vdc of old1" in done.stderr
+    assert "qemu-img convert -O qcow2 rbd:pool/x FILE; then run this again with --image" in done.stderr
+    assert "qemu-img convert -O qcow2 SOURCE FILE; then name FILE" in done.stderr
     assert shell("add-to-cluster", "old1", "--image", image).exit_code == EXIT_CODES[Kind.NOT_SUPPORTED]
     assert not env.storage.vms
     env.hypervisor.kept["old1"] = DOMAIN.replace("<devices/>", f"<devices>{net}{file}</devices>")
     assert shell("add-to-cluster", "old1", "--image", image).exit_code == 0
     xml = env.storage.definitions.read("old1")
     assert env.storage.clients.images("old1") == ["system_old1", "data_old1_0"]
-    assert "nbd" not in xml
+    assert "pool/x" not in xml
     assert image not in xml
 
 

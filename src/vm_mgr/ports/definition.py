@@ -68,11 +68,15 @@ class Tie(NamedTuple):
 
 
 class HardDisk(NamedTuple):
-    """A hard disk as a definition has it: path is empty for one that is neither a file nor a block device."""
+    """A hard disk as a definition has it: path is empty for one that is neither a file nor a block device.
+
+    network: what qemu-img calls one that is reached by network.
+    """
 
     target: str
     path: str
     format: str
+    network: str = ""
 
 
 class Written(NamedTuple):
