@@ -625,6 +625,12 @@ class TestMedia:
         assert message.endswith("n2, n3")
         assert not notes(env, "node-unfit")
 
+    def test_what_is_set_for_that_is_told_once(self, env, vm):
+        (changed,) = notes(env, "definition-changed")
+        assert changed.count("startupPolicy optional") == 1
+        clone(env, CloneRequest(vm, "web2", VmSettings(), enable=False))
+        assert notes(env, "definition-changed") == [changed]
+
     @pytest.mark.parametrize("policy", ["mandatory", "requisite"])
     def test_policy_that_somebody_has_chosen_stays(self, env, image, policy):
         xml = domain(ISO.format(f" startupPolicy='{policy}'"))
