@@ -27,6 +27,7 @@ READS: Mapping[str, frozenset[str]] = {
                 "machine",
                 "made",
                 "name",
+                "immovable",
                 "nvram",
                 "opened",
                 "prepare",
