@@ -216,6 +216,10 @@ def test_local_domain_is_taken_over_and_then_forgotten(shell, env, image):
     assert shell("add-to-cluster", "old1").exit_code == EXIT_CODES[Kind.WRONG_STATE]
     env.hypervisor.running.clear()
     assert shell("add-to-cluster", "old1", "--new-name", "b d").exit_code == EXIT_CODES[Kind.INVALID]
+    env.hypervisor.managed_saves.add("old1")
+    assert shell("add-to-cluster", "old1").exit_code == EXIT_CODES[Kind.WRONG_STATE]
+    assert not env.storage.vms
+    env.hypervisor.managed_saves.clear()
     assert env.hypervisor.kept
     done = shell("add-to-cluster", "--name", "old1", "--new-name", "web1", "--disk-bus", "scsi")
     assert done.stdout == "web1 is Started on n1\n"
@@ -249,7 +253,7 @@ def test_name_that_looks_like_an_option_is_refused_in_clear_text(shell):
 
 
 def test_domain_with_a_disk_that_cannot_be_copied_is_refused(shell, env, image):
-    net = "<disk type='network' device='disk'><source protocol='nbd' name='x'/><target dev='vda'/></disk>"
+    net = "<disk type='network'><source protocol='rbd' name='pool/x'/><target dev='vda'/></disk>"
     file = f"<disk device='disk'><driver type='qcow2'/><source file='{image}'/><target dev='vdb'/></disk>"
     pool = "<disk type='volume' device='disk'><source pool='p' volume='v'/><target dev='vdc'/></disk>"
     env.hypervisor.kept["old1"] = DOMAIN.replace("<devices/>", f"<devices>{net}{file}{pool}</devices>")
@@ -257,13 +261,15 @@ def test_domain_with_a_disk_that_cannot_be_copied_is_refused(shell, env, image):
     assert done.exit_code == EXIT_CODES[Kind.NOT_SUPPORTED]
     assert "disk vda of old1" in done.stderr
     assert "disk vdc of old1" in done.stderr
+    assert "qemu-img convert -O qcow2 rbd:pool/x FILE; then run this again with --image" in done.stderr
+    assert "qemu-img convert -O qcow2 SOURCE FILE; then name FILE" in done.stderr
     assert shell("add-to-cluster", "old1", "--image", image).exit_code == EXIT_CODES[Kind.NOT_SUPPORTED]
     assert not env.storage.vms
     env.hypervisor.kept["old1"] = DOMAIN.replace("<devices/>", f"<devices>{net}{file}</devices>")
     assert shell("add-to-cluster", "old1", "--image", image).exit_code == 0
     xml = env.storage.definitions.read("old1")
     assert env.storage.clients.images("old1") == ["system_old1", "data_old1_0"]
-    assert "nbd" not in xml
+    assert "pool/x" not in xml
     assert image not in xml
 
 

@@ -233,6 +233,21 @@ def test_disk_without_an_image_is_kept_and_named(env, image, source):
     assert "vdb" in notes(env)["foreign-disks"]
 
 
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("<source protocol='rbd' name='vms/old'><host name='mon1'/></source>", "rbd:vms/old"),
+        ("<source protocol='iscsi' name='iqn.a:t/1'><host name='san1'/></source>", "iscsi://san1/iqn.a:t/1"),
+        ("<source file='/srv/a.img'/>", ""),
+        ("", ""),
+    ],
+)
+def test_network_disk_is_called_as_qemu_img_does(source, name):
+    kind = "network" if "protocol" in source else "file"
+    disk = f"<disk type='{kind}'>{source}<target dev='vda'/></disk>"
+    assert [one.network for one in DomainXml().hard_disks(DOMAIN.format(disk))] == [name]
+
+
 def test_takeover_keeps_what_the_domain_has(env, image):
     text = DOMAIN.format(
         disk_xml("<serial>SYS1</serial>", bus="sata", dev="sda").replace("/old.qcow2", image)

@@ -159,6 +159,28 @@ def test_medium_is_inserted_and_ejected(web1, env):
     assert len(stored(env).findall("devices/disk")) == 2
 
 
+def test_several_drives_are_told_apart(web1, env):
+    more = "<disk type='{}' device='{}'><source file='/old'/><target dev='{}'/></disk>".format
+    both = more("file", "cdrom", "sdx") + more("file", "floppy", "fda")
+    before = env.storage.definitions.read("web1")
+    env.storage.definitions.describe("web1", {"xml": before.replace("</devices>", f"{both}</devices>")})
+    assert web1("set", "web1", "--insert", "/a.iso", "--drive", "sda").exit_code == 0
+    for words in (["--eject"], ["--insert", "/b.iso"]):
+        done = web1("set", "web1", *words)
+        assert done.exit_code == EXIT_CODES[Kind.INVALID]
+        assert "sda, sdx" in done.stderr
+
+    def media():
+        drives = stored(env).xpath("devices/disk[@device!='disk']")
+        return {one.find("target").get("dev"): one.xpath("string(source/@file)") for one in drives}
+
+    assert media() == {"sda": "/a.iso", "sdx": "/old", "fda": "/old"}
+    for drive in ("sdx", "fda"):
+        assert web1("set", "web1", "--eject", "--drive", drive).exit_code == 0
+    assert media() == {"sda": "/a.iso", "sdx": "", "fda": ""}
+    assert web1("set", "web1", "--eject", "--drive", "vda").exit_code == EXIT_CODES[Kind.NOT_FOUND]
+
+
 def test_stopped_vm_is_only_described(web1, env):
     web1("stop", "web1")
     done = web1("set", "web1", "--eject", "--memory", "3G")
@@ -176,6 +198,7 @@ def test_stopped_vm_is_only_described(web1, env):
         (["--change-network", f"{OTHER},br1"], Kind.NOT_FOUND),
         (["--change-network", MAC], Kind.INVALID),
         (["--insert", "/a.iso", "--eject"], Kind.INVALID),
+        (["--drive", "sda"], Kind.INVALID),
     ],
 )
 def test_change_that_is_none_leaves_all_as_it_was(web1, env, words, kind):

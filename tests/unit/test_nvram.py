@@ -24,6 +24,7 @@ from vm_mgr.operations.rename import rename
 from vm_mgr.operations.rollback import rollback
 from vm_mgr.operations.stop import stop
 from vm_mgr.ports.node_runner import NodeVerb
+from vm_mgr.reports import Note
 
 from .test_agent import proc  # noqa: F401 - a fixture
 from .test_io_errors import PROBE, Stands
@@ -92,6 +93,26 @@ def test_each_vm_gets_a_file_of_its_own_and_a_tpm_that_outlives_a_power_off():
     assert 'persistent_state="yes"' in first.xml
     assert DomainXml().nvram(DomainXml().renamed(first.xml, VmName("c"), {})) == PLACES
     assert DomainXml().completed(first.xml) == first.xml
+
+
+NAMED = [
+    os_of(f"<nvram{inner}</nvram>")
+    for inner in (">/old_VARS.fd", " type='file'><source file='/old_VARS.fd'/>")
+]
+
+
+@pytest.mark.parametrize("xml", NAMED)
+def test_what_becomes_of_the_variables_is_told_once(xml):
+    made = DomainXml().prepare(xml, VmName("a"), [])
+    (change,) = made.changes
+    assert "/old_VARS.fd is not taken" in change
+    assert made.variables == "/old_VARS.fd"
+    assert DomainXml().nvram(made.xml).variables == PLACES.variables
+    for options in ({"fresh": True}, {"copied": True}):
+        copy = DomainXml().prepare(xml, VmName("a"), [], **options)
+        assert (copy.changes, copy.variables) == (("UEFI variables: a copy of the source's",), "")
+    again = DomainXml().prepare(made.xml, VmName("a"), [])
+    assert (again.changes, again.variables) == ((), "")
 
 
 def test_bios_stays_as_it_is():
@@ -405,6 +426,8 @@ def test_clone_has_its_own_copy(web1):
     web1.storage.definitions.keep_nvram("web2", NEW)
     assert kept(web1) == OLD
     first, second = (DomainXml().nvram(web1.storage.definitions.read(name)) for name in ("web1", "web2"))
+    (changed,) = notes(web1, "definition-changed")
+    assert (changed.message.count("UEFI variables"), "VARS.fd" in changed.message) == (1, False)
     assert not set(first) & set(second)
 
 
@@ -416,13 +439,39 @@ def test_renamed_vm_has_it_still(web1):
     assert DomainXml().nvram(web1.storage.definitions.read("web9")) == PLACES
 
 
+def notes(env, code):
+    return [one for one in env.said if isinstance(one, Note) and one.code == code]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_variables_that_this_node_has_and_create_does_not_take_are_told(env, image, there):
+    if there:
+        env.nvram_files.there[NvramPlaces("/old_VARS.fd")] = OLD
+    create(env, CreateRequest(VmName("web1"), NAMED[0], (image,), start=False))
+    assert kept(env) == b""
+    assert ["add-to-cluster" in note.hint for note in notes(env, "variables-left")] == [True] * there
+
+
+def test_variables_that_can_not_be_read_hinder_no_create(env, image):
+    def fail(_places):
+        raise VmMgrError(Kind.ENVIRONMENT, "a link")
+
+    env.nvram_files.read = fail
+    create(env, CreateRequest(VmName("web1"), NAMED[0], (image,), start=False))
+    assert len(notes(env, "variables-left")) == 1
+
+
 def test_takeover_brings_what_the_domain_had(env, image):
     theirs = UEFI.replace("<type>hvm</type>", "<type>hvm</type><nvram>/old_VARS.fd</nvram>")
     disk = f"<disk type='file'><driver type='qcow2'/><source file='{image}'/><target dev='vda'/></disk>"
     env.hypervisor.kept["x"] = theirs.replace("<devices>", f"<devices>{disk}")
     env.nvram_files.there[NvramPlaces("/old_VARS.fd", PLACES.tpm)] = OLD
+    env.nvram_files.there[NvramPlaces("/old_VARS.fd")] = OLD
     add_to_cluster(env, Takeover(VmName("x"), VmName("web1"), start=False))
     assert kept(env) == OLD
+    assert not notes(env, "variables-left")
+    (changed,) = notes(env, "definition-changed")
+    assert "UEFI variables: a copy" in changed.message
 
 
 def test_tpm_that_is_edited_in_outlives_a_power_off_and_a_path_that_is_named_stays(web1):

@@ -26,7 +26,7 @@ from vm_mgr.operations.clone import CloneRequest, clone
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.disable import disable
 from vm_mgr.operations.edit import edit
-from vm_mgr.operations.enable import enable
+from vm_mgr.operations.enable import enable, resource_for
 from vm_mgr.operations.migrate import migrate
 from vm_mgr.operations.show import show
 from vm_mgr.operations.stop import stop
@@ -625,6 +625,12 @@ class TestMedia:
         assert message.endswith("n2, n3")
         assert not notes(env, "node-unfit")
 
+    def test_what_is_set_for_that_is_told_once(self, env, vm):
+        (changed,) = notes(env, "definition-changed")
+        assert changed.count("startupPolicy optional") == 1
+        clone(env, CloneRequest(vm, "web2", VmSettings(), enable=False))
+        assert notes(env, "definition-changed") == [changed]
+
     @pytest.mark.parametrize("policy", ["mandatory", "requisite"])
     def test_policy_that_somebody_has_chosen_stays(self, env, image, policy):
         xml = domain(ISO.format(f" startupPolicy='{policy}'"))
@@ -645,8 +651,16 @@ class TestMedia:
         env.hypervisor.xmls[vm] = env.storage.definitions.read(vm)
         with pytest.raises(VmMgrError, match="/var/tmp/inst") as caught:
             migrate(env, vm, "n2")
-        assert "--eject" in caught.value.hint
+        assert f"vm-mgr set {vm} --eject" in caught.value.hint
         assert not env.cluster.moves
+
+    def test_move_by_a_stop_says_where_the_drive_is_empty(self, env, vm):
+        env.storage.definitions.change_settings(vm, VmSettings())
+        env.cluster.reconfigure(resource_for(env, vm, VmSettings(), start=True))
+        for node, told in (("n2", ["n2"]), ("n1", [])):
+            env.said.clear()
+            migrate(env, vm, node)
+            assert [message.rpartition(": ")[2] for message in notes(env, "medium-missing")] == told
 
     def test_nothing_speaks_against_the_nodes_without_it(self, env, vm):
         for node in ("n2", "n3"):

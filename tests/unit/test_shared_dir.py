@@ -388,6 +388,15 @@ def in_use(path):
         holder.stdin.close()
 
 
+def test_unmounted_directory_is_first_a_matter_of_the_cluster(tmp_path):
+    with pytest.raises(VmMgrError) as caught:
+        opened(tmp_path).definitions.names()
+    steps = ("crm_mon -1", "crm_standby -N NODE -D", f"mount {tmp_path}")
+    places = [caught.value.hint.find(step) for step in steps]
+    assert -1 not in places
+    assert places == sorted(places)
+
+
 def test_unmounted_directory_is_never_an_empty_storage(tmp_path):
     root = tmp_path / "mountpoint"
     for there in (False, True):

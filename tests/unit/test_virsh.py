@@ -85,3 +85,35 @@ def test_guest_that_sleeps_is_woken_first(tmp_path, monkeypatch, act, states, do
     runner = Sleeper(*states)
     act(LocalLibvirt(runner, tmp_path))
     assert runner.done == done
+
+
+class Keeper:
+    """virsh with two domains that it keeps, of which old1 has a managed save."""
+
+    def __init__(self):
+        self.done = []
+
+    def run(self, argv, *, timeout_s, stdin=None, on_line=None):
+        words = tuple(argv[4:])
+        self.done.append(words)
+        saved = "--with-managed-save" in words
+        answers = {"list": "old1\n" if saved else "old1\nold2\n", "dumpxml": "<domain/>"}
+        return Completed(tuple(argv), 0, answers.get(words[0], ""), "")
+
+
+def test_domain_whose_memory_libvirt_has_saved_is_not_as_it_will_start(tmp_path):
+    virsh = LocalLibvirt(Keeper(), tmp_path)
+    with pytest.raises(VmMgrError) as caught:
+        virsh.definition("old1")
+    assert caught.value.kind is Kind.WRONG_STATE
+    assert "virsh managedsave-remove old1" in caught.value.hint
+    assert virsh.definition("old2") == "<domain/>"
+
+
+def test_forgotten_domain_keeps_its_files_and_its_saved_memory(tmp_path):
+    runner = Keeper()
+    LocalLibvirt(runner, tmp_path).undefine("old2")
+    verb, name, *options = runner.done[-1]
+    assert (verb, name) == ("undefine", "old2")
+    assert {"--keep-nvram", "--keep-tpm"} <= {*options}
+    assert not {"--nvram", "--tpm", "--managed-save", "--remove-all-storage"} & {*options}

@@ -28,7 +28,8 @@ def set_command(name: VmName, unset: tuple[str, ...], **options: Any) -> None:
 
     Network cards come and go at once, and so does a medium. What the running guest can't take changes at its
     next start, and is named. A card's new model or address always waits for the next start. `vm-mgr show` has
-    the addresses of the cards. An ISO image has to be on the node where the guest runs.
+    the addresses of the cards. An ISO image has to be on the node where the guest runs. Of several optical
+    drives, --drive names one.
 
     \b
     Example:
@@ -47,7 +48,8 @@ def set_command(name: VmName, unset: tuple[str, ...], **options: Any) -> None:
     if off and options["on_move"] is None:
         options["on_move"] = OnMove.RESTART.value
     add, change, remove = (options.pop(f"{verb}_network") for verb in ("add", "change", "remove"))
-    devices = changes_of(add, change, remove, options.pop("insert"), eject=options.pop("eject"))
+    insert, eject, drive = (options.pop(word) for word in ("insert", "eject", "drive"))
+    devices = changes_of(add, change, remove, insert, eject=eject, drive=drive or "")
     settings = settings_changes(options)
     settings |= dict.fromkeys(UNSETTABLE[key] for key in unset)
     changes = Changes(settings, **own, devices=devices)

@@ -33,9 +33,10 @@ class CardChange(NamedTuple):
 
 
 class Medium(NamedTuple):
-    """An image for the optical drive; none to eject what is in it."""
+    """An image for a drive; none to eject what is in it. drive: its target; the only optical one if empty."""
 
     path: str = ""
+    drive: str = ""
 
 
 DeviceChange = CardChange | Medium
@@ -97,19 +98,28 @@ def new_card(text: str) -> Card:
 
 
 def changes_of(
-    add: Sequence[str], change: Sequence[str], remove: Sequence[str], insert: str | None, *, eject: bool
+    add: Sequence[str],
+    change: Sequence[str],
+    remove: Sequence[str],
+    insert: str | None,
+    *,
+    eject: bool,
+    drive: str = "",
 ) -> tuple[DeviceChange, ...]:
     """Read what the options of `set` say; raises INVALID.
 
     >>> changes_of(["br0"], [], ["52:54:00:00:00:01"], None, eject=True)[1:]
-    (CardChange(mac='52:54:00:00:00:01', card=None), Medium(path=''))
+    (CardChange(mac='52:54:00:00:00:01', card=None), Medium(path='', drive=''))
     """
     if insert is not None and eject:
         raise VmMgrError(Kind.INVALID, "a medium is either inserted or ejected", hint="--insert replaces one")
+    if drive and insert is None and not eject:
+        hint = "give --insert FILE, or --eject"
+        raise VmMgrError(Kind.INVALID, f"nothing is to be done with the drive {drive[:40]!r}", hint=hint)
     cards = [CardChange(card=new_card(text)) for text in add]
     for text in change:
         mac, _, rest = text.partition(",")
         cards.append(CardChange(mac_of(mac), card_of(rest)))
     cards += [CardChange(mac_of(text)) for text in remove]
-    media = [Medium(insert or "")] if eject or insert is not None else []
+    media = [Medium(insert or "", drive)] if eject or insert is not None else []
     return (*cards, *media)

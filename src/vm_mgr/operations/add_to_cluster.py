@@ -135,13 +135,13 @@ def _problems(domain: VmName, disks: Sequence[HardDisk]) -> list[VmMgrError]:
     if not disks:
         hint = "give the image of its system disk: --image FILE"
         return [VmMgrError(Kind.INVALID, f"{domain} has no hard disk", hint=hint)]
-    hint = f"copy it to a file and name that in the definition: virsh edit {domain}"
-    return [
-        VmMgrError(
-            Kind.NOT_SUPPORTED,
-            f"the disk {disk.target} of {domain} is neither a file nor a block device",
-            hint=hint,
-        )
-        for disk in disks
-        if not disk.path
-    ]
+    problems = []
+    for disk in disks:
+        if not disk.path:
+            message = f"the disk {disk.target} of {domain} is neither a file nor a block device"
+            copy = f"qemu-img convert -O qcow2 {disk.network or 'SOURCE'} FILE"
+            first = disk is disks[0]
+            use = "run this again with --image FILE" if first else "name FILE in the definition"
+            hint = f"copy it while nobody writes to it: {copy}; then {use}"
+            problems.append(VmMgrError(Kind.NOT_SUPPORTED, message, hint=hint))
+    return problems

@@ -88,7 +88,8 @@ def _prepared(env: Env, request: CloneRequest, settings: VmSettings) -> Prepared
     name, theirs = request.name, own_sources(env, request.source)
     disks = env.storages.get(env.storages.label_of(request.source)).disks
     own = [disks.locate(name, number, settings.disk_bus) for number in range(len(theirs))]
-    prepared = env.definitions.prepare(_base(env, request), name, own, fresh=not request.xml, own=theirs)
+    base, fresh = _base(env, request), not request.xml
+    prepared = env.definitions.prepare(base, name, own, fresh=fresh, copied=True, own=theirs)
     tell_definition(env, name, prepared, [disk.source for disk in own], settings)
     return prepared
 

@@ -221,7 +221,8 @@ def _prepared(env: Env, request: CreateRequest, images: list[ImageFile]) -> Prep
     disks = env.storages.get(request.storage).disks
     count = len(_sizes(request, images))
     own = [disks.locate(request.name, number, request.settings.disk_bus) for number in range(count)]
-    prepared = env.definitions.prepare(request.xml, request.name, own)
+    copied = bool(request.local or request.resource)
+    prepared = env.definitions.prepare(request.xml, request.name, own, copied=copied)
     taken = [
         f"{disk.target}: {image.path} in place of {disk.path}"
         for disk, image in zip(env.definitions.hard_disks(request.xml), images, strict=False)

@@ -47,6 +47,7 @@ class Prepared(NamedTuple):
 
     changes: what could not stay as it was, each with its place. shared: what a VM of the same text has too,
     and can't be replaced. foreign_disks: the hard disks that are none of the VM's own, by target and source.
+    variables: the file of UEFI variables that the text names, and that is not taken.
     """
 
     xml: str
@@ -54,6 +55,7 @@ class Prepared(NamedTuple):
     foreign_disks: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
+    variables: str = ""
 
 
 class Tie(NamedTuple):
@@ -68,11 +70,15 @@ class Tie(NamedTuple):
 
 
 class HardDisk(NamedTuple):
-    """A hard disk as a definition has it: path is empty for one that is neither a file nor a block device."""
+    """A hard disk as a definition has it: path is empty for one that is neither a file nor a block device.
+
+    network: what qemu-img calls one that is reached by network.
+    """
 
     target: str
     path: str
     format: str
+    network: str = ""
 
 
 class Written(NamedTuple):
@@ -196,12 +202,14 @@ class DefinitionWriting(Protocol):
         disks: Sequence[Disk],
         *,
         fresh: bool = False,
+        copied: bool = False,
         own: Sequence[str] = (),
     ) -> Prepared:
         """Enforce name, UUID and MAC addresses, and put the disks in place; the rest stays as it is.
 
-        fresh: with an identity of its own, and nothing that only one VM may have. own: the sources in the
-        text whose places the disks take; else it is the first hard disks. Raises NOT_SUPPORTED.
+        fresh: a copy with an identity of its own, and nothing that only one VM may have. copied: its UEFI
+        variables come along. own: the sources in the text whose places the disks take; else it is the first
+        hard disks. Raises NOT_SUPPORTED.
         """
         ...
 

@@ -10,13 +10,30 @@ from vm_mgr.ports.definition import LiveChange
 from vm_mgr.ports.guest_access import GuestAccess
 from vm_mgr.ports.live_migration import LiveMigration
 
-__all__ = ["Devices", "Domains", "GuestDisks", "GuestMemory", "Guests", "Hypervisor", "half_error"]
+__all__ = [
+    "Devices",
+    "Domains",
+    "GuestDisks",
+    "GuestMemory",
+    "Guests",
+    "Hypervisor",
+    "half_error",
+    "saved_error",
+]
 
 
 def half_error(name: VmName, reason: PauseReason) -> VmMgrError:
     """Say that a guest is paused as a half of a live migration."""
     hint = f"the cluster decides within a minute; see: vm-mgr status {name}"
     return VmMgrError(Kind.WRONG_STATE, f"{name} is paused in a live migration here ({reason})", hint=hint)
+
+
+def saved_error(name: VmName) -> VmMgrError:
+    """Say that libvirt has saved the memory of a domain that it keeps, as libvirt-guests does."""
+    hint = f"let the guest go on and shut it down: virsh start {name}; virsh shutdown {name}; "
+    hint += f"or lose that memory, as by a power failure: virsh managedsave-remove {name}"
+    message = f"{name} has a managed save: this node keeps its guest's memory in a file"
+    return VmMgrError(Kind.WRONG_STATE, message, hint=hint)
 
 
 class Domains(Protocol):
@@ -55,7 +72,10 @@ class Domains(Protocol):
         ...
 
     def definition(self, name: VmName) -> str:
-        """Give the XML of a domain that libvirt itself keeps, as it will start next; raises NOT_FOUND."""
+        """Give the XML of a domain that libvirt itself keeps, as it will start next.
+
+        Raises NOT_FOUND, and WRONG_STATE for one that will go on with a managed save, which has its own XML.
+        """
         ...
 
     def acts_alone(self, name: VmName) -> str:

@@ -92,6 +92,7 @@ class DomainXml(ApplianceXml):
         disks: Sequence[Disk],
         *,
         fresh: bool = False,
+        copied: bool = False,
         own: Sequence[str] = (),
     ) -> Prepared:
         """Keep what the text says, but for what a VM of the cluster can't have.
@@ -106,11 +107,15 @@ class DomainXml(ApplianceXml):
         # libvirt refuses a UUID that the guest's firmware does not tell too.
         for entry in root.iterfind("sysinfo/system/entry[@name='uuid']"):
             entry.text = ident
-        own_nvram(root, ident)
+        variables = own_nvram(root, ident)
+        left = "" if fresh or copied else variables
+        if variables:
+            new = f"new from the firmware's template, {left} is not taken"
+            changes.append("UEFI variables: " + (new if left else "a copy of the source's"))
         devices = _devices(root)
         _give_addresses(devices)
         changes += put_in_place(devices, disks, own)
-        make_media_optional(root)
+        changes += make_media_optional(root)
         mine = {disk.source for disk in disks}
         foreign = [one for one in hard_disks(devices) if source_of(one) not in mine]
         return Prepared(
@@ -119,6 +124,7 @@ class DomainXml(ApplianceXml):
             foreign_disks=tuple(f"{label_of(one)} {source_of(one)}" for one in foreign),
             changes=tuple(changes),
             shared=tuple(shared(root)) if fresh else (),
+            variables=left,
         )
 
     def renamed(self, xml: str, name: VmName, sources: Mapping[str, str]) -> str:

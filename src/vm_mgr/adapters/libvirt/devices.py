@@ -4,8 +4,9 @@ import secrets
 
 from lxml import etree
 
+from vm_mgr.adapters.libvirt.domain_disks import label_of
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.devices import Card, CardChange, DeviceChange, NewMachine
+from vm_mgr.model.devices import Card, CardChange, DeviceChange, Medium, NewMachine
 from vm_mgr.ports.definition import Edited, LiveChange
 
 __all__ = ["edited", "made"]
@@ -15,6 +16,7 @@ __all__ = ["edited", "made"]
 CPU = "Nehalem"
 # Places for disks and cards that are added while the guest runs; libvirt makes no spare ones on q35.
 SPARE_PORTS = 10
+REMOVABLE = ("cdrom", "floppy")
 TEMPLATE = """\
 <domain>
   <memory unit="KiB"/>
@@ -62,7 +64,7 @@ def made(machine: NewMachine) -> str:
 def edited(root: etree._Element, change: DeviceChange) -> Edited:
     """Change a domain; raises NOT_FOUND for a card that it does not have, EXISTS for an address twice."""
     devices = _child(root, "devices")
-    live, device = _card(devices, change) if isinstance(change, CardChange) else _medium(devices, change.path)
+    live, device = _card(devices, change) if isinstance(change, CardChange) else _medium(devices, change)
     etree.indent(root)
     return Edited(etree.tostring(root, encoding="unicode"), live, etree.tostring(device, encoding="unicode"))
 
@@ -115,15 +117,22 @@ def _mac(interface: etree._Element) -> str:
     return "" if mac is None else str(mac.get("address", "")).lower()
 
 
-def _medium(devices: etree._Element, path: str) -> tuple[LiveChange, etree._Element]:
-    drive = devices.find("disk[@device='cdrom']")
-    live = LiveChange.UPDATE
-    if drive is None:
-        if not path:
-            hint = "it has no optical drive: nothing is to be ejected"
-            raise VmMgrError(Kind.NOT_FOUND, "there is no optical drive", hint=hint)
-        drive, live = _drive(devices), LiveChange.NEXT_START  # no drive on these buses can be attached
-    _put_medium(drive, path)
+def _medium(devices: etree._Element, change: Medium) -> tuple[LiveChange, etree._Element]:
+    drives = {label_of(one): one for kind in REMOVABLE for one in devices.iterfind(f"disk[@device='{kind}']")}
+    optical = [one for one in drives.values() if one.get("device") == "cdrom"]
+    has = f"it has: {', '.join(drives) or 'none'}"
+    if change.drive:
+        if change.drive not in drives:
+            raise VmMgrError(Kind.NOT_FOUND, f"there is no drive {change.drive} for media", hint=has)
+        optical = [drives[change.drive]]
+    if len(optical) > 1:
+        message = f"there are several optical drives: {', '.join(map(label_of, optical))}"
+        raise VmMgrError(Kind.INVALID, message, hint=f"name one: --drive {label_of(optical[0])}")
+    if not optical and not change.path:
+        raise VmMgrError(Kind.NOT_FOUND, "there is no optical drive to empty", hint=f"--drive TARGET; {has}")
+    # No drive on the buses of a new one can be attached.
+    drive, live = (optical[0], LiveChange.UPDATE) if optical else (_drive(devices), LiveChange.NEXT_START)
+    _put_medium(drive, change.path)
     return live, drive
 
 

@@ -49,7 +49,19 @@ def described(disk: etree._Element) -> HardDisk:
         target=label_of(disk),
         path=str(source.get("file") or source.get("dev") or "") if local and source is not None else "",
         format="luks" if disk.find(".//encryption") is not None else said,
+        network="" if source is None else _network_name(source),
     )
+
+
+def _network_name(source: etree._Element) -> str:
+    """Name it as qemu-img(1) does; nothing for what is reached by no network."""
+    protocol, name, host = source.get("protocol"), source.get("name", ""), source.find("host")
+    if not protocol:
+        return ""
+    if protocol == "rbd":
+        return f"rbd:{name}"
+    server = "" if host is None else str(host.get("name", ""))
+    return f"{protocol}://{server}/{name}"
 
 
 def written(disk: etree._Element) -> Written:

@@ -43,13 +43,14 @@ Renew = Callable[[etree._Element, str, Names], None]  # noqa: SLF001 - lxml has 
 class Rule(NamedTuple):
     """What it is called, where it is, how to get another.
 
-    is_fixed: which values are not libvirt's own. gone: what is told where no other value is there afterwards.
+    renew: none where another part of vm-mgr does it. is_fixed: which values are not libvirt's own. gone: what
+    is told where no other value is there afterwards.
     """
 
     what: str
     place: str
     key: str
-    renew: Renew
+    renew: Renew | None
     is_fixed: Callable[[str], bool] = bool
     gone: str = "chosen at the start"
 
@@ -70,6 +71,8 @@ def give_own(root: etree._Element, name: str) -> list[str]:
     """Replace all that the VM of this definition has alone but its UUID, and say what changes."""
     names, told = Names((root.findtext("name") or "").strip(), name), list[str]()
     for rule, element, value in [*_found(root)]:
+        if rule.renew is None:
+            continue
         rule.renew(element, rule.key, names)
         if rule.what != MAC:
             now = (element.get(rule.key) if rule.key else element.text) if _is_within(root, element) else None
@@ -208,8 +211,8 @@ RULES = (
     Rule("generation ID", "genid", "", _own_uuid),
     Rule("hardware UUID", "hwuuid", "", _own_uuid),
     # A new VM gets a file of its own (nvram.py); `edit` may name one.
-    Rule("firmware variables", "os/nvram", "", _own_path),
-    Rule("firmware variables", "os/nvram/source", "file", _own_path),
+    Rule("firmware variables", "os/nvram", "", None),
+    Rule("firmware variables", "os/nvram/source", "file", None),
     Rule("firmware variables", "os/nvram/source", "name", _own_path),
     Rule("variable store", "os/varstore", "path", _own_path),
     Rule("TPM state", "devices/tpm/backend[@type='emulator']/source", "path", _own_path),

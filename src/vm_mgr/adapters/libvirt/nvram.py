@@ -20,9 +20,14 @@ def nvram_places(root: etree._Element, name: str, uuid: str) -> NvramPlaces:
     return NvramPlaces(_variables(root, name), _tpm(root, uuid))
 
 
-def own_nvram(root: etree._Element, uuid: str) -> None:
-    """Give the variables a file that no other VM has; a TPM has one by the UUID."""
-    if _has_variables(root):
+def own_nvram(root: etree._Element, uuid: str) -> str:
+    """Give the variables a file that no other VM has; a TPM has one by the UUID.
+
+    Gives the file that was named before, if it was another one.
+    """
+    named, own = _named(root), f"{VARIABLES}/{uuid}_VARS.fd"
+    has = _has_variables(root)
+    if has:
         system = root.find("os")
         assert system is not None  # noqa: S101 - it has variables
         store = system.find("nvram")
@@ -33,8 +38,9 @@ def own_nvram(root: etree._Element, uuid: str) -> None:
             store.remove(source)
         if store.get("type"):
             del store.attrib["type"]
-        store.text = f"{VARIABLES}/{uuid}_VARS.fd"
+        store.text = own
     outlive_power_off(root)
+    return named if has and named != own else ""
 
 
 def outlive_power_off(root: etree._Element) -> None:
@@ -77,13 +83,13 @@ def _has_variables(root: etree._Element) -> bool:
 def _variables(root: etree._Element, name: str) -> str:
     if not _has_variables(root):
         return ""
-    store = root.find("os/nvram")
-    if store is not None:
-        source = store.find("source")
-        path = (store.text or "").strip() or ("" if source is None else str(source.get("file", "")))
-        if path:
-            return path
-    return f"{VARIABLES}/{name}_VARS.fd"
+    return _named(root) or f"{VARIABLES}/{name}_VARS.fd"
+
+
+def _named(root: etree._Element) -> str:
+    store, source = root.find("os/nvram"), root.find("os/nvram/source")
+    text = "" if store is None else (store.text or "").strip()
+    return text or ("" if source is None else str(source.get("file", "")))
 
 
 def _emulated(root: etree._Element) -> etree._Element | None:

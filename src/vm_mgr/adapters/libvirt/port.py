@@ -15,7 +15,7 @@ from vm_mgr.adapters.libvirt.parse import parse_capacity
 from vm_mgr.adapters.libvirt.virsh import CONNECT_S, DEVICE_S, FREEZE_S, MONITOR_S, SHORT_S, check
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.pause import PauseReason
-from vm_mgr.ports.hypervisor import half_error
+from vm_mgr.ports.hypervisor import half_error, saved_error
 from vm_mgr.ports.live_migration import quiet
 from vm_mgr.room import in_memory
 
@@ -35,10 +35,8 @@ __all__ = ["LocalLibvirt"]
 WAKE_TRIES, WAKE_S = 25, 0.2
 
 # libvirt refuses to forget a domain of which it keeps any of these; its files stay.
-UNDEFINE = (
-    *("--managed-save", "--snapshots-metadata", "--checkpoints-metadata"),
-    *("--keep-nvram", "--keep-tpm"),
-)
+# Without --managed-save it refuses one whose saved memory would be deleted.
+UNDEFINE = ("--snapshots-metadata", "--checkpoints-metadata", "--keep-nvram", "--keep-tpm")
 
 
 class LocalLibvirt:
@@ -287,6 +285,8 @@ class LocalLibvirt:
         if name not in self._kept():
             hint = "see them: virsh list --all --persistent"
             raise VmMgrError(Kind.NOT_FOUND, f"libvirt keeps no domain {name} on this node", hint=hint)
+        if name in self._kept("--with-managed-save"):
+            raise saved_error(name)
         done = self._virsh("dumpxml", "--inactive", "--security-info", name)
         check(done)
         return done.stdout
@@ -319,8 +319,8 @@ class LocalLibvirt:
         rows = [line.split(maxsplit=1) for line in listed.stdout.splitlines()]
         return [(row[0], row[1].strip()) for row in rows if len(row) == 2]
 
-    def _kept(self) -> list[str]:
-        listed = self._virsh("list", "--all", "--persistent", "--name")
+    def _kept(self, *only: str) -> list[str]:
+        listed = self._virsh("list", "--all", "--persistent", *only, "--name")
         check(listed)
         return _names(listed)
 

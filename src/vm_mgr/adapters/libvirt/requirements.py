@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 from lxml import etree
 
+from vm_mgr.adapters.libvirt.domain_disks import label_of
 from vm_mgr.model.numbers import whole_number
 from vm_mgr.model.requirement_words import MEDIUM, word
 
@@ -61,12 +62,13 @@ def requirements(root: etree._Element, is_shared: IsShared) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def make_media_optional(root: etree._Element) -> bool:
-    """Tell whether anything is changed; a policy that somebody has chosen stays."""
+def make_media_optional(root: etree._Element) -> list[str]:
+    """Say of which drives that is new; a policy that somebody has chosen stays."""
     found = [source for source, _ in optional_media(root) if not source.get("startupPolicy")]
     for source in found:
         source.set("startupPolicy", "optional")
-    return bool(found)
+    drives = (label_of(drive) for source in found for drive in source.iterancestors("disk"))
+    return [f"{label}: startupPolicy optional (elsewhere the drive is empty)" for label in drives]
 
 
 def optional_media(root: etree._Element) -> list[tuple[etree._Element, str]]:

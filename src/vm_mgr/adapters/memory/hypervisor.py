@@ -11,7 +11,7 @@ from vm_mgr.adapters.memory.guest_access import MemoryGuests
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.capacity import NodeCapacity
 from vm_mgr.model.pause import PauseReason
-from vm_mgr.ports.hypervisor import half_error
+from vm_mgr.ports.hypervisor import half_error, saved_error
 from vm_mgr.ports.live_migration import quiet
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class MemoryHypervisor:
         self.consoles: list[tuple[VmName, str]] = []
         self.grown: list[tuple[VmName, str, int]] = []
         self.kept: dict[VmName, str] = {}
+        self.managed_saves: set[VmName] = set()
         self.alone: dict[VmName, str] = {}
         self.plugged: dict[VmName, list[str]] = {}
         self.no_free_slot = False
@@ -306,6 +307,8 @@ class MemoryHypervisor:
         self._call("definition", 0)
         if name not in self.kept:
             raise VmMgrError(Kind.NOT_FOUND, f"there is no domain {name}")
+        if name in self.managed_saves:
+            raise saved_error(name)
         return self.kept[name]
 
     def acts_alone(self, name: VmName) -> str:
@@ -315,6 +318,8 @@ class MemoryHypervisor:
     def undefine(self, name: VmName) -> None:
         """Forget it."""
         self._call("undefine", 0)
+        if name in self.managed_saves:
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, "domain managed save image exists")
         self.kept.pop(name, None)
 
     def find_vm(self, name: VmName, *, uuid: str = "") -> int | None:

@@ -110,7 +110,12 @@ class Mount:
             raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint) from error
         except (FileNotFoundError, NotADirectoryError) as error:
             message = f"the storage is not mounted: there is no {self.marker}"
-            hint = f"mount it: mount {self.root}; a new one is initialised once, by hand"
+            hint = (
+                "the cluster mounts it, but not on a node in standby; see: crm_mon -1; "
+                "end a standby: crm_standby -N NODE -D -l reboot (after a drain), or without -l; "
+                f"only where the cluster has no resource for it: mount {self.root}; "
+                "a new one is initialised once, by hand"
+            )
             raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint) from error
         except OSError as error:
             raise _failed(f"can't reach the storage {self.root}", error, self.root) from error

@@ -18,6 +18,7 @@ from vm_mgr.operations.migration.options import (
 from vm_mgr.operations.migration.outcome import announcement
 from vm_mgr.operations.migration.plan import plan_for
 from vm_mgr.operations.migration.prechecks import arrival, side_effects
+from vm_mgr.operations.support.requirements import tell_media
 from vm_mgr.ports.cluster import Move
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
@@ -56,6 +57,8 @@ def order(env: Env, facts: Facts, guest: Guest, goal: Target, options: MigrateOp
         plan = _plan(env, facts, guest, terms) if picks else None
     found = simulate(env, Move(vm.name, source, goal.to, avoid=goal.avoid))
     side_effects(state, vm, source, goal, found).require(env.say)
+    if not vm.live_migration:
+        tell_media(env, state, vm.name, goal.to or found.target)
     words = render_terms(agent_terms(options, plan)) if vm.live_migration else ""
     return Order(words, terms._replace(strategy=plan.strategy) if plan else terms, asks, found.target)
 

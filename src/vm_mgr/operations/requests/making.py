@@ -256,6 +256,13 @@ FIELDS: dict[str, tuple[Field, ...]] = {
         _cards("remove_network", "Remove the network card of this address.", "MAC"),
         _file("insert", "Put this ISO image into the optical drive.", "--insert", argument="devices"),
         Field("eject", "Empty the optical drive.", "flag", ("--eject",), argument="devices"),
+        Field(
+            "drive",
+            "The drive for --insert or --eject, for example sdb; the only optical one if not given.",
+            options=("--drive",),
+            metavar="TARGET",
+            argument="devices",
+        ),
         _NO_CHECK,
         _ALLOW_ANY,
         RESTART_OTHERS,

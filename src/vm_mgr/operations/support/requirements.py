@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import NamedTuple
 
 from vm_mgr.errors import Kind, VmMgrError
@@ -20,6 +21,7 @@ __all__ = [
     "lacking_problem",
     "live_problems",
     "renew_requirements",
+    "tell_media",
     "withdraw_rules",
 ]
 
@@ -159,9 +161,20 @@ def live_problems(
     for one in requirements:
         if told.get(one) == MISSING and not needed([one]):
             message = f"{text(one)}, which is in a drive of {name}, is missing on {node}"
-            hint = f"eject it where the VM runs: virsh change-media {name} TARGET --eject; or copy it there"
+            hint = f"eject it: vm-mgr set {name} --eject; or copy it there"
             found.append(VmMgrError(Kind.WRONG_STATE, message, hint=hint))
     return found
+
+
+def tell_media(env: Env, state: ClusterState, name: VmName, node: NodeName | None) -> None:
+    """Say which media a VM that is to start on a node, or on any, does not find there."""
+    here = state.node(env.cluster.local_node())
+    if here is not None and here.observer:
+        return
+    with suppress(VmMgrError):  # a storage that does not answer hinders no move
+        words = env.definitions.requirements(env.storage.definitions.read(name))
+        media = [one for one in words if not needed([one])]
+        _tell_media(env, name, media, ask_nodes(env, state, media, host=node))
 
 
 def _reject(env: Env, xml: str, able: Collection[NodeName], allow: Collection[str]) -> VmMgrError | None:

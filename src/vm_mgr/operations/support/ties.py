@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.nvram import NvramPlaces
 from vm_mgr.model.on_move import OnMove, on_move_of
 from vm_mgr.model.vm import VmName, VmSettings
 from vm_mgr.ports.definition import Prepared, Tie
@@ -95,6 +96,10 @@ def tell_definition(
     if changes:
         text = f"the definition of {name} is kept but for: {'; '.join(changes)}"
         env.say(Note(Level.INFO, "definition-changed", text, f"vm-mgr show {name} --xml"))
+    if prepared.variables and _is_here(env, prepared.variables):
+        text = f"{name} begins without the UEFI variables that this node has: {prepared.variables}"
+        hint = "to keep them: vm-mgr add-to-cluster, once libvirt has the domain here (virsh define)"
+        env.say(Note(Level.WARNING, "variables-left", text, hint))
     if prepared.shared:
         text = f"{name} has what its source has, too: {', '.join(prepared.shared)}"
         hint = f"the two can't run on one node at the same time: vm-mgr edit {name}, or vm-mgr separate"
@@ -114,6 +119,13 @@ def warn_of_foreign(env: Env, name: VmName, disks: Collection[str], ties: Collec
     message += f"; and what may be on one node only: {_marked(ties)}" if ties else ""
     hint = f"it can only start where these disks exist and nobody else has them; or: vm-mgr add-disk {name}"
     env.say(Note(Level.WARNING, "foreign-disks", message, hint))
+
+
+def _is_here(env: Env, variables: str) -> bool:
+    try:
+        return bool(env.nvram_files.read(NvramPlaces(variables=variables)))
+    except VmMgrError:
+        return True  # something is, and can't be read
 
 
 def _marked(ties: Collection[Tie]) -> str:
