@@ -235,3 +235,31 @@ def test_name_that_a_killed_removal_has_left_in_ceph_is_free(lab: Lab, vm: str) 
     shell(lab, f"rados -p rbd rm rbd_header.{ident}")
     vm_mgr(lab, "clone", vm, "--dst_name", "life2", "--disable")
     assert content(lab, "life2") == content(lab, vm)
+
+
+BY_PATTERN = '<rsc_location id="theirs-loc" rsc-pattern="^life" node="n3" score="5"/>'
+
+
+def test_what_others_have_set_for_a_vm_is_seen_named_and_kept(lab: Lab, vm: str) -> None:
+    """By crm's own commands: a ticket, a hand on the VM, a constraint by a pattern, a group."""
+    shell(lab, f"vm-mgr set {vm} --enable-live-migration; vm-mgr enable {vm} --nostart")
+    shell(lab, f"crm configure rsc_ticket theirs siteA: {vm} loss-policy=stop; crm resource unmanage {vm}")
+    shell(lab, f"cibadmin -C -o constraints -X '{BY_PATTERN}'")
+    shown = shell(lab, f"vm-mgr show {vm} 2>&1")
+    assert "is-managed=false" in shown
+    assert "siteA" in shown
+    assert "theirs-loc" in shown
+    assert "is-managed" in shell(lab, f"vm-mgr set {vm} --priority 3 2>&1")
+    assert "is-managed=false" in shell(lab, f"vm-mgr show {vm}")
+    vm_mgr(lab, "start", vm, code=5)
+    shell(lab, f"crm resource manage {vm}")
+    assert "siteA" in vm_mgr(lab, "start", vm, code=5)
+    shell(lab, f"crm configure delete theirs; cibadmin -D -o constraints -X '{BY_PATTERN}'")
+    shell(lab, f"crm configure group theirs-group {vm}")
+    assert "theirs-group" in vm_mgr(lab, "disable", vm, code=5)
+    assert vm in shell(lab, "vm-mgr list")
+    shell(lab, "crm configure delete theirs-group")
+    events = json.loads(vm_mgr(lab, "events", vm, "-o", "json"))["events"]
+    asked = [one["detail"] for one in events if one["event"] == "asked"]
+    assert [detail.partition(" by ")[0] for detail in asked][-3:] == ["set", "enable", "set"]
+    assert all(detail.endswith(" on n1") for detail in asked)

@@ -6,6 +6,7 @@ import pytest
 
 from vm_mgr.adapters.ceph import identify
 from vm_mgr.model.cluster import Fencing
+from vm_mgr.model.intent import Intent
 from vm_mgr.model.storage import DiskClient, Identified
 from vm_mgr.ocf import guard
 from vm_mgr.ports.own_clients import Opened
@@ -169,3 +170,21 @@ def test_hook_waits_for_a_lock_alone_to_be_judged_and_never_asks_libvirt(node):
     assert 5 <= node.clock.now - began < 8
     node.storage.held = [HELD._replace(address="203.0.113.9:0/1")]
     assert guard.main(node, ["web1", "prepare", "begin", "-"], xml) == 1
+
+
+@pytest.mark.parametrize(
+    ("intent", "refused"),
+    [
+        (Intent("rollback", details={"phase": "rolling"}), True),
+        (Intent("remove", details={"phase": "deleting"}), True),
+        (Intent("rollback", details={"phase": "stopping"}), False),
+        (Intent("create-snapshot"), False),
+    ],
+    ids=["rolling back", "being removed", "not yet rolled back", "snapshot"],
+)
+def test_hook_refuses_disks_that_an_operation_has_left_between_two_states(node, capsys, intent, refused):
+    """By whatever name virsh starts them."""
+    node.intent_log.write("web1", intent)
+    assert guard.main(node, ["other", "prepare", "begin", "-"], network("rbd/system_web1")) == int(refused)
+    assert ("web1 is not started: " in capsys.readouterr().err) is refused
+    assert guard.main(node, ["other", "prepare", "begin", "-"], network("rbd/system_web2")) == 0

@@ -1,6 +1,7 @@
 """Refuse, as libvirt's hook, to start a domain whose disks in Ceph somebody else has open.
 
-For files in a shared directory libvirt's own lock manager does this (deploy/roles/shared_dir).
+So are disks that an operation has left between two states, and those of a VM whose memory is saved. Files in
+a shared directory are locked by libvirt's own lock manager (deploy/roles/shared_dir).
 
 libvirt calls /etc/libvirt/hooks/qemu with NAME OPERATION SUB-OPERATION - and the domain's XML on stdin,
 and refuses the start when the hook fails (https://libvirt.org/hooks.html). A hook must not call libvirt: that
@@ -9,13 +10,14 @@ would deadlock.
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from vm_mgr.agent import state_files
 from vm_mgr.config import CEPH
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.storage import Identified, disk_owner
 from vm_mgr.model.vm import VmName, name_problems
+from vm_mgr.operations.lifecycle.unfinished import require_whole
 from vm_mgr.operations.storage.disk_interlock import held, wait_free
 from vm_mgr.ports.node_env import NodeEnv
 
@@ -36,7 +38,9 @@ def check_start(env: NodeEnv, arguments: Sequence[str], xml: str) -> None:
         _announce(env, name)
     elif (operation, sub_operation) == ("prepare", "begin") and not _announced(env, name):
         found = _identified(env, xml) if env.storage_settings.ceph else Identified()
-        _refuse_saved(env, xml, found)
+        vms = _vms_in(env, xml, found)
+        _refuse_saved(env, vms)
+        _refuse_unfinished(env, vms)
         _refuse_held(env, name, found)
 
 
@@ -59,9 +63,16 @@ def _refuse_held(env: NodeEnv, name: str, found: Identified) -> None:
             raise held(env, name, holder, "not started")
 
 
-def _refuse_saved(env: NodeEnv, xml: str, found: Identified) -> None:
+def _refuse_unfinished(env: NodeEnv, vms: Collection[tuple[str, VmName]]) -> None:
+    """Refuse disks that an operation has left between two states: virsh knows nothing of it."""
+    for label, name in vms:
+        foreign = label != env.storage_settings.home
+        require_whole(env, env.storages.get(label), name, foreign_intent_log=foreign, limit_s=0)
+
+
+def _refuse_saved(env: NodeEnv, vms: Collection[tuple[str, VmName]]) -> None:
     """Refuse a boot next to saved memory, which would no longer fit; the agent has taken it by now."""
-    for label, name in _vms_in(env, xml, found):
+    for label, name in vms:
         state = env.storages.get(label).saved_memory.of(name)
         if state is not None and state.resumable:
             ways = f"vm-mgr start {name}, or give it up: vm-mgr stop --force {name}"
