@@ -253,7 +253,8 @@ def test_what_others_have_set_for_a_vm_is_seen_named_and_kept(lab: Lab, vm: str)
     assert "is-managed=false" in shell(lab, f"vm-mgr show {vm}")
     vm_mgr(lab, "start", vm, code=5)
     shell(lab, f"crm resource manage {vm}")
-    assert "siteA" in vm_mgr(lab, "start", vm, code=5)
+    assert "the ticket siteA is not granted" in vm_mgr(lab, "start", vm, code=6)
+    vm_mgr(lab, "stop", vm)
     shell(lab, f"crm configure delete theirs; cibadmin -D -o constraints -X '{BY_PATTERN}'")
     shell(lab, f"crm configure group theirs-group {vm}")
     assert "theirs-group" in vm_mgr(lab, "disable", vm, code=5)
@@ -261,5 +262,6 @@ def test_what_others_have_set_for_a_vm_is_seen_named_and_kept(lab: Lab, vm: str)
     shell(lab, "crm configure delete theirs-group")
     events = json.loads(vm_mgr(lab, "events", vm, "-o", "json"))["events"]
     asked = [one["detail"] for one in events if one["event"] == "asked"]
-    assert [detail.partition(" by ")[0] for detail in asked][-3:] == ["set", "enable", "set"]
+    asked_for = [detail.partition(" by ")[0] for detail in asked]
+    assert asked_for[-6:] == ["create", "set", "enable", "set", "start", "stop"]
     assert all(detail.endswith(" on n1") for detail in asked)
