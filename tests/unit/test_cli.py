@@ -332,7 +332,7 @@ def test_settings_change_and_say_when(shell, env):
     shell.create("web1", "--preferred-host", "n2", "--pacemaker-meta", "a=1", "--disk-bus", "scsi")
     done = shell("set", "web1", "--memory", "2G", "--priority", "0", "--enable-live-migration")
     assert done.stdout == "web1 is changed\n"
-    assert "in effect now: --enable-live-migration, --priority" in done.stderr
+    assert "in effect now: --on-move migrate, --priority" in done.stderr
     assert "vm-mgr restart web1" in done.stderr
     words = ["--unset", "preferred-host", "--disable-live-migration", "--pacemaker-meta", "a="]
     assert shell("set", "web1", *words, "--metadata", "owner=me", "--disk-bus", "").exit_code == 0

@@ -145,3 +145,45 @@ def test_disabled_vm_and_no_change(env, vm):
     assert codes(env) == ["unchanged", "effect-enable"]
     assert env.storage.definitions.settings(vm).priority == 4
     assert not env.intent_log.intents()
+
+
+HIBERNATES, RESTARTS = {"on_move": "hibernate", "live_migration": False}, {"on_move": None}
+MIGRATES = {"on_move": None, "live_migration": True}
+
+
+@pytest.mark.parametrize(
+    ("was", "asked"),
+    [
+        (HIBERNATES, RESTARTS),
+        (HIBERNATES, {}),
+        (RESTARTS, HIBERNATES),
+        (HIBERNATES, {"live_migration": True, "on_move": None}),
+    ],
+    ids=["no more", "still", "from now on", "live"],
+)
+def test_hibernation_is_what_was_asked_for_when_the_memory_changes_too(env, vm, monkeypatch, was, asked):
+    """The cluster changes only what differs between the two resources that it is given."""
+    set_vm(env, vm, Changes(was))
+    told = []
+    monkeypatch.setattr(env.cluster, "reconfigure", lambda *given: told.append(given))
+    set_vm(env, vm, Changes(asked, memory_bytes=3 << 30))
+    ((after, before),) = told
+    wanted = {**was, **asked}["on_move"] == "hibernate"
+    assert bool(after.hibernation_s) is wanted
+    assert after.hibernation_s != before.hibernation_s
+
+
+def dry(env, *words):
+    done = CliRunner(mix_stderr=False).invoke(app, ["set", "web1", *words, "--dry-run"], obj=env)
+    assert done.exit_code == 0, done.output
+    return [line.partition(". ")[2] for line in done.stdout.splitlines() if line[:1].isdigit()]
+
+
+@pytest.mark.usefixtures("vm")
+def test_dry_run_names_what_changes_and_nothing_else(env):
+    assert dry(env, "--memory", "2G") == ["store with web1: definition"]
+    assert dry(env, "--metadata", "site=north") == ["store the settings of web1: --metadata site=north"]
+    assert dry(env, "--on-move", "migrate", "--priority", "9") == [
+        "store the settings of web1: --on-move migrate, --priority 9",
+        "change the resource web1: live migration, priority 9, no longer priority 3",
+    ]

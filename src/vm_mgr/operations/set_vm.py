@@ -123,7 +123,7 @@ def _apply(env: Env, name: VmName, intent: Intent) -> None:
     before = (
         resource_for(env, name, _read(intent, "before"), start=True) if "before" in intent.details else None
     )
-    if before is not None and intent.details.get("xml"):
+    if before is not None and intent.details.get("xml") and after.hibernation_s:
         before = before._replace(hibernation_s=0)  # which goes by the memory, and that may be another now
     env.cluster.reconfigure(after, before)
 
@@ -267,13 +267,14 @@ def _tell(
         return
     now, later, disks = (_effective(fields, effect) for effect in ("now", "enable", "disks"))
     if now:
-        env.say(Note(Level.INFO, "effect-now", f"in effect now: {_options(now)}"))
+        env.say(Note(Level.INFO, "effect-now", f"in effect now: {_options(now, after)}"))
     if given:
         hint = f"vm-mgr restart {name}" if resource.active else ""
-        env.say(Note(Level.INFO, "effect-start", f"in effect from the next start: {_options(given)}", hint))
+        text = f"in effect from the next start: {_options(given, after)}"
+        env.say(Note(Level.INFO, "effect-start", text, hint))
     if later:
         hint = f"vm-mgr disable {name}; vm-mgr enable {name}"
-        text = f"in effect once {name} was disabled and enabled again: {_options(later)}"
+        text = f"in effect once {name} was disabled and enabled again: {_options(later, after)}"
         env.say(Note(Level.INFO, "effect-enable", text, hint))
     if disks:
         env.say(Note(Level.INFO, "effect-disk", "the disk bus is for disks that are added from now on"))
@@ -284,7 +285,9 @@ def _effective(fields: set[str], effect: str) -> list[str]:
     return sorted(one.name for one in SETTINGS if one.effect == effect and one.name in fields)
 
 
-def _options(fields: Sequence[str]) -> str:
+def _options(fields: Sequence[str], after: VmSettings) -> str:
     """Name fields as the command line does."""
     words = {one.name: one.field.options[0] for one in SETTINGS if one.field.options}
-    return ", ".join(words.get(field, f"--{field.removesuffix('_bytes')}") for field in fields)
+    words |= dict.fromkeys(MOVES, f"--on-move {on_move_of(after).value}")
+    named = [words.get(field, f"--{field.removesuffix('_bytes')}") for field in fields]
+    return ", ".join(dict.fromkeys(named))

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.migration import parse_terms
+from vm_mgr.model.on_move import on_move_of
 from vm_mgr.model.resource import Role
+from vm_mgr.model.settings import SETTINGS
 from vm_mgr.model.storage import disk_image
-from vm_mgr.model.vm import TargetRole
+from vm_mgr.model.vm import TargetRole, VmSettings
 from vm_mgr.ports.cluster import PATTERN
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from vm_mgr.model.cluster import NodeName
     from vm_mgr.model.resource import Dependency
     from vm_mgr.model.storage import DiskClient, ImageFile
-    from vm_mgr.model.vm import VmName, VmSettings
+    from vm_mgr.model.vm import VmName
     from vm_mgr.ports.cluster import Cluster, Move, VmResource
     from vm_mgr.ports.disks import Disks
     from vm_mgr.ports.hypervisor import Hypervisor
@@ -56,10 +58,18 @@ def _add(cluster: Cluster, resource: VmResource) -> str:
     return f"{verb} the resource {_list(resource.name, terms)}"
 
 
-def _reconfigure(cluster: Cluster, resource: VmResource, _before: VmResource | None = None) -> str:
+def _reconfigure(cluster: Cluster, resource: VmResource, before: VmResource | None = None) -> str:
     if resource.name not in cluster.state().resources:
         return ""
-    return f"change the resource {_list(resource.name, _terms(resource) or ['nothing special'])}"
+    now, was = (_terms_and_params(one) if one is not None else [] for one in (resource, before))
+    changed = [one for one in now if one not in was] + [f"no longer {one}" for one in was if one not in now]
+    if before is None:
+        changed = changed or ["nothing special"]
+    return f"change the resource {_list(resource.name, changed)}" if changed else ""
+
+
+def _terms_and_params(resource: VmResource) -> list[str]:
+    return [*_terms(resource), *(f"{key}={value}" for key, value in resource.params.items())]
 
 
 def _change_requirements(
@@ -144,9 +154,18 @@ def _need(dependency: Dependency) -> str:
 
 
 def _change_settings(definitions: StoredDefinitions, name: VmName, settings: VmSettings) -> str:
-    before, after = definitions.settings(name)._asdict(), settings._asdict()
-    changed = [f"{key} {_value(after[key])}" for key in after if after[key] != before[key]]
-    return f"store the settings of {_list(name, changed)}" if changed else ""
+    """Name what changes by its option; of the notes only those that change are given."""
+    before = definitions.settings(name)
+    changed = {key for key in VmSettings._fields if getattr(settings, key) != getattr(before, key)}
+    moves = {"live_migration", "on_move"}
+    words = [f"--on-move {on_move_of(settings).value}"] if changed & moves else []
+    for one in SETTINGS:
+        if one.name in changed - moves - {"user_metadata"}:
+            option = one.field.options[0] if one.field.options else one.name
+            words.append(f"{option} {_value(getattr(settings, one.name))}")
+    notes = settings.user_metadata.items()
+    words += [f"--metadata {key}={text}" for key, text in notes if before.user_metadata.get(key, "") != text]
+    return f"store the settings of {_list(name, words)}" if words else ""
 
 
 def _describe(_: object, name: VmName, metadata: Mapping[str, str | None]) -> str:
