@@ -221,7 +221,7 @@ def shell(node: str) -> None:
     sys.exit(subprocess.run(argv, check=False).returncode)
 
 
-@main.command()
+@main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("address")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def ssh(address: str, command: tuple[str, ...]) -> None:
@@ -230,7 +230,7 @@ def ssh(address: str, command: tuple[str, ...]) -> None:
     \b
     Example:
       sudo vm-mgr-lab ssh 192.0.2.201
-      sudo vm-mgr-lab ssh 192.0.2.201 uptime
+      sudo vm-mgr-lab ssh 192.0.2.201 uname -a
     """
     sys.exit(subprocess.run([*_lab().ssh_command(address), *command], check=False).returncode)
 

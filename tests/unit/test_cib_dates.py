@@ -1,5 +1,6 @@
 """A date in the CIB is compared with the clock of the cluster's controller, wherever it was written."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from vm_mgr.adapters.host.remote import SshNodes
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.adapters.pacemaker import moves
 from vm_mgr.adapters.pacemaker.cib_transaction import CibEditor
+from vm_mgr.adapters.pacemaker.port import Pacemaker
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import TargetRole
 from vm_mgr.ports.cluster import Move
@@ -54,6 +56,24 @@ def test_move_ends_by_the_clock_of_the_controller(ahead_s):
 
     assert move(clock, utc_at) == pytest.approx(clock.utc() + ahead_s + 240, abs=2)
     assert asked == ["n2"]
+
+
+def test_controller_is_asked_once_for_the_look_ahead_and_the_move():
+    clock, asked, tools = VirtualClock(), [], Tools()
+
+    def utc_at(node):
+        asked.append(node)
+        return clock.utc() + HOUR
+
+    cluster = Pacemaker(tools, clock, require=lambda: None, utc_at=utc_at)
+    wanted = Move("web1", "n1", "n2", lifetime_s=240)
+    with suppress(VmMgrError):  # the tools know no scheduler
+        cluster.simulate_move(wanted)
+    cluster.begin_move(wanted)
+    assert asked == ["n2"]
+    clock.sleep(11)
+    cluster.begin_move(wanted)
+    assert asked == ["n2", "n2"], "a clock may be set at any time"
 
 
 def test_controller_that_does_not_answer_leaves_the_own_clock():

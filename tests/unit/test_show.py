@@ -54,6 +54,23 @@ def shell(env):
     return lambda *words: CliRunner(mix_stderr=False).invoke(app, words, obj=env)
 
 
+@pytest.mark.parametrize(
+    ("now", "told"),
+    [
+        (XML, []),
+        (XML.replace("512", "256"), ["until its next start web1 runs with 256 MiB of memory"]),
+        (XML.replace("<vcpu>2", "<vcpu>4"), ["until its next start web1 runs with 4 vCPUs"]),
+    ],
+    ids=["the same", "memory", "processors"],
+)
+def test_what_the_guest_has_until_its_next_start_is_told(env, vm, now, told):
+    env.hypervisor.xmls[vm] = now
+    show(env, vm)
+    notes = [one for one in env.said if isinstance(one, Note) and one.code == "next-start"]
+    assert [one.message for one in notes] == told
+    assert all(one.hint == "vm-mgr restart web1" for one in notes)
+
+
 def test_everything_is_shown(env, vm):
     shown = show(env, vm)
     assert (shown.status.state.value, shown.status.node, shown.storage) == ("Started", "n2", "ceph")

@@ -285,3 +285,10 @@ def test_programs_for_seapath_are_warned_and_not_refused(env, image):
         environment.use(None)
     assert set(env.storage.vms) == {"web1", "web2"}
     assert len(notes(env)) == 2
+
+
+def test_log_in_libvirts_own_folder_is_made_on_each_node():
+    own = "<serial type='pty'><log file='/var/log/libvirt/qemu/web1.console.log'/></serial>"
+    assert DomainXml().ties(domain(own)) == ()
+    (told,) = DomainXml().ties(domain(own.replace("/var/log/libvirt/qemu", "/srv/logs")))
+    assert told.text == "log of the serial /srv/logs/web1.console.log"

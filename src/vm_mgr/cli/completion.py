@@ -15,7 +15,7 @@ def completion_command(shell: str) -> None:
 
     \b
     Example:
-      vm-mgr completion bash > /etc/bash_completion.d/vm-mgr
+      source <(vm-mgr completion bash)
     """
     from vm_mgr.cli.app import app  # noqa: PLC0415
 

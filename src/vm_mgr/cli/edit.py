@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import sys
 import tempfile
 
 import click
@@ -39,6 +40,9 @@ def edit_command(name: VmName, xml: str | None, yes: bool, allow: tuple[str, ...
     def operation(env: Env) -> bool:
         if xml:
             return _edit_file(env, name, xml, allow, yes=yes)
+        if not sys.stdin.isatty() and not any(os.environ.get(word) for word in ("VISUAL", "EDITOR")):
+            hint = f"give the new definition in a file: vm-mgr edit {name} --file FILE"
+            raise VmMgrError(Kind.INVALID, "an editor needs a terminal", hint=hint)
         return _edit(env, name, allow, yes=yes)
 
     changed = run(operation)

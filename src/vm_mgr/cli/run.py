@@ -9,6 +9,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from vm_mgr.cli.answer import answer, answer_all, output_format, remember_output
 from vm_mgr.cli.dry_run import Steps, agrees, can_ask, is_dry_run
@@ -145,7 +146,7 @@ def attempt(operation: Callable[["Env"], T], steps: Steps) -> T:
     debug = bool(context.meta.get("debug"))
     if debug:
         env.runner.log = _log_command
-    current.begin(env.doing)
+    current.begin(_called(context))
     _listen()
     try:
         result = operation(dry_run_env(env, steps.show) if dry else env)
@@ -247,6 +248,19 @@ def _name(given: str | None) -> VmName:
     if given is None:
         raise click.UsageError("give the name of the VM")
     return VmName(given)
+
+
+def _called(context: click.Context) -> str:
+    """Name the command and what it was given, for the record; notes may hold what is nobody's business."""
+    words = [context.info_name or ""]
+    for one in context.command.params:
+        source = context.get_parameter_source(one.name or "")
+        if isinstance(one, click.Option) and source is ParameterSource.COMMANDLINE:
+            value = context.params.get(one.name or "")
+            words.append(max(one.opts, key=len))
+            if isinstance(value, str | int) and not one.is_flag and "metadata" not in words[-1]:
+                words.append(str(value)[:40])
+    return " ".join(words)
 
 
 def _listen() -> None:

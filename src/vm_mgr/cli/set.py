@@ -54,7 +54,7 @@ def set_command(name: VmName, unset: tuple[str, ...], **options: Any) -> None:
     settings |= dict.fromkeys(UNSETTABLE[key] for key in unset)
     changes = Changes(settings, **own, devices=devices)
     if changes._replace(allow=()) == Changes():
-        raise click.UsageError("say what to change; see: vm-mgr set --help")
+        raise click.UsageError("say what to change")
     given = {"name": name, "changes": changes, "restart_others": restart_others}
     changed = perform("set", given)
     answer("set", given, changed, f"{name} is changed" if changed else "")

@@ -368,7 +368,7 @@ def _taken(
         hint = f"they can't run on one node at the same time: vm-mgr separate {name} {other}"
         env.say(Note(Level.WARNING, SHARED_WITH_VM, message, hint))
         return
-    hint = "remove it from the definition, and a new one is made; a copy that has its own of all: "
+    hint = "leave that out of the definition: a MAC address is made anew; or copy the VM: "
     hint += f"vm-mgr clone {other}; or accept it: --allow {SHARED_WITH_VM}"
     yield VmMgrError(Kind.EXISTS, message, hint=hint)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from vm_mgr.errors import VmMgrError, raise_all
 from vm_mgr.model.vm import VmName, VmState, VmStatus
 from vm_mgr.operations.support.bars import with_bars
-from vm_mgr.operations.support.fence_devices import warn_of_silent_devices
+from vm_mgr.operations.support.fence_devices import warn_of_lost_nodes, warn_of_silent_devices
 from vm_mgr.operations.support.vm_state import derive_status, outside
 from vm_mgr.reports import Level, Note
 
@@ -45,11 +45,7 @@ def look(env: Env) -> Listing:
     Only the cluster must answer: when a storage is down, what runs is what one wants to see.
     """
     state = env.cluster.state()
-    for node in state.nodes:
-        if node.unclean:
-            text = f"{node.name} is lost and not yet fenced: until it is, the cluster recovers nothing"
-            hint = f"see: crm_mon -1; only if you know that it is off: stonith_admin --confirm {node.name}"
-            env.say(Note(Level.WARNING, "node-lost", text, hint))
+    warn_of_lost_nodes(env, state)
     warn_of_silent_devices(env, state)
     warn_of_rules(env, sorted(state.ruled))
     vms = {

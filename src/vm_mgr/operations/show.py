@@ -18,7 +18,7 @@ from vm_mgr.operations.list_vms import warn_of_rules
 from vm_mgr.operations.storage.overlay import disk_problems
 from vm_mgr.operations.storage.quiesce import held_on
 from vm_mgr.operations.support.bars import with_bars
-from vm_mgr.operations.support.fence_devices import warn_of_silent_devices
+from vm_mgr.operations.support.fence_devices import warn_of_lost_nodes, warn_of_silent_devices
 from vm_mgr.operations.support.foreign_settings import set_by_others
 from vm_mgr.operations.support.placement import PlacementProblem, placement_problems
 from vm_mgr.operations.support.preconditions import require_defined
@@ -85,6 +85,7 @@ def show(env: Env, name: VmName) -> Shown:
         resource, seen = None, _outside(env, state, name)
     else:
         (seen,) = with_bars(env, [derive_status(resource, state)])
+    warn_of_lost_nodes(env, state)
     if seen.node:
         warn_of_silent_devices(env, state, seen.node)
     warn_of_rules(env, [name] if name in state.ruled else [])
@@ -96,6 +97,8 @@ def show(env: Env, name: VmName) -> Shown:
         words = looks.at("readiness", lambda: _requirements(env, name)) or ()
         for problem in looks.at("disks in use", lambda: disk_problems(env, state, name)) or ():
             env.say(Note(Level.WARNING, "writes-elsewhere", problem.message, problem.hint))
+        if seen.state is VmState.STARTED:
+            _tell_next_start(env, seen, shown.machine)
     return shown._replace(
         status=seen,
         since_utc=_since(looks, resource, configured.events) if resource else None,
@@ -139,6 +142,25 @@ class _Looks:
         """Say what is missing and why."""
         self.unknown.append(what)
         self.env.say(Note(Level.WARNING, "not-seen", f"{what}: {error.message}", error.hint))
+
+
+def _tell_next_start(env: Env, seen: VmStatus, stored: Machine) -> None:
+    """Say what the guest has until its next start, where that is not what is stored."""
+    try:
+        runs = env.definitions.machine(env.hypervisor_at(NodeName(seen.node)).running_definition(seen.name))
+    except VmMgrError:
+        return  # whether it stands is asked of the same libvirt, which is named then
+    differs = [
+        text
+        for now, then, text in (
+            (runs.memory_bytes, stored.memory_bytes, f"{runs.memory_bytes >> 20} MiB of memory"),
+            (runs.vcpus, stored.vcpus, f"{runs.vcpus} vCPU{'' if runs.vcpus == 1 else 's'}"),
+        )
+        if now != then
+    ]
+    if differs and runs.memory_bytes:
+        text = f"until its next start {seen.name} runs with {' and '.join(differs)}"
+        env.say(Note(Level.INFO, "next-start", text, f"vm-mgr restart {seen.name}"))
 
 
 def _requirements(env: Env, name: VmName) -> Sequence[str]:

@@ -146,8 +146,9 @@ class NspawnMachine:
         """Return a command prefix that runs a program inside, as root; LabError when the machine is off."""
         leader = self._leader()
         if leader is None:
-            state = "still booting" if self.is_on() else "off"
-            raise LabError(f"{self._name} is {state}", hint=f"vm-mgr-lab power {self._name} on")
+            if self.is_on():
+                raise LabError(f"{self._name} is still booting", hint="try again in some seconds")
+            raise LabError(f"{self._name} is off", hint=f"vm-mgr-lab power {self._name} on")
         self._visitors.create()
         return [
             *self._visitors.enter_command(),

@@ -17,6 +17,7 @@ IsShared = Callable[[str], bool]
 # Every node has these.
 EVERYWHERE = frozenset({"/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"})
 PROGRAMS = "/usr/"
+LOGS = "/var/log/libvirt/"  # libvirt's own folder, in which it makes the file
 NAMESPACE = "{http://libvirt.org/schemas/domain/qemu/1.0}"
 CHARACTER = ("serial", "parallel", "console", "channel", "rng", "smartcard", "redirdev", "tpm")
 # Of these libvirt goes by one, and we by the first; of several <devices> it takes what is in all.
@@ -105,7 +106,7 @@ def _devices(root: etree._Element) -> Found:
         yield from _passed_through(one)
         yield from _paths(one)
         for log in one.iterfind("log"):
-            if log.get("file"):
+            if not log.get("file", LOGS).startswith(LOGS):
                 yield f"log of the {one.tag}", str(log.get("file")), False
 
 

@@ -28,18 +28,29 @@ FORESIGHT_S = 600
 
 
 UtcAt = Callable[[NodeName], float]
+# For so long it is taken for known by how much another node's clock is ahead.
+KEPT_S = 10.0
 
 
 class CibEditor:
     """The configuration: each change is one transaction."""
 
-    def __init__(self, runner: Runner, clock: Clock, utc_at: UtcAt | None = None) -> None:
-        """utc_at gives the wall clock of any node, in seconds; without it all nodes have this one's."""
+    def __init__(
+        self,
+        runner: Runner,
+        clock: Clock,
+        utc_at: UtcAt | None = None,
+        ahead: dict[NodeName, tuple[float, float]] | None = None,
+    ) -> None:
+        """utc_at gives the wall clock of any node, in seconds; without it all nodes have this one's.
+
+        ahead keeps by how much nodes' clocks are ahead of this one's, and since when that is known.
+        """
         self.cib = Cib(runner, clock)
         self.runner = runner
         self.clock = clock
         self.utc_at = utc_at
-        self._ahead: float | None = None
+        self.ahead = {} if ahead is None else ahead
 
     def configured(self, name: VmName) -> Configured:
         """Read what it says of a VM."""
@@ -143,11 +154,19 @@ class CibEditor:
         Where that does not tell it, this node's has to do.
         """
         for node in find(cib, "configuration/nodes/node[@id=$name]", name=cib.get("dc-uuid", "")):
-            if self.utc_at and self._ahead is None:
-                self._ahead = 0.0
-                with suppress(VmMgrError):
-                    self._ahead = self.utc_at(NodeName(node.get("uname", ""))) - self.clock.utc()
-        return self.clock.utc() + (self._ahead or 0.0)
+            return self.clock.utc() + self._ahead_of_us(NodeName(node.get("uname", "")))
+        return self.clock.utc()
+
+    def _ahead_of_us(self, node: NodeName) -> float:
+        """Ask once: a command asks while the scheduler looks ahead, and needs it a moment later."""
+        ahead_s, asked = self.ahead.get(node, (0.0, None))
+        if self.utc_at is None or (asked is not None and self.clock.monotonic() - asked < KEPT_S):
+            return ahead_s
+        ahead_s = 0.0
+        with suppress(VmMgrError):
+            ahead_s = self.utc_at(node) - self.clock.utc()
+        self.ahead[node] = ahead_s, self.clock.monotonic()
+        return ahead_s
 
     def _long_ago(self) -> float:
         return self.clock.utc() - CLOCKS_S

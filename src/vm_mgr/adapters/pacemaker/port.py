@@ -54,6 +54,7 @@ class Pacemaker:
         self.clock = clock
         self.require = require
         self.utc_at = utc_at
+        self._ahead: dict[NodeName, tuple[float, float]] = {}
         self._look: Pending | None = None
         self._local = ""
 
@@ -212,4 +213,4 @@ class Pacemaker:
     def _editor(self) -> CibEditor:
         from vm_mgr.adapters.pacemaker.cib_transaction import CibEditor  # noqa: PLC0415 - lxml would double the cost of `status`
 
-        return CibEditor(self.runner, self.clock, self.utc_at)
+        return CibEditor(self.runner, self.clock, self.utc_at, self._ahead)

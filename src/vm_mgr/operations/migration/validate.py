@@ -1,5 +1,6 @@
 """Refuse a move that would not succeed or would harm others, and give what its agent is to be told."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -47,7 +48,10 @@ def order(env: Env, facts: Facts, guest: Guest, goal: Target, options: MigrateOp
     picks = asks and vm.live_migration and terms.strategy is Strategy.AUTO
     if picks:
         env.hypervisor_at(source).begin_dirty_rate(vm.name)
-    targets = load_targets(env, state, vm.name, source, goal, guest if asks else None)
+    with ThreadPoolExecutor(1) as pool:  # the scheduler is asked here, the targets over ssh
+        foreseen = pool.submit(simulate, env, Move(vm.name, source, goal.to, avoid=goal.avoid))
+        targets = load_targets(env, state, vm.name, source, goal, guest if asks else None)
+    found = foreseen.result()
     arrival(state, vm, source, targets).require(env.say)
     plan = None
     if not vm.live_migration and (goal.allow_stop or vm.hibernation_s):
@@ -55,7 +59,6 @@ def order(env: Env, facts: Facts, guest: Guest, goal: Target, options: MigrateOp
     elif vm.live_migration and asks:
         _say_if_too_slow(env, facts, guest, terms)
         plan = _plan(env, facts, guest, terms) if picks else None
-    found = simulate(env, Move(vm.name, source, goal.to, avoid=goal.avoid))
     side_effects(state, vm, source, goal, found).require(env.say)
     if not vm.live_migration:
         tell_media(env, state, vm.name, goal.to or found.target)

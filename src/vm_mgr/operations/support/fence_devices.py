@@ -1,4 +1,4 @@
-"""Say which fence devices don't work, before a node is lost that they are to fence."""
+"""Say which nodes wait for their fencing, and which fence devices would not work for the next one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ if TYPE_CHECKING:
     from vm_mgr.model.timings import FenceDevice
     from vm_mgr.ports.env import Env
 
-__all__ = ["warn_of_silent_devices"]
+__all__ = ["warn_of_lost_nodes", "warn_of_silent_devices"]
+
+
+def warn_of_lost_nodes(env: Env, state: ClusterState) -> None:
+    """Name each node whose fencing has not ended, and what a person can do."""
+    for node in state.nodes:
+        if node.unclean:
+            text = f"{node.name} is lost and not yet fenced: until it is, the cluster recovers nothing"
+            hint = f"see: crm_mon -1; only if you know that it is off: stonith_admin --confirm {node.name}"
+            env.say(Note(Level.WARNING, "node-lost", text, hint))
 
 
 def warn_of_silent_devices(env: Env, state: ClusterState, node: str = "") -> None:
