@@ -56,11 +56,6 @@ class StorageSettings(NamedTuple):
     directories: Mapping[str, DirectorySettings] = {}
     default: str = CEPH
 
-    @property
-    def home(self) -> str:
-        """The label of the storage that has the intents."""
-        return CEPH if self.ceph else self.default
-
 
 class Settings(NamedTuple):
     """The whole configuration."""

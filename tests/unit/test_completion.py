@@ -145,6 +145,9 @@ cli.main()
 def test_ctrl_c_while_a_shell_completes_leaves_no_traceback_in_the_prompt(completes):
     environment = {**os.environ, **({"_VM_MGR_COMPLETE": "bash_complete"} if completes else {})}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    pipes["preexec_fn"] = lambda: signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a job's is ignored
     with subprocess.Popen([sys.executable, "-c", HANGS], env=environment, text=True, **pipes) as program:
         assert program.stdout.readline() == "hanging\n"
         program.send_signal(signal.SIGINT)

@@ -85,7 +85,36 @@ echo "$*" >>{box}/logged
 """
 
 PYTHON = """#!/bin/sh
-exec {python} "$@"
+PYTHONPATH={box}/lib:$PYTHONPATH exec {python} "$@"
+"""
+
+# What a start asks of libvirt's binding: the fake virsh does it.
+BINDING = """
+import pathlib, subprocess, time
+VIR_ERR_OPERATION_INVALID, VIR_ERR_HOOK_SCRIPT_FAILED = 55, 70
+BOX = pathlib.Path("{box}")
+class libvirtError(Exception):
+    def get_error_code(self):
+        return 1
+class Host:
+    def isAlive(self):
+        return True
+    def close(self):
+        return 0
+    def createXML(self, xml, flags):
+        if (BOX / "hangs").exists():
+            time.sleep(600)
+        (BOX / "created.xml").write_text(xml)
+        argv = [BOX / "bin" / "virsh", "--connect", "x", "--quiet", "create", BOX / "created.xml"]
+        done = subprocess.run(argv, capture_output=True, text=True)
+        if done.returncode:
+            raise libvirtError(done.stderr)
+def registerErrorHandler(*_):
+    pass
+def open(uri):
+    if (BOX / "down").exists():
+        raise libvirtError("Failed to connect socket")
+    return Host()
 """
 
 
@@ -98,7 +127,7 @@ class Fakes(conformance.Machine):
         super().__init__(NAME, "vms", box, shell)
         self.box = box
         self.proc, self.run, self.state = box / "proc", box / "run", box / "state"
-        for folder in (self.proc, self.run, box / "vms", box / "bin"):
+        for folder in (self.proc, self.run, box / "vms", box / "bin", box / "lib"):
             folder.mkdir()
         (self.proc / "1").symlink_to("/proc/1")
         values = {"box": box, "name": NAME, "python": sys.executable, "recording": RECORDED[0]}
@@ -107,6 +136,7 @@ class Fakes(conformance.Machine):
             "bin/crm_mon": CRM_MON,
             "bin/logger": LOGGER,
             "bin/python3": PYTHON,
+            "lib/libvirt.py": BINDING,
             "qemu-system-fake": QEMU,
         }
         for path, text in programs.items():

@@ -64,12 +64,10 @@ def test_cib_is_changed_without_a_folder(full):
     assert ("web1" in old, "web1" in new) == (False, True)
 
 
-def test_domain_and_device_are_handed_over_without_a_folder(full, tmp_path):
+def test_device_is_handed_over_without_a_folder(full, tmp_path):
     tools = Tools()
-    virsh = LocalLibvirt(tools, tmp_path / "none")
-    virsh.create("<domain>ö</domain>", "web1", timeout_s=5)
-    virsh.attach("web1", "<disk/>")
-    assert tools.read["virsh"] == ["<domain>ö</domain>", "<disk/>"]
+    LocalLibvirt(tools, tmp_path / "none").attach("web1", "<disk>ö</disk>")
+    assert tools.read["virsh"] == ["<disk>ö</disk>"]
 
 
 @pytest.mark.parametrize("number", [errno.ENOMEM, errno.EMFILE, errno.ENFILE])

@@ -15,7 +15,7 @@ from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.resource import Dependency
 from vm_mgr.model.vm import TargetRole, VmState
 from vm_mgr.operations.support.vm_state import derive_status
-from vm_mgr.ports.cluster import Move, VmResource
+from vm_mgr.ports.cluster import Configured, Move, VmResource
 from vm_mgr.ports.runner import Completed
 
 RECORDED = sorted((Path(__file__).parents[1] / "recordings").glob("pacemaker-*/crm_mon--*.xml"))
@@ -308,7 +308,7 @@ def test_vm_is_read_back_as_it_was_written(cib):
     read = cib_read.read_configured(cib, "web1").vm
     meta = {"allow-migrate": "true", "priority": "7", "target-role": "Stopped"}
     assert read == vm._replace(meta=meta)
-    assert cib_read.read_configured(cib, "web2") == (None, {}, (), ())
+    assert cib_read.read_configured(cib, "web2") == Configured()
 
 
 def test_what_names_a_vm_is_found_and_told_from_its_settings(moved):

@@ -18,6 +18,7 @@ from vm_mgr.agent.moving import migrate_from, migrate_to, wait_gone
 from vm_mgr.agent.nvram import nvram_arrived, nvram_ended, nvram_left
 from vm_mgr.agent.parameters import Parameters
 from vm_mgr.bounded import OutOfTimeError, bounded
+from vm_mgr.config import CEPH
 from vm_mgr.errors import AbortedError, Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.event import AGENT_EXPECTED, SCRIPTS_FOLLOW, Event, EventKind
@@ -157,8 +158,9 @@ def _free(
 
 
 def _foreign_intent_log(env: NodeEnv, given: Parameters) -> bool:
+    settings = env.storage_settings
     own = given.storage or env.storages.label_of(given.name)
-    return own != env.storage_settings.home
+    return own != (CEPH if settings.ceph else settings.default)
 
 
 def _expected(given: Parameters, *, has_agent: bool) -> str:

@@ -65,9 +65,10 @@ def _refuse_held(env: NodeEnv, name: str, found: Identified) -> None:
 
 def _refuse_unfinished(env: NodeEnv, vms: Collection[tuple[str, VmName]]) -> None:
     """Refuse disks that an operation has left between two states: virsh knows nothing of it."""
+    settings = env.storage_settings
+    home = CEPH if settings.ceph else settings.default
     for label, name in vms:
-        foreign = label != env.storage_settings.home
-        require_whole(env, env.storages.get(label), name, foreign_intent_log=foreign, limit_s=0)
+        require_whole(env, env.storages.get(label), name, foreign_intent_log=label != home, limit_s=0)
 
 
 def _refuse_saved(env: NodeEnv, vms: Collection[tuple[str, VmName]]) -> None:

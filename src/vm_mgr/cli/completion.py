@@ -11,11 +11,11 @@ __all__ = ["completion_command"]
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion_command(shell: str) -> None:
-    """Print the completion script of a shell.
+    """Print the completion script of a shell. For this shell alone: source <(vm-mgr completion bash).
 
     \b
     Example:
-      source <(vm-mgr completion bash)
+      vm-mgr completion bash > /etc/bash_completion.d/vm-mgr
     """
     from vm_mgr.cli.app import app  # noqa: PLC0415
 
