@@ -95,3 +95,26 @@ def test_failure_of_libvirt_has_a_hint(stderr, hint):
     with pytest.raises(VmMgrError) as caught:
         check(Completed(("virsh",), 1, "", stderr))
     assert hint in caught.value.hint
+
+
+def test_guest_that_is_asked_once_more_for_a_disk_is_waited_for(env, vm, monkeypatch):
+    """QEMU refuses to ask it again; that the disk goes is what counts, and else the refusal is told."""
+    plugged = env.hypervisor.plugged[vm]
+    source, really = plugged[-1], env.clock.sleep
+
+    def refuse(*_):
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, "libvirt: already in the process of unplug")
+
+    monkeypatch.setattr(env.hypervisor, "detach", refuse)
+    with pytest.raises(VmMgrError, match=r"does not release .* already in the process") as caught:
+        remove_disk(env, vm, 1)
+    assert caught.value.kind is Kind.WRONG_STATE
+
+    def sleep(seconds):
+        if source in plugged:
+            plugged.remove(source)
+        really(seconds)
+
+    monkeypatch.setattr(env.clock, "sleep", sleep)
+    remove_disk(env, vm, 1)
+    assert len(env.storage.disks.of(vm)) == 1

@@ -58,17 +58,17 @@ def detach_disk(env: Env, name: VmName, source: str) -> None:
     def detach(hypervisor: GuestDisks) -> None:
         if source not in hypervisor.disk_sources(name):
             return
-        refused = None
+        refused = ""
         try:
             hypervisor.detach(name, source)
-        except VmMgrError as error:
-            refused = error  # so QEMU answers for a guest that is being asked already, too
+        except VmMgrError as error:  # so QEMU answers for a guest that is being asked already, too
+            refused = f" ({error.message})"
         deadline = env.clock.monotonic() + PATIENCE_S
         while source in hypervisor.disk_sources(name):
             if env.clock.monotonic() > deadline:
-                message = f"the guest of {name} does not release {source}; it is as before"
+                message = f"the guest of {name} does not release {source}; it is as before{refused}"
                 hint = f"unmount it in the guest and run this again, or stop the VM first: vm-mgr stop {name}"
-                raise refused or VmMgrError(Kind.WRONG_STATE, message, hint=hint)
+                raise VmMgrError(Kind.WRONG_STATE, message, hint=hint)
             env.say(Progress(f"waiting for the guest of {name} to release {source}"))
             env.clock.sleep(POLL_S)
 
