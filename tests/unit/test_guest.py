@@ -330,3 +330,4 @@ def test_failed_start_is_judged_by_libvirts_number(monkeypatch, tmp_path, said, 
         LocalLibvirt(None, tmp_path).create("<domain/>", "web1", timeout_s=5)
     assert (caught.value.kind, caught.value.message) == (kind, told)
     assert caught.value.hint
+    assert isinstance(caught.value.__cause__, Refusal)

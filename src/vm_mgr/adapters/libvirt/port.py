@@ -74,7 +74,7 @@ class LocalLibvirt:
         try:
             self.connection.call(lambda libvirt: self.connection.host(libvirt).createXML(xml, 0), timeout_s)
         except VmMgrError as error:
-            raise started_badly(error, name) from error
+            raise started_badly(error, name) from error.__cause__
 
     def shutdown(self, name: VmName, *, timeout_s: float) -> None:
         """Ask the guest to power off; one that sleeps does not hear it, until it is resumed."""
