@@ -47,7 +47,7 @@ def app1(lab: Lab) -> Iterator[str]:
     for text in CONSTRAINTS:
         lab.execute("n1", ["cibadmin", "--create", "--scope", "constraints", "--xml-text", text])
     try:
-        wait_until(lambda: state(lab, "app1") == ("Started", "n1"), what="app1 to start", timeout_s=90)
+        wait_until(lambda: state(lab, "app1") == ("Started", "n1"), what="app1 to start", timeout_s=180)
         yield "app1"
     finally:
         lab.execute("n1", ["vm-mgr", "stop", "app1", "--force"], check=False, timeout_s=120)

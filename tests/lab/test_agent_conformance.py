@@ -105,7 +105,7 @@ def test_checks_come_and_go_while_the_vm_runs(lab: Lab) -> None:
     kept = json.loads(shell(lab, "rbd image-meta get rbd/system_cmd1 _checks"))
     assert kept == {"qmp": "10", "counters": "10", "guest-agent": "60"}
     wanted = {("10000", "0"), ("10010", "0"), ("10020", "0"), ("60030", "0")}
-    wait_until(lambda: wanted <= ran(lab, "cmd1"), what="every monitor to have run", timeout_s=60)
+    wait_until(lambda: wanted <= ran(lab, "cmd1"), what="every monitor to have run", timeout_s=180)
     vm_mgr(lab, "set", "cmd1", "--no-check", "qmp", "--no-check", "counters", "--no-check", "guest-agent")
     assert monitors(lab, "cmd1") == {"10s": "0"}
     assert pid(lab, "cmd1") == first, "the VM was restarted for a check"
@@ -119,7 +119,7 @@ def test_half_dead_qemu_is_found_and_recovered(lab: Lab, check: str) -> None:
     create(lab, "cmd1", "vms", "--check", f"{check}=10s", "--pacemaker-params", "force_stop=1")
     first, node = pid(lab, "cmd1"), node_of(lab, "cmd1")
     level = {"qmp": "10010", "counters": "10020"}[check]
-    wait_until(lambda: (level, "0") in ran(lab, "cmd1"), what="the check to have run", timeout_s=60)
+    wait_until(lambda: (level, "0") in ran(lab, "cmd1"), what="the check to have run", timeout_s=180)
     at(lab, node, f"kill -STOP {first}")
     try:
         wait_until(lambda: f"check {check}" in failures(lab, "cmd1"), what="the failure", timeout_s=120)
@@ -167,14 +167,14 @@ def test_vm_that_writes_to_an_overlay_is_kept_until_it_is_committed(lab: Lab) ->
             assert refused.returncode == EXIT_CODES[Kind.WRONG_STATE]
             assert overlay in refused.stderr
             assert "blockcommit cmd1 vda --active --pivot" in refused.stderr
-        wait_until(lambda: at(lab, node, f"grep {note} || true"), what="the note", timeout_s=40)
+        wait_until(lambda: at(lab, node, f"grep {note} || true"), what="the note", timeout_s=180)
         at(lab, node, "virsh blockcommit cmd1 vda --active --pivot --wait; rm " + overlay)
-        wait_until(lambda: not at(lab, node, f"grep {note} || true"), what="its end", timeout_s=40)
+        wait_until(lambda: not at(lab, node, f"grep {note} || true"), what="its end", timeout_s=180)
         at(lab, node, take)
-        wait_until(lambda: at(lab, node, f"grep {note} || true"), what="the note", timeout_s=40)
+        wait_until(lambda: at(lab, node, f"grep {note} || true"), what="the note", timeout_s=180)
         at(lab, node, f"kill -KILL {pid(lab, 'cmd1')}")
-        wait_until(lambda: "elsewhere" in failures(lab, "cmd1"), what="the refusal", timeout_s=90)
-        wait_until(lambda: shown(lab, "cmd1")["state"] == "Failed", what="every node to refuse", timeout_s=90)
+        wait_until(lambda: "elsewhere" in failures(lab, "cmd1"), what="the refusal", timeout_s=180)
+        wait_until(lambda: shown(lab, "cmd1")["state"] == "Failed", what="every node to refuse", timeout_s=180)
         assert qemu_nodes(lab, "cmd1") == ()
         assert lab.execute("n1", ["vm-mgr", "start", "cmd1"], check=False).returncode != 0
         at(lab, node, f"qemu-img commit {overlay}")

@@ -117,9 +117,9 @@ def test_lock_in_the_cib_ends_with_its_process_on_another_node(lab: Lab) -> None
     lab.execute("n2", ["sh", "-c", "cat > /run/lock.py"], stdin=LOCK)
     at(lab, "n2", f"systemd-run --unit {HOLDER} /usr/bin/python3 -P /run/lock.py 300")
     try:
-        wait_until(lambda: "busy" in tried(), what="the lock of n2", timeout_s=30)
+        wait_until(lambda: "busy" in tried(), what="the lock of n2", timeout_s=180)
         at(lab, "n2", f"systemctl kill --signal KILL {HOLDER}")
-        wait_until(lambda: "locked" in tried(), what="the end of the lock", timeout_s=30)
+        wait_until(lambda: "locked" in tried(), what="the end of the lock", timeout_s=180)
     finally:
         at(
             lab,

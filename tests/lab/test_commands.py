@@ -270,11 +270,11 @@ def test_vms_of_two_storages_are_kept_apart_and_together(lab: Lab) -> None:
     create(lab, "cmd1", "ceph", *QUICK)
     create(lab, "cmd2", "vms", *QUICK)
     vm_mgr(lab, "separate", "cmd1", "cmd2", "--strong", "--restart-others")
-    wait_until(lambda: "" not in nodes(lab) and len(nodes(lab)) == 2, what="two nodes", timeout_s=60)
+    wait_until(lambda: "" not in nodes(lab) and len(nodes(lab)) == 2, what="two nodes", timeout_s=180)
     assert json.loads(vm_mgr(lab, "list-colocation", "cmd1", "-o", "json")) == {"cmd2": "-INFINITY"}
     assert shown(lab, "cmd2")["colocations"] == [{"name": "cmd1", "beside": "cmd2", "score": "-INFINITY"}]
     vm_mgr(lab, "add-colocation", "cmd1", "cmd2", "--strong", "--restart-others")
-    wait_until(lambda: "" not in nodes(lab) and len(nodes(lab)) == 1, what="one node", timeout_s=60)
+    wait_until(lambda: "" not in nodes(lab) and len(nodes(lab)) == 1, what="one node", timeout_s=180)
     vm_mgr(lab, "remove-colocation", "cmd1")
     assert json.loads(vm_mgr(lab, "list-colocation", "cmd1", "-o", "json")) == {}
 

@@ -104,7 +104,7 @@ def booted(lab: Lab, *names: str) -> str:
             (node_of(lab, name), "running") in arrivals(lab, name, began.isoformat()) for name in names
         ),
         what="the record of the starts",
-        timeout_s=30,
+        timeout_s=180,
     )
     return datetime.now(UTC).isoformat()
 
@@ -116,10 +116,10 @@ def test_interruption_harms_no_vm_and_leaves_no_constraint_in_effect(lab: Lab, s
         create(lab, name, "ceph", *THERE)
     since = booted(lab, "cmd1", "cmd2")
     command = shell(lab, f"vm-mgr migrate --all-from {NODE} >/dev/null 2>&1 & echo $!").strip()
-    wait_until(lambda: constraints(lab) != "", what="the first move", timeout_s=60)
+    wait_until(lambda: constraints(lab) != "", what="the first move", timeout_s=180)
     shell(lab, f"kill -{signal} {command} || true")
     if signal == "TERM":
-        wait_until(lambda: constraints(lab) == "", what="the end of the moves", timeout_s=60)
+        wait_until(lambda: constraints(lab) == "", what="the end of the moves", timeout_s=180)
     wait_until(
         lambda: all(len(qemu_nodes(lab, name)) == 1 for name in ("cmd1", "cmd2")),
         what="each VM to run once",
@@ -141,7 +141,7 @@ def test_interruption_harms_no_vm_and_leaves_no_constraint_in_effect(lab: Lab, s
         wait_until(
             lambda name=name, here=here: (here, "moved") in arrivals(lab, name, since),  # type: ignore[misc]
             what="its arrival",
-            timeout_s=30,
+            timeout_s=180,
         )
         assert {event for _, event in arrivals(lab, name, since)} == {"moved"}, "it was restarted"
 
@@ -168,7 +168,7 @@ def test_vm_returns_alive_if_asked_to_and_a_change_of_that_restarts_nothing(lab:
     end_standby(lab)
     wait_until(lambda: is_settled(lab, "cmd1", NODE), what="cmd1 to return", timeout_s=120)
     assert qemu_nodes(lab, "cmd1") == (NODE,)
-    wait_until(lambda: arrivals(lab, "cmd1")[-1:] == [(NODE, "moved")], what="its event", timeout_s=30)
+    wait_until(lambda: arrivals(lab, "cmd1")[-1:] == [(NODE, "moved")], what="its event", timeout_s=180)
     vm_mgr(lab, "set", "cmd1", "--failback", "stay")
     vm_mgr(lab, "migrate", "cmd1")
     assert node_of(lab, "cmd1") != NODE

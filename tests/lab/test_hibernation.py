@@ -127,7 +127,7 @@ def test_move_keeps_an_open_session_and_says_what_it_does(lab: Lab, vm: str) -> 
         done = run(lab, f"vm-mgr migrate {VM} {TARGET}")
         assert "saved" in done.stderr
         assert qemu_nodes(lab, VM) == (TARGET,)
-    wait_until(lambda: {"saved", "resumed"} <= set(events(lab)), what="the events", timeout_s=30)
+    wait_until(lambda: {"saved", "resumed"} <= set(events(lab)), what="the events", timeout_s=180)
     assert "not-saved" not in events(lab)
     assert saved(lab) == ""
     assert left(lab) == ""

@@ -29,7 +29,7 @@ NEEDED = (
 )
 TRIES_S = 1200
 # In how many days all points are tried, from day to day other ones; some operations have few points.
-DAYS = 3
+DAYS = 5
 
 # One list of operations for each node, of about the same length.
 WHOLE = {

@@ -128,7 +128,7 @@ def test_ipmi_cuts_and_restores_power(lab: Lab) -> None:
     assert not lab.processes("n3")
     assert "is off" in ipmi(lab, "n3", "status").stdout
     assert ipmi(lab, "n3", "on").returncode == 0
-    wait_until(lab.machine("n3").is_booted, what="n3", timeout_s=60)
+    wait_until(lab.machine("n3").is_booted, what="n3", timeout_s=180)
 
 
 def test_node_in_its_firmware_is_silent(lab: Lab) -> None:

@@ -65,7 +65,7 @@ def caught_in_the_copy(lab: Lab, vm: str) -> int:
         found[:] = processes(lab, "qemu-img", "convert", vm)
         return bool(found)
 
-    wait_until(look, what=f"the copy of {vm}", timeout_s=60, interval_s=0.01)
+    wait_until(look, what=f"the copy of {vm}", timeout_s=180, interval_s=0.01)
     os.kill(found[0], signal.SIGSTOP)
     return found[0]
 

@@ -98,7 +98,7 @@ def vm(lab: Lab) -> Iterator[None]:
 def at_home(lab: Lab, vm: None) -> None:
     if status(lab)["node"] != HOME:
         run(lab, f"vm-mgr migrate {VM} {HOME} --max-pause 60")
-    wait_until(lambda: is_normal(lab, HOME), what=f"{VM} at {HOME}", timeout_s=60)
+    wait_until(lambda: is_normal(lab, HOME), what=f"{VM} at {HOME}", timeout_s=180)
 
 
 @contextmanager
@@ -133,7 +133,7 @@ def test_busy_guest_arrives(lab: Lab, strategy: str) -> None:
     assert (": the guest changes" in done.stderr) == (strategy == "auto"), "what was picked, and why"
     assert "carry 160 MiB" in done.stderr, "what may be late"
     # The service that keeps events may be some seconds behind.
-    wait_until(lambda: move_told(lab, began_s), what="the move in vm-mgr events", timeout_s=30)
+    wait_until(lambda: move_told(lab, began_s), what="the move in vm-mgr events", timeout_s=180)
     assert qemu_nodes(lab, VM) == (TARGET,)
     assert boot_id(lab) == booted
     assert is_normal(lab, TARGET)
@@ -146,7 +146,7 @@ def test_postcopy_arrives_or_is_refused_and_nothing_moves(lab: Lab) -> None:
     done = run(lab, f"vm-mgr migrate {VM} {TARGET} --strategy postcopy {' '.join(SLOW)}", code=None)
     assert done.returncode in (0, 11), done.stderr
     node = TARGET if done.returncode == 0 else HOME
-    wait_until(lambda: is_normal(lab, node), what=f"{VM} at {node}", timeout_s=60)
+    wait_until(lambda: is_normal(lab, node), what=f"{VM} at {node}", timeout_s=180)
     assert qemu_nodes(lab, VM) == (node,)
     assert boot_id(lab) == booted
 
@@ -167,7 +167,7 @@ def test_guest_that_sleeps_is_woken_and_moves(lab: Lab) -> None:
     guest(lab, "(sleep 1; echo mem >/sys/power/state) >/dev/null 2>&1 </dev/null &")
     state = f"virsh domstate {VM}"
     asleep = "pmsuspended"
-    wait_until(lambda: run(lab, state, node=HOME).stdout.strip() == asleep, what="its sleep", timeout_s=60)
+    wait_until(lambda: run(lab, state, node=HOME).stdout.strip() == asleep, what="its sleep", timeout_s=180)
     assert status(lab)["state"] == "Started"
     run(lab, f"vm-mgr migrate {VM} {TARGET} --max-pause 60")
     assert qemu_nodes(lab, VM) == (TARGET,)
@@ -190,9 +190,9 @@ def test_command_that_is_killed_in_the_middle_leaves_nothing(lab: Lab, signal: s
         options = f"--strategy precopy {' '.join(SLOW)} --on-timeout abort"
         line = f"vm-mgr migrate {VM} {TARGET} {options} >/dev/null 2>&1 & echo $!"
         command = run(lab, line).stdout.strip()
-        wait_until(lambda: set(qemu_nodes(lab, VM)) == {HOME, TARGET}, what="the move", timeout_s=60)
+        wait_until(lambda: set(qemu_nodes(lab, VM)) == {HOME, TARGET}, what="the move", timeout_s=180)
         run(lab, f"kill -{signal} {command}")
-        wait_until(lambda: qemu_nodes(lab, VM) == (HOME,), what="the end of the move", timeout_s=60)
+        wait_until(lambda: qemu_nodes(lab, VM) == (HOME,), what="the end of the move", timeout_s=180)
 
 
 @pytest.mark.usefixtures("at_home")
@@ -290,7 +290,7 @@ def test_move_gives_way_to_the_fencing_of_another_node(lab: Lab) -> None:
         options = "--strategy precopy --bandwidth 1 --timeout 100 --on-timeout abort"
         line = f"vm-mgr migrate {VM} {TARGET} {options} >/root/gave-way 2>&1; echo $? >>/root/gave-way"
         run(lab, f"({line}) </dev/null >/dev/null 2>&1 &", node=HOME)
-        wait_until(lambda: set(qemu_nodes(lab, VM)) == {HOME, TARGET}, what="the move", timeout_s=60)
+        wait_until(lambda: set(qemu_nodes(lab, VM)) == {HOME, TARGET}, what="the move", timeout_s=180)
         lab.cut_power(ASKED)
         wait_until(lambda: fenced_s(lab, began_s) is not None, what="the fencing", timeout_s=120)
         waited_s = fenced_s(lab, began_s)

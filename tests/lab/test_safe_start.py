@@ -220,10 +220,10 @@ def test_qemu_that_died_is_followed_on_another_node_at_once(lab: Lab, vms: dict[
     on(lab, THIRD, f"{threshold} -v 1")
     try:
         on(lab, OWN, f"kill -9 {pid(lab, vm)}")
-        wait_until(lambda: qemu_nodes(lab, vm), what="the next QEMU", timeout_s=90)
+        wait_until(lambda: qemu_nodes(lab, vm), what="the next QEMU", timeout_s=180)
         assert OWN not in qemu_nodes(lab, vm)
         status = f"vm-mgr status {vm}"
-        wait_until(lambda: "Started" in on(lab, THIRD, status).stdout, what="it to be Started", timeout_s=30)
+        wait_until(lambda: "Started" in on(lab, THIRD, status).stdout, what="it to be Started", timeout_s=180)
         told = json.loads(on(lab, THIRD, f"vm-mgr events {vm} --since 2m --output json").stdout)["events"]
         running = [event for event in told if event["event"] == "running"][-1]
         assert running["node"] != OWN
@@ -257,7 +257,7 @@ def test_moving_vm_is_not_started_on_the_third_node(lab: Lab) -> None:
         put(lab, THIRD, f"{FOLDER}/{vm}-other.xml", under_another_name(xml))
         with ThreadPoolExecutor() as pool:
             moved = pool.submit(on, lab, OTHER, f"vm-mgr migrate {vm} {OTHER}")
-            wait_until(lambda: set(qemu_nodes(lab, vm)) == {OWN, OTHER}, what="the move", timeout_s=60)
+            wait_until(lambda: set(qemu_nodes(lab, vm)) == {OWN, OTHER}, what="the move", timeout_s=180)
             for file in (f"{vm}.xml", f"{vm}-other.xml"):
                 refused = on(lab, THIRD, f"virsh create {FOLDER}/{file}", code=1).stderr
                 assert "in use on" in refused, refused
@@ -319,7 +319,7 @@ def test_full_storage_pauses_the_guest_until_there_is_room(lab: Lab) -> None:
     try:
         with full_storage(lab, vm) as enlarge:
             on(lab, THIRD, f"vm-mgr enable {vm}")
-            wait_until(lambda: stalled(lab, vm), what="the full storage to be felt", timeout_s=90)
+            wait_until(lambda: stalled(lab, vm), what="the full storage to be felt", timeout_s=180)
             first = pid(lab, vm)
             at = written()
             assert f"{vm}: " not in crm_mon(lab).partition("Migration Summary")[2]
@@ -331,13 +331,13 @@ def test_full_storage_pauses_the_guest_until_there_is_room(lab: Lab) -> None:
         with full_storage(lab, vm) as enlarge:
             on(lab, THIRD, f"vm-mgr enable {vm}")
             told = "its storage is full since"
-            wait_until(lambda: told in status(lab, vm), what="the full storage to be told", timeout_s=90)
+            wait_until(lambda: told in status(lab, vm), what="the full storage to be told", timeout_s=180)
             first = pid(lab, vm)
             since = f"$(($(cut -d. -f1 /proc/uptime) - $(cat /run/vm-mgr/io-error..{vm})))"
             wait_until(
                 lambda: int(on(lab, OWN, f"echo {since}").stdout) > 20,
                 what="its patience to end",
-                timeout_s=60,
+                timeout_s=180,
             )
             assert f"{vm}: " not in crm_mon(lab).partition("Migration Summary")[2]
             assert (pid(lab, vm), qemu_nodes(lab, vm)) == (first, (OWN,))

@@ -1,6 +1,6 @@
 """Scenarios of tests/scenarios, on real Pacemaker, libvirt and IPMI fencing: a VM in each storage.
 
-Each run plays a sixth of them, from day to day other ones, and always those that every change could break;
+Each run plays a tenth of them, from day to day other ones, and always those that every change could break;
 `make test-all` plays all.
 """
 
@@ -20,7 +20,7 @@ ALL = {
     if folder.is_dir()
 }
 LAB = [name for name, scenario in ALL.items() if "lab" in scenario.engines]
-DAYS = 6
+DAYS = 10
 ALWAYS = ("isolation", "power-loss")
 FIRST, STEP = share(DAYS)
 TURN = [name for place, name in enumerate(LAB) if name in ALWAYS or place % STEP == FIRST]

@@ -345,7 +345,7 @@ def their_resource(request: pytest.FixtureRequest, lab: Lab, clean: None) -> Ite
     for text in CONSTRAINTS:
         lab.execute("n1", ["cibadmin", "--create", "--scope", "constraints", "--xml-text", text])
     shell(lab, "crm_resource --resource sea1 --meta --set-parameter target-role --parameter-value Started")
-    wait_until(lambda: state(lab, "sea1")[0] == "Started", what="sea1 to start", timeout_s=60)
+    wait_until(lambda: state(lab, "sea1")[0] == "Started", what="sea1 to start", timeout_s=180)
     yield provider
     vm_mgr(lab, "remove", "sea1")
     for node in lab.nodes:

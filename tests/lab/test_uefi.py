@@ -105,7 +105,7 @@ def test_boot_entries_and_tpm_are_wherever_the_vm_is(lab: Lab, storage: str, fil
     assert not finds_mark(lab, HOME, after=0)
     assert made_tpm(lab, HOME)
     assert len(copies(lab, HOME, uuid)) >= 2
-    wait_until(lambda: is_kept(lab, storage, "uefi1"), what="the agent's monitor to keep it", timeout_s=60)
+    wait_until(lambda: is_kept(lab, storage, "uefi1"), what="the agent's monitor to keep it", timeout_s=180)
 
     vm_mgr(lab, "migrate", "uefi1", OTHER)
     assert (copies(lab, HOME, uuid), len(copies(lab, OTHER, uuid)) >= 2) == ([], True)

@@ -22,7 +22,7 @@ from vm_mgr_lab.process import wait_until
 from .guest import QUICK, at, clean, create, node_of
 from .test_life import shell, vm_mgr
 
-pytestmark = [pytest.mark.lab, pytest.mark.turns("upgrade"), pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.lab, pytest.mark.turns("releases"), pytest.mark.timeout(1200)]
 
 HOME = "/usr/lib/vm-mgr"
 RECORDINGS = Path(__file__).parents[1] / "recordings"
@@ -175,7 +175,7 @@ def test_upgrade_restarts_no_vm_and_all_goes_on_with_the_new_version(lab: Lab, e
     for node in lab.nodes:
         at(lab, node.name, "systemctl is-active vm-mgr-alerts.socket")
     assert "vm-mgr-alert" in shell(lab, "cibadmin --query --scope alerts")
-    wait_until(lambda: agents(lab) == len(lab.nodes), what="the clone that this version has", timeout_s=60)
+    wait_until(lambda: agents(lab) == len(lab.nodes), what="the clone that this version has", timeout_s=180)
     for name in VMS:
         check_settings(lab, name)
         check_life(lab, name)
@@ -202,7 +202,7 @@ def check_life(lab: Lab, name: str) -> None:
     vm_mgr(lab, "stop", name)
     assert qemu_nodes(lab, name) == ()
     vm_mgr(lab, "start", name)
-    wait_until(lambda: status(lab, name) == ("Started", ""), what=f"{name} to run", timeout_s=60)
+    wait_until(lambda: status(lab, name) == ("Started", ""), what=f"{name} to run", timeout_s=180)
 
 
 @pytest.mark.usefixtures("earlier")

@@ -15,7 +15,7 @@ from vm_mgr_lab.paths import Paths
 from .conftest import one_at_a_time
 from .test_contracts import check_contracts
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.lab, pytest.mark.turns("releases"), pytest.mark.timeout(900)]
 
 VM = "variant"
 MAC = 235

@@ -238,7 +238,7 @@ def test_no_quorum_is_refused(lab: Lab, clean: object) -> None:
                 'with_quorum="true"' not in lab.execute("n1", ["crm_mon", "-1", "--output-as=xml"]).stdout
             ),
             what="the loss of quorum",
-            timeout_s=30,
+            timeout_s=180,
         )
         answer = create(lab, "bad")
     finally:
@@ -293,7 +293,7 @@ def test_dead_ssh_to_the_target_leaves_the_vm_and_no_constraint(
     assert answer.returncode == 5, answer.stderr
     assert "the libvirt of n2 can't be reached" in answer.stderr, "it is found before anything moves"
     try:
-        wait_until(lambda: state(lab, "stays") == "Started", what="stays to run", timeout_s=60)
+        wait_until(lambda: state(lab, "stays") == "Started", what="stays to run", timeout_s=180)
     except LabError as error:
         pytest.fail(error.message)
     assert len(qemu_nodes(lab, "stays")) == 1

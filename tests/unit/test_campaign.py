@@ -92,10 +92,11 @@ def test_machine_that_rarely_looks_proves_nothing():
     assert ran_twice([source, target])
 
 
-def test_processor_that_is_only_set_up_has_not_run():
+@pytest.mark.parametrize(("used_ms", "ran"), [(0.9, False), (12, False), (27, True)])
+def test_processor_that_is_only_set_up_has_not_run(used_ms, ran):
     target = Sighting(vm="web1", node="n2", pid=2, first_s=5, last_s=30, incoming=True)
-    target.used(5.0, 5.05, 0.9)
-    assert ran_twice([sighting("n1", (0, 30)), target]) == []
+    target.used(5.0, 5.05, used_ms)
+    assert bool(ran_twice([sighting("n1", (0, 30)), target])) is ran
 
 
 def test_other_vms_may_run_at_the_same_time():

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 __all__ = ["Burst", "Sighting", "longest_stand_s", "ran_twice"]
 
 TOGETHER_S = 0.3  # two looks, and a machine that is loaded
-# A guest that has just been let go uses ten times that in a twentieth of a second; setting up one that stands
-# uses a tenth of it, ten times as long on a machine that is loaded.
-RUNS_MS = 5.0
+# A guest that has just been let go used 100 to 270 ms in its first 0.3 s, with six busy processes beside it or none.
+# One that stands used up to 1.1 ms while it was set up, and more where the machine's own host was loaded.
+RUNS_MS = 20.0
 STILL_MS = 1.0  # in one look, by one that runs already
 
 
@@ -103,6 +103,7 @@ def _take_turns(first: Sighting, second: Sighting) -> bool:
 
 def _shown(first: Sighting, second: Sighting) -> str:
     return "; ".join(
-        f"{one.node} " + ", ".join(f"{b.began_s:.2f} to {b.ended_s:.2f}" for b in one.runs[-6:])
+        f"{one.node} "
+        + ", ".join(f"{b.began_s:.2f} to {b.ended_s:.2f} ({b.used_ms:.0f} ms)" for b in one.runs[-6:])
         for one in (first, second)
     )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MODEL_VERBS", "POLICY_VERBS"]
 
-WITHIN_S = 90.0
+WITHIN_S = 240.0
 
 
 def vm_mgr(

@@ -26,7 +26,7 @@ from vm_mgr_lab.up import wait_ready
 
 __all__ = ["VERBS", "Run", "Subject"]
 
-WITHIN_S = 90
+WITHIN_S = 240  # a hang ends; how fast it is, tests/bench measures
 
 
 @dataclass(slots=True, kw_only=True)
