@@ -174,7 +174,9 @@ def test_vm_that_writes_to_an_overlay_is_kept_until_it_is_committed(lab: Lab) ->
         wait_until(lambda: at(lab, node, f"grep {note} || true"), what="the note", timeout_s=180)
         at(lab, node, f"kill -KILL {pid(lab, 'cmd1')}")
         wait_until(lambda: "elsewhere" in failures(lab, "cmd1"), what="the refusal", timeout_s=180)
-        wait_until(lambda: shown(lab, "cmd1")["state"] == "Failed", what="every node to refuse", timeout_s=180)
+        wait_until(
+            lambda: shown(lab, "cmd1")["state"] == "Failed", what="every node to refuse", timeout_s=180
+        )
         assert qemu_nodes(lab, "cmd1") == ()
         assert lab.execute("n1", ["vm-mgr", "start", "cmd1"], check=False).returncode != 0
         at(lab, node, f"qemu-img commit {overlay}")
