@@ -39,6 +39,11 @@ class CephSettings(NamedTuple):
     pool: str = "rbd"
     cache: str = "writeback"
 
+    @property
+    def label(self) -> str:
+        """Its label among the storages."""
+        return CEPH
+
 
 class DirectorySettings(NamedTuple):
     """A directory that all nodes mount; resource is what mounts it, in the cluster's configuration."""

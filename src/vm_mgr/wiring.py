@@ -156,16 +156,17 @@ class RealEnv:
     @cached_property
     def storages(self) -> StorageSet:
         """The storages by their labels, the default one first."""
+        from vm_mgr.adapters.shared_dir.listing import vm_names  # noqa: PLC0415
         from vm_mgr.adapters.storage_set.storages import StorageEntry, StorageSet  # noqa: PLC0415
-        from vm_mgr.config import CEPH  # noqa: PLC0415
 
         settings = self.storage_settings
         ceph = StorageEntry(
             lambda: self._ceph_storage, names=self._ceph_names, identify=self._identify_images
         )
-        entries = {CEPH: ceph} if settings.ceph else {}
+        entries = {settings.ceph.label: ceph} if settings.ceph else {}
         for label, directory in settings.directories.items():
-            entries[label] = StorageEntry(partial(self._directory, label), directory.resource)
+            names = partial(vm_names, self._mount(label))
+            entries[label] = StorageEntry(partial(self._directory, label), directory.resource, names)
         return StorageSet({settings.default: entries.pop(settings.default), **entries})
 
     @cached_property

@@ -40,6 +40,7 @@ def answer(env: RealEnv, words: list[str]) -> bool:
 
 
 def _list(env: RealEnv) -> None:
+    _ = env.storages, env.intent_log  # loaded while crm_mon and Ceph are waited for
     show_listing(OPERATIONS["list"].load()(env), "table")
 
 

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 from vm_mgr.adapters.shared_dir import exclusive, layout
 from vm_mgr.adapters.shared_dir.files import read as read_file
 from vm_mgr.adapters.shared_dir.files import write
+from vm_mgr.adapters.shared_dir.listing import vm_names
 from vm_mgr.adapters.shared_dir.nvram import read_nvram, write_nvram
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.vm import VmName, VmSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vm_mgr.adapters.shared_dir.folders import VmFolders
     from vm_mgr.model.exclusive_index import Exclusives
+    from vm_mgr.model.vm import VmName, VmSettings
     from vm_mgr.ports.stored_definitions import Read
 
 __all__ = ["SharedDefinitions"]
@@ -29,8 +30,7 @@ class SharedDefinitions:
 
     def names(self) -> set[VmName]:
         """List the folders that are VMs."""
-        with self.folders.working("can't list the VMs") as root:
-            return {VmName(path.name) for path in root.iterdir() if self.folders.is_vm(VmName(path.name))}
+        return vm_names(self.folders.mount)
 
     def exists(self, name: VmName) -> bool:
         """Look for the folder."""

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from vm_mgr.adapters.shared_dir import layout
 from vm_mgr.adapters.shared_dir.files import is_file, is_folder, read, write
 from vm_mgr.adapters.shared_dir.images import Images
+from vm_mgr.adapters.shared_dir.listing import is_vm
 from vm_mgr.adapters.shared_dir.record import Record, render
 from vm_mgr.adapters.shared_dir.record import parse as parse_record
 from vm_mgr.errors import Kind, ProgramError, VmMgrError
 from vm_mgr.model.storage import disk_image
-from vm_mgr.model.vm import VmName, name_problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vm_mgr.adapters.shared_dir.mount import Mount
+    from vm_mgr.model.vm import VmName
     from vm_mgr.ports.clock import Clock
     from vm_mgr.ports.open_disks import OpenDisks
     from vm_mgr.ports.runner import Runner
@@ -60,8 +61,7 @@ class VmFolders:
 
     def is_vm(self, name: VmName) -> bool:
         """Tell a VM's folder from anything else that lies in the directory."""
-        folder = self.mount.root / name
-        return not name_problems(name) and is_folder(folder) and is_file(folder / layout.METADATA)
+        return is_vm(self.mount.root, name)
 
     def record(self, name: VmName) -> Record:
         """Read metadata.json; raises NOT_FOUND for no such VM."""
