@@ -49,7 +49,7 @@ ONE_VM = {
     "status": ["vm-mgr", "status", "new"],
     "show": ["vm-mgr", "show", "new"],
     "clone": ["vm-mgr", "clone", "new", "--dst-name", "copy", "--disable"],
-    "rename": ["vm-mgr", "rename", "copy", "renamed"],
+    "rename": ["vm-mgr", "rename", "copy", "--new-name", "renamed"],
     "enable": ["vm-mgr", "enable", "new"],
 }
 
@@ -57,9 +57,9 @@ ONE_VM = {
 def measure_one_of_many() -> Result:
     """Time commands at one VM while there are few others in a storage, and many, in both storages."""
     lab = subjects.lab()
-    make_disk(lab, "16M", "write -P 7 0 1M")
     times: Result = {}
     for storage in ("ceph", "vms"):
+        make_disk(lab, "16M", "write -P 7 0 1M")
         with Removed(lab, "renamed", "copy", "new", "template"):
             create_disabled(lab, "template", "--storage", storage)
             for count in (FEW, MANY):
