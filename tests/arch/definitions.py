@@ -199,8 +199,9 @@ answer. An element that is not in the tables is kept, and libvirt judges it.
   with its node. It is refused without `--allow node-local-state`. Where the medium of an optical or floppy
   drive is missing, the VM starts with an empty drive, unless the definition has a `startupPolicy` for it.
 - **Live migration**: libvirt and QEMU, or some versions of them, do not move what is marked *not moved live*,
-  and do not save its memory. A VM with `--on-move migrate` or `hibernate` that has it gets a warning. A card
-  with `<teaming type='transient'>` is moved.
+  and do not save its memory. A VM with `--on-move migrate` or `hibernate` that has it gets a warning, and
+  `migrate` refuses to move it live without `--allow immovable`. A card with `<teaming type='transient'>` is
+  moved.
 """
 
 
