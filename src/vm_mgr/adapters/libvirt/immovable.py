@@ -8,11 +8,10 @@ from collections.abc import Iterator
 
 from lxml import etree
 
+from vm_mgr.adapters.libvirt.requirements import ACCELERATED
 from vm_mgr.adapters.libvirt.ties import address_of, path_of
 
 __all__ = ["immovable"]
-
-ACCELERATED = "model[@type='virtio']/acceleration[@accel3d='yes']"
 
 
 def immovable(root: etree._Element) -> list[str]:

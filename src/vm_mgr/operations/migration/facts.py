@@ -119,9 +119,9 @@ def load_targets(
 
 
 def _words(env: Env, guest: Guest | None) -> list[str]:
-    """Name what a node must have; libvirt itself knows best of networks, and of processors."""
+    """Name what a node must have; libvirt itself knows best of networks, processors and labels."""
     found = env.definitions.requirements(guest.xml) if guest is not None else ()
-    return [one for one in found if not one.startswith(("has-network-", "has-model-"))]
+    return [one for one in found if not one.startswith(("has-network-", "has-model-", "has-secmodel-"))]
 
 
 def simulate(env: Env, move: Move) -> Simulation:
