@@ -258,7 +258,7 @@ def _needs(row: Row, made: str) -> str:
     ties = [tie for tie in definitions.ties(row.xml, ["/old.qcow2"]) if not tie.optional]
     named = [f"{tie.text}{' (state)' if tie.state else ''}" for tie in ties]
     required = [text(one) for one in needed(definitions.requirements(made))]
-    stays = ["*not moved live*"] if definitions.immovable(row.xml) else []
+    stays = ["*not moved live*"] if definitions.immovable(made) else []
     return ", ".join([*(one for one in required if not any(one in tie for tie in named)), *named, *stays])
 
 

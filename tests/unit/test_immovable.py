@@ -24,6 +24,7 @@ HOSTDEV = f"<hostdev mode='subsystem' type='pci' managed='yes'>{PCI}</hostdev>"
 TEAMING = "<teaming type='transient' persistent='ua-backup'/>"
 SHARED = "<shmem name='ring'/>"
 INVTSC = "<cpu><feature policy='require' name='invtsc'/></cpu>"
+OFF = " migratable='off'"
 FIXED = {
     "host device (pci) 0x0000:0x06:0x00:0x0": (HOSTDEV, ""),
     "host device (scsi)": ("<hostdev mode='subsystem' type='scsi'/>", ""),
@@ -32,6 +33,7 @@ FIXED = {
     "network card (hostdev) 0x0000:0x06:0x00:0x0": (f"<interface type='hostdev'>{PCI}</interface>", ""),
     "network card (vdpa) /dev/v0": ("<interface type='vdpa'><source dev='/dev/v0'/></interface>", ""),
     "disk (vhostvdpa) /dev/v1": ("<disk type='vhostvdpa'><source dev='/dev/v1'/></disk>", ""),
+    "transient disk vdb": ("<disk type='file'><target dev='vdb'/><transient/></disk>", ""),
     "file system /srv/x": ("<filesystem><source dir='/srv/x'/><target dir='x'/></filesystem>", ""),
     "shared memory ring": (SHARED, ""),
     "TPM (passthrough)": ("<tpm><backend type='passthrough'/></tpm>", ""),
@@ -40,6 +42,11 @@ FIXED = {
         "",
     ),
     "encrypted memory (launchSecurity)": ("", "<launchSecurity type='sev'/>"),
+    "processor that is not migratable (migratable='off')": ("", f"<cpu mode='host-passthrough'{OFF}/>"),
+    "Hyper-V features of the node (mode='passthrough')": (
+        "",
+        "<features><hyperv mode='passthrough'/></features>",
+    ),
     "processor feature invtsc without <timer name='tsc' frequency=…>": ("", INVTSC),
 }
 MOVED = {
@@ -49,6 +56,10 @@ MOVED = {
     "own memory": ("<shmem name='ring' role='master'/>", ""),
     "emulated TPM": ("<tpm><backend type='emulator'/></tpm>", ""),
     "known frequency": ("", f"{INVTSC}<clock><timer name='tsc' frequency='2400000000'/></clock>"),
+    "known frequency, too": (
+        "",
+        f"<cpu mode='maximum'{OFF}/><clock><timer name='tsc' frequency='2400000000'/></clock>",
+    ),
     "without invtsc": ("", INVTSC.replace("require", "disable")),
 }
 LIVE, SAVED = {"live_migration": True}, {"on_move": "hibernate"}

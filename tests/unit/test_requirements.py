@@ -155,6 +155,9 @@ REQUIRED = [
     (domain(interface("vhostuser", "<source type='unix' path='/o' mode='client'/>")),
      [word("has-file", "/o")]),
     (domain(interface("vhostuser", "<source type='unix' path='/o' mode='server'/>")), []),
+    # Open vSwitch makes the folder, and QEMU the socket in it.
+    (domain(interface("vhostuser", "<source type='unix' path='/run/ovs/o' mode='server'/>")),
+     [word("has-file", "/run/ovs")]),
     (domain(interface("vdpa", "<source dev='/dev/vhost-vdpa-0'/>")), [word("has-file", "/dev/vhost-vdpa-0")]),
     (domain(interface("server", "<source address='192.0.2.1' port='5558'/>")), ["has-address-192.0.2.1"]),
     (domain(interface("udp", "<source address='192.0.2.9'><local address='192.0.2.1'/></source>")),

@@ -353,10 +353,15 @@ def _paths(root: etree._Element) -> Iterator[str]:
 
 
 def _sockets(root: etree._Element) -> Iterator[str]:
-    """Give the sockets that others listen on, and devices for the guest's lines; libvirt makes passt's."""
+    """Give the sockets that others listen on, folders of those that QEMU makes, devices of lines.
+
+    libvirt makes that of passt.
+    """
     for one in root.iterfind("devices/interface[@type='vhostuser']"):
         if not _is_passt(one):
             yield from (str(source.get("path") or "") for source in one.iterfind("source[@mode='client']"))
+            for source in one.iterfind("source[@mode='server']"):
+                yield str(source.get("path") or "").rpartition("/")[0]
     for tag in _CHARACTER:
         for one in root.iterfind(f"devices/{tag}"):
             wanted = "source" if one.get("type") == "dev" else "source[@mode='connect']"
