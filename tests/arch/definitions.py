@@ -50,7 +50,9 @@ on_reboot=<on_reboot>restart</on_reboot>|on_crash=<on_crash>restart</on_crash>
 on_lockfailure=<on_lockfailure>pause</on_lockfailure>|pm=<pm><suspend-to-mem enabled="yes"/></pm>
 perf=<perf><event name="cmt" enabled="yes"/></perf>
 throttlegroups=<throttlegroups><throttlegroup/></throttlegroups>|idmap=<idmap/>
-seclabel=<seclabel type="none"/>|launchSecurity=<launchSecurity type="sev"/>|keywrap=<keywrap/>
+seclabel=<seclabel type="none"/>
+seclabel@model=<seclabel type="dynamic" model="selinux"/>
+launchSecurity=<launchSecurity type="sev"/>|keywrap=<keywrap/>
 qemu:capabilities=<qemu:capabilities/>|qemu:override=<qemu:override/>
 qemu:deprecation=<qemu:deprecation behavior="omit"/>
 qemu:commandline=<qemu:commandline><qemu:arg value="-s"/></qemu:commandline>
@@ -70,6 +72,7 @@ disk, floppy=<disk type="file" device="floppy"><source file="/a.img"/><target de
 disk, further=<disk type="file"><source file="/srv/data.img"/><target dev="vdb"/></disk>
 disk, further, shareable=<disk type="file"><source file="/srv/s.img"/><target dev="vdb"/><shareable/></disk>
 disk, of libvirt's pool=<disk type="volume"><source pool="p" volume="v"/><target dev="vdb"/><readonly/></disk>
+disk, further/secret=<disk><source file="/e"/><encryption><secret type="iscsi" usage="e"/></encryption></disk>
 lease=<lease><lockspace>s</lockspace><key>k</key><target path="/lease"/></lease>
 filesystem=<filesystem type="mount"><source dir="/export"/><target dir="t"/></filesystem>
 filesystem, by socket=<filesystem><source socket="/fs.sock"/><target dir="t"/></filesystem>
@@ -82,6 +85,8 @@ interface, vhostuser=<interface type="vhostuser"><source type="unix" path="/o" m
 interface, vdpa=<interface type="vdpa"><source dev="/dev/vhost-vdpa-0"/></interface>
 interface, udp=<interface type="udp"><source address="192.0.2.1" port="5"/></interface>
 interface/target=<interface type="ethernet"><target dev="ovsp1" managed="no"/></interface>
+interface/filterref=<interface type="bridge"><filterref filter="clean-traffic"/></interface>
+interface/backend, passt=<interface type="user"><backend type="passt"/></interface>
 interface/virtualport=<interface><virtualport><parameters interfaceid="{uuid}"/></virtualport></interface>
 interface/portForward=<interface type="user"><portForward><range start="2022"/></portForward></interface>
 input=<input type="tablet" bus="usb"/>
@@ -100,6 +105,7 @@ shmem=<shmem name="shm1"/>|memory=<memory model="nvdimm"><source><path>/nvdimm</
 iommu=<iommu model="intel"/>|vsock=<vsock><cid auto="no" address="7"/></vsock>
 crypto=<crypto model="virtio"/>
 hostdev=<hostdev type="pci"><source><address bus="0x06"/></source></hostdev>
+hostdev, SCSI=<hostdev type="scsi"><source><adapter name="scsi_host0"/><address unit="0"/></source></hostdev>
 redirdev=<redirdev bus="usb" type="spicevmc"/>|redirfilter=<redirfilter><usbdev allow="no"/></redirfilter>
 smartcard=<smartcard mode="host"/>|pstore=<pstore backend="acpi-erst"><path>/pstore</path></pstore>
 nvram=<nvram/>|serial, terminal=<serial type="pty"/>
@@ -199,8 +205,9 @@ answer. An element that is not in the tables is kept, and libvirt judges it.
   with its node. It is refused without `--allow node-local-state`. Where the medium of an optical or floppy
   drive is missing, the VM starts with an empty drive, unless the definition has a `startupPolicy` for it.
 - **Live migration**: libvirt and QEMU, or some versions of them, do not move what is marked *not moved live*,
-  and do not save its memory. A VM with `--on-move migrate` or `hibernate` that has it gets a warning. A card
-  with `<teaming type='transient'>` is moved.
+  and do not save its memory. A VM with `--on-move migrate` or `hibernate` that has it gets a warning, and
+  `migrate` refuses to move it live without `--allow immovable`. A card with `<teaming type='transient'>` is
+  moved.
 """
 
 
@@ -251,7 +258,7 @@ def _needs(row: Row, made: str) -> str:
     ties = [tie for tie in definitions.ties(row.xml, ["/old.qcow2"]) if not tie.optional]
     named = [f"{tie.text}{' (state)' if tie.state else ''}" for tie in ties]
     required = [text(one) for one in needed(definitions.requirements(made))]
-    stays = ["*not moved live*"] if definitions.immovable(row.xml) else []
+    stays = ["*not moved live*"] if definitions.immovable(made) else []
     return ", ".join([*(one for one in required if not any(one in tie for tie in named)), *named, *stays])
 
 

@@ -8,8 +8,11 @@ from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.capacity import NodeCapacity, Room
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.operations.add_disk import NewDisk, add_disk
+from vm_mgr.operations.clone import CloneRequest, clone
 from vm_mgr.operations.create import CreateRequest, create
+from vm_mgr.operations.disable import disable
 from vm_mgr.operations.edit import edit
+from vm_mgr.operations.enable import enable
 from vm_mgr.operations.resize_disk import resize_disk
 from vm_mgr.operations.set_vm import Changes, set_vm
 
@@ -123,6 +126,86 @@ class TestNodes:
         before = env.storage.definitions.read(vm)
         edit(env, vm, before.replace("<memory>1<", "<memory unit='TiB'>1<"), before)
         assert "too-large" in codes(env)
+
+
+class TestFreeMemory:
+    """What a VM that is to be started needs now; the nodes have 4, 16 and 8 GiB in all."""
+
+    @pytest.fixture
+    def full(self, nodes):
+        for node, free in (("n1", 1), ("n2", 3), ("n3", 2)):
+            nodes[node] = nodes[node]._replace(free_bytes=free * GIB)
+        return nodes
+
+    def request(self, image, gib, **given):
+        xml = DOMAIN.replace("<memory>1<", f"<memory unit='GiB'>{gib}<")
+        return CreateRequest("big", xml, (image,), **given)
+
+    def test_new_vm_is_warned_before_its_import_and_made_all_the_same(self, env, image, full):
+        create(env, self.request(image, 4))
+        (at,) = [at for at, one in enumerate(env.said) if getattr(one, "code", "") == "memory-short"]
+        assert any(getattr(one, "step", "").startswith("importing") for one in env.said[at:])
+        assert not any(getattr(one, "step", "").startswith("importing") for one in env.said[:at])
+        note = env.said[at]
+        assert "4 GiB" in note.message
+        assert "n2 has the most, 3 GiB" in note.message
+        assert "--nostart" in note.hint
+        assert env.cluster.places["big"]
+
+    @pytest.mark.parametrize(("gib", "asked"), [(1, ["n1"]), (3, ["n1", "n2"])])
+    def test_one_node_with_enough_will_do(self, env, image, full, gib, asked):
+        create(env, self.request(image, gib))
+        assert "memory-short" not in codes(env)
+        assert full["asked"] == asked
+
+    def test_vm_that_is_not_started_needs_none(self, env, image, full):
+        create(env, self.request(image, 4, start=False))
+        assert "memory-short" not in codes(env)
+
+    def test_node_that_does_not_tell_may_have_enough(self, env, image, full):
+        full["n3"] = full["n3"]._replace(free_bytes=None)
+        create(env, self.request(image, 4))
+        assert "memory-short" not in codes(env)
+
+    def test_pinned_vm_has_one_node_and_standby_has_none(self, env, image, full):
+        full["n2"] = full["n2"]._replace(free_bytes=9 * GIB)
+        create(env, self.request(image, 4, settings=VmSettings(pinned_host="n3")))
+        assert "memory-short" in codes(env)
+        env.said.clear()
+        env.cluster.nodes["n2"] = env.cluster.nodes["n2"]._replace(standby=True)
+        create(env, self.request(image, 4)._replace(name="big2"))
+        assert "memory-short" in codes(env)
+
+    def test_huge_pages_are_another_account(self, env, image, full):
+        request = self.request(image, 4)
+        pages = "<memoryBacking><hugepages/></memoryBacking><memory "
+        create(env, request._replace(xml=request.xml.replace("<memory ", pages)))
+        assert "memory-short" not in codes(env)
+
+    def test_clone_and_enable_are_warned_too(self, env, image, full):
+        create(env, self.request(image, 4))
+        env.said.clear()
+        clone(env, CloneRequest("big", "big2", VmSettings()))
+        assert codes(env).count("memory-short") == 1
+        disable(env, "big2")
+        env.said.clear()
+        enable(env, "big2", start=False)
+        assert "memory-short" not in codes(env)
+        disable(env, "big2")
+        enable(env, "big2")
+        assert codes(env).count("memory-short") == 1
+
+    def test_clone_and_enable_are_refused_what_no_node_has_in_all(self, env, image, full):
+        create(env, self.request(image, 64, allow=ALLOW))
+        refused(clone, env, CloneRequest("big", "big2", VmSettings()))
+        assert not env.storage.definitions.exists("big2")
+        assert not env.storage.snapshots.of("big")
+        clone(env, CloneRequest("big", "big2", VmSettings(), allow=ALLOW))
+        disable(env, "big2")
+        with pytest.raises(VmMgrError, match="no node has 64 GiB") as caught:
+            enable(env, "big2")
+        assert "--nostart" in caught.value.hint
+        enable(env, "big2", start=False)
 
 
 class TestRoom:

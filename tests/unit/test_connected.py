@@ -8,6 +8,7 @@ import pytest
 
 from vm_mgr.adapters.libvirt import remote
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.capacity import NodeCapacity
 from vm_mgr.wiring import RealEnv
 
 
@@ -20,6 +21,11 @@ class Domain:
         self.may_answer = threading.Event()
         self.refuses = False
 
+    def stats(self, _cell):
+        if self.refuses:
+            raise LibvirtError("not supported")
+        return {"total": 2 << 20, "free": 1024, "buffers": 512, "cached": 512}
+
     def fsFreeze(self):  # noqa: N802 - the binding's name
         self.may_answer.wait(10)
         if self.refuses:
@@ -30,7 +36,11 @@ class Domain:
 def domain(monkeypatch):
     domain, opened, closed = Domain(), [], []
     connection = SimpleNamespace(
-        isAlive=lambda: True, lookupByName=lambda _: domain, close=lambda: closed.append("connection")
+        isAlive=lambda: True,
+        lookupByName=lambda _: domain,
+        close=lambda: closed.append("connection"),
+        getInfo=lambda: ["x86_64", 2048, 4, 0, 1, 1, 4, 1],
+        getMemoryStats=domain.stats,
     )
     module = SimpleNamespace(
         libvirtError=LibvirtError,
@@ -60,6 +70,12 @@ def test_one_connection_serves_all_calls_until_it_is_closed(domain, hypervisor):
     assert domain.closed == ["connection"]
     assert hypervisor.freeze("web1")
     assert len(domain.opened) == 2
+
+
+@pytest.mark.parametrize(("refuses", "free_bytes"), [(False, 2 << 20), (True, None)])
+def test_capacity_has_what_is_free_where_libvirt_tells(domain, hypervisor, refuses, free_bytes):
+    domain.refuses = refuses
+    assert hypervisor.capacity() == NodeCapacity(2 << 30, 4, free_bytes)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,11 @@ def interface(kind, inner, tail=""):
     return f"<interface type='{kind}'>{inner}</interface>{tail}"
 
 
+def secret(kind, attribute):
+    auth = f"<auth username='u'><secret type='{kind}' {attribute}/></auth>"
+    return f"<disk type='network'>{auth}<source protocol='x' name='y'/></disk>"
+
+
 def pci(bus):
     return f"<source><address domain='0x0000' bus='{bus}' slot='0x00' function='0x1'/></source>"
 
@@ -65,6 +70,10 @@ LESS = "<feature policy='disable' name='hle'/>"
 SKYLAKE = "<cpu mode='custom'><model>Skylake-Client</model>{}</cpu>"
 SOCKET = "<channel type='unix'><source mode='{}' path='/a.sock'/></channel>"
 RANDOM = "<rng model='virtio'><backend model='random'>{}</backend></rng>"
+VOLUME = "<disk type='volume'><source pool='fast' volume='data 1'{}/><target dev='vdb'/></disk>"
+SCSI = "<adapter name='scsi_host1'/><address bus='0' target='3' unit='4'/>"
+RESERVATIONS = """<disk type='block' device='lun'><source dev='/d'><reservations managed='{}'>
+<source type='unix' path='/pr.sock' mode='client'/></reservations></source></disk>"""
 REQUIRED = [
     (domain(interface("ethernet", "<target dev='ovsp1' managed='no'/>")), ["link-ovsp1"]),
     (domain(interface("ethernet", "<target dev='tap1'/>")), []),  # libvirt makes it
@@ -128,6 +137,53 @@ REQUIRED = [
     (domain(interface("user", "<model type='virtio'/>"), arch="x86_64"), []),
     (domain(kind="kvm", arch="x86_64", top=SKYLAKE.format("")),
      ["kvm", word("has-model", "kvm-x86_64-Skylake-Client")]),
+    (domain(VOLUME.format("")), [word("has-volume", "fast/data 1")]),
+    (domain(VOLUME.format(" startupPolicy='optional'")), []),
+    (domain(interface("bridge", "<source bridge='br0'/><filterref filter='clean-traffic'/>")),
+     ["bridge-br0", "has-nwfilter-clean-traffic"]),
+    (domain(secret("ceph", "uuid='0A-1'")), [word("has-secret", "0a-1")]),
+    (domain(secret("iscsi", "usage='my target'")), [word("has-secret", "iscsi/my target")]),
+    (domain(secret("ceph", "usage='client.libvirt secret'")), []),  # the deployment's own
+    (domain("<tpm><backend type='emulator'><encryption secret='0A-1'/></backend></tpm>"),
+     [word("has-secret", "0a-1"), "has-tpm"]),
+    (domain(interface("user", "<backend type='passt'/><source dev='eno1'/>")), ["link-eno1", "has-passt"]),
+    (domain(interface("user", "<portForward proto='tcp' address='192.0.2.1' dev='eno2'/>")),
+     ["link-eno2", "has-address-192.0.2.1"]),
+    # libvirt makes the socket.
+    (domain(interface("vhostuser", "<backend type='passt'/><source path='/run/p' mode='client'/>")),
+     ["has-passt"]),
+    (domain(interface("vhostuser", "<source type='unix' path='/o' mode='client'/>")),
+     [word("has-file", "/o")]),
+    (domain(interface("vhostuser", "<source type='unix' path='/o' mode='server'/>")), []),
+    # Open vSwitch makes the folder, and QEMU the socket in it.
+    (domain(interface("vhostuser", "<source type='unix' path='/run/ovs/o' mode='server'/>")),
+     [word("has-file", "/run/ovs")]),
+    (domain(interface("vdpa", "<source dev='/dev/vhost-vdpa-0'/>")), [word("has-file", "/dev/vhost-vdpa-0")]),
+    (domain(interface("server", "<source address='192.0.2.1' port='5558'/>")), ["has-address-192.0.2.1"]),
+    (domain(interface("udp", "<source address='192.0.2.9'><local address='192.0.2.1'/></source>")),
+     ["has-address-192.0.2.1"]),
+    (domain(interface("ethernet", "<script path='/etc/up'/><backend tap='/dev/t' vhost='/dev/v'/>")),
+     [word("has-file", one) for one in ("/dev/t", "/dev/v", "/etc/up")]),
+    (domain(f"<hostdev type='scsi'><source>{SCSI}</source></hostdev>"), [word("has-scsi", "1:0:3:4")]),
+    (domain("<hostdev type='scsi_host'><source protocol='vhost' wwpn='naa.5'/></hostdev>"),
+     [word("has-file", "/sys/kernel/config/target/vhost/naa.5")]),
+    (domain("<hostdev type='usb'><source><address bus='1' device='4'/></source></hostdev>"),
+     [word("has-file", "/dev/bus/usb/001/004")]),
+    (domain("<vsock><cid auto='yes'/></vsock>"), [word("has-file", "/dev/vhost-vsock")]),
+    (domain(top="<launchSecurity type='sev-snp'/>"), [word("has-file", "/dev/sev")]),
+    (domain(top="<cputune><cachetune vcpus='0'/></cputune>"), [word("has-file", "/sys/fs/resctrl/info")]),
+    (domain(top="<blkiotune><device><path>/dev/sdq</path></device></blkiotune>"),
+     [word("has-file", "/dev/sdq")]),
+    (domain(top="<numatune><memnode cellid='0' mode='strict' nodeset='3'/></numatune>"), ["has-numa-3"]),
+    (domain("<tpm><backend type='external'><source type='unix' mode='connect' path='/t'/></backend></tpm>"),
+     [word("has-file", "/t")]),
+    (domain(RESERVATIONS.format("no")), [word("has-file", "/d"), word("has-file", "/pr.sock")]),
+    (domain(RESERVATIONS.format("yes")), [word("has-file", "/d")]),  # libvirt makes the socket
+    (domain("<video><model type='virtio'><acceleration accel3d='yes'/></model></video>", arch="x86_64"),
+     [word("has-gl", "x86_64")]),
+    (domain(top="<seclabel type='static' model='selinux'/><seclabel type='dynamic' model='dac'/>"),
+     ["has-secmodel-selinux"]),
+    (domain(top="<seclabel type='none' model='selinux'/>"), []),
     # A model that is there in part may do.
     (domain(kind="kvm", arch="x86_64", top=SKYLAKE.format(LESS)), ["kvm"]),
     (domain(kind="kvm", arch="x86_64", top="<cpu mode='host-passthrough'/>"), ["kvm"]),
@@ -199,7 +255,9 @@ class TestCib:
 class FakeHost:
     """libvirt as far as it is asked; it is its own binding and its own connection."""
 
-    VIR_ERR_NO_NETWORK = 43
+    VIR_ERR_NO_NETWORK, VIR_ERR_NO_STORAGE_POOL, VIR_ERR_NO_STORAGE_VOL = 43, 49, 50
+    VIR_ERR_NO_NWFILTER, VIR_ERR_NO_SECRET = 62, 66
+    VIR_SECRET_USAGE_TYPE_VOLUME, VIR_SECRET_USAGE_TYPE_ISCSI = 1, 3
 
     class libvirtError(Exception):  # noqa: N801 - as the binding has it
         def __init__(self, code, said="sorry"):
@@ -211,6 +269,7 @@ class FakeHost:
 
     def __init__(self):
         self.networks = {"default": True, "idle": False}
+        self.pools = {"fast": ["data 1"], "idle": None}
         self.capabilities = "<domainCapabilities/>"
         self.argv_error = None
         self.asked = []
@@ -222,6 +281,33 @@ class FakeHost:
         if name not in self.networks:
             raise self.libvirtError(self.VIR_ERR_NO_NETWORK)
         return SimpleNamespace(isActive=lambda: self.networks[name])
+
+    def storagePoolLookupByName(self, name):  # noqa: N802
+        if name not in self.pools:
+            raise self.libvirtError(self.VIR_ERR_NO_STORAGE_POOL)
+        volumes = self.pools[name]
+
+        def look(volume):
+            if volume not in volumes:
+                raise self.libvirtError(self.VIR_ERR_NO_STORAGE_VOL)
+
+        return SimpleNamespace(isActive=lambda: volumes is not None, storageVolLookupByName=look)
+
+    def nwfilterLookupByName(self, name):  # noqa: N802
+        if name != "clean-traffic":
+            raise self.libvirtError(self.VIR_ERR_NO_NWFILTER)
+
+    def secretLookupByUUIDString(self, uuid):  # noqa: N802
+        if uuid != "0a-1":
+            raise self.libvirtError(self.VIR_ERR_NO_SECRET)
+
+    def secretLookupByUsage(self, kind, usage):  # noqa: N802
+        if (kind, usage) != (self.VIR_SECRET_USAGE_TYPE_ISCSI, "my target"):
+            raise self.libvirtError(self.VIR_ERR_NO_SECRET)
+
+    def getCapabilities(self):  # noqa: N802
+        models = "".join(f"<secmodel><model>{one}</model></secmodel>" for one in ("apparmor", "dac"))
+        return f"<capabilities><host>{models}</host></capabilities>"
 
     def getDomainCapabilities(self, *given):  # noqa: N802
         self.asked.append(given)
@@ -259,7 +345,7 @@ class FakeQemu:
             raise VmMgrError(Kind.ENVIRONMENT, "not installed")
         told = {
             "-machine": "Supported machines are:\npc-q35-9.2   PC\n",
-            "-device": 'name "virtio-net-pci", bus PCI\n',
+            "-device": 'name "virtio-net-pci", bus PCI\nname "virtio-gpu-gl-pci", bus PCI\n',
         }
         return Completed(argv, 0, told[argv[1]], "")
 
@@ -273,6 +359,7 @@ def facts(tmp_path):
         "sys/bus/usb/devices/1-1/idVendor": "1d6b\n",
         "sys/bus/usb/devices/1-1/idProduct": "0002\n",
         "sys/bus/mdev/devices/ab-1/x": "",
+        "sys/bus/scsi/devices/1:0:3:4/x": "",
         "sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages": "40\n",
         "sys/kernel/mm/hugepages/hugepages-2048kB/nr_overcommit_hugepages": "0\n",
         "proc/meminfo": "MemTotal: 1 kB\nHugepagesize:       2048 kB\n",
@@ -311,6 +398,14 @@ class TestNode:
              ["has-hugepages-2048-81921", "has-hugepages-1048576-0"], ["has-hugepages-x"]),
             (["has-address-127.0.0.1"], ["has-address-192.0.2.99"], ["has-address-1.2"]),
             (["has-network-default"], ["has-network-idle", "has-network-none"], []),
+            ([word("has-volume", "fast/data 1")],
+             [word("has-volume", one) for one in ("fast/data 2", "idle/data 1", "none/data 1")], []),
+            (["has-nwfilter-clean-traffic"], ["has-nwfilter-mine"], []),
+            ([word("has-secret", "0a-1"), word("has-secret", "iscsi/my target")],
+             [word("has-secret", "0a-2"), word("has-secret", "passphrase/x")], [word("has-secret", "odd/x")]),
+            (["has-secmodel-apparmor"], ["has-secmodel-selinux"], []),
+            ([word("has-scsi", "1:0:3:4")], [word("has-scsi", "2:0:3:4")], []),
+            ([word("has-gl", "x86_64")], [], ["has-gl-sparc"]),
             (["machine-x86_64-pc-q35-9.2"], ["machine-x86_64-pc-q35-9.20"], ["machine-sparc-SS-5.0"]),
             ([word("has-nic", "x86_64-virtio-net-pci")], [word("has-nic", "x86_64-virtoi")], []),
             ([], ["kvm"], ["has-tea-pot", "role"]),
@@ -356,6 +451,11 @@ class TestNode:
     def test_swtpm_needs_both_of_its_programs(self, facts, monkeypatch, missing):
         monkeypatch.setattr(shutil, "which", lambda one: None if one == missing else f"/usr/bin/{one}")
         assert self.answers(facts, "has-tpm") == ["0" if missing else "2"]
+
+    @pytest.mark.parametrize("there", [True, False])
+    def test_passt_is_a_program(self, facts, monkeypatch, there):
+        monkeypatch.setattr(shutil, "which", lambda one: f"/usr/bin/{one}" if there else None)
+        assert self.answers(facts, "has-passt") == ["2" if there else "0"]
 
     def test_file_system_that_fails_is_not_known(self, facts, monkeypatch):
         def fail(_path, **_named):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["migrate_command"]
 
-OF_A_NODE = ("at_once", "restart_others", "standby")
+OF_A_NODE = ("at_once", "restart_others", "standby", "allow")
 
 
 @click.command("migrate")
@@ -72,19 +72,19 @@ def migrate_command(
             raise click.UsageError("--all-from is for all VMs of a node: leave out the name and --to")
         _drain(NodeName(node), terms, output, **of_a_node)
         return
-    restart_others = of_a_node.pop("restart_others")
+    allowed = {key: of_a_node.pop(key) for key in ("restart_others", "allow")}
     if any(of_a_node.values()):
         raise click.UsageError("--at-once and --standby are for --all-from")
     if name is None or (to is None and len(words) > 1):
         raise click.UsageError("give a VM and at most one node, or VMs with --to NODE, or --all-from NODE")
     names = [name, *(VmName(word) for word in words)] if to else [name]
     target = to or next(iter(words), None)
-    given = {"to": NodeName(target) if target else None, "terms": terms, "restart_others": restart_others}
+    given = {"to": NodeName(target) if target else None, "terms": terms, **allowed}
     each("migrate", list(dict.fromkeys(names)), {**given, "allow_stop": allow_stop})
 
 
 def _drain(
-    node: NodeName, terms: "MigrateOptions", output: str, *, at_once: int | None, **given: bool
+    node: NodeName, terms: "MigrateOptions", output: str, *, at_once: int | None, **given: Any
 ) -> None:
     from vm_mgr.operations.drain import AT_ONCE, DrainOptions, require_empty  # noqa: PLC0415
 

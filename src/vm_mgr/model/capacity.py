@@ -6,10 +6,14 @@ __all__ = ["NodeCapacity", "Room", "size_words"]
 
 
 class NodeCapacity(NamedTuple):
-    """What a node has in all, also where other VMs use it."""
+    """What a node has in all, also where other VMs use it.
+
+    free_bytes: what of its memory is free or can be freed; None where that is not known.
+    """
 
     memory_bytes: int
     cpus: int
+    free_bytes: int | None = None
 
 
 class Room(NamedTuple):

@@ -38,6 +38,7 @@ _KINDS = {
     "has-cpu": _Kind("CPU {}", "pin to CPUs that all nodes have: lscpu"),
     "has-efi": _Kind("UEFI firmware {}", "apt install ovmf"),
     "has-file": _Kind("{}", "have the same on all nodes, or leave it out"),
+    "has-gl": _Kind("3D acceleration (virtio-gpu-gl)", "apt install qemu-system-modules-opengl"),
     "has-hugepages": _Kind("huge pages: {}", "reserve them at boot: hugepages= on the kernel's command line"),
     "has-mdev": _Kind("the mediated device {}", "make it there: mdevctl list"),
     "has-medium": _Kind("the medium {}", "copy it there, or eject it; without it the drive is empty"),
@@ -47,14 +48,28 @@ _KINDS = {
     ),
     "has-nic": _Kind("the network card model {}", "take a model that its QEMU knows, as virtio"),
     "has-numa": _Kind("NUMA node {}", "name NUMA nodes that all nodes have: numactl --hardware"),
+    "has-nwfilter": _Kind(
+        "the network filter {} of libvirt", "define it there: virsh nwfilter-list; virsh nwfilter-define"
+    ),
+    "has-passt": _Kind("passt", "apt install passt"),
     "has-pci": _Kind("the PCI device {}", "pass through what all nodes have, or pin the VM: lspci -D"),
     "has-qxl": _Kind("QXL video", "apt install qemu-system-modules-spice, or take <video> virtio"),
+    "has-scsi": _Kind("the SCSI device {}", "pass through what all nodes have, or pin the VM: lsscsi"),
+    "has-secmodel": _Kind("the security model {}", "leave out its <seclabel>: libvirt takes the node's own"),
+    "has-secret": _Kind(
+        "the secret {} of libvirt",
+        "define it there, and set its value: virsh secret-list; virsh secret-define",
+    ),
     "has-spice": _Kind("SPICE", "apt install qemu-system-modules-spice, or take <graphics type='vnc'/>"),
     "has-tpm": _Kind("swtpm", "apt install swtpm swtpm-tools"),
     "has-usb": _Kind("the USB device {}", "pass through what all nodes have, or pin the VM: lsusb"),
     "has-virtiofs": _Kind("virtiofsd", "apt install virtiofsd"),
+    "has-volume": _Kind(
+        "{} (a volume of libvirt)",
+        "start or refresh its pool there: virsh pool-list --all; virsh pool-refresh",
+    ),
 }
-_BARE = frozenset({"kvm", "has-efi", "has-qxl", "has-spice", "has-tpm", "has-virtiofs"})
+_BARE = frozenset({"kvm", "has-efi", "has-passt", "has-qxl", "has-spice", "has-tpm", "has-virtiofs"})
 _WORD = re.compile(r"[A-Za-z0-9_.-]+")
 _ENCODED = re.compile(r"__|_([0-9a-f]{2})")
 

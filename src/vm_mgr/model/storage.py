@@ -8,6 +8,7 @@ from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmName, name_problems
 
 __all__ = [
+    "CEPH_SECRET",
     "GIVEN_UP_S",
     "Consistency",
     "Disk",
@@ -113,6 +114,10 @@ class DiskKind(Enum):
 
     NETWORK = "network"
     FILE = "file"  # by the same path on every node
+
+
+# The usage of the secret with which libvirt reaches Ceph, on every node (deploy/roles/libvirt).
+CEPH_SECRET = "client.libvirt secret"  # noqa: S105 - its name
 
 
 class NetworkAccess(NamedTuple):

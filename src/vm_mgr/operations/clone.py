@@ -20,6 +20,7 @@ from vm_mgr.operations.storage.free import shed_dead
 from vm_mgr.operations.storage.nvram import keep_instant
 from vm_mgr.operations.storage.overlay import disk_problems
 from vm_mgr.operations.storage.quiesce import quiesced, will_pause
+from vm_mgr.operations.support.capacity import start_problems
 from vm_mgr.operations.support.locking import locked
 from vm_mgr.operations.support.preconditions import name_conflicts, require_defined, require_ready
 from vm_mgr.operations.support.requirements import fitness_problems
@@ -74,8 +75,10 @@ def clone(env: Env, request: CloneRequest) -> VmStatus:
         prepared = _prepared(env, request, settings)
         problems = taken_problems(env, name, prepared.xml, request.allow)
         host, allow = settings.pinned_host, request.allow
-        raise_all(problems + fitness_problems(env, state, name, prepared.xml, host=host, allow=allow))
         enable, start = request.enable, request.start
+        if enable and start:
+            problems += start_problems(env, state, prepared.xml, host=host, allow=allow)
+        raise_all(problems + fitness_problems(env, state, name, prepared.xml, host=host, allow=allow))
         shed_dead(env, source)
         details = {"source": source, "storage": storage, "pauses": will_pause(env, source)}
         with making(env, name, state, enable=enable, start=start, **details) as made:

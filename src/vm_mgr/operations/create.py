@@ -310,6 +310,7 @@ def _capacity_problems(env: Env, state: ClusterState, request: CreateRequest) ->
         vcpus=machine.vcpus,
         host=host,
         allow=request.allow,
+        start_bytes=machine.start_bytes if request.enable and request.start else 0,
     )
 
 

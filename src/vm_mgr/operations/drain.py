@@ -10,11 +10,12 @@ from vm_mgr.model.migration import AbortReason
 from vm_mgr.model.on_move import MoveMethod
 from vm_mgr.model.vm import VmName, VmState
 from vm_mgr.operations.lifecycle.waiting import wait
-from vm_mgr.operations.migration.facts import load_targets, simulate
+from vm_mgr.operations.migration.facts import load_guest, load_targets, simulate
 from vm_mgr.operations.migration.options import AS_SET, MigrateOptions, Target
 from vm_mgr.operations.migration.outcome import EVENT_LOG_S, POLL_S, longest_s, method_taken, run_to_end
 from vm_mgr.operations.migration.prechecks import arrival, side_effects
 from vm_mgr.operations.migration.run import Migration, Moved
+from vm_mgr.operations.migration.validate import immovable_problems
 from vm_mgr.operations.support.locking import lock
 from vm_mgr.operations.support.preconditions import host_problems, quorum_problems
 from vm_mgr.ports.cluster import Move, VmResource
@@ -36,12 +37,14 @@ class DrainOptions(NamedTuple):
 
     restart_others: stop and start elsewhere the VMs that have no live migration and don't hibernate.
     standby: once it is empty, have the node take nothing until it is booted the next time.
+    allow: what is else refused: IMMOVABLE.
     """
 
     at_once: int = AT_ONCE
     restart_others: bool = False
     standby: bool = False
     terms: MigrateOptions = AS_SET
+    allow: tuple[str, ...] = ()
 
 
 AS_USUAL = DrainOptions()
@@ -208,7 +211,7 @@ class _Drain:
     def _keep_stranded(self) -> None:
         """Look where those can go that standby is to move, which no move of their own has looked at."""
         env, state = self.env, self.env.cluster.state()
-        goal = Target(source=self.node, avoid=self._drained_too(), allow_restart=self.wishes.restart_others)
+        goal = self._goal()
         for vm in tuple(self.returning):
             targets = load_targets(env, state, vm.name, self.node, goal)
             places = arrival(state, vm, self.node, targets)
@@ -216,7 +219,8 @@ class _Drain:
             others = side_effects(state, vm, self.node, goal, found)
             for note in (*places.notes, *others.notes):
                 env.say(note)
-            problems = [*places.problems, *others.problems]
+            guest = load_guest(env, vm.name, self.node)
+            problems = [*immovable_problems(vm, guest, goal), *places.problems, *others.problems]
             if problems:
                 self.returning.remove(vm)
                 self._keep(vm.name, "; ".join(one.message for one in problems), problems[0].hint)
@@ -256,9 +260,11 @@ class _Drain:
                 return
             vm = self.waiting.pop(0)
             terms = self.wishes.terms if vm.live_migration else AS_SET
-            avoid, allow_restart = self._drained_too(), self.wishes.restart_others
-            goal = Target(source=self.node, avoid=avoid, allow_restart=allow_restart)
-            self.under_way.append(_Journey(self.env, vm, goal, terms))
+            self.under_way.append(_Journey(self.env, vm, self._goal(), terms))
+
+    def _goal(self) -> Target:
+        restart, allow = self.wishes.restart_others, self.wishes.allow
+        return Target(source=self.node, avoid=self._drained_too(), allow_restart=restart, allow=allow)
 
     def _gives_way(self, name: VmName) -> bool:
         """Tell whether a VM whose move has made way for a fencing is to wait for the end of that."""

@@ -2,7 +2,7 @@
 
 from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.attributes import attribute_problems, without_refused
-from vm_mgr.model.cluster import NodeName
+from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.failback import returns
 from vm_mgr.model.health_checks import intervals_s
 from vm_mgr.model.node_requirements import Uplink
@@ -13,6 +13,7 @@ from vm_mgr.model.vm import TargetRole, VmName, VmSettings, VmStatus, name_probl
 from vm_mgr.operations.lifecycle.waiting import wait_started
 from vm_mgr.operations.status import status
 from vm_mgr.operations.storage.overlay import noted_problems
+from vm_mgr.operations.support.capacity import start_problems
 from vm_mgr.operations.support.locking import asked, locked
 from vm_mgr.operations.support.preconditions import host_problems, require_ready, warn_without_fencing
 from vm_mgr.operations.support.requirements import UNFIT, fitness_problems
@@ -48,7 +49,9 @@ def enable(env: Env, name: VmName, *, start: bool = True) -> VmStatus:
         problems = attribute_problems(name, settings) + host_problems(state, settings.pinned_host)
         raise_all(problems + host_problems(state, settings.preferred_host))
         xml, allow = env.storage.definitions.read(name), () if start else (UNFIT,)
-        raise_all(fitness_problems(env, state, name, xml, host=settings.pinned_host, allow=allow))
+        problems = _size_problems(env, state, name, xml, settings) if start else []
+        problems += fitness_problems(env, state, name, xml, host=settings.pinned_host, allow=allow)
+        raise_all(problems)
         warn_without_fencing(env, state)
         warn_of_ties(env, name, xml, own_sources(env, name))
         warn_of_immovable(env, name, xml, settings)
@@ -61,6 +64,14 @@ def enable(env: Env, name: VmName, *, start: bool = True) -> VmStatus:
         asked(env, name, "enable")
         env.cluster.add(resource_for(env, name, settings, start=start))
     return wait_started(env, name) if start else status(env, name)
+
+
+def _size_problems(
+    env: Env, state: ClusterState, name: VmName, xml: str, settings: VmSettings
+) -> list[VmMgrError]:
+    found = start_problems(env, state, xml, host=settings.pinned_host)
+    hint = f"give it less: vm-mgr set {name} --memory SIZE; or, if you know better, enable it with --nostart"
+    return [VmMgrError(one.kind, one.message, hint=f"{hint} and start it") for one in found]
 
 
 def resource_for(env: Env, name: VmName, settings: VmSettings, *, start: bool) -> VmResource:

@@ -1,5 +1,7 @@
 """Move a running VM to another node."""
 
+from collections.abc import Collection
+
 from vm_mgr.errors import raise_all
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.vm import VmName, VmStatus
@@ -19,11 +21,13 @@ def migrate(
     *,
     restart_others: bool = False,
     allow_stop: bool = True,
+    allow: Collection[str] = (),
 ) -> VmStatus:
     """Constrain the VM for the time of the move, wait until it runs there, leave no constraint behind.
 
     restart_others: also where the cluster's rules have other VMs moved, or restarted, for it.
     allow_stop: also where it can only be stopped and started.
+    allow: what is else refused: IMMOVABLE of migration/options.py.
 
     A live migration that fails leaves the VM where it runs; then its failure is cleared too, and
     EXTERNAL_FAILURE says why (docs/design/0010-clean-abort.md).
@@ -32,4 +36,4 @@ def migrate(
         state = env.cluster.state()
         raise_all(quorum_problems(state) + host_problems(state, to))
     goal = Target(to, allow_restart=restart_others, allow_moves=restart_others, allow_stop=allow_stop)
-    return Migration(env, name, goal, terms).run().status
+    return Migration(env, name, goal._replace(allow=allow), terms).run().status

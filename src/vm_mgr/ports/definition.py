@@ -90,13 +90,17 @@ class Written(NamedTuple):
 
 
 class Machine(NamedTuple):
-    """What a guest gets to see, as far as people ask for it."""
+    """What a guest gets to see, as far as people ask for it.
+
+    start_bytes: what a start takes of a node's memory; huge pages are another account.
+    """
 
     memory_bytes: int
     vcpus: int
     uuid: str
     macs: tuple[str, ...] = ()
     description: str = ""
+    start_bytes: int = 0
 
 
 class LiveChange(Enum):

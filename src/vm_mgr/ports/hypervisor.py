@@ -40,7 +40,7 @@ class Domains(Protocol):
     """Domains of a node, and what libvirt knows of them."""
 
     def capacity(self) -> NodeCapacity:
-        """Give what the node has in all."""
+        """Give what the node has in all, and how much of its memory is free or can be freed."""
         ...
 
     def create(self, xml: str, name: VmName, *, timeout_s: float) -> None:

@@ -10,7 +10,7 @@ from vm_mgr.adapters.ceph.images import describe_image, removal_begun, remove_im
 from vm_mgr.adapters.ceph.removal import take_out
 from vm_mgr.adapters.ceph.staging import members, run_copy, target, unstage
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.storage import Disk, DiskKind, DiskTies, NetworkAccess, disk_image
+from vm_mgr.model.storage import CEPH_SECRET, Disk, DiskKind, DiskTies, NetworkAccess, disk_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["CephDisks"]
 
 COUNT = "_additional_disks"
-# The user and the secret of libvirt on every node (deploy/roles/libvirt).
-ACCESS = NetworkAccess("rbd", "libvirt", "ceph", "client.libvirt secret")
+# The user and the secret of libvirt on every node.
+ACCESS = NetworkAccess("rbd", "libvirt", "ceph", CEPH_SECRET)
 
 
 class CephDisks:

@@ -83,6 +83,7 @@ class DomainXml(ApplianceXml):
             uuid=uuid_of(root),
             macs=tuple(str(mac.get("address")) for mac in macs if mac.get("address")),
             description=root.findtext("description", "").strip(),
+            start_bytes=memory_bytes(root) if root.find("memoryBacking/hugepages") is None else 0,
         )
 
     def prepare(

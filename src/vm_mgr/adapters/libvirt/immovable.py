@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 from lxml import etree
 
+from vm_mgr.adapters.libvirt.domain_disks import label_of
+from vm_mgr.adapters.libvirt.requirements import ACCELERATED
 from vm_mgr.adapters.libvirt.ties import address_of, path_of
 
 __all__ = ["immovable"]
-
-ACCELERATED = "model[@type='virtio']/acceleration[@accel3d='yes']"
 
 
 def immovable(root: etree._Element) -> list[str]:
@@ -30,6 +30,8 @@ def _devices(root: etree._Element) -> Iterator[str]:
             yield f"network card ({kind}) {where}".rstrip()
         elif one.tag == "disk" and kind in ("nvme", "vhostvdpa"):
             yield f"disk ({kind}) {address_of(one) or ('' if source is None else path_of(source))}".rstrip()
+        elif one.tag == "disk" and one.find("transient") is not None:
+            yield f"transient disk {label_of(one)}"
         elif one.tag == "filesystem" and source is not None:
             yield f"file system {path_of(source)}".rstrip()
         elif one.tag == "shmem" and one.get("role") != "master":
@@ -52,3 +54,7 @@ def _system(root: etree._Element) -> Iterator[str]:
     for feature in root.iterfind("cpu/feature[@name='invtsc']"):
         if feature.get("policy", "require") in ("require", "force") and not known:
             yield "processor feature invtsc without <timer name='tsc' frequency=…>"
+    if root.find("cpu[@migratable='off']") is not None and not known:  # it has invtsc, too
+        yield "processor that is not migratable (migratable='off')"
+    if root.find("features/hyperv[@mode='passthrough']") is not None:
+        yield "Hyper-V features of the node (mode='passthrough')"

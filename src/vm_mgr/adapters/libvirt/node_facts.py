@@ -64,10 +64,13 @@ class LocalFacts:
             "has-numa": lambda number: self._entry("sys/devices/system/node", f"node{number}"),
             "has-pci": lambda address: self._entry("sys/bus/pci/devices", address),
             "has-mdev": lambda uuid: self._entry("sys/bus/mdev/devices", uuid),
+            "has-scsi": lambda address: self._entry("sys/bus/scsi/devices", address),
             "has-usb": self._usb,
             "has-hugepages": self._hugepages,
             "has-tpm": lambda _: all(shutil.which(one) for one in ("swtpm", "swtpm_setup")),
             "has-virtiofs": self._virtiofs,
+            "has-passt": lambda _: shutil.which("passt") is not None,
+            "has-gl": lambda arch: self._nic(f"{arch}-virtio-gpu-gl-pci"),
         }
 
     def answers(self, requirements: Sequence[str]) -> Mapping[str, str]:
@@ -216,20 +219,47 @@ class RemoteFacts:
 
 
 _FILES = ("has-file", "has-medium")
-_LIBVIRT = ("has-network", "has-efi", "has-spice", "has-qxl", "has-model")
+_DEFINED = ("has-network", "has-volume", "has-nwfilter", "has-secret")
+_LIBVIRT = (*_DEFINED, "has-secmodel", "has-efi", "has-spice", "has-qxl", "has-model")
+_ABSENT = ("NO_NETWORK", "NO_STORAGE_POOL", "NO_STORAGE_VOL", "NO_NWFILTER", "NO_SECRET")
+# Of what a definition calls the type of a secret, what libvirt calls it.
+_SECRETS = {"ceph": "CEPH", "iscsi": "ISCSI", "passphrase": "VOLUME", "tls": "TLS", "vtpm": "VTPM"}
 
 
 def _told(libvirt: Any, host: Any, asked: Requirement) -> bool | None:
     """Ask for one thing; what libvirt does not tell is not known."""
     try:
-        if asked.kind == "has-network":
-            return bool(host.networkLookupByName(asked.of).isActive())
-        return _capable(host, asked)
+        return _defined(libvirt, host, asked) if asked.kind in _DEFINED else _capable(host, asked)
     except libvirt.libvirtError as error:
-        return False if error.get_error_code() == libvirt.VIR_ERR_NO_NETWORK else None
+        absent = [getattr(libvirt, f"VIR_ERR_{one}") for one in _ABSENT]
+        return False if error.get_error_code() in absent else None
+
+
+def _defined(libvirt: Any, host: Any, asked: Requirement) -> bool | None:
+    """Look it up; that raises for what is not there."""
+    first, _, rest = asked.of.partition("/")
+    if asked.kind == "has-network":
+        return bool(host.networkLookupByName(asked.of).isActive())
+    if asked.kind == "has-nwfilter":
+        host.nwfilterLookupByName(asked.of)
+    elif asked.kind == "has-volume":
+        pool = host.storagePoolLookupByName(first)
+        if not pool.isActive():
+            return False
+        pool.storageVolLookupByName(rest)
+    elif not rest:
+        host.secretLookupByUUIDString(first)
+    elif first in _SECRETS:
+        host.secretLookupByUsage(getattr(libvirt, f"VIR_SECRET_USAGE_TYPE_{_SECRETS[first]}"), rest)
+    else:
+        return None
+    return True
 
 
 def _capable(host: Any, asked: Requirement) -> bool | None:
+    if asked.kind == "has-secmodel":
+        known = etree.fromstring(host.getCapabilities().encode()).iterfind("host/secmodel/model")
+        return asked.of in [one.text for one in known]
     virt, arch, model = "qemu", asked.of or None, ""
     if asked.kind == "has-model":
         virt, arch, model = asked.of.split("-", 2)

@@ -64,10 +64,10 @@ class LocalLibvirt:
         self.connection.close()
 
     def capacity(self) -> NodeCapacity:
-        """Read virsh's nodeinfo."""
+        """Read virsh's nodeinfo, and its nodememstats where it has them."""
         done = self._virsh("nodeinfo", timeout_s=CONNECT_S)
         check(done)
-        return parse_capacity(done.stdout)
+        return parse_capacity(done.stdout, self._virsh("nodememstats", timeout_s=CONNECT_S).stdout)
 
     def create(self, xml: str, name: VmName, *, timeout_s: float) -> None:
         """Start a transient domain."""
@@ -242,7 +242,7 @@ class LocalLibvirt:
 
     def has_kvm(self) -> bool:
         """Ask what a domain of the type kvm could have; libvirt refuses that where there is no KVM."""
-        self.capacity()  # raises where libvirt does not answer at all: that is no word on KVM
+        check(self._virsh("nodeinfo", timeout_s=CONNECT_S))  # a silent libvirt is no word on KVM
         return self._virsh("domcapabilities", "--virttype", "kvm", timeout_s=CONNECT_S).exit_code == 0
 
     def change_device(self, name: VmName, change: LiveChange, device: str) -> None:

@@ -5,10 +5,13 @@ A virsh over ssh takes 0.5 to 1 s to connect, and the guest is paused meanwhile.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.libvirt.commands import remote_uri
 from vm_mgr.adapters.libvirt.connection import ASLEEP, PAUSED, STATES, qemu_binding
+from vm_mgr.adapters.libvirt.migration_precheck import ALL_CELLS
+from vm_mgr.adapters.libvirt.parse import free_memory
 from vm_mgr.adapters.libvirt.port import LocalLibvirt
 from vm_mgr.adapters.libvirt.virsh import CONNECT_S, FREEZE_S, MONITOR_S, SHORT_S
 from vm_mgr.errors import VmMgrError
@@ -34,9 +37,17 @@ class RemoteLibvirt(LocalLibvirt):
         return cls(runner, state_dir, uri=remote_uri(host))
 
     def capacity(self) -> NodeCapacity:
-        """Ask for virNodeInfo, whose memory is in MiB in Python's binding."""
-        info = self._call(lambda libvirt: self.connection.host(libvirt).getInfo(), CONNECT_S)
-        return NodeCapacity(int(info[1]) << 20, int(info[2]))
+        """Ask for virNodeInfo, whose memory is in MiB in Python's binding, and for what of it is free."""
+
+        def look(libvirt: Any) -> NodeCapacity:
+            host = self.connection.host(libvirt)
+            info, free_bytes = host.getInfo(), None
+            with suppress(libvirt.libvirtError):
+                free_bytes = free_memory(host.getMemoryStats(ALL_CELLS))
+            return NodeCapacity(int(info[1]) << 20, int(info[2]), free_bytes)
+
+        capacity: NodeCapacity = self._call(look, CONNECT_S)
+        return capacity
 
     def domain_state(self, name: VmName, *, timeout_s: float) -> str:
         """Give libvirt's word for the state, or "absent"."""

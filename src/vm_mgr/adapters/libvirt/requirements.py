@@ -12,8 +12,9 @@ from lxml import etree
 from vm_mgr.adapters.libvirt.domain_disks import label_of
 from vm_mgr.model.numbers import whole_number
 from vm_mgr.model.requirement_words import MEDIUM, word
+from vm_mgr.model.storage import CEPH_SECRET
 
-__all__ = ["make_media_optional", "optional_media", "requirements"]
+__all__ = ["ACCELERATED", "make_media_optional", "optional_media", "requirements"]
 
 IsShared = Callable[[str], bool]
 # Linux allows 15 bytes for the name of an interface.
@@ -25,6 +26,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.+-]+")
 _TEXTS = (
     *("os/kernel", "os/initrd", "os/dtb", "os/shim", "os/loader", "os/acpi/table"),
     *("devices/rng/backend[@model='random']", "devices/memory/source/path", "devices/smartcard/database"),
+    "blkiotune/device/path",
 )
 _ATTRIBUTES = (
     ("os/nvram", "template"),
@@ -33,17 +35,33 @@ _ATTRIBUTES = (
     ("devices/filesystem/source", "socket"),
     ("devices/filesystem/binary", "path"),
     ("devices/interface[@type='vdpa']/source", "dev"),
-    ("devices/interface[@type='vhostuser']/source[@mode='client']", "path"),
+    ("devices/interface/script", "path"),
+    ("devices/interface/downscript", "path"),
+    ("devices/interface/backend", "tap"),
+    ("devices/interface/backend", "vhost"),
     ("devices/disk[@type='vhostuser']/source", "path"),
+    ("devices/disk/source/reservations[@managed='no']/source", "path"),
     ("devices/input/source", "evdev"),
     ("devices/input/source", "dev"),
     ("devices/shmem/server", "path"),
     ("devices/graphics/gl", "rendernode"),
     ("devices/tpm/backend/device", "path"),
+    ("devices/tpm/backend[@type='external']/source[@mode='connect']", "path"),
+)
+# What the kernel has where a part of it is there.
+_OF_THE_KERNEL = (
+    ("devices/vsock", "/dev/vhost-vsock"),
+    ("devices/memory[@model='sgx-epc']", "/dev/sgx_vepc"),
+    ("launchSecurity[@type='sev']", "/dev/sev"),
+    ("launchSecurity[@type='sev-snp']", "/dev/sev"),
+    ("cputune/cachetune", "/sys/fs/resctrl/info"),
+    ("cputune/memorytune", "/sys/fs/resctrl/info"),
 )
 _CHARACTER = ("serial", "parallel", "console", "channel", "redirdev", "smartcard")
 _EVERYWHERE = frozenset({"/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"})
 _ANY_ADDRESS = frozenset({"", "0.0.0.0", "::", "127.0.0.1", "::1", "localhost"})  # noqa: S104 - nothing listens here
+# Of a video device, what QEMU has by a package of its own.
+ACCELERATED = "model[@type='virtio']/acceleration[@accel3d='yes']"
 _REMOVABLE = ("cdrom", "floppy")
 _OPTIONAL = (None, "optional")
 _PINS = ("vcpu", "cputune/vcpupin", "cputune/emulatorpin", "cputune/iothreadpin")
@@ -54,7 +72,7 @@ _CARDS = frozenset({"virtio", "virtio-transitional", "virtio-non-transitional", 
 def requirements(root: etree._Element, is_shared: IsShared) -> tuple[str, ...]:
     """Name each once, bridges first; is_shared tells of a path that all nodes have."""
     found = [*sorted(_bridges(root))]
-    for part in (_processor, _links, _networks, _addresses, _passed_through, _memory, _programs):
+    for part in (_processor, _links, _networks, _addresses, _passed_through, _memory, _defined, _programs):
         found += part(root)
     paths = {path for path in _paths(root) if path.startswith("/") and path not in _EVERYWHERE}
     found += [word("has-file", path) for path in sorted(paths) if not is_shared(path)]
@@ -94,18 +112,23 @@ def _is_ovs(interface: etree._Element) -> bool:
 
 
 def _links(root: etree._Element) -> Iterator[str]:
-    """Name taps that libvirt does not make, what macvtaps lie on, and bridges of Open vSwitch."""
+    """Name taps that libvirt does not make, what macvtaps and passt lie on, and bridges of Open vSwitch."""
     for one in root.iterfind("devices/interface"):
         source, target = one.find("source"), one.find("target")
         name = ""
         if one.get("type") == "ethernet" and target is not None and target.get("managed") == "no":
             name = str(target.get("dev", ""))
-        elif one.get("type") == "direct" and source is not None:
+        elif (one.get("type") == "direct" or _is_passt(one)) and source is not None:
             name = str(source.get("dev", ""))
         elif one.get("type") == "bridge" and _is_ovs(one) and source is not None:
             name = str(source.get("bridge", ""))
-        if _LINK.fullmatch(name):
-            yield word("link", name)
+        for link in (name, *(str(forward.get("dev", "")) for forward in one.iterfind("portForward"))):
+            if _LINK.fullmatch(link):
+                yield word("link", link)
+
+
+def _is_passt(interface: etree._Element) -> bool:
+    return interface.find("backend[@type='passt']") is not None
 
 
 def _networks(root: etree._Element) -> Iterator[str]:
@@ -116,13 +139,15 @@ def _networks(root: etree._Element) -> Iterator[str]:
 
 
 def _addresses(root: etree._Element) -> Iterator[str]:
-    """Name the addresses at which the guest's screen, or one of its lines, is to be reached."""
+    """Name the addresses at which the guest's screen, one of its lines, or its network is to be reached."""
     listens = [one.get("listen") for one in root.iterfind("devices/graphics")]
     listens += [one.get("address") for one in root.iterfind("devices/graphics/listen[@type='address']")]
+    for place in ("[@type='server']/source", "[@type='udp']/source/local", "/portForward"):
+        listens += [one.get("address") for one in root.iterfind(f"devices/interface{place}")]
     for tag in _CHARACTER:
-        listens += [
-            one.get("host") for one in root.iterfind(f"devices/{tag}[@type='tcp']/source[@mode='bind']")
-        ]
+        for kind in ("tcp", "udp"):
+            bound = root.iterfind(f"devices/{tag}[@type='{kind}']/source[@mode='bind']")
+            listens += [one.get("host") for one in bound]
     for address in listens:
         if address and address not in _ANY_ADDRESS and re.fullmatch(r"[0-9a-fA-F.:]+", address):
             yield word("has-address", address)
@@ -143,8 +168,15 @@ def _host_device(one: etree._Element, source: etree._Element) -> Iterator[str]:
     vendor, product = source.find("vendor"), source.find("product")
     if kind == "usb" and vendor is not None and product is not None:
         yield word("has-usb", f"{_hex(vendor.get('id')):04x}:{_hex(product.get('id')):04x}")
+    elif kind == "scsi_host" and source.get("wwpn"):
+        yield word("has-file", f"/sys/kernel/config/target/vhost/{source.get('wwpn')}")
     elif address is None:
         return
+    elif kind == "usb":
+        bus, device = (_hex(address.get(key)) for key in ("bus", "device"))
+        yield word("has-file", f"/dev/bus/usb/{bus:03d}/{device:03d}")
+    elif kind == "scsi":
+        yield from _scsi(source, address)
     elif kind == "mdev" and address.get("uuid"):
         yield word("has-mdev", str(address.get("uuid")).lower())
     elif address.get("bus") and (one.tag != "hostdev" or kind == "pci"):
@@ -152,6 +184,15 @@ def _host_device(one: etree._Element, source: etree._Element) -> Iterator[str]:
             _hex(address.get(key)) for key in ("domain", "bus", "slot", "function")
         )
         yield word("has-pci", f"{domain:04x}:{bus:02x}:{slot:02x}.{function:x}")
+
+
+def _scsi(source: etree._Element, address: etree._Element) -> Iterator[str]:
+    """Name the device as the kernel does; what is reached over a network has no adapter."""
+    for adapter in source.iterfind("adapter"):
+        host = str(adapter.get("name", "")).removeprefix("scsi_host")
+        parts = [host, *(str(_hex(address.get(key))) for key in ("bus", "target", "unit"))]
+        if host.isdecimal():
+            yield word("has-scsi", ":".join(parts))
 
 
 def _hex(text: str | None) -> int:
@@ -172,7 +213,7 @@ def _memory(root: etree._Element) -> Iterator[str]:
             yield word("has-hugepages", f"{size}-{_kib(root) if len(pages) == 1 else 0}")
         if not pages:
             yield word("has-hugepages", f"default-{_kib(root)}")
-    for one in root.iterfind("numatune/memory"):
+    for one in (*root.iterfind("numatune/memory"), *root.iterfind("numatune/memnode")):
         highest = _highest(one.get("nodeset"))
         if highest is not None and one.get("mode", "strict") == "strict":
             yield word("has-numa", str(highest))
@@ -233,6 +274,33 @@ def _model(root: etree._Element, arch: str) -> Iterator[str]:
         yield word("has-model", f"kvm-{arch}-{name}")
 
 
+def _defined(root: etree._Element) -> Iterator[str]:
+    """Name what is defined in a node's libvirt: volumes, filters, secrets; and its security models."""
+    for source in root.iterfind("devices/disk[@type='volume']/source"):
+        if source.get("pool") and source.get("volume") and source.get("startupPolicy") != "optional":
+            yield word("has-volume", f"{source.get('pool')}/{source.get('volume')}")
+    for one in root.iterfind("devices/interface/filterref"):
+        if one.get("filter"):
+            yield word("has-nwfilter", str(one.get("filter")))
+    yield from _secrets(root)
+    for one in root.iterfind("seclabel"):
+        if one.get("model", "dac") != "dac" and one.get("type") != "none":
+            yield word("has-secmodel", str(one.get("model")))
+
+
+def _secrets(root: etree._Element) -> Iterator[str]:
+    """Name secrets by their UUIDs, or by what they are for; the deployment defines that of Ceph."""
+    for one in root.iterfind("devices//secret"):
+        kind, usage = one.get("type"), one.get("usage")
+        if one.get("uuid"):
+            yield word("has-secret", str(one.get("uuid")).lower())
+        elif kind and usage and (kind, usage) != ("ceph", CEPH_SECRET):
+            yield word("has-secret", f"{kind}/{usage}")
+    for one in root.iterfind("devices/tpm/backend/encryption"):
+        if one.get("secret"):
+            yield word("has-secret", str(one.get("secret")).lower())
+
+
 def _programs(root: etree._Element) -> Iterator[str]:
     """Name what a node has by a package that not each node needs."""
     arch = "" if root.find("os/type") is None else str(root.find("os/type").get("arch", ""))  # type: ignore[union-attr]
@@ -256,6 +324,10 @@ def _programs(root: etree._Element) -> Iterator[str]:
         for one in shares
     ):
         yield "has-virtiofs"
+    if any(_is_passt(one) for one in root.iterfind("devices/interface")):
+        yield "has-passt"
+    if root.find(f"devices/video/{ACCELERATED}") is not None and re.fullmatch("[a-z0-9_]+", arch):
+        yield word("has-gl", arch)
     for one in root.iterfind("devices/interface/model"):
         card = str(one.get("type", ""))
         if card not in _CARDS and re.fullmatch("[a-z0-9_]+", arch) and _PLAIN.fullmatch(card):
@@ -268,6 +340,7 @@ def _paths(root: etree._Element) -> Iterator[str]:
         yield from ((one.text or "").strip() for one in root.iterfind(place))
     for place, key in _ATTRIBUTES:
         yield from (str(one.get(key) or "") for one in root.iterfind(place))
+    yield from (path for place, path in _OF_THE_KERNEL if root.find(place) is not None)
     emulator = (root.findtext("devices/emulator") or "").strip()
     if emulator != "/usr/bin/qemu-system-x86_64":
         yield emulator
@@ -276,6 +349,19 @@ def _paths(root: etree._Element) -> Iterator[str]:
         for source in disk.iterfind("source"):
             if source not in media and source.get("startupPolicy") != "optional":
                 yield _local(source)
+    yield from _sockets(root)
+
+
+def _sockets(root: etree._Element) -> Iterator[str]:
+    """Give the sockets that others listen on, folders of those that QEMU makes, devices of lines.
+
+    libvirt makes that of passt.
+    """
+    for one in root.iterfind("devices/interface[@type='vhostuser']"):
+        if not _is_passt(one):
+            yield from (str(source.get("path") or "") for source in one.iterfind("source[@mode='client']"))
+            for source in one.iterfind("source[@mode='server']"):
+                yield str(source.get("path") or "").rpartition("/")[0]
     for tag in _CHARACTER:
         for one in root.iterfind(f"devices/{tag}"):
             wanted = "source" if one.get("type") == "dev" else "source[@mode='connect']"

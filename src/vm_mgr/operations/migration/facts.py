@@ -39,11 +39,13 @@ class Guest(NamedTuple):
     """What libvirt says of it at its source: its XML, or why that can't be had.
 
     elsewhere: where it writes that is not in its stored definition; nothing where that can't be known.
+    immovable: what keeps it from being moved live; where libvirt is silent, in its stored definition.
     """
 
     xml: str = ""
     error: VmMgrError | None = None
     elsewhere: Sequence[Elsewhere] = ()
+    immovable: Sequence[str] = ()
 
 
 class Targets(NamedTuple):
@@ -71,12 +73,17 @@ def load(env: Env, state: ClusterState, before: Resource, seen: VmStatus) -> Fac
 def load_guest(env: Env, name: VmName, source: NodeName) -> Guest:
     """Ask the source's libvirt; one that does not answer is a fact, too."""
     try:
-        xml = env.hypervisor_at(source).running_definition(name)
+        guest = Guest(env.hypervisor_at(source).running_definition(name))
     except VmMgrError as error:
-        return Guest(error=error)
+        guest = Guest(error=error)
+    if guest.xml:
+        guest = guest._replace(immovable=env.definitions.immovable(guest.xml))
     with suppress(VmMgrError):  # a storage that does not answer hinders no move
-        return Guest(xml, elsewhere=elsewhere(env, xml, env.storage.definitions.read(name)))
-    return Guest(xml)
+        stored = env.storage.definitions.read(name)
+        if guest.xml:
+            return guest._replace(elsewhere=elsewhere(env, guest.xml, stored))
+        return guest._replace(immovable=env.definitions.immovable(stored))
+    return guest
 
 
 def load_targets(
@@ -112,9 +119,9 @@ def load_targets(
 
 
 def _words(env: Env, guest: Guest | None) -> list[str]:
-    """Name what a node must have; libvirt itself knows best of networks, and of processors."""
+    """Name what a node must have; libvirt itself knows best of networks, processors and labels."""
     found = env.definitions.requirements(guest.xml) if guest is not None else ()
-    return [one for one in found if not one.startswith(("has-network-", "has-model-"))]
+    return [one for one in found if not one.startswith(("has-network-", "has-model-", "has-secmodel-"))]
 
 
 def simulate(env: Env, move: Move) -> Simulation:

@@ -1,6 +1,6 @@
 """Say where a single move goes, and what it wants differently from the VM's settings; check both."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from math import ceil
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from vm_mgr.reports import Level, Note
 
 __all__ = [
     "AS_SET",
+    "IMMOVABLE",
     "MigrateOptions",
     "Target",
     "Terms",
@@ -35,6 +36,8 @@ __all__ = [
 ]
 
 MIB = 1 << 20
+# The override: `--allow immovable`.
+IMMOVABLE = "immovable"
 
 # What the agent keeps of its operation's timeout for cleaning up (ocf/parameters.py).
 RESERVE_S = 12
@@ -61,6 +64,7 @@ class Target(NamedTuple):
     source: the node that it is to leave; where it has left it already, there is nothing to do.
     allow_restart: whether other VMs, which are colocated with it, may be restarted for it.
     allow_moves: whether they may be moved live. allow_stop: whether it may itself be stopped and started.
+    allow: what is else refused: IMMOVABLE.
     """
 
     to: NodeName | None = None
@@ -69,6 +73,7 @@ class Target(NamedTuple):
     allow_restart: bool = True
     allow_moves: bool = True
     allow_stop: bool = True
+    allow: Collection[str] = ()
 
 
 # The agent's parameters without their prefix (ocf/parameters.py).

@@ -4,11 +4,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import NamedTuple
 
-from vm_mgr.errors import VmMgrError
+from vm_mgr.errors import Kind, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.model.migration import Plan, Strategy, render_terms
 from vm_mgr.operations.migration.facts import Facts, Guest, load_targets, simulate
 from vm_mgr.operations.migration.options import (
+    IMMOVABLE,
     MigrateOptions,
     Target,
     Terms,
@@ -20,11 +21,11 @@ from vm_mgr.operations.migration.outcome import announcement
 from vm_mgr.operations.migration.plan import plan_for
 from vm_mgr.operations.migration.prechecks import arrival, side_effects
 from vm_mgr.operations.support.requirements import tell_media
-from vm_mgr.ports.cluster import Move
+from vm_mgr.ports.cluster import Move, VmResource
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 
-__all__ = ["Order", "order"]
+__all__ = ["Order", "immovable_problems", "order"]
 
 
 class Order(NamedTuple):
@@ -43,6 +44,8 @@ class Order(NamedTuple):
 def order(env: Env, facts: Facts, guest: Guest, goal: Target, options: MigrateOptions) -> Order:
     """Ask the targets and the scheduler; raises all problems that they name."""
     state, vm, source = facts.state, facts.vm, facts.source
+    if problems := immovable_problems(vm, guest, goal):
+        raise_all(problems)
     asks = (vm.live_migration or vm.hibernation_s > 0) and _can_ask(env, state)
     terms = terms_of(options, vm)
     picks = asks and vm.live_migration and terms.strategy is Strategy.AUTO
@@ -64,6 +67,18 @@ def order(env: Env, facts: Facts, guest: Guest, goal: Target, options: MigrateOp
         tell_media(env, state, vm.name, goal.to or found.target)
     words = render_terms(agent_terms(options, plan)) if vm.live_migration else ""
     return Order(words, terms._replace(strategy=plan.strategy) if plan else terms, asks, found.target)
+
+
+def immovable_problems(vm: VmResource, guest: Guest, goal: Target) -> list[VmMgrError]:
+    """Refuse to move live what libvirt or QEMU would refuse in the middle of it."""
+    if not (vm.live_migration and guest.immovable) or IMMOVABLE in goal.allow:
+        return []
+    message = f"{vm.name} can't be migrated live: it has {', '.join(guest.immovable)}"
+    hint = (
+        f"have it stopped and started for a move: vm-mgr set {vm.name} --on-move restart; "
+        f"or, if these versions of libvirt and QEMU can move that: --allow {IMMOVABLE}"
+    )
+    return [VmMgrError(Kind.NOT_SUPPORTED, message, hint=hint)]
 
 
 def _can_ask(env: Env, state: ClusterState) -> bool:

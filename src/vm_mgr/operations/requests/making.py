@@ -107,7 +107,7 @@ FIELDS: dict[str, tuple[Field, ...]] = {
         _START,
         _force("the new"),
         _NO_CHECK,
-        _ALLOW,
+        _ALLOW_ANY,
         *_SETTINGS,
     ),
     "create": (

@@ -2,6 +2,7 @@
 
 from vm_mgr.model.fields import Field
 from vm_mgr.model.migration import OnTimeout, Strategy
+from vm_mgr.operations.migration.options import IMMOVABLE
 from vm_mgr.operations.requests.vms import NAME
 
 __all__ = ["FIELDS", "OF_A_NODE", "TERMS", "TO"]
@@ -72,6 +73,13 @@ RESTART = Field(
     "flag",
     ("--restart-others",),
 )
+ALLOW = Field(
+    "allow",
+    "Try to migrate live also what libvirt or QEMU, or some versions of them, do not move.",
+    options=("--allow",),
+    words=(IMMOVABLE,),
+    many=True,
+)
 OF_A_NODE = (
     Field(
         "node",
@@ -100,6 +108,6 @@ OF_A_NODE = (
 )
 
 FIELDS: dict[str, tuple[Field, ...]] = {
-    "drain": (*OF_A_NODE, *TERMS),
-    "migrate": (NAME, TO, RESTART, *TERMS),
+    "drain": (*OF_A_NODE, ALLOW, *TERMS),
+    "migrate": (NAME, TO, RESTART, ALLOW, *TERMS),
 }

@@ -8,7 +8,7 @@ from vm_mgr.model.cluster import ClusterState, NodeName
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 
-__all__ = ["OVERCOMMIT", "guest_problems", "room_problems", "tell_room"]
+__all__ = ["OVERCOMMIT", "guest_problems", "room_problems", "start_problems", "tell_room"]
 
 # The override: `--allow overcommit`.
 OVERCOMMIT = "overcommit"
@@ -23,9 +23,11 @@ def guest_problems(
     vcpus: int | None,
     host: str | None = None,
     allow: Collection[str] = (),
+    start_bytes: int = 0,
 ) -> list[VmMgrError]:
     """Refuse more memory or vCPUs than the largest node has, or the one that the VM is pinned to.
 
+    start_bytes: what a start takes now; where no node has so much free, that is told.
     Where a node can't be asked it may be large enough: that is told, and nothing refused.
     """
     if OVERCOMMIT in allow or (memory_bytes is None and vcpus is None):
@@ -34,20 +36,43 @@ def guest_problems(
     nodes = [one for one in state.nodes if not one.observer and host in (None, one.name)]
     nodes.sort(key=lambda one: one.name != here)  # this one answers at once, and mostly is large enough
     found: dict[NodeName, NodeCapacity] = {}
-    unknown = []
+    unknown: list[NodeName] = []
+    full: dict[NodeName, int] = {}
     for node in nodes:
         seen = _capacity(env, node.name) if node.online else None
         if seen is None:
             unknown.append(node.name)
             continue
         found[node.name] = seen
-        if (memory_bytes or 0) <= seen.memory_bytes and (vcpus or 0) <= seen.cpus:
+        if (memory_bytes or 0) > seen.memory_bytes or (vcpus or 0) > seen.cpus:
+            continue
+        free_bytes = start_bytes if seen.free_bytes is None else seen.free_bytes
+        closed = node.standby or node.maintenance
+        if not start_bytes or (free_bytes >= start_bytes and not closed):
             return []
+        full[node.name] = 0 if closed else free_bytes
+    if full:
+        _tell_full(env, full, start_bytes)
+        return []
     if unknown or not found:
         text = f"whether a node has so much is not known: {', '.join(unknown) or 'none'} can't be asked"
         env.say(Note(Level.WARNING, "capacity-unknown", text))
         return []
     return _too_large(found, memory_bytes or 0, vcpus or 0)
+
+
+def start_problems(
+    env: Env, state: ClusterState, xml: str, *, host: str | None, allow: Collection[str] = ()
+) -> list[VmMgrError]:
+    """Refuse to start what has more memory than the largest node; tell where none has so much free."""
+    here = state.node(env.cluster.local_node())
+    if here is not None and here.observer:  # it can't ask the nodes, and says that of what they have, too
+        return []
+    machine = env.definitions.machine(xml)
+    memory_bytes, start_bytes = machine.memory_bytes, machine.start_bytes
+    return guest_problems(
+        env, state, memory_bytes=memory_bytes, vcpus=None, host=host, allow=allow, start_bytes=start_bytes
+    )
 
 
 def room_problems(
@@ -85,6 +110,15 @@ def _capacity(env: Env, node: NodeName) -> NodeCapacity | None:
         return env.hypervisor_at(node).capacity()
     except VmMgrError:
         return None
+
+
+def _tell_full(env: Env, full: dict[NodeName, int], start_bytes: int) -> None:
+    if not any(full.values()):  # they are in standby or maintenance, and that is told elsewhere
+        return
+    most = max(full, key=lambda node: full[node])
+    text = f"no node is known to have {size_words(start_bytes)} of memory free now: {most} has the most, "
+    hint = "move or stop VMs there, give it less memory, or leave it stopped: --nostart"
+    env.say(Note(Level.WARNING, "memory-short", f"{text}{size_words(full[most])}", hint))
 
 
 def _too_large(found: dict[NodeName, NodeCapacity], memory_bytes: int, vcpus: int) -> list[VmMgrError]:
