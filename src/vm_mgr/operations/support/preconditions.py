@@ -12,9 +12,8 @@ from enum import Flag, auto
 from vm_mgr.errors import Kind, UnknownNameError, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState, Node, NodeName, Resource
 from vm_mgr.model.vm import VmName, VmState
-from vm_mgr.operations.support.placement import node_state
 from vm_mgr.operations.support.removal import clone_problems, removal_problems
-from vm_mgr.operations.support.vm_state import derive_status, unmanaged_words
+from vm_mgr.operations.support.vm_state import derive_status, no_host_words, unmanaged_words
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress
 
@@ -341,8 +340,7 @@ def _managed_hint(env: Env, state: ClusterState, resource: Resource | None) -> s
 def _no_host(state: ClusterState) -> tuple[str, str]:
     """Say why no node can run VMs, and what ends that."""
     nodes = [node for node in state.nodes if not node.observer]
-    told = ", ".join(f"{node.name} {node_state(node)}" for node in nodes)
-    return f"no node can run VMs now: {told or 'there is none'}", _way_out(nodes)
+    return no_host_words(state), _way_out(nodes)
 
 
 def _way_out(nodes: list[Node]) -> str:
