@@ -168,6 +168,8 @@ def _add_plain(table: dict[str, str], line: str) -> bool:
 
 
 def _settings(raw: Mapping[str, Any]) -> Settings:
+    if dotted := [node for node, given in raw.get("nodes", {}).items() if isinstance(given, dict)]:
+        raise ValueError(f"[nodes] a name with dots is put in quotes, as {dotted[0]}.… is not")
     addresses = {
         str(address): node
         for node, given in raw.get("nodes", {}).items()

@@ -5,11 +5,12 @@ VmMgrError            anything that vm-mgr reports in one line
 ├── ConsentError      VMs would be moved or restarted, and nobody has said that they may
 ├── ProgramError      an external program ended with a non-zero exit status
 ├── BusyError         another command is at the VM
+├── UnknownNameError  nothing has the name; one that is like it is in the hint
 └── UuidTakenError    another VM has the domain's UUID
 SignalError           a signal asked us to stop; undo steps have run, or a report says what goes on
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Kind",
     "ProgramError",
     "SignalError",
+    "UnknownNameError",
     "UuidTakenError",
     "VmMgrError",
     "raise_all",
@@ -114,6 +116,18 @@ class ConsentError(VmMgrError):
     ) -> None:
         super().__init__(Kind.WRONG_STATE, message, hint=f"allow that: {option}")
         self.allows = allows
+
+
+class UnknownNameError(VmMgrError):
+    """Say that nothing has a name; where a known one is like it, the hint begins with that one."""
+
+    def __init__(self, message: str, name: str, known: Iterable[str], *, hint: str) -> None:
+        from difflib import get_close_matches  # noqa: PLC0415 - not for those who make no mistake
+
+        folded = {one.casefold(): one for one in known}
+        near = get_close_matches(name.casefold(), folded, n=1, cutoff=0.7)
+        meant = f"did you mean {folded[near[0]]}? " if near else ""
+        super().__init__(Kind.NOT_FOUND, message, hint=meant + hint)
 
 
 class UuidTakenError(VmMgrError):

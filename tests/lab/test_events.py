@@ -160,12 +160,14 @@ def test_guest_that_reboots_is_nobodys_business_and_one_that_powers_off_is_start
         return [one["event"] for one in recent if one["event"] in ("powered-off", "failed", "running")]
 
     wait_until(lambda: noticed() == ["powered-off", "running"], what="its events", timeout_s=180)
+    pid = on(lab, VICTIM, f"cat /run/libvirt/qemu/{vm}.pid").stdout
     counted = f"crm_mon -1 --output-as=xml | grep -E 'op_key=.{vm}_|fail-count=.[1-9]' || true"
     wait_until(
         lambda: on(lab, WITNESS, counted).stdout == "", what="the failure to be forgotten", timeout_s=180
     )
     assert demo.where_is(lab, vm, ask=WITNESS) == ("Started", VICTIM)
-    time.sleep(5)  # a restart would begin at once
+    on(lab, WITNESS, "crm_resource --wait --timeout 50s")  # a restart would begin at once
+    assert on(lab, VICTIM, f"cat /run/libvirt/qemu/{vm}.pid").stdout == pid
     assert noticed() == ["powered-off", "running"]
 
 

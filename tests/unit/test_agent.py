@@ -16,7 +16,7 @@ from vm_mgr.agent.parameters import Parameters
 from vm_mgr.agent.state_files import path
 from vm_mgr.alert.message import read_line
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.event import AGENT_EXPECTED, SCRIPTS_FOLLOW, EventKind
+from vm_mgr.model.event import AGENT_EXPECTED, NO_SHUTDOWN, SCRIPTS_FOLLOW, EventKind
 from vm_mgr.model.storage import DiskClient
 from vm_mgr.model.vm import VmSettings
 from vm_mgr.ocf.parameters import read
@@ -136,7 +136,7 @@ def test_stop_unplugs_a_guest_that_ignores_shutdown_within_the_timeout(node):
     assert not node.hypervisor.running
     assert node.clock.now - began < 30
     told = node.journal.handed[-1]
-    assert (told.kind, told.subject) == (EventKind.STOPPED, "web1")
+    assert (told.kind, told.subject, told.why) == (EventKind.STOPPED, "web1", NO_SHUTDOWN)
     assert "powered off" in told.detail
 
 

@@ -602,7 +602,7 @@ class TestJournal:
 
 def test_nodes_that_are_lost_together_do_not_wait_for_each_other(failover):
     """Ceph hangs in the release of the one: that of the other has its own worker, and its own connection."""
-    hangs, released = threading.Event(), threading.Event()
+    hangs, released, begun = threading.Event(), threading.Event(), threading.Event()
     made = []
 
     class Env:
@@ -620,6 +620,7 @@ def test_nodes_that_are_lost_together_do_not_wait_for_each_other(failover):
 
     def looked():
         first.append(threading.current_thread())
+        begun.set()
         return state()
 
     failover.cluster.state = looked
@@ -634,11 +635,9 @@ def test_nodes_that_are_lost_together_do_not_wait_for_each_other(failover):
     failover.storage_fencing.end_daemons = lambda numbers, **named: (end(numbers, **named), released.set())
     service = Service(Env)
     service.handle(line_of(FENCED))
-    while not first:
-        time.sleep(0.01)
+    assert begun.wait(10)
     service.handle(line_of({**FENCED, "CRM_alert_node": "n3"}))
     assert released.wait(5), "the second node waits for the first one"
     hangs.set()
-    while service.busy:
-        time.sleep(0.01)
+    recover(service)
     assert len(made) == 4

@@ -14,7 +14,6 @@ from .test_deployed_timeouts import DEPLOY, Deployment
 
 def capabilities(**extra):
     deployment = Deployment(3, **extra)
-    deployment.jinja.filters["regex_replace"] = lambda text, pattern, new: re.sub(pattern, new, text)
     deployment.values["ceph_client_pools"] = extra.get("ceph_client_pools", [extra.get("ceph_pool", "rbd")])
     return deployment.value(deployment.values["ceph_clients"])
 

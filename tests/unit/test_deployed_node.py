@@ -8,6 +8,8 @@ import jinja2
 import pytest
 import yaml
 
+from vm_mgr_lab.image import role_packages
+
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ROLE = DEPLOY / "roles" / "vm_mgr"
 DEFAULTS = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
@@ -69,3 +71,11 @@ def test_second_deployment_changes_nothing_and_the_agent_is_installed():
     twice = cib.merged(once, ET.fromstring(configuration(n1={})), "vm-mgr-node")  # noqa: S314
     assert ET.canonicalize(once, strip_text=True) == ET.canonicalize(twice, strip_text=True)
     assert " Node;" in (ROLE / "files" / "exchange.sh").read_text()
+
+
+def test_shell_on_a_node_and_in_the_lab_loads_the_completion_that_is_placed():
+    assert "share/bash-completion/completions/vm-mgr" in (ROLE / "files" / "exchange.sh").read_text()
+    assert (
+        "bash-completion" in yaml.safe_load((ROLE / "vars" / "packages.yml").read_text())["vm_mgr_packages"]
+    )
+    assert "bash-completion" in role_packages()

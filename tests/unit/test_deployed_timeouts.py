@@ -1,5 +1,6 @@
 """The timeouts that our roles deploy fit together, in clusters of every size, as the adapters read them."""
 
+import re
 from pathlib import Path
 
 import jinja2
@@ -31,6 +32,7 @@ class Deployment:
         nodes = [f"n{number}" for number in range(1, size + 1)]
         self.jinja = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)  # noqa: S701
         self.jinja.filters["extract"] = lambda key, container, name: container[key][name]
+        self.jinja.filters["regex_replace"] = lambda text, pattern, new: re.sub(pattern, new, text)
         addresses = {"cluster_address": "198.51.100.11", "admin_address": "192.0.2.11"}
         bmc = {"bmc_address": "192.0.2.101", "bmc_user": "u"}
         self.values = {

@@ -477,6 +477,7 @@ class TestFoundByPython:
         node.settle()
         assert time.monotonic() - began < 20
         while not any("ocf.requirements" in one for one in (node.folder / "calls").read_text().splitlines()):
+            assert time.monotonic() - began < 30
             time.sleep(0.01)
         (node.folder / "proc").symlink_to("/proc")
         pid = int((node.folder / "state/node/finds").read_text())

@@ -21,7 +21,7 @@ from vm_mgr.bounded import OutOfTimeError, bounded
 from vm_mgr.config import CEPH
 from vm_mgr.errors import AbortedError, Kind, SignalError, VmMgrError, raise_all
 from vm_mgr.model.cluster import NodeName
-from vm_mgr.model.event import AGENT_EXPECTED, SCRIPTS_FOLLOW, Event, EventKind
+from vm_mgr.model.event import AGENT_EXPECTED, NO_SHUTDOWN, SCRIPTS_FOLLOW, Event, EventKind
 from vm_mgr.model.node_requirements import MISSING
 from vm_mgr.model.requirement_words import MEDIUM, text
 from vm_mgr.model.storage import DiskClient
@@ -231,7 +231,7 @@ def stop(env: NodeEnv, given: Parameters) -> None:
         _unplug(env, name, deadline)
         _blocklist_dead(env, given)
         if not given.force_stop:
-            env.journal.record(Event(env.clock.utc(), EventKind.STOPPED, name, detail=why))
+            env.journal.record(Event(env.clock.utc(), EventKind.STOPPED, name, detail=why, why=NO_SHUTDOWN))
     else:
         env.own_clients.forget(name)  # it has closed its disks
     nvram_ended(env, given)

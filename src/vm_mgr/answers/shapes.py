@@ -6,7 +6,7 @@ today and may get more. Times are UTC in ISO 8601, sizes are bytes.
 
 from typing import Annotated, NamedTuple, TypedDict
 
-from vm_mgr.model.event import EventKind
+from vm_mgr.model.event import NO_SHUTDOWN, EventKind
 from vm_mgr.model.failback import Failback
 from vm_mgr.model.health_checks import LEVELS
 from vm_mgr.model.migration import AbortReason
@@ -324,7 +324,7 @@ class Event(TypedDict):
     detail: str
     waited_ms: dict[str, int]
     vms: list[str]
-    why: Annotated[str, Words(tuple(word.value for word in AbortReason))]
+    why: Annotated[str, Words((*(word.value for word in AbortReason), NO_SHUTDOWN))]
 
 
 class Phase(TypedDict):

@@ -54,9 +54,7 @@ def _what(event: Event) -> str:
 
 
 def _timeline(failover: Failover) -> Iterator[str]:
-    yield from (_step(failover.node, phase) for phase in failover.phases)
-    for back in failover.recoveries:
-        yield from (_step(back.vm, phase) for phase in back.phases)
+    yield from (_step(subject, phase) for subject, phase in failover.steps)
     for vm in failover.unseen:
         yield f"{'-':>9}     {vm} has not been seen to start again so far"
 

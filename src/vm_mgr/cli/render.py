@@ -64,7 +64,8 @@ def print_status(vm: VmStatus, output: str) -> None:
 
 def done_words(vm: VmStatus) -> str:
     """Say where a VM has been brought."""
-    return f"{vm.name} is {vm.state.value}" + (f" on {vm.node}" if vm.node else "")
+    why = f" ({vm.detail})" if vm.detail else ""
+    return f"{vm.name} is {vm.state.value}" + (f" on {vm.node}" if vm.node else "") + why
 
 
 def print_snapshots(snapshots: Sequence[Snapshot], output: str) -> None:

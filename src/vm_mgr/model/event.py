@@ -9,6 +9,7 @@ from typing import NamedTuple
 __all__ = [
     "AGENT_EXPECTED",
     "BY_PACEMAKER",
+    "NO_SHUTDOWN",
     "OF_NODES",
     "SCRIPTS_FOLLOW",
     "Event",
@@ -67,6 +68,8 @@ AGENT_EXPECTED = "guest agent expected"
 SCRIPTS_FOLLOW = "its monitor scripts follow"
 # How the detail of a failure ends of which Pacemaker tells: it does not know the reason.
 BY_PACEMAKER = " (told by Pacemaker)"
+# Why of a stop: the guest did not shut down when it was asked to, and was powered off.
+NO_SHUTDOWN = "no-shutdown"
 
 
 class Event(NamedTuple):
@@ -74,8 +77,8 @@ class Event(NamedTuple):
 
     node: that saw it; empty for one that did not know its name. waited: for what this took how many
     milliseconds. vms: of a lost node, the VMs that ran there. why: of a live migration that was ended, an
-    AbortReason (model/migration.py). expects_agent: of a VM that runs from now on, whether its definition has
-    a channel to an agent in the guest.
+    AbortReason (model/migration.py); of a stop NO_SHUTDOWN, or nothing. expects_agent: of a VM that runs from
+    now on, whether its definition has a channel to an agent in the guest.
     """
 
     when_utc: float

@@ -4,7 +4,9 @@ Events come from several nodes, whose clocks differ by some milliseconds, and an
 phase that nobody saw is left out. Nothing that was seen is left out because it ought not to have happened.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from vm_mgr.model.event import BY_PACEMAKER, OF_NODES, Event, EventKind
@@ -20,6 +22,22 @@ ALSO_LOST_S = 60.0
 # A node whose BMC is broken is fenced in vain every minute or so.
 QUIET_S = 3600.0
 PLACES = (EventKind.RUNNING, EventKind.MOVED)
+# Of several events of one instant each follows from those before it; of what is in one set from neither.
+CAUSAL_ORDER = (
+    {EventKind.ASKED},
+    {EventKind.LOST},
+    {EventKind.FENCING_FAILED},
+    {EventKind.FENCED},
+    {EventKind.RELEASED, EventKind.RELEASE_FAILED},
+    {EventKind.JOINED, EventKind.FAILED, EventKind.POWERED_OFF, EventKind.SECOND, EventKind.MOVING},
+    {EventKind.LET_GO, EventKind.FULL, EventKind.ROOM, EventKind.SAVED, EventKind.NOT_SAVED},
+    {EventKind.STOPPED},
+    {EventKind.STARTING},
+    {EventKind.RESUMED, EventKind.NOT_RESUMED},
+    {EventKind.RUNNING, EventKind.MOVED},
+    {EventKind.ALIVE},
+)
+_RANK = {kind: rank for rank, kinds in enumerate(CAUSAL_ORDER) for kind in kinds}
 
 
 class Phase(NamedTuple):
@@ -53,16 +71,27 @@ class Failover(NamedTuple):
     recoveries: tuple[Recovery, ...] = ()
     unseen: tuple[str, ...] = ()
 
+    @property
+    def steps(self) -> list[tuple[str, Phase]]:
+        """Give each step with its node or VM by time, and what follows from another one after that."""
+        begin_ms = [_after_fencing(self.phases, one.phases[0].at_ms) for one in self.recoveries]
+        chains = [
+            _placed(self.node, self.phases, 0),
+            *(_placed(one.vm, one.phases, ms) for one, ms in zip(self.recoveries, begin_ms, strict=True)),
+        ]
+        steps = sorted((step for chain in chains for step in chain), key=lambda step: step[0])
+        return [(subject, phase) for _, subject, phase in steps]
+
 
 class _Episode(NamedTuple):
-    """The events of a lost node, from the first sign of the loss on, and the VMs that it had."""
+    """The events of a lost node in causal order, and the VMs that it had."""
 
     events: tuple[Event, ...]
     vms: frozenset[str] = frozenset()
 
     @property
     def began_utc(self) -> float:
-        return self.events[0].when_utc
+        return min(one.when_utc for one in self.events)
 
     @property
     def node(self) -> str:
@@ -70,8 +99,9 @@ class _Episode(NamedTuple):
 
 
 def distinct(events: Iterable[Event]) -> list[Event]:
-    """Join what several nodes have told of one thing, or the agent and Pacemaker; in order of time.
+    """Join what several nodes have told of one thing, or the agent and Pacemaker; by time, then by cause.
 
+    What by the clocks alone seems older than its cause comes after that.
     All see a node, but a VM is seen where it is: one that fails on two nodes in turn does so twice.
     """
     found: list[Event] = []
@@ -86,7 +116,7 @@ def distinct(events: Iterable[Event]) -> list[Event]:
         else:
             last[key] = len(found)
             found.append(event)
-    return found
+    return _in_order(found)
 
 
 def failovers(events: Iterable[Event], vm: str = "") -> list[Failover]:
@@ -101,6 +131,39 @@ def failovers(events: Iterable[Event], vm: str = "") -> list[Failover]:
     ]
 
 
+def _in_order(events: Sequence[Event]) -> list[Event]:
+    """Sort what is sorted by time also by cause."""
+    causes = [one for one in events if one.kind in OF_NODES]
+    times = [one.when_utc for one in causes]
+
+    def place(event: Event) -> tuple[float, int]:
+        near = causes[bisect_right(times, event.when_utc) : bisect_right(times, event.when_utc + SKEW_S)]
+        after = [one.when_utc for one in near if one.node != event.node and _is_cause(one, event)]
+        return max([event.when_utc, *after]), _RANK[event.kind]
+
+    return sorted(events, key=place)
+
+
+def _is_cause(one: Event, event: Event) -> bool:
+    if event.kind in OF_NODES:
+        known = EventKind.JOINED not in (one.kind, event.kind) and one.subject == event.subject
+        return known and _RANK[one.kind] < _RANK[event.kind]
+    return event.kind is EventKind.STARTING and one.kind is EventKind.FENCED
+
+
+def _after_fencing(phases: Sequence[Phase], at_ms: int) -> int:
+    """Give a start that only by the clocks seems older than the fencing the fencing's time."""
+    ends = [one.at_ms for one in phases if one.kind is EventKind.FENCED]
+    return max([at_ms, *(end for end in ends if end - at_ms <= SKEW_S * 1000)])
+
+
+def _placed(subject: str, phases: Sequence[Phase], begin_ms: int) -> Iterator[tuple[int, str, Phase]]:
+    """Give each step with where it belongs: none before the step that it follows from."""
+    places = accumulate((phase.at_ms for phase in phases), max, initial=begin_ms)
+    next(places)
+    return ((place, subject, phase) for place, phase in zip(places, phases, strict=True))
+
+
 def _joined(first: Event, again: Event) -> Event:
     """Keep the word of who knows more; of the times of Pacemaker and of the agent either may be the first."""
     words = [one.detail for one in (first, again) if one.detail]
@@ -109,6 +172,7 @@ def _joined(first: Event, again: Event) -> Event:
         detail=min(words, key=lambda word: word.endswith(BY_PACEMAKER), default=""),
         waited=max(first.waited, again.waited, key=len),
         vms=tuple(sorted({*first.vms, *again.vms})),
+        why=first.why or again.why,
     )
 
 

@@ -60,8 +60,8 @@ class VmStatus(NamedTuple):
 
     alarm: what must not be, and stays so until it is started anew. moving: a live migration is under way.
     kept_by: who else has a say in it: the group that it is in, the agent of another tool. unmanaged: why the
-    cluster leaves it alone. waits: it is to run, and the cluster has not begun to start it. barred: why it
-    does not; it is in detail too.
+    cluster leaves it alone. waits: it is to run, and the cluster has not begun to start it. awaits: for what,
+    where that is known. barred: why it does not; it is in detail or unmanaged, too.
     """
 
     name: VmName
@@ -73,12 +73,13 @@ class VmStatus(NamedTuple):
     kept_by: str = ""
     unmanaged: str = ""
     waits: bool = False
+    awaits: str = ""
     barred: str = ""
 
     @property
     def words(self) -> str:
         """Say all that there is to say beside state and node."""
-        return "; ".join(filter(None, (self.alarm, self.unmanaged, self.detail, self.kept_by)))
+        return "; ".join(filter(None, (self.alarm, self.unmanaged, self.detail, self.awaits, self.kept_by)))
 
 
 class VmSettings(NamedTuple):

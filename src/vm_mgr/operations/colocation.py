@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.errors import Kind, UnknownNameError, VmMgrError, raise_all
 from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import VmName, VmSettings
 from vm_mgr.operations.enable import resource_for
@@ -10,7 +10,7 @@ from vm_mgr.operations.support.change_checks import change_problems
 from vm_mgr.operations.support.changes import changed_from, noted
 from vm_mgr.operations.support.foreign_settings import tell_set_by_others
 from vm_mgr.operations.support.locking import first_change, locked, restore_settings_on_failure, with_intent
-from vm_mgr.operations.support.preconditions import quorum_problems, require_defined
+from vm_mgr.operations.support.preconditions import no_vm, quorum_problems, require_defined
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note
 
@@ -48,7 +48,8 @@ def remove_colocation(env: Env, name: VmName, others: Sequence[str] = ()) -> Map
     unknown = [other for other in others if other not in present]
     if unknown:
         hint = f"see them: vm-mgr list-colocation {name}"
-        raise VmMgrError(Kind.NOT_FOUND, f"{name} has no colocation with {', '.join(unknown)}", hint=hint)
+        message = f"{name} has no colocation with {', '.join(unknown)}"
+        raise UnknownNameError(message, unknown[0], present, hint=hint)
     if not present:
         _tell_none(env, name)
     return _change(env, name, dict.fromkeys(others or present), restart_others=True)
@@ -105,10 +106,7 @@ def _change(
                 message = f"{name} can't be kept together with, or apart from, itself"
                 problems.append(VmMgrError(Kind.INVALID, message, hint="name another VM"))
             elif score and not state.has(other) and not env.storage.definitions.exists(VmName(other)):
-                hint = "see the VMs: vm-mgr list"
-                problems.append(
-                    VmMgrError(Kind.NOT_FOUND, f"there is no VM or resource {other!r}", hint=hint)
-                )
+                problems.append(no_vm(env, other, state.resources, what="VM or resource"))
         raise_all(problems)
         before = env.storage.definitions.settings(name)
         merged = {**before.colocations, **changes}

@@ -6,6 +6,7 @@ from vm_mgr.model.cluster import OWN_AGENT, Resource
 from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
 from vm_mgr.operations.enable import resource_for
+from vm_mgr.operations.lifecycle.power_off import tell_power_off
 from vm_mgr.operations.lifecycle.waiting import known_settings, wait_stopped
 from vm_mgr.operations.migration.blocked import release_blocked
 from vm_mgr.operations.storage.overlay import overlay_problems
@@ -78,8 +79,11 @@ def halt(env: Env, name: VmName) -> None:
         release_blocked(env, resource)
     if resource is not None and resource.active:
         current.halting(name)
+    began_utc = env.clock.utc()
     env.cluster.set_target_role(name, TargetRole.STOPPED)
-    wait_stopped(env, name, known_settings(env, name).stop_timeout_s or STOP_TIMEOUT_S)
+    timeout_s = known_settings(env, name).stop_timeout_s or STOP_TIMEOUT_S
+    wait_stopped(env, name, timeout_s)
+    tell_power_off(env, name, began_utc, timeout_s)
 
 
 def role_of(resource: Resource | None) -> str:

@@ -15,7 +15,12 @@ from vm_mgr.operations.status import status
 from vm_mgr.operations.storage.overlay import noted_problems
 from vm_mgr.operations.support.capacity import start_problems
 from vm_mgr.operations.support.locking import asked, locked
-from vm_mgr.operations.support.preconditions import host_problems, require_ready, warn_without_fencing
+from vm_mgr.operations.support.preconditions import (
+    host_problems,
+    no_vm,
+    require_ready,
+    warn_without_fencing,
+)
 from vm_mgr.operations.support.requirements import UNFIT, fitness_problems
 from vm_mgr.operations.support.ties import own_sources, warn_of_immovable, warn_of_ties
 from vm_mgr.ports.cluster import VmResource
@@ -41,7 +46,7 @@ def enable(env: Env, name: VmName, *, start: bool = True) -> VmStatus:
             hint = f"see: vm-mgr status {name}"
             problems.append(VmMgrError(Kind.EXISTS, f"{name} is enabled already", hint=hint))
         elif not env.storage.definitions.exists(name):
-            problems.append(VmMgrError(Kind.NOT_FOUND, f"there is no VM {name!r}", hint="see: vm-mgr list"))
+            problems.append(no_vm(env, name))
         else:
             problems += name_problems(name) + noted_problems(env, name)
         raise_all(problems)

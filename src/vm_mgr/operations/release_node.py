@@ -5,7 +5,7 @@ Without a proof from Pacemaker nothing is told (docs/design/0008-storage-of-a-fe
 
 from typing import NamedTuple
 
-from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.errors import Kind, UnknownNameError, VmMgrError
 from vm_mgr.model.cluster import NodeName
 from vm_mgr.model.event import Event, EventKind
 from vm_mgr.operations.storage.fenced import RECENT_S, Proof, proof
@@ -61,8 +61,9 @@ def release_node(env: Env, node: NodeName, *, wait_s: float = 0.0) -> Released:
 
 def _addresses(env: Env, node: NodeName) -> frozenset[str]:
     found = frozenset(address for address, owner in env.node_addresses.items() if owner == node)
-    if not found and env.cluster.state().node(node) is None:
-        raise VmMgrError(Kind.NOT_FOUND, f"the cluster has no node {node!r}", hint="see them: crm_mon -1")
+    if not found and (state := env.cluster.state()).node(node) is None:
+        message, known = f"the cluster has no node {node!r}", (one.name for one in state.nodes)
+        raise UnknownNameError(message, node, known, hint="see them: crm_mon -1")
     if not found:
         hint = "add it to the table [nodes] in /etc/vm-mgr/vm-mgr.toml"
         raise VmMgrError(Kind.NOT_FOUND, f"no address of {node} is known", hint=hint)

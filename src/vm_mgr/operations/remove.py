@@ -2,7 +2,7 @@
 
 from contextlib import ExitStack, suppress
 
-from vm_mgr.errors import Kind, ProgramError, VmMgrError, raise_all
+from vm_mgr.errors import ProgramError, VmMgrError, raise_all
 from vm_mgr.interruption import current
 from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import TargetRole, VmName, VmState, VmStatus
@@ -10,7 +10,7 @@ from vm_mgr.operations.disable import OURS, halt, role_of
 from vm_mgr.operations.storage.free import require_free
 from vm_mgr.operations.storage.overlay import warn
 from vm_mgr.operations.support.locking import lock, recover_others, with_intent
-from vm_mgr.operations.support.preconditions import require_ready
+from vm_mgr.operations.support.preconditions import no_vm, require_ready
 from vm_mgr.operations.support.removal import clone_problems, removal_problems
 from vm_mgr.ports.cluster import PATTERN
 from vm_mgr.ports.env import Env
@@ -33,9 +33,7 @@ def remove(env: Env, name: VmName) -> VmStatus:
         left = name in env.intent_log.intents()
         problems = []
         if not (enabled or left or env.storage.definitions.exists(name)):
-            problems.append(
-                VmMgrError(Kind.NOT_FOUND, f"there is no VM {name!r}", hint="see the VMs: vm-mgr list")
-            )
+            problems.append(no_vm(env, name))
         problems += clone_problems(env, name) + removal_problems(env, resource, "not removed")
         raise_all(problems)
         warn(env, state, name)

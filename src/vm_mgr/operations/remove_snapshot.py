@@ -1,6 +1,6 @@
 """Remove snapshots: one by name, or many by age."""
 
-from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.errors import Kind, UnknownNameError, VmMgrError, raise_all
 from vm_mgr.model.intent import Intent
 from vm_mgr.model.storage import Snapshot
 from vm_mgr.model.vm import VmName
@@ -55,11 +55,11 @@ def takes_long(intent: Intent) -> bool:  # noqa: ARG001 - a snapshot of much dat
 
 def find(env: Env, name: VmName, snapshot: str) -> Snapshot:
     """Give a snapshot; raises NOT_FOUND."""
-    for present in env.storage.snapshots.of(name):
-        if present.name == snapshot:
-            return present
+    known = {present.name: present for present in env.storage.snapshots.of(name)}
+    if snapshot in known:
+        return known[snapshot]
     hint = f"see them: vm-mgr list-snapshots {name}"
-    raise VmMgrError(Kind.NOT_FOUND, f"{name} has no snapshot {snapshot!r}", hint=hint)
+    raise UnknownNameError(f"{name} has no snapshot {snapshot!r}", snapshot, known, hint=hint)
 
 
 def _drop(env: Env, name: VmName, snapshot: str) -> None:

@@ -5,6 +5,7 @@ from vm_mgr.interruption import current
 from vm_mgr.model.cluster import ClusterState, NodeName, Resource
 from vm_mgr.model.vm import TargetRole, VmName, VmStatus
 from vm_mgr.operations.disable import STOP_TIMEOUT_S
+from vm_mgr.operations.lifecycle.power_off import with_power_off
 from vm_mgr.operations.lifecycle.saved_memory import discard, with_saved
 from vm_mgr.operations.lifecycle.waiting import known_settings, wait_stopped
 from vm_mgr.operations.migration.blocked import release_blocked
@@ -53,13 +54,15 @@ def stop(env: Env, name: VmName, *, force: bool = False) -> VmStatus:
         release_blocked(env, resource)
         if resource.active:
             current.halting(name)
+        began_utc = env.clock.utc()
         env.cluster.set_target_role(name, TargetRole.STOPPED)
         if force:
             _unplug(env, name)  # before a storage that hangs is asked for anything more
     undo = f"; the cluster still stops it as soon as it can: vm-mgr start {name} takes that back"
-    seen = wait_stopped(env, name, _timeout_s(env, name), undo)
+    timeout_s = _timeout_s(env, name)
+    seen = wait_stopped(env, name, timeout_s, undo)
     if not force:
-        return with_saved(env, seen)
+        return with_saved(env, with_power_off(env, seen, began_utc, timeout_s))
     _give_up(env, name)
     return seen
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.errors import Kind, UnknownNameError, VmMgrError
 from vm_mgr.model.inconsistencies import Inconsistency, Severity, inconsistencies
 from vm_mgr.model.recovery import Recovery, node_lost, qemu_died
 from vm_mgr.model.timings import CephTimes, ClusterTimes, VmTimes
@@ -41,10 +41,9 @@ def timeouts(env: Env, name: VmName | None = None) -> Timeouts:
     cluster = env.timings.cluster()
     vms = [vm for vm in cluster.vms if name in (None, vm.name)]
     if name is not None and not vms:
-        message = f"the cluster has no VM {name}"
-        raise VmMgrError(
-            Kind.NOT_FOUND, message, hint=f"see: vm-mgr list; a disabled one: vm-mgr enable {name}"
-        )
+        message, known = f"the cluster has no VM {name}", (vm.name for vm in cluster.vms)
+        hint = f"see: vm-mgr list; a disabled one: vm-mgr enable {name}"
+        raise UnknownNameError(message, name, known, hint=hint)
     ceph, unknown = _ceph(env)
     found = inconsistencies(cluster, ceph)
     return Timeouts(

@@ -28,6 +28,7 @@ monitor_map() { # FILE ADDRESSES…: the running cluster's map when there is one
     monmaptool --create --clobber --fsid "$fsid" "$file" >/dev/null
     for peer in "$@"; do
         address=${peer#*=}
+        case $address in *:*) address="[$address]" ;; esac
         monmaptool --addv "${peer%%=*}" "[v2:$address:3300,v1:$address:6789]" "$file" >/dev/null
     done
 }

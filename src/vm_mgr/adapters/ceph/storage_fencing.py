@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from vm_mgr.adapters.ceph import clients as looking
@@ -109,8 +110,6 @@ class CephStorageFencing:
                 list(pool.map(lambda holder: looking.break_lock(rbd, ioctx, holder), holders))
 
     def _time_of(self, epoch: int) -> float | None:
-        from datetime import datetime  # noqa: PLC0415
-
         found = self._ask({"prefix": "osd dump", "epoch": epoch}, absent={})
         try:
             return datetime.fromisoformat(found["modified"]).timestamp() if found else None

@@ -1,7 +1,7 @@
 """The nodes of a cluster in memory."""
 
 from vm_mgr.adapters.memory.cluster import MemoryCluster
-from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.errors import Kind, UnknownNameError, VmMgrError
 from vm_mgr.model.cluster import A_PERSON, Fencing, Node, NodeName
 from vm_mgr.model.vm import VmName
 from vm_mgr.ports.nodes import INFINITY, Assessment
@@ -60,7 +60,8 @@ class MemoryNodes:
 
     def _node(self, name: NodeName) -> Node:
         if name not in self.members.nodes:
-            raise VmMgrError(Kind.NOT_FOUND, f"the cluster has no node {name}", hint="see: crm_mon -1")
+            message = f"the cluster has no node {name}"
+            raise UnknownNameError(message, name, self.members.nodes, hint="see: crm_mon -1")
         return self.members.nodes[name]
 
     def _set(self, node: Node) -> None:

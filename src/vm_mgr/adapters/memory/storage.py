@@ -13,7 +13,7 @@ from vm_mgr.adapters.memory.storage_parts import (
     MemoryDisks,
     MemorySnapshots,
 )
-from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.errors import Kind, UnknownNameError, VmMgrError
 from vm_mgr.model.resource import ClusterParts
 from vm_mgr.model.storage import DiskSource, Identified, ImageFile
 from vm_mgr.model.vm import VmName, VmSettings
@@ -134,7 +134,8 @@ class MemoryStorages:
     def get(self, label: str) -> MemoryStorage:
         """Give it."""
         if label not in ("", LABEL):
-            raise VmMgrError(Kind.NOT_FOUND, f"there is no storage {label!r}", hint=f"there is: {LABEL}")
+            message = f"there is no storage {label!r}"
+            raise UnknownNameError(message, label, [LABEL], hint=f"there is: {LABEL}")
         return self.storage
 
     def names(self, label: str) -> set[VmName]:

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
 from vm_mgr.adapters.pacemaker.tools import NO_SUCH_THING, call, check
-from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.errors import Kind, UnknownNameError, VmMgrError
 from vm_mgr.ports.nodes import INFINITY, Assessment
 
 if TYPE_CHECKING:
@@ -94,8 +94,9 @@ class PacemakerNodes:
         state = self.state()
         node = state.node(name)
         if node is None:
-            hint = f"there are: {', '.join(one.name for one in state.nodes)}"
-            raise VmMgrError(Kind.NOT_FOUND, f"the cluster has no node {name}", hint=hint)
+            known = [one.name for one in state.nodes]
+            hint = f"there are: {', '.join(known)}"
+            raise UnknownNameError(f"the cluster has no node {name}", name, known, hint=hint)
         return node
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.errors import Kind, UnknownNameError, VmMgrError
 from vm_mgr.model.resource import ClusterParts, Dependency
 from vm_mgr.model.storage import Identified
 from vm_mgr.ports.cluster_storage import ClusterStorage, Handover, NoHandover
@@ -47,7 +47,7 @@ class StorageSet:
         label = label or next(iter(self._places))
         if label not in self._places:
             hint = f"there are: {', '.join(self._places)}"
-            raise VmMgrError(Kind.NOT_FOUND, f"there is no storage {label!r}", hint=hint)
+            raise UnknownNameError(f"there is no storage {label!r}", label, self._places, hint=hint)
         if label not in self._built:
             self._built[label] = self._places[label].build()
         return self._built[label]

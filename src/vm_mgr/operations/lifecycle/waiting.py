@@ -46,7 +46,8 @@ def wait_started(env: Env, name: VmName, start_timeout_s: float = 120) -> VmStat
     )
     if seen.state is VmState.STARTED:
         return seen
-    reason = f": {seen.detail}" if seen.detail else ""
+    told = "; ".join(filter(None, (seen.unmanaged, seen.detail, seen.awaits)))
+    reason = f": {told}" if told else ""
     lost, undo = _lost(env, seen), f"; the cluster keeps trying; to give up: vm-mgr stop {name}"
     if seen.barred:
         message, hint = f"{name} is {seen.state.value}{reason}", undo.removeprefix("; ")

@@ -6,7 +6,7 @@ somebody has started there by hand runs on (docs/design/0008-storage-of-a-fenced
 
 from typing import NamedTuple
 
-from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.errors import Kind, UnknownNameError, VmMgrError
 from vm_mgr.model.cluster import ClusterState, Fencing, NodeName
 from vm_mgr.ports.env import Env
 
@@ -33,8 +33,9 @@ def proof(env: Env, state: ClusterState, node: NodeName) -> Proof:
         raise VmMgrError(Kind.WRONG_STATE, f"{node}: this part of the cluster has no quorum", hint=hint)
     seen = state.node(node)
     if seen is None:
-        hint = f"there are: {', '.join(one.name for one in state.nodes)}"
-        raise VmMgrError(Kind.NOT_FOUND, f"the cluster has no node {node}", hint=hint)
+        known = [one.name for one in state.nodes]
+        hint = f"there are: {', '.join(known)}"
+        raise UnknownNameError(f"the cluster has no node {node}", node, known, hint=hint)
     if not seen.gone:
         word = "not fenced yet" if seen.unclean else "joining" if seen.pending else "online"
         raise VmMgrError(Kind.WRONG_STATE, f"{node} is {word}: nothing of it is released", hint=NEVER)

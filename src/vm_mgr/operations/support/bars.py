@@ -22,10 +22,11 @@ TOLD = 4
 def with_bars(env: Env, seen: Iterable[VmStatus]) -> list[VmStatus]:
     """Give them with the reasons; a VM that waits is Stopped, or Failed if it has failed before.
 
-    Where the scheduler can't be asked, or is about to start a VM, that one stays as it was seen.
+    Where the scheduler can't be asked, or is about to start a VM, that one stays as it was seen. Of one that
+    the cluster leaves alone that is the reason.
     """
-    vms = list(seen)
-    waiting = [vm.name for vm in vms if vm.waits]
+    vms = [_left_alone(vm) if vm.waits and vm.unmanaged else vm for vm in seen]
+    waiting = [vm.name for vm in vms if vm.waits and not vm.barred]
     if not waiting:
         return vms
     try:
@@ -42,9 +43,16 @@ def words_of(causes: Iterable[Cause]) -> str:
     return "; ".join(texts[:TOLD]) + more
 
 
+def _left_alone(vm: VmStatus) -> VmStatus:
+    return vm._replace(state=_state(vm), awaits="", barred=vm.unmanaged)
+
+
+def _state(vm: VmStatus) -> VmState:
+    return VmState.FAILED if vm.detail else VmState.STOPPED
+
+
 def _barred(vm: VmStatus, causes: tuple[Cause, ...]) -> VmStatus:
     why = words_of(causes)
     hint = next((one.hint for one in causes if one.hint), f"see: vm-mgr show {vm.name}; crm_mon -1")
     text = f"no node may run it{': ' + why if why else ''} ({hint})"
-    state = VmState.FAILED if vm.detail else VmState.STOPPED
-    return vm._replace(state=state, detail="; ".join(filter(None, (vm.detail, text))), barred=text)
+    return vm._replace(state=_state(vm), detail="; ".join(filter(None, (vm.detail, text))), barred=text)

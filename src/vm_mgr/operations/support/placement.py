@@ -6,12 +6,12 @@ from typing import NamedTuple
 from vm_mgr.model.cluster import ClusterState, Node, NodeName, Resource
 from vm_mgr.model.node_requirements import cures, penalty, reasons
 from vm_mgr.model.resource import ClusterParts
+from vm_mgr.operations.support.vm_state import node_state
 from vm_mgr.ports.cluster import VmResource
 
 __all__ = [
     "PlacementProblem",
     "missing_resources",
-    "node_state",
     "placement_problems",
     "worse_node_reasons",
 ]
@@ -87,16 +87,3 @@ def _bars(state: ClusterState, vm: VmResource, resource: Resource | None, node: 
         yield "it has failed there too often; the cluster tries again once that is forgotten"
     for resource_id in missing_resources(state, ClusterParts(vm.disks, vm.depends_on), node.name):
         yield f"{resource_id} does not run there"
-
-
-def node_state(node: Node) -> str:
-    """Say why a node can't run VMs now."""
-    states = {
-        "is lost": node.unclean,
-        "is not ready yet": node.pending,
-        "is offline": not node.online,
-        "is being shut down": node.shutting_down,
-        "is in standby": node.standby,
-        "is in maintenance": node.maintenance,
-    }
-    return next((text for text, true in states.items() if true), "can run VMs")

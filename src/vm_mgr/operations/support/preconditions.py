@@ -5,15 +5,15 @@ it. NEEDS says of each command what it asks of the cluster; what is not in the w
 (docs/design/0028).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from enum import Flag, auto
 
-from vm_mgr.errors import Kind, VmMgrError, raise_all
+from vm_mgr.errors import Kind, UnknownNameError, VmMgrError, raise_all
 from vm_mgr.model.cluster import ClusterState, Node, NodeName, Resource
 from vm_mgr.model.vm import VmName, VmState
-from vm_mgr.operations.support.placement import node_state
 from vm_mgr.operations.support.removal import clone_problems, removal_problems
-from vm_mgr.operations.support.vm_state import derive_status, unmanaged_words
+from vm_mgr.operations.support.vm_state import derive_status, no_host_words, unmanaged_words
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress
 
@@ -25,6 +25,7 @@ __all__ = [
     "fencing_under_way",
     "host_problems",
     "name_conflicts",
+    "no_vm",
     "node_name_error",
     "quorum_problems",
     "require_defined",
@@ -96,7 +97,8 @@ def host_problems(state: ClusterState, host: str | None, *, now: bool = False) -
         return []
     node = state.node(host)
     if node is None:
-        return [VmMgrError(Kind.NOT_FOUND, f"the cluster has no node {host!r}", hint=_hosts_hint(state))]
+        message, known = f"the cluster has no node {host!r}", (one.name for one in state.nodes)
+        return [UnknownNameError(message, host, known, hint=_hosts_hint(state))]
     if node.observer:
         message = f"{host} is an observer and never runs VMs"
         return [VmMgrError(Kind.INVALID, message, hint=_hosts_hint(state))]
@@ -124,7 +126,7 @@ def resource_of(env: Env, state: ClusterState, name: VmName) -> Resource:
         return resource
     if env.storage.definitions.exists(name):
         raise VmMgrError(Kind.WRONG_STATE, f"{name} is Disabled", hint=f"enable it: vm-mgr enable {name}")
-    raise VmMgrError(Kind.NOT_FOUND, f"there is no VM {name!r}", hint="see the VMs: vm-mgr list")
+    raise no_vm(env, name, [known for known, one in state.resources.items() if one.is_vm])
 
 
 def running_node(env: Env, state: ClusterState, name: VmName) -> NodeName:
@@ -200,7 +202,15 @@ def node_name_error(name: str) -> VmMgrError:
 def require_defined(env: Env, name: VmName) -> None:
     """Refuse a VM that the storage does not have."""
     if not env.storage.definitions.exists(name):
-        raise VmMgrError(Kind.NOT_FOUND, f"there is no VM {name!r}", hint="see the VMs: vm-mgr list")
+        raise no_vm(env, name)
+
+
+def no_vm(env: Env, name: str, others: Collection[str] = (), *, what: str = "VM") -> VmMgrError:
+    """Say that there is no such VM; others: names that it could be beside those of the stored VMs."""
+    known = set(others)
+    with suppress(VmMgrError):  # one that has just denied the name, or is too slow to name all
+        known |= env.storage.definitions.names()
+    return UnknownNameError(f"there is no {what} {name!r}", name, known, hint="see the VMs: vm-mgr list")
 
 
 def warn_without_fencing(env: Env, state: ClusterState) -> None:
@@ -330,8 +340,7 @@ def _managed_hint(env: Env, state: ClusterState, resource: Resource | None) -> s
 def _no_host(state: ClusterState) -> tuple[str, str]:
     """Say why no node can run VMs, and what ends that."""
     nodes = [node for node in state.nodes if not node.observer]
-    told = ", ".join(f"{node.name} {node_state(node)}" for node in nodes)
-    return f"no node can run VMs now: {told or 'there is none'}", _way_out(nodes)
+    return no_host_words(state), _way_out(nodes)
 
 
 def _way_out(nodes: list[Node]) -> str:

@@ -1,12 +1,21 @@
 """Derive what a user sees of a VM from what Pacemaker reports."""
 
 import time
+from collections.abc import Sequence
 
 from vm_mgr.errors import Kind, VmMgrError
-from vm_mgr.model.cluster import OWN_AGENT, ClusterState, NodeName, Resource
+from vm_mgr.model.cluster import OWN_AGENT, ClusterState, Node, NodeName, Resource
+from vm_mgr.model.resource import disk_id
 from vm_mgr.model.vm import VmName, VmState, VmStatus
 
-__all__ = ["derive_status", "membership_problems", "outside", "unmanaged_words"]
+__all__ = [
+    "derive_status",
+    "membership_problems",
+    "no_host_words",
+    "node_state",
+    "outside",
+    "unmanaged_words",
+]
 
 FULL = "its storage is full"
 OUT_OF_SIGHT = "the cluster has no quorum here: it may run on the other side"
@@ -21,7 +30,8 @@ def derive_status(resource: Resource, state: ClusterState) -> VmStatus:
     moving = vm_state is VmState.STARTED and _is_migrating(resource)
     seen = VmStatus(name, vm_state, node, detail, _alarm(name, state), moving, _kept_by(resource))
     waits = vm_state is VmState.STARTING and not (resource.active or resource.in_transition)
-    return seen._replace(unmanaged=unmanaged_words(state, resource), waits=waits)
+    awaits = _awaited(resource, state) if waits else ""
+    return seen._replace(unmanaged=unmanaged_words(state, resource), waits=waits, awaits=awaits)
 
 
 def outside(name: VmName, state: ClusterState, *, detail: str = "") -> VmStatus:
@@ -64,6 +74,49 @@ def unmanaged_words(state: ClusterState, resource: Resource | None) -> str:
         if (node := state.node(name)) is not None and node.maintenance:
             return f"not managed: {name} is in maintenance"
     return f"not managed: {resource.name} is in maintenance, or has is-managed=false"
+
+
+def no_host_words(state: ClusterState) -> str:
+    """Say why no node can run VMs."""
+    told = ", ".join(f"{node.name} {node_state(node)}" for node in state.nodes if not node.observer)
+    return f"no node can run VMs now: {told or 'there is none'}"
+
+
+def node_state(node: Node) -> str:
+    """Say why a node can't run VMs now."""
+    states = {
+        "is lost": node.unclean,
+        "is not ready yet": node.pending,
+        "is offline": not node.online,
+        "is being shut down": node.shutting_down,
+        "is in standby": node.standby,
+        "is in maintenance": node.maintenance,
+    }
+    return next((text for text, true in states.items() if true), "can run VMs")
+
+
+def _awaited(resource: Resource, state: ClusterState) -> str:
+    """Say what keeps the cluster from a start that nothing forbids."""
+    lost = [node.name for node in state.nodes if node.unclean] if state.fencing_enabled else []
+    fencing = f"the cluster starts nothing until {_and(lost)} fenced" if lost else ""
+    joining = [f"{node.name} {node_state(node)}" for node in state.nodes if node.pending and not node.unclean]
+    disks = disk_id(resource.name, "")
+    absent = [
+        f"{name} does not run yet"
+        for name, one in state.resources.items()
+        if name.startswith(disks) and not one.active
+    ]
+    return "; ".join(filter(None, (fencing, *joining, *absent)))
+
+
+def _and(names: Sequence[str]) -> str:
+    """Join them as the subject of a sentence.
+
+    >>> _and(["n1"]), _and(["n1", "n2", "n3"])
+    ('n1 is', 'n1, n2 and n3 are')
+    """
+    *first, last = names
+    return f"{', '.join(first)} and {last} are" if first else f"{last} is"
 
 
 def _is_migrating(resource: Resource) -> bool:
@@ -130,7 +183,7 @@ def _waiting(resource: Resource, state: ClusterState) -> tuple[VmState, str]:
         return VmState.STOPPED, "stop-all-resources is set"
     able = {node.name for node in state.nodes if node.can_host}
     if not able:
-        return VmState.STOPPED, "no node can run VMs now"
+        return VmState.STOPPED, no_host_words(state)
     if able <= set(resource.banned_by_failures):
         barred = f"barred on all nodes after failures (vm-mgr start {resource.name})"
         return VmState.FAILED, "; ".join(filter(None, (resource.last_failure, barred)))
