@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from vm_mgr_lab.lab import Lab
+from vm_mgr_lab.process import wait_until
+from vm_mgr_lab.up import wait_ready
 
-from .guest import QUICK, at, clean, node_of
+from .guest import DEFINITION, QUICK, at, clean, node_of
 from .test_life import shell, vm_mgr
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
@@ -20,6 +22,9 @@ NAME = "real1"
 XML = "/root/real.xml"
 FILES = ("--xml", XML, "--image", "/root/cmd.qcow2")
 DEFINITIONS = Path(__file__).parent / "definitions"
+ISO, HOME, OTHER = "/root/real.iso", "n2", "n3"
+DRIVE = f'''<devices><disk type="file" device="cdrom"><source file="{ISO}"/><target dev="hdc" bus="ide"/>
+<readonly/></disk>'''
 # What must be in the domain that runs, whatever vm-mgr has changed.
 KEPT = {
     "seapath": (
@@ -60,3 +65,22 @@ def test_what_no_node_has_is_named_before_anything_is_made(lab: Lab, files: None
     assert "SPICE" in refused.stderr
     assert "qemu-system-modules-spice" in refused.stderr
     assert NAME not in [row["name"] for row in json.loads(vm_mgr(lab, "list", "--output", "json"))]
+
+
+def test_medium_that_one_node_has_is_named_by_a_move_and_holds_up_no_failover(lab: Lab, files: None) -> None:
+    lab.execute("n1", ["sh", "-c", f"cat > {XML}"], stdin=DEFINITION.replace("<devices>", DRIVE))
+    at(lab, HOME, f"truncate -s 1M {ISO}")
+    try:
+        live = ("--enable-live-migration", "--migration-user", "root", "--preferred-host", HOME)
+        vm_mgr(lab, "create", NAME, *FILES, *live, *QUICK)
+        assert node_of(lab, NAME) == HOME
+        assert ISO in at(lab, HOME, f"virsh domblklist {NAME}")
+        told = vm_mgr(lab, "migrate", NAME, OTHER, code=5)
+        assert f"{ISO}, which is in a drive of {NAME}, is missing on {OTHER}" in told
+        lab.cut_power(HOME)
+        wait_until(lambda: node_of(lab, NAME) not in (HOME, ""), what="the recovery", timeout_s=180)
+        assert ISO not in at(lab, node_of(lab, NAME), f"virsh domblklist {NAME}")
+        lab.power_on(HOME)
+    finally:
+        wait_ready(lab, print)
+        at(lab, HOME, f"rm -f {ISO}")

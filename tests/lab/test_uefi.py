@@ -132,3 +132,25 @@ def test_boot_entries_and_tpm_are_wherever_the_vm_is(lab: Lab, storage: str, fil
     vm_mgr(lab, "disable", "uefi1")
     vm_mgr(lab, "rename", "uefi1", "--new-name", "uefi3")
     assert is_kept(lab, storage, "uefi3")
+
+
+def test_takeover_brings_variables_and_tpm_and_deletes_nothing(lab: Lab, files: None) -> None:
+    disk = (
+        "<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
+        "<source file='/root/uefi.qcow2'/><target dev='vda' bus='virtio'/></disk>"
+    )
+    xml = DEFINITION.replace(">any<", ">uefi1<").replace("<devices>", f"<devices>{disk}")
+    lab.execute("n1", ["sh", "-c", "cat >/root/uefi.xml"], stdin=xml)
+    shell(lab, "virsh -q define /root/uefi.xml; virsh -q start uefi1")
+    assert not finds_mark(lab, "n1", after=0)
+    uuid = shell(lab, "virsh -q domuuid uefi1").strip()
+    shell(lab, "virsh -q destroy uefi1")
+    had = copies(lab, "n1", uuid)
+    assert len(had) >= 2
+    vm_mgr(lab, "add-to-cluster", "uefi1", "--preferred-host", OTHER, *QUICK)
+    assert copies(lab, "n1", uuid) == had
+    vm_mgr(lab, "enable", "uefi1")
+    assert node_of(lab, "uefi1") == OTHER
+    assert finds_mark(lab, OTHER, after=0)
+    assert not made_tpm(lab, OTHER)
+    shell(lab, "rm -rf " + " ".join(had))

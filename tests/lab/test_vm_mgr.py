@@ -230,7 +230,9 @@ def test_start_that_fails_keeps_the_imported_disk(lab: Lab, clean: Callable[[str
     assert "system_broken" in contents(lab)["images"]
 
 
-def test_no_quorum_is_refused(lab: Lab, clean: object) -> None:
+def test_no_quorum_is_refused_and_nothing_is_called_stopped(lab: Lab, clean: Callable[[str], None]) -> None:
+    clean("stays")
+    assert create(lab, "stays", "--preferred-host", "n2").returncode == 0
     lab.partition([["n1"], ["n2"], ["n3"]])
     try:
         wait_until(
@@ -240,14 +242,19 @@ def test_no_quorum_is_refused(lab: Lab, clean: object) -> None:
             what="the loss of quorum",
             timeout_s=180,
         )
-        answer = create(lab, "bad")
+        answer, listed = create(lab, "bad"), vm_mgr(lab, "list", "--output", "json")
     finally:
         lab.heal()
         wait_ready(lab, print)
     assert_refused(answer, "quorum")
+    (stays,) = (row for row in json.loads(listed.stdout) if row["name"] == "stays")
+    assert stays["state"] != "Stopped"
+    assert "quorum" in stays["detail"]
 
 
-def test_no_ceph_is_refused(lab: Lab, clean: object) -> None:
+def test_no_ceph_is_refused_and_what_runs_is_listed(lab: Lab, clean: Callable[[str], None]) -> None:
+    clean("stays")
+    assert create(lab, "stays").returncode == 0
     monitors = ["n2", "n3"]
     try:
         for node in monitors:
@@ -265,12 +272,14 @@ def test_no_ceph_is_refused(lab: Lab, clean: object) -> None:
         wait_until(
             lambda: lab.execute("n1", ask, check=False).returncode != 0, what="Ceph to be lost", timeout_s=60
         )
-        answer = create(lab, "bad")
+        answer, listed = create(lab, "bad"), vm_mgr(lab, "list")
     finally:
         for node in monitors:
             lab.execute(node, ["systemctl", "start", f"ceph-mon@{node}"])
         wait_ready(lab, print)
     assert_refused(answer, "Ceph")
+    assert "stays" in listed.stdout
+    assert "Ceph" in listed.stderr
 
 
 def test_machine_outside_of_a_cluster_is_refused() -> None:
