@@ -145,11 +145,11 @@ def test_takeover_brings_variables_and_tpm_and_deletes_nothing(lab: Lab, files: 
     assert not finds_mark(lab, "n1", after=0)
     uuid = shell(lab, "virsh -q domuuid uefi1").strip()
     shell(lab, "virsh -q destroy uefi1")
-    had = copies(lab, "n1", uuid)
+    # libvirt itself names the variables after the domain.
+    had = [*copies(lab, "n1", uuid), *copies(lab, "n1", "uefi1_VARS")]
     assert len(had) >= 2
     vm_mgr(lab, "add-to-cluster", "uefi1", "--preferred-host", OTHER, *QUICK)
-    assert copies(lab, "n1", uuid) == had
-    vm_mgr(lab, "enable", "uefi1")
+    assert [*copies(lab, "n1", uuid), *copies(lab, "n1", "uefi1_VARS")] == had
     assert node_of(lab, "uefi1") == OTHER
     assert finds_mark(lab, OTHER, after=0)
     assert not made_tpm(lab, OTHER)
