@@ -166,7 +166,7 @@ def test_guest_that_reboots_is_nobodys_business_and_one_that_powers_off_is_start
         lambda: on(lab, WITNESS, counted).stdout == "", what="the failure to be forgotten", timeout_s=180
     )
     assert demo.where_is(lab, vm, ask=WITNESS) == ("Started", VICTIM)
-    on(lab, WITNESS, "crm_resource --wait --timeout 50s")  # a restart would begin at once
+    on(lab, WITNESS, "crm_resource --wait --timeout 150s")  # a restart would begin at once
     assert on(lab, VICTIM, f"cat /run/libvirt/qemu/{vm}.pid").stdout == pid
     assert noticed() == ["powered-off", "running"]
 

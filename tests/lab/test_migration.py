@@ -273,7 +273,7 @@ def test_change_of_the_operation_does_not_disturb_the_vm(lab: Lab) -> None:
         run(lab, f"vm-mgr set {VM} --priority 3")
         run(lab, holds)
         run(lab, f"vm-mgr set {VM} --unset priority")
-        run(lab, "crm_resource --wait --timeout 50s")  # a restart would begin at once
+        run(lab, "crm_resource --wait --timeout 150s")  # a restart would begin at once
 
 
 @pytest.mark.usefixtures("at_home")

@@ -188,7 +188,7 @@ def check_settings(lab: Lab, name: str) -> None:
     before = facts(lab, name)
     vm_mgr(lab, "set", name, "--priority", "3", "--check", "counters=60s")
     assert holds(lab, name)
-    shell(lab, "crm_resource --wait --timeout 50s")  # a restart would begin at once
+    shell(lab, "crm_resource --wait --timeout 150s")  # a restart would begin at once
     assert facts(lab, name) == before
     vm_mgr(lab, "set", name, "--unset", "priority", "--no-check", "counters")
     assert facts(lab, name) == before
