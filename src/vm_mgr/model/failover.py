@@ -31,6 +31,7 @@ CAUSAL_ORDER = (
     {EventKind.RELEASED, EventKind.RELEASE_FAILED},
     {EventKind.JOINED, EventKind.FAILED, EventKind.POWERED_OFF, EventKind.SECOND, EventKind.MOVING},
     {EventKind.LET_GO, EventKind.FULL, EventKind.ROOM, EventKind.SAVED, EventKind.NOT_SAVED},
+    {EventKind.DEVICE_FAILED, EventKind.DEVICE_WORKS},
     {EventKind.STOPPED},
     {EventKind.STARTING},
     {EventKind.RESUMED, EventKind.NOT_RESUMED},
