@@ -164,6 +164,11 @@ class Resource(NamedTuple):
     followers: tuple[str, ...] = ()
 
     @property
+    def wanted(self) -> str:
+        """Say what it is to be; what is nowhere said is to run."""
+        return "Stopped" if self.target_role == "Stopped" else "Started"
+
+    @property
     def in_transition(self) -> bool:
         """Tell whether the cluster starts, stops or moves it just now; Pacemaker tells so in either word."""
         return bool(self.pending) or self.role in ("Starting", "Stopping", "Migrating")

@@ -15,6 +15,7 @@ __all__ = [
     "SCRIPTS_FOLLOW",
     "Event",
     "EventKind",
+    "asked_verb",
     "read_event",
     "told",
     "waiting",
@@ -106,6 +107,15 @@ def told(event: Event) -> str:
     where = f" on {event.node}" if event.node and event.kind not in OF_NODES else ""
     parts = (f"{event.kind.value}{where}", event.detail, waiting(event.waited))
     return f"{event.subject}: {'; '.join(filter(None, parts))}"
+
+
+def asked_verb(event: Event) -> str:
+    """Name the command that an event tells of, or nothing.
+
+    >>> asked_verb(Event(7, EventKind.ASKED, "web1", detail="set --memory 2G by root on n1"))
+    'set'
+    """
+    return event.detail.partition(" ")[0] if event.kind is EventKind.ASKED else ""
 
 
 def waiting(waited: Mapping[str, int]) -> str:
