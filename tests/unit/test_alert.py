@@ -57,6 +57,7 @@ STARTED = {
     "CRM_alert_desc": "ok",
 }
 MONITOR = {**STARTED, "CRM_alert_task": "monitor", "CRM_alert_interval": "10000", "CRM_alert_exec_time": "0"}
+OF_DEVICE = {"CRM_alert_rsc": "vm-mgr-fence-n1"}
 ATTRIBUTE = {"CRM_alert_kind": "attribute", "CRM_alert_node": "n1", "CRM_alert_attribute_name": "a|b"}
 
 
@@ -123,6 +124,8 @@ class TestAgent:
             ({**STARTED, "CRM_alert_rc": "1"}, EventKind.FAILED, "web1"),
             ({**STARTED, "CRM_alert_status": "2", "CRM_alert_rc": "1"}, EventKind.FAILED, "web1"),
             ({**MONITOR, "CRM_alert_rc": "7"}, EventKind.FAILED, "web1"),
+            ({**MONITOR, **OF_DEVICE, "CRM_alert_rc": "1"}, EventKind.FAILED, "vm-mgr-fence-n1"),
+            ({**STARTED, **OF_DEVICE}, EventKind.RUNNING, "vm-mgr-fence-n1"),
         ],
     )
     def test_events_are_heard(self, shell, pipe, reading, version, alert, kind, subject):
@@ -146,7 +149,7 @@ class TestAgent:
         [
             MONITOR,
             ATTRIBUTE,
-            {**STARTED, "CRM_alert_rsc": "vm-mgr-fence-n1"},
+            {**STARTED, "CRM_alert_rsc": "vm-mgr-node"},
             {**STARTED, "CRM_alert_task": "notify"},
             {**STARTED, "CRM_alert_status": "1"},
             {**MONITOR, "CRM_alert_target_rc": "7"},
@@ -430,6 +433,49 @@ def test_pacemakers_word_for_a_guest_that_has_shut_down_is_kept_as_ours(failover
         ("powered-off", "web1", "its guest has shut down"),
         ("failed", "web1", "monitor"),
     ]
+
+
+def device(name, *, works, task="monitor", node="n1"):
+    found = {**MONITOR, "CRM_alert_rsc": name, "CRM_alert_task": task, "CRM_alert_node": node}
+    return read_line(line_of({**found, "CRM_alert_rc": "0" if works else "1"}))
+
+
+@pytest.mark.parametrize("name", ["vm-mgr-fence-n1", "fence-n1"])
+def test_fence_device_is_told_of_where_it_fails_or_works_again(failover, name):
+    """Not for each try: another node tries it too, and each has the log that all have."""
+    for works, task, node in (
+        (True, "start", "n2"),
+        (False, "monitor", "n2"),
+        (True, "stop", "n2"),
+        (False, "start", "n2"),
+        (False, "start", "n3"),
+        (True, "start", "n3"),
+        (True, "start", "n2"),
+        (False, "monitor", "n2"),
+    ):
+        keeper = Keeper(failover)
+        keeper.keep_of_resource(device(name, works=works, task=task, node=node))
+        assert keeper.flush()
+    told = [(one.kind.value, one.node, one.detail.partition(":")[0]) for one in failover.event_log.kept]
+    assert told == [
+        ("fence-device-failed", "n2", "monitor"),
+        ("fence-device-works", "n3", ""),
+        ("fence-device-failed", "n2", "monitor"),
+    ]
+    assert {one.subject for one in failover.journal.written} == {name}
+
+
+def test_failure_of_a_fence_device_is_kept_where_the_log_can_not_be_read(failover):
+    failover.event_log.read = refuse
+    keeper = Keeper(failover)
+    keeper.keep_of_resource(device("vm-mgr-fence-n1", works=False))
+    keeper.keep_of_resource(device("vm-mgr-fence-n1", works=False, task="start"))
+    keeper.keep_of_resource(device("vm-mgr-fence-n1", works=True, task="start"))
+    assert [one.kind.value for one in keeper.waiting] == ["fence-device-failed", "fence-device-works"]
+
+
+def refuse(*_given):
+    raise VmMgrError(Kind.EXTERNAL_FAILURE, "Ceph does not answer")
 
 
 def test_service_has_the_failure_forgotten(failover, monkeypatch):

@@ -51,6 +51,7 @@ def shell(env, image, tmp_path):
         (("set", "--priority", "7"), "set --priority 7"),
         (("set", "--metadata", "key=a secret"), "set --metadata"),
         (("create-snapshot", "--snap-name", "s"), "create-snapshot --snap-name s"),
+        (("create-snapshot", "s"), "create-snapshot --snap-name s"),
         (("add-disk", "1M"), "add-disk"),
         (("resize-disk", "1G"), "resize-disk"),
         (

@@ -72,6 +72,21 @@ def test_help_has_an_example(shell, command):
     assert "Example:" in done.stdout
 
 
+def test_snapshot_is_named_by_a_plain_word_too(shell):
+    shell.create("web1")
+    assert shell("create-snapshot", "web1", "s1").stdout.startswith("snapshot s1 of web1 taken")
+    assert shell("create-snapshot", "--name", "web1", "s2").stdout.startswith("snapshot s2 of web1 taken")
+    assert shell("rollback", "web1", "s1").stdout == "web1 is Started on n1\n"
+    assert shell("rollback", "web1", "s1", "--snap-name", "s1").exit_code == 0
+    assert shell("remove-snapshot", "web1", "s2").stdout == "snapshot s2 of web1 removed\n"
+    for words in (("web1", "s1", "--snap-name", "s2"), ("web1", "s1", "s2"), ("web1",)):
+        for verb in ("create-snapshot", "rollback", "remove-snapshot"):
+            done = shell(verb, *words)
+            assert (done.exit_code, "snapshot" in done.stderr) == (2, True)
+    listed = json.loads(shell("list-snapshots", "web1", "-o", "json").stdout)
+    assert [one["name"] for one in listed] == ["s1"]
+
+
 def test_snapshots_from_birth_to_purge(shell):
     shell.create("web1")
     assert shell("create_snapshot", "--name", "web1", "--snap_name", "a").stdout.startswith(

@@ -6,6 +6,7 @@ import pytest
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.vm import VmSettings, VmState
+from vm_mgr.operations.clone import CloneRequest, clone
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.enable import enable
 from vm_mgr.operations.status import status
@@ -186,6 +187,24 @@ def test_start_that_fails_keeps_the_disk(env, image):
     assert "no such bridge" in caught.value.message
     assert "web1" in env.storage.vms
     assert status(env, "web1").state is VmState.FAILED
+    assert caught.value.hint.endswith("; to make it anew: vm-mgr remove web1, then create it again")
+
+
+def test_clone_whose_start_fails_says_how_to_make_it_anew(env, image):
+    create(env, request(image))
+    env.cluster.failing["web2"] = "start on n1: no such bridge"
+    with pytest.raises(VmMgrError) as caught:
+        clone(env, CloneRequest("web1", "web2", VmSettings()))
+    assert caught.value.hint.endswith("; to make it anew: vm-mgr remove web2, then clone it again")
+
+
+def test_start_that_fails_of_a_vm_that_was_taken_over_leads_to_no_removal(env, image):
+    """Libvirt knows nothing of it any more: it can't be taken over again."""
+    env.hypervisor.kept["old1"] = DOMAIN
+    env.cluster.failing["web2"] = "start on n1: no such bridge"
+    with pytest.raises(VmMgrError) as caught:
+        create(env, request(image, name="web2", local="old1"))
+    assert "remove" not in caught.value.hint
 
 
 def test_slow_start_keeps_the_disk(env, image):

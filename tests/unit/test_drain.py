@@ -471,7 +471,18 @@ class TestCommand:
         assert done.exit_code == 0
         assert done.stdout.splitlines()[0].split() == ["VM", "NODE", "HOW", "SECONDS"]
         assert done.stdout.splitlines()[-1] == "n1: 1 moved, 0 still there"
+        assert "crm_standby" not in done.stdout
         assert "web1 is on n2, live" in done.stderr
+
+    def test_standby_names_the_way_back(self, env, make):
+        make("web1")
+        done = self.shell(env, "--all-from", "n1", "--standby")
+        assert done.exit_code == 0
+        assert env.cluster.nodes["n1"].standby
+        assert done.stdout.splitlines()[-2:] == [
+            "n1: 1 moved, 0 still there; in standby until it is booted the next time",
+            "to end the standby before that: crm_standby -N n1 -l reboot -D",
+        ]
 
     def test_dry_run_ends_as_the_command_would(self, env, make):
         make("web1")

@@ -93,6 +93,35 @@ def test_who_stops_with_a_vm_of_a_group_is_named(env, grouped, act):
     assert any("fs1" in text for text in notes(env, "followers"))
 
 
+def quiesced_at_each_take(env, name):
+    """Note of each snapshot whether the guest was paused, and whether it was frozen."""
+    found, take = [], env.storage.snapshots.take
+
+    def taken(*arguments):
+        found.append((name in env.hypervisor.halted, name in env.hypervisor.frozen))
+        return take(*arguments)
+
+    env.storage.snapshots.take = taken
+    return found
+
+
+@pytest.mark.parametrize(
+    ("agent", "consistency", "held"),
+    [(False, Consistency.CRASH, (True, False)), (True, Consistency.FROZEN, (False, True))],
+)
+def test_snapshot_holds_a_vm_of_a_group(env, image, agent, consistency, held):
+    """It was taken for one that is stopped: with several disks each was of another instant."""
+    create(env, CreateRequest("web2", DOMAIN, (image, image)))
+    env.cluster.within["web2"] = ("group office", ("fs1",))
+    if agent:
+        env.hypervisor.with_agent.add("web2")
+    seen = quiesced_at_each_take(env, "web2")
+    assert create_snapshot(env, "web2", "s1").consistency is consistency
+    assert seen == [held]
+    assert not env.hypervisor.halted
+    assert not env.hypervisor.frozen
+
+
 def test_drain_leaves_a_vm_to_its_group(env, grouped):
     drained = drain(env, "n1")
     assert [(one.name, "group office" in one.reason) for one in drained.stays] == [(grouped, True)]
@@ -281,16 +310,9 @@ def test_vm_that_runs_beside_the_cluster_is_left_alone_without_a_mark(env, besid
 
 
 def test_snapshot_holds_a_vm_that_runs_beside_the_cluster(env, beside):
-    held = []
-    take = env.storage.snapshots.take
-
-    def taken(*arguments):
-        held.append(beside in env.hypervisor.halted)
-        return take(*arguments)
-
-    env.storage.snapshots.take = taken
+    held = quiesced_at_each_take(env, beside)
     assert create_snapshot(env, beside, "s2").consistency is Consistency.CRASH
-    assert held == [True]
+    assert held == [(True, False)]
     assert beside not in env.hypervisor.halted
 
 

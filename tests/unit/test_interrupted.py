@@ -212,6 +212,29 @@ def test_second_signal_is_noted(env, vm, act):
     current.begin()
 
 
+# Lists, or shows the state of, a VM of a cluster in memory, without click or with it.
+LISTS = """
+import sys
+import vm_mgr.cli, vm_mgr.wiring
+from vm_mgr.adapters.libvirt.definition import DomainXml
+from vm_mgr.adapters.memory.env import MemoryEnv
+from vm_mgr.model.cluster import Resource
+
+class Env(MemoryEnv):
+    def __init__(self):
+        super().__init__(DomainXml())
+        agent = "ocf:heartbeat:VirtualDomain"
+        self.cluster.foreign["web1"] = Resource("web1", agent, role="Started", active=True, nodes=("n1",))
+
+    def prefetch(self, **_options):
+        pass
+
+vm_mgr.wiring.RealEnv = Env
+vm_mgr.cli.main()
+"""
+LOOKS = ("list", "list --wide", "list --output json", "status web1", "status web1 -o yaml")
+
+
 class TestOutput:
     """What can't be written ends with 1; a reader that has left, without a word."""
 
@@ -236,6 +259,32 @@ class TestOutput:
             1,
             "vm-mgr: error: can't write the output: Bad file descriptor",
         )
+
+    @pytest.mark.parametrize("words", LOOKS)
+    @pytest.mark.parametrize(
+        ("target", "reason"), [("/dev/full", "No space left on device"), ("&-", "Bad file descriptor")]
+    )
+    def test_look_that_can_not_be_written(self, tmp_path, words, target, reason):
+        done = self.look(tmp_path, f"{words} >{target}")
+        expected = (1, f"vm-mgr: error: can't write the output: {reason}")
+        assert (done.returncode, done.stderr.strip()) == expected
+
+    @pytest.mark.parametrize("words", LOOKS)
+    def test_look_that_can_be_written(self, tmp_path, words):
+        done = self.look(tmp_path, words)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "Started" in done.stdout
+
+    @pytest.mark.parametrize("words", LOOKS)
+    def test_reader_of_a_look_has_left(self, tmp_path, words):
+        done = self.look(tmp_path, f"{words} | true; exit ${{PIPESTATUS[0]}}")
+        assert (done.returncode in (0, 1), done.stderr) == (True, "")
+
+    def look(self, folder, tail):
+        program = folder / "lists.py"
+        program.write_text(LISTS)
+        line = f"{sys.executable} {program} {tail}"
+        return subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=60)
 
     @pytest.mark.parametrize("words", ["--help", "create --help"])
     def test_reader_has_left(self, words):

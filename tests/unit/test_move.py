@@ -24,6 +24,7 @@ from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.disable import disable
 from vm_mgr.operations.enable import enable
 from vm_mgr.operations.migrate import migrate
+from vm_mgr.operations.migration.job import Forecast, Job
 from vm_mgr.operations.migration.options import MigrateOptions
 from vm_mgr.operations.migration.unblock import unblock
 from vm_mgr.operations.set_vm import Changes, set_vm
@@ -662,3 +663,51 @@ def test_progress_that_can_not_be_seen_is_told_once(env, vm):
 def test_view_of_a_resource_that_is_blocked_for_other_reasons():
     broken = Resource("web1", blocked=True, failures=(Failure("stop on n1: x", "", "stop", "n1"),))
     assert broken.blocked_on == ""
+
+
+class TestForecast:
+    """An idle guest's rates jump from look to look; what is said of the end does not."""
+
+    def said(self, *looks, every_s=1.0):
+        forecast, said = Forecast(), []
+        for at, (left, rate, dirty) in enumerate(looks):
+            sample = JobSample(remaining_bytes=left * MIB, rate_bps=rate * MIB, dirty_bps=dirty * MIB)
+            forecast.look(sample, 1000 + at * every_s)
+            said.append(forecast.words())
+        return said
+
+    def test_rates_that_take_turns_do_not_change_the_forecast_each_time(self):
+        looks = [(900 - 15 * at, 40, (0, 60, 10, 45)[at % 4]) for at in range(40)]
+        said = self.said(*looks, every_s=0.5)
+        assert all(words.endswith(" s left") for words in said if words)
+        assert len([words for words in said if not words]) < 10
+
+    def test_guest_that_dirties_as_fast_as_it_is_sent_has_no_end_but_not_at_once(self):
+        said = self.said(*[(500, 40, 60)] * 8)
+        assert said == [""] * 5 + ["no end in sight"] * 3
+
+    def test_no_end_is_not_said_just_before_the_end(self):
+        said = self.said(*[(500, 40, 60)] * 7, (30, 40, 60), (10, 40, 200))
+        assert said[-3:] == ["no end in sight", "", ""]
+
+    def test_end_comes_into_sight_when_the_guest_is_slowed_down(self):
+        said = self.said(*[(500, 40, 60)] * 7, *[(400, 40, 0)] * 4)
+        assert said[6] == "no end in sight"
+        assert said[-1].endswith(" s left")
+
+    def test_rate_that_is_not_known_is_no_end(self):
+        assert self.said(*[(500, 0, 0)] * 3) == ["", "", ""]
+
+    def test_job_tells_the_smoothed_rates(self, env, vm, monkeypatch):
+        samples = [
+            JobSample(processed_bytes=10 * MIB, remaining_bytes=90 * MIB, rate_bps=40.0 * MIB, dirty_bps=rate)
+            for rate in (0.0, 80.0 * MIB)
+        ]
+        monkeypatch.setattr(env.hypervisor, "migration_progress", lambda _name: samples.pop(0))
+        job = Job(env, vm, "n1", asks=True)
+        assert job.is_sending()
+        assert job.last.detail == "10 of 100 MiB, 40 MiB/s, dirties 0 MiB/s, 2 s left"
+        env.clock.sleep(0.5)
+        assert job.is_sending()
+        assert job.last.detail == "10 of 100 MiB, 40 MiB/s, dirties 13 MiB/s, 3 s left"
+        assert job.sample.dirty_bps == 80 * MIB

@@ -443,6 +443,32 @@ def test_check_fails_for_errors_only(env, vms, shell):
         require_consistent(timeouts(env))
 
 
+@pytest.mark.parametrize(
+    ("silent", "beside", "found"),
+    [
+        (("fence-n2",), (), ("error", "fence-n2", "n2")),
+        (("fence-n2",), ("n1", "n2"), ("warning", "fence-n2", "none")),
+        (("unheard",), (), ("error", "unheard", "unknown")),
+    ],
+)
+def test_fence_device_that_has_failed_or_is_stopped_is_found(env, vms, shell, silent, beside, found):
+    env.cluster.silent_devices = silent
+    if beside:
+        env.timings.devices += (FenceDevice(name="pdu", agent="fence_apc", targets=beside, waits=True),)
+    done = shell("--check", "--output", "json")
+    data = json.loads(done.stdout)["inconsistencies"]
+    (one,) = [one for one in data if one["code"] == "device-silent"]
+    assert (one["severity"], one["subject"], one["settings"][1]["value"]) == found
+    assert done.exit_code == (5 if found[0] == "error" else 0)
+    if found[0] == "error":
+        assert f"crm_resource --cleanup --resource {silent[0]}" in done.stderr
+
+
+def test_fence_device_of_a_cluster_that_is_to_do_nothing_is_not_looked_at(env, vms):
+    env.cluster.silent_devices, env.cluster.stop_all = ("fence-n1",), True
+    assert "device-silent" not in [one.code for one in timeouts(env).inconsistencies]
+
+
 def test_cluster_without_vms_is_said(shell, env):
     env.timings = MemoryTimings(env.cluster)
     assert "The cluster has no VM." in shell().stdout

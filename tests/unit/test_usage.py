@@ -3,8 +3,8 @@
 import pytest
 from click.testing import CliRunner
 
-from vm_mgr.cli.app import app
-from vm_mgr.cli.help import COMMANDS, GROUPS, OTHER_WORDS, overview
+from vm_mgr.cli.app import UnknownCommandError, app
+from vm_mgr.cli.help import COMMANDS, EFFECTS, GROUPS, OTHER_WORDS, QUESTIONS, overview
 
 
 def typed(*words):
@@ -16,17 +16,11 @@ def typed(*words):
     [
         ("ls", "list"),
         ("info", "show"),
-        ("delete", "remove"),
-        ("shutdown", "stop"),
-        ("reboot", "restart"),
-        ("destroy", "stop --force"),
         ("statuss", "status"),
         ("create_snapshoot", "create-snapshot"),
         ("LIST", "list"),
         ("dumpxml", "show --xml"),
-        ("rm", "remove"),
         ("cleanup", "start"),
-        ("standby", "migrate --all-from"),
     ],
 )
 def test_other_word_for_a_command_is_understood(word, meant):
@@ -38,7 +32,61 @@ def test_other_word_for_a_command_is_understood(word, meant):
     ]
 
 
-@pytest.mark.parametrize("word", ["xyzzyx", "crm", "pcs", "qm", "ha-manager", "node", "srm", "rmm"])
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("restore", "rollback, which stops the VM and takes its disks back to a snapshot"),
+        ("revert", "rollback, which stops the VM and takes its disks back to a snapshot"),
+        ("reboot", "restart, which shuts the guest down and boots it again"),
+        ("restrat", "restart, which shuts the guest down and boots it again"),
+        ("shutdown", "stop, which shuts the guest down"),
+        ("destroy", "stop --force, which powers the guest off"),
+        ("delete", "remove, which stops the VM and deletes its disks"),
+        ("rm", "remove, which stops the VM and deletes its disks"),
+        ("detach-disk", "remove-disk, which deletes the VM's last disk"),
+        ("standby", "migrate --all-from, which moves all VMs away from a node"),
+    ],
+)
+def test_command_that_ends_something_is_offered_with_what_it_would_do(word, meant):
+    assert typed(word, "web1").stderr.splitlines()[1] == f"hint: did you mean: vm-mgr {meant}"
+
+
+@pytest.mark.parametrize(
+    ("word", "answer"),
+    [
+        ("health", "see: vm-mgr list; vm-mgr timeouts --check; of the cluster: crm_mon -1"),
+        ("nodes", "see the nodes: crm_mon -1; the VMs and where they run: vm-mgr list"),
+        ("node", "see the nodes: crm_mon -1; the VMs and where they run: vm-mgr list"),
+    ],
+)
+def test_question_that_no_command_answers_leads_to_those_that_help(word, answer):
+    assert typed(word).stderr.splitlines()[1] == f"hint: {answer}"
+
+
+def misspelt():
+    """Misspell each word that is understood: a letter too few, two letters in turn, a letter too many."""
+    for word in (*COMMANDS, *OTHER_WORDS, *QUESTIONS):
+        for at in range(1, len(word)):
+            yield word[:at] + word[at + 1 :]
+            yield word[: at - 1] + word[at] + word[at - 1] + word[at + 1 :]
+            yield word[:at] + "e" + word[at:]
+
+
+def test_no_word_leads_to_a_stop_or_an_end_without_saying_so():
+    ends = {"stop", "restart", "remove", "remove-disk", "remove-snapshot", "rollback", "purge", "disable"}
+    assert ends | {"migrate", "pause", "release-node"} <= set(EFFECTS)
+    for word in {*misspelt()} - {*COMMANDS}:
+        offer = UnknownCommandError(word, None).hint.partition("did you mean: vm-mgr ")[2]
+        command, _, effect = offer.partition(", which ")
+        assert effect or command.split()[:1] == [] or command.split()[0] not in EFFECTS, word
+
+
+@pytest.mark.parametrize("word", ["restock", "retort", "promote", "purchase"])
+def test_word_that_is_only_like_a_command_that_ends_something_is_none(word):
+    assert UnknownCommandError(word, None).hint == "see the commands: vm-mgr --help"
+
+
+@pytest.mark.parametrize("word", ["xyzzyx", "crm", "pcs", "qm", "ha-manager", "srm", "rmm"])
 def test_word_like_none_leads_to_the_help(word):
     """And a short one, or the name of another tool, to no command that happens to look like it."""
     assert typed(word, "x").stderr.splitlines()[1] == "hint: see the commands: vm-mgr --help"
@@ -71,6 +119,8 @@ def test_other_words_lead_to_commands_and_are_none():
     heads = {meant.split()[0] for meant in OTHER_WORDS.values() if meant}
     assert heads - {"--help", "--version"} <= set(COMMANDS)
     assert not set(OTHER_WORDS) & set(COMMANDS)
+    assert {command.split()[0] for command in EFFECTS} <= set(COMMANDS)
+    assert not set(QUESTIONS) & {*COMMANDS, *OTHER_WORDS}
 
 
 def test_each_command_is_in_one_group_of_the_help():

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from vm_mgr.cli.app import app
 from vm_mgr.cli.quick import answer
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.event import Event, EventKind
 from vm_mgr.model.vm import VmState, VmStatus
 from vm_mgr.operations.list_vms import Listing
 from vm_mgr.operations.wide import look_wide
@@ -48,7 +49,7 @@ def reads(env, monkeypatch):
 def test_wide_table_has_what_is_stored(shell):
     shell("set", "web1", "--on-move", "migrate")
     db1, web1 = shell("list", "--wide").stdout.splitlines()[1:]
-    assert web1.split()[:7] == ["web1", "Started", "n1", "2", "GiB", "3", "migrate"]
+    assert web1.split()[:8] == ["web1", "Started", "n1", "Started", "2", "GiB", "3", "migrate"]
     assert web1.endswith("  the shop, second floor")
     assert "restart" in db1
 
@@ -70,6 +71,63 @@ def test_definitions_are_read_once_and_only_for_wide(shell, env, reads, capsys):
     assert reads == []
     shell("list", "--wide")
     assert sorted(reads) == [(verb, name) for verb in ("read", "settings") for name in ("db1", "web1")]
+
+
+def told(env, when_s, kind, name="web1", node="n1", detail=""):
+    env.event_log.kept.append(Event(when_s, kind, name, node, detail))
+
+
+def one(shell, name="web1"):
+    data = json.loads(shell("list", "--wide", "-o", "json").stdout)
+    return next(vm for vm in data if vm["name"] == name)
+
+
+def test_since_when_is_told_as_the_event_log_has_it(shell, env):
+    assert one(shell)["since"] == ""
+    told(env, 1000.0, EventKind.RUNNING)
+    assert one(shell)["since"] == "1970-01-01T00:16:40Z"
+    assert one(shell, "db1")["since"] == ""
+    told(env, 2000.0, EventKind.MOVED, node="n2")
+    assert one(shell)["since"] == ""  # the cluster says that it is on n1
+    shell("migrate", "web1", "n2")
+    told(env, 2000.1, EventKind.STOPPED)
+    assert one(shell)["since"] == "1970-01-01T00:33:20Z"
+    shell("stop", "web1")
+    told(env, 3000.0, EventKind.STOPPED, node="n2")
+    assert (one(shell)["since"], one(shell)["state"]) == ("1970-01-01T00:50:00Z", "Stopped")
+    assert "1970-01-01" in shell("list", "--wide").stdout
+
+
+def test_what_is_wanted_is_told_of_what_the_cluster_has(shell):
+    shell("stop", "web1")
+    assert (one(shell)["wanted"], one(shell, "db1")["wanted"]) == ("Stopped", "Started")
+    shell("disable", "db1")
+    assert one(shell, "db1")["wanted"] == ""
+
+
+def test_guest_that_a_user_paused_is_told_apart_and_only_its_node_is_asked(shell, env):
+    asked, paused = [], env.hypervisor.paused
+    env.hypervisor.paused = lambda name, **more: asked.append(name) or paused(name, **more)
+    shell("pause", "web1")
+    asked.clear()
+    told(env, 1000.0, EventKind.ASKED, detail="pause by root on n1")
+    assert (one(shell)["paused"], one(shell, "db1")["paused"]) == (True, False)
+    assert "its guest is paused" in shell("list", "--wide").stdout.splitlines()[2]
+    assert set(asked) == {"web1"}
+    env.hypervisor.resume("web1")  # by another tool
+    assert one(shell)["paused"] is False
+    asked.clear()
+    told(env, 1001.0, EventKind.ASKED, detail="resume by root on n1")
+    assert one(shell)["paused"] is False
+    assert asked == []
+
+
+def test_without_the_event_log_the_rest_is_told(shell, env):
+    def refuse(*_given):
+        raise VmMgrError(Kind.EXTERNAL_FAILURE, "Ceph does not answer")
+
+    env.event_log.read = refuse
+    assert (one(shell)["since"], one(shell)["wanted"], one(shell)["vcpus"]) == ("", "Started", 3)
 
 
 def test_wide_form_is_not_the_quick_one(env):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from vm_mgr.alert.message import from_pacemaker, read_line
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import NodeName
-from vm_mgr.model.event import OF_NODES, Event, EventKind
+from vm_mgr.model.event import OF_DEVICES, OF_NODES, Event, EventKind
 from vm_mgr.model.vm import VmName, VmState
 from vm_mgr.operations.release_node import release_node
 from vm_mgr.operations.support.vm_state import derive_status
@@ -39,6 +39,8 @@ OFF_S = 30.0
 START_S = 120.0
 AGAIN_S = 1.0
 GUEST_S = 300.0
+# How the names of the fence devices begin that our deployment makes.
+FENCE_DEVICE = "vm-mgr-fence-"
 
 
 class Worker:
@@ -84,16 +86,37 @@ class Keeper:
         self.waiting.append(event._replace(node=event.node or self.node()))
 
     def keep_of_resource(self, event: Event) -> None:
-        """Add an event of a resource, and tell it, unless the cluster says that it is no VM."""
-        if event.subject not in self.vms:
-            with suppress(VmMgrError):
-                found = self.env.cluster.state().resources.get(event.subject)
-                if found is not None and not found.is_vm:
-                    return
-        if self._is_no_failure(event):
+        """Add an event of a VM or of a fence device, and tell it."""
+        seen = event if event.subject in self.vms else self._looked_up(event)
+        if seen is None or self._is_no_failure(seen):
             return
-        self.env.journal.write(event)
-        self.keep(event)
+        self.env.journal.write(seen)
+        self.keep(seen)
+
+    def _looked_up(self, event: Event) -> Event | None:
+        """Give what is to be told of it: of a VM all, of a fence device only changes, of others nothing."""
+        name = event.subject
+        if not name.startswith(FENCE_DEVICE):
+            try:
+                found = self.env.cluster.state().resources.get(name)
+                if found is not None:
+                    return event if found.is_vm else None
+                if name not in {one.name for one in self.env.timings.cluster().devices}:
+                    return event
+            except VmMgrError:
+                return event
+        kind = OF_DEVICES.get(event.kind)
+        if kind is None or kind is self._last_of_device(name):
+            return None
+        return event._replace(kind=kind)
+
+    def _last_of_device(self, name: str) -> EventKind:
+        """Say what was told of a fence device by the last node that had to; one that works is not told of."""
+        known: list[Event] = []
+        with suppress(VmMgrError):
+            known = self.env.event_log.read()
+        told = [one.kind for one in (*known, *self.waiting) if one.subject == name]
+        return next((kind for kind in reversed(told) if kind in OF_DEVICES.values()), EventKind.DEVICE_WORKS)
 
     def _is_no_failure(self, event: Event) -> bool:
         """Tell of the monitor's end, as Pacemaker tells it, that the agent has just told better."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,9 +29,12 @@ def _one(vm: VmStatus, listing: Listing) -> shapes.ListedVm:
     plain: shapes.ListedVm = {"name": vm.name, "state": vm.state.value, "node": vm.node, "detail": vm.words}
     if listing.wide is None:
         return plain
-    wide = listing.wide.get(vm.name)
+    wide, since_utc = listing.wide.get(vm.name), listing.since_utc.get(vm.name)
     return {
         **plain,
+        "since": "" if since_utc is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since_utc)),
+        "wanted": listing.wanted.get(vm.name, ""),
+        "paused": vm.name in listing.paused,
         "memory_bytes": wide.memory_bytes if wide else None,
         "vcpus": wide.vcpus if wide else None,
         "on_move": wide.on_move if wide else "",

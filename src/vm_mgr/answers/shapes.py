@@ -38,6 +38,9 @@ class Vm(TypedDict):
 class ListedVm(Vm, total=False):
     """A VM of a list, with what is stored of it if that was asked for (`list --wide`)."""
 
+    since: str
+    wanted: Annotated[str, Words(("", "Started", "Stopped"))]
+    paused: bool
     memory_bytes: int | None
     vcpus: int | None
     on_move: Annotated[str, Words(("", *(word.value for word in OnMove)))]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vm_mgr import __version__
-from vm_mgr.cli.help import COMMANDS, OTHER_WORDS, overview
+from vm_mgr.cli.help import COMMANDS, EFFECTS, OTHER_WORDS, QUESTIONS, overview
 from vm_mgr.cli.render import SCHEMA
 from vm_mgr.cli.run import fail
 from vm_mgr.errors import Kind, VmMgrError
@@ -30,6 +30,7 @@ def _dashed(word: str) -> str:
 
 
 SHORT = 3
+SURE = 0.8
 
 
 def _underscored(word: str) -> str:
@@ -46,14 +47,25 @@ def _is_text(word: str) -> bool:
 class UnknownCommandError(click.UsageError):
     """There is no command of this name."""
 
-    def __init__(self, word: str, ctx: click.Context) -> None:
+    def __init__(self, word: str, ctx: click.Context | None) -> None:
         super().__init__(f"there is no command {word!r}", ctx)
-        name = _dashed(word.lower())
-        words = {**{one: one for one in COMMANDS}, **OTHER_WORDS}
-        # A short word is near to many: "crm" is none for "rm".
-        long = [one for one in words if len(one) > SHORT]
-        near = [name] if name in words else get_close_matches(name, long, n=1)
-        self.meant = words[near[0]] if near else ""
+        self.hint = _answer(_dashed(word.lower()))
+
+
+def _answer(name: str) -> str:
+    """Offer the command that was meant; one that stops or deletes only for what is surely a misspelling."""
+    words = {**{one: one for one in COMMANDS}, **OTHER_WORDS, **dict.fromkeys(QUESTIONS, "")}
+    # A short word is near to many: "crm" is none for "rm".
+    long = [one for one in words if len(one) > SHORT]
+    safe = [one for one in long if words[one] not in EFFECTS]
+    near = [name] if name in words else get_close_matches(name, long, n=1, cutoff=SURE)
+    near = near or get_close_matches(name, safe, n=1)
+    found = near[0] if near else ""
+    if found in QUESTIONS:
+        return QUESTIONS[found]
+    meant = words.get(found, "")
+    effect = f", which {EFFECTS[meant]}" if meant in EFFECTS else ""
+    return f"did you mean: vm-mgr {meant}{effect}" if meant else "see the commands: vm-mgr --help"
 
 
 @contextmanager
@@ -78,7 +90,7 @@ def _hint(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "vm-mgr"
     if isinstance(error, UnknownCommandError):
-        return f"did you mean: vm-mgr {error.meant}" if error.meant else "see the commands: vm-mgr --help"
+        return error.hint
     if isinstance(error, click.NoSuchOption) and context:
         options = [
             word for one in context.command.params if isinstance(one, click.Option) for word in one.opts

@@ -1,6 +1,6 @@
 """Say what there is; without click, whose loading takes three times as long as Python itself."""
 
-__all__ = ["COMMANDS", "GROUPS", "OTHER_WORDS", "overview"]
+__all__ = ["COMMANDS", "EFFECTS", "GROUPS", "OTHER_WORDS", "QUESTIONS", "overview"]
 
 # name → module that has it, summary; older scripts write underscores for the dashes
 COMMANDS = {
@@ -123,13 +123,13 @@ OTHER_WORDS = {
     "move": "migrate",
     "mv": "rename",
     "new": "create",
-    "node": "",
     "pcs": "",
     "ps": "list",
     "qm": "",
     "reboot": "restart",
     "reset": "restart",
     "resize": "resize-disk",
+    "restore": "rollback",
     "revert": "rollback",
     "rm": "remove",
     "run": "start",
@@ -147,6 +147,31 @@ OTHER_WORDS = {
     "unpause": "resume",
     "version": "--version",
     "vms": "list",
+}
+
+# What a command stops, moves or deletes: nobody is led to one of these without being told so.
+EFFECTS = {
+    "disable": "shuts the guest down",
+    "migrate": "moves the VM, and stops it for that if it has no live migration",
+    "migrate --all-from": "moves all VMs away from a node",
+    "pause": "pauses the guest",
+    "purge": "deletes snapshots",
+    "release-node": "shuts a fenced node out of the storage",
+    "remove": "stops the VM and deletes its disks",
+    "remove-disk": "deletes the VM's last disk",
+    "remove-snapshot": "deletes a snapshot",
+    "restart": "shuts the guest down and boots it again",
+    "rollback": "stops the VM and takes its disks back to a snapshot",
+    "stop": "shuts the guest down",
+    "stop --force": "powers the guest off",
+}
+
+# What is asked in a word that is no command, and where the answer is.
+NODES = "see the nodes: crm_mon -1; the VMs and where they run: vm-mgr list"
+QUESTIONS = {
+    "health": "see: vm-mgr list; vm-mgr timeouts --check; of the cluster: crm_mon -1",
+    "node": NODES,
+    "nodes": NODES,
 }
 
 HEAD = """\

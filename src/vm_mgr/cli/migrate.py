@@ -10,7 +10,7 @@ from vm_mgr.cli.options import options_of, with_options
 from vm_mgr.cli.render import print_answer, print_table
 from vm_mgr.cli.run import each, fail, name_and_words, output_option, run
 from vm_mgr.errors import VmMgrError
-from vm_mgr.model.cluster import NodeName
+from vm_mgr.model.cluster import NodeName, standby_end
 from vm_mgr.model.migration import OnTimeout, Strategy
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.registry import OPERATIONS
@@ -116,3 +116,5 @@ def _print(drained: "Drained") -> None:
     moved, stay = len(drained.moved), len(drained.stays)
     standby = "; in standby until it is booted the next time" if drained.standby else ""
     print(f"{drained.node}: {moved} moved, {stay} still there{standby}")
+    if drained.standby:
+        print(f"to end the standby before that: {standby_end(drained.node)}")

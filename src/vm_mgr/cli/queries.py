@@ -25,7 +25,9 @@ __all__ = ["list_command", "status_command"]
 @click.command("list")
 @click.option("--watch", "every_s", is_flag=False, flag_value="2", type=click.IntRange(1, 3600),
               metavar="[SECONDS]", help="Refresh every SECONDS, 2 by default, until Ctrl-C.")  # fmt: skip
-@click.option("--wide", is_flag=True, help="Add memory, vCPUs, on-move, storage and description.")
+@click.option(
+    "--wide", is_flag=True, help="Add since when, what is wanted, memory, vCPUs, on-move, storage, pauses."
+)
 @output_option
 def list_command(every_s: int | None, output: str, wide: bool) -> None:  # noqa: FBT001
     """List all VMs, with state and node; with --wide also what is stored of them, which takes longer.

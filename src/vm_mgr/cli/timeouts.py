@@ -7,7 +7,7 @@ import click
 
 from vm_mgr.cli.render import print_answer, print_table
 from vm_mgr.cli.run import optional_name_argument, output_option, run
-from vm_mgr.model.inconsistencies import spell
+from vm_mgr.model.inconsistencies import Inconsistency, spell
 from vm_mgr.model.vm import VmName
 from vm_mgr.operations.registry import OPERATIONS
 from vm_mgr.operations.timeouts import Timeouts, require_consistent
@@ -30,7 +30,7 @@ def timeouts_command(name: VmName | None, check: bool, output: str) -> None:  # 
 
     The times follow from the settings of Corosync, Pacemaker, the fence devices and Ceph. They are given for
     the typical case, then for the worst case, until QEMU runs again. Without NAME all VMs of the cluster are
-    shown.
+    shown. A fence device that has failed or is stopped is found, too.
 
     \b
     Example:
@@ -63,11 +63,15 @@ def _print(found: Timeouts, *, alone: bool) -> None:
     for one in found.inconsistencies:
         where = f"{one.subject}: " if one.subject else ""
         pair = " against ".join(f"{name} = {value}" for name, value in (one.first, one.second))
-        print(f"\n{one.severity.value.upper()} {one.code}: {where}{pair}\n  {one.why}\n  set: {one.remedy}")
+        print(f"\n{one.severity.value.upper()} {one.code}: {where}{pair}\n  {one.why}\n  {_remedy(one)}")
     if not found.inconsistencies:
         print("\nNo timeouts contradict each other.")
     if found.unknown:
         print(f"\nNot read or not looked at: {', '.join(found.unknown)}")
+
+
+def _remedy(one: Inconsistency) -> str:
+    return one.remedy if one.code == "device-silent" else f"set: {one.remedy}"
 
 
 def _summary(found: Timeouts) -> Iterator[tuple[str, ...]]:

@@ -12,6 +12,7 @@ __all__ = [
     "NodeName",
     "Resource",
     "migration_host",
+    "standby_end",
 ]
 
 NodeName = NewType("NodeName", str)
@@ -28,6 +29,11 @@ def migration_host(node: str, suffix: str) -> str:
     """
     host, dot, domain = node.partition(".")
     return f"{host}{suffix}{dot}{domain}"
+
+
+def standby_end(node: NodeName) -> str:
+    """Give the command that ends the standby of a drain before the node's next boot."""
+    return f"crm_standby -N {node} -l reboot -D"
 
 
 # NamedTuples instead of dataclasses on the path of `status`: each costs a tenth of the import time.
@@ -156,6 +162,11 @@ class Resource(NamedTuple):
     failures: tuple[Failure, ...] = ()
     within: str = ""
     followers: tuple[str, ...] = ()
+
+    @property
+    def wanted(self) -> str:
+        """Say what it is to be; what is nowhere said is to run."""
+        return "Stopped" if self.target_role == "Stopped" else "Started"
 
     @property
     def in_transition(self) -> bool:

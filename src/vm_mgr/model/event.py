@@ -10,10 +10,12 @@ __all__ = [
     "AGENT_EXPECTED",
     "BY_PACEMAKER",
     "NO_SHUTDOWN",
+    "OF_DEVICES",
     "OF_NODES",
     "SCRIPTS_FOLLOW",
     "Event",
     "EventKind",
+    "asked_verb",
     "read_event",
     "told",
     "waiting",
@@ -46,6 +48,8 @@ class EventKind(Enum):
     ROOM = "room"  # its storage has room again: its guest goes on
     POWERED_OFF = "powered-off"  # its guest, by itself: the cluster starts it again
     FAILED = "failed"
+    DEVICE_FAILED = "fence-device-failed"  # a fence device, which worked until now
+    DEVICE_WORKS = "fence-device-works"  # one that had failed
     SECOND = "second"  # an alarm: a VM was found to run on two nodes at once
 
 
@@ -60,6 +64,8 @@ OF_NODES = frozenset(
     }
 )
 
+# Of a fence device, what is told of it; anything else that happens to it is nobody's business.
+OF_DEVICES = {EventKind.FAILED: EventKind.DEVICE_FAILED, EventKind.RUNNING: EventKind.DEVICE_WORKS}
 # How Pacemaker calls what it does with a resource; of no event more than one.
 OPERATIONS = frozenset({"start", "stop", "monitor", "migrate_to", "migrate_from"})
 # How the detail of a VM that runs from now on begins, for people, if an agent in its guest is expected.
@@ -73,7 +79,7 @@ NO_SHUTDOWN = "no-shutdown"
 
 
 class Event(NamedTuple):
-    """One thing that happened to a subject, a node or a VM, at a time in seconds since 1970.
+    """One thing that happened to a subject, a node, a VM or a fence device, at a time in seconds since 1970.
 
     node: that saw it; empty for one that did not know its name. waited: for what this took how many
     milliseconds. vms: of a lost node, the VMs that ran there. why: of a live migration that was ended, an
@@ -101,6 +107,15 @@ def told(event: Event) -> str:
     where = f" on {event.node}" if event.node and event.kind not in OF_NODES else ""
     parts = (f"{event.kind.value}{where}", event.detail, waiting(event.waited))
     return f"{event.subject}: {'; '.join(filter(None, parts))}"
+
+
+def asked_verb(event: Event) -> str:
+    """Name the command that an event tells of, or nothing.
+
+    >>> asked_verb(Event(7, EventKind.ASKED, "web1", detail="set --memory 2G by root on n1"))
+    'set'
+    """
+    return event.detail.partition(" ")[0] if event.kind is EventKind.ASKED else ""
 
 
 def waiting(waited: Mapping[str, int]) -> str:

@@ -5,13 +5,13 @@ phase that nobody saw is left out. Nothing that was seen is left out because it 
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
 from vm_mgr.model.event import BY_PACEMAKER, OF_NODES, Event, EventKind
 
-__all__ = ["PLACES", "Failover", "Phase", "Recovery", "distinct", "failovers"]
+__all__ = ["PLACES", "Failover", "Phase", "Recovery", "arrival", "distinct", "failovers"]
 
 # Several nodes see the same; what is further apart has happened twice.
 SAME_S = 2.0
@@ -31,6 +31,7 @@ CAUSAL_ORDER = (
     {EventKind.RELEASED, EventKind.RELEASE_FAILED},
     {EventKind.JOINED, EventKind.FAILED, EventKind.POWERED_OFF, EventKind.SECOND, EventKind.MOVING},
     {EventKind.LET_GO, EventKind.FULL, EventKind.ROOM, EventKind.SAVED, EventKind.NOT_SAVED},
+    {EventKind.DEVICE_FAILED, EventKind.DEVICE_WORKS},
     {EventKind.STOPPED},
     {EventKind.STARTING},
     {EventKind.RESUMED, EventKind.NOT_RESUMED},
@@ -38,6 +39,24 @@ CAUSAL_ORDER = (
     {EventKind.ALIVE},
 )
 _RANK = {kind: rank for rank, kinds in enumerate(CAUSAL_ORDER) for kind in kinds}
+
+
+def arrival(events: Iterable[Event], name: str, nodes: Collection[str]) -> float | None:
+    """Give when a VM came to one of its nodes; None where the last that is told of it is another thing.
+
+    Without nodes: when it stopped.
+    """
+    # After a live migration there is also a stop where it came from.
+    told = [
+        one
+        for one in events
+        if one.subject == name
+        and (one.kind in PLACES or (one.kind is EventKind.STOPPED and (not nodes or one.node in nodes)))
+    ]
+    last = told[-1] if told else None
+    if last is None or (last.kind in PLACES) is not bool(nodes) or (nodes and last.node not in nodes):
+        return None
+    return last.when_utc
 
 
 class Phase(NamedTuple):

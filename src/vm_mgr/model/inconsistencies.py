@@ -1,4 +1,4 @@
-"""Find timeouts that contradict each other: in the cluster, and between a VM and the cluster.
+"""Find timeouts that contradict each other, and fence devices that do not work.
 
 Each rule names its source. A time that could not be read breaks no rule; the report says that it is unknown.
 """
@@ -126,12 +126,32 @@ def _fencing(cluster: ClusterTimes) -> Iterator[Inconsistency]:
     elif not devices and not pacemaker.fences_by_watchdog:
         why = "nothing can fence a lost node, so its VMs stay down"
         yield _error("no-device", number, watchdog, why, "a fence device for every node")
+    yield from _silent(cluster)
     yield from _delays(cluster)
     timeout, dog = pacemaker.stonith_timeout, pacemaker.stonith_watchdog_timeout
     if timeout is not None and dog and timeout < dog:
         why = "Pacemaker waits for the watchdog all the same and warns of it"
         remedy = f"stonith-timeout={dog:g}s or more"
         yield _warning("watchdog", ("stonith-timeout", spell(timeout)), watchdog, why, remedy)
+
+
+def _silent(cluster: ClusterTimes) -> Iterator[Inconsistency]:
+    """Find the fence devices that would not work now, and the nodes that no other one fences."""
+    targets = {one.name: one.targets for one in cluster.devices}
+    covered = {
+        node for one in cluster.devices if one.name not in cluster.silent_devices for node in one.targets
+    }
+    for name in cluster.silent_devices:
+        known = targets.get(name, ())
+        alone = [node for node in known if node not in covered]
+        shown = ", ".join(alone) or ("none" if known else "unknown")
+        make = _error if alone or not known else _warning
+        why = "nothing can fence such a node when it is lost, so its VMs stay down"
+        if known and not alone:
+            why = f"only other devices can still fence {', '.join(known)}"
+        pair = ("fence device", "failed or stopped"), ("nodes that no other device fences", shown)
+        remedy = f"mend it (see crm_mon -1), then: crm_resource --cleanup --resource {name}"
+        yield make("device-silent", *pair, why, remedy, name)
 
 
 def _delays(cluster: ClusterTimes) -> Iterator[Inconsistency]:

@@ -109,6 +109,7 @@ class ClusterTimes:
     """What Corosync and Pacemaker are configured to do.
 
     tells says whether vm-mgr hears of fenced nodes, and tells Ceph of them.
+    silent_devices are the fence devices that have failed or are stopped.
     """
 
     nodes: tuple[str, ...]
@@ -117,6 +118,7 @@ class ClusterTimes:
     devices: tuple[FenceDevice, ...] = ()
     vms: tuple[VmTimes, ...] = ()
     tells: bool = False
+    silent_devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

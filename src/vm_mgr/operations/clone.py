@@ -9,12 +9,12 @@ from vm_mgr.model.storage import DiskInfo
 from vm_mgr.model.vm import VmName, VmSettings, VmStatus, name_problems, text_problems
 from vm_mgr.operations.create import (
     Making,
-    await_state,
     claimed,
     making,
     setting_problems,
     taken_problems,
 )
+from vm_mgr.operations.lifecycle.waiting import await_state
 from vm_mgr.operations.storage.clone_source import clone_snapshot
 from vm_mgr.operations.storage.free import shed_dead
 from vm_mgr.operations.storage.nvram import keep_instant
@@ -83,7 +83,7 @@ def clone(env: Env, request: CloneRequest) -> VmStatus:
         details = {"source": source, "storage": storage, "pauses": will_pause(env, source)}
         with making(env, name, state, enable=enable, start=start, **details) as made:
             _make(env, request, settings, prepared, made, replacing=name in state.resources)
-    return await_state(env, name, enabled=enable, started=start)
+    return await_state(env, name, enabled=enable, started=start, again="clone")
 
 
 def _prepared(env: Env, request: CloneRequest, settings: VmSettings) -> Prepared:

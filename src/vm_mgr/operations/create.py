@@ -21,7 +21,6 @@ from vm_mgr.model.vm import (
     TargetRole,
     VmName,
     VmSettings,
-    VmState,
     VmStatus,
     name_problems,
     note_problems,
@@ -30,9 +29,8 @@ from vm_mgr.model.vm import (
 )
 from vm_mgr.operations.disable import expected_of, halt, role_of, tell_kept
 from vm_mgr.operations.enable import resource_for
-from vm_mgr.operations.lifecycle.waiting import wait_started
+from vm_mgr.operations.lifecycle.waiting import await_state
 from vm_mgr.operations.migration.options import move_problems
-from vm_mgr.operations.status import status
 from vm_mgr.operations.storage.clone_source import recover_others
 from vm_mgr.operations.support.capacity import guest_problems, tell_room
 from vm_mgr.operations.support.locking import Step, lock, locked, with_intent
@@ -52,7 +50,6 @@ from vm_mgr.reports import Level, Note, Progress
 __all__ = [
     "CreateRequest",
     "Making",
-    "await_state",
     "bus_problems",
     "claimed",
     "create",
@@ -140,7 +137,8 @@ def create(env: Env, request: CreateRequest) -> VmStatus:
             )
             if request.local:
                 env.hypervisor.undefine(VmName(request.local))
-    return await_state(env, name, enabled=enable, started=start)
+    again = "" if request.local or request.resource else "create"
+    return await_state(env, name, enabled=enable, started=start, again=again)
 
 
 class Making:
@@ -199,13 +197,6 @@ def recover(env: Env, name: VmName, intent: Intent) -> bool:
     elif was:
         _put_in_cluster(env, name, start=was == TargetRole.STARTED.value)
     return False
-
-
-def await_state(env: Env, name: VmName, *, enabled: bool, started: bool) -> VmStatus:
-    """Wait for what a new VM was asked to be."""
-    if not enabled:
-        return VmStatus(name, VmState.DISABLED)
-    return wait_started(env, name) if started else status(env, name)
 
 
 def _flag(value: bool) -> str:  # noqa: FBT001 - it is all there is to say

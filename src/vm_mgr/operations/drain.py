@@ -4,7 +4,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from vm_mgr.errors import AbortedError, Kind, SignalError, VmMgrError, raise_all
-from vm_mgr.model.cluster import ClusterState, NodeName, Resource
+from vm_mgr.model.cluster import ClusterState, NodeName, Resource, standby_end
 from vm_mgr.model.intent import Key, KeyKind
 from vm_mgr.model.migration import AbortReason
 from vm_mgr.model.on_move import MoveMethod
@@ -203,8 +203,8 @@ class _Drain:
             for vm in self.returning:
                 self._await(vm, began_s, began_utc)
         except SignalError:
-            text, undo = f"{self.node} stays in standby", f"crm_standby -N {self.node} -l reboot -D"
-            self.env.say(Note(Level.WARNING, "standby", text, undo))
+            text = f"{self.node} stays in standby"
+            self.env.say(Note(Level.WARNING, "standby", text, standby_end(self.node)))
             raise
         return True
 

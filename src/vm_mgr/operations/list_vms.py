@@ -24,12 +24,16 @@ __all__ = ["Listing", "list_vms", "look", "warn_of_rules"]
 class Listing(NamedTuple):
     """The VMs that were found, sorted by name, and why there may be more.
 
-    wide: what is stored of them, where that was looked at.
+    wanted: what those in the cluster are to be, Started or Stopped. Where that was looked at, wide has what
+    is stored of them, since_utc when they came to be as they are, paused those whose guest a user paused.
     """
 
     vms: list[VmStatus]
     missing: list[VmMgrError]
+    wanted: Mapping[VmName, str] = {}
     wide: Mapping[VmName, Wide] | None = None
+    since_utc: Mapping[VmName, float] = {}
+    paused: frozenset[VmName] = frozenset()
 
 
 def list_vms(env: Env) -> list[VmStatus]:
@@ -67,7 +71,8 @@ def look(env: Env) -> Listing:
     except VmMgrError as error:
         if error.message not in [known.message for known in missing]:
             missing.append(error)
-    return Listing(sorted(with_bars(env, vms.values()), key=lambda vm: vm.name), missing)
+    wanted = {VmName(name): one.wanted for name, one in state.resources.items() if one.is_vm}
+    return Listing(sorted(with_bars(env, vms.values()), key=lambda vm: vm.name), missing, wanted)
 
 
 def warn_of_rules(env: Env, names: Sequence[str]) -> None:

@@ -5,8 +5,7 @@ from typing import NamedTuple, TypeVar
 
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import ClusterState, Failure, Node, NodeName, Resource
-from vm_mgr.model.event import EventKind
-from vm_mgr.model.failover import PLACES
+from vm_mgr.model.failover import arrival
 from vm_mgr.model.intent import Intent
 from vm_mgr.model.node_requirements import MISSING
 from vm_mgr.model.requirement_words import text
@@ -230,14 +229,9 @@ def _since(looks: _Looks, resource: Resource, events: Sequence[ResourceOperation
 def _told_arrival(env: Env, resource: Resource) -> float | None:
     """Look for it in the event log: the last that it tells of the VM has to be that it came here."""
     try:
-        events = [one for one in env.event_log.read() if one.subject == resource.name]
+        return arrival(env.event_log.read(), resource.name, resource.nodes)
     except VmMgrError:
         return None
-    # After a live migration there is also a stop where it came from.
-    kinds = (*PLACES, EventKind.STOPPED)
-    told = [one for one in events if one.kind in kinds and (one.kind in PLACES or one.node in resource.nodes)]
-    last = told[-1] if told else None
-    return last.when_utc if last and last.kind in PLACES and last.node in resource.nodes else None
 
 
 def _paused(env: Env, looks: _Looks, state: ClusterState, resource: Resource) -> str:

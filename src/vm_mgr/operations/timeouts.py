@@ -1,6 +1,6 @@
 """Foresee recovery times from the timeouts of cluster and storage; find those that contradict each other."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vm_mgr.errors import Kind, UnknownNameError, VmMgrError
 from vm_mgr.model.inconsistencies import Inconsistency, Severity, inconsistencies
@@ -38,7 +38,7 @@ def timeouts(env: Env, name: VmName | None = None) -> Timeouts:
 
     Without a storage that answers the rest is still told, with a warning.
     """
-    cluster = env.timings.cluster()
+    cluster = replace(env.timings.cluster(), silent_devices=_silent(env))
     vms = [vm for vm in cluster.vms if name in (None, vm.name)]
     if name is not None and not vms:
         message, known = f"the cluster has no VM {name}", (vm.name for vm in cluster.vms)
@@ -63,13 +63,19 @@ def require_consistent(found: Timeouts) -> None:
     errors = [one for one in found.inconsistencies if one.severity is Severity.ERROR]
     if errors:
         first = errors[0]
-        message = f"timeouts contradict each other: {len(errors)} of severity error, the first {first.code}"
+        message = f"recovery may fail: {len(errors)} of severity error, the first {first.code}"
         raise VmMgrError(Kind.WRONG_STATE, message, hint=first.remedy)
 
 
 def _concerns(one: Inconsistency, cluster: ClusterTimes, name: VmName) -> bool:
     """Tell whether it is of this VM, or of what all VMs share."""
     return one.subject == name or one.subject not in {vm.name for vm in cluster.vms}
+
+
+def _silent(env: Env) -> tuple[str, ...]:
+    """Name the fence devices that would not work, where they are to."""
+    state = env.cluster.state()
+    return state.silent_devices if state.fencing_enabled and not state.stop_all else ()
 
 
 def _ceph(env: Env) -> tuple[CephTimes | None, list[str]]:

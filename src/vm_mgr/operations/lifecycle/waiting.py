@@ -10,7 +10,7 @@ from vm_mgr.operations.support.preconditions import fencing_hint
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Progress
 
-__all__ = ["SETTLED_LOOKS", "known_settings", "wait", "wait_started", "wait_stopped"]
+__all__ = ["SETTLED_LOOKS", "await_state", "known_settings", "wait", "wait_started", "wait_stopped"]
 
 POLL_S = 0.25
 MARGIN_S = 30.0
@@ -57,6 +57,19 @@ def wait_started(env: Env, name: VmName, start_timeout_s: float = 120) -> VmStat
         raise VmMgrError(Kind.EXTERNAL_FAILURE, f"{name} is Failed{reason}", hint=hint + undo)
     hint = lost or f"its disk is untouched; check again: vm-mgr status {name}"
     raise VmMgrError(Kind.TRY_LATER, f"{name} is still {seen.state.value}{reason}", hint=hint + undo)
+
+
+def await_state(env: Env, name: VmName, *, enabled: bool, started: bool, again: str = "") -> VmStatus:
+    """Wait for what a new VM was asked to be; again: the verb that makes it anew after a failed start."""
+    if not enabled:
+        return VmStatus(name, VmState.DISABLED)
+    if not started:
+        return status(env, name)
+    try:
+        return wait_started(env, name)
+    except VmMgrError as error:
+        error.hint += f"; to make it anew: vm-mgr remove {name}, then {again} it again" if again else ""
+        raise
 
 
 def wait_stopped(env: Env, name: VmName, stop_timeout_s: float, undo: str = "") -> VmStatus:
