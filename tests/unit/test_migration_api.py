@@ -12,6 +12,7 @@ from vm_mgr.adapters.libvirt.connection import Connection
 from vm_mgr.adapters.libvirt.migration import LiveMove
 from vm_mgr.adapters.libvirt.migration_precheck import problems
 from vm_mgr.adapters.libvirt.port import LocalLibvirt
+from vm_mgr.adapters.libvirt.switchover import has_ended
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.migration import Limits, OnTimeout, Plan, Step, Strategy
 from vm_mgr.ports.live_migration import Migration
@@ -420,6 +421,11 @@ class TestEnd:
             stat.parent.rmdir()
         else:
             stat.write_text(how)
+
+    @pytest.mark.parametrize("told", ["", "77 (qe", "77 (qemu) R 1 1"])
+    def test_process_of_which_nothing_is_told_has_not_ended(self, status, told):
+        self.end(status, told)
+        assert not has_ended(77, status / "proc")
 
     def both(self, folder):
         return {"run": folder / "run", "proc": folder / "proc"}

@@ -101,6 +101,8 @@ def _is_ending(stat: Path) -> bool:
     except OSError:
         return False
     fields = text[text.rfind(")") + 1 :].split()
+    if len(fields) < 7:
+        return False  # what can't be read proves nothing
     return fields[0] in ("Z", "X") or bool(int(fields[6]) & PF_EXITING)
 
 
