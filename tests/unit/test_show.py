@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from vm_mgr.adapters.libvirt.definition import DomainXml
 from vm_mgr.cli.app import app
+from vm_mgr.cli.quick import answer
 from vm_mgr.errors import EXIT_CODES, Kind, VmMgrError
 from vm_mgr.model.cluster import Failure
 from vm_mgr.model.event import Event as RecordedEvent
@@ -120,6 +121,16 @@ def test_list_names_every_silent_fence_device_where_there_is_fencing(env, vm):
     assert named() == []
     env.cluster.stop_all, env.cluster.fencing_enabled = False, False
     assert named() == []
+
+
+def test_plain_list_without_click_warns_as_its_other_forms_do(env, vm, shell, capsys):
+    env.cluster.silent_devices = ("fence-n1",)
+    env.cluster.nodes["n3"] = env.cluster.nodes["n3"]._replace(online=False, unclean=True)
+    assert answer(env, ["list"])
+    told = capsys.readouterr()
+    assert vm in told.out
+    assert told.err == shell("list", "--output", "json").stderr
+    assert told.err.count("vm-mgr: warning: ") == 2
 
 
 def test_what_others_have_set_is_shown(env, vm, shell):

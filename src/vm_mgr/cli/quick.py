@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ from vm_mgr.operations.registry import OPERATIONS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vm_mgr.reports import Report
     from vm_mgr.wiring import RealEnv
 
 __all__ = ["answer"]
@@ -30,6 +33,7 @@ def answer(env: RealEnv, words: list[str]) -> bool:
             show = partial(_status, name=VmName(name))
         case _:
             return False
+    env.say = _say
     try:
         show(env)
     except VmMgrError as error:
@@ -37,6 +41,13 @@ def answer(env: RealEnv, words: list[str]) -> bool:
 
         fail(error)
     return True
+
+
+def _say(report: Report) -> None:
+    """Print a warning, as the other forms do; nothing is waited for, so there is no progress."""
+    from vm_mgr.cli.progress import Printer  # noqa: PLC0415 - brings click
+
+    Printer(time.monotonic, terminal=sys.stderr.isatty()).say(report)
 
 
 def _list(env: RealEnv) -> None:
