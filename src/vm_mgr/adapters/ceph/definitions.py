@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vm_mgr.adapters.ceph import exclusive
 from vm_mgr.adapters.ceph.layout import read_settings, settings_keys, write_settings
-from vm_mgr.adapters.ceph.listing import group_names
+from vm_mgr.adapters.ceph.listing import group_names, is_group
 from vm_mgr.adapters.ceph.nvram import read_nvram, write_nvram
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.storage import disk_image
@@ -34,7 +34,7 @@ class CephDefinitions:
 
     def exists(self, name: VmName) -> bool:
         """Look for the group."""
-        return name in self.names()
+        return is_group(self.pool.connection, name)
 
     def read(self, name: VmName) -> str:
         """Read the domain XML that is started."""

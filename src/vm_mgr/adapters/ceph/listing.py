@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from vm_mgr.adapters.ceph.connection import Connection
 
-__all__ = ["LEDGER", "Listing", "group_ids", "group_names", "raw_intents", "read_omap"]
+__all__ = ["LEDGER", "Listing", "group_ids", "group_names", "is_group", "raw_intents", "read_omap"]
 
 DIRECTORY = "rbd_group_directory"
 NAME = "name_"
@@ -39,6 +39,11 @@ def group_ids(connection: Connection) -> dict[VmName, str]:
 def group_names(connection: Connection) -> set[VmName]:
     """Name the pool's groups."""
     return set(group_ids(connection))
+
+
+def is_group(connection: Connection, name: VmName) -> bool:
+    """Look for one of the pool's groups, without reading the names of all."""
+    return NAME + name in _once_in_vain(connection, DIRECTORY, NAME + name)
 
 
 def _text(encoded: str) -> str:
