@@ -65,7 +65,7 @@ MEASURES = {
     "modules in import circles": Measure(0, 0, 0),
     "lines of the largest module": Measure(400, 400, 400),
     "lines of the largest function": Measure(48, 50, 50),
-    "imports inside functions": Measure(145, 58, 60),
+    "imports inside functions": Measure(145, 59, 60),  # plain `list` loads click only to warn
     "imports inside functions of the wiring": Measure(45, 41, 41),  # see 0023
     "verbs of the largest port": Measure(24, 10, 10),
     "verbs of the largest port, with its parts": Measure(35, 34, 10),
