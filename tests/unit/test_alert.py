@@ -21,6 +21,7 @@ from vm_mgr.alert.service import GUEST_S, KEEP_S, RELEASE_S, Failures, Guests, K
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import Failure, Fencing, Node, NodeName, Resource
 from vm_mgr.model.event import Event, EventKind, read_event, write_event
+from vm_mgr_lab.process import wait_until
 
 AGENT = Path(__file__).parents[2] / "ocf" / "alert"
 SHELLS = ("dash", "busybox", "bash")
@@ -518,10 +519,7 @@ def test_silent_guest_is_not_asked_for_ever(env):
 
 
 def recover(service):
-    deadline = time.monotonic() + 10
-    while service.busy:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: not service.busy, what="the workers", timeout_s=10, interval_s=0.01)
 
 
 def line_of(alert):

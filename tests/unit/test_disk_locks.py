@@ -11,6 +11,7 @@ import pytest
 
 from vm_mgr.agent import disk_locks
 from vm_mgr.agent.disk_locks import NodePaths, check
+from vm_mgr_lab.process import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -166,10 +167,12 @@ def holder(world, node, cut=""):
     argv = [sys.executable, "-c", HOLDER.format(cut=cut), node]
     process = subprocess.Popen(argv, env=world.environment())
     file = world.own / "nodes" / node
-    end = time.monotonic() + 20
-    while not file.exists() or file.stat().st_mtime < time.time() - 1:
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    wait_until(
+        lambda: file.exists() and file.stat().st_mtime >= time.time() - 1,
+        what="the lock file",
+        timeout_s=20,
+        interval_s=0.02,
+    )
     return process
 
 

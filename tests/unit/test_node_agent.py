@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from vm_mgr_lab.process import wait_until
+
 AGENT = Path(__file__).parents[2] / "ocf" / "Node"
 NOT_RUNNING, CONFIGURED = 7, 6
 # Writes down what it is called with, and fails while there is a file `down`.
@@ -421,10 +423,12 @@ class TestFoundByPython:
     def wait(self, node):
         """Wait for the background, if it has something to do."""
         state = node.folder / "state" / "node"
-        deadline = time.monotonic() + 30
-        while not (state / "found").exists() or (state / "found.new").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(
+            lambda: (state / "found").exists() and not (state / "found.new").exists(),
+            what="the background",
+            timeout_s=30,
+            interval_s=0.01,
+        )
 
     def asked(self, node, *, waits=False):
         """Look, and give what Python was asked for meanwhile; waits: it is to be asked."""

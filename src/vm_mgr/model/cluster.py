@@ -1,6 +1,6 @@
 """Describe the cluster as Pacemaker reports it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, NewType
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Node",
     "NodeName",
     "Resource",
+    "left_unfenced",
     "migration_host",
     "standby_end",
 ]
@@ -29,6 +30,20 @@ def migration_host(node: str, suffix: str) -> str:
     """
     host, dot, domain = node.partition(".")
     return f"{host}{suffix}{dot}{domain}"
+
+
+def left_unfenced(
+    targets: Mapping[str, Sequence[str]], silent: Sequence[str]
+) -> Iterator[tuple[str, Sequence[str], list[str]]]:
+    """Give each silent fence device, its targets, and those of them that no other device fences.
+
+    >>> list(left_unfenced({"f1": ["n1"], "f2": ["n2"], "pdu": ["n2"]}, ["f1", "f2", "f9"]))
+    [('f1', ['n1'], ['n1']), ('f2', ['n2'], []), ('f9', (), [])]
+    """
+    covered = {node for name, nodes in targets.items() if name not in silent for node in nodes}
+    for name in silent:
+        known = targets.get(name, ())
+        yield name, known, [node for node in known if node not in covered]
 
 
 def standby_end(node: NodeName) -> str:

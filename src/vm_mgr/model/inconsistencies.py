@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from vm_mgr.model.cluster import left_unfenced
 from vm_mgr.model.recovery import PAUSE_S, add, attempt, ceph_back, fencing_worst, in_ceph, noticed_worst
 from vm_mgr.model.timings import CephTimes, ClusterTimes, FenceDevice, VmTimes
 
@@ -138,12 +139,7 @@ def _fencing(cluster: ClusterTimes) -> Iterator[Inconsistency]:
 def _silent(cluster: ClusterTimes) -> Iterator[Inconsistency]:
     """Find the fence devices that would not work now, and the nodes that no other one fences."""
     targets = {one.name: one.targets for one in cluster.devices}
-    covered = {
-        node for one in cluster.devices if one.name not in cluster.silent_devices for node in one.targets
-    }
-    for name in cluster.silent_devices:
-        known = targets.get(name, ())
-        alone = [node for node in known if node not in covered]
+    for name, known, alone in left_unfenced(targets, cluster.silent_devices):
         shown = ", ".join(alone) or ("none" if known else "unknown")
         make = _error if alone or not known else _warning
         why = "nothing can fence such a node when it is lost, so its VMs stay down"

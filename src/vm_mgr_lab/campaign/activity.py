@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 __all__ = ["Burst", "Sighting", "longest_stand_s", "ran_twice"]
 
 TOGETHER_S = 0.3  # two looks, and a machine that is loaded
-# A guest that has just been let go used 100 to 270 ms in its first 0.3 s, alone or beside six busy processes.
+# A guest that has just been let go used 160 to 250 ms in its first 0.3 s, alone or beside six busy processes.
 # One that stands used up to 1.1 ms while it was set up, and more where the machine's own host was loaded.
 RUNS_MS = 20.0
 STILL_MS = 1.0  # in one look, by one that runs already

@@ -9,7 +9,7 @@ from vm_mgr.reports import Level, Note
 __all__ = ["tell_power_off", "with_power_off"]
 
 POLL_S = 0.25
-# Nothing of a stop that took less: the agent gives every guest longer.
+# A stop that took less powered nothing off: the agent gives every guest longer.
 SHORTEST_S = 1.0
 # How far the event log may be behind what has happened.
 EVENT_LOG_S = 2.0

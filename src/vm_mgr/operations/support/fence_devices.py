@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vm_mgr.errors import VmMgrError
+from vm_mgr.model.cluster import left_unfenced
 from vm_mgr.reports import Level, Note
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vm_mgr.model.cluster import ClusterState
     from vm_mgr.model.timings import FenceDevice
     from vm_mgr.ports.env import Env
@@ -28,14 +31,11 @@ def warn_of_silent_devices(env: Env, state: ClusterState, node: str = "") -> Non
     """Name each, and the nodes that no other device fences; node: only what may fence this one."""
     if not state.silent_devices or not state.fencing_enabled or state.stop_all:
         return
-    devices = _configured(env)
-    targets = {one.name: one.targets for one in devices}
-    covered = {node for one in devices if one.name not in state.silent_devices for node in one.targets}
-    for name in state.silent_devices:
-        known = targets.get(name, ())
+    targets = {one.name: one.targets for one in _configured(env)}
+    for name, known, alone in left_unfenced(targets, state.silent_devices):
         if node and known and node not in known:
             continue
-        text = f"fence device {name} has failed or is stopped: {_outlook(known, covered)}"
+        text = f"fence device {name} has failed or is stopped: {_outlook(known, alone)}"
         hint = f"see: crm_mon -1; when it is mended: crm_resource --cleanup --resource {name}"
         env.say(Note(Level.WARNING, "fence-device-silent", text, hint))
 
@@ -47,8 +47,7 @@ def _configured(env: Env) -> tuple[FenceDevice, ...]:
         return ()
 
 
-def _outlook(targets: tuple[str, ...], covered: set[str]) -> str:
-    alone = [one for one in targets if one not in covered]
+def _outlook(targets: Sequence[str], alone: Sequence[str]) -> str:
     if targets and not alone:
         return f"only other devices can still fence {', '.join(targets)}"
     return f"a lost {' or '.join(alone) or 'node'} may stay unfenced, and its VMs down"
