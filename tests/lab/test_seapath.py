@@ -378,6 +378,7 @@ def test_their_resource_is_shown_stopped_and_becomes_ours(lab: Lab, their_resour
     assert state(lab, "sea1") == ("Started", "n1")
     assert provider() == "vm-mgr"
     rules = {f"vm-mgr-{kind}-sea1..bridge-br0" for kind in ("fits", "uplink")}
+    rules.add(f"vm-mgr-fits-sea1..has-secret-{secret(lab, 'n1')}")  # their definition names it by its UUID
     assert constraints() == {"vm-mgr-pin-sea1", *rules}
 
 
