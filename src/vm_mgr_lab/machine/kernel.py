@@ -1,0 +1,106 @@
+"""The kernel of nodes that have one of their own: User-Mode Linux, from one package pinned by its hash.
+
+Debian 13's own version stops at the first process on processors with AMX; the one of unstable runs. It is
+taken alone: it needs no more than Debian 13's C library, and a newer one is a reviewed change of two lines.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from vm_mgr_lab.errors import LabError
+from vm_mgr_lab.image import debian_mirror
+from vm_mgr_lab.paths import Paths
+from vm_mgr_lab.process import run
+
+__all__ = ["own_kernel"]
+
+Say = Callable[[str], None]
+
+VERSION = "7.2um1"
+SHA256 = "f947c9244fd79d481299df2ad68961f6b3b7703bff38c4b0e726f861161da62c"
+RECIPE = "1"  # raise when what is laid beside the modules changes
+
+# What a node of this kind has beside its image; see uml.py for what its cards and its share are.
+FILES = {
+    "etc/systemd/system/vm-mgr-lab.service": """\
+[Unit]
+Description=Network cards and share of a lab's node
+DefaultDependencies=no
+After=systemd-remount-fs.service
+Before=network.target network-online.target sysinit.target
+Wants=network.target network-online.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/etc/vm-mgr-lab/start
+""",
+    # So that whoever started the kernel's process can tell a power-off from a reboot, a panic and a reset.
+    "usr/lib/systemd/system-shutdown/vm-mgr-lab": """\
+#!/bin/sh
+case $1 in poweroff | halt) echo 10 >/proc/exitcode ;; esac
+""",
+    "etc/udev/rules.d/50-vm-mgr-lab.rules": """\
+KERNEL=="ubdb", SYMLINK+="disk/by-id/lab-own"
+KERNEL=="ubd[c-p]", SYMLINK+="disk/by-id/lab-shared-%k"
+""",
+    "etc/lvm/lvmlocal.conf": 'devices {\n\ttypes = [ "ubd", 16 ]\n}\n',
+}
+PROGRAMS = ("usr/lib/systemd/system-shutdown/vm-mgr-lab",)
+WANTS = "etc/systemd/system/sysinit.target.wants/vm-mgr-lab.service"
+# The image is made for containers, which load no modules.
+UNMASKED = ("etc/systemd/system/systemd-modules-load.service",)
+
+
+def own_kernel(paths: Paths, say: Say) -> Path:
+    """Return a folder with the program `linux` and the layer of its modules, fetching them once."""
+    folder = paths.cache / "kernels" / f"{VERSION}-{SHA256[:12]}-{RECIPE}"
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        package = _package(folder.parent, say)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            unpacked, draft = Path(scratch) / "unpacked", Path(scratch) / "draft"
+            run(["dpkg-deb", "-x", package, unpacked])
+            (draft / "layer/usr/lib").mkdir(parents=True)
+            shutil.move(unpacked / "usr/bin/linux.uml", draft / "linux")
+            shutil.move(unpacked / "usr/lib/uml/modules", draft / "layer/usr/lib/modules")
+            _lay_out(draft / "layer")
+            draft.rename(folder)
+    return folder
+
+
+def _package(folder: Path, say: Say) -> Path:
+    """Return the package, from the cache or from this machine's Debian mirror; apt's client fetches it."""
+    package = folder / f"user-mode-linux_{VERSION}_amd64.deb"
+    if not package.exists():
+        say(f"fetching the kernel of the nodes (user-mode-linux {VERSION}, 35 MiB; once)")
+        url = f"{debian_mirror()}/pool/main/u/user-mode-linux/{package.name}"
+        draft = package.with_suffix(".part")
+        fetch: list[str | Path] = ["/usr/lib/apt/apt-helper", "download-file", url, draft, f"SHA256:{SHA256}"]
+        if run(fetch, check=False, timeout_s=600).returncode != 0:
+            raise LabError(
+                f"user-mode-linux {VERSION} can't be had from this machine's Debian mirror",
+                hint=f"lay the package with the SHA-256 {SHA256} at {package}",
+            )
+        draft.rename(package)
+    done = run(["sha256sum", package])
+    if done.stdout.split()[0] != SHA256:
+        raise LabError(f"{package} is another package", hint=f"its SHA-256 must be {SHA256}")
+    return package
+
+
+def _lay_out(layer: Path) -> None:
+    for name, text in FILES.items():
+        file = layer / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        file.chmod(0o755 if name in PROGRAMS else 0o644)
+    wants = layer / WANTS
+    wants.parent.mkdir(parents=True)
+    wants.symlink_to("../vm-mgr-lab.service")
+    for name in UNMASKED:
+        (layer / name).parent.mkdir(parents=True, exist_ok=True)
+        os.mknod(layer / name, 0o600 | 0o020000, os.makedev(0, 0))  # overlayfs takes this for "not there"
