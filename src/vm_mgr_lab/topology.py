@@ -95,9 +95,12 @@ class Topology:
             raw = json.loads(paths.description.read_text())
         except FileNotFoundError:
             raise LabError("no lab is up", hint="vm-mgr-lab up") from None
-        nodes = tuple(Node(**node) for node in raw.pop("nodes"))
-        kernel = raw.pop("own_kernel", None)
-        return cls(nodes=nodes, own_kernel=OwnKernel(**kernel) if kernel else None, **raw)
+        raw["nodes"] = tuple(Node(**node) for node in raw["nodes"])
+        raw["storages"] = tuple(raw["storages"])
+        if raw["own_kernel"]:
+            shared = tuple(raw["own_kernel"].pop("shared_disks_mib"))
+            raw["own_kernel"] = OwnKernel(**raw["own_kernel"], shared_disks_mib=shared)
+        return cls(**raw)
 
     def save(self, paths: Paths) -> None:
         """Write the description in one step, so that no reader sees half of it."""

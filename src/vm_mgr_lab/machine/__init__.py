@@ -3,6 +3,6 @@
 from vm_mgr_lab.machine.kernel import own_kernel
 from vm_mgr_lab.machine.nspawn import NspawnMachine
 from vm_mgr_lab.machine.port import SHARE, Machine
-from vm_mgr_lab.machine.uml import UmlMachine, personalise
+from vm_mgr_lab.machine.uml import RUNNING, UmlMachine, personalise
 
-__all__ = ["SHARE", "Machine", "NspawnMachine", "UmlMachine", "own_kernel", "personalise"]
+__all__ = ["RUNNING", "SHARE", "Machine", "NspawnMachine", "UmlMachine", "own_kernel", "personalise"]

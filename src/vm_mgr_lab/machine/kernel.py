@@ -4,8 +4,10 @@ Debian 13's own version stops at the first process on processors with AMX; the o
 taken alone: it needs no more than Debian 13's C library, and a newer one is a reviewed change of two lines.
 """
 
+import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,43 +23,18 @@ Say = Callable[[str], None]
 
 VERSION = "7.2um1"
 SHA256 = "f947c9244fd79d481299df2ad68961f6b3b7703bff38c4b0e726f861161da62c"
-RECIPE = "1"  # raise when what is laid beside the modules changes
-
-# What a node of this kind has beside its image; see uml.py for what its cards and its share are.
-FILES = {
-    "etc/systemd/system/vm-mgr-lab.service": """\
-[Unit]
-Description=Network cards and share of a lab's node
-DefaultDependencies=no
-After=systemd-remount-fs.service
-Before=network.target network-online.target sysinit.target
-Wants=network.target network-online.target
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/etc/vm-mgr-lab/start
-""",
-    # So that whoever started the kernel's process can tell a power-off from a reboot, a panic and a reset.
-    "usr/lib/systemd/system-shutdown/vm-mgr-lab": """\
-#!/bin/sh
-case $1 in poweroff | halt) echo 10 >/proc/exitcode ;; esac
-""",
-    "etc/udev/rules.d/50-vm-mgr-lab.rules": """\
-KERNEL=="ubdb", SYMLINK+="disk/by-id/lab-own"
-KERNEL=="ubd[c-p]", SYMLINK+="disk/by-id/lab-shared-%k"
-""",
-    "etc/lvm/lvmlocal.conf": 'devices {\n\ttypes = [ "ubd", 16 ]\n}\n',
-}
-PROGRAMS = ("usr/lib/systemd/system-shutdown/vm-mgr-lab",)
-WANTS = "etc/systemd/system/sysinit.target.wants/vm-mgr-lab.service"
+# What a node of this kind has beside its image.
+LAYER = Path(__file__).parent / "layer"
 # The image is made for containers, which load no modules.
 UNMASKED = ("etc/systemd/system/systemd-modules-load.service",)
 
 
 def own_kernel(paths: Paths, say: Say) -> Path:
     """Return a folder with the program `linux` and the layer of its modules, fetching them once."""
-    folder = paths.cache / "kernels" / f"{VERSION}-{SHA256[:12]}-{RECIPE}"
+    digest = hashlib.sha256(SHA256.encode())
+    for file in sorted(LAYER.rglob("*")):
+        digest.update(str(file.relative_to(LAYER)).encode() + (file.read_bytes() if file.is_file() else b""))
+    folder = paths.cache / "kernels" / f"{VERSION}-{digest.hexdigest()[:12]}"
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         package = _package(folder.parent, say)
@@ -93,14 +70,7 @@ def _package(folder: Path, say: Say) -> Path:
 
 
 def _lay_out(layer: Path) -> None:
-    for name, text in FILES.items():
-        file = layer / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-        file.chmod(0o755 if name in PROGRAMS else 0o644)
-    wants = layer / WANTS
-    wants.parent.mkdir(parents=True)
-    wants.symlink_to("../vm-mgr-lab.service")
+    shutil.copytree(LAYER, layer, symlinks=True, dirs_exist_ok=True)
     for name in UNMASKED:
         (layer / name).parent.mkdir(parents=True, exist_ok=True)
-        os.mknod(layer / name, 0o600 | 0o020000, os.makedev(0, 0))  # overlayfs takes this for "not there"
+        os.mknod(layer / name, 0o600 | stat.S_IFCHR, os.makedev(0, 0))  # overlayfs takes this for "not there"

@@ -18,7 +18,9 @@ from vm_mgr_lab.paths import Paths
 from vm_mgr_lab.process import run, spawn
 from vm_mgr_lab.topology import NETWORKS, SERVICE, Node, OwnKernel
 
-__all__ = ["UmlMachine", "personalise"]
+__all__ = ["RUNNING", "UmlMachine", "personalise"]
+
+RUNNING = "/etc/vm-mgr-lab/running"  # the VMs whose QEMUs run there, see layer/
 
 # $1 seconds, $2 image with the C library, $3 layers, $4 the node's folder, $5 kernel, $6 share, $7 shared
 # disks. All is mounted in a namespace that ends with the machine. A kernel that ends within two seconds
@@ -133,7 +135,7 @@ class UmlMachine:
             self._kernel.folder,
             str(self._paths.shared),
             str(self._paths.disks),
-            *self._command(),
+            *self.kernel_command(),
         ]
         spawn(argv, console=self._folder / "console.log")
 
@@ -145,8 +147,8 @@ class UmlMachine:
             **{self._paths.disks / f"shared-{number}.raw": mib for number, mib in shared},
         }
 
-    def _command(self) -> list[str]:
-        # ubda would be the root; c: several machines have it open
+    def kernel_command(self) -> list[str]:
+        """Return the kernel's process with its devices; ubda, which would be its root, stays empty."""
         shared = range(1, len(self._kernel.shared_disks_mib) + 1)
         cards = enumerate((*NETWORKS, SERVICE))
         return [
@@ -155,6 +157,7 @@ class UmlMachine:
             f"umid={self._node.name}",
             "uml_dir=/mnt/node/uml",
             "ubd1=/mnt/node/disk.raw",
+            # c: several machines have it open.
             *(f"ubd{number + 1}c=/mnt/disks/shared-{number}.raw" for number in shared),
             # Without gro the driver drops what the switch has not cut into frames.
             *(
