@@ -141,7 +141,8 @@ SETTINGS = (
     _text("uplink", "_uplink",
           "Leave a node where a bridge has lost its uplink (follow, the default), or stay (ignore).",
           words=Uplink.WORDS, default=Uplink.FOLLOW, page=DAILY),
-    _number("priority", "_priority", "Recover VMs of higher priority first.", least=None, default=0,
+    # With 0, Pacemaker's own, a VM would not count where two nodes without a third vote shoot at each other.
+    _number("priority", "_priority", "Recover VMs of higher priority first.", least=None, default=1,
             signed=True, page=RECOVERY),
     _text("disk_bus", "_disk_bus", "The bus of the VM's disks; by default the definition's, or virtio.",
           "BUS", effect="disks", page=STORED),

@@ -94,7 +94,7 @@ def resource_for(env: Env, name: VmName, settings: VmSettings, *, start: bool) -
         name=name,
         target_role=TargetRole.STARTED if start else TargetRole.STOPPED,
         live_migration=settings.live_migration,
-        priority=settings.priority or 0,
+        priority=default_of("priority") if settings.priority is None else settings.priority,
         stop_timeout_s=settings.stop_timeout_s or default_of("stop_timeout_s"),
         migrate_to_timeout_s=settings.migrate_to_timeout_s or default_of("migrate_to_timeout_s"),
         pinned_host=NodeName(settings.pinned_host) if settings.pinned_host else None,
