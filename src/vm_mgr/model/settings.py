@@ -17,8 +17,8 @@ __all__ = ["PLACES", "PRIORITY", "SETTINGS", "Effect", "Setting", "default_of", 
 # When a change by `set` takes effect. enable: once the VM was disabled and enabled, since Pacemaker would
 # restart it for another parameter of its agent. disks: for disks that are added later. kept: only kept.
 Effect = Literal["now", "enable", "disks", "kept"]
-# What a VM has unless told otherwise. With 0, which is Pacemaker's own, a VM would not count where two nodes without
-# a third vote fence each other (priority-fencing-delay).
+# What a VM has unless told otherwise. With 0, which is Pacemaker's own, a VM would not count where two nodes
+# without a third vote fence each other (priority-fencing-delay).
 PRIORITY = 1
 # Pages of the documents, and placeholders of numbers.
 AGENT, CHECKS, DAILY = "reference/agent.md", "explanation/monitoring.md", "howto/everyday.md"
