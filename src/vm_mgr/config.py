@@ -61,6 +61,11 @@ class StorageSettings(NamedTuple):
     directories: Mapping[str, DirectorySettings] = {}
     default: str = CEPH
 
+    @property
+    def paths(self) -> list[str]:
+        """The directories' paths, which all nodes mount."""
+        return [one.path for one in self.directories.values()]
+
 
 class Settings(NamedTuple):
     """The whole configuration."""

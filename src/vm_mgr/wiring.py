@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from vm_mgr.adapters.storage_set.timings import BothTimings
     from vm_mgr.config import CephSettings, Settings, StorageSettings
     from vm_mgr.model.storage import DiskSource, Identified
-    from vm_mgr.model.timings import CephTimes
     from vm_mgr.model.vm import VmName
     from vm_mgr.node_paths import NodePaths
     from vm_mgr.ports.definition import Definitions
@@ -86,8 +85,7 @@ class RealEnv:
         """The configuration's part about Ceph."""
         ceph = self.storage_settings.ceph
         if ceph is None:
-            hint = "add a table [ceph] to the configuration"
-            raise VmMgrError(Kind.ENVIRONMENT, "no Ceph is configured here", hint=hint)
+            raise VmMgrError(Kind.ENVIRONMENT, "no Ceph is configured here", hint="add a table [ceph]")
         return ceph
 
     @cached_property
@@ -297,10 +295,7 @@ class RealEnv:
         """Domain XML."""
         from vm_mgr.adapters.libvirt.definition import DomainXml  # noqa: PLC0415
 
-        return DomainXml(
-            lambda: [one.path for one in self.storage_settings.directories.values()],
-            lambda: self.storage_settings.ceph is not None,
-        )
+        return DomainXml(lambda: self.storage_settings.paths, lambda: self.storage_settings.ceph is not None)
 
     @cached_property
     def hypervisor(self) -> LocalLibvirt:
@@ -369,14 +364,11 @@ class RealEnv:
         from vm_mgr.adapters.pacemaker.timings import read_cluster  # noqa: PLC0415
         from vm_mgr.adapters.storage_set.timings import BothTimings  # noqa: PLC0415
 
-        return BothTimings(
-            lambda: read_cluster(self.runner), self._ceph_times if self.storage_settings.ceph else None
-        )
-
-    def _ceph_times(self) -> CephTimes:
+        if self.storage_settings.ceph is None:
+            return BothTimings(lambda: read_cluster(self.runner), None)
         from vm_mgr.adapters.ceph.timings import read_ceph  # noqa: PLC0415
 
-        return read_ceph(self.connection)
+        return BothTimings(lambda: read_cluster(self.runner), lambda: read_ceph(self.connection))
 
     @cached_property
     def timers(self) -> Timers:

@@ -109,7 +109,8 @@ class ClusterTimes:
     """What Corosync and Pacemaker are configured to do.
 
     tells says whether vm-mgr hears of fenced nodes, and tells Ceph of them.
-    silent_devices are the fence devices that have failed or are stopped.
+    silent_devices are the fence devices that have failed or are stopped. quorum_device: the nodes have a
+    further vote from a machine that is none of them (corosync-qdevice(8)).
     """
 
     nodes: tuple[str, ...]
@@ -119,6 +120,7 @@ class ClusterTimes:
     vms: tuple[VmTimes, ...] = ()
     tells: bool = False
     silent_devices: tuple[str, ...] = ()
+    quorum_device: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
