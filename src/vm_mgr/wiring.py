@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from vm_mgr.adapters.storage_set.timings import BothTimings
     from vm_mgr.config import CephSettings, Settings, StorageSettings
     from vm_mgr.model.storage import DiskSource, Identified
+    from vm_mgr.model.timings import CephTimes
     from vm_mgr.model.vm import VmName
     from vm_mgr.node_paths import NodePaths
     from vm_mgr.ports.definition import Definitions
@@ -115,9 +116,9 @@ class RealEnv:
     @cached_property
     def connection(self) -> Connection:
         """The client of Ceph."""
+        ceph = self.ceph
         from vm_mgr.adapters.ceph.connection import Connection  # noqa: PLC0415
 
-        ceph = self.ceph
         if self.storage_patience_s is None:
             return Connection(ceph.conf, ceph.user, ceph.pool)
         return Connection(ceph.conf, ceph.user, ceph.pool, patience_s=self.storage_patience_s)
@@ -296,7 +297,10 @@ class RealEnv:
         """Domain XML."""
         from vm_mgr.adapters.libvirt.definition import DomainXml  # noqa: PLC0415
 
-        return DomainXml(lambda: [one.path for one in self.storage_settings.directories.values()])
+        return DomainXml(
+            lambda: [one.path for one in self.storage_settings.directories.values()],
+            lambda: self.storage_settings.ceph is not None,
+        )
 
     @cached_property
     def hypervisor(self) -> LocalLibvirt:
@@ -362,12 +366,17 @@ class RealEnv:
     @cached_property
     def timings(self) -> BothTimings:
         """Timeouts of Corosync, Pacemaker and Ceph."""
-        from vm_mgr.adapters.ceph.timings import read_ceph  # noqa: PLC0415
         from vm_mgr.adapters.pacemaker.timings import read_cluster  # noqa: PLC0415
         from vm_mgr.adapters.storage_set.timings import BothTimings  # noqa: PLC0415
 
-        ceph = (lambda: read_ceph(self.connection)) if self.storage_settings.ceph else None
-        return BothTimings(lambda: read_cluster(self.runner), ceph)
+        return BothTimings(
+            lambda: read_cluster(self.runner), self._ceph_times if self.storage_settings.ceph else None
+        )
+
+    def _ceph_times(self) -> CephTimes:
+        from vm_mgr.adapters.ceph.timings import read_ceph  # noqa: PLC0415
+
+        return read_ceph(self.connection)
 
     @cached_property
     def timers(self) -> Timers:

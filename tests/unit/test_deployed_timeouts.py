@@ -25,6 +25,11 @@ LAB_SIZES = (3, 5, 7)
 ROLES = ("corosync", "pacemaker", "fencing", "ceph")
 
 
+def play_variables():
+    """Give what site.yml makes of the inventory, as it stands there."""
+    return yaml.safe_load((DEPLOY / "site.yml").read_text())[0]["vars"]
+
+
 class Deployment:
     """The roles' templates, filled in as Ansible would for machines n1, n2, …"""
 
@@ -35,7 +40,7 @@ class Deployment:
         self.jinja.filters["regex_replace"] = lambda text, pattern, new: re.sub(pattern, new, text)
         addresses = {"cluster_address": "198.51.100.11", "admin_address": "192.0.2.11"}
         bmc = {"bmc_address": "192.0.2.101", "bmc_user": "u"}
-        self.values = {
+        self.values = play_variables() | {
             "cluster_nodes": nodes,
             "groups": {"hypervisors": nodes},
             "hostvars": dict.fromkeys(nodes, addresses | bmc),
@@ -59,7 +64,7 @@ class Deployment:
         if not (isinstance(value, str) and "{{" in value):
             return value
         filled = self.fill(value)
-        return yaml.safe_load(filled) if filled.startswith("[") else filled
+        return yaml.safe_load(filled) if filled.startswith("[") or filled in ("True", "False") else filled
 
     def template(self, role, name):
         return self.fill((DEPLOY / "roles" / role / "templates" / name).read_text())
