@@ -65,11 +65,7 @@ def up(paths: Paths, request: Request, say: Say) -> Lab:
         if paths.description.exists() or cgroup.all_groups():
             raise LabError("a lab is up already", hint="vm-mgr-lab status, or vm-mgr-lab down first")
         nodes = Topology.make_nodes(request.hypervisors, request.observers)
-        if len(nodes) % 2 == 0 and not request.bare:
-            raise LabError(
-                f"{len(nodes)} machines can split into two equal halves",
-                hint="add an observer: vm-mgr-lab up --nodes 2 --observers 1",
-            )
+        _refuse(request, len(nodes))
         make_key(paths)
         image = node_image(paths, request.suite, say)
         kernel = _kernel(paths, request, say)
@@ -96,6 +92,22 @@ def up(paths: Paths, request: Request, say: Say) -> Lab:
         if not request.bare:
             wait_ready(lab, say)
     return lab
+
+
+def _refuse(request: Request, machines: int) -> None:
+    """Refuse what could not work, before anything is made."""
+    if machines % 2 == 0 and machines != 2 and not request.bare:
+        raise LabError(
+            f"{machines} machines can split into two equal halves",
+            hint="add an observer: vm-mgr-lab up --nodes 2 --observers 1",
+        )
+    if request.own_kernel and set(request.storages) != {"drbd"}:
+        raise LabError(
+            f"nodes with a kernel of their own have no storage {' and '.join(request.storages)}",
+            hint="files of a folder of the host are not locked between kernels; take --storage drbd",
+        )
+    if not request.own_kernel and "drbd" in request.storages:
+        raise LabError("containers share the host's kernel: no DRBD", hint="vm-mgr-lab up --kernel own")
 
 
 def _kernel(paths: Paths, request: Request, say: Say) -> OwnKernel | None:

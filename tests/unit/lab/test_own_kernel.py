@@ -13,6 +13,7 @@ from vm_mgr_lab.machine import kernel, uml
 from vm_mgr_lab.paths import Paths
 from vm_mgr_lab.process import run
 from vm_mgr_lab.topology import Node, OwnKernel, Topology
+from vm_mgr_lab.up import Request, up
 
 
 @pytest.fixture
@@ -113,3 +114,23 @@ def test_size(text: str, mib: int) -> None:
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="write 512M or 4G"):
         SIZE.convert(text, None, None)
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (Request(own_kernel=True, storages=("shared_dir",)), "no storage shared_dir"),
+        (Request(own_kernel=True, storages=("drbd", "ceph")), "no storage drbd and ceph"),
+        (Request(storages=("drbd",)), "no DRBD"),
+        (Request(hypervisors=4), "two equal halves"),
+    ],
+)
+def test_lab_that_could_not_work_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_: Request, message: str
+) -> None:
+    monkeypatch.setattr("vm_mgr_lab.up.require_root", lambda: None)
+    monkeypatch.setattr("vm_mgr_lab.up.require_programs", lambda: None)
+    monkeypatch.setattr("vm_mgr_lab.cgroup.all_groups", list)
+    with pytest.raises(LabError, match=message):
+        up(Paths(state=tmp_path / "state", cache=tmp_path / "cache"), request_, print)
+    assert not (tmp_path / "state").exists()
