@@ -6,6 +6,7 @@ only sometimes and is left out. A time that can't be understood is None.
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from lxml import etree
@@ -19,6 +20,7 @@ from vm_mgr.adapters.pacemaker.cib_resolve import (
     own_attributes,
 )
 from vm_mgr.adapters.pacemaker.cib_write import parse_cib
+from vm_mgr.adapters.pacemaker.peer_handlers import read_peer_handlers
 from vm_mgr.adapters.pacemaker.times import seconds
 from vm_mgr.adapters.pacemaker.tools import call, check
 from vm_mgr.model.numbers import whole_number
@@ -49,8 +51,13 @@ Pairs = Mapping[str, str]
 def read_cluster(runner: Runner) -> ClusterTimes:
     """Ask Pacemaker first: without a running cluster it says so best."""
     cib = check(call(runner, ("cibadmin", "--query"))).stdout
+<<<<<<< HEAD
     cmap = check(call(runner, ("corosync-cmapctl", TOTEM, QUORUM_DEVICE))).stdout
     return parse_cluster(cib, parse_totem(cmap), quorum_device=QUORUM_DEVICE in cmap)
+=======
+    totem = check(call(runner, ("corosync-cmapctl", TOTEM))).stdout
+    return replace(parse_cluster(cib, parse_totem(totem)), peer_handlers=read_peer_handlers(runner, cib))
+>>>>>>> drbd-role
 
 
 def parse_totem(raw: str) -> TotemTimes:
