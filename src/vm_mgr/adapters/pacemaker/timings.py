@@ -51,13 +51,9 @@ Pairs = Mapping[str, str]
 def read_cluster(runner: Runner) -> ClusterTimes:
     """Ask Pacemaker first: without a running cluster it says so best."""
     cib = check(call(runner, ("cibadmin", "--query"))).stdout
-<<<<<<< HEAD
     cmap = check(call(runner, ("corosync-cmapctl", TOTEM, QUORUM_DEVICE))).stdout
-    return parse_cluster(cib, parse_totem(cmap), quorum_device=QUORUM_DEVICE in cmap)
-=======
-    totem = check(call(runner, ("corosync-cmapctl", TOTEM))).stdout
-    return replace(parse_cluster(cib, parse_totem(totem)), peer_handlers=read_peer_handlers(runner, cib))
->>>>>>> drbd-role
+    found = parse_cluster(cib, parse_totem(cmap), quorum_device=QUORUM_DEVICE in cmap)
+    return replace(found, peer_handlers=read_peer_handlers(runner, cib))
 
 
 def parse_totem(raw: str) -> TotemTimes:
