@@ -84,6 +84,11 @@ class StorageSettings(NamedTuple):
     default: str = CEPH
     drbd: DrbdSettings | None = None
 
+    @property
+    def paths(self) -> list[str]:
+        """The directories' paths, which all nodes mount."""
+        return [one.path for one in self.directories.values()]
+
 
 class Settings(NamedTuple):
     """The whole configuration."""

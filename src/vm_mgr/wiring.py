@@ -88,8 +88,7 @@ class RealEnv:
         """The configuration's part about Ceph."""
         ceph = self.storage_settings.ceph
         if ceph is None:
-            hint = "add a table [ceph] to the configuration"
-            raise VmMgrError(Kind.ENVIRONMENT, "no Ceph is configured here", hint=hint)
+            raise VmMgrError(Kind.ENVIRONMENT, "no Ceph is configured here", hint="add a table [ceph]")
         return ceph
 
     @cached_property
@@ -118,9 +117,9 @@ class RealEnv:
     @cached_property
     def connection(self) -> Connection:
         """The client of Ceph."""
+        ceph = self.ceph
         from vm_mgr.adapters.ceph.connection import Connection  # noqa: PLC0415
 
-        ceph = self.ceph
         if self.storage_patience_s is None:
             return Connection(ceph.conf, ceph.user, ceph.pool)
         return Connection(ceph.conf, ceph.user, ceph.pool, patience_s=self.storage_patience_s)
@@ -233,7 +232,6 @@ class RealEnv:
         return self.hypervisor_at(resource.nodes[0])
 
     def _mount(self, label: str) -> Mount:
-        """Give a directory; for a storage that is none, the one that only this node has."""
         from vm_mgr.adapters.shared_dir.mount import Mount  # noqa: PLC0415
 
         directory = self.storage_settings.directories.get(label)
@@ -297,7 +295,7 @@ class RealEnv:
         """Domain XML."""
         from vm_mgr.adapters.libvirt.definition import DomainXml  # noqa: PLC0415
 
-        return DomainXml(lambda: [one.path for one in self.storage_settings.directories.values()])
+        return DomainXml(lambda: self.storage_settings.paths, lambda: self.storage_settings.ceph is not None)
 
     @cached_property
     def hypervisor(self) -> LocalLibvirt:
@@ -363,12 +361,14 @@ class RealEnv:
     @cached_property
     def timings(self) -> BothTimings:
         """Timeouts of Corosync, Pacemaker and Ceph."""
-        from vm_mgr.adapters.ceph.timings import read_ceph  # noqa: PLC0415
         from vm_mgr.adapters.pacemaker.timings import read_cluster  # noqa: PLC0415
         from vm_mgr.adapters.storage_set.timings import BothTimings  # noqa: PLC0415
 
-        ceph = (lambda: read_ceph(self.connection)) if self.storage_settings.ceph else None
-        return BothTimings(lambda: read_cluster(self.runner), ceph)
+        if self.storage_settings.ceph is None:
+            return BothTimings(lambda: read_cluster(self.runner), None)
+        from vm_mgr.adapters.ceph.timings import read_ceph  # noqa: PLC0415
+
+        return BothTimings(lambda: read_cluster(self.runner), lambda: read_ceph(self.connection))
 
     @cached_property
     def timers(self) -> Timers:

@@ -2,10 +2,12 @@
 
 import logging
 import os
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,7 +22,6 @@ from vm_mgr_lab.topology import NETWORKS, Topology
 
 __all__ = ["main"]
 
-PATHS = Paths.from_environment()
 NODE = click.argument("node")
 DEMO_VM, DEMO_MAC = "demo", 201
 DEMO_NEXT = """
@@ -31,6 +32,22 @@ The cluster is still up:
   sudo .venv/bin/vm-mgr-lab shell n1                    # look around
   sudo make lab-down                                    # remove everything
 """
+
+
+class Size(click.ParamType):
+    """A size as 512M or 4G, in MiB."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read it; a number alone is in MiB."""
+        found = re.fullmatch(r"([1-9][0-9]*)([MG]?)", str(value))
+        if found is None:
+            self.fail(f"{value!r} is no size; write 512M or 4G", param, ctx)
+        return int(found[1]) * (1024 if found[2] == "G" else 1)
+
+
+SIZE = Size()
 
 
 class LabGroup(click.Group):
@@ -49,7 +66,14 @@ class LabGroup(click.Group):
 
 @click.group(cls=LabGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Log every command that is run.")
-def main(*, debug: bool) -> None:
+@click.option(
+    "--kernel",
+    "kernel",
+    type=click.Choice(["host", "own"]),
+    help="Which lab is meant, where both are up: that of containers or that of nodes with an own kernel.",
+)
+@click.pass_context
+def main(ctx: click.Context, *, debug: bool, kernel: str | None) -> None:
     """A real cluster of several nodes inside one machine: Pacemaker, libvirt, Ceph and IPMI fencing.
 
     \b
@@ -60,12 +84,21 @@ def main(*, debug: bool) -> None:
       sudo vm-mgr-lab down
     """
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(message)s")
+    ctx.obj = kernel
+
+
+def _paths(kernel: str | None = None) -> Paths:
+    """Return the folders of the lab that is meant, also for the processes that this one starts."""
+    wanted = kernel or click.get_current_context().find_root().obj
+    found = Paths.of_lab(wanted)
+    os.environ["VM_MGR_LAB_STATE"] = str(found.state)
+    return found
 
 
 def _lab() -> Lab:
     require_root()
     require_programs()
-    return Lab.load(PATHS)
+    return Lab.load(_paths())
 
 
 def _progress() -> "bring.Say":
@@ -74,24 +107,56 @@ def _progress() -> "bring.Say":
 
 
 @main.command()
-@click.option("--nodes", default=3, show_default=True, help="Number of hypervisors.")
 @click.option(
-    "--observers", default=0, show_default=True, help="Number of nodes that vote and store but run no VM."
+    "--kernel",
+    type=click.Choice(["host", "own"]),
+    default="host",
+    show_default=True,
+    help="Nodes as containers on the host's kernel, or with a kernel of their own (User-Mode Linux).",
+)
+@click.option("--nodes", type=int, help="Number of hypervisors; 3, or 2 with a kernel of their own.")
+@click.option(
+    "--observers", type=int, help="Number of nodes that vote and store but run no VM; 0, or 1 likewise."
+)
+@click.option(
+    "--storage",
+    "storages",
+    multiple=True,
+    type=click.Choice(["ceph", "shared_dir", "drbd"]),
+    help="A storage for VMs; repeatable. ceph and shared_dir, or drbd with a kernel of their own.",
+)
+@click.option(
+    "--disk", "disk_mib", default="4G", show_default=True, type=SIZE, help="Own kernel: each node's disk."
+)
+@click.option(
+    "--shared-disk",
+    "shared_disks_mib",
+    multiple=True,
+    type=SIZE,
+    help="Own kernel: a disk that all nodes see; repeatable.",
 )
 @click.option(
     "--suite", default="trixie", show_default=True, help="Debian release of the nodes (bookworm is 12)."
 )
 @click.option("--fresh", is_flag=True, help="Deploy even if the deployed state is cached.")
 @click.option("--bare", is_flag=True, help="Boot the nodes without deploying anything to them.")
-def up(nodes: int, observers: int, suite: str, *, fresh: bool, bare: bool) -> None:
+def up(kernel: str, nodes: int | None, observers: int | None, storages: tuple[str, ...], **more: Any) -> None:
     """Boot a cluster and wait until it is healthy.
 
     \b
     Example:
       sudo vm-mgr-lab up --nodes 2 --observers 1
+      sudo vm-mgr-lab up --kernel own --storage drbd
     """
-    request = bring.Request(hypervisors=nodes, observers=observers, suite=suite, fresh=fresh, bare=bare)
-    lab = bring.up(PATHS, request, _progress())
+    own = kernel == "own"
+    request = bring.Request(
+        hypervisors=nodes or (2 if own else 3),
+        observers=(1 if own and nodes is None else 0) if observers is None else observers,
+        storages=storages or (("drbd",) if own else ("ceph", "shared_dir")),
+        own_kernel=own,
+        **more,
+    )
+    lab = bring.up(_paths(kernel), request, _progress())
     click.echo("up: " + ", ".join(f"{node.name} {node.address('admin')}" for node in lab.nodes))
 
 
@@ -104,7 +169,7 @@ def build(suites: tuple[str, ...]) -> None:
     Example:
       sudo vm-mgr-lab build --suite trixie --suite bookworm
     """
-    bring.build(PATHS, suites, _progress())
+    bring.build(_paths(), suites, _progress())
 
 
 @main.command()
@@ -115,7 +180,7 @@ def down() -> None:
     Example:
       sudo vm-mgr-lab down
     """
-    bring.down(PATHS, _progress())
+    bring.down(_paths(), _progress())
 
 
 @main.command(name="demo")
@@ -130,7 +195,8 @@ def demonstrate() -> None:
     """
     require_root()
     say = _progress()
-    lab = Lab.load(PATHS) if PATHS.description.exists() else bring.up(PATHS, bring.Request(), say)
+    paths = _paths()
+    lab = Lab.load(paths) if paths.description.exists() else bring.up(paths, bring.Request(), say)
     bring.wait_ready(lab, say)
     demo.remove_guest(lab, DEMO_VM, node=lab.nodes[0].name)
     demo.create_guest(lab, DEMO_VM, say, mac_byte=DEMO_MAC, options=("--enable-live-migration",))
@@ -150,7 +216,7 @@ def deploy(extra: tuple[str, ...]) -> None:
       sudo vm-mgr-lab deploy --extra=--tags=vm_mgr
     """
     lab = _lab()
-    deployment.write_inventory(lab.paths, lab.nodes)
+    deployment.write_inventory(lab.paths, lab.topology)
     deployment.deploy(lab.paths, _progress(), extra=extra)
 
 
@@ -376,14 +442,15 @@ def guest_image(out: Path, suite: str, mac_byte: int) -> None:
     require_root()
     require_programs()
     say = _progress()
-    bring.make_key(PATHS)
-    if PATHS.description.exists():
-        kvm = Topology.load(PATHS).kvm
+    paths = _paths()
+    bring.make_key(paths)
+    if paths.description.exists():
+        kvm = Topology.load(paths).kvm
     else:
         kvm = guest.kvm_works(
-            PATHS, image.node_image(PATHS, suite, say), guest.base_image(PATHS, suite, say), say
+            paths, image.node_image(paths, suite, say), guest.base_image(paths, suite, say), say
         )
-    guest.guest_image(PATHS, suite, out, say)
+    guest.guest_image(paths, suite, out, say)
     xml = out.with_suffix(".xml")
     xml.write_text(guest.domain_xml(mac_byte=mac_byte, kvm=kvm))
     click.echo(f"{out} and {xml}: the guest will answer at 192.0.2.{mac_byte}")

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import yaml
@@ -18,7 +19,8 @@ from vm_mgr_lab.lab import Lab
 from vm_mgr_lab.machine import SHARE
 from vm_mgr_lab.network import switch_namespace
 from vm_mgr_lab.paths import CHECKOUT, Paths
-from vm_mgr_lab.topology import Node, bmc_address
+from vm_mgr_lab.process import run
+from vm_mgr_lab.topology import Node, Topology, bmc_address
 
 __all__ = [
     "deploy",
@@ -26,6 +28,7 @@ __all__ = [
     "keep_layers",
     "layers_folder",
     "note_use",
+    "on_layers",
     "restore_shared",
     "write_inventory",
 ]
@@ -42,10 +45,15 @@ USERS = "labs"
 NOT_KEPT = ("var/log/journal", "tmp", "var/tmp", "root/.ansible", "run")
 
 
-def layers_folder(paths: Paths, image: Path, nodes: tuple[Node, ...]) -> Path:
+def layers_folder(paths: Paths, image: Path, topology: Topology) -> Path:
     """Return the link to the cached layers that these nodes would be deployed to; it need not exist."""
     digest = hashlib.sha256()
-    shape = [[node.name, node.role] for node in nodes]
+    kernel = topology.own_kernel
+    shape = [
+        [[node.name, node.role] for node in topology.nodes],
+        topology.storages,
+        kernel and asdict(kernel),
+    ]
     digest.update(json.dumps([RECIPE, image.name, shape]).encode())
     for source in SOURCES:
         for file in sorted((CHECKOUT / source).rglob("*")):
@@ -54,7 +62,13 @@ def layers_folder(paths: Paths, image: Path, nodes: tuple[Node, ...]) -> Path:
     return paths.cache / "layers" / f"{digest.hexdigest()[:16]}.now"
 
 
-def write_inventory(paths: Paths, nodes: tuple[Node, ...]) -> None:
+def on_layers(topology: Topology, folder: Path) -> Topology:
+    """Return the same lab with nodes that boot from a folder of layers."""
+    lower = {name: [str(folder / name), *below] for name, below in topology.lower.items()}
+    return replace(topology, lower=lower)
+
+
+def write_inventory(paths: Paths, topology: Topology) -> None:
     """Write the inventory of the lab's nodes as an operator would write one of his machines."""
 
     def host(node: Node) -> dict[str, object]:
@@ -75,10 +89,11 @@ def write_inventory(paths: Paths, nodes: tuple[Node, ...]) -> None:
                 "ansible_ssh_private_key_file": str(paths.ssh_key),
                 "ansible_ssh_common_args": options,
                 "ansible_python_interpreter": "/usr/bin/python3",
-                "shared_dirs": [SHARED_DIR],
+                "storages": list(topology.storages),
+                "shared_dirs": [SHARED_DIR] if "shared_dir" in topology.storages else [],
             },
             "children": {
-                f"{role}s": {"hosts": {node.name: host(node) for node in nodes if node.role == role}}
+                f"{role}s": {"hosts": {node.name: host(node) for node in topology.nodes if node.role == role}}
                 for role in ("hypervisor", "observer")
             },
         }
@@ -128,8 +143,8 @@ def deploy(paths: Paths, say: Say, *, extra: tuple[str, ...] = ()) -> None:
         raise LabError(f"the deployment failed: {' / '.join(told[-3:])}", hint=f"read {log}")
 
 
-def keep_layers(lab: Lab, link: Path) -> dict[str, list[str]]:
-    """Turn the disks of the switched-off nodes into read-only layers; return what they boot from then.
+def keep_layers(lab: Lab, link: Path) -> Path:
+    """Turn the disks of the switched-off nodes into read-only layers; return their folder.
 
     Another lab may run on layers of the same deployment: the new ones have a folder of their own.
     """
@@ -139,6 +154,8 @@ def keep_layers(lab: Lab, link: Path) -> dict[str, list[str]]:
     draft.chmod(0o700)
     shutil.copytree(lab.paths.state / "bmc", draft / "bmc", ignore=shutil.ignore_patterns("*.out", "*.jsonl"))
     shutil.copytree(lab.paths.shared, draft / "shared")
+    if lab.topology.own_kernel:
+        _copy_disks(lab, draft / "disks", save=True)
     for node in lab.nodes:
         disk = lab.disk_of(node.name)
         for part in NOT_KEPT:
@@ -150,7 +167,20 @@ def keep_layers(lab: Lab, link: Path) -> dict[str, list[str]]:
     fresh = folder.with_suffix(".link")
     fresh.symlink_to(folder.name)
     fresh.replace(link)
-    return {node.name: [str(folder / node.name), *lab.topology.lower[node.name]] for node in lab.nodes}
+    return folder
+
+
+def _copy_disks(lab: Lab, saved: Path, *, save: bool) -> None:
+    """Copy the disks of nodes with a kernel of their own, leaving holes where nothing was written."""
+    saved.mkdir(exist_ok=True)
+    lab.paths.disks.mkdir(parents=True, exist_ok=True)
+    pairs = [(lab.paths.node(node.name) / "disk.raw", saved / f"{node.name}.raw") for node in lab.nodes]
+    number = len(lab.topology.own_kernel.shared_disks_mib) if lab.topology.own_kernel else 0
+    names = [f"shared-{one}.raw" for one in range(1, number + 1)]
+    pairs += [(lab.paths.disks / name, saved / name) for name in names]
+    for used, kept in pairs:
+        used.parent.mkdir(parents=True, exist_ok=True)
+        run(["cp", "--sparse=always", *((used, kept) if save else (kept, used))], timeout_s=300)
 
 
 def note_use(folder: Path, paths: Paths) -> None:
@@ -176,7 +206,9 @@ def _is_used(folder: Path) -> bool:
     return any(lab.exists() and f"/{folder.name}/" in lab.read_text() for lab in labs)
 
 
-def restore_shared(paths: Paths, folder: Path) -> None:
-    """Bring back what belongs to no single node: the BMCs' passwords and the shared directory."""
-    shutil.copytree(folder / "bmc", paths.state / "bmc", dirs_exist_ok=True)
-    shutil.copytree(folder / "shared", paths.shared, dirs_exist_ok=True)
+def restore_shared(lab: Lab, folder: Path) -> None:
+    """Bring back what is in no layer: the BMCs' passwords, the shared directory and the disks."""
+    shutil.copytree(folder / "bmc", lab.paths.state / "bmc", dirs_exist_ok=True)
+    shutil.copytree(folder / "shared", lab.paths.shared, dirs_exist_ok=True)
+    if lab.topology.own_kernel:
+        _copy_disks(lab, folder / "disks", save=False)

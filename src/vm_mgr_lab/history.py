@@ -19,6 +19,7 @@ from lxml import etree
 from vm_mgr_lab.errors import LabError
 from vm_mgr_lab.guest import Record, console_log, read_console
 from vm_mgr_lab.lab import Lab
+from vm_mgr_lab.machine import RUNNING
 
 __all__ = ["SLOW_S", "Event", "History", "bmc_events", "consoles", "qemu_nodes"]
 
@@ -139,7 +140,12 @@ class History:
 
 
 def qemu_nodes(lab: Lab, vm: str) -> tuple[str, ...]:
-    """Return the nodes on which a QEMU of the VM exists, by the host's process table."""
+    """Return the nodes on which a QEMU of the VM exists, by the host's process table.
+
+    A node with a kernel of its own says it itself, whenever it changes, in a file that is read from outside.
+    """
+    if lab.topology.own_kernel:
+        return tuple(node.name for node in lab.nodes if vm in _told(lab, node.name))
     wanted = f"guest={vm},".encode()
     found = []
     for node in lab.nodes:
@@ -149,6 +155,15 @@ def qemu_nodes(lab: Lab, vm: str) -> tuple[str, ...]:
                     found.append(node.name)
                     break
     return tuple(found)
+
+
+def _told(lab: Lab, node: str) -> list[str]:
+    if not lab.machine(node).is_on():
+        return []
+    try:
+        return (lab.disk_of(node) / RUNNING.lstrip("/")).read_text().splitlines()
+    except FileNotFoundError:
+        return []
 
 
 def bmc_events(lab: Lab, *, since_s: float) -> list[Event]:

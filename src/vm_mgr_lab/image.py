@@ -12,7 +12,7 @@ import yaml
 from vm_mgr_lab.errors import LabError
 from vm_mgr_lab.paths import CHECKOUT, Paths
 
-__all__ = ["node_image", "role_packages", "unpack_packages"]
+__all__ = ["debian_mirror", "node_image", "role_packages", "unpack_packages"]
 
 Say = Callable[[str], None]
 
@@ -95,7 +95,7 @@ def _mmdebstrap(options: list[str], packages: list[str], suite: str, target: Pat
     draft = target.with_name(target.name + ".building")
     shutil.rmtree(draft, ignore_errors=True)
     target.parent.mkdir(parents=True, exist_ok=True)
-    mirror = _mirror()
+    mirror = debian_mirror()
     argv = [
         *("setpriv", "--pdeathsig", "TERM", "--"),  # a killed `up` takes it along; it undoes its mounts then
         "mmdebstrap",
@@ -128,14 +128,14 @@ def _mmdebstrap(options: list[str], packages: list[str], suite: str, target: Pat
     draft.rename(target)
 
 
-def _mirror() -> str:
+def debian_mirror() -> str:
     """Return the Debian mirror of this machine's own apt sources, in one-line or deb822 form."""
     files = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
     for file in files:
         if not file.is_file():
             continue
         for line in file.read_text(errors="replace").splitlines():
-            found = re.match(r"\s*(?:deb\s+(?:\[[^]]*\]\s+)?|URIs:\s*)(\S+/debian/?)(?:\s|$)", line)
+            found = re.match(r"\s*(?:deb\s+(?:\[[^]]*\]\s+)?|URIs:\s*)(\S+/debian)/?(?:\s|$)", line)
             if found:
                 return found[1]
     raise LabError("no Debian mirror in this machine's apt sources", hint="look into /etc/apt/sources.list.d")

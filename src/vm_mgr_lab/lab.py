@@ -7,7 +7,7 @@ from pathlib import Path
 from vm_mgr_lab import bmc
 from vm_mgr_lab.cgroup import Cgroup
 from vm_mgr_lab.errors import LabError
-from vm_mgr_lab.machine import Machine, NspawnMachine
+from vm_mgr_lab.machine import Machine, NspawnMachine, UmlMachine
 from vm_mgr_lab.network import Network, switch_namespace
 from vm_mgr_lab.paths import Paths
 from vm_mgr_lab.process import copy_through, run
@@ -26,7 +26,7 @@ class Lab:
     def __init__(self, paths: Paths, topology: Topology) -> None:
         self.paths = paths
         self.topology = topology
-        self.network = Network(topology.nodes)
+        self.network = Network(topology.nodes, taps=topology.own_kernel is not None)
 
     @classmethod
     def load(cls, paths: Paths | None = None) -> "Lab":
@@ -41,21 +41,15 @@ class Lab:
 
     def machine(self, name: str) -> Machine:
         """Return the machine that a node is."""
-        return self._nspawn(name)
+        node, folder = self.topology.node(name), self.paths.node(name)
+        layers, kernel = self.topology.disk_layers(name), self.topology.own_kernel
+        if kernel is not None:
+            return UmlMachine(node, folder, layers, kernel, paths=self.paths)
+        return NspawnMachine(name, folder, layers, share=self.paths.shared, kvm=self.topology.kvm)
 
     def disk_of(self, name: str) -> Path:
         """Return the folder with everything that the node wrote, readable also when it is off."""
-        return self._nspawn(name).upper
-
-    def _nspawn(self, name: str) -> NspawnMachine:
-        node = self.topology.node(name)
-        return NspawnMachine(
-            node.name,
-            self.paths.node(node.name),
-            self.topology.disk_layers(node.name),
-            share=self.paths.shared,
-            kvm=self.topology.kvm,
-        )
+        return self.paths.node(self.topology.node(name).name) / "upper"
 
     def power_on(self, name: str, *, firmware_s: float = FIRMWARE_S) -> None:
         """Connect a node's links, but for those that were cut, and start it."""

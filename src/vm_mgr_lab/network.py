@@ -13,7 +13,7 @@ from pathlib import Path
 from vm_mgr_lab.cgroup import Cgroup
 from vm_mgr_lab.errors import LabError
 from vm_mgr_lab.process import run, spawn, wait_until
-from vm_mgr_lab.topology import HOST_ADDRESS, NETWORKS, Node, bmc_address
+from vm_mgr_lab.topology import HOST_ADDRESS, NETWORKS, SERVICE, SERVICE_PREFIX, Node, bmc_address
 
 __all__ = ["Namespace", "Network", "cards_command", "node_namespace", "switch_namespace"]
 
@@ -89,8 +89,10 @@ def cards_command(name: str, *, on: bool) -> list[str]:
 class Network:
     """The cables between the nodes; every verb may be repeated."""
 
-    def __init__(self, nodes: Sequence[Node]) -> None:
+    def __init__(self, nodes: Sequence[Node], *, taps: bool) -> None:
+        """Cards are taps for nodes with a kernel of their own, else one half of a veth pair."""
         self._nodes = nodes
+        self._taps = taps
         self._switch = switch_namespace()
 
     def create(self) -> None:
@@ -108,8 +110,29 @@ class Network:
         lines.append(f"address add {HOST_ADDRESS}/24 dev admin")
         lines += [f"address add {bmc_address(node)}/24 dev admin" for node in self._nodes]
         self._switch.ip(lines)
+        if self._taps:
+            self._create_taps()
+        else:
+            for node in self._nodes:
+                self._create_cards(node)
+
+    def _create_taps(self) -> None:
+        self._switch.ip(
+            [
+                f"link add name {SERVICE} type bridge forward_delay 0",
+                f"link set {SERVICE} up",
+                f"address add {SERVICE_PREFIX}.1/24 dev {SERVICE}",
+            ]
+        )
         for node in self._nodes:
-            self._create_cards(node)
+            for network in (*NETWORKS, SERVICE):
+                self._switch.ip(
+                    [
+                        f"tuntap add dev {_port(node, network)} mode tap",
+                        f"link set {_port(node, network)} master {network}",
+                    ]
+                )
+            self._switch.ip([f"link set {_port(node, SERVICE)} up"])
 
     def _create_cards(self, node: Node) -> None:
         cards = node_namespace(node.name)

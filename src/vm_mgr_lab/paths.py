@@ -1,8 +1,10 @@
 """Where the lab keeps things: the running cluster in one folder, what is slow to build in another."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from vm_mgr_lab.errors import LabError
 
 __all__ = ["CHECKOUT", "Paths"]
 
@@ -23,6 +25,21 @@ class Paths:
             state=Path(os.environ.get("VM_MGR_LAB_STATE", "/var/lib/vm-mgr-lab")),
             cache=Path(os.environ.get("VM_MGR_LAB_CACHE", "/var/cache/vm-mgr-lab")),
         )
+
+    @classmethod
+    def of_lab(cls, kernel: str | None) -> "Paths":
+        """Return the folders of the lab of containers ("host"), of own kernels ("own"), or of the one up.
+
+        VM_MGR_LAB_STATE names another lab than these two.
+        """
+        found = cls.from_environment()
+        if "VM_MGR_LAB_STATE" in os.environ:
+            return found
+        labs = {"host": found, "own": replace(found, state=found.state.with_name(f"{found.state.name}-own"))}
+        up = [name for name, paths in labs.items() if paths.description.exists()]
+        if kernel is None and len(up) > 1:
+            raise LabError("two labs are up", hint="say which: vm-mgr-lab --kernel own status")
+        return labs[kernel or (up or ["host"])[0]]
 
     @property
     def description(self) -> Path:
@@ -48,6 +65,11 @@ class Paths:
     def shared(self) -> Path:
         """The folder that the nodes see as a file server's."""
         return self.state / "shared"
+
+    @property
+    def disks(self) -> Path:
+        """The folder of the disks that nodes with a kernel of their own share."""
+        return self.state / "disks"
 
     def node(self, name: str) -> Path:
         """Return the folder of one node: its disk (upper, work, root) and its console."""

@@ -6,7 +6,7 @@ import json
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from lxml import etree
@@ -16,10 +16,11 @@ from vm_mgr_lab.errors import LabError
 from vm_mgr_lab.guest import base_image, kvm_works
 from vm_mgr_lab.image import node_image
 from vm_mgr_lab.lab import Lab
+from vm_mgr_lab.machine import own_kernel, personalise
 from vm_mgr_lab.monitors import Monitors
 from vm_mgr_lab.paths import Paths
 from vm_mgr_lab.process import require_programs, require_root, run, wait_clear, wait_until
-from vm_mgr_lab.topology import Node, Topology
+from vm_mgr_lab.topology import Node, OwnKernel, Topology
 
 __all__ = [
     "Request",
@@ -50,6 +51,10 @@ class Request:
     suite: str = "trixie"
     fresh: bool = False
     bare: bool = False
+    storages: tuple[str, ...] = ("ceph", "shared_dir")
+    own_kernel: bool = False
+    disk_mib: int = 4096
+    shared_disks_mib: tuple[int, ...] = ()
 
 
 def up(paths: Paths, request: Request, say: Say) -> Lab:
@@ -60,31 +65,65 @@ def up(paths: Paths, request: Request, say: Say) -> Lab:
         if paths.description.exists() or cgroup.all_groups():
             raise LabError("a lab is up already", hint="vm-mgr-lab status, or vm-mgr-lab down first")
         nodes = Topology.make_nodes(request.hypervisors, request.observers)
-        if len(nodes) % 2 == 0 and not request.bare:
-            raise LabError(
-                f"{len(nodes)} machines can split into two equal halves",
-                hint="add an observer: vm-mgr-lab up --nodes 2 --observers 1",
-            )
+        _refuse(request, len(nodes))
         make_key(paths)
         image = node_image(paths, request.suite, say)
-        kvm = kvm_works(paths, image, base_image(paths, request.suite, say), say)
-        layers = deployment.layers_folder(paths, image, nodes)
+        kernel = _kernel(paths, request, say)
+        kvm = not kernel and kvm_works(paths, image, base_image(paths, request.suite, say), say)
+        bare = Topology(
+            suite=request.suite,
+            nodes=nodes,
+            kvm=kvm,
+            lower={node.name: [*_modules(kernel), str(image)] for node in nodes},
+            storages=request.storages,
+            own_kernel=kernel,
+        )
+        layers = deployment.layers_folder(paths, image, bare)
         cached = layers.exists() and not request.fresh and not request.bare
-        lower = {
-            n.name: [str(layers.resolve() / n.name), str(image)] if cached else [str(image)] for n in nodes
-        }
-        lab = Lab(paths, Topology(suite=request.suite, nodes=nodes, kvm=kvm, lower=lower))
+        lab = Lab(paths, deployment.on_layers(bare, layers.resolve()) if cached else bare)
         lab.topology.save(paths)
         if cached:
             deployment.note_use(layers.resolve(), paths)
-            deployment.restore_shared(paths, layers)
+            deployment.restore_shared(lab, layers)
         _switch_on(lab, say, new=not cached)
-        deployment.write_inventory(paths, nodes)
+        deployment.write_inventory(paths, lab.topology)
         if not cached and not request.bare:
             lab = _deploy_and_reboot(lab, layers, say)
         if not request.bare:
             wait_ready(lab, say)
     return lab
+
+
+def _refuse(request: Request, machines: int) -> None:
+    """Refuse what could not work, before anything is made."""
+    if machines % 2 == 0 and machines != 2 and not request.bare:
+        raise LabError(
+            f"{machines} machines can split into two equal halves",
+            hint="add an observer: vm-mgr-lab up --nodes 2 --observers 1",
+        )
+    if request.own_kernel and set(request.storages) != {"drbd"}:
+        raise LabError(
+            f"nodes with a kernel of their own have no storage {' and '.join(request.storages)}",
+            hint="files of a folder of the host are not locked between kernels; take --storage drbd",
+        )
+    if not request.own_kernel and "drbd" in request.storages:
+        raise LabError("containers share the host's kernel: no DRBD", hint="vm-mgr-lab up --kernel own")
+
+
+def _kernel(paths: Paths, request: Request, say: Say) -> OwnKernel | None:
+    """Find what nodes with a kernel of their own run on; it needs the C library of Debian 13."""
+    if not request.own_kernel:
+        return None
+    return OwnKernel(
+        folder=str(own_kernel(paths, say)),
+        loader=str(node_image(paths, "trixie", say)),
+        disk_mib=request.disk_mib,
+        shared_disks_mib=request.shared_disks_mib,
+    )
+
+
+def _modules(kernel: OwnKernel | None) -> list[str]:
+    return [str(Path(kernel.folder) / "layer")] if kernel else []
 
 
 def build(paths: Paths, suites: Iterable[str], say: Say) -> None:
@@ -125,13 +164,15 @@ def exclusive(paths: Paths) -> Iterator[None]:
 
 
 def wait_ready(lab: Lab, say: Say) -> None:
-    """Wait until every node is online, every fence device is started and Ceph is healthy."""
+    """Wait until every node is online, every fence device is started and Ceph, if any, is healthy."""
     say("waiting for Pacemaker: nodes online, fencing started")
     wait_clear(
         lambda: pacemaker_trouble(lab),
         what="all nodes online and all fence devices started",
         timeout_s=READY_S,
     )
+    if "ceph" not in lab.topology.storages:
+        return
     say("waiting for Ceph: HEALTH_OK")
     monitors = Monitors(lab, say)
 
@@ -177,6 +218,8 @@ def _personalise(lab: Lab, node: Node) -> None:
     (disk / "etc/machine-id").write_text(uuid.uuid4().hex + "\n")
     (disk / "etc/hostname").write_text(node.name + "\n")
     shutil.copy(lab.paths.ssh_key.with_suffix(".pub"), disk / "root/.ssh/authorized_keys")
+    if lab.topology.own_kernel:
+        personalise(node, disk)
     run(["ssh-keygen", "-A", "-f", disk])
 
 
@@ -187,13 +230,13 @@ def _deploy_and_reboot(lab: Lab, layers: Path, say: Say) -> Lab:
     wait_ready(lab, say)
     say("keeping the deployed state for the next time")
     for node in lab.nodes:
-        run([*lab.machine(node.name).enter_command(), "systemctl", "poweroff", "--no-block"])
+        lab.execute(node.name, ["systemctl", "poweroff", "--no-block"], check=False)
     for node in lab.nodes:
         lab.machine(node.name).shut_down(timeout_s=BOOT_S)
         lab.network.unplug(node)
-    lower = deployment.keep_layers(lab, layers)
+    kept = deployment.keep_layers(lab, layers)
     deployment.forget_old_layers(lab.paths.cache, kept=KEPT_LAYERS)
-    again = Lab(lab.paths, replace(lab.topology, lower=lower))
+    again = Lab(lab.paths, deployment.on_layers(lab.topology, kept))
     again.topology.save(lab.paths)
     say("booting the deployed nodes")
     for node in again.nodes:

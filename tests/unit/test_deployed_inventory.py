@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from collections.abc import Iterator
 
 import jinja2
 import pytest
@@ -25,15 +26,16 @@ def refusal(check, **values):
     jinja.tests["search"] = lambda text, pattern: bool(re.search(pattern, text))
     jinja.filters["extract"] = lambda key, container, name: container[key][name]
     jinja.filters["regex_replace"] = lambda text, pattern, new: re.sub(pattern, new, text)
+    jinja.filters["bool"] = lambda value: str(value).lower() in ("true", "yes", "1")
     task = CHECKS[check]
     known = dict(values)
     for name, text in task.get("vars", {}).items():
-        known[name] = jinja.compile_expression(text.strip("{} "))(**known)
-        known[name] = known[name] if isinstance(known[name], list) else list(known[name])
+        known[name] = jinja.compile_expression(text.strip("{} "))(**known) if isinstance(text, str) else text
+        known[name] = list(known[name]) if isinstance(known[name], Iterator) else known[name]
     asked = task["ansible.builtin.assert"]
-    if all(jinja.compile_expression(one)(**known) for one in asked["that"]):
-        return ""
-    return " ".join(jinja.from_string(asked["fail_msg"]).render(known).split())
+    conditions = [asked["that"]] if isinstance(asked["that"], str) else asked["that"]
+    told = " ".join(jinja.from_string(asked["fail_msg"]).render(known).split())  # so does Ansible, always
+    return "" if all(jinja.compile_expression(one)(**known) for one in conditions) else told
 
 
 def machines(*addresses, admin=()):

@@ -72,7 +72,7 @@ class TestResourceFile:
         assert resource.option("net", "allow-two-primaries") == ""
         assert resource.option("disk", "fencing") == "resource-and-stonith"
         assert resource.option("handlers", "fence-peer") == "/usr/lib/vm-mgr/drbd-fence-peer"
-        assert resource.option("handlers", "after-resync-target") == "/usr/lib/vm-mgr/drbd-unfence-peer"
+        assert resource.option("handlers", "unfence-peer") == "/usr/lib/vm-mgr/drbd-unfence-peer"
         first, second = resource.sections("volume")
         assert first.words == ("volume", "0")
         assert first.options["device"] == ("/dev/drbd100", "minor", "100")

@@ -50,6 +50,7 @@ class EventKind(Enum):
     FAILED = "failed"
     DEVICE_FAILED = "fence-device-failed"  # a fence device, which worked until now
     DEVICE_WORKS = "fence-device-works"  # one that had failed
+    SPLIT_BRAIN = "split-brain"  # an alarm: both sides of a DRBD resource were written without each other
     SECOND = "second"  # an alarm: a VM was found to run on two nodes at once
 
 

@@ -29,7 +29,8 @@ CAUSAL_ORDER = (
     {EventKind.FENCING_FAILED},
     {EventKind.FENCED},
     {EventKind.RELEASED, EventKind.RELEASE_FAILED},
-    {EventKind.JOINED, EventKind.FAILED, EventKind.POWERED_OFF, EventKind.SECOND, EventKind.MOVING},
+    {EventKind.JOINED, EventKind.FAILED, EventKind.POWERED_OFF, EventKind.SECOND, EventKind.MOVING}
+    | {EventKind.SPLIT_BRAIN},
     {EventKind.LET_GO, EventKind.FULL, EventKind.ROOM, EventKind.SAVED, EventKind.NOT_SAVED},
     {EventKind.DEVICE_FAILED, EventKind.DEVICE_WORKS},
     {EventKind.STOPPED},

@@ -50,6 +50,7 @@ def inconsistencies(cluster: ClusterTimes, ceph: CephTimes | None) -> list[Incon
         *_fencing(cluster),
         *(one for device in cluster.devices for one in _device(cluster, device)),
         *_waiting(cluster),
+        *_peer_handlers(cluster),
         *(_ceph(ceph) if ceph else ()),
         *(_clients(cluster, ceph) if ceph else ()),
         *(one for vm in cluster.vms for one in _vm(cluster, vm)),
@@ -161,7 +162,8 @@ def _delays(cluster: ClusterTimes) -> Iterator[Inconsistency]:
         why = "the delay drawn by lot can be longer than the head start of the side whose VMs matter more"
         remedy = f"priority-fencing-delay={2 * longest:g}s"
         yield _warning("priority-fencing-delay", shown, ("pcmk_delay_max", spell(longest)), why, remedy)
-    if len(cluster.nodes) % 2 == 0 and cluster.devices and not head_start and not longest:
+    halves = len(cluster.nodes) % 2 == 0 and not cluster.quorum_device  # which has quorum in one half only
+    if halves and cluster.devices and not head_start and not longest:
         why = "no side has the majority when they lose each other: both may fence the other one"
         yield _warning(
             "same-delay", shown, ("nodes", str(len(cluster.nodes))), why, "priority-fencing-delay=15s"
@@ -224,6 +226,21 @@ def _waiting(cluster: ClusterTimes) -> Iterator[Inconsistency]:
         why = "the controller mostly pauses before it has a lost node fenced, for its own changes under way"
         pause = ("Pacemaker's pause", f"{spell(PAUSE_S)}, often twice")
         yield _warning("pause", ("transition-delay", "0 s"), pause, why, "transition-delay=100ms")
+
+
+def _peer_handlers(cluster: ClusterTimes) -> Iterator[Inconsistency]:
+    """Check who answers DRBD when it has lost its peer (drbd.conf(5): fencing, fence-peer)."""
+    for one in cluster.peer_handlers:
+        pair = ("fencing", one.fencing or "none"), ("fence-peer", one.program or "none")
+        remedy = "fencing resource-and-stonith and fence-peer /usr/lib/vm-mgr/drbd-fence-peer (/etc/drbd.d)"
+        if one.fencing != "resource-and-stonith" or not one.program:
+            why = "writes go on before a lost peer is fenced, and then both sides may be written"
+            yield _error("drbd-fencing", *pair, why, remedy, one.resource)
+        elif one.understands is False:
+            why = (
+                "it can't read how this Pacemaker tells of a fenced node, so that no promotion succeeds then"
+            )
+            yield _error("drbd-handler", *pair, why, remedy, one.resource)
 
 
 def _ceph(ceph: CephTimes) -> Iterator[Inconsistency]:

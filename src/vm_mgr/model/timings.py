@@ -13,6 +13,7 @@ __all__ = [
     "ClusterTimes",
     "FenceDevice",
     "PacemakerTimes",
+    "PeerHandler",
     "TotemTimes",
     "VmTimes",
 ]
@@ -105,11 +106,25 @@ class VmTimes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PeerHandler:
+    """Who answers for a DRBD resource when its peer is lost: drbd.conf(5), fencing and fence-peer.
+
+    understands says whether the program can read how this Pacemaker tells of nodes; None where nobody knows.
+    """
+
+    resource: str
+    fencing: str = ""
+    program: str = ""
+    understands: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterTimes:
     """What Corosync and Pacemaker are configured to do.
 
     tells says whether vm-mgr hears of fenced nodes, and tells Ceph of them.
-    silent_devices are the fence devices that have failed or are stopped.
+    silent_devices are the fence devices that have failed or are stopped, peer_handlers DRBD's of this node.
+    quorum_device: the nodes have a further vote from a machine that is none of them (corosync-qdevice(8)).
     """
 
     nodes: tuple[str, ...]
@@ -119,6 +134,8 @@ class ClusterTimes:
     vms: tuple[VmTimes, ...] = ()
     tells: bool = False
     silent_devices: tuple[str, ...] = ()
+    quorum_device: bool = False
+    peer_handlers: tuple[PeerHandler, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

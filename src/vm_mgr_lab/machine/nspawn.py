@@ -13,10 +13,11 @@ from pathlib import Path
 
 from vm_mgr_lab.cgroup import Cgroup
 from vm_mgr_lab.errors import LabError
+from vm_mgr_lab.machine.port import INSIDE, SHARE
 from vm_mgr_lab.network import cards_command, node_namespace
 from vm_mgr_lab.process import run, spawn
 
-__all__ = ["SHARE", "NspawnMachine"]
+__all__ = ["NspawnMachine"]
 
 MOUNT_AND_BOOT = """\
 sleep "$3"
@@ -32,8 +33,6 @@ done
 $cards_off
 """
 DEVICES = ("/dev/net/tun", "/dev/vhost-net")
-# Where a node sees the folder that stands for a file server.
-SHARE = "/run/vm-mgr-share"
 POWER_OFF_SIGNAL = "SIGRTMIN+4"  # systemd(1): start poweroff.target
 
 
@@ -49,11 +48,6 @@ class NspawnMachine:
         self._cgroup = Cgroup(name, realtime=True)
         # What is run from outside belongs to the machine too: it must die and hang with it.
         self._visitors = Cgroup(f"{name}/exec")
-
-    @property
-    def upper(self) -> Path:
-        """The folder with everything that the machine wrote; readable from outside, also when it is off."""
-        return self._folder / "upper"
 
     def switch_on(self, *, after_s: float = 0) -> None:
         """Start booting after some seconds of firmware, return at once; one that is on is left alone."""
@@ -166,10 +160,7 @@ class NspawnMachine:
             "--",
             "env",
             "-i",
-            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            "HOME=/root",
-            "LC_ALL=C.UTF-8",
-            "TERM=dumb",
+            *INSIDE,
         ]
 
     def _leader(self) -> int | None:

@@ -3,7 +3,17 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-__all__ = ["Machine"]
+__all__ = ["INSIDE", "SHARE", "Machine"]
+
+# Where a node sees the folder that stands for a file server.
+SHARE = "/run/vm-mgr-share"
+# The environment of what is run inside from outside.
+INSIDE = (
+    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME=/root",
+    "LC_ALL=C.UTF-8",
+    "TERM=dumb",
+)
 
 
 class Machine(Protocol):

@@ -1,6 +1,6 @@
 """Set the secret that opens Ceph, and switch off libvirt's own autostart; prints "changed …" for what it did.
 
-usage: set-up-objects.py CEPH_USER SECRET_USAGE
+usage: set-up-objects.py [CEPH_USER SECRET_USAGE], without them where there is no Ceph
 
 The key comes from the user's keyring on this machine, so that it never stands in an argument.
 """
@@ -15,11 +15,12 @@ from xml.sax.saxutils import escape
 import libvirt
 
 
-def main(user, usage):
+def main(user="", usage=""):
     """Do it."""
     libvirt.registerErrorHandler(lambda *_: None, None)
     connection = libvirt.open("qemu:///system")
-    set_secret(connection, usage, ceph_key(user))
+    if user:
+        set_secret(connection, usage, ceph_key(user))
     for network in connection.listAllNetworks():
         if network.name() == "default":
             switch_off(network)

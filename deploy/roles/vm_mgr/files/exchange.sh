@@ -66,6 +66,10 @@ for agent in VirtualDomain DiskLocks Node; do
     link "../../../vm-mgr/current/ocf/$agent" "$agents/$agent"
 done
 link current/ocf/alert "$home/alert"
+# What DRBD calls; it is known by the name that it was called by.
+for handler in drbd-fence-peer drbd-unfence-peer drbd-notify; do
+    link current/ocf/drbd-handler "$home/$handler"
+done
 link ../lib/vm-mgr/current/entry/vm-mgr "$root/usr/bin/vm-mgr"
 # The name that SEAPATH's scripts call.
 link vm-mgr "$root/usr/bin/vm_manager_cmd"

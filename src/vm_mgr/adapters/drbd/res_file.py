@@ -42,7 +42,7 @@ def render_file(record: Record, group: str) -> str:
     lines += _section("net", net)
     lines += _section("disk", {"fencing": fencing})
     if record.state is State.PLACED:
-        lines += _section("handlers", {"fence-peer": f'"{FENCE}"', "after-resync-target": f'"{UNFENCE}"'})
+        lines += _section("handlers", {"fence-peer": f'"{FENCE}"', "unfence-peer": f'"{UNFENCE}"'})
     for one in record.volumes:
         path = f"/dev/{group}/{logical_volume(one.minor)}"
         lines += [f"    volume {one.number} {{", f"        device {device(one.minor)} minor {one.minor};"]

@@ -28,7 +28,7 @@ BAD = frozenset(
     {
         *(EventKind.LOST, EventKind.FENCING_FAILED, EventKind.RELEASE_FAILED, EventKind.FAILED),
         *(EventKind.SECOND, EventKind.NOT_SAVED, EventKind.NOT_RESUMED, EventKind.FULL),
-        EventKind.DEVICE_FAILED,
+        *(EventKind.DEVICE_FAILED, EventKind.SPLIT_BRAIN),
     }
 )
 PASSWD = Path("/etc/passwd")

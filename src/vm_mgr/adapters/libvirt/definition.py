@@ -39,9 +39,12 @@ __all__ = ["DomainXml"]
 class DomainXml(ApplianceXml):
     """Domain XML, parsed without entities, DTDs or network access."""
 
-    def __init__(self, shared: Callable[[], Collection[str]] = tuple) -> None:
-        """shared gives the folders that all nodes have."""
+    def __init__(
+        self, shared: Callable[[], Collection[str]] = tuple, ceph: Callable[[], bool] = lambda: True
+    ) -> None:
+        """shared gives the folders that all nodes have; ceph tells whether all nodes reach one."""
         self._shared = shared
+        self._ceph = ceph
 
     def problems(self, xml: str) -> list[VmMgrError]:
         """Check that a text is a domain that can be prepared."""
@@ -237,7 +240,7 @@ class DomainXml(ApplianceXml):
     def requirements(self, xml: str) -> tuple[str, ...]:
         """Read them; a text that is no domain asks for nothing."""
         try:
-            return requirements(parse(xml), self._is_shared)
+            return requirements(parse(xml), self._is_shared, ceph=self._ceph())
         except VmMgrError:
             return ()
 

@@ -28,5 +28,7 @@ def started_badly(error: VmMgrError, name: str) -> VmMgrError:
         return VmMgrError(Kind.TRY_LATER, f"libvirt: {said}", hint=f"virsh dominfo {name}")
     if code == libvirt.VIR_ERR_HOOK_SCRIPT_FAILED:
         why = OUR_HOOK.sub("refusing ", said).strip()
-        return VmMgrError(Kind.WRONG_STATE, why, hint="see who has its disks: rbd status")
+        return VmMgrError(
+            Kind.WRONG_STATE, why, hint="see who has its disks: rbd status, or virsh list on each node"
+        )
     return failed(said.splitlines())

@@ -69,15 +69,19 @@ _PINS = ("vcpu", "cputune/vcpupin", "cputune/emulatorpin", "cputune/iothreadpin"
 _CARDS = frozenset({"virtio", "virtio-transitional", "virtio-non-transitional", "e1000", "e1000e", "rtl8139"})
 
 
-def requirements(root: etree._Element, is_shared: IsShared) -> tuple[str, ...]:
-    """Name each once, bridges first; is_shared tells of a path that all nodes have."""
+def requirements(root: etree._Element, is_shared: IsShared, *, ceph: bool = True) -> tuple[str, ...]:
+    """Name each once, bridges first; is_shared tells of a path that all nodes have.
+
+    ceph: there is one, whose secret the deployment has defined on each node.
+    """
     found = [*sorted(_bridges(root))]
     for part in (_processor, _links, _networks, _addresses, _passed_through, _memory, _defined, _programs):
         found += part(root)
     paths = {path for path in _paths(root) if path.startswith("/") and path not in _EVERYWHERE}
     found += [word("has-file", path) for path in sorted(paths) if not is_shared(path)]
     found += [word(MEDIUM, path) for _, path in optional_media(root) if not is_shared(path)]
-    return tuple(dict.fromkeys(found))
+    everywhere = {word("has-secret", f"ceph/{CEPH_SECRET}")} if ceph else set()
+    return tuple(one for one in dict.fromkeys(found) if one not in everywhere)
 
 
 def make_media_optional(root: etree._Element) -> list[str]:
@@ -289,12 +293,12 @@ def _defined(root: etree._Element) -> Iterator[str]:
 
 
 def _secrets(root: etree._Element) -> Iterator[str]:
-    """Name secrets by their UUIDs, or by what they are for; the deployment defines that of Ceph."""
+    """Name secrets by their UUIDs, or by what they are for."""
     for one in root.iterfind("devices//secret"):
         kind, usage = one.get("type"), one.get("usage")
         if one.get("uuid"):
             yield word("has-secret", str(one.get("uuid")).lower())
-        elif kind and usage and (kind, usage) != ("ceph", CEPH_SECRET):
+        elif kind and usage:
             yield word("has-secret", f"{kind}/{usage}")
     for one in root.iterfind("devices/tpm/backend/encryption"):
         if one.get("secret"):

@@ -6,6 +6,7 @@ only sometimes and is left out. A time that can't be understood is None.
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from lxml import etree
@@ -19,6 +20,7 @@ from vm_mgr.adapters.pacemaker.cib_resolve import (
     own_attributes,
 )
 from vm_mgr.adapters.pacemaker.cib_write import parse_cib
+from vm_mgr.adapters.pacemaker.peer_handlers import read_peer_handlers
 from vm_mgr.adapters.pacemaker.times import seconds
 from vm_mgr.adapters.pacemaker.tools import call, check
 from vm_mgr.model.numbers import whole_number
@@ -29,6 +31,7 @@ from vm_mgr.ports.runner import Runner
 __all__ = ["parse_cluster", "parse_totem", "read_cluster"]
 
 TOTEM = "runtime.config.totem."
+QUORUM_DEVICE = "quorum.device.model"
 INFINITY = 1_000_000
 TRUE = ("true", "yes", "on", "1", "y")
 # Agents whose power_wait is not 0 by default: fence_ipmilan and its other names.
@@ -48,8 +51,13 @@ Pairs = Mapping[str, str]
 def read_cluster(runner: Runner) -> ClusterTimes:
     """Ask Pacemaker first: without a running cluster it says so best."""
     cib = check(call(runner, ("cibadmin", "--query"))).stdout
+<<<<<<< HEAD
+    cmap = check(call(runner, ("corosync-cmapctl", TOTEM, QUORUM_DEVICE))).stdout
+    return parse_cluster(cib, parse_totem(cmap), quorum_device=QUORUM_DEVICE in cmap)
+=======
     totem = check(call(runner, ("corosync-cmapctl", TOTEM))).stdout
-    return parse_cluster(cib, parse_totem(totem))
+    return replace(parse_cluster(cib, parse_totem(totem)), peer_handlers=read_peer_handlers(runner, cib))
+>>>>>>> drbd-role
 
 
 def parse_totem(raw: str) -> TotemTimes:
@@ -68,7 +76,7 @@ def parse_totem(raw: str) -> TotemTimes:
     return TotemTimes(**times, token_retransmits_before_loss_const=number)
 
 
-def parse_cluster(raw: str, totem: TotemTimes) -> ClusterTimes:
+def parse_cluster(raw: str, totem: TotemTimes, *, quorum_device: bool = False) -> ClusterTimes:
     """Read the CIB."""
     cib = parse_cib(raw)
     primitives = _find(cib, "configuration/resources//primitive")
@@ -82,6 +90,7 @@ def parse_cluster(raw: str, totem: TotemTimes) -> ClusterTimes:
         devices=tuple(_device(one) for one in primitives if one.get("class") == "stonith"),
         vms=tuple(_vm(one, common) for one in primitives if agent(one).endswith(":VirtualDomain")),
         tells=bool(_find(cib, "configuration/alerts/alert[@id='vm-mgr-alert']")),
+        quorum_device=quorum_device,
     )
 
 
