@@ -39,7 +39,7 @@ def rename(env: Env, name: VmName, new: VmName) -> VmStatus:
         raise_all(problems + saved_problems(env, name) + noted_problems(env, name))
         with suppress(ProgramError):  # a disk that is damaged is renamed too
             require_free(env, name, "not renamed")
-        details = {"old": name, "new": new}
+        details = {"old": str(name), "new": str(new)}
         if resource is not None and _has_disks(env, name):
             details["again"] = "yes"
         # Both names lead to the intent: whichever is used next recovers it.
