@@ -39,6 +39,7 @@ SOURCES = ("deploy", "ocf", "src/vm_manager", "src/vm_mgr")
 RECIPE = "4"  # raise when the lab itself changes what it deploys
 # What stands for a file server: a folder of the host, which every node sees at SHARE.
 SHARED_DIR = {"label": "vms", "path": "/srv/vms", "device": SHARE, "fstype": "none", "options": "bind"}
+OWN_DISK = "/dev/disk/by-id/lab-own"  # see machine/layer/
 # In a folder of layers: which labs have run on it, by the files that describe them.
 USERS = "labs"
 # Logs and state of the deployment's own boot, which a node that boots from the layer would not have.
@@ -72,7 +73,9 @@ def write_inventory(paths: Paths, topology: Topology) -> None:
     """Write the inventory of the lab's nodes as an operator would write one of his machines."""
 
     def host(node: Node) -> dict[str, object]:
+        disks = {"drbd_devices": [OWN_DISK]} if "drbd" in topology.storages else {}
         return {
+            **disks,
             "ansible_host": node.address("admin"),
             "admin_address": node.address("admin"),
             "cluster_address": node.address("cluster"),

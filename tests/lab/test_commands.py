@@ -240,7 +240,7 @@ def test_set_does_not_disturb_the_running_guest(lab: Lab, storage: str) -> None:
     assert domain_of(lab, "cmd1", "vcpucount NAME --live --maximum") == "2"
     assert "49152 KiB" in domain_of(lab, "cmd1", "dominfo NAME")
     assert domain_of(lab, "cmd1", "desc NAME") == "a & b"
-    assert (shown(lab, "cmd1")["placement"]["priority"]) == 0
+    assert (shown(lab, "cmd1")["placement"]["priority"]) == 1
 
 
 @BOTH

@@ -34,9 +34,8 @@ def refusal(check, **values):
         known[name] = list(known[name]) if isinstance(known[name], Iterator) else known[name]
     asked = task["ansible.builtin.assert"]
     conditions = [asked["that"]] if isinstance(asked["that"], str) else asked["that"]
-    if all(jinja.compile_expression(one)(**known) for one in conditions):
-        return ""
-    return " ".join(jinja.from_string(asked["fail_msg"]).render(known).split())
+    told = " ".join(jinja.from_string(asked["fail_msg"]).render(known).split())  # so does Ansible, always
+    return "" if all(jinja.compile_expression(one)(**known) for one in conditions) else told
 
 
 def machines(*addresses, admin=()):

@@ -69,7 +69,7 @@ class Deployment:
     def template(self, role, name):
         return self.fill((DEPLOY / "roles" / role / "templates" / name).read_text())
 
-    def cluster(self):
+    def cluster(self, *, quorum_device=False):
         cib = etree.fromstring(f"<cib>{self.template('pacemaker', 'configuration.xml.j2')}</cib>")
         alert = etree.parse(DEPLOY / "roles" / "vm_mgr" / "files" / "alert.xml").getroot()
         cib.find("configuration").extend(alert)
@@ -79,7 +79,8 @@ class Deployment:
         fencing = etree.fromstring(self.template("fencing", "configuration.xml.j2"))
         cib.find("configuration/resources").extend(fencing.find("resources"))
         cib_write.add_vm(cib, VmResource("web1", TargetRole.STARTED, live_migration=True))
-        return parse_cluster(etree.tostring(cib, encoding="unicode"), self.totem())
+        text = etree.tostring(cib, encoding="unicode")
+        return parse_cluster(text, self.totem(), quorum_device=quorum_device)
 
     def totem(self):
         """Compute what is in effect: corosync.conf(5), token_coefficient."""
@@ -114,7 +115,7 @@ def test_what_the_rules_see_is_what_was_deployed():
     cluster, ceph = deployment.cluster(), deployment.ceph()
     assert (cluster.totem.token, cluster.totem.consensus) == (1.3, 1.56)
     assert cluster.pacemaker.dc_deadtime == 10
-    assert cluster.pacemaker.priority_fencing_delay == 5
+    assert cluster.pacemaker.priority_fencing_delay == 7
     assert cluster.pacemaker.cluster_recheck_interval == 60
     device = cluster.devices[0]
     assert (device.targets, device.power_wait, device.pcmk_reboot_timeout) == (("n1",), 2, 60)

@@ -58,7 +58,7 @@ def test_settings_are_switched_off_and_taken_back(env, vm):
     assert (settings.live_migration, settings.priority) == (False, None)
     assert settings.pacemaker_meta == {"b": "2", "c": "3"}
     assert settings.user_metadata == {"site": "north"}
-    assert env.cluster.resources[vm].priority == 0
+    assert env.cluster.resources[vm].priority == 1
 
 
 def test_host_takes_the_place_of_another(env, vm):

@@ -272,6 +272,7 @@ def test_halves_that_shoot_at_once_are_found(cluster, ceph):
         cluster, nodes=("n1", "n2"), pacemaker=replace(cluster.pacemaker, priority_fencing_delay=0)
     )
     assert codes(pair, ceph) == [("warning", "same-delay")]
+    assert codes(replace(pair, quorum_device=True), ceph) == [], "one half alone has quorum"
 
 
 def test_two_nodes_may_have_a_short_consensus(cluster, ceph):
@@ -326,6 +327,15 @@ def test_cib_is_read_with_defaults_and_templates():
     assert (web2.storage, web2.depends_on) == ("vms", "vm-mgr-dir-vms")
 
 
+def test_quorum_device_is_seen():
+    def run(argv, **_):
+        device = "quorum.device.model (str) = net\n"
+        return Completed(argv, 0, CIB if argv[0] == "cibadmin" else CMAP + device, "")
+
+    assert read_cluster(SimpleNamespace(run=run)).quorum_device
+    assert not parse_cluster(CIB, parse_totem(CMAP)).quorum_device
+
+
 def test_programs_are_asked_without_changing_anything():
     asked = []
 
@@ -334,7 +344,10 @@ def test_programs_are_asked_without_changing_anything():
         return Completed(argv, 0, CIB if argv[0] == "cibadmin" else CMAP, "")
 
     assert read_cluster(SimpleNamespace(run=run)).totem.token == 1.3
-    assert asked == [("cibadmin", "--query"), ("corosync-cmapctl", "runtime.config.totem.")]
+    assert asked == [
+        ("cibadmin", "--query"),
+        ("corosync-cmapctl", "runtime.config.totem.", "quorum.device.model"),
+    ]
 
 
 def test_ceph_conf_goes_before_the_monitors_and_they_before_defaults():

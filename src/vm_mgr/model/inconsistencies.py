@@ -162,7 +162,8 @@ def _delays(cluster: ClusterTimes) -> Iterator[Inconsistency]:
         why = "the delay drawn by lot can be longer than the head start of the side whose VMs matter more"
         remedy = f"priority-fencing-delay={2 * longest:g}s"
         yield _warning("priority-fencing-delay", shown, ("pcmk_delay_max", spell(longest)), why, remedy)
-    if len(cluster.nodes) % 2 == 0 and cluster.devices and not head_start and not longest:
+    halves = len(cluster.nodes) % 2 == 0 and not cluster.quorum_device  # which has quorum in one half only
+    if halves and cluster.devices and not head_start and not longest:
         why = "no side has the majority when they lose each other: both may fence the other one"
         yield _warning(
             "same-delay", shown, ("nodes", str(len(cluster.nodes))), why, "priority-fencing-delay=15s"

@@ -12,11 +12,14 @@ from vm_mgr.model.node_requirements import Uplink
 from vm_mgr.model.on_move import OnMove
 from vm_mgr.model.vm import VmSettings
 
-__all__ = ["PLACES", "SETTINGS", "Effect", "Setting", "default_of", "of_sort", "parameters"]
+__all__ = ["PLACES", "PRIORITY", "SETTINGS", "Effect", "Setting", "default_of", "of_sort", "parameters"]
 
 # When a change by `set` takes effect. enable: once the VM was disabled and enabled, since Pacemaker would
 # restart it for another parameter of its agent. disks: for disks that are added later. kept: only kept.
 Effect = Literal["now", "enable", "disks", "kept"]
+# What a VM has unless told otherwise. With 0, which is Pacemaker's own, a VM would not count where two nodes
+# without a third vote fence each other (priority-fencing-delay).
+PRIORITY = 1
 # Pages of the documents, and placeholders of numbers.
 AGENT, CHECKS, DAILY = "reference/agent.md", "explanation/monitoring.md", "howto/everyday.md"
 MOVES, RECOVERY, STORED = "explanation/migration.md", "explanation/recovery.md", "reference/storage-layout.md"
@@ -141,7 +144,7 @@ SETTINGS = (
     _text("uplink", "_uplink",
           "Leave a node where a bridge has lost its uplink (follow, the default), or stay (ignore).",
           words=Uplink.WORDS, default=Uplink.FOLLOW, page=DAILY),
-    _number("priority", "_priority", "Recover VMs of higher priority first.", least=None, default=0,
+    _number("priority", "_priority", "Recover VMs of higher priority first.", least=None, default=PRIORITY,
             signed=True, page=RECOVERY),
     _text("disk_bus", "_disk_bus", "The bus of the VM's disks; by default the definition's, or virtio.",
           "BUS", effect="disks", page=STORED),

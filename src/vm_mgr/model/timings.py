@@ -123,7 +123,8 @@ class ClusterTimes:
     """What Corosync and Pacemaker are configured to do.
 
     tells says whether vm-mgr hears of fenced nodes, and tells Ceph of them.
-    silent_devices are the fence devices that have failed or are stopped, peer_handlers those of this node.
+    silent_devices are the fence devices that have failed or are stopped, peer_handlers DRBD's of this node.
+    quorum_device: the nodes have a further vote from a machine that is none of them (corosync-qdevice(8)).
     """
 
     nodes: tuple[str, ...]
@@ -133,6 +134,7 @@ class ClusterTimes:
     vms: tuple[VmTimes, ...] = ()
     tells: bool = False
     silent_devices: tuple[str, ...] = ()
+    quorum_device: bool = False
     peer_handlers: tuple[PeerHandler, ...] = ()
 
 

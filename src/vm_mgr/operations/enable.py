@@ -8,7 +8,7 @@ from vm_mgr.model.health_checks import intervals_s
 from vm_mgr.model.node_requirements import Uplink
 from vm_mgr.model.on_move import OnMove, on_move_of
 from vm_mgr.model.resource import ClusterParts
-from vm_mgr.model.settings import default_of, parameters
+from vm_mgr.model.settings import PRIORITY, default_of, parameters
 from vm_mgr.model.vm import TargetRole, VmName, VmSettings, VmStatus, name_problems
 from vm_mgr.operations.lifecycle.waiting import wait_started
 from vm_mgr.operations.status import status
@@ -94,7 +94,7 @@ def resource_for(env: Env, name: VmName, settings: VmSettings, *, start: bool) -
         name=name,
         target_role=TargetRole.STARTED if start else TargetRole.STOPPED,
         live_migration=settings.live_migration,
-        priority=settings.priority or 0,
+        priority=PRIORITY if settings.priority is None else settings.priority,
         stop_timeout_s=settings.stop_timeout_s or default_of("stop_timeout_s"),
         migrate_to_timeout_s=settings.migrate_to_timeout_s or default_of("migrate_to_timeout_s"),
         pinned_host=NodeName(settings.pinned_host) if settings.pinned_host else None,

@@ -1,9 +1,7 @@
-# Power off when the ACPI power button is pressed, as virsh shutdown does.
-use strict;
-use warnings;
+# Power off when the ACPI power button is pressed, as virsh shutdown does. Arguments: the devices of input events.
 
 my $KEY_POWER = 116;
-for my $event (glob '/dev/input/event*') {
+for my $event (@ARGV) {
     next if fork;
     open my $keys, '<:raw', $event or exit;
     while (sysread $keys, my $raw, 24) {

@@ -31,6 +31,7 @@ from vm_mgr.ports.runner import Runner
 __all__ = ["parse_cluster", "parse_totem", "read_cluster"]
 
 TOTEM = "runtime.config.totem."
+QUORUM_DEVICE = "quorum.device.model"
 INFINITY = 1_000_000
 TRUE = ("true", "yes", "on", "1", "y")
 # Agents whose power_wait is not 0 by default: fence_ipmilan and its other names.
@@ -50,8 +51,9 @@ Pairs = Mapping[str, str]
 def read_cluster(runner: Runner) -> ClusterTimes:
     """Ask Pacemaker first: without a running cluster it says so best."""
     cib = check(call(runner, ("cibadmin", "--query"))).stdout
-    totem = check(call(runner, ("corosync-cmapctl", TOTEM))).stdout
-    return replace(parse_cluster(cib, parse_totem(totem)), peer_handlers=read_peer_handlers(runner, cib))
+    cmap = check(call(runner, ("corosync-cmapctl", TOTEM, QUORUM_DEVICE))).stdout
+    found = parse_cluster(cib, parse_totem(cmap), quorum_device=QUORUM_DEVICE in cmap)
+    return replace(found, peer_handlers=read_peer_handlers(runner, cib))
 
 
 def parse_totem(raw: str) -> TotemTimes:
@@ -70,7 +72,7 @@ def parse_totem(raw: str) -> TotemTimes:
     return TotemTimes(**times, token_retransmits_before_loss_const=number)
 
 
-def parse_cluster(raw: str, totem: TotemTimes) -> ClusterTimes:
+def parse_cluster(raw: str, totem: TotemTimes, *, quorum_device: bool = False) -> ClusterTimes:
     """Read the CIB."""
     cib = parse_cib(raw)
     primitives = _find(cib, "configuration/resources//primitive")
@@ -84,6 +86,7 @@ def parse_cluster(raw: str, totem: TotemTimes) -> ClusterTimes:
         devices=tuple(_device(one) for one in primitives if one.get("class") == "stonith"),
         vms=tuple(_vm(one, common) for one in primitives if agent(one).endswith(":VirtualDomain")),
         tells=bool(_find(cib, "configuration/alerts/alert[@id='vm-mgr-alert']")),
+        quorum_device=quorum_device,
     )
 
 
