@@ -356,3 +356,38 @@ class TestClients:
         world.take(NAME, primary="n2")
         world.silent = {"n2"}
         assert world.storage.clients.of(["system_web1"]) == [DiskClient("system_web1", "192.0.2.2:0/0")]
+
+
+class TestHandover:
+    """Two primaries for the time of a live migration, and never else."""
+
+    def second(self, world):
+        return world.nodes["n2"].run(("drbdadm", "primary", "vm-mgr-7800"), timeout_s=1).exit_code
+
+    def test_second_primary_is_refused_outside_of_a_handover(self, world):
+        make(world)
+        world.take(NAME)
+        assert self.second(world) != 0
+        world.storage.open_at(NAME, "n2")
+        world.storage.open_at(NAME, "n2")
+        assert [resource_of(node).option("net", "allow-two-primaries") for node in world.nodes.values()] == [
+            "yes",
+            "yes",
+        ]
+        assert self.second(world) == 0
+        assert refused(world.storage.close_elsewhere, NAME, "n2").kind is Kind.TRY_LATER
+        world.nodes["n1"].primary.clear()
+        world.storage.close_elsewhere(NAME, "n2")
+        world.storage.close_elsewhere(NAME, "n2")
+        assert {resource_of(node).option("net", "allow-two-primaries") for node in world.nodes.values()} == {
+            ""
+        }
+        world.nodes["n1"].run(("drbdadm", "secondary", "vm-mgr-7800"), timeout_s=1)
+        assert world.nodes["n1"].run(("drbdadm", "primary", "vm-mgr-7800"), timeout_s=1).exit_code != 0
+
+    def test_sides_that_differ_are_not_opened(self, world):
+        make(world)
+        world.take(NAME)
+        world.linked = False
+        assert refused(world.storage.open_at, NAME, "n2").kind is Kind.EXTERNAL_FAILURE
+        assert not world.storage.pool.placed(NAME).two_primaries

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vm_mgr.adapters.drbd.pool import DrbdPool
+    from vm_mgr.model.cluster import NodeName
     from vm_mgr.model.vm import VmName
     from vm_mgr.ports.storage_records import Kept
 
@@ -82,6 +83,29 @@ class DrbdStorage:
             for old in self.pool.find(name, State.OLD):
                 self.pool.erase(old)
         return found
+
+    def open_at(self, name: VmName, node: NodeName) -> None:
+        """Allow two primaries in the files of both nodes; only Pacemaker promotes, for the time of a move."""
+        record = self.pool.placed(name)
+        if record.two_primaries:
+            return
+        look = self.pool.pair.look(record, self.pool.pair.first(record))
+        if not look.whole:
+            message = f"{name} can't move live to {node or 'another node'}: its sides are not the same now"
+            hint = f"wait for the end of the sync: vm-mgr status {name}"
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint)
+        self.pool.apply(self.pool.update(record, two_primaries=True, pending=True))
+
+    def close_elsewhere(self, name: VmName, node: NodeName) -> None:
+        """Forbid it again, once one side is demoted: raises TRY_LATER before that."""
+        record = self.pool.placed(name)
+        if not record.two_primaries:
+            return
+        look = self.pool.pair.look(record, self.pool.pair.first(record))
+        if any(one.role == one.peer_role == "Primary" for one in look.volumes):
+            message = f"the disks of {name} are writable at two nodes, not at {node or 'one'} alone"
+            raise VmMgrError(Kind.TRY_LATER, message, hint="the cluster ends that with the move")
+        self.pool.apply(self.pool.update(record, two_primaries=False, pending=True))
 
     def cluster_parts(self, name: VmName) -> ClusterParts:
         """Give the promotable clone; the VM runs where it is promoted."""
