@@ -15,7 +15,9 @@ from vm_mgr.adapters.drbd.record import State, resource_name
 from vm_mgr.adapters.drbd.saved_memory import NoSavedMemory
 from vm_mgr.adapters.drbd.snapshots import DrbdSnapshots
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.replication import Side
 from vm_mgr.model.resource import Clone, ClusterParts, Dependency, DiskResource, Role, disk_id
+from vm_mgr.model.storage import disk_image
 from vm_mgr.ports.clones import WholeClones
 
 if TYPE_CHECKING:
@@ -106,6 +108,21 @@ class DrbdStorage:
             message = f"the disks of {name} are writable at two nodes, not at {node or 'one'} alone"
             raise VmMgrError(Kind.TRY_LATER, message, hint="the cluster ends that with the move")
         self.pool.apply(self.pool.update(record, two_primaries=False, pending=True))
+
+    def sides(self, name: VmName) -> list[Side]:
+        """Ask both nodes what they see of the volumes."""
+        record, found = self.pool.placed(name), []
+        for node in record.nodes:
+            try:
+                look = self.pool.pair.look(record, node)
+            except VmMgrError as error:
+                found.append(Side(node, "", silent=error.message))
+                continue
+            for volume, seen in zip(record.volumes, look.volumes, strict=True):
+                image = disk_image(name, volume.number)
+                told = seen.out_of_sync_kib, seen.synced_percent, seen.finish_s, seen.paused
+                found.append(Side(node, image, seen.role, seen.disk, seen.connection, *told))
+        return found
 
     def cluster_parts(self, name: VmName) -> ClusterParts:
         """Give the promotable clone; the VM runs where it is promoted."""
