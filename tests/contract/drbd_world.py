@@ -67,7 +67,7 @@ class Node:
         return "\n".join(lines) + "\n"
 
     def openers(self, minors):
-        return self.opened & set(minors)
+        return dict.fromkeys(self.opened & set(minors), 4711)
 
     def _proc_lines(self, resource, side):
         peer, other = self._peer(resource, side)

@@ -343,7 +343,7 @@ class TestClients:
         make(world)
         world.take(NAME, primary="n2")
         world.nodes["n2"].opened = {100}
-        assert world.storage.clients.of(["system_web1"]) == [DiskClient("system_web1", "192.0.2.2:0/0")]
+        assert world.storage.clients.of(["system_web1"]) == [DiskClient("system_web1", "192.0.2.2:0/4711")]
         assert world.storage.clients.of(["system_web2"]) == []
 
     def test_peer_that_can_not_write_is_not_asked(self, world):
