@@ -67,7 +67,7 @@ class Node:
         return "\n".join(lines) + "\n"
 
     def openers(self, minors):
-        return self.opened & set(minors)
+        return dict.fromkeys(self.opened & set(minors), 4711)
 
     def _proc_lines(self, resource, side):
         peer, other = self._peer(resource, side)
@@ -181,7 +181,8 @@ class Node:
         refuse(resource not in self.up, 10, "not up")
         refuse(any(side.disk != "UpToDate" for side in self.up[resource]), 17, "Need access to UpToDate data")
         others = [one for one in self.world.nodes.values() if one is not self and resource in one.primary]
-        refuse(bool(others), 11, "Multiple primaries not allowed by config")
+        allowed = self._volumes(resource)[0].option("net", "allow-two-primaries") == "yes"
+        refuse(bool(others) and not allowed, 11, "Multiple primaries not allowed by config")
         self.primary.add(resource)
 
     def drbd_secondary(self, resource, _number):

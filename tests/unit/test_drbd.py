@@ -6,7 +6,7 @@ import pytest
 
 from vm_mgr.adapters.drbd import commands
 from vm_mgr.adapters.drbd.allocation import FIRST_MINOR, free_minor, free_port, next_snapshot
-from vm_mgr.adapters.drbd.openers import opened_minors
+from vm_mgr.adapters.drbd.openers import openers_of
 from vm_mgr.adapters.drbd.proc_drbd import Seen, module_version, parse_proc
 from vm_mgr.adapters.drbd.record import Part, Record, State, Taken, Volume, parse, render
 from vm_mgr.adapters.drbd.res_file import parse_file, render_file
@@ -155,8 +155,8 @@ class TestKernel:
         (folder / "1").symlink_to("/dev/gone")
         (tmp_path / "self").mkdir()
         (tmp_path / "2").mkdir()
-        assert opened_minors([100], tmp_path) == set()
-        assert opened_minors([], tmp_path) == set()
+        assert openers_of([100], tmp_path) == {}
+        assert openers_of([], tmp_path) == {}
 
     def test_open_device_is_found(self, tmp_path, monkeypatch):
         folder = tmp_path / "1" / "fd"
@@ -164,7 +164,7 @@ class TestKernel:
         (folder / "0").symlink_to("/dev/null")
         null = os.stat("/dev/null").st_rdev  # noqa: PTH116 - as the module does
         monkeypatch.setattr("vm_mgr.adapters.drbd.openers.MAJOR", os.major(null))
-        assert opened_minors([os.minor(null), 7], tmp_path) == {os.minor(null)}
+        assert openers_of([os.minor(null), 7], tmp_path) == {os.minor(null): 1}
 
 
 class TestSteps:

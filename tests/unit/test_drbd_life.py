@@ -69,6 +69,15 @@ def test_vm_is_shown_with_its_disks(env, vm):
     assert [disk.image for disk in shown.disks] == ["system_web1"]
 
 
+def test_lost_side_is_warned_of(env, vm):
+    env.world.take(vm)
+    env.world.linked = False
+    said = []
+    env.say = said.append
+    show(env, vm)
+    assert "peer-lost" in {getattr(one, "code", "") for one in said}
+
+
 def test_removed_vm_leaves_nothing(env, vm):
     remove(env, vm)
     assert env.storage.pool.records.read() == ({}, {})

@@ -9,6 +9,7 @@ from vm_mgr.adapters.drbd.res_file import parse_file
 from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.adapters.pacemaker.cib_storage_records import CibStorageRecords
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.replication import Side, troubles
 from vm_mgr.model.resource import Clone, Role
 from vm_mgr.model.storage import Consistency, DiskClient, ImageFile
 from vm_mgr.model.vm import VmSettings
@@ -342,7 +343,7 @@ class TestClients:
         make(world)
         world.take(NAME, primary="n2")
         world.nodes["n2"].opened = {100}
-        assert world.storage.clients.of(["system_web1"]) == [DiskClient("system_web1", "192.0.2.2:0/0")]
+        assert world.storage.clients.of(["system_web1"]) == [DiskClient("system_web1", "192.0.2.2:0/4711")]
         assert world.storage.clients.of(["system_web2"]) == []
 
     def test_peer_that_can_not_write_is_not_asked(self, world):
@@ -356,3 +357,88 @@ class TestClients:
         world.take(NAME, primary="n2")
         world.silent = {"n2"}
         assert world.storage.clients.of(["system_web1"]) == [DiskClient("system_web1", "192.0.2.2:0/0")]
+
+
+class TestHandover:
+    """Two primaries for the time of a live migration, and never else."""
+
+    def second(self, world):
+        return world.nodes["n2"].run(("drbdadm", "primary", "vm-mgr-7800"), timeout_s=1).exit_code
+
+    def test_second_primary_is_refused_outside_of_a_handover(self, world):
+        make(world)
+        world.take(NAME)
+        assert self.second(world) != 0
+        world.storage.open_at(NAME, "n2")
+        world.storage.open_at(NAME, "n2")
+        assert [resource_of(node).option("net", "allow-two-primaries") for node in world.nodes.values()] == [
+            "yes",
+            "yes",
+        ]
+        assert self.second(world) == 0
+        assert refused(world.storage.close_elsewhere, NAME, "n2").kind is Kind.TRY_LATER
+        world.nodes["n1"].primary.clear()
+        world.storage.close_elsewhere(NAME, "n2")
+        world.storage.close_elsewhere(NAME, "n2")
+        assert {resource_of(node).option("net", "allow-two-primaries") for node in world.nodes.values()} == {
+            ""
+        }
+        world.nodes["n1"].run(("drbdadm", "secondary", "vm-mgr-7800"), timeout_s=1)
+        assert world.nodes["n1"].run(("drbdadm", "primary", "vm-mgr-7800"), timeout_s=1).exit_code != 0
+
+    def test_sides_that_differ_are_not_opened(self, world):
+        make(world)
+        world.take(NAME)
+        world.linked = False
+        assert refused(world.storage.open_at, NAME, "n2").kind is Kind.EXTERNAL_FAILURE
+        assert not world.storage.pool.placed(NAME).two_primaries
+
+
+class TestTroubles:
+    """What people are told of the two sides."""
+
+    def told(self, *sides):
+        return {one.code: one.text for one in troubles(NAME, sides)}
+
+    def side(self, node="n1", connection="Connected", disk="UpToDate", **more):
+        return Side(node, "system_web1", "Secondary", disk, connection, **more)
+
+    def test_whole_sides_are_not_worth_a_word(self, world):
+        make(world)
+        assert troubles(NAME, world.storage.sides(NAME)) == []  # not in the cluster
+        world.take(NAME)
+        assert troubles(NAME, world.storage.sides(NAME)) == []
+
+    def test_lost_peer_is_told_by_who_is_left(self, world):
+        make(world)
+        world.take(NAME)
+        world.linked, world.silent = False, {"n2"}
+        told = self.told(*world.storage.sides(NAME))
+        assert told["side-unknown"] == "n2 does not tell of its disks: n2 does not answer"
+        assert told["peer-lost"].startswith("n1 has no connection to the other side of system_web1")
+
+    def test_side_that_catches_up_tells_how_far_it_is(self):
+        other = self.side("n2", "SyncTarget", "Inconsistent", synced_percent=26.4, finish_s=72)
+        assert self.told(self.side("n1", "SyncSource"), other) == {
+            "syncing": "n2 is catching up with system_web1: 26.4 % done, 72 s left"
+        }
+
+    def test_split_brain_shows_both_sides(self):
+        sides = [self.side(node, "StandAlone", lacks_kib=number) for node, number in (("n1", 4), ("n2", 8))]
+        told = self.told(*sides)
+        assert set(told) == {"split-brain"}
+        assert "n1: Secondary, UpToDate, 4 KiB" in told["split-brain"]
+        assert "n2: Secondary, UpToDate, 8 KiB" in told["split-brain"]
+
+    @pytest.mark.parametrize(
+        ("code", "side"),
+        [
+            ("no-disk", {"disk": "Diskless"}),
+            ("behind", {"disk": "Outdated", "connection": "WFConnection"}),
+            ("behind", {"disk": "Inconsistent"}),
+            ("side-down", {"connection": "Unconfigured"}),
+            ("held", {"held": True}),
+        ],
+    )
+    def test_each_state_has_its_word(self, code, side):
+        assert code in self.told(self.side("n2"), self.side(**side))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vm_mgr.adapters.drbd.node import DrbdNode
 from vm_mgr.adapters.drbd.node_files import NodeFiles
-from vm_mgr.adapters.drbd.openers import opened_minors
+from vm_mgr.adapters.drbd.openers import openers_of
 from vm_mgr.adapters.drbd.pair import Pair
 from vm_mgr.adapters.drbd.pool import DrbdPool
 from vm_mgr.adapters.drbd.port import DrbdStorage
@@ -51,7 +51,7 @@ def build_node(settings: DrbdSettings, around: Around) -> DrbdNode:
         NodeFiles(settings.group),
         group=settings.group,
         pool=settings.pool,
-        openers=partial(opened_minors, proc=around.proc),
+        openers=partial(openers_of, proc=around.proc),
     )
 
 

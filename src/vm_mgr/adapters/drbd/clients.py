@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DrbdClients"]
 
+UNKNOWN = -1
+
 
 class DrbdClients:
     """Nodes that have a device open; the address is that of their DRBD."""
@@ -33,18 +35,21 @@ class DrbdClients:
         return [disk_image(name, one.number) for one in self.pool.placed(name).volumes]
 
     def of(self, images: Sequence[str]) -> list[DiskClient]:
-        """Ask both nodes; one that is out of reach has the disks where this one sees it as the primary."""
+        """Ask both nodes; one that is out of reach has the disks where this one sees it as the primary.
+
+        The address has the process, so that a new one is not taken for one that has ended.
+        """
         found = []
         for record in self.pool.all().values():
             ours = [disk_image(record.name, one.number) for one in record.volumes]
-            asked = [image for image in ours if image in images]
-            if asked and record.state is State.PLACED:
-                found += [
-                    DiskClient(image, f"{_host(address)}:0/0")
-                    for node, address in record.nodes.items()
-                    if self._has_open(record, node)
-                    for image in asked
-                ]
+            if record.state is State.PLACED and not {*ours}.isdisjoint(images):
+                for node, address in record.nodes.items():
+                    opened = zip(ours, self._openers(record, node), strict=True)
+                    found += [
+                        DiskClient(image, f"{_host(address)}:0/{max(process, 0)}")
+                        for image, process in opened
+                        if process and image in images
+                    ]
         return found
 
     def evict(self, client: DiskClient) -> None:
@@ -59,21 +64,25 @@ class DrbdClients:
         """Name those whose path leads to our links."""
         return [image for one in sources if one.path and (image := self.image_of(one.path))]
 
-    def _has_open(self, record: Record, node: NodeName) -> bool:
-        """Ask a node, but not the other one where this one sees that it can't write: it may be dead."""
+    def _openers(self, record: Record, node: NodeName) -> Sequence[int]:
+        """Ask a node, but not the other one where this one sees that it can't write: it may be dead.
+
+        0 for a disk that is not open, below 0 where the process is not known.
+        """
         pair, here = self.pool.pair, self.pool.pair.here()
+        closed = [0] * len(record.volumes)
         if node != here and here in record.nodes:
             seen = pair.look(record, here)
             writes = any(one.peer_role == "Primary" for one in seen.volumes)
             if seen.up and not writes:
-                return False
+                return closed
             try:
-                return pair.look(record, node).opened
+                return pair.look(record, node).openers
             except VmMgrError:
-                return writes
+                return [UNKNOWN] * len(closed) if writes else closed
         with suppress(VmMgrError):
-            return pair.look(record, node).opened
-        return False
+            return pair.look(record, node).openers
+        return closed
 
 
 def _host(address: str) -> str:

@@ -26,7 +26,7 @@ from vm_mgr.adapters.drbd.steps import Order, Step, read_order
 from vm_mgr.errors import Kind, ProgramError, VmMgrError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from vm_mgr.adapters.drbd.node_files import NodeFiles
     from vm_mgr.ports.clock import Clock
@@ -67,9 +67,9 @@ class DrbdNode:
         group: str,
         pool: str,
         proc: Callable[[], str] = read_proc,
-        openers: Callable[[Iterable[int]], set[int]] = lambda _minors: set(),
+        openers: Callable[[Iterable[int]], Mapping[int, int]] = lambda _minors: {},
     ) -> None:
-        """group, pool: the thin pool. openers: of these minors, which some process has open."""
+        """group, pool: the thin pool. openers: minor → process, of those that some process has open."""
         self.runner = runner
         self.clock = clock
         self.records = records
@@ -213,7 +213,7 @@ class DrbdNode:
     def _look(self, record: Record) -> str:
         minors = [one.minor for one in record.volumes]
         opened = self.openers(minors)
-        volumes = [[*one, one.minor in opened] for one in self._seen(record)]
+        volumes = [[*one, opened.get(one.minor, 0)] for one in self._seen(record)]
         return json.dumps(volumes, separators=(",", ":"))
 
     def _room(self) -> str:

@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["opened_minors"]
+__all__ = ["openers_of"]
 
 MAJOR = 147
 
 
-def opened_minors(minors: Iterable[int], proc: Path = Path("/proc")) -> set[int]:
-    """Look at the open files of all processes, by device number: QEMU has a /dev of its own."""
+def openers_of(minors: Iterable[int], proc: Path = Path("/proc")) -> dict[int, int]:
+    """Give minor → process, of those that are open, by device number: QEMU has a /dev of its own."""
     wanted = {os.makedev(MAJOR, minor): minor for minor in minors}
-    found = set()
+    found: dict[int, int] = {}
     for process in proc.iterdir() if wanted else ():
         if process.name.isdigit():
             with suppress(OSError):  # it has ended
-                found |= {wanted[number] for number in _devices(process / "fd") if number in wanted}
+                numbers = _devices(process / "fd") & wanted.keys()
+                found |= {wanted[number]: int(process.name) for number in numbers}
     return found
 
 

@@ -28,10 +28,15 @@ CONNECT_S = 30.0
 
 
 class Look(NamedTuple):
-    """What a node sees of its volumes, and whether some process there has one open."""
+    """What a node sees of its volumes, and which process there has each open; 0 for none."""
 
     volumes: tuple[Seen, ...]
-    opened: bool
+    openers: tuple[int, ...]
+
+    @property
+    def opened(self) -> bool:
+        """Tell whether any is open."""
+        return any(self.openers)
 
     @property
     def up(self) -> bool:
@@ -79,7 +84,7 @@ class Pair:
         """Look at the volumes as a node sees them."""
         rows = json.loads(self.on(node, Step.LOOK, record))
         volumes = tuple(Seen(*row[:-1]) for row in rows)
-        return Look(volumes, opened=any(row[-1] for row in rows))
+        return Look(volumes, tuple(int(row[-1]) for row in rows))
 
     def looks(self, record: Record) -> dict[NodeName, Look]:
         """Look at both sides."""

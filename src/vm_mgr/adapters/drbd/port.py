@@ -15,13 +15,16 @@ from vm_mgr.adapters.drbd.record import State, resource_name
 from vm_mgr.adapters.drbd.saved_memory import NoSavedMemory
 from vm_mgr.adapters.drbd.snapshots import DrbdSnapshots
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.model.replication import Side
 from vm_mgr.model.resource import Clone, ClusterParts, Dependency, DiskResource, Role, disk_id
+from vm_mgr.model.storage import disk_image
 from vm_mgr.ports.clones import WholeClones
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vm_mgr.adapters.drbd.pool import DrbdPool
+    from vm_mgr.model.cluster import NodeName
     from vm_mgr.model.vm import VmName
     from vm_mgr.ports.storage_records import Kept
 
@@ -81,6 +84,44 @@ class DrbdStorage:
             self.pool.change(lambda kept: _give_up(kept, name))
             for old in self.pool.find(name, State.OLD):
                 self.pool.erase(old)
+        return found
+
+    def open_at(self, name: VmName, node: NodeName) -> None:
+        """Allow two primaries in the files of both nodes; only Pacemaker promotes, for the time of a move."""
+        record = self.pool.placed(name)
+        if record.two_primaries:
+            return
+        look = self.pool.pair.look(record, self.pool.pair.first(record))
+        if not look.whole:
+            message = f"{name} can't move live to {node or 'another node'}: its sides are not the same now"
+            hint = f"wait for the end of the sync: vm-mgr status {name}"
+            raise VmMgrError(Kind.EXTERNAL_FAILURE, message, hint=hint)
+        self.pool.apply(self.pool.update(record, two_primaries=True, pending=True))
+
+    def close_elsewhere(self, name: VmName, node: NodeName) -> None:
+        """Forbid it again, once one side is demoted: raises TRY_LATER before that."""
+        record = self.pool.placed(name)
+        if not record.two_primaries:
+            return
+        look = self.pool.pair.look(record, self.pool.pair.first(record))
+        if any(one.role == one.peer_role == "Primary" for one in look.volumes):
+            message = f"the disks of {name} are writable at two nodes, not at {node or 'one'} alone"
+            raise VmMgrError(Kind.TRY_LATER, message, hint="the cluster ends that with the move")
+        self.pool.apply(self.pool.update(record, two_primaries=False, pending=True))
+
+    def sides(self, name: VmName) -> list[Side]:
+        """Ask both nodes what they see of the volumes."""
+        record, found = self.pool.placed(name), []
+        for node in record.nodes:
+            try:
+                look = self.pool.pair.look(record, node)
+            except VmMgrError as error:
+                found.append(Side(node, "", silent=error.message))
+                continue
+            for volume, seen in zip(record.volumes, look.volumes, strict=True):
+                image = disk_image(name, volume.number)
+                told = seen.out_of_sync_kib, seen.synced_percent, seen.finish_s, seen.paused
+                found.append(Side(node, image, seen.role, seen.disk, seen.connection, *told))
         return found
 
     def cluster_parts(self, name: VmName) -> ClusterParts:

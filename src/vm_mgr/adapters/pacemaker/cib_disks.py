@@ -55,14 +55,14 @@ def _disks(cib: etree._Element, ident: str) -> list[etree._Element]:
 
 
 def _set_role(disk: etree._Element, ident: str, role: str) -> None:
-    attributes = disk.find("meta_attributes")
+    lasting = find(disk, "meta_attributes[not(rule)]")
     for pair in find(disk, "meta_attributes/nvpair[@name=$name]", name=ROLE):
         parent = pair.getparent()
         if parent is not None:
             parent.remove(pair)
     if not role:
         return
-    if attributes is None:
-        nvset(disk, "meta_attributes", f"{ident}..meta", {ROLE: role})
+    if lasting:
+        nvpair(lasting[0], str(lasting[0].get("id")), ROLE, role)
     else:
-        nvpair(attributes, str(attributes.get("id")), ROLE, role)
+        nvset(disk, "meta_attributes", f"{ident}..meta", {ROLE: role})
