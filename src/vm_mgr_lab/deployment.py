@@ -159,6 +159,7 @@ def keep_layers(lab: Lab, link: Path) -> Path:
     draft.mkdir(parents=True)
     draft.chmod(0o700)
     shutil.copytree(lab.paths.state / "bmc", draft / "bmc", ignore=shutil.ignore_patterns("*.out", "*.jsonl"))
+    lab.paths.shared.mkdir(exist_ok=True)
     shutil.copytree(lab.paths.shared, draft / "shared")
     if lab.topology.own_kernel:
         _copy_disks(lab, draft / "disks", save=True)

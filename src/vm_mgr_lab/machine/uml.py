@@ -13,7 +13,7 @@ from pathlib import Path
 from vm_mgr_lab.cgroup import Cgroup
 from vm_mgr_lab.errors import LabError
 from vm_mgr_lab.machine.port import INSIDE
-from vm_mgr_lab.network import switch_namespace
+from vm_mgr_lab.network import switch_namespace, tap_name
 from vm_mgr_lab.paths import Paths
 from vm_mgr_lab.process import run, spawn
 from vm_mgr_lab.topology import NETWORKS, SERVICE, Node, OwnKernel
@@ -170,7 +170,7 @@ class UmlMachine:
             *(f"ubd{number + 1}c=/mnt/disks/shared-{number}.raw" for number in shared),
             # Without gro the driver drops what the switch has not cut into frames.
             *(
-                f"vec{number}:transport=tap,ifname={self._node.name}-{network},depth=64,gro=1,"
+                f"vec{number}:transport=tap,ifname={tap_name(self._node, network)},depth=64,gro=1,"
                 f"mac=52:54:00:71:{number:02x}:{self._node.index:02x}"
                 for number, network in cards
             ),

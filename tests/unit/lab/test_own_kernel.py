@@ -103,7 +103,7 @@ def test_each_node_has_its_disks_and_cards(tmp_path: Path) -> None:
         command
     )
     cards = [word.split("ifname=")[1].split(",")[0] for word in command if word.startswith("vec")]
-    assert cards == ["n2-admin", "n2-cluster", "n2-service"]
+    assert cards == ["n2-admin-t", "n2-cluster-t", "n2-service-t"]
     assert shlex.join(command) == " ".join(command)  # the kernel splits its command line at blanks
 
 
