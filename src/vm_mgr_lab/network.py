@@ -117,7 +117,7 @@ class Network:
                 self._create_cards(node)
 
     def _create_taps(self) -> None:
-        """Make a tap for each card, behind a bridge of its own: a node whose tap is down never sends again."""
+        """Make taps, each behind a bridge of its own: a node whose tap was once down never sends again."""
         self._switch.ip(
             [
                 f"link add name {SERVICE} type bridge forward_delay 0",
