@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CEPH",
     "DRBD",
+    "DRBD_DISKS",
     "CephSettings",
     "DirectorySettings",
     "DrbdSettings",
@@ -29,6 +30,7 @@ __all__ = [
 
 CONFIG_FILE = "/etc/vm-mgr/vm-mgr.toml"
 CEPH = "ceph"  # the label of the one Ceph; directories choose their own
+DRBD_DISKS = "/var/lib/vm-mgr/drbd"  # where domains find them
 DRBD = "drbd"  # the label of the disks on DRBD
 CACHES = ("writeback", "none", "writethrough", "directsync")
 IO = ("native", "threads", "io_uring")
@@ -86,8 +88,8 @@ class StorageSettings(NamedTuple):
 
     @property
     def paths(self) -> list[str]:
-        """The directories' paths, which all nodes mount."""
-        return [one.path for one in self.directories.values()]
+        """Folders whose content is a VM's own on every node that runs it: directories, and disks on DRBD."""
+        return [*(one.path for one in self.directories.values()), *([DRBD_DISKS] if self.drbd else [])]
 
 
 class Settings(NamedTuple):

@@ -68,3 +68,12 @@ def test_node_without_drbd_has_no_halves(write):
     with pytest.raises(VmMgrError) as caught:
         RealEnv().node_disks.do(("look", "1", "1", "1"))
     assert caught.value.kind is Kind.NOT_SUPPORTED
+
+
+def test_own_disk_is_nothing_that_a_node_must_have_beside_it(write):
+    write(PLAIN)
+    xml = """<domain type='kvm'><name>web1</name><devices><disk type='block' device='disk'>
+    <source dev='/var/lib/vm-mgr/drbd/system_web1'/><target dev='vda'/></disk></devices></domain>"""
+    env = RealEnv()
+    assert not [word for word in env.definitions.requirements(xml) if "system_web1" in word]
+    assert not env.definitions.ties(xml)

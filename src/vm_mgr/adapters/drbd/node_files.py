@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from vm_mgr.adapters.drbd.record import Record, State, device, resource_name
 from vm_mgr.adapters.drbd.res_file import render_file
+from vm_mgr.config import DRBD_DISKS
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.storage import disk_image
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["LINKS", "NodeFiles"]
 
 # The same on every node: definitions name paths in it.
-LINKS = Path("/var/lib/vm-mgr/drbd")
+LINKS = Path(DRBD_DISKS)
 RESOURCES = Path("/etc/drbd.d")
 NEW = ".vm-mgr-new"
 
