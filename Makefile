@@ -12,8 +12,8 @@ help: ## show this help
 $(VENV)/.ready: bootstrap pyproject.toml constraints.txt
 	./bootstrap
 
-demo: $(VENV)/.ready ## boot a cluster, create a VM, cut its node's power, watch it come back (root)
-	$(LAB) demo
+demo: $(VENV)/.ready ## boot a cluster, create a VM, cut its node's power, watch it come back; STORAGE=drbd (root)
+	$(LAB) demo --storage $(STORAGE)
 
 test: $(VENV)/.ready ## lint, unit, contract, arch and lab tests (root)
 	$(MAKE) -j 2 checks images

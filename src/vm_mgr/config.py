@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CEPH",
+    "DRBD",
+    "DRBD_DISKS",
     "CephSettings",
     "DirectorySettings",
+    "DrbdSettings",
     "Settings",
     "StorageSettings",
     "load",
@@ -27,6 +30,8 @@ __all__ = [
 
 CONFIG_FILE = "/etc/vm-mgr/vm-mgr.toml"
 CEPH = "ceph"  # the label of the one Ceph; directories choose their own
+DRBD_DISKS = "/var/lib/vm-mgr/drbd"  # where domains find them
+DRBD = "drbd"  # the label of the disks on DRBD
 CACHES = ("writeback", "none", "writethrough", "directsync")
 IO = ("native", "threads", "io_uring")
 
@@ -54,17 +59,37 @@ class DirectorySettings(NamedTuple):
     resource: str = ""
 
 
+class DrbdSettings(NamedTuple):
+    """Disks on DRBD: nodes with a thin pool, whose addresses are the first ones of [nodes].
+
+    group, pool: LVM's names, the same on all these nodes. ports: the first and the last one for DRBD.
+    """
+
+    nodes: tuple[str, ...]
+    group: str = "vm-mgr"
+    pool: str = "thin"
+    ports: tuple[int, int] = (7800, 7999)
+    cache: str = "none"
+    io: str = "native"
+
+    @property
+    def label(self) -> str:
+        """Its label among the storages."""
+        return DRBD
+
+
 class StorageSettings(NamedTuple):
-    """The storages that stand side by side: ceph is None where there is none, default names one of them."""
+    """The storages that stand side by side; default names one of them, None is one that is not there."""
 
     ceph: CephSettings | None = CephSettings()
     directories: Mapping[str, DirectorySettings] = {}
     default: str = CEPH
+    drbd: DrbdSettings | None = None
 
     @property
     def paths(self) -> list[str]:
-        """The directories' paths, which all nodes mount."""
-        return [one.path for one in self.directories.values()]
+        """Folders whose content is a VM's own on every node that runs it: directories, and disks on DRBD."""
+        return [*(one.path for one in self.directories.values()), *([DRBD_DISKS] if self.drbd else [])]
 
 
 class Settings(NamedTuple):
@@ -142,7 +167,7 @@ def _plain_tables(text: str) -> dict[str, Any] | None:
             tables[header] = {}
         elif not header or (not _add_plain(tables[header], line) and _is_storage(header)):
             return None
-    found: dict[str, Any] = {key: tables[key] for key in (CEPH, "storage") if key in tables}
+    found: dict[str, Any] = {key: tables[key] for key in (CEPH, DRBD, "storage") if key in tables}
     found["shared_dir"] = {
         key.partition(".")[2]: tables[key] for key in tables if key.startswith("shared_dir.")
     }
@@ -152,13 +177,13 @@ def _plain_tables(text: str) -> dict[str, Any] | None:
 def _is_plain(header: str) -> bool:
     """Tell `name` and `shared_dir.label` from other headers."""
     name, dot, label = header.partition(".")
-    if name in ("shared_dir", CEPH, "storage"):
+    if name in ("shared_dir", CEPH, DRBD, "storage"):
         return bool(dot and label.isalnum()) if name == "shared_dir" else not dot
     return name.isalnum() and not dot
 
 
 def _is_storage(header: str) -> bool:
-    return header in (CEPH, "storage") or header.startswith("shared_dir.")
+    return header in (CEPH, DRBD, "storage") or header.startswith("shared_dir.")
 
 
 def _add_plain(table: dict[str, str], line: str) -> bool:
@@ -186,13 +211,14 @@ def _settings(raw: Mapping[str, Any]) -> Settings:
 
 def _storage(raw: Mapping[str, Any]) -> StorageSettings:
     directories = {str(label): _directory(label, table) for label, table in raw.get("shared_dir", {}).items()}
-    ceph = _ceph(raw.get(CEPH, {})) if CEPH in raw or not directories else None
-    labels = [*([CEPH] if ceph else []), *directories]
+    drbd = _drbd(raw[DRBD]) if DRBD in raw else None
+    ceph = _ceph(raw.get(CEPH, {})) if CEPH in raw or not (directories or drbd) else None
+    labels = [*([CEPH] if ceph else []), *directories, *([DRBD] if drbd else [])]
     default = str({"default": labels[0], **raw.get("storage", {})}["default"])
     unknown = set(raw.get("storage", {})) - {"default"}
     if default not in labels or unknown:
         raise ValueError(f"[storage] has the key default, one of {', '.join(labels)}")
-    return StorageSettings(ceph, directories, default)
+    return StorageSettings(ceph, directories, default, drbd)
 
 
 def _ceph(table: Mapping[str, Any]) -> CephSettings:
@@ -202,10 +228,32 @@ def _ceph(table: Mapping[str, Any]) -> CephSettings:
     return ceph
 
 
+def _drbd(table: Mapping[str, Any]) -> DrbdSettings:
+    """Read [drbd]: nodes is a list of names, or a text with spaces between them."""
+    rest = {key: str(value) for key, value in table.items() if key not in ("nodes", "ports")}
+    given = table.get("nodes", ())
+    nodes = tuple(given.split()) if isinstance(given, str) else tuple(map(str, given))
+    first, _, last = str(table.get("ports", "7800-7999")).partition("-")
+    if not (first.isdigit() and last.isdigit() and 1024 <= int(first) <= int(last) <= 65535):
+        raise ValueError("[drbd] ports is a range from 1024 to 65535, like 7800-7999")
+    drbd = DrbdSettings(nodes, ports=(int(first), int(last)), **rest)
+    if len(set(nodes)) < 2:
+        raise ValueError("[drbd] nodes names the nodes with a thin pool, two at least")
+    if not all(_is_lvm_name(name) for name in (drbd.group, drbd.pool)):
+        raise ValueError("[drbd] group and pool are names of LVM")
+    if drbd.cache not in CACHES or drbd.io not in IO:
+        raise ValueError(f"[drbd] cache is one of {', '.join(CACHES)}, io one of {', '.join(IO)}")
+    return drbd
+
+
+def _is_lvm_name(name: str) -> bool:
+    return name[:1].isalnum() and all(letter.isalnum() or letter in "+_.-" for letter in name)
+
+
 def _directory(label: str, table: Mapping[str, Any]) -> DirectorySettings:
     directory = DirectorySettings(**{key: str(value) for key, value in table.items()})
-    if not (label.isascii() and label.isalnum()) or label == CEPH:
-        raise ValueError(f"[shared_dir.{label}]: a label has letters and digits, and is not ceph")
+    if not (label.isascii() and label.isalnum()) or label in (CEPH, DRBD):
+        raise ValueError(f"[shared_dir.{label}]: a label has letters and digits, and is not ceph or drbd")
     if not directory.path.startswith("/"):
         raise ValueError(f"[shared_dir.{label}] path is absolute")
     if directory.cache not in CACHES or directory.io not in IO:

@@ -17,6 +17,8 @@ class NodePaths(NamedTuple):
     spool: Path = Path("/var/lib/vm-mgr/memory")
     # Not below it, where only root may look: Pacemaker runs its alert agents as another user.
     alerts: Path = Path("/run/vm-mgr-alerts")
+    # What happened, where no storage can keep it for all nodes.
+    events: Path = Path("/var/lib/vm-mgr/events")
     journal: Path = Path("/run/systemd/journal/socket")
 
 

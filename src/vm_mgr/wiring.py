@@ -7,6 +7,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from vm_mgr.adapters.host.clock import SystemClock
+from vm_mgr.config import DRBD
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import NodeName, migration_host
 from vm_mgr.reports import silent
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from vm_mgr.ports.holds import HoldLimits
     from vm_mgr.ports.images import Images
     from vm_mgr.ports.intent_log import IntentLog
+    from vm_mgr.ports.node_disks import NodeDisks
     from vm_mgr.ports.node_facts import NodeFacts
     from vm_mgr.ports.nodes import Nodes
     from vm_mgr.ports.nvram_files import NvramFiles
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from vm_mgr.ports.storage_fencing import StorageFencing
     from vm_mgr.ports.timers import Timers
     from vm_mgr.reports import Say
+    from vm_mgr.wiring_drbd import Drbd
 
 __all__ = ["RealEnv", "dry_run_env"]
 
@@ -166,6 +169,8 @@ class RealEnv:
         for label, directory in settings.directories.items():
             names = partial(vm_names, self._mount(label))
             entries[label] = StorageEntry(partial(self._directory, label), directory.resource, names)
+        if settings.drbd:
+            entries[settings.drbd.label] = StorageEntry(lambda: self._drbd.storage)
         return StorageSet({settings.default: entries.pop(settings.default), **entries})
 
     @cached_property
@@ -193,35 +198,27 @@ class RealEnv:
 
     @cached_property
     def _ceph_storage(self) -> CephStorage:
-        from vm_mgr.adapters.ceph.pool import Pool  # noqa: PLC0415
-        from vm_mgr.adapters.ceph.port import CephStorage  # noqa: PLC0415
+        from vm_mgr.wiring_ceph import ceph_storage  # noqa: PLC0415
 
-        pool = Pool(
-            self.connection,
-            self.runner,
-            self.clock,
-            cache=self.ceph.cache,
-            spool=self._paths.spool,
-            say=lambda report: self.say(report),  # noqa: PLW0108 - a command sets another one later
-        )
-        return CephStorage(pool)
+        given = self.ceph, self.connection, self.runner, self.clock  # a command sets another `say` later
+        return ceph_storage(*given, spool=self._paths.spool, say=lambda one: self.say(one))  # noqa: PLW0108
 
     def _directory(self, label: str) -> SharedDirectory:
-        from vm_mgr.adapters.libvirt.open_disks import QemuDisks  # noqa: PLC0415
-        from vm_mgr.adapters.shared_dir.folders import VmFolders  # noqa: PLC0415
-        from vm_mgr.adapters.shared_dir.port import SharedDirectory  # noqa: PLC0415
+        from vm_mgr.wiring_shared import shared_directory  # noqa: PLC0415
 
-        directory = self.storage_settings.directories[label]
-        folders = VmFolders(
-            self._mount(label),
-            self.runner,
-            self.clock,
-            cache=directory.cache,
-            io=directory.io,
-            open_disks=QemuDisks(self._where_it_runs),
-            require=self._require_claims,
-        )
-        return SharedDirectory(folders)
+        given = self.storage_settings.directories[label], self._mount(label), self.runner, self.clock
+        return shared_directory(*given, where_it_runs=self._where_it_runs, require=self._require_claims)
+
+    @cached_property
+    def _drbd(self) -> Drbd:
+        from vm_mgr.wiring_drbd import Drbd  # noqa: PLC0415
+
+        return Drbd(self.storage_settings.drbd, self)
+
+    @property
+    def node_disks(self) -> NodeDisks:
+        """This node's halves of the disks on DRBD."""
+        return self._drbd.node
 
     def _require_claims(self) -> None:
         """A lock in Ceph can end under us; a file's lock can't."""
@@ -237,12 +234,15 @@ class RealEnv:
     def _mount(self, label: str) -> Mount:
         from vm_mgr.adapters.shared_dir.mount import Mount  # noqa: PLC0415
 
-        return Mount(self.storage_settings.directories[label].path)
+        directory = self.storage_settings.directories.get(label)
+        return Mount(directory.path) if directory else Mount.own_of(self._paths.events)
 
     @cached_property
     def intent_log(self) -> IntentLog:
-        """One for all storages: an object in Ceph's pool, or files of the default directory."""
+        """One for all storages: an object in Ceph's pool, files of the default directory, or the CIB."""
         if self.storage_settings.ceph is None:
+            if self.storage_settings.default == DRBD:
+                return self.cib_intent_log
             from vm_mgr.adapters.shared_dir.intent_log import SharedIntentLog  # noqa: PLC0415
 
             return SharedIntentLog(self._mount(self.storage_settings.default), doing=lambda: self.doing)
@@ -267,7 +267,7 @@ class RealEnv:
 
     @cached_property
     def event_log(self) -> EventLog:
-        """Beside the intent log, in Ceph's pool or in the default directory."""
+        """In Ceph's pool, in the default directory, or each node's own where the CIB has the intents."""
         if self.storage_settings.ceph is None:
             from vm_mgr.adapters.shared_dir.event_log import SharedEventLog  # noqa: PLC0415
 

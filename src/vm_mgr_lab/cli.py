@@ -26,11 +26,11 @@ NODE = click.argument("node")
 DEMO_VM, DEMO_MAC = "demo", 201
 DEMO_NEXT = """
 The cluster is still up:
-  sudo .venv/bin/vm-mgr-lab status                      # the nodes, seen from outside
-  sudo .venv/bin/vm-mgr-lab exec n1 -- vm-mgr list      # the VMs
-  sudo .venv/bin/vm-mgr-lab exec n1 -- crm_mon -1       # what Pacemaker says
-  sudo .venv/bin/vm-mgr-lab shell n1                    # look around
-  sudo make lab-down                                    # remove everything
+  sudo .venv/bin/{lab} status                      # the nodes, seen from outside
+  sudo .venv/bin/{lab} exec n1 -- vm-mgr list      # the VMs
+  sudo .venv/bin/{lab} exec n1 -- crm_mon -1       # what Pacemaker says
+  sudo .venv/bin/{lab} shell n1                    # look around
+  sudo .venv/bin/{lab} down                        # remove everything
 """
 
 
@@ -48,6 +48,10 @@ class Size(click.ParamType):
 
 
 SIZE = Size()
+REQUESTS = {
+    "ceph": bring.Request(),
+    "drbd": bring.Request(hypervisors=2, observers=1, storages=("drbd",), own_kernel=True),
+}
 
 
 class LabGroup(click.Group):
@@ -184,7 +188,14 @@ def down() -> None:
 
 
 @main.command(name="demo")
-def demonstrate() -> None:
+@click.option(
+    "--storage",
+    type=click.Choice(["ceph", "drbd"]),
+    default="ceph",
+    show_default=True,
+    help="Where the VM's disk is; on DRBD the nodes have a kernel of their own.",
+)
+def demonstrate(storage: str) -> None:
     """Cut the power of a VM's node and watch the VM come back. Brings the lab up if it is not up.
 
     The exit status is 1 if an acknowledged write is missing, or if the VM ran on two nodes.
@@ -192,16 +203,19 @@ def demonstrate() -> None:
     \b
     Example:
       sudo vm-mgr-lab demo
+      sudo vm-mgr-lab demo --storage drbd
     """
     require_root()
     say = _progress()
-    paths = _paths()
-    lab = Lab.load(paths) if paths.description.exists() else bring.up(paths, bring.Request(), say)
+    paths = _paths("own" if storage == "drbd" else "host")
+    lab = Lab.load(paths) if paths.description.exists() else bring.up(paths, REQUESTS[storage], say)
     bring.wait_ready(lab, say)
     demo.remove_guest(lab, DEMO_VM, node=lab.nodes[0].name)
     demo.create_guest(lab, DEMO_VM, say, mac_byte=DEMO_MAC, options=("--enable-live-migration",))
     failover = demo.power_loss(lab, DEMO_VM, say, mac_byte=DEMO_MAC)
-    click.echo("\n" + "\n".join(demo.tell(failover, DEMO_VM)) + "\n" + DEMO_NEXT)
+    lab_command = "vm-mgr-lab --kernel own" if storage == "drbd" else "vm-mgr-lab"
+    told = demo.tell(failover, DEMO_VM)
+    click.echo("\n" + "\n".join(told) + "\n" + DEMO_NEXT.format(lab=lab_command))
     if failover.problems:
         sys.exit(1)
 

@@ -23,6 +23,7 @@ from vm_mgr_lab.process import run
 from vm_mgr_lab.topology import Node, Topology, bmc_address
 
 __all__ = [
+    "FORGET",
     "deploy",
     "forget_old_layers",
     "keep_layers",
@@ -44,6 +45,8 @@ OWN_DISK = "/dev/disk/by-id/lab-own"  # see machine/layer/
 USERS = "labs"
 # Logs and state of the deployment's own boot, which a node that boots from the layer would not have.
 NOT_KEPT = ("var/log/journal", "tmp", "var/tmp", "root/.ansible", "run")
+# The same on a node with a system disk of its own.
+FORGET = "rm -rf /var/log/journal/* /tmp/* /var/tmp/* /root/.ansible"
 
 
 def layers_folder(paths: Paths, image: Path, topology: Topology) -> Path:
@@ -156,11 +159,12 @@ def keep_layers(lab: Lab, link: Path) -> Path:
     draft.mkdir(parents=True)
     draft.chmod(0o700)
     shutil.copytree(lab.paths.state / "bmc", draft / "bmc", ignore=shutil.ignore_patterns("*.out", "*.jsonl"))
+    lab.paths.shared.mkdir(exist_ok=True)
     shutil.copytree(lab.paths.shared, draft / "shared")
     if lab.topology.own_kernel:
         _copy_disks(lab, draft / "disks", save=True)
     for node in lab.nodes:
-        disk = lab.disk_of(node.name)
+        disk = lab.paths.node(node.name) / "upper"
         for part in NOT_KEPT:
             shutil.rmtree(disk / part, ignore_errors=True)
         shutil.move(disk, draft / node.name)
@@ -177,7 +181,11 @@ def _copy_disks(lab: Lab, saved: Path, *, save: bool) -> None:
     """Copy the disks of nodes with a kernel of their own, leaving holes where nothing was written."""
     saved.mkdir(exist_ok=True)
     lab.paths.disks.mkdir(parents=True, exist_ok=True)
-    pairs = [(lab.paths.node(node.name) / "disk.raw", saved / f"{node.name}.raw") for node in lab.nodes]
+    pairs = [
+        (lab.paths.node(node.name) / f"{disk}.raw", saved / f"{node.name}-{disk}.raw")
+        for node in lab.nodes
+        for disk in ("system", "disk")
+    ]
     number = len(lab.topology.own_kernel.shared_disks_mib) if lab.topology.own_kernel else 0
     names = [f"shared-{one}.raw" for one in range(1, number + 1)]
     pairs += [(lab.paths.disks / name, saved / name) for name in names]

@@ -48,8 +48,12 @@ class Lab:
         return NspawnMachine(name, folder, layers, share=self.paths.shared, kvm=self.topology.kvm)
 
     def disk_of(self, name: str) -> Path:
-        """Return the folder with everything that the node wrote, readable also when it is off."""
-        return self.paths.node(self.topology.node(name).name) / "upper"
+        """Return a folder with what the node wrote, readable also when it is off.
+
+        Of a node with a kernel of its own it has what is read from outside only, see machine/uml.py.
+        """
+        folder = self.paths.node(self.topology.node(name).name)
+        return folder / ("outside" if self.topology.own_kernel else "upper")
 
     def power_on(self, name: str, *, firmware_s: float = FIRMWARE_S) -> None:
         """Connect a node's links, but for those that were cut, and start it."""

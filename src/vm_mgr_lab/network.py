@@ -15,7 +15,7 @@ from vm_mgr_lab.errors import LabError
 from vm_mgr_lab.process import run, spawn, wait_until
 from vm_mgr_lab.topology import HOST_ADDRESS, NETWORKS, SERVICE, SERVICE_PREFIX, Node, bmc_address
 
-__all__ = ["Namespace", "Network", "cards_command", "node_namespace", "switch_namespace"]
+__all__ = ["Namespace", "Network", "cards_command", "node_namespace", "switch_namespace", "tap_name"]
 
 CARDS = "1"  # the group of a node's network cards, see ip-link(8)
 
@@ -117,6 +117,7 @@ class Network:
                 self._create_cards(node)
 
     def _create_taps(self) -> None:
+        """Make taps, each behind a bridge of its own: a node whose tap was once down never sends again."""
         self._switch.ip(
             [
                 f"link add name {SERVICE} type bridge forward_delay 0",
@@ -126,10 +127,17 @@ class Network:
         )
         for node in self._nodes:
             for network in (*NETWORKS, SERVICE):
+                port = _port(node, network)
+                wire, card, tap = f"{port}-w", f"{port}-b", tap_name(node, network)
                 self._switch.ip(
                     [
-                        f"tuntap add dev {_port(node, network)} mode tap",
-                        f"link set {_port(node, network)} master {network}",
+                        f"link add name {port} type veth peer name {wire}",
+                        f"link add name {card} type bridge forward_delay 0",
+                        f"link set {card} arp off up",
+                        f"tuntap add dev {tap} mode tap",
+                        f"link set {tap} master {card} up",
+                        f"link set {wire} master {card} up",
+                        f"link set {port} master {network}",
                     ]
                 )
             self._switch.ip([f"link set {_port(node, SERVICE)} up"])
@@ -205,6 +213,11 @@ class Network:
         return {
             node.name: {network: _port(node, network) in up for network in NETWORKS} for node in self._nodes
         }
+
+
+def tap_name(node: Node, network: str) -> str:
+    """Return the tap that a node with a kernel of its own opens as its card on a network."""
+    return f"{_port(node, network)}-t"
 
 
 def _port(node: Node, network: str) -> str:

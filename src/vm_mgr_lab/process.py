@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 PROGRAMS = {
     "cpio": "cpio",
     "ip": "iproute2",
+    "lz4": "lz4",
     "mcopy": "mtools",
     "mkfs.vfat": "dosfstools",
     "mmdebstrap": "mmdebstrap",

@@ -210,7 +210,7 @@ def _switch_on(lab: Lab, say: Say, *, new: bool) -> None:
 
 def _personalise(lab: Lab, node: Node) -> None:
     """Give a new node what an installer gives it: identity, host keys and the administrator's key."""
-    disk = lab.disk_of(node.name)
+    disk = lab.paths.node(node.name) / "upper"
     for folder in ("etc/ssh", "root/.ssh"):
         (disk / folder).mkdir(parents=True, exist_ok=True)
     (disk / "root/.ssh").chmod(0o700)
@@ -230,6 +230,8 @@ def _deploy_and_reboot(lab: Lab, layers: Path, say: Say) -> Lab:
     wait_ready(lab, say)
     say("keeping the deployed state for the next time")
     for node in lab.nodes:
+        if lab.topology.own_kernel:
+            lab.execute(node.name, ["sh", "-c", deployment.FORGET])
         lab.execute(node.name, ["systemctl", "poweroff", "--no-block"], check=False)
     for node in lab.nodes:
         lab.machine(node.name).shut_down(timeout_s=BOOT_S)

@@ -39,7 +39,7 @@ KNOWN = {
     ("vm_mgr/adapters/libvirt/virsh.py", "words in reason"),
 }
 # These gather ports, and have no verbs of their own.
-GATHERED = {"Env", "NodeEnv"}
+GATHERED = {"Env", "NodeEnv", "AskedEnv"}
 # What takes its verbs' own module more often than the others.
 OWN = {"create": "operations/create.py", "migrate": "operations/migrate.py", "start": "agent/actions.py"}
 

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,11 @@ from vm_mgr.adapters.host.runner import HostRunner
 from vm_mgr.adapters.libvirt import commands
 from vm_mgr.adapters.libvirt.definition import DomainXml
 from vm_mgr.adapters.libvirt.remote import RemoteLibvirt
+from vm_mgr.adapters.memory.clock import VirtualClock
 from vm_mgr.adapters.memory.env import MemoryEnv
 from vm_mgr.adapters.pacemaker import cib_xml
 from vm_mgr.adapters.pacemaker.cib_intent_log import CibIntentLog
+from vm_mgr.adapters.pacemaker.cib_storage_records import CibStorageRecords
 from vm_mgr.adapters.shared_dir.event_log import SharedEventLog
 from vm_mgr.adapters.shared_dir.folders import VmFolders
 from vm_mgr.adapters.shared_dir.intent_log import SharedIntentLog
@@ -37,16 +40,34 @@ NEIGHBOURS = ("contract1_0", "contract1-meta", "contract1.a")
 REAL = os.environ.get("VM_MGR_CONTRACT") == "real"
 
 
+# What the storage drbd refuses by name (test_memory_is_refused_by_a_storage_that_keeps_none).
+SAVED = (
+    "test_saved_memory_is_given_back_once",
+    "test_memory_that_is_not_finished_can_not_be_taken",
+    "test_new_memory_takes_the_place_of_what_was_saved_before",
+    "test_other_memory_than_was_kept_is_refused",
+    "test_saving_and_fetching_end_when_the_caller_says_so",
+    "test_memory_without_room_is_refused",
+    "test_moment_stays_until_a_disk_changes",
+    "test_saved_memory_is_no_disk_and_goes_with_its_vm",
+    "test_replacement_has_no_saved_memory_that_fits",
+)
+# A cluster with DRBD alone keeps locks in the CIB (the kind cib), and events nowhere.
+NOT_IN_CIB = ("test_intent_log", "test_event_log")
 STORAGE = ("test_storage", "test_intent_log", "test_event_log")
 
 
 def pytest_generate_tests(metafunc):
     if "storage_kind" in metafunc.fixturenames:
         of_storage = metafunc.module.__name__.rpartition(".")[2] in STORAGE
-        kinds = ["ceph", "vms"] if REAL else ["memory", "shared_dir"]
+        kinds = ["ceph", "vms"] if REAL else ["memory", "shared_dir", "drbd"]
         kinds = kinds if of_storage else kinds[:1]
         if metafunc.module.__name__.endswith("test_intent_log"):
             kinds.append("cib")
+        if metafunc.module.__name__.rpartition(".")[2] in NOT_IN_CIB:
+            kinds = [kind for kind in kinds if kind != "drbd"]
+        if metafunc.function.__name__ in SAVED:
+            kinds = [kind for kind in kinds if kind != "drbd"]
         if "only_ceph" in metafunc.fixturenames:
             kinds = [kind for kind in kinds if kind == "ceph"]
         metafunc.parametrize("storage_kind", kinds)
@@ -62,6 +83,8 @@ def env(storage_kind, tmp_path):
         built.event_log = SharedEventLog(built.storage.folders.mount)
     if storage_kind == "cib":
         built.intent_log = built.cib_intent_log if REAL else intent_log_in(MemoryCib(), built)
+    if storage_kind == "drbd":
+        put_on_drbd(built, tmp_path)
     if storage_kind == "shared_dir":
         put_on_directory(built, tmp_path / "vms")
     forget(built)
@@ -125,6 +148,9 @@ def write_raw(env, storage_kind):
         text_key, text = key.decode(errors="surrogateescape"), value.decode(errors="surrogateescape")
         if storage_kind == "memory":
             env.storage.vms[NAME].keys[text_key] = text
+        elif storage_kind == "drbd":
+            edit = partial(_write_definition, text_key, text)
+            env.storage.pool.records.change(edit)
         elif storage_kind == "ceph":
             _write_omap(env.storages.get("ceph"), text_key, value)
         else:
@@ -134,6 +160,10 @@ def write_raw(env, storage_kind):
             path.write_text(json.dumps(whole))
 
     return write
+
+
+def _write_definition(key, text, kept):
+    kept.definitions[NAME][key] = text
 
 
 def _write_omap(storage, key, value):
@@ -164,6 +194,21 @@ def put_on_directory(env, root):
     env.event_log = SharedEventLog(mount)
 
 
+def put_on_drbd(env, root):
+    from .drbd_world import World  # noqa: PLC0415 - not on a node of the lab
+
+    records = CibStorageRecords(MemoryCib(), "drbd")
+    env.world = World(root, records, VirtualClock())
+    env.storage = env.world.storage
+    env.storages = StorageSet({"drbd": StorageEntry(lambda: env.storage)})
+
+
+@pytest.fixture
+def text_max(storage_kind):
+    """Give the longest text that the storage keeps: the cluster's configuration has not much room."""
+    return 60_000 if storage_kind == "drbd" else 1_000_000
+
+
 @pytest.fixture
 def only_ceph():
     """Keep a test of what other storages have no counterpart of from them."""
@@ -172,7 +217,7 @@ def only_ceph():
 @pytest.fixture
 def shares_blocks(storage_kind):
     """Tell whether a clone depends on what it was made from."""
-    return storage_kind not in ("shared_dir", "vms")
+    return storage_kind not in ("shared_dir", "vms", "drbd")
 
 
 def forget(env):

@@ -161,10 +161,12 @@ WRITTEN = (
 )
 
 
-def test_whatever_stands_beside_the_disk_each_value_has_its_own_key(env, image, write_raw):
+def test_whatever_stands_beside_the_disk_each_value_has_its_own_key(env, image, write_raw, text_max):
     stage(env, image)
     chance = random.Random(12)  # noqa: S311 - the same each time
-    wrote = {f"k{number:02}".encode(): value for number, value in enumerate(WRITTEN)}
+    wrote = {
+        f"k{number:02}".encode(): value for number, value in enumerate(WRITTEN) if len(value) <= text_max
+    }
     for number in range(150):  # more than Ceph gives at a time
         wrote[f"n{number:03}".encode()] = chance.randbytes(chance.choice((0, 0, 1, 7, 300)))
     wrote |= {"schlüssel-ß".encode(): b"", b"_foreign": b"", b"with space": b"\n", b"a/b=c": b"="}
@@ -185,9 +187,14 @@ def test_whatever_stands_beside_the_disk_each_value_has_its_own_key(env, image, 
     assert (found["k00"], "k01" in found, found["xml"]) == ("full", False, "<domain id='2'/>")
 
 
-def test_text_is_kept_and_an_empty_value_is_none(env, image):
+def test_text_is_kept_and_an_empty_value_is_none(env, image, text_max):
     stage(env, image)
-    texts = {"huge": "ü" * 200_000, "lines": "a\n\tb\r\n", "signs": "<&>\"'\\", "wide": "日本\U0001f600"}
+    texts = {
+        "huge": "ü" * (text_max // 6),
+        "lines": "a\n\tb\r\n",
+        "signs": "<&>\"'\\",
+        "wide": "日本\U0001f600",
+    }
     env.storage.definitions.describe(NAME, {**texts, "empty": ""})
     assert env.storage.definitions.settings(NAME).user_metadata == {**texts, "owner": "me"}
     env.storage.definitions.describe(NAME, {"huge": "", "absent": ""})
@@ -515,6 +522,13 @@ def test_saving_and_fetching_end_when_the_caller_says_so(env, image):
     kept = save(env)
     env.storage.saved_memory.consume(NAME)
     assert kind_of(env.storage.saved_memory.load, NAME, kept, late) is Kind.TRY_LATER
+
+
+def test_memory_is_refused_by_a_storage_that_keeps_none(env, image, storage_kind):
+    stage(env, image)
+    if storage_kind == "drbd":
+        assert kind_of(env.storage.saved_memory.prepare, NAME, 1 << 20) is Kind.NOT_SUPPORTED
+        assert env.storage.saved_memory.of(NAME) is None
 
 
 def test_memory_without_room_is_refused(env, image):

@@ -17,11 +17,13 @@ from vm_mgr.agent.moving import migrate_from, migrate_to
 from vm_mgr.agent.parameters import Parameters
 from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.cluster import ClusterState, Node, NodeName, Resource
+from vm_mgr.model.intent import Intent
 from vm_mgr.model.resource import Clone, ClusterParts, Dependency, DiskResource, Role, disk_id
 from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.operations.create import CreateRequest, create
 from vm_mgr.operations.disable import disable
 from vm_mgr.operations.enable import enable
+from vm_mgr.operations.migrate import migrate
 from vm_mgr.operations.rename import rename
 from vm_mgr.operations.set_vm import Changes, set_vm
 from vm_mgr.operations.stop import stop
@@ -228,6 +230,66 @@ class TestScheduler:
         found = {one["resource"]: one["action"] for one in self.actions(running, tmp_path)}
         assert found["web1"].lower() == action
 
+    def promoted_at(self, cluster, tmp_path, **more):
+        """Let a VM run on n1 with its disk, which either node could have."""
+        defaults = etree.SubElement(cluster.find("configuration"), "rsc_defaults")
+        stickiness = {"id": "stay", "name": "resource-stickiness", "value": "100"}
+        etree.SubElement(etree.SubElement(defaults, "meta_attributes", id="defaults"), "nvpair", stickiness)
+        cib_write.add_vm(cluster, vm_with(promotable(), preferred_host="n1", **more))
+        self.promote_at(cluster, "n1", "n2")
+        return self.settled(cluster, tmp_path)
+
+    MOVE = Move(VmName("web1"), NodeName("n1"), NodeName("n2"), both_promoted=True)
+
+    def test_vm_moves_live_once_its_disk_may_be_promoted_twice(self, cluster, tmp_path):
+        """One transaction is enough: the disk is promoted at the target before the VM leaves."""
+        running = self.promoted_at(cluster, tmp_path)
+        moves.add_move(running, self.MOVE, expires_utc=4e9)
+        self.run(running, tmp_path, "crm_verify", "-V")
+        found = {one["resource"]: one["action"].lower() for one in self.actions(running, tmp_path)}
+        assert found == {f"{DRBD}..instance:1": "promote", "web1": "migrate"}
+        text = self.run(running, tmp_path, "crm_simulate", "--simulate")
+        assert text.index("promote on n2") < text.index("migrate_to on n1")
+
+    @pytest.mark.parametrize("there", ["n1", "n2"])
+    def test_end_of_a_move_demotes_the_node_that_the_vm_is_not_on(self, cluster, tmp_path, there):
+        """n1: the move was called off, with the disk promoted at both."""
+        running = self.promoted_at(cluster, tmp_path)
+        moves.add_move(running, self.MOVE, expires_utc=4e9)
+        if there == "n1":
+            for one in running.xpath("//rsc_location[starts-with(@id, 'vm-mgr-move-')]"):
+                one.getparent().remove(one)
+        both = self.settled(running, tmp_path)
+        assert set(self.seen(both, tmp_path).clones[DRBD].values()) == {"Promoted"}
+        assert moves.may_be_promoted_twice(both, "web1")
+        moves.keep_at(both, "web1", there, 4e9)
+        found = {one["resource"]: one["action"].lower() for one in self.actions(both, tmp_path)}
+        assert list(found.values()) == ["demote"]
+        ended = self.settled(both, tmp_path)
+        moves.sweep_moves(ended, "web1", 0)
+        seen = self.seen(self.settled(ended, tmp_path), tmp_path)
+        assert seen.resources["web1"].nodes == (there,)
+        assert seen.clones[DRBD] == {"n1": "Unpromoted", "n2": "Unpromoted", there: "Promoted"}
+
+    def test_double_promotion_ends_before_the_constraint_that_keeps_the_vm(self, cluster, tmp_path):
+        """Both have a date, so that nobody has to be there: a command may have been killed."""
+        running = self.promoted_at(cluster, tmp_path)
+        moves.add_move(running, self.MOVE, expires_utc=4e9)
+        ends = {
+            one.get("end")
+            for one in running.iterfind(f".//meta_attributes[@id='{DRBD}..both']//date_expression")
+        }
+        kept = {one.get("end") for one in running.iterfind(".//rsc_location//date_expression")}
+        assert len(ends) == len(kept) == 1
+        assert max(ends) < min(kept)
+
+    def test_what_a_move_adds_to_a_disk_is_no_part_of_it(self, cluster):
+        cib_write.add_vm(cluster, vm_with(promotable()))
+        moves.add_move(cluster, self.MOVE, expires_utc=4e9)
+        assert cib_read.read_configured(cluster, "web1").vm.disks == promotable().disks
+        moves.sweep_moves(cluster, "web1", 0)
+        assert b"..both" not in etree.tostring(cluster)
+
     def half_way(self, cluster, tmp_path, half, sent_to, chosen=None):
         """Let two VMs run on n1; one has been sent to a node when the other one is to leave, too."""
         there = copy.deepcopy(cluster)
@@ -263,6 +325,31 @@ class TestScheduler:
 
 class TestOperations:
     """The life of a VM whose storage has a promotable disk for each."""
+
+    def test_live_migration_opens_the_disk_at_the_target_and_closes_it_after_the_move(self, env, vm):
+        set_vm(env, vm, Changes({"live_migration": True}))
+        source = env.cluster.state().resources[vm].nodes[0]
+        target = "n2" if source == "n1" else "n1"
+        migrate(env, vm, target)
+        assert env.storages.handovers.asked == [("open", vm, target), ("close elsewhere", vm, target)]
+        assert env.intent_log.intents() == {}
+
+    def test_disk_that_can_not_be_opened_keeps_the_vm_where_it_is(self, env, vm):
+        set_vm(env, vm, Changes({"live_migration": True}))
+        source = env.cluster.state().resources[vm].nodes[0]
+        env.storages.handovers.refusing = "the sides are not the same"
+        with pytest.raises(VmMgrError):
+            migrate(env, vm, "n2" if source == "n1" else "n1")
+        assert env.cluster.state().resources[vm].nodes == (source,)
+        assert env.cluster.moves == {}
+        assert env.intent_log.intents() == {}
+
+    def test_killed_live_migration_is_ended_by_whoever_comes_next(self, env, vm):
+        details = {"storage": env.storages.label_of(vm)}
+        env.intent_log.write(vm, Intent("handover", "n1", 0.0, details))
+        stop(env, vm)
+        assert [what for what, *_ in env.storages.handovers.asked] == ["close elsewhere"]
+        assert env.intent_log.intents() == {}
 
     @pytest.fixture
     def vm(self, env, image):

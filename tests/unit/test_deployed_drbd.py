@@ -62,8 +62,20 @@ class TestConfiguration:
 
 
 def test_service_of_the_package_is_neither_started_nor_stopped():
-    (task,) = [one for one in TASKS if "ansible.builtin.systemd_service" in one]
-    assert task["ansible.builtin.systemd_service"] == {"name": "drbd.service", "enabled": False}
+    services = [
+        one["ansible.builtin.systemd_service"] for one in TASKS if "ansible.builtin.systemd_service" in one
+    ]
+    assert [one for one in services if one["name"] == "drbd.service"] == [
+        {"name": "drbd.service", "enabled": False}
+    ]
+
+
+def test_volumes_are_there_before_pacemaker_starts():
+    """Else DRBD's start fails at a boot, and Pacemaker does not try it again."""
+    unit = (ROLE / "templates" / "vm-mgr-drbd-pool.service.j2").read_text()
+    assert "Before=pacemaker.service\n" in unit
+    assert re.search(r"^WantedBy=.*pacemaker.service", unit, re.MULTILINE)
+    assert "Requires" not in unit, "Pacemaker runs other VMs, too"
 
 
 def test_upper_limit_of_helpers_is_left_as_it_is():

@@ -30,6 +30,13 @@ class OtherEnd:
         return Completed(argv, 0, f"{told}\n", "")
 
 
+class Halves:
+    """A node's halves of disks."""
+
+    def do(self, words):
+        return f"done: {' '.join(words)}"
+
+
 @pytest.fixture
 def nodes(env):
     return SshNodes(OtherEnd(env), "-cluster")
@@ -45,7 +52,9 @@ def test_every_verb_is_understood_at_the_other_end(env, nodes):
         NodeVerb.END_HOLD: ("web1",),
         NodeVerb.KEEP_NVRAM: ("web1",),
         NodeVerb.HAS: ("kvm", "bridge-br0", "what-is-this", "has-file-__a"),
+        NodeVerb.DISKS: ("apply", "7800", "1", "0"),
     }
+    env.node_disks = Halves()
     env.facts_at("n1").lacks.add("kvm")
     answers = {verb: nodes.run("n2", verb, *words[verb]) for verb in NodeVerb}
     assert answers == {
@@ -55,6 +64,7 @@ def test_every_verb_is_understood_at_the_other_end(env, nodes):
         NodeVerb.END_HOLD: "limit of web1 ended",
         NodeVerb.KEEP_NVRAM: "kept",
         NodeVerb.HAS: "kvm=0 bridge-br0=2 has-file-__a=2",
+        NodeVerb.DISKS: "done: apply 7800 1 0",
     }
     assert set(nodes.runner.hosts) == {"n2-cluster"}
 

@@ -1,6 +1,10 @@
 """DRBD's handlers: when DRBD may go on without its peer, and when the peer may be promoted again."""
 
 import itertools
+import os
+import shutil
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -451,7 +455,7 @@ class TestAskingPacemaker:
     def test_fenced_is_what_the_history_has_as_fenced(self, version):
         for recorded, peer in (("history", Peer.FENCED), ("no-history", Peer.LEFT)):
             answer = (0, recording(version, f"stonith_admin--{recorded}"))
-            view, _ = self.look(version, "fenced", **{"stonith_admin --history=n2": answer})
+            view, _ = self.look(version, "fenced", stamp="1a", **{"stonith_admin --history=n2": answer})
             assert view.peer is peer
 
     def test_peer_that_is_online_is_asked_for_its_own_copy(self, version):
@@ -471,10 +475,10 @@ class TestAskingPacemaker:
     def test_constraint_of_another_time_is_not_asked_for(self, version):
         view, calls = self.look(version, "fenced", stamp="2b")
         assert not view.known
-        assert not any("--node" in one for one in calls)
+        assert calls == ["cibadmin --query"], "each program costs time while writes are frozen"
 
     def test_quorum_is_that_of_this_moment(self, version):
-        view, _ = self.look(version, "online", **{"crm_node --quorum": (0, "0\n")})
+        view, _ = self.look(version, "online", stamp="1a", **{"crm_node --quorum": (0, "0\n")})
         assert not view.quorate
 
 
@@ -518,3 +522,51 @@ def test_name_that_could_mean_something_in_a_path_is_refused():
     with pytest.raises(VmMgrError) as caught:
         PacemakerPeers(Runner(), "n1").remove("web1'] | //*['", "1a")
     assert caught.value.kind is Kind.INVALID
+
+
+@pytest.fixture
+def installed(tmp_path):
+    """Install a version as exchange.sh does, with stand-ins for Pacemaker's tools."""
+    source = Path(__file__).parents[2]
+    version = tmp_path / "versions" / "1"
+    for folder in (version, tmp_path / "bin", tmp_path / "proc"):
+        folder.mkdir(parents=True)
+    (version / "ocf").mkdir()
+    shutil.copy(source / "ocf" / "drbd-handler", version / "ocf")
+    (version / "vm_mgr").symlink_to(source / "src" / "vm_mgr")
+    (tmp_path / "current").symlink_to("versions/1")
+    (tmp_path / "proc" / "drbd").write_text(
+        "version: 8.4.11\n 0: cs:WFConnection ro:Secondary/Unknown ds:UpToDate/DUnknown C r-----\n"
+    )
+    constraint = constraint_xml("web1", "vm-mgr-drbd-web1", "n2", "1a")
+    known = cib("pacemaker-3.0.0", "online", constraint=constraint)
+    (tmp_path / "cib").write_text(known.replace('uname="n1"', f'uname="{os.uname().nodename}"'))
+    for name, text in (("cibadmin", f"cat {tmp_path}/cib"), ("crm_node", "echo 1")):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+
+    def call(name, *words, **environ):
+        link = tmp_path / name
+        if not link.is_symlink():
+            link.symlink_to(version / "ocf" / "drbd-handler")
+        fixed = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "VM_MGR_PROC": str(tmp_path / "proc")}
+        fixed |= {"VM_MGR_ALERTS": str(tmp_path / "none"), "VM_MGR_JOURNAL": str(tmp_path / "none")}
+        argv = (str(link), *words)
+        done = subprocess.run(argv, env=fixed | environ, capture_output=True, check=False, timeout=60)
+        return done.returncode
+
+    return call
+
+
+def test_installed_handler_answers_the_kernel(installed):
+    began = time.monotonic()
+    assert installed("drbd-fence-peer", DRBD_RESOURCE="web1", DRBD_PEER="n2", DRBD_MINOR="0") == 6
+    assert installed("drbd-fence-peer", DRBD_RESOURCE="web1", DRBD_PEER="n2", DRBD_MINOR="7") == 1
+    assert installed("drbd-fence-peer", DRBD_RESOURCE="none", DRBD_PEER="n2", DRBD_MINOR="0") == 1
+    assert installed("drbd-unfence-peer", DRBD_RESOURCE="web1", DRBD_PEER="n2") == 0
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("name", ["drbd-fence-peer", "drbd-notify", "drbd-else"])
+def test_call_without_a_resource_keeps_writes_frozen(installed, name):
+    assert installed(name) == 1

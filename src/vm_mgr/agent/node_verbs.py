@@ -11,7 +11,7 @@ from vm_mgr.errors import Kind, VmMgrError
 from vm_mgr.model.requirement_words import is_word
 from vm_mgr.operations.storage.nvram import keep_here
 from vm_mgr.ports.holds import Hold
-from vm_mgr.ports.node_env import NodeEnv
+from vm_mgr.ports.node_env import AskedEnv, NodeEnv
 from vm_mgr.ports.node_runner import NodeVerb
 
 __all__ = ["ASKED", "answer", "has"]
@@ -22,7 +22,7 @@ LONGEST_S = 600.0
 MOST_WORDS = 500
 
 
-def answer(env: NodeEnv, words: Sequence[str]) -> str:
+def answer(env: AskedEnv, words: Sequence[str]) -> str:
     """Do it, and give the answer; raises INVALID for words that ask for anything else."""
     try:
         verb = NodeVerb(words[0]) if words else None
@@ -33,7 +33,7 @@ def answer(env: NodeEnv, words: Sequence[str]) -> str:
     return f"{ASKED} {_do(env, verb, words)}"
 
 
-def _do(env: NodeEnv, verb: NodeVerb, words: Sequence[str]) -> str:
+def _do(env: AskedEnv, verb: NodeVerb, words: Sequence[str]) -> str:
     match verb:
         case NodeVerb.CLOCK:
             _require(words, 1)
@@ -55,8 +55,8 @@ def _do(env: NodeEnv, verb: NodeVerb, words: Sequence[str]) -> str:
             _, name, _ = read_words(words, 2)
             keep_here(env, name)
             return "kept"
-        case NodeVerb.HAS:
-            return has(env, words[1:])
+        case NodeVerb.HAS | NodeVerb.DISKS:
+            return has(env, words[1:]) if verb is NodeVerb.HAS else env.node_disks.do(words[1:])
         case _:
             assert_never(verb)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from vm_mgr.model.cluster import NodeName
 
-__all__ = ["Clone", "ClusterParts", "Dependency", "DiskResource", "Role", "disk_id", "renamed_id"]
+__all__ = ["OURS", "Clone", "ClusterParts", "Dependency", "DiskResource", "Role", "disk_id", "renamed_id"]
 
 OURS = "vm-mgr-disk-"
 

@@ -114,6 +114,7 @@ class DiskKind(Enum):
 
     NETWORK = "network"
     FILE = "file"  # by the same path on every node
+    BLOCK = "block"  # a device, by the same path on every node that has it
 
 
 # The usage of the secret with which libvirt reaches Ceph, on every node (deploy/roles/libvirt).

@@ -11,21 +11,39 @@ from collections.abc import Mapping
 
 from vm_mgr.agent.peer_fence import LONGEST_S, fence_peer, split_brain, unfence_peer
 from vm_mgr.drbd_wiring import handler_env
-from vm_mgr.model.peer_fence import Verdict
+from vm_mgr.model.peer_fence import SAFE, Verdict
 from vm_mgr.ports.peer_fence import PeerFenceEnv
 
 __all__ = ["main", "peer_name", "serve"]
+
+# Longer than DRBD takes to connect.
+RECONNECTED_S = 20.0
 
 
 def main(name: str, words: list[str]) -> int:
     """Give the exit status; a process that hangs ends with the one that keeps writes frozen."""
     signal.signal(signal.SIGALRM, lambda *_: os._exit(Verdict.DOUBT.value))
     signal.alarm(int(LONGEST_S))
-    if name == "drbd-unfence-peer":
-        if os.fork():
-            return 0  # DRBD does nothing else until its handler ends
-        os.setsid()
-    return serve(handler_env(os.environ), name, words, os.environ)
+    env = handler_env(os.environ)
+    if name == "drbd-unfence-peer" and not _is_child():
+        return 0  # DRBD does nothing else until its handler ends
+    status = serve(env, name, words, os.environ)
+    if name == "drbd-fence-peer" and Verdict(status) in SAFE and _is_child():
+        # The link may have come back at this moment. Then there is no resync at whose end DRBD would ask.
+        env.clock.sleep(RECONNECTED_S)
+        serve(env, "drbd-unfence-peer", [], os.environ)
+    return status
+
+
+def _is_child() -> bool:
+    """Go on twice: True in the one that DRBD does not wait for."""
+    if os.fork():
+        return False
+    os.setsid()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nothing, stream)
+    return True
 
 
 def serve(env: PeerFenceEnv, name: str, words: list[str], environ: Mapping[str, str]) -> int:

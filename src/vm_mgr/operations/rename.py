@@ -1,15 +1,18 @@
 """Give a VM another name."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 
 from vm_mgr.errors import Kind, ProgramError, VmMgrError, raise_all
 from vm_mgr.model.intent import Intent
 from vm_mgr.model.vm import VmName, VmStatus, name_problems
+from vm_mgr.operations.disable import expected_of
+from vm_mgr.operations.enable import resource_for
 from vm_mgr.operations.lifecycle.saved_memory import saved_problems
 from vm_mgr.operations.status import status
 from vm_mgr.operations.storage.free import require_free
 from vm_mgr.operations.storage.overlay import noted_problems
-from vm_mgr.operations.support.locking import first_change, locked, with_intent
+from vm_mgr.operations.support.locking import REFUSALS, first_change, locked, with_intent
 from vm_mgr.operations.support.preconditions import node_name_error, quorum_problems, require_defined
 from vm_mgr.ports.env import Env
 
@@ -36,15 +39,17 @@ def rename(env: Env, name: VmName, new: VmName) -> VmStatus:
         raise_all(problems + saved_problems(env, name) + noted_problems(env, name))
         with suppress(ProgramError):  # a disk that is damaged is renamed too
             require_free(env, name, "not renamed")
-        details = {"old": name, "new": new}
+        details = {"old": str(name), "new": str(new)}
+        if resource is not None and _has_disks(env, name):
+            details["again"] = "yes"
         # Both names lead to the intent: whichever is used next recovers it.
         with (
             with_intent(env, new, "rename", **details) as one,
             with_intent(env, name, "rename", **details) as other,
         ):
             with first_change(one, other):
-                env.storage.rename(name, new)
-            _follow(env, name, new)
+                _rename(env, name, new, details)
+            _follow(env, name, new, details)
     return status(env, new)
 
 
@@ -57,8 +62,8 @@ def recover(env: Env, name: VmName, intent: Intent) -> bool | None:  # noqa: ARG
         env.storage.definitions.exists(old) or env.storage.definitions.exists(new)
     )
     if finishes:
-        env.storage.rename(old, new)
-        _follow(env, old, new)
+        _rename(env, old, new, intent.details)
+        _follow(env, old, new, intent.details)
     for one in marked_ones:
         env.intent_log.erase(one)
     return True if finishes else None
@@ -67,7 +72,34 @@ def recover(env: Env, name: VmName, intent: Intent) -> bool | None:  # noqa: ARG
 recover_others = recover
 
 
-def _follow(env: Env, old: VmName, new: VmName) -> None:
+def _rename(env: Env, old: VmName, new: VmName, details: Mapping[str, str]) -> None:
+    """Rename what is stored; disks that are resources of the cluster leave it before, and come back after.
+
+    Under two names the cluster would have one disk twice, and stop the one as it begins to watch the other.
+    """
+    if details.get("again") and env.storage.definitions.exists(old):
+        env.cluster.remove(old, expected_of(env, old))
+    try:
+        env.storage.rename(old, new)
+    except VmMgrError as error:
+        if details.get("again") and error.kind in REFUSALS:
+            _put_back(env, old)
+        raise
+
+
+def _put_back(env: Env, name: VmName) -> None:
+    """Have the cluster know the stopped VM."""
+    if name not in env.cluster.state().resources:
+        settings = env.storage.definitions.settings(name)
+        env.cluster.add(resource_for(env, name, settings, start=False))
+
+
+def _has_disks(env: Env, name: VmName) -> bool:
+    label = env.storages.label_of(name)
+    return bool(label and env.storages.cluster_parts(label, name).disks)
+
+
+def _follow(env: Env, old: VmName, new: VmName, details: Mapping[str, str]) -> None:
     """Have definition and cluster follow; each step finds out by itself whether it was done."""
     kept = env.storage.definitions.metadata(new)
     if kept.get("vm_name") != new:
@@ -80,3 +112,5 @@ def _follow(env: Env, old: VmName, new: VmName) -> None:
         xml = env.definitions.renamed(kept["xml"], new, sources)
         env.storage.definitions.describe(new, {"xml": xml, "vm_name": new})
     env.cluster.rename(old, new)
+    if details.get("again"):
+        _put_back(env, new)

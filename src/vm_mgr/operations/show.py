@@ -8,6 +8,7 @@ from vm_mgr.model.cluster import ClusterState, Failure, Node, NodeName, Resource
 from vm_mgr.model.failover import arrival
 from vm_mgr.model.intent import Intent
 from vm_mgr.model.node_requirements import MISSING
+from vm_mgr.model.replication import Trouble, troubles
 from vm_mgr.model.requirement_words import text
 from vm_mgr.model.saved_state import SavedState
 from vm_mgr.model.storage import DiskInfo, Snapshot
@@ -27,6 +28,7 @@ from vm_mgr.ports.cluster import Configured, Constraint, ResourceOperation, VmRe
 from vm_mgr.ports.definition import Machine
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.hypervisor import Domains
+from vm_mgr.ports.replication import Replicated
 from vm_mgr.reports import Level, Note
 
 __all__ = ["Colocation", "Readiness", "Shown", "show", "show_definition"]
@@ -92,6 +94,9 @@ def show(env: Env, name: VmName) -> Shown:
     looks = _Looks(env)
     shown = _stored(env, looks, name, configured, resource)
     words: Sequence[str] = ()
+    sides = looks.at("replication", lambda: _troubles(env, name, shown.storage)) if shown.storage else ()
+    for trouble in sides or ():
+        env.say(Note(Level.WARNING, trouble.code, trouble.text, trouble.hint))
     if shown.machine is not None:
         words = looks.at("readiness", lambda: _requirements(env, name)) or ()
         for problem in looks.at("disks in use", lambda: disk_problems(env, state, name)) or ():
@@ -160,6 +165,11 @@ def _tell_next_start(env: Env, seen: VmStatus, stored: Machine) -> None:
     if differs and runs.memory_bytes:
         text = f"until its next start {seen.name} runs with {' and '.join(differs)}"
         env.say(Note(Level.INFO, "next-start", text, f"vm-mgr restart {seen.name}"))
+
+
+def _troubles(env: Env, name: VmName, label: str) -> Sequence[Trouble]:
+    storage = env.storages.get(label)
+    return troubles(name, storage.sides(name)) if isinstance(storage, Replicated) else ()
 
 
 def _requirements(env: Env, name: VmName) -> Sequence[str]:

@@ -83,7 +83,7 @@ class Move(NamedTuple):
     to: the node; without one it is any but the source and those to avoid. chosen: which of these the cluster
     would take now; it keeps to that one. Pacemaker restarts a VM that is half on its way when another node
     becomes the better one, as by the move of another VM. options: words KEY=VALUE for the agent, with this
-    move only.
+    move only. both_promoted: meanwhile its promotable disks may be promoted at two nodes.
     """
 
     name: VmName
@@ -93,6 +93,7 @@ class Move(NamedTuple):
     chosen: NodeName | None = None
     options: str = ""
     lifetime_s: int = 0
+    both_promoted: bool = False
 
 
 class SideEffect(Enum):
@@ -255,7 +256,11 @@ class Moves(Protocol):
         ...
 
     def end_move(self, name: VmName) -> None:
-        """Remove the constraint of begin_move; absent is fine."""
+        """Remove the constraint of begin_move; absent is fine.
+
+        Where disks could be promoted at two nodes the VM is kept where it runs until one of them is demoted,
+        or for a minute. One that is between two nodes keeps it all until its lifetime is over.
+        """
         ...
 
     def clear_moves(self, name: VmName) -> tuple[Constraint, ...]:

@@ -6,9 +6,10 @@ from typing import Protocol
 from vm_mgr.config import StorageSettings
 from vm_mgr.ports.env import Env
 from vm_mgr.ports.evidence import Evidence
+from vm_mgr.ports.node_disks import NodeDisks
 from vm_mgr.ports.timers import Timers
 
-__all__ = ["NodeEnv"]
+__all__ = ["AskedEnv", "NodeEnv"]
 
 
 class NodeEnv(Env, Protocol):
@@ -32,4 +33,13 @@ class NodeEnv(Env, Protocol):
     @property
     def storage_settings(self) -> StorageSettings:
         """The configuration's part about storages."""
+        ...
+
+
+class AskedEnv(NodeEnv, Protocol):
+    """What also a node is handed that does something for another one."""
+
+    @property
+    def node_disks(self) -> NodeDisks:
+        """This node's halves of replicated disks; raises NOT_SUPPORTED where no storage has such."""
         ...

@@ -14,7 +14,7 @@ class NodeVerb(StrEnum):
     CLOCK gives its wall clock in seconds. PROCESS PID BIRTH says `ended` or `lives`. BEGIN_HOLD NAME HOW
     SECONDS and END_HOLD NAME are those of ports/holds. KEEP_NVRAM NAME brings what has
     changed of its UEFI variables and TPM to the storage, and says `kept`. HAS WORD... gives WORD=ANSWER for
-    each requirement of which the node can tell.
+    each requirement of which the node can tell. DISKS STEP NUMBER... is that of ports/node_disks.
     """
 
     CLOCK = "clock"
@@ -23,6 +23,7 @@ class NodeVerb(StrEnum):
     END_HOLD = "end"
     KEEP_NVRAM = "keep-nvram"
     HAS = "has"
+    DISKS = "disks"
 
 
 class NodeRunner(Protocol):

@@ -21,7 +21,11 @@ class FenceConstraints(Protocol):
         ...
 
     def look(self, resource: str, peer: str, stamp: str) -> View:
-        """See the peer and the constraint; whether others know it is asked if it has this stamp."""
+        """See the peer and the constraint.
+
+        Only if that has this stamp is asked what an answer to DRBD goes by: who has fenced the peer, whether
+        there is quorum at this moment, whether others know the constraint.
+        """
         ...
 
     def create(self, resource: str, clone: str, stamp: str) -> bool:

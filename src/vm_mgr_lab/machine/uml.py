@@ -1,9 +1,9 @@
-"""A lab machine with a kernel of its own: a User-Mode Linux process over an overlay of the node image.
+"""A lab machine with a kernel of its own: a User-Mode Linux process over the node image.
 
-It needs neither KVM nor a module of the host. Its root is the overlay itself (hostfs), so what it wrote is
-readable from outside; like the containers' it is volatile. Its disks are files: one of its own and those that
-all nodes share. Its cards are taps in the switch's namespace; a third one, which no fault of the lab cuts,
-carries what is run on it from outside.
+It needs neither KVM nor a module of the host. The image is read-only (hostfs); over it lies the node's system
+disk, a file as its other disks. What the lab reads from outside, guests' consoles and which QEMUs there are,
+is in folders of the host. Its cards are taps in the switch's namespace; a third one, which no fault of the
+lab cuts, carries what is run on it from outside.
 """
 
 import shlex
@@ -12,34 +12,35 @@ from pathlib import Path
 
 from vm_mgr_lab.cgroup import Cgroup
 from vm_mgr_lab.errors import LabError
-from vm_mgr_lab.machine.port import INSIDE, SHARE
-from vm_mgr_lab.network import switch_namespace
+from vm_mgr_lab.machine.port import INSIDE
+from vm_mgr_lab.network import switch_namespace, tap_name
 from vm_mgr_lab.paths import Paths
 from vm_mgr_lab.process import run, spawn
 from vm_mgr_lab.topology import NETWORKS, SERVICE, Node, OwnKernel
 
 __all__ = ["RUNNING", "UmlMachine", "personalise"]
 
-RUNNING = "/etc/vm-mgr-lab/running"  # the VMs whose QEMUs run there, see layer/
+RUNNING = "/var/lib/vm-mgr-lab/running"  # the VMs whose QEMUs run there, see layer/
+# Folders of a node that are folders of the host.
+OUTSIDE = ("/var/lib/vm-mgr-lab", "/var/log/libvirt/qemu")
+SYSTEM_DISK_MIB = 4096
 
-# $1 seconds, $2 image with the C library, $3 layers, $4 the node's folder, $5 kernel, $6 share, $7 shared
-# disks. All is mounted in a namespace that ends with the machine. A kernel that ends within two seconds
-# has not booted at all; 10 is the exit status after a node's own power-off, see kernel.py.
+# $1 seconds, $2 image with the C library, $3 layers, $4 the node's folder, $5 kernel, $6 shared disks. All is
+# mounted in a namespace that ends with the machine. A kernel that ends within two seconds has not booted at
+# all; 10 is the exit status after a node's own power-off, see layer/.
 MOUNT_AND_BOOT = """\
 sleep "$1"
 image=$2
-rm -rf "$4/work/work/incompat"  # what an earlier volatile mount left, see overlayfs.rst
 mount -t tmpfs tmpfs "$image/mnt"
-for part in root node kernel share disks ram; do mkdir "$image/mnt/$part"; done
-mount -t overlay overlay -o "lowerdir=$3,upperdir=$4/upper,workdir=$4/work,volatile" "$image/mnt/root"
+for part in root node kernel disks ram; do mkdir "$image/mnt/$part"; done
+mount -t overlay overlay -o "lowerdir=$3" "$image/mnt/root"
 mount --bind "$4" "$image/mnt/node"
 mount --bind "$5" "$image/mnt/kernel"
-mount --bind "$6" "$image/mnt/share"
-mount --bind "$7" "$image/mnt/disks"
+mount --bind "$6" "$image/mnt/disks"
 mount --rbind /dev "$image/dev"
 mount -t proc proc "$image/proc"
 ulimit -c 0
-shift 7
+shift 6
 status=0
 while [ "$status" != 10 ]; do
     started=$(date +%s)
@@ -67,7 +68,7 @@ MASKED = (
 # its taps busy; its process ends, and is started again.
 COMMAND_LINE = (
     "con=null ssl=null con0=null,fd:1 loglevel=4 seccomp=auto root=/dev/root rootfstype=hostfs "
-    "rootflags=/mnt/root/ rw init=/lib/systemd/systemd systemd.show_status=0 audit=0 apparmor=0 "
+    "rootflags=/mnt/root/ ro init=/usr/sbin/vm-mgr-lab-init systemd.show_status=0 audit=0 apparmor=0 "
     "net.ifnames=0 panic=1 noreboot pty.legacy_count=0"
 )
 START = """\
@@ -76,8 +77,10 @@ while [ ! -e /sys/class/net/vec{last} ]; do sleep 0.05; done
 ip -batch - <<CARDS
 {cards}
 CARDS
-mkdir -p {share}
-mount -t hostfs none {share} -o hostfs=/mnt/share
+for folder in {outside}; do
+    mkdir -p $folder
+    mount -t hostfs none $folder -o hostfs=/mnt/node/outside$folder
+done
 """
 SSH_OPTIONS = {
     "StrictHostKeyChecking": "no",
@@ -96,7 +99,7 @@ QUOTED = 'n=$1; shift; to=("${@:1:n}"); shift "$n"; exec "${to[@]}" "${*@Q}"'
 
 
 class UmlMachine:
-    """One node: folder holds upper, work, disk.raw and the console; layers are read-only, topmost first."""
+    """One node: folder holds upper, its disks, outside and the console; all layers are read-only."""
 
     def __init__(
         self, node: Node, folder: Path, layers: Sequence[Path], kernel: OwnKernel, *, paths: Paths
@@ -114,13 +117,14 @@ class UmlMachine:
         """Start booting after some seconds of firmware, return at once; one that is on is left alone."""
         if self.is_on():
             return
-        for part in ("upper", "work"):
-            (self._folder / part).mkdir(parents=True, exist_ok=True)
-        self._paths.shared.mkdir(parents=True, exist_ok=True)
+        for folder in ("upper", *(f"outside{outside}" for outside in OUTSIDE)):
+            (self._folder / folder).mkdir(parents=True, exist_ok=True)
         self._paths.disks.mkdir(parents=True, exist_ok=True)
         for file, mib in self._disks().items():
             if not file.exists():
                 run(["truncate", "--size", f"{mib}M", file])
+                if file == self._system_disk:
+                    run(["mkfs.ext4", "-q", "-m", "0", "-E", "nodiscard", file])
         self._cgroup.remove()
         self._cgroup.create()
         argv = [
@@ -130,25 +134,29 @@ class UmlMachine:
             *("sh", "-ec", MOUNT_AND_BOOT, "sh"),
             str(after_s),
             self._kernel.loader,
-            ":".join(str(layer) for layer in self._layers),
+            ":".join(str(layer) for layer in (self._folder / "upper", *self._layers)),
             str(self._folder),
             self._kernel.folder,
-            str(self._paths.shared),
             str(self._paths.disks),
             *self.kernel_command(),
         ]
         spawn(argv, console=self._folder / "console.log")
 
+    @property
+    def _system_disk(self) -> Path:
+        return self._folder / "system.raw"
+
     def _disks(self) -> dict[Path, int]:
-        """Return the node's own disk and those that it shares, with their sizes in MiB."""
+        """Return the node's own disks and those that it shares, with their sizes in MiB."""
         shared = enumerate(self._kernel.shared_disks_mib, start=1)
         return {
+            self._system_disk: SYSTEM_DISK_MIB,
             self._folder / "disk.raw": self._kernel.disk_mib,
             **{self._paths.disks / f"shared-{number}.raw": mib for number, mib in shared},
         }
 
     def kernel_command(self) -> list[str]:
-        """Return the kernel's process with its devices; ubda, which would be its root, stays empty."""
+        """Return the kernel's process with its devices."""
         shared = range(1, len(self._kernel.shared_disks_mib) + 1)
         cards = enumerate((*NETWORKS, SERVICE))
         return [
@@ -156,12 +164,13 @@ class UmlMachine:
             f"mem={self._kernel.memory_mib}M",
             f"umid={self._node.name}",
             "uml_dir=/mnt/node/uml",
+            "ubd0=/mnt/node/system.raw",
             "ubd1=/mnt/node/disk.raw",
             # c: several machines have it open.
             *(f"ubd{number + 1}c=/mnt/disks/shared-{number}.raw" for number in shared),
             # Without gro the driver drops what the switch has not cut into frames.
             *(
-                f"vec{number}:transport=tap,ifname={self._node.name}-{network},depth=64,gro=1,"
+                f"vec{number}:transport=tap,ifname={tap_name(self._node, network)},depth=64,gro=1,"
                 f"mac=52:54:00:71:{number:02x}:{self._node.index:02x}"
                 for number, network in cards
             ),
@@ -225,8 +234,8 @@ class UmlMachine:
         ]
 
 
-def personalise(node: Node, disk: Path) -> None:
-    """Write onto a new node's disk what sets up its cards, with the addresses that containers have too."""
+def personalise(node: Node, upper: Path) -> None:
+    """Write into a new node's topmost layer what sets up its cards, with the addresses of a container."""
     cards = [
         "link set lo up",
         # Its address first: a bridge that takes over its card's later is another machine to its neighbours.
@@ -242,7 +251,7 @@ def personalise(node: Node, disk: Path) -> None:
         f"address add {node.address('cluster')}/24 dev cluster0",
         f"address add {node.service_address}/24 dev service0",
     ]
-    file = disk / "etc/vm-mgr-lab/start"
+    file = upper / "etc/vm-mgr-lab/start"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(START.format(last=len(NETWORKS), cards="\n".join(cards), share=SHARE))
+    file.write_text(START.format(last=len(NETWORKS), cards="\n".join(cards), outside=" ".join(OUTSIDE)))
     file.chmod(0o755)

@@ -99,9 +99,11 @@ def test_each_node_has_its_disks_and_cards(tmp_path: Path) -> None:
     own = OwnKernel(folder="/kernel", loader="/image", shared_disks_mib=(64,))
     paths = Paths(state=tmp_path, cache=tmp_path)
     command = uml.UmlMachine(node, tmp_path / "n2", [], own, paths=paths).kernel_command()
-    assert {"ubd1=/mnt/node/disk.raw", "ubd2c=/mnt/disks/shared-1.raw"} <= set(command)
+    assert {"ubd0=/mnt/node/system.raw", "ubd1=/mnt/node/disk.raw", "ubd2c=/mnt/disks/shared-1.raw"} <= set(
+        command
+    )
     cards = [word.split("ifname=")[1].split(",")[0] for word in command if word.startswith("vec")]
-    assert cards == ["n2-admin", "n2-cluster", "n2-service"]
+    assert cards == ["n2-admin-t", "n2-cluster-t", "n2-service-t"]
     assert shlex.join(command) == " ".join(command)  # the kernel splits its command line at blanks
 
 

@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 # Which attribute of <source> says where a disk is.
-SOURCE = {DiskKind.NETWORK: "name", DiskKind.FILE: "file"}
+SOURCE = {DiskKind.NETWORK: "name", DiskKind.FILE: "file", DiskKind.BLOCK: "dev"}
 PREFIX = {"virtio": "vd", "ide": "hd", "fdc": "fd"}
 # What libvirt takes from the name of a target without a bus.
 BUS_OF_PREFIX = {"vd": "virtio", "hd": "ide", "sd": "scsi", "fd": "fdc", "xvd": "xen", "ubd": "uml"}

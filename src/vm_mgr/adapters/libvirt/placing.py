@@ -59,7 +59,11 @@ OF_BUS = {
 # What a guest has flushed is on the disk with each of these. A file that several nodes mount can only migrate
 # live with those that leave the page cache out.
 DIRECT = ("none", "directsync")
-SAFE_CACHES = {DiskKind.NETWORK: (*DIRECT, "writethrough", "writeback"), DiskKind.FILE: DIRECT}
+SAFE_CACHES = {
+    DiskKind.NETWORK: (*DIRECT, "writethrough", "writeback"),
+    DiskKind.FILE: DIRECT,
+    DiskKind.BLOCK: DIRECT,
+}
 
 
 def put_in_place(devices: etree._Element, disks: Sequence[Disk], own: Sequence[str] = ()) -> list[str]:

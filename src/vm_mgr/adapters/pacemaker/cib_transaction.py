@@ -1,6 +1,6 @@
 """Change what the CIB has of VMs and their moves."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from threading import Thread
@@ -128,9 +128,18 @@ class CibEditor:
         """Look which of these would not be started, and why."""
         return self._foresight().bars(names)
 
-    def end_move(self, name: VmName) -> None:
-        """Remove the constraint of a move."""
-        self._edit(lambda cib: moves.sweep_moves(cib, name, self._long_ago()))
+    def end_move(self, name: VmName, where: Callable[[], Sequence[NodeName]]) -> None:
+        """Remove the constraint of a move; where tells the nodes on which the VM is."""
+
+        def change(cib: etree._Element) -> None:
+            if not moves.may_be_promoted_twice(cib, name):
+                moves.sweep_moves(cib, name, self._long_ago())
+            elif len(nodes := where()) == 1:
+                moves.keep_at(cib, name, nodes[0], self._utc(cib) + moves.KEPT_S)
+            elif not nodes:
+                moves.sweep_moves(cib, name, self._long_ago())
+
+        self._edit(change)
 
     def recover_blocked(self, name: VmName, *, lifetime_s: int) -> None:
         """Have it recovered."""

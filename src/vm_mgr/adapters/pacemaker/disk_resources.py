@@ -145,7 +145,8 @@ def _read(cib: etree._Element, element: etree._Element) -> DiskResource:
     ident, cloned = str(element.get("id")), element.tag == "clone"
     primitive = element.find("primitive") if cloned else element
     assert primitive is not None  # noqa: S101 - the schema wants one in a clone, and we put it there
-    meta = _pairs(element, "meta_attributes")
+    meta = _pairs(element, "meta_attributes[not(rule)]")  # what a move has added ends with it
+    meta.pop("target-role", None)
     promotable = cloned and meta.pop("promotable", "") == "true"
     timeouts_s = {
         str(op.get("name")): round(seconds(str(op.get("timeout", ""))) or 0)

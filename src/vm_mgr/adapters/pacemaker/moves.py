@@ -19,10 +19,22 @@ from vm_mgr.adapters.pacemaker.cib_xml import (
     section,
 )
 from vm_mgr.model.cluster import OWN_AGENT, NodeName
+from vm_mgr.model.resource import disk_id
 from vm_mgr.model.vm import TargetRole, VmName
 from vm_mgr.ports.cluster import Move, VmResource
 
-__all__ = ["HIBERNATION", "MOVE", "add_move", "add_restart", "block_on_failure", "hibernate", "sweep_moves"]
+__all__ = [
+    "HIBERNATION",
+    "KEPT_S",
+    "MOVE",
+    "add_move",
+    "add_restart",
+    "block_on_failure",
+    "hibernate",
+    "keep_at",
+    "may_be_promoted_twice",
+    "sweep_moves",
+]
 
 MOVE = "vm-mgr-move-"
 RESTART = "vm-mgr-restart-"
@@ -34,6 +46,13 @@ TERMS_KEY = "vm-mgr-move"
 HIBERNATION = "vm-mgr-hibernation"
 
 
+# Attributes of a disk's clone, by which it may be promoted at two nodes for the time of a move.
+BOTH = "..both"
+# For so long a VM is kept at its node when that ends. Else Pacemaker could demote the disk under it: of two
+# that are promoted equally well it takes the node that comes first.
+KEPT_S = 60
+
+
 def add_move(cib: etree._Element, move: Move, expires_utc: float) -> None:
     """Add the temporary constraint of a move, with a date after which Pacemaker ignores it.
 
@@ -41,6 +60,11 @@ def add_move(cib: etree._Element, move: Move, expires_utc: float) -> None:
     """
     name = move.name
     sweep_moves(cib, name, 0)  # what other VMs have is none of ours: they may be on their way
+    if move.both_promoted:
+        for clone in _promotable(cib, name):
+            ident = f"{clone.get('id')}{BOTH}"
+            _nvset_until(clone, ident, {"promoted-max": "2"}, expires_utc).set("score", "INFINITY")
+        expires_utc += KEPT_S
     if move.to:
         _locate(cib, name, "", "INFINITY", [move.to], expires_utc)
     else:
@@ -98,6 +122,30 @@ def sweep_moves(cib: etree._Element, name: VmName, now_utc: float) -> None:
         owner = element.get("rsc") or next(element.iterancestors("primitive")).get("id")
         if expired or owner == name:
             detach(element)
+    for clone in _promotable(cib, name):
+        for element in _both(clone):
+            detach(element)
+
+
+def may_be_promoted_twice(cib: etree._Element, name: VmName) -> bool:
+    """Tell whether a move lets disks of a VM be promoted at two nodes."""
+    return any(_both(clone) for clone in _promotable(cib, name))
+
+
+def keep_at(cib: etree._Element, name: VmName, node: NodeName, expires_utc: float) -> None:
+    """Let disks be promoted at one node again: where the VM runs, which it may not leave meanwhile."""
+    sweep_moves(cib, name, 0)
+    _locate(cib, name, "", "INFINITY", [node], expires_utc)
+
+
+def _promotable(cib: etree._Element, name: VmName) -> list[etree._Element]:
+    path = "configuration/resources/clone[starts-with(@id, $name)]"
+    wanted = "meta_attributes/nvpair[@name='promotable' and @value='true']"
+    return [one for one in find(cib, path, name=disk_id(name, "")) if find(one, wanted)]
+
+
+def _both(clone: etree._Element) -> list[etree._Element]:
+    return find(clone, "meta_attributes[@id=$name]", name=f"{clone.get('id')}{BOTH}")
 
 
 def block_on_failure(move: etree._Element, name: str) -> None:

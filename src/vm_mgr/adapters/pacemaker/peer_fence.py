@@ -44,10 +44,12 @@ class PacemakerPeers:
         """See the peer, and the constraint."""
         raw = check(self._call("cibadmin", "--query")).stdout
         view = parse_view(raw, resource, peer, self._node)
+        if not stamp or view.stamp != stamp:
+            return view  # nothing is answered yet: the rest is asked once the constraint is there
         if view.peer is Peer.FENCED and not self._was_fenced(peer):
             view = view._replace(peer=Peer.LEFT)
         live = view.quorate and self._call("crm_node", "--quorum").stdout.strip() == "1"
-        known = live and bool(stamp) and view.stamp == stamp and self._is_known(raw, resource, peer, view)
+        known = live and self._is_known(raw, resource, peer, view)
         return view._replace(quorate=live, known=known)
 
     def create(self, resource: str, clone: str, stamp: str) -> bool:

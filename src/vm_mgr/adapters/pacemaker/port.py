@@ -147,7 +147,7 @@ class Pacemaker:
 
     def end_move(self, name: VmName) -> None:
         """Remove the constraint of a move."""
-        self._editor().end_move(name)
+        self._editor().end_move(name, lambda: self._nodes_of(name))
 
     def clear_moves(self, name: VmName) -> tuple[Constraint, ...]:
         """Remove what moves left."""
@@ -205,6 +205,10 @@ class Pacemaker:
         from vm_mgr.adapters.pacemaker.cib_definitions import CibDefinitions  # noqa: PLC0415
 
         return CibDefinitions(Cib(self.runner, self.clock))
+
+    def _nodes_of(self, name: VmName) -> tuple[NodeName, ...]:
+        resource = self.state().resources.get(name)
+        return resource.nodes if resource is not None else ()
 
     def _claimed_editor(self) -> CibEditor:
         self.require()

@@ -46,6 +46,15 @@ class Mount:
         self.files = files or Files()
         self.patience_s = patience_s
 
+    @classmethod
+    def own_of(cls, root: Path) -> Mount:
+        """Give a directory that only this node has, made at its first use."""
+        with _translated(f"can't make {root}", root):
+            root.mkdir(parents=True, exist_ok=True)
+        mount = cls(root)
+        mount.initialise()
+        return mount
+
     @property
     def own(self) -> Path:
         """Where everything is that belongs to no single VM."""

@@ -3,14 +3,11 @@
 import json
 from collections.abc import Mapping
 from math import isfinite
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from vm_mgr.model.numbers import whole_number
+from vm_mgr.model.settings_text import own_notes, settings_from_data, settings_to_data
 from vm_mgr.model.storage import Consistency, Snapshot
 from vm_mgr.model.vm import VmSettings
-
-if TYPE_CHECKING:
-    from vm_mgr.model.settings import Setting
 
 __all__ = ["Record", "parse", "render"]
 
@@ -56,13 +53,7 @@ def render(record: Record) -> str:
     }
     <BLANKLINE>
     """
-    defaults = VmSettings()._asdict()
-    given = record.settings._replace(user_metadata={})._asdict()
-    settings = {
-        key: dict(value) if isinstance(value, Mapping) else value
-        for key, value in given.items()
-        if value != defaults[key]
-    }
+    settings = settings_to_data(record.settings)
     snapshots = {
         name: one and {"taken_utc": one.taken_utc, "consistency": one.consistency.value}
         for name, one in record.snapshots.items()
@@ -81,19 +72,12 @@ def parse(raw: str) -> Record:
     >>> parse(render(Record(VmSettings(priority=7), {"owner": "me"}))).settings.priority
     7
     """
-    from vm_mgr.model.settings import of_sort  # noqa: PLC0415 - not for `list`
 
     whole = json.loads(raw)
     if not isinstance(whole, dict):
         raise ValueError("it is not an object")  # noqa: TRY004 - one kind of failure for the caller
     keys = _texts(whole.get("metadata"))
-    given = _object(whole.get("settings"))
-    values: dict[str, Any] = {one.name: given[one.name] for one in of_sort("text") if _is_text(given, one)}
-    values |= {one.name: given[one.name] for one in of_sort("number") if _is_number(given, one)}
-    values |= {one.name: _texts(given.get(one.name)) for one in of_sort("pairs")}
-    values |= {one.name: given.get(one.name) is True for one in of_sort("flag")}
-    own = {key: text for key, text in keys.items() if not key.startswith("_") and key != "vm_name"}
-    settings = VmSettings(**{**values, "user_metadata": own})
+    settings = settings_from_data(_object(whole.get("settings")), own_notes(keys))
     snapshots = {name: _snapshot(name, one) for name, one in _object(whole.get("snapshots")).items()}
     return Record(settings, keys, snapshots)
 
@@ -113,16 +97,6 @@ def _snapshot(name: str, value: object) -> Snapshot | None:
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
     return snapshot if isfinite(snapshot.taken_utc) else None
-
-
-def _is_text(given: Mapping[str, Any], setting: "Setting") -> bool:
-    return isinstance(given.get(setting.name), str)
-
-
-def _is_number(given: Mapping[str, Any], setting: "Setting") -> bool:
-    """Tell what Ceph's adapter would read from text."""
-    value = given.get(setting.name)
-    return type(value) is int and whole_number(str(value), signed=setting.signed) is not None
 
 
 def _texts(value: object) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from vm_mgr.errors import VmMgrError
 from vm_mgr.model.cluster import ClusterState, NodeName, Resource
-from vm_mgr.model.resource import ClusterParts
+from vm_mgr.model.resource import Clone, ClusterParts
 from vm_mgr.model.vm import TargetRole, VmName, VmSettings, VmStatus
 from vm_mgr.operations.lifecycle.waiting import known_settings
 from vm_mgr.operations.migration.options import Target
@@ -21,11 +21,23 @@ from vm_mgr.ports.cluster import Move, Simulation, VmResource
 from vm_mgr.ports.env import Env
 from vm_mgr.reports import Level, Note, Progress
 
-__all__ = ["Facts", "Guest", "Targets", "configured_vm", "load", "load_guest", "load_targets", "simulate"]
+__all__ = [
+    "Facts",
+    "Guest",
+    "Targets",
+    "configured_vm",
+    "load",
+    "load_guest",
+    "load_targets",
+    "simulate",
+]
 
 
 class Facts(NamedTuple):
-    """What the cluster and the storage say of a VM before its move."""
+    """What the cluster and the storage say of a VM before its move.
+
+    both_promoted: whether its disks have to be promoted at two nodes meanwhile.
+    """
 
     state: ClusterState
     before: Resource
@@ -33,6 +45,7 @@ class Facts(NamedTuple):
     source: NodeName
     vm: VmResource
     settings: VmSettings
+    both_promoted: bool = False
 
 
 class Guest(NamedTuple):
@@ -67,7 +80,9 @@ def configured_vm(env: Env, name: VmName) -> VmResource:
 def load(env: Env, state: ClusterState, before: Resource, seen: VmStatus) -> Facts:
     """Add to a look at the cluster what is configured and stored."""
     source = NodeName(seen.node)
-    return Facts(state, before, seen, source, configured_vm(env, seen.name), known_settings(env, seen.name))
+    vm = configured_vm(env, seen.name)
+    both = vm.live_migration and any(disk.clone is Clone.PROMOTABLE for disk in vm.disks)
+    return Facts(state, before, seen, source, vm, known_settings(env, seen.name), both)
 
 
 def load_guest(env: Env, name: VmName, source: NodeName) -> Guest:

@@ -6,13 +6,14 @@ from functools import partial
 from typing import NamedTuple, NoReturn
 
 from vm_mgr.errors import SignalError, raise_all
-from vm_mgr.model.cluster import ClusterState, Failure, Resource
+from vm_mgr.model.cluster import ClusterState, Failure, NodeName, Resource
 from vm_mgr.model.on_move import MoveMethod
 from vm_mgr.model.vm import VmName, VmState, VmStatus
 from vm_mgr.operations.lifecycle.waiting import SETTLED_LOOKS
 from vm_mgr.operations.migration.blocked import release_blocked, running_elsewhere
 from vm_mgr.operations.migration.cancel import cancel_move, undo_move
 from vm_mgr.operations.migration.facts import Facts, configured_vm, load, load_guest
+from vm_mgr.operations.migration.handover import handed_over
 from vm_mgr.operations.migration.job import Job
 from vm_mgr.operations.migration.options import AS_SET, MigrateOptions, Target, advice
 from vm_mgr.operations.migration.outcome import (
@@ -155,6 +156,9 @@ class Migration:
         self.job = Job(self.env, self.name, source, asks=self.order.asks and vm.live_migration)
         timeout_s = longest_s(vm)
         asked(self.env, self.name, "migrate")
+        if self.facts.both_promoted:
+            target = goal.to or self.order.chosen or NodeName("")
+            self._held.enter_context(handed_over(self.env, self.name, target))
         self._held.push(self._take_back)
         move = Move(
             self.name,
@@ -164,6 +168,7 @@ class Migration:
             self.order.chosen,
             options=self.order.words,
             lifetime_s=timeout_s + GRACE_S,
+            both_promoted=self.facts.both_promoted,
         )
         self.env.cluster.begin_move(move)
         return self._look_until(timeout_s)

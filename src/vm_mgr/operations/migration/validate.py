@@ -51,8 +51,9 @@ def order(env: Env, facts: Facts, guest: Guest, goal: Target, options: MigrateOp
     picks = asks and vm.live_migration and terms.strategy is Strategy.AUTO
     if picks:
         env.hypervisor_at(source).begin_dirty_rate(vm.name)
+    move = Move(vm.name, source, goal.to, avoid=goal.avoid, both_promoted=facts.both_promoted)
     with ThreadPoolExecutor(1) as pool:  # the scheduler is asked here, the targets over ssh
-        foreseen = pool.submit(simulate, env, Move(vm.name, source, goal.to, avoid=goal.avoid))
+        foreseen = pool.submit(simulate, env, move)
         targets = load_targets(env, state, vm.name, source, goal, guest if asks else None)
     found = foreseen.result()
     arrival(state, vm, source, targets).require(env.say)

@@ -46,6 +46,7 @@ RECOVERIES = {
     "create": "create",
     "disable": "disable",
     "drop-snapshot": "remove_snapshot",
+    "handover": "migration.handover",
     "pacemaker-remote": "pacemaker_remote",
     "remove": "remove",
     "remove-disk": "remove_disk",

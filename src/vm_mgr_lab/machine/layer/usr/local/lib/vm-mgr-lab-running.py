@@ -10,7 +10,7 @@ import re
 import time
 from pathlib import Path
 
-TOLD = Path("/etc/vm-mgr-lab/running")
+TOLD = Path("/var/lib/vm-mgr-lab/running")
 PERIOD_S = 0.1
 
 
