@@ -117,7 +117,7 @@ def test_two_nodes_are_each_enough_and_the_first_wins_a_tie():
     built = deployment(2)
     assert quorum(built) == ["provider: corosync_votequorum", "two_node: 1", "wait_for_all: 1"]
     found = devices(built)
-    assert found["n1"]["pcmk_delay_base"] == "3s"
+    assert found["n1"]["pcmk_delay_base"] == "n1:3s"
     assert "pcmk_delay_base" not in found["n2"]
 
 
