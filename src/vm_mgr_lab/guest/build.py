@@ -67,7 +67,7 @@ NO_USE = (
 COMMAND_LINE = " ".join(
     (
         "console=ttyS0 quiet panic=1 tsc=unstable",
-        # With one processor the kernel rewrites each of its locked instructions: without KVM that takes long.
+        # With one processor the kernel need not rewrite its locked instructions.
         "noreplace-smp",
         "nokaslr mitigations=off init_on_alloc=0 lsm=capability audit=0 no_timer_check edd=off",
         "pcie_ports=compat 8250.nr_uarts=1",
