@@ -37,7 +37,7 @@ __all__ = [
 
 Say = Callable[[str], None]
 
-BOOT_S = 90
+BOOT_S = 180
 READY_S = 180
 KEPT_LAYERS = 3
 
