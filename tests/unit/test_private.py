@@ -136,6 +136,7 @@ def test_nothing_else_of_ours_makes_files_by_the_umask():
         "cli/edit.py": "mkstemp",
         "cli/man.py": "pages for everybody",
         "cli/guest_access.py": "a picture where its user wants it",
+        "adapters/drbd/node_files.py": "modes of its own; links for QEMU's user",
         "adapters/host/nvram_files.py": "modes of its own, as libvirt has them",
         "adapters/pacemaker/cib_transaction.py": "below a folder of mkdtemp's",
         "adapters/shared_dir/files.py": "chmod and a mode",

@@ -147,7 +147,7 @@ def archive(version: str) -> str:
     }
     files |= {
         f"ocf/{name}": (REPOSITORY / "ocf" / name).read_bytes()
-        for name in (*AGENTS, *(f"{one}.xml" for one in AGENTS), "alert")
+        for name in (*AGENTS, *(f"{one}.xml" for one in AGENTS), "alert", "drbd-handler")
     }
     files |= {f"entry/{name}": (FILES / name).read_bytes() for name in ENTRIES}
     packed = BytesIO()

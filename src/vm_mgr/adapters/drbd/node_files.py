@@ -70,6 +70,7 @@ class NodeFiles:
     def _link(self, record: Record, wanted: dict[str, str]) -> None:
         """Make the links that are wanted; others that lead to the same devices go."""
         self.links.mkdir(parents=True, exist_ok=True)
+        self.links.chmod(0o755)  # QEMU goes through it as a user of its own
         ours = {device(one.minor) for one in record.volumes}
         for path in self.links.iterdir():
             if path.is_symlink() and str(path.readlink()) in ours and path.name not in wanted:

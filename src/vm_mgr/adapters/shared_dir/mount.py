@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from vm_mgr.adapters.shared_dir.files import Files, is_folder, write
 from vm_mgr.bounded import OutOfTimeError, bounded
 from vm_mgr.errors import Kind, VmMgrError
+from vm_mgr.private import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +51,7 @@ class Mount:
     def own_of(cls, root: Path) -> Mount:
         """Give a directory that only this node has, made at its first use."""
         with _translated(f"can't make {root}", root):
-            root.mkdir(parents=True, exist_ok=True)
+            make_folder(root)
         mount = cls(root)
         mount.initialise()
         return mount
