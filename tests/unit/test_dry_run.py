@@ -199,7 +199,7 @@ def test_steps_are_told_in_words_and_in_order(image):
         "store the definition and the settings of new1",
         "put the disks of new1 in place",
         "remove the snapshot vm-mgr-clone-new1 of web1",
-        "write the resource new1: Started, priority 1, migration_network_suffix=-cluster",
+        "write the resource new1: Started, migration_network_suffix=-cluster",
     ]
 
 

@@ -13,7 +13,7 @@ from vm_mgr.errors import VmMgrError
 from vm_mgr.model.migration import parse_terms
 from vm_mgr.model.on_move import on_move_of
 from vm_mgr.model.resource import Role
-from vm_mgr.model.settings import SETTINGS
+from vm_mgr.model.settings import PRIORITY, SETTINGS
 from vm_mgr.model.storage import disk_image
 from vm_mgr.model.vm import TargetRole, VmSettings
 from vm_mgr.ports.cluster import PATTERN
@@ -132,7 +132,7 @@ def _terms(resource: VmResource) -> list[str]:
     given = {
         "live migration": resource.live_migration,
         "hibernates when it is moved": resource.hibernation_s,
-        f"priority {resource.priority}": resource.priority,
+        f"priority {resource.priority}": resource.priority != PRIORITY,
         f"pinned to {resource.pinned_host}": resource.pinned_host,
         f"prefers {resource.preferred_host}": resource.preferred_host,
         "returns there": resource.returns,
