@@ -12,7 +12,7 @@ help: ## show this help
 $(VENV)/.ready: bootstrap pyproject.toml constraints.txt
 	./bootstrap
 
-demo: $(VENV)/.ready ## boot a cluster, create a VM, cut its node's power, watch it come back; STORAGE=drbd (root)
+demo: $(VENV)/.ready ## boot a cluster, create a VM, cut its node's power, watch it come back (root)
 	$(LAB) demo --storage $(STORAGE)
 
 test: $(VENV)/.ready ## lint, unit, contract, arch and lab tests (root)

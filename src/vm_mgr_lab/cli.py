@@ -114,13 +114,14 @@ def _progress() -> "bring.Say":
 @click.option(
     "--kernel",
     type=click.Choice(["host", "own"]),
-    default="host",
-    show_default=True,
-    help="Nodes as containers on the host's kernel, or with a kernel of their own (User-Mode Linux).",
+    help="Nodes as containers on the host's kernel (the default), or with a kernel of their own (User-Mode Linux).",
 )
 @click.option("--nodes", type=int, help="Number of hypervisors; 3, or 2 with a kernel of their own.")
 @click.option(
-    "--observers", type=int, help="Number of nodes that vote and store but run no VM; 0, or 1 likewise."
+    "--observers",
+    type=int,
+    help="Number of nodes that vote and store but run no VM; 0, or with a kernel of their own as many "
+    "as make the votes odd.",
 )
 @click.option(
     "--storage",
@@ -144,7 +145,9 @@ def _progress() -> "bring.Say":
 )
 @click.option("--fresh", is_flag=True, help="Deploy even if the deployed state is cached.")
 @click.option("--bare", is_flag=True, help="Boot the nodes without deploying anything to them.")
-def up(kernel: str, nodes: int | None, observers: int | None, storages: tuple[str, ...], **more: Any) -> None:
+def up(
+    kernel: str | None, nodes: int | None, observers: int | None, storages: tuple[str, ...], **more: Any
+) -> None:
     """Boot a cluster and wait until it is healthy.
 
     \b
@@ -152,15 +155,17 @@ def up(kernel: str, nodes: int | None, observers: int | None, storages: tuple[st
       sudo vm-mgr-lab up --nodes 2 --observers 1
       sudo vm-mgr-lab up --kernel own --storage drbd
     """
-    own = kernel == "own"
+    wanted = kernel or click.get_current_context().find_root().obj or "host"
+    own = wanted == "own"
+    hypervisors = (2 if own else 3) if nodes is None else nodes
     request = bring.Request(
-        hypervisors=nodes or (2 if own else 3),
-        observers=(1 if own and nodes is None else 0) if observers is None else observers,
+        hypervisors=hypervisors,
+        observers=(1 - hypervisors % 2 if own else 0) if observers is None else observers,
         storages=storages or (("drbd",) if own else ("ceph", "shared_dir")),
         own_kernel=own,
         **more,
     )
-    lab = bring.up(_paths(kernel), request, _progress())
+    lab = bring.up(_paths(wanted), request, _progress())
     click.echo("up: " + ", ".join(f"{node.name} {node.address('admin')}" for node in lab.nodes))
 
 

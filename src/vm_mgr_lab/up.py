@@ -96,7 +96,8 @@ def up(paths: Paths, request: Request, say: Say) -> Lab:
 
 def _refuse(request: Request, machines: int) -> None:
     """Refuse what could not work, before anything is made."""
-    if machines % 2 == 0 and machines != 2 and not request.bare:
+    two_alone = machines == 2 and "ceph" not in request.storages
+    if machines % 2 == 0 and not two_alone and not request.bare:
         raise LabError(
             f"{machines} machines can split into two equal halves",
             hint="add an observer: vm-mgr-lab up --nodes 2 --observers 1",

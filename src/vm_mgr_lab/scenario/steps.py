@@ -105,8 +105,9 @@ def kill_qemu(run: Run) -> None:
     """Kill the VM's QEMU with SIGKILL, as the kernel's OOM killer does."""
     run.fault_s = time.time()
     if run.lab.topology.own_kernel:
+        node = run.running_node()
         for one in run.subjects:
-            run.lab.execute(run.running_node(), ["pkill", "-KILL", "-f", f"guest={one.vm},"])
+            run.lab.execute(node, ["pkill", "-KILL", "-f", f"guest={one.vm},"])
         return
     wanted = [f"guest={one.vm},".encode() for one in run.subjects]
     for pid in run.lab.processes(run.running_node()):

@@ -125,6 +125,7 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         (Request(own_kernel=True, storages=("drbd", "ceph")), "no storage drbd and ceph"),
         (Request(storages=("drbd",)), "no DRBD"),
         (Request(hypervisors=4), "two equal halves"),
+        (Request(hypervisors=2), "two equal halves"),  # Ceph needs a majority of its own
     ],
 )
 def test_lab_that_could_not_work_is_refused_before_anything_is_made(
