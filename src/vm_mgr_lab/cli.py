@@ -14,15 +14,15 @@ import click
 from vm_mgr_lab import bmc, demo, deployment, guest, image
 from vm_mgr_lab import up as bring
 from vm_mgr_lab.campaign import campaign
+from vm_mgr_lab.chosen import NODE, lab_paths, the_lab
 from vm_mgr_lab.errors import LabError
+from vm_mgr_lab.faults import FAULTS
 from vm_mgr_lab.lab import Lab
-from vm_mgr_lab.paths import Paths
 from vm_mgr_lab.process import require_programs, require_root
 from vm_mgr_lab.topology import NETWORKS, Topology
 
 __all__ = ["main"]
 
-NODE = click.argument("node")
 DEMO_VM, DEMO_MAC = "demo", 201
 DEMO_NEXT = """
 The cluster is still up:
@@ -91,20 +91,6 @@ def main(ctx: click.Context, *, debug: bool, kernel: str | None) -> None:
     ctx.obj = kernel
 
 
-def _paths(kernel: str | None = None) -> Paths:
-    """Return the folders of the lab that is meant, also for the processes that this one starts."""
-    wanted = kernel or click.get_current_context().find_root().obj
-    found = Paths.of_lab(wanted)
-    os.environ["VM_MGR_LAB_STATE"] = str(found.state)
-    return found
-
-
-def _lab() -> Lab:
-    require_root()
-    require_programs()
-    return Lab.load(_paths())
-
-
 def _progress() -> "bring.Say":
     started = time.monotonic()
     return lambda line: click.echo(f"[{time.monotonic() - started:6.1f} s] {line}", err=True)
@@ -114,7 +100,7 @@ def _progress() -> "bring.Say":
 @click.option(
     "--kernel",
     type=click.Choice(["host", "own"]),
-    help="Nodes as containers on the host's kernel (the default), or with a kernel of their own (User-Mode Linux).",
+    help="Containers on the host's kernel (default), or nodes with a kernel of their own (User-Mode Linux).",
 )
 @click.option("--nodes", type=int, help="Number of hypervisors; 3, or 2 with a kernel of their own.")
 @click.option(
@@ -165,7 +151,7 @@ def up(
         own_kernel=own,
         **more,
     )
-    lab = bring.up(_paths(wanted), request, _progress())
+    lab = bring.up(lab_paths(wanted), request, _progress())
     click.echo("up: " + ", ".join(f"{node.name} {node.address('admin')}" for node in lab.nodes))
 
 
@@ -178,7 +164,7 @@ def build(suites: tuple[str, ...]) -> None:
     Example:
       sudo vm-mgr-lab build --suite trixie --suite bookworm
     """
-    bring.build(_paths(), suites, _progress())
+    bring.build(lab_paths(), suites, _progress())
 
 
 @main.command()
@@ -189,7 +175,7 @@ def down() -> None:
     Example:
       sudo vm-mgr-lab down
     """
-    bring.down(_paths(), _progress())
+    bring.down(lab_paths(), _progress())
 
 
 @main.command(name="demo")
@@ -212,7 +198,7 @@ def demonstrate(storage: str) -> None:
     """
     require_root()
     say = _progress()
-    paths = _paths("own" if storage == "drbd" else "host")
+    paths = lab_paths("own" if storage == "drbd" else "host")
     lab = Lab.load(paths) if paths.description.exists() else bring.up(paths, REQUESTS[storage], say)
     bring.wait_ready(lab, say)
     demo.remove_guest(lab, DEMO_VM, node=lab.nodes[0].name)
@@ -234,7 +220,7 @@ def deploy(extra: tuple[str, ...]) -> None:
     Example:
       sudo vm-mgr-lab deploy --extra=--tags=vm_mgr
     """
-    lab = _lab()
+    lab = the_lab()
     deployment.write_inventory(lab.paths, lab.topology)
     deployment.deploy(lab.paths, _progress(), extra=extra)
 
@@ -247,7 +233,7 @@ def status() -> None:
     Example:
       sudo vm-mgr-lab status
     """
-    lab = _lab()
+    lab = the_lab()
     links = lab.network.links()
     click.echo(f"{'node':6} {'role':11} {'power':7} {'admin':16} {'cluster':17} {'bmc':16}")
     for node in lab.nodes:
@@ -270,7 +256,7 @@ def execute(node: str, command: tuple[str, ...]) -> None:
     Example:
       sudo vm-mgr-lab exec n1 -- ceph -s
     """
-    argv = [*_lab().machine(node).enter_command(), *command]
+    argv = [*the_lab().machine(node).enter_command(), *command]
     sys.exit(subprocess.run(argv, check=False).returncode)
 
 
@@ -285,7 +271,7 @@ def copy(node: str, source: Path, target: str) -> None:
     Example:
       sudo vm-mgr-lab copy n1 guest.qcow2 /root/guest.qcow2
     """
-    _lab().copy_in(node, source, target)
+    the_lab().copy_in(node, source, target)
 
 
 @main.command()
@@ -298,7 +284,7 @@ def shell(node: str) -> None:
       sudo vm-mgr-lab shell n2
     """
     argv = [
-        *_lab().machine(node).enter_command(),
+        *the_lab().machine(node).enter_command(),
         f"TERM={os.environ.get('TERM', 'dumb')}",
         "bash",
         "--login",
@@ -317,7 +303,7 @@ def ssh(address: str, command: tuple[str, ...]) -> None:
       sudo vm-mgr-lab ssh 192.0.2.201
       sudo vm-mgr-lab ssh 192.0.2.201 uname -a
     """
-    sys.exit(subprocess.run([*_lab().ssh_command(address), *command], check=False).returncode)
+    sys.exit(subprocess.run([*the_lab().ssh_command(address), *command], check=False).returncode)
 
 
 @main.command()
@@ -330,114 +316,8 @@ def logs(node: str, arguments: tuple[str, ...]) -> None:
     Example:
       sudo vm-mgr-lab logs n1 -- -u pacemaker -n 50
     """
-    argv = [*_lab().machine(node).enter_command(), "journalctl", "--no-pager", *arguments]
+    argv = [*the_lab().machine(node).enter_command(), "journalctl", "--no-pager", *arguments]
     sys.exit(subprocess.run(argv, check=False).returncode)
-
-
-@main.command()
-@NODE
-@click.argument("action", type=click.Choice(["on", "off", "reset", "status"]))
-def power(node: str, action: str) -> None:
-    """Cut or restore a node's power, at once and without warning.
-
-    \b
-    Example:
-      sudo vm-mgr-lab power n1 off
-    """
-    lab = _lab()
-    lab.topology.node(node)
-    if action == "status":
-        click.echo("on" if lab.machine(node).is_on() else "off")
-    else:
-        {"on": lab.power_on, "off": lab.cut_power, "reset": lab.reset}[action](node)
-
-
-@main.command()
-@NODE
-@click.argument("action", type=click.Choice(["cut", "heal"]))
-@click.option(
-    "--network",
-    "networks",
-    type=click.Choice(list(NETWORKS)),
-    multiple=True,
-    help="The network; both by default.",
-)
-def network(node: str, action: str, networks: tuple[str, ...]) -> None:
-    """Disconnect a node from its networks, or connect it again.
-
-    \b
-    Example:
-      sudo vm-mgr-lab network n1 cut --network cluster
-    """
-    lab = _lab()
-    change = lab.cut_network if action == "cut" else lab.heal_network
-    change(node, networks or tuple(NETWORKS))
-
-
-@main.command()
-@click.argument("groups", nargs=-1, required=True)
-def partition(groups: tuple[str, ...]) -> None:
-    """Split the cluster into groups that can't reach each other.
-
-    \b
-    Example:
-      sudo vm-mgr-lab partition n1 / n2,n3
-    """
-    wanted = " ".join(groups).split("/")
-    _lab().partition([group.replace(",", " ").split() for group in wanted])
-
-
-@main.command()
-def heal() -> None:
-    """Undo partitions, cut links, pauses and broken BMCs. Nodes that are off stay off.
-
-    \b
-    Example:
-      sudo vm-mgr-lab heal
-    """
-    _lab().heal()
-
-
-@main.command()
-@NODE
-def pause(node: str) -> None:
-    """Hang a node: nothing in it runs until it is resumed.
-
-    \b
-    Example:
-      sudo vm-mgr-lab pause n1
-    """
-    _lab().machine(node).pause()
-
-
-@main.command()
-@NODE
-def resume(node: str) -> None:
-    """Resume a hung node.
-
-    \b
-    Example:
-      sudo vm-mgr-lab resume n1
-    """
-    _lab().machine(node).resume()
-
-
-@main.command(name="bmc")
-@NODE
-@click.argument("action", type=click.Choice(["break", "heal"]))
-def bmc_command(node: str, action: str) -> None:
-    """Break a node's BMC so that fencing the node fails, or heal the BMC.
-
-    \b
-    Example:
-      sudo vm-mgr-lab bmc n1 break
-    """
-    lab = _lab()
-    found = lab.topology.node(node)
-    if action == "break":
-        bmc.break_down(found)
-    else:
-        bmc.heal(lab.paths, found)
 
 
 @main.command(name="guest-image")
@@ -461,7 +341,7 @@ def guest_image(out: Path, suite: str, mac_byte: int) -> None:
     require_root()
     require_programs()
     say = _progress()
-    paths = _paths()
+    paths = lab_paths()
     bring.make_key(paths)
     if paths.description.exists():
         kvm = Topology.load(paths).kvm
@@ -475,7 +355,8 @@ def guest_image(out: Path, suite: str, mac_byte: int) -> None:
     click.echo(f"{out} and {xml}: the guest will answer at 192.0.2.{mac_byte}")
 
 
-main.add_command(campaign)
+for verb in (*FAULTS, campaign):
+    main.add_command(verb)
 
 
 if __name__ == "__main__":

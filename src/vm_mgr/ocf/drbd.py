@@ -10,9 +10,9 @@ import sys
 from collections.abc import Mapping
 
 from vm_mgr.agent.peer_fence import LONGEST_S, fence_peer, split_brain, unfence_peer
-from vm_mgr.drbd_wiring import handler_env
 from vm_mgr.model.peer_fence import SAFE, Verdict
 from vm_mgr.ports.peer_fence import PeerFenceEnv
+from vm_mgr.wiring_peer_fence import handler_env
 
 __all__ = ["main", "peer_name", "serve"]
 

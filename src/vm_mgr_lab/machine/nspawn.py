@@ -14,6 +14,7 @@ from pathlib import Path
 from vm_mgr_lab.cgroup import Cgroup
 from vm_mgr_lab.errors import LabError
 from vm_mgr_lab.machine.port import INSIDE, SHARE
+from vm_mgr_lab.machine.processes import Processes
 from vm_mgr_lab.network import cards_command, node_namespace
 from vm_mgr_lab.process import run, spawn
 
@@ -36,7 +37,7 @@ DEVICES = ("/dev/net/tun", "/dev/vhost-net")
 POWER_OFF_SIGNAL = "SIGRTMIN+4"  # systemd(1): start poweroff.target
 
 
-class NspawnMachine:
+class NspawnMachine(Processes):
     """One node: folder holds upper, work and root; layers are the read-only disks below, topmost first."""
 
     def __init__(self, name: str, folder: Path, layers: Sequence[Path], *, share: Path, kvm: bool) -> None:
@@ -45,7 +46,7 @@ class NspawnMachine:
         self._layers = layers
         self._share = share
         self._kvm = kvm
-        self._cgroup = Cgroup(name, realtime=True)
+        super().__init__(Cgroup(name, realtime=True))
         # What is run from outside belongs to the machine too: it must die and hang with it.
         self._visitors = Cgroup(f"{name}/exec")
 
@@ -112,22 +113,6 @@ class NspawnMachine:
         if leader is not None:
             run(["kill", "-s", POWER_OFF_SIGNAL, str(leader)], check=False)
         self._cgroup.wait_empty(timeout_s=timeout_s)
-
-    def is_on(self) -> bool:
-        """Tell whether anything of the machine runs."""
-        return self._cgroup.is_populated()
-
-    def pause(self) -> None:
-        """Hang the whole machine."""
-        self._cgroup.freeze(frozen=True)
-
-    def resume(self) -> None:
-        """Let a hung machine go on."""
-        self._cgroup.freeze(frozen=False)
-
-    def is_paused(self) -> bool:
-        """Tell whether the machine hangs."""
-        return self._cgroup.is_frozen()
 
     def is_booted(self) -> bool:
         """Tell whether systemd is past its early boot."""

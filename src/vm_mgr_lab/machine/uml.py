@@ -13,6 +13,7 @@ from pathlib import Path
 from vm_mgr_lab.cgroup import Cgroup
 from vm_mgr_lab.errors import LabError
 from vm_mgr_lab.machine.port import INSIDE
+from vm_mgr_lab.machine.processes import Processes
 from vm_mgr_lab.network import switch_namespace, tap_name
 from vm_mgr_lab.paths import Paths
 from vm_mgr_lab.process import run, spawn
@@ -98,7 +99,7 @@ SSH_OPTIONS = {
 QUOTED = 'n=$1; shift; to=("${@:1:n}"); shift "$n"; exec "${to[@]}" "${*@Q}"'
 
 
-class UmlMachine:
+class UmlMachine(Processes):
     """One node: folder holds upper, its disks, outside and the console; all layers are read-only."""
 
     def __init__(
@@ -109,7 +110,7 @@ class UmlMachine:
         self._layers = layers
         self._kernel = kernel
         self._paths = paths
-        self._cgroup = Cgroup(node.name)
+        super().__init__(Cgroup(node.name))
         # What is run from outside ends with the machine; the machine can be off while it has not ended.
         self._visitors = Cgroup(f"{node.name}-exec")
 
@@ -191,22 +192,6 @@ class UmlMachine:
         if self.is_on():
             run([*self.enter_command(), "systemctl", "poweroff", "--no-block"], check=False)
         self._cgroup.wait_empty(timeout_s=timeout_s)
-
-    def is_on(self) -> bool:
-        """Tell whether anything of the machine runs."""
-        return self._cgroup.is_populated()
-
-    def pause(self) -> None:
-        """Hang the whole machine."""
-        self._cgroup.freeze(frozen=True)
-
-    def resume(self) -> None:
-        """Let a hung machine go on."""
-        self._cgroup.freeze(frozen=False)
-
-    def is_paused(self) -> bool:
-        """Tell whether the machine hangs."""
-        return self._cgroup.is_frozen()
 
     def is_booted(self) -> bool:
         """Tell whether systemd is past its early boot."""
